@@ -1,0 +1,3 @@
+"""The version, by itself: reading it must cost nothing."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,101 @@
+"""Every exception that mrpy raises of its own accord, and nothing else.
+
+The tree::
+
+    Exception
+    └── MrpyError                   catches everything below
+        ├── OptionError             an option that does not exist, or has a wrong value   (TypeError)
+        ├── LiftError               a generator that cannot be taken apart                (TypeError)
+        ├── SerializationError      a function, argument or result that cannot travel     (TypeError)
+        ├── RemoteError             the user's exception, where its own type cannot travel
+        ├── WorkerCrashed           an item that killed its worker                        (RuntimeError)
+        ├── ItemTimeout             an item that ran longer than ``timeout``              (TimeoutError)
+        ├── Cancelled               the result was cancelled before it was there
+        ├── BackendError            workers that cannot be started, a cluster out of reach
+        │   └── SessionClosed       the session was closed while it was still needed
+        └── SchedulerError          mrpy broke a rule of its own: a bug, with the task's story
+            └── IllegalMove         a lifecycle step that the table does not know
+
+The exceptions of the user's functions are not in it: they arrive as they were raised, with their own
+type, and carry three things more - a note that names the item, the attribute ``mrpy_item`` (an
+`Item`), and the worker's traceback as their cause.
+
+This room imports nothing of mrpy: everyone may import it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Item(NamedTuple):
+    """Which item of the source something happened to.
+
+    >>> print(Item(3, "'data/b.csv'"))
+    item 3: 'data/b.csv'
+    """
+
+    position: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"item {self.position}: {self.text}" if self.text else f"item {self.position}"
+
+
+class MrpyError(Exception):
+    """The root of the tree above."""
+
+
+class OptionError(MrpyError, TypeError):
+    """An option that does not exist or cannot have this value."""
+
+
+class LiftError(MrpyError, TypeError):
+    """A generator that cannot be taken apart, and what to write instead."""
+
+
+class SerializationError(MrpyError, TypeError):
+    """Something that has to travel to or from a worker and cannot be pickled."""
+
+
+class RemoteError(MrpyError):
+    """The exception of a worker whose own type could not travel; its name and text are here."""
+
+
+class WorkerCrashed(MrpyError, RuntimeError):
+    """A worker process died while it ran this item."""
+
+
+class ItemTimeout(MrpyError, TimeoutError):
+    """An item ran longer than ``timeout`` seconds and was stopped."""
+
+
+class Cancelled(MrpyError):
+    """The result was asked for after it had been cancelled."""
+
+
+class BackendError(MrpyError):
+    """The place where tasks run failed, not the user's code."""
+
+
+class SessionClosed(BackendError):
+    """The session that ran the work was closed before the work was done."""
+
+
+class SchedulerError(MrpyError):
+    """mrpy broke one of its own rules. Please report it, with the text."""
+
+
+class IllegalMove(SchedulerError):
+    """A step in a task's life that the table in ``scheduler/states.py`` does not have."""
+
+
+class RemoteTraceback(Exception):
+    """The traceback of a worker as text; the ``__cause__`` of a user's exception."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text.rstrip()}\n"""'

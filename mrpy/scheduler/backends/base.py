@@ -1,0 +1,72 @@
+"""The seam between *when* and *where*: what a backend is, and what it promises.
+
+A backend runs calls. It decides nothing: the scheduler says what starts, the backend says what became
+of it. All methods but `pack` and `wake` are called by one thread, the one that drives the scheduler.
+
+The contract (``tests/test_backends.py`` holds every backend to it)
+-------------------------------------------------------------------
+* ``start`` never raises for the task's sake: whatever is wrong with a call comes back as a fact.
+* Every start is answered by exactly one of Succeeded, Failed, Lost, Stopped, with its attempt.
+* ``wait`` blocks until there is a fact, `timeout` seconds are over, or `wake` was called. It does not poll.
+* Values stay in the backend under the task's key until ``release``. ``fetch`` hands over a `Value`,
+  which is opened by the consumer, in the consumer's thread.
+* The user's exception is Failed; the loss of a worker is Lost. They are never confused.
+* ``close`` may be called twice, and leaves no thread, process, descriptor or file behind.
+* How many tasks it takes at once is said by a Slots fact, at the beginning and whenever it changes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Protocol
+
+from mrpy.scheduler.calls import Call
+from mrpy.scheduler.messages import Fact, Key, Start
+
+
+class Value(Protocol):
+    """A result that has been handed over. It outlives its release."""
+
+    def load(self) -> Any:
+        """Open it. Raises what the user's own unpickling raises, as a `SerializationError`."""
+
+
+class Backend(ABC):
+    """Where tasks run."""
+
+    name: ClassVar[str]
+    threaded: ClassVar[bool] = True  # False: `wait` itself runs the tasks, in the caller's thread
+    workers: int
+
+    def pack(self, call: Call) -> Call:
+        """Make a call ready to travel. Called by the thread that adds the task, so that a source is
+        read, and an argument pickled, only there. May raise `SerializationError`."""
+        return call
+
+    @abstractmethod
+    def start(self, order: Start) -> None:
+        """Begin an attempt."""
+
+    @abstractmethod
+    def stop(self, key: Key, attempt: int) -> None:
+        """End an attempt soon, by force if need be; still answered by one fact."""
+
+    @abstractmethod
+    def wait(self, timeout: float | None) -> list[Fact]:
+        """Block until something happened; return it. `None` waits for ever."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Make the present or the next `wait` return. The only method for any thread."""
+
+    @abstractmethod
+    def fetch(self, key: Key) -> Value:
+        """Hand over the value of a task that succeeded."""
+
+    @abstractmethod
+    def release(self, key: Key) -> None:
+        """Forget a value."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop everything and leave nothing behind."""

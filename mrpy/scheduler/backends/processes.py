@@ -1,0 +1,291 @@
+"""Worker processes of this machine: mrpy's own pool, and the backend that people get if they ask for none.
+
+    driver's thread                          one socket pair per worker
+      start ─> encode ─> least busy worker ──────── CODE, RUN ────────> worker_main
+      wait  ─> selector: sockets, exits, wake <──── BEGAN, DONE, FAILED
+                    │
+                    └─> facts, values by key (still pickled: the consumer opens them)
+
+Workers are started when there is work for them and kept until `close`. A worker that dies is told by its
+socket or by its process descriptor, whichever comes first; the task at the head of its queue was running
+and is Lost, those behind it are lost without blame, and the next start brings a new worker.
+
+A worker holds more than one task at a time only while tasks are so short that its idle time between two
+of them would matter: see `QUEUE_BELOW`.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import selectors
+import time
+from itertools import count
+from typing import Any
+
+from mrpy.errors import BackendError, SerializationError, WorkerCrashed
+from mrpy.scheduler import codec, messages as m
+from mrpy.scheduler.backends import worker_main as w
+from mrpy.scheduler.backends.base import Backend, Value
+from mrpy.scheduler.backends.transport import Frame
+from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle
+from mrpy.scheduler.calls import Call, Parts
+from mrpy.scheduler.failure import Failure, of
+
+QUEUE_BELOW = 0.005  # seconds; tasks shorter than this are queued ahead. A round trip takes 0.1 ms
+DEPTH = 3  # tasks a worker holds then: one runs, two wait in its socket
+GRACE = 0.2  # seconds that a stopped task has to end by itself before its worker is killed
+BOOTS = 3  # workers in a row that may die before they are up
+
+
+class Pickled:
+    """A value as it came from a worker."""
+
+    __slots__ = ("_in_parts", "payloads")
+
+    def __init__(self, payloads: list[codec.Payload], in_parts: bool) -> None:
+        self.payloads = payloads
+        self._in_parts = in_parts
+
+    def load(self) -> Any:
+        """Unpickle it, here and now."""
+        try:
+            values = [codec.decode(payload) for payload in self.payloads]
+        except Exception as error:
+            raise SerializationError(f"a result cannot be unpickled: {error!r}") from error
+        return Parts(values) if self._in_parts else values[0]
+
+    def part(self, part: int | None) -> codec.Payload:
+        """What to send to a task that needs this value."""
+        if part is None and self._in_parts:
+            raise SerializationError("a value in parts was asked for as a whole")
+        return self.payloads[part or 0]
+
+
+class ProcessesBackend(Backend):
+    """As many worker processes as `workers`, warm between calls."""
+
+    name = "processes"
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._team: list[WorkerHandle] = []
+        self._tickets: dict[int, Ticket] = {}
+        self._numbers = count(1)
+        self._values: dict[m.Key, Pickled] = {}
+        self._facts: list[m.Fact] = [m.Slots(workers)]
+        self._depth = 1
+        self._failed_boots = 0
+        self._closed = False
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, None)
+        self._woken = False
+
+    # ---- the seam --------------------------------------------------------------------------------
+
+    def pack(self, call: Call) -> Call:
+        call.code.blob()
+        return Call(call.code, codec.encode(call.data))
+
+    def start(self, order: m.Start) -> None:
+        task = order.task
+        worker: WorkerHandle | None = None
+        ticket: Ticket | None = None
+        try:
+            payloads = [task.call.data]
+            payloads += [self._values[needed.key].part(needed.part) for needed in task.inputs]
+            shape, parts = codec.flatten(payloads)
+            worker = self._choose()
+            ticket = Ticket(next(self._numbers), task.key, order.attempt, task.call.code, worker)
+            meta = marshal.dumps((task.call.code.number, order.careful, shape))
+            self._tickets[ticket.number] = ticket
+            worker.queue.append(ticket)
+            worker.send_code(task.call.code)
+            worker.send(w.RUN, ticket.number, [meta, *parts])
+            self._watch(worker)
+        except Exception as error:
+            if worker is not None and ticket is not None and isinstance(error, OSError):
+                self._bury(worker)  # it died under our hands; its queue, this task last, is told
+            else:
+                failure = of(BackendError(f"the task could not be handed to a worker: {error}"))
+                self._facts.append(m.Failed(task.key, order.attempt, failure))
+
+    def stop(self, key: m.Key, attempt: int) -> None:
+        for ticket in self._tickets.values():
+            if ticket.key == key and ticket.attempt == attempt:
+                ticket.stopping = True
+                if ticket.worker.kill_at is None:
+                    ticket.worker.kill_at = time.monotonic() + GRACE
+                return
+
+    def wait(self, timeout: float | None) -> list[m.Fact]:
+        if self._facts:
+            timeout = 0
+        for key, events in self._selector.select(self._patience(timeout)):
+            if key.data is None:
+                self._drain_wakes()
+            else:
+                self._attend(key.data, key.fileobj, events)
+        self._kill_overdue()
+        facts, self._facts = self._facts, []
+        return facts
+
+    def wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            try:
+                os.write(self._wake_write, b"!")
+            except BlockingIOError:
+                pass
+            except OSError:  # closed in the meantime
+                pass
+
+    def fetch(self, key: m.Key) -> Value:
+        return self._values[key]
+
+    def release(self, key: m.Key) -> None:
+        self._values.pop(key, None)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        for worker in self._team:
+            self._selector.unregister(worker.end.sock)
+            worker.lifeline.close()  # all are told at once; `kill` then waits for each
+        for worker in self._team:
+            worker.kill()
+        self._team.clear()
+        self._tickets.clear()
+        self._values.clear()
+        self._selector.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    # ---- workers ---------------------------------------------------------------------------------
+
+    def _choose(self) -> WorkerHandle:
+        """The worker with the shortest queue; a new one while all are busy and there may be more."""
+        best = min(self._team, key=_load, default=None)
+        if best is None or (best.queue and len(self._team) < self.workers):
+            best = WorkerHandle()
+            self._team.append(best)
+            self._selector.register(best.end.sock, selectors.EVENT_READ, best)
+            if best.exit_watch is not None:
+                self._selector.register(best.exit_watch, selectors.EVENT_READ, best)
+        return best
+
+    def _watch(self, worker: WorkerHandle) -> None:
+        """Ask to be told when its socket takes bytes again, if some wait."""
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.end.clogged else 0)
+        if self._selector.get_key(worker.end.sock).events != events:
+            self._selector.modify(worker.end.sock, events, worker)
+
+    def _attend(self, worker: WorkerHandle, source: object, events: int) -> None:
+        if worker not in self._team:
+            return  # buried a moment ago, in this same round
+        frames = worker.receive()
+        for frame in frames or ():
+            self._take(worker, frame)
+        if frames is None or (source == worker.exit_watch and worker.exited()):
+            self._bury(worker)
+            return
+        if events & selectors.EVENT_WRITE:
+            try:
+                worker.end.flush()
+            except OSError:
+                self._bury(worker)
+                return
+            self._watch(worker)
+
+    def _take(self, worker: WorkerHandle, frame: Frame) -> None:
+        if frame.kind == w.READY:
+            worker.ready = True
+            self._failed_boots = 0
+            return
+        ticket = self._tickets[frame.number]
+        if frame.kind == w.BEGAN:
+            ticket.item = int.from_bytes(frame.parts[0], "little")
+            self._facts.append(m.Began(ticket.key, ticket.attempt, ticket.item))
+            return
+        self._punch(ticket)
+        if ticket.stopping:
+            self._facts.append(m.Stopped(ticket.key, ticket.attempt))
+        elif frame.kind == w.DONE:
+            seconds, in_parts, shape = marshal.loads(frame.parts[0])
+            self._values[ticket.key] = Pickled(codec.unflatten(shape, frame.parts[1:]), in_parts)
+            self._facts.append(m.Succeeded(ticket.key, ticket.attempt, seconds))
+            self._adapt(worker, seconds)
+        else:
+            failure: Failure = codec.decode(codec.Payload(frame.parts[0]))
+            self._facts.append(m.Failed(ticket.key, ticket.attempt, failure))
+
+    def _punch(self, ticket: Ticket) -> None:
+        """The ticket is answered."""
+        del self._tickets[ticket.number]
+        worker = ticket.worker
+        worker.queue.remove(ticket)  # the first: workers answer in order
+        if worker.kill_at is not None and not any(other.stopping for other in worker.queue):
+            worker.kill_at = None
+
+    def _adapt(self, worker: WorkerHandle, seconds: float) -> None:
+        """Queue ahead while tasks are short; hand them out one by one while they are long."""
+        worker.seconds = seconds if not worker.seconds else 0.5 * (worker.seconds + seconds)
+        depth = DEPTH if max(each.seconds for each in self._team) < QUEUE_BELOW else 1
+        if depth != self._depth:
+            self._depth = depth
+            self._facts.append(m.Slots(depth * self.workers))
+
+    def _bury(self, worker: WorkerHandle) -> None:
+        """A worker is dead, or is to be: say what became of its tasks."""
+        self._selector.unregister(worker.end.sock)
+        if worker.exit_watch is not None:
+            self._selector.unregister(worker.exit_watch)
+        self._team.remove(worker)
+        end = worker.kill()
+        if not worker.ready:
+            self._failed_boots += 1
+        for place, ticket in enumerate(worker.queue):
+            del self._tickets[ticket.number]
+            self._facts.append(self._obituary(ticket, end, running=place == 0))
+        worker.queue.clear()
+
+    def _obituary(self, ticket: Ticket, end: str, running: bool) -> m.Fact:
+        if ticket.stopping:
+            return m.Stopped(ticket.key, ticket.attempt)
+        worker = ticket.worker
+        if not worker.ready and self._failed_boots >= BOOTS:
+            error = BackendError(f"worker processes die before they are up ({end}); see their standard error")
+            return m.Failed(ticket.key, ticket.attempt, of(error))
+        crash = WorkerCrashed(f"the worker process {worker.pid} was lost while it ran this: {end}")
+        blame = running and worker.ready
+        return m.Lost(ticket.key, ticket.attempt, of(crash), ticket.item, blame)
+
+    def _kill_overdue(self) -> None:
+        now = time.monotonic()
+        for worker in [each for each in self._team if each.kill_at is not None and each.kill_at <= now]:
+            if worker.queue[0].stopping:
+                self._bury(worker)
+            else:  # what runs there is wanted; the stopped one waits behind it, and will be dropped
+                worker.kill_at = now + GRACE
+
+    def _patience(self, timeout: float | None) -> float | None:
+        for worker in self._team:
+            if worker.kill_at is not None:
+                left = max(0.0, worker.kill_at - time.monotonic())
+                timeout = left if timeout is None else min(timeout, left)
+        return timeout
+
+    def _drain_wakes(self) -> None:
+        self._woken = False
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            pass
+
+
+def _load(worker: WorkerHandle) -> int:
+    return len(worker.queue)

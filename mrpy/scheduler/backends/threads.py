@@ -1,0 +1,160 @@
+"""Threads of this process: for work that waits, or that leaves the interpreter lock to others.
+
+    driver's thread                              worker threads
+      start ──> a Lane's box (SimpleQueue) ──────> perform
+      wait  <── facts (SimpleQueue) <───────────── Succeeded / Failed / Began
+
+Python threads cannot be killed. A task that is stopped gets an exception thrown into it, which ends
+pure-Python loops at once; whether or not that works, its lane is given up - the thread ends with its
+task and nobody listens to it any more - and a new lane takes its place.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from mrpy.scheduler.backends.base import Backend, Value
+from mrpy.scheduler.backends.memory import Store
+from mrpy.scheduler.calls import Call, TaskStopped, perform
+from mrpy.scheduler.failure import capture
+from mrpy.scheduler.messages import Began, Fact, Failed, Key, Slots, Start, Stopped, Succeeded
+
+
+class _Lane:
+    """A thread, its box of work, and what it works on. Only the driver's thread changes `order`."""
+
+    def __init__(self, number: int, outcome: SimpleQueue[Any]) -> None:
+        self.box: SimpleQueue[tuple[Start, list[Any]] | None] = SimpleQueue()
+        self.order: Start | None = None
+        self.thread = threading.Thread(
+            target=_serve, args=(self, outcome), name=f"mrpy-worker-{number}", daemon=True
+        )
+        self.thread.start()
+
+
+class ThreadsBackend(Backend):
+    """As many tasks at once as `workers`, all in this process."""
+
+    name = "threads"
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._store = Store()
+        self._outcome: SimpleQueue[tuple[_Lane, Fact, Any] | None] = SimpleQueue()
+        self._facts: list[Fact] = [Slots(workers)]
+        self._idle: list[_Lane] = []
+        self._busy: dict[Key, _Lane] = {}
+        self._made = 0
+
+    def start(self, order: Start) -> None:
+        try:
+            inputs = self._store.inputs(order.task.inputs)
+            lane = self._idle.pop() if self._idle else self._new_lane()
+        except Exception as error:
+            self._facts.append(Failed(order.task.key, order.attempt, capture(error, travels=False)))
+            return
+        lane.order = order
+        self._busy[order.task.key] = lane
+        lane.box.put((order, inputs))
+
+    def stop(self, key: Key, attempt: int) -> None:
+        lane = self._busy.pop(key, None)
+        if lane is not None:
+            lane.order = None
+            lane.box.put(None)
+            _throw_into(lane.thread)
+            self._facts.append(Stopped(key, attempt))
+
+    def wait(self, timeout: float | None) -> list[Fact]:
+        if not self._facts:
+            self._take(block=timeout is None or timeout > 0, timeout=timeout)
+        while self._take(block=False):
+            pass
+        facts, self._facts = self._facts, []
+        return facts
+
+    def wake(self) -> None:
+        self._outcome.put(None)
+
+    def fetch(self, key: Key) -> Value:
+        return self._store.fetch(key)
+
+    def release(self, key: Key) -> None:
+        self._store.release(key)
+
+    def close(self) -> None:
+        for key in list(self._busy):
+            self.stop(key, 0)
+        idle, self._idle = self._idle, []
+        for lane in idle:
+            lane.box.put(None)
+        for lane in idle:
+            lane.thread.join(1.0)  # they wait at their box, so this is quick
+        self._store = Store()
+
+    def _new_lane(self) -> _Lane:
+        self._made += 1
+        return _Lane(self._made, self._outcome)
+
+    def _take(self, block: bool, timeout: float | None = None) -> bool:
+        """Take in one message of a lane; say whether there was one."""
+        try:
+            message = self._outcome.get(block, timeout)
+        except Empty:
+            return False
+        if message is None:
+            return True
+        lane, fact, value = message
+        order = lane.order
+        if order is None or getattr(fact, "attempt", None) != order.attempt:
+            return True  # of a lane that was given up
+        if not isinstance(fact, Began):
+            lane.order = None
+            del self._busy[order.task.key]
+            self._idle.append(lane)
+            if isinstance(fact, Succeeded):
+                self._store.put(order.task.key, value)
+        self._facts.append(fact)
+        return True
+
+
+def _serve(lane: _Lane, outcome: SimpleQueue[Any]) -> None:
+    """The life of a worker thread."""
+    try:
+        while (work := lane.box.get()) is not None:
+            order, inputs = work
+            fact, value = _run(lane, order, inputs, outcome)
+            del work, inputs
+            outcome.put((lane, fact, value))
+            del value, fact, order  # hold nothing of the user's while waiting
+    except TaskStopped:
+        return  # it came too late, when the task was already through
+
+
+def _run(lane: _Lane, order: Start, inputs: list[Any], outcome: SimpleQueue[Any]) -> tuple[Fact, Any]:
+    task, attempt = order.task, order.attempt
+    call: Call = task.call
+    announce = None
+    if order.careful and call.code.announce:
+
+        def announce(item: int) -> None:
+            outcome.put((lane, Began(task.key, attempt, item), None))
+
+    began = time.perf_counter()
+    try:
+        value = perform(call.code.function, call.data, inputs, announce)
+    except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is the item's failure
+        return Failed(task.key, attempt, capture(error, travels=False)), None
+    return Succeeded(task.key, attempt, time.perf_counter() - began), value
+
+
+def _throw_into(thread: threading.Thread) -> None:
+    import ctypes  # slow to import, and hardly ever needed
+
+    if thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident), ctypes.py_object(TaskStopped)
+        )

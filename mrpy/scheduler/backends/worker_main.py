@@ -1,0 +1,188 @@
+"""The worker's side: a process that reads calls from its socket, runs them, and writes what came of them.
+
+    parent                                        worker
+      CODE  number   blob                 ──────>   kept; opened when it is first run
+      FORGET number                       ──────>   dropped
+      RUN   ticket   meta, data, inputs   ──────>   decode ─> perform ─> encode
+                                          <──────   READY once, when it is up
+                                          <──────   BEGAN  ticket  index      (only where `careful`)
+                                          <──────   DONE   ticket  meta, value
+                                          <──────   FAILED ticket  failure
+
+One call at a time, in the order they came, in the main thread. The protocol has a socket of its own, not
+the standard streams: the user may print, or close them. The process is started fresh, never forked from
+the user's, and does not import the user's main module. It dies with its parent: the kernel kills it and
+all its children when the parent's end of the lifeline closes.
+
+This module is imported at the start of every worker. Keep it light.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+from time import perf_counter
+from typing import Any
+
+from mrpy.scheduler import codec
+from mrpy.scheduler.backends.transport import Frame, WorkerEnd
+from mrpy.scheduler.calls import Parts, perform
+from mrpy.scheduler.failure import Failure, capture
+
+CODE, FORGET, RUN = 1, 2, 3
+READY, BEGAN, DONE, FAILED = 11, 12, 13, 14
+
+_F_SETSIG = 10  # Linux; Python's fcntl does not name it
+
+
+def main(channel: int, lifeline: int) -> None:
+    """Serve until the parent goes away."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    sock, line = socket.socket(fileno=channel), socket.socket(fileno=lifeline)
+    die_with_parent(line)
+    _late_site()
+    os.register_at_fork(after_in_child=lambda: (sock.close(), line.close()))
+    worker = Worker(WorkerEnd(sock))
+    try:
+        worker.serve()
+    except OSError:  # the parent is gone, or a task closed our socket, or this is a forked child
+        os._exit(1)
+    os._exit(0)
+
+
+def die_with_parent(line: socket.socket) -> None:
+    """Have this process and its children killed when the other end of `line` closes."""
+    if sys.platform == "linux":
+        import fcntl
+
+        fcntl.fcntl(line, _F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(line, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(line, fcntl.F_SETFL, fcntl.fcntl(line, fcntl.F_GETFL) | os.O_ASYNC)
+        line.setblocking(False)
+        try:
+            gone = line.recv(1) == b""
+        except BlockingIOError:
+            gone = False
+        if gone:  # it closed before we asked to be told
+            os._exit(1)
+    else:
+        threading.Thread(target=_watch, args=(line,), daemon=True).start()
+
+
+def _watch(line: socket.socket) -> None:
+    line.recv(1)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+class Worker:
+    """What a worker holds between calls: the codes it was sent, and where it believes to be."""
+
+    def __init__(self, end: WorkerEnd) -> None:
+        self._end = end
+        self._blobs: dict[int, Any] = {}
+        self._codes: dict[int, tuple[Any, bool, Any]] = {}
+        self._place: Any = None
+
+    def serve(self) -> None:
+        """The loop."""
+        self._end.send(READY, 0, [])
+        while (frame := self._end.receive()) is not None:
+            if frame.kind == RUN:
+                self._run(frame)
+            elif frame.kind == CODE:
+                self._blobs[frame.number] = frame.parts[0]
+            elif frame.kind == FORGET:
+                self._blobs.pop(frame.number, None)
+                self._codes.pop(frame.number, None)
+
+    def _run(self, frame: Frame) -> None:
+        number = frame.number
+        code, careful, shape = marshal.loads(frame.parts[0])
+        payloads = codec.unflatten(shape, frame.parts[1:])
+        del frame
+        try:
+            function, announces, place = self._code(code)
+            self._go_to(place)
+            data, *inputs = map(codec.decode, payloads)
+            del payloads
+            announce = self._announcer(number) if careful and announces else None
+            began = perf_counter()
+            value = perform(function, data, inputs, announce)
+            seconds = perf_counter() - began
+            del data, inputs
+            answers = [codec.encode(part) for part in value] if type(value) is Parts else [codec.encode(value)]
+        except BaseException as error:  # noqa: BLE001 - SystemExit, KeyboardInterrupt: the task's, not ours
+            self._end.send(FAILED, number, [_encode_failure(error)])
+            return
+        shape, parts = codec.flatten(answers)
+        meta = marshal.dumps((seconds, type(value) is Parts, shape))
+        self._end.send(DONE, number, [meta, *parts])
+
+    def _announcer(self, number: int) -> Any:
+        def announce(item: int) -> None:
+            self._end.send(BEGAN, number, [item.to_bytes(8, "little")])
+
+        return announce
+
+    def _code(self, number: int) -> tuple[Any, bool, Any]:
+        """The function of this number, opened at its first use: with its own import path in force."""
+        known = self._codes.get(number)
+        if known is None:
+            announces, place, body = pickle.loads(self._blobs[number])
+            self._go_to(place)
+            known = self._codes[number] = (pickle.loads(body), announces, place)
+            self._blobs[number] = b""
+        return known
+
+    def _go_to(self, place: Any) -> None:
+        """Be where the user was when he wrote this call."""
+        if place == self._place:
+            return
+        folder, path = place
+        sys.path[:] = path
+        if folder is not None:
+            os.chdir(folder)
+        self._place = place
+
+
+def _encode_failure(error: BaseException) -> bytes:
+    failure = capture(error, travels=True, skip=2)
+    try:
+        return pickle.dumps(failure, 5)
+    except Exception:
+        return pickle.dumps(Failure(failure.type_name, failure.message, failure.trace), 5)
+
+
+def _late_site() -> None:
+    """Workers start without the ``site`` module, which can cost more than all the rest. What it sets up,
+    import hooks of editable installs above all, is made up for when first an import fails."""
+    import builtins
+
+    from _sitebuiltins import Quitter
+
+    for name in ("exit", "quit"):
+        setattr(builtins, name, Quitter(name, "Ctrl-D (i.e. EOF)"))
+    sys.meta_path.append(_SiteFinder())
+
+
+class _SiteFinder:
+    """The last finder: runs ``site`` once, then asks all the others again."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """As importlib wants it."""
+        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        import site
+
+        before = list(sys.path)
+        site.main()
+        sys.path[:] = before + [entry for entry in sys.path if entry not in before]
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                return spec
+        return None

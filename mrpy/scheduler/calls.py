@@ -1,0 +1,102 @@
+"""What a task computes, as far as this package wants to know: some code and some data.
+
+``Call(code, data)`` means ``code.function(data, *values_of_the_inputs)``. The `Code` is made once for
+thousands of calls; a backend that has to send it sends it once per worker and then its number only.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any, NamedTuple
+
+from mrpy.scheduler import codec
+
+_numbers = count(1)
+
+
+class TaskStopped(BaseException):
+    """Thrown into a thread whose task is no longer wanted; to be let through by whoever catches all."""
+
+
+class Parts(tuple[Any, ...]):
+    """What a call returns whose value other tasks take in parts."""
+
+    __slots__ = ()
+
+
+class Code:
+    """A function that many calls share, with the place it was written for.
+
+    ``announce``: the function takes a keyword argument of that name, a callable to be told the index of
+    each item as it begins.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, *, announce: bool = False) -> None:
+        self.function = function
+        self.name = name
+        self.announce = announce
+        self.number = next(_numbers)
+        self._blob: bytes | None = None
+        self._lock = threading.Lock()
+
+    def blob(self) -> bytes:
+        """The function, and the working directory and import path of the user at this time, pickled
+        once. Raises `SerializationError`."""
+        with self._lock:
+            if self._blob is None:
+                body = codec.encode_function(self.function)
+                self._blob = pickle.dumps((self.announce, _here(), body), 5)
+            return self._blob
+
+    def __repr__(self) -> str:
+        return f"<Code {self.number} {self.name}>"
+
+
+def _here() -> tuple[str | None, list[str]]:
+    try:
+        folder = os.getcwd()
+    except OSError:  # it was removed under our feet
+        return None, list(sys.path)
+    # '' means the working directory, and the worker's may be another one
+    return folder, [entry if entry else folder for entry in sys.path]
+
+
+class Call(NamedTuple):
+    """``code.function(data, *inputs)``."""
+
+    code: Code
+    data: Any
+
+
+class _Inside(threading.local):
+    """Whether this thread runs a task just now, and whether it does so in the user's own thread."""
+
+    task = False
+    own_thread = False
+
+
+inside = _Inside()
+
+
+def perform(
+    function: Callable[..., Any],
+    data: Any,
+    inputs: Sequence[Any],
+    announce: Callable[[int], None] | None = None,
+    *,
+    own_thread: bool = False,
+) -> Any:
+    """Run a call here and now. Whatever it raises comes out; a nested mrpy call finds `inside` set."""
+    before = inside.task, inside.own_thread
+    inside.task, inside.own_thread = True, own_thread
+    try:
+        if announce is None:
+            return function(data, *inputs)
+        return function(data, *inputs, announce=announce)
+    finally:
+        inside.task, inside.own_thread = before

@@ -1,0 +1,159 @@
+"""How values become bytes and come back: pickle where it can, cloudpickle where it must.
+
+Plain pickle is several times faster, but writes functions and classes of the main module by name, and a
+worker has another main module. So a pickle that mentions ``__main__``, or that cannot be made at all
+(a lambda), is made again by cloudpickle, by value. Large buffers (NumPy arrays) stay out of the pickle
+(protocol 5) and are never copied into it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from mrpy.errors import SerializationError
+
+IN_BAND = 16 * 1024  # bytes; below it a buffer of its own costs more than the copy
+
+
+class Payload(NamedTuple):
+    """A pickled value: the pickle and the large buffers it refers to."""
+
+    body: bytes | bytearray | memoryview
+    buffers: tuple[memoryview | bytearray, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes will travel."""
+        return len(self.body) + sum(len(buffer) for buffer in self.buffers)
+
+
+def encode(value: Any) -> Payload:
+    """Pickle `value`. Raises `SerializationError` that names it and the reason."""
+    buffers: list[memoryview] = []
+
+    def apart(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            view = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if view.nbytes < IN_BAND:
+            return True
+        buffers.append(view)
+        return False
+
+    try:
+        body = pickle.dumps(value, 5, buffer_callback=apart)
+        if b"__main__" not in body:
+            return Payload(body, tuple(buffers))
+    except Exception:  # noqa: S110 - cloudpickle may still know how
+        pass
+    buffers.clear()
+    import cloudpickle  # heavy: only where plain pickle does not do
+
+    try:
+        return Payload(cloudpickle.dumps(value, 5, buffer_callback=apart), tuple(buffers))
+    except Exception as problem:
+        raise SerializationError(_why_not(value, problem)) from problem
+
+
+def decode(payload: Payload) -> Any:
+    """Open a pickle. Whatever the user's classes raise on the way comes out."""
+    return pickle.loads(payload.body, buffers=payload.buffers)
+
+
+Shape = list[list[bool]]  # of each payload: of each of its buffers, whether it is read-only
+
+
+def flatten(payloads: Sequence[Payload]) -> tuple[Shape, list[Any]]:
+    """Payloads as one list of byte strings, and what it takes to put them together again."""
+    shape: Shape = []
+    parts: list[Any] = []
+    for payload in payloads:
+        shape.append([memoryview(buffer).readonly for buffer in payload.buffers])
+        parts.append(payload.body)
+        parts.extend(payload.buffers)
+    return shape, parts
+
+
+def unflatten(shape: Shape, parts: Sequence[Any]) -> list[Payload]:
+    """The opposite. Read-only buffers become read-only again: so do the arrays upon them."""
+    payloads: list[Payload] = []
+    place = 0
+    for flags in shape:
+        body, *buffers = parts[place : place + 1 + len(flags)]
+        views = [memoryview(b).toreadonly() if flag else b for b, flag in zip(buffers, flags, strict=True)]
+        payloads.append(Payload(body, tuple(views)))
+        place += 1 + len(flags)
+    return payloads
+
+
+def encode_function(function: Any) -> bytes:
+    """Pickle a function (and all it needs) by cloudpickle. Raises `SerializationError`, which names the
+    variable that cannot travel where it can be found."""
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(function, 5))
+    except Exception as problem:
+        raise SerializationError(_why_not(function, problem)) from problem
+
+
+def _why_not(value: Any, problem: Exception) -> str:
+    what = f"{type(value).__name__} {_name(value)}"
+    culprit = _culprit(value)
+    where = f" because of {culprit}" if culprit else ""
+    return (
+        f"{what} cannot be sent to a worker{where}: {problem} "
+        "(create it inside the function that needs it, or use backend='threads')"
+    )
+
+
+def _name(value: Any) -> str:
+    name = getattr(value, "__qualname__", None)
+    return str(name) if name else object.__repr__(value)
+
+
+def _culprit(value: Any) -> str:
+    """Which variable of a function, or of the functions it holds, cannot be pickled."""
+    import cloudpickle
+
+    seen: set[int] = set()
+    todo: list[tuple[str, Any]] = [("", value)]
+    found = ""
+    while todo:
+        path, one = todo.pop()
+        if id(one) in seen or len(seen) > 200:  # a bound out of the air: this is only for the message
+            continue
+        seen.add(id(one))
+        for name, part in _parts(one):
+            try:
+                cloudpickle.dumps(part)
+            except Exception:
+                found = f"{path}{name}, a {type(part).__qualname__}"
+                todo.append((f"{path}{name}.", part))
+    return found
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    """The named things inside a value that travel with it."""
+    code = getattr(value, "__code__", None)
+    if code is None:
+        holder = getattr(value, "__self__", None)
+        if holder is not None and not isinstance(value, type):
+            return [("self", holder)]
+        inner = [(f"'{name}'", part) for name, part in getattr(value, "__dict__", {}).items()]
+        for name in getattr(type(value), "__slots__", ()):
+            if hasattr(value, name):
+                inner.append((f"'{name}'", getattr(value, name)))
+        if isinstance(value, tuple | list):
+            inner += [(f"[{place}]", part) for place, part in enumerate(value)]
+        return inner
+    names = [(f"'{name}'", value.__globals__[name]) for name in code.co_names if name in value.__globals__]
+    for name, cell in zip(code.co_freevars, value.__closure__ or (), strict=False):
+        try:
+            names.append((f"'{name}'", cell.cell_contents))
+        except ValueError:  # an empty cell
+            continue
+    return names

@@ -1,0 +1,183 @@
+"""The driver: between the pure scheduler and the world. It has the clock, the inbox and the loop.
+
+    any thread                    driver's thread (or, for a serial backend, whoever waits)
+      add, abandon ──inbox──┐
+                            ├─> turn: facts ──> Scheduler.handle ──> orders ─┬─> backend.start, stop, release
+      backend.wait ─────────┘                                                └─> Report ──> receiver
+
+Guaranteed: one thread at a time is inside `turn`. A receiver is called once per task, in that thread, and
+must neither block nor raise. If the loop itself breaks - a bug of ours - every receiver is told, now
+and for all that is added later: nobody waits for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from mrpy.errors import MrpyError, SchedulerError, SessionClosed
+from mrpy.scheduler import messages as m
+from mrpy.scheduler.backends.base import Backend, Value
+from mrpy.scheduler.failure import Failure, format_trace, of
+from mrpy.scheduler.scheduler import Observer, Scheduler
+from mrpy.scheduler.states import State
+from mrpy.scheduler.trace import Trace
+
+
+class Delivery(NamedTuple):
+    """How a task ended, as its adder is told."""
+
+    key: m.Key
+    state: State
+    failure: Failure | None
+    seconds: float
+    value: Value | None  # None unless it is DONE and was not to be kept
+
+
+Receiver = Callable[[Delivery], None]
+
+
+class Driver:
+    """Runs one scheduler over one backend."""
+
+    def __init__(self, backend: Backend, trace: Trace | None = None) -> None:
+        self.backend = backend
+        self.observers: list[Observer] = []
+        self._trace = trace
+        if trace is not None:
+            self.observers.append(trace)
+        self._scheduler = Scheduler(observer=self._observed)
+        self._inbox: deque[m.Fact] = deque()
+        self._receivers: dict[m.Key, tuple[Receiver, bool]] = {}
+        self._wake_at: float | None = None
+        self._end: MrpyError | None = None  # why nothing is taken in any more
+        self._turning = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+
+    # ---- for any thread --------------------------------------------------------------------------
+
+    def add(self, tasks: Sequence[m.Task], receiver: Receiver) -> None:
+        """Have these tasks run. The receiver is told once of each."""
+        if os.getpid() != self._pid:
+            raise SessionClosed("this session belongs to the parent process; open one after the fork")
+        for task in tasks:
+            self._receivers[task.key] = (receiver, task.keep)
+        self._tell(m.Added(tuple(tasks)))
+        if self._end is not None:
+            self._give_up(self._end)
+
+    def abandon(self, keys: Iterable[m.Key]) -> None:
+        """Nobody wants these any more; their receivers may still be told."""
+        self._tell(m.Abandoned(tuple(keys)))
+
+    def close(self) -> None:
+        """Stop everything. Whoever still waits is told so."""
+        if os.getpid() != self._pid:
+            return  # a forked child: nothing of this is its own
+        if self._end is None:
+            self._end = SessionClosed("the session was closed before this was done")
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            self.backend.wake()
+            thread.join()
+        with self._turning:
+            self.backend.close()
+            self._give_up(self._end)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be added any more."""
+        return self._end is not None
+
+    def wait_for(self, arrived: Callable[[], bool]) -> None:
+        """Where the backend has no thread of its own: run until `arrived` says so."""
+        while not arrived():
+            with self._turning:
+                if not arrived():
+                    self._turn()
+
+    def _tell(self, fact: m.Fact) -> None:
+        self._inbox.append(fact)
+        if self.backend.threaded:
+            if self._thread is None:
+                self._start_thread()
+            self.backend.wake()
+
+    # ---- the loop --------------------------------------------------------------------------------
+
+    def _start_thread(self) -> None:
+        with self._turning:
+            if self._thread is None and self._end is None:
+                self._thread = threading.Thread(target=self._loop, name="mrpy-driver", daemon=True)
+                self._thread.start()
+
+    def _loop(self) -> None:
+        try:
+            while self._end is None:
+                self._turn()
+        except BaseException as error:  # noqa: BLE001 - nobody would hear it here: tell those who wait
+            self._break(error)
+
+    def _turn(self) -> None:
+        """Take in what happened, decide, carry out."""
+        facts = self.backend.wait(0 if self._inbox else self._patience())
+        while self._inbox:
+            facts.append(self._inbox.popleft())
+        now = time.monotonic()
+        if self._trace is not None:
+            self._trace.told(facts, now)
+        for order in self._scheduler.handle(facts, now):
+            self._carry_out(order)
+
+    def _patience(self) -> float | None:
+        if self._wake_at is None:
+            return None
+        return max(0.0, self._wake_at - time.monotonic())
+
+    def _carry_out(self, order: m.Order) -> None:
+        match order:
+            case m.Start():
+                self.backend.start(order)
+            case m.Report():
+                self._report(order)
+            case m.Release():
+                self.backend.release(order.key)
+            case m.Stop():
+                self.backend.stop(order.key, order.attempt)
+            case m.WakeAt():
+                self._wake_at = order.time
+
+    def _report(self, order: m.Report) -> None:
+        receiver, keep = self._receivers.pop(order.key)
+        value = self.backend.fetch(order.key) if order.state is State.DONE and not keep else None
+        receiver(Delivery(order.key, order.state, order.failure, order.seconds, value))
+
+    def _observed(self, moved: m.Moved) -> None:
+        """Tell the observers. One that raises is dropped: observers never steer."""
+        for observer in tuple(self.observers):
+            try:
+                observer(moved)
+            except Exception as error:
+                self.observers.remove(observer)
+                print(f"mrpy: an observer was dropped: {error!r}", file=sys.stderr)
+
+    def _break(self, error: BaseException) -> None:
+        text = f"the scheduler's loop broke, which is a bug in mrpy:\n{format_trace(error)}"
+        self._end = SchedulerError(text)
+        self.backend.close()
+        self._give_up(self._end)
+
+    def _give_up(self, why: MrpyError) -> None:
+        failure = of(why)
+        while self._receivers:
+            try:
+                key, (receiver, _) = self._receivers.popitem()
+            except KeyError:  # another thread took the last one
+                return
+            receiver(Delivery(key, State.FAILED, failure, 0.0, None))

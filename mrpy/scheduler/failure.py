@@ -1,0 +1,135 @@
+"""Failures as data: how an exception crosses a thread, a process or a machine.
+
+Where the exception was raised it is *captured*: its type's name, its message, its traceback as bounded
+text, and the exception itself as a pickle that was already opened once again to see that it can be
+(an ``__init__`` with two required arguments pickles well and explodes on arrival). Where somebody
+waits for the result it is *rebuilt*: the user's own type with a note on the item, or a `RemoteError`
+that carries name and text. Nothing in between ever touches the user's object.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mrpy.errors import Item, MrpyError, RemoteError, RemoteTraceback
+from mrpy.scheduler import codec
+
+TEXT_LIMIT = 20_000  # characters of traceback that travel; a RecursionError can print megabytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception on its way.
+
+    ``item``   the item of the source that it belongs to, once that is known
+    ``index``  which item of the task it was, where only that is known
+    ``live``   the exception itself, where it never left the process
+    """
+
+    type_name: str
+    message: str
+    trace: str = ""
+    payload: codec.Payload | None = None
+    item: Item | None = None
+    index: int | None = None
+    live: BaseException | None = None
+
+    def exception(self) -> BaseException:
+        """Rebuild what the user shall see."""
+        error = self.live if self.live is not None else self._unpickled()
+        if self.item is not None and not hasattr(error, "mrpy_item"):
+            note = f"mrpy: raised at {self.item}"
+            try:
+                error.add_note(note)
+                error.mrpy_item = self.item  # type: ignore[attr-defined]
+            except Exception:  # noqa: S110 - an exception class may forbid attributes; then it goes without
+                pass
+        if self.live is None and self.trace and error.__cause__ is None:
+            error.__cause__ = RemoteTraceback(self.trace)
+        return error
+
+    def _unpickled(self) -> BaseException:
+        if self.payload is not None:
+            try:
+                error = codec.decode(self.payload)
+                if isinstance(error, BaseException):
+                    return error
+            except Exception:  # noqa: S110 - it could be opened there but not here: fall through to the text
+                pass
+        return RemoteError(f"{self.type_name}: {self.message}")
+
+    def at(self, item: Item) -> Failure:
+        """The same failure, pinned to an item."""
+        return replace(self, item=item)
+
+
+def capture(error: BaseException, *, travels: bool, skip: int = 0) -> Failure:
+    """Turn a caught exception into data.
+
+    ``travels``: it will leave this process, so it is pickled now. ``skip``: frames of mrpy's own at
+    the top of the traceback that tell the user nothing.
+    """
+    return Failure(
+        type_name=type(error).__qualname__,
+        message=short_str(error),
+        trace=format_trace(error, skip) if travels else "",
+        payload=_pickled(error) if travels else None,
+        live=None if travels else error,
+    )
+
+
+def of(error: MrpyError, index: int | None = None) -> Failure:
+    """A failure that mrpy itself states (a crash, a timeout): no traceback is worth showing."""
+    return Failure(type(error).__qualname__, str(error), index=index, live=error)
+
+
+def format_trace(error: BaseException, skip: int = 0) -> str:
+    """The traceback as text of bounded length, head and tail kept."""
+    frames = error.__traceback__
+    for _ in range(skip):
+        if frames is not None and frames.tb_next is not None:
+            frames = frames.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(error), error, frames))
+    except Exception as problem:  # a __str__ or a source file that raises
+        text = f"{type(error).__qualname__} (its traceback cannot be printed: {problem!r})"
+    if len(text) > TEXT_LIMIT:
+        half = TEXT_LIMIT // 2
+        text = f"{text[:half]}\n  ... {len(text) - TEXT_LIMIT} characters left out ...\n{text[-half:]}"
+    return text
+
+
+def short_str(value: object, limit: int = 300) -> str:
+    """``str(value)``, bounded, and safe against a ``__str__`` that raises."""
+    return _bounded(str, value, limit)
+
+
+def short_repr(value: object, limit: int = 80) -> str:
+    """``repr(value)``, bounded, and safe against a ``__repr__`` that raises.
+
+    >>> short_repr(list(range(1000)), 20)
+    '[0, 1, 2, ... 8, 999]'
+    """
+    return _bounded(repr, value, limit)
+
+
+def _bounded(show: Any, value: object, limit: int) -> str:
+    try:
+        text = str(show(value))
+    except Exception as problem:
+        return f"<{type(value).__qualname__} whose {show.__name__}() raises {type(problem).__name__}>"
+    if len(text) > limit:
+        half = (limit - 2) // 2
+        text = f"{text[:half]} ... {text[-(limit - half - 5) :]}" if limit > 12 else text[:limit]
+    return text
+
+
+def _pickled(error: BaseException) -> codec.Payload | None:
+    try:
+        payload = codec.encode(error)
+        codec.decode(payload)
+    except BaseException:  # noqa: BLE001 - whatever the user's class does here, the text still travels
+        return None
+    return payload

@@ -1,0 +1,184 @@
+"""What is said to the scheduler and what it answers: one frozen class per meaning.
+
+Facts go in (something happened), orders come out (somebody shall do something). Both are plain data
+without methods. The scheduler never looks into a `Call`: what a task computes is not its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from mrpy.scheduler.failure import Failure
+from mrpy.scheduler.states import Move, State
+
+Key: TypeAlias = Hashable
+
+
+class Input(NamedTuple):
+    """A value that a task needs: all of task `key`, or the one part of it that is numbered `part`."""
+
+    key: Key
+    part: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thing to compute: ``call`` applied to the values of ``inputs``.
+
+    ``keep``     hold the value (or the failure) until somebody abandons it; else it is handed over with
+                 the report and forgotten
+    ``urgent``   goes before all that are not: what frees memory (a merge) before what fills it (a chunk)
+    ``retries``  how often the user's exception is answered by another attempt
+    ``timeout``  seconds that one item may run, counted from its own start
+    ``size``     how many items it stands for: for observers and messages
+    """
+
+    key: Key
+    call: Any
+    inputs: tuple[Input, ...] = ()
+    keep: bool = False
+    urgent: bool = False
+    retries: int = 0
+    timeout: float | None = None
+    size: int = 1
+
+
+# ---- facts: what happened ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Somebody wants these tasks."""
+
+    tasks: tuple[Task, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """The worker starts with item `item` of the task (sent only when somebody has to know)."""
+
+    key: Key
+    attempt: int
+    item: int
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The backend holds the value; it took `seconds` of work."""
+
+    key: Key
+    attempt: int
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The call raised."""
+
+    key: Key
+    attempt: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The place where it ran is gone. `item` is the one it was at, if known.
+
+    A task that had merely queued on the dead worker is lost without blame.
+    """
+
+    key: Key
+    attempt: int
+    failure: Failure
+    item: int | None = None
+    blame: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The backend carried out a Stop."""
+
+    key: Key
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """Nobody wants these any more. Unknown keys are fine: they were forgotten already."""
+
+    keys: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """The backend takes this many tasks at once from now on."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time passed; nothing else happened."""
+
+
+Fact: TypeAlias = Added | Began | Succeeded | Failed | Lost | Stopped | Abandoned | Slots | Ticked
+
+
+# ---- orders: what shall be done ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Run this. `careful`: say which item begins (see `Began`), because an attempt before was lost
+    or a timeout has to be kept."""
+
+    task: Task
+    attempt: int
+    careful: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End this attempt soon, by force if need be."""
+
+    key: Key
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Forget the value."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Tell whoever added it how the task ended; the only report it will get."""
+
+    key: Key
+    state: State
+    failure: Failure | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Say Ticked at this time, unless something happens before. Replaces the last one; None: no need."""
+
+    time: float | None
+
+
+Order: TypeAlias = Start | Stop | Release | Report | WakeAt
+
+
+class Moved(NamedTuple):
+    """What observers are told: `task` made this move at this time."""
+
+    task: Task
+    move: Move
+    old: State
+    new: State
+    time: float

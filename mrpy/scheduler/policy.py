@@ -1,0 +1,30 @@
+"""How often, and when again: the numbers of the scheduler, apart from its mechanism."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Budgets and delays. A value: a test or a simulation may bring another.
+
+    ``deaths_of_an_item``  workers that an announced item may take with it before it is blamed: two, since
+                           a worker killed from outside hits the same item twice only by malice
+    ``deaths_of_a_task``   the same for a task that died without announcing an item
+    ``first_delay``        seconds before the first retry; doubled each time up to ``longest_delay``
+    """
+
+    deaths_of_an_item: int = 2
+    deaths_of_a_task: int = 3
+    first_delay: float = 0.05
+    longest_delay: float = 10.0
+
+    def back_off(self, failures: int, number: int) -> float:
+        """Seconds to wait after this many failures, spread by up to a quarter so that tasks that failed
+        together do not come back together. The spread comes from the task's number: replay needs it."""
+        delay = min(self.longest_delay, self.first_delay * 2.0 ** min(failures - 1, 20))
+        return delay * (1.0 + 0.25 * ((number * 0.6180339887) % 1.0))
+
+
+DEFAULT = Policy()

@@ -1,0 +1,54 @@
+"""What happened, written down: replay a run from its facts, tell the story of one task.
+
+A `Trace` is an observer. The driver also gives it every batch of facts. It never steers: a run with a
+trace takes the same decisions as one without.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mrpy.scheduler.messages import Fact, Key, Moved, Order
+from mrpy.scheduler.policy import DEFAULT, Policy
+from mrpy.scheduler.scheduler import Scheduler
+
+
+class Step(NamedTuple):
+    """One call of `Scheduler.handle`: what went in, and when."""
+
+    time: float
+    facts: tuple[Fact, ...]
+
+
+class Trace:
+    """A log of facts and moves. ``limit`` bounds how many of each are kept; None keeps all, and only a
+    trace that kept all can be replayed."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.steps: deque[Step] = deque(maxlen=limit)
+        self.moves: deque[Moved] = deque(maxlen=limit)
+
+    def told(self, facts: Iterable[Fact], now: float) -> None:
+        """The driver handed these facts to the scheduler."""
+        self.steps.append(Step(now, tuple(facts)))
+
+    def __call__(self, moved: Moved) -> None:
+        """A task made a move."""
+        self.moves.append(moved)
+
+    def story(self, key: Key) -> str:
+        """The life of one task, dead or alive, one move a line."""
+        lines = [
+            f"{moved.time:.6f} {moved.old.value} -> {moved.new.value} ({moved.move.value})"
+            for moved in self.moves
+            if moved.task.key == key
+        ]
+        return "\n".join(lines) or f"nothing is known of {key!r}"
+
+
+def replay(steps: Iterable[Step], policy: Policy = DEFAULT) -> list[list[Order]]:
+    """Hand the same facts to a new scheduler; return its orders, step by step."""
+    scheduler = Scheduler(policy=policy)
+    return [scheduler.handle(step.facts, step.time) for step in steps]
