@@ -1,1 +1,63 @@
-"""x"""
+"""mrpy: parallel map, reduce and lazy iterators, compiled from ordinary generators.
+
+    for row in mrpy.parallel(parse(p) for p in paths if p.suffix == ".csv"): ...
+    squares = mrpy.pmap(f, xs)                      # like map(): lazy, in order
+    total = mrpy.preduce(operator.add, (f(x) for x in xs), 0)
+    counts = mrpy.mapreduce(mapper, reducer, inputs)
+    pending = mrpy.submit(f, x)
+
+This is the shop window: public names, each loaded when it is first used. Importing mrpy imports neither
+numpy nor dask, and nothing else that takes time.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+
+from mrpy._version import __version__
+
+TYPE_CHECKING = False  # as in typing, which would have to be imported; type checkers know the name
+if TYPE_CHECKING:
+    from mrpy.api import configure, mapreduce, parallel, pfilter, pfold, pmap, preduce, pstarmap, session
+    from mrpy.api import stream, submit
+    from mrpy.iterators.pending import PendingResult
+    from mrpy.iterators.stream import ParallelIterator
+
+__all__ = [
+    "ParallelIterator", "PendingResult", "__version__", "configure", "mapreduce", "parallel", "pfilter",
+    "pfold", "pmap", "preduce", "pstarmap", "session", "stream", "submit",
+]  # fmt: skip
+
+_ELSEWHERE = {"ParallelIterator": "mrpy.iterators.stream", "PendingResult": "mrpy.iterators.pending"}
+_PACKAGES = ("errors", "iterators", "options", "scheduler")
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        value = getattr(import_module(_ELSEWHERE.get(name, "mrpy.api")), name)
+        if name != "mapreduce":
+            globals()[name] = value
+        return value
+    if name in _PACKAGES:
+        return import_module(f"mrpy.{name}")
+    raise AttributeError(f"module 'mrpy' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_PACKAGES})
+
+
+class _Shop(ModuleType):
+    """There is a verb `mapreduce` and a package of that name. The import system would put the package
+    into the window as soon as anything of it is imported; what belongs there is the verb."""
+
+    @property
+    def mapreduce(self) -> object:
+        return __getattr__("mapreduce")
+
+    @mapreduce.setter
+    def mapreduce(self, package: ModuleType) -> None:
+        """The package is found by ``from mrpy.mapreduce import ...`` all the same."""
+
+
+sys.modules[__name__].__class__ = _Shop

@@ -42,6 +42,17 @@ class Item(NamedTuple):
         return f"item {self.position}: {self.text}" if self.text else f"item {self.position}"
 
 
+def pin(error: BaseException, item: Item) -> None:
+    """Have an exception say at which item it was raised: once, the innermost wins."""
+    if hasattr(error, "mrpy_item"):
+        return
+    try:
+        error.mrpy_item = item  # type: ignore[attr-defined]
+        error.add_note(f"mrpy: raised at {item}")
+    except Exception:  # noqa: S110 - a class may forbid new attributes; then it goes without
+        pass
+
+
 class MrpyError(Exception):
     """The root of the tree above."""
 

@@ -1,0 +1,1 @@
+"""What the user holds: lifted generators, parallel iterators, pending results. See README.md here."""

@@ -10,10 +10,10 @@ that carries name and text. Nothing in between ever touches the user's object.
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mrpy.errors import Item, MrpyError, RemoteError, RemoteTraceback
+from mrpy.errors import Item, MrpyError, RemoteError, RemoteTraceback, pin
 from mrpy.scheduler import codec
 
 TEXT_LIMIT = 20_000  # characters of traceback that travel; a RecursionError can print megabytes
@@ -34,20 +34,16 @@ class Failure:
     payload: codec.Payload | None = None
     item: Item | None = None
     index: int | None = None
-    live: BaseException | None = None
+    live: BaseException | None = field(default=None, compare=False)  # or no replay would equal its run
 
     def exception(self) -> BaseException:
         """Rebuild what the user shall see."""
         error = self.live if self.live is not None else self._unpickled()
-        if self.item is not None and not hasattr(error, "mrpy_item"):
-            note = f"mrpy: raised at {self.item}"
-            try:
-                error.add_note(note)
-                error.mrpy_item = self.item  # type: ignore[attr-defined]
-            except Exception:  # noqa: S110 - an exception class may forbid attributes; then it goes without
-                pass
+        if self.item is not None:
+            pin(error, self.item)
         if self.live is None and self.trace and error.__cause__ is None:
-            error.__cause__ = RemoteTraceback(self.trace)
+            # not by assignment: the class may forbid it (a frozen dataclass does)
+            BaseException.__setattr__(error, "__cause__", RemoteTraceback(self.trace))
         return error
 
     def _unpickled(self) -> BaseException:
@@ -76,6 +72,7 @@ def capture(error: BaseException, *, travels: bool, skip: int = 0) -> Failure:
         message=short_str(error),
         trace=format_trace(error, skip) if travels else "",
         payload=_pickled(error) if travels else None,
+        item=getattr(error, "mrpy_item", None),
         live=None if travels else error,
     )
 
@@ -110,7 +107,7 @@ def short_repr(value: object, limit: int = 80) -> str:
     """``repr(value)``, bounded, and safe against a ``__repr__`` that raises.
 
     >>> short_repr(list(range(1000)), 20)
-    '[0, 1, 2, ... 8, 999]'
+    '[0, 1, 2, ... , 999]'
     """
     return _bounded(repr, value, limit)
 

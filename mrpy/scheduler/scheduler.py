@@ -28,6 +28,7 @@ import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 from mrpy.errors import Cancelled, ItemTimeout, SchedulerError
 from mrpy.scheduler import messages as m
@@ -42,8 +43,8 @@ class Record:
     """What the scheduler remembers of one live task."""
 
     __slots__ = (
-        "attempt", "deadline", "deaths", "dependents", "failures", "failure", "held", "history",
-        "item", "item_deaths", "missing", "sequence", "state", "task", "timed", "users",
+        "attempt", "deadline", "deaths", "dependents", "failure", "failures", "held", "history",
+        "item", "item_deaths", "missing", "sequence", "state", "task", "timer", "users",
     )  # fmt: skip
 
     def __init__(self, task: m.Task, sequence: int) -> None:
@@ -54,13 +55,13 @@ class Record:
         self.missing = 0  # inputs that are not DONE yet
         self.users = 0  # live tasks that need this one's value
         self.held = True  # its adder has not abandoned it
-        self.dependents: list[m.Key] = []
+        self.dependents: dict[m.Key, None] = {}  # those who still wait for it, in order
         self.failures = 0
         self.deaths = 0
         self.item_deaths: dict[int, int] = {}
         self.item: int | None = None  # the one that runs now, where it was announced
         self.deadline: float | None = None
-        self.timed = False  # one timer at most is in the heap for this record's deadline
+        self.timer: float | None = None  # its entry among the timers; never later than the deadline
         self.failure: Failure | None = None
         self.history: list[tuple[float, Move]] = []
 
@@ -93,6 +94,8 @@ class Scheduler:
             _HANDLERS[type(fact)](self, fact)
         self._fire_timers()
         self._fill_slots()
+        self._prune(self._ready, self._is_queued)
+        self._prune(self._timers, self._is_timed)
         self._plan_wake()
         return self._orders
 
@@ -107,8 +110,9 @@ class Scheduler:
         for task in fact.tasks:
             if task.key in self.records:
                 raise SchedulerError(f"task {task.key!r} was added twice; {self.story(task.key)}")
-            record = self.records[task.key] = Record(task, next(self._numbers))
-            dead = self._join_inputs(record)
+            record = Record(task, next(self._numbers))
+            dead = self._join_inputs(record)  # before it is alive itself: nobody may wait for himself
+            self.records[task.key] = record
             if dead is not None:
                 self._end(record, Move.FAIL, dead)
             elif record.missing == 0:
@@ -126,7 +130,7 @@ class Scheduler:
             else:
                 source.users += 1
                 if source.state is not State.DONE:
-                    source.dependents.append(record.task.key)
+                    source.dependents[record.task.key] = None
                     record.missing += 1
         return dead
 
@@ -136,8 +140,7 @@ class Scheduler:
             return
         record.item = fact.item
         if record.task.timeout is not None:
-            record.deadline = self._now + record.task.timeout
-            self._set_timer(record, record.deadline)
+            self._set_timer(record, self._now + record.task.timeout)
 
     def _succeeded(self, fact: m.Succeeded) -> None:
         record = self._back(fact.key, fact.attempt)
@@ -152,11 +155,11 @@ class Scheduler:
         if not record.task.keep:
             record.held = False
         for key in record.dependents:
-            waiting = self.records.get(key)
-            if waiting is not None and waiting.state is State.WAITING:
-                waiting.missing -= 1
-                if waiting.missing == 0:
-                    self._unblock(waiting)
+            waiting = self.records[key]
+            waiting.missing -= 1
+            if waiting.missing == 0:
+                self._unblock(waiting)
+        record.dependents = {}
         self._leave_inputs(record)
         self._release_if_unused(record)
 
@@ -238,8 +241,7 @@ class Scheduler:
     def _retry(self, record: Record, delay: float) -> None:
         self._move(record, Move.RETRY)
         if delay > 0:
-            record.deadline = self._now + delay
-            self._set_timer(record, record.deadline)
+            self._set_timer(record, self._now + delay)
         else:
             self._queue(record)
 
@@ -252,34 +254,40 @@ class Scheduler:
 
     def _end(self, record: Record, move: Move, failure: Failure | None) -> None:
         """Fail or cancel a task, and with it everything that waits for it."""
-        todo = [(record, move)]
+        ended = [(record, move)]
         if failure is None and record.dependents:
             failure = of(Cancelled(f"task {record.task.key!r}, an input, was cancelled"))
-        while todo:
-            one, how = todo.pop()
+        for one, how in ended:  # grows on the way
             one.failure = failure
             self._move(one, how)
             self._orders.append(m.Report(one.task.key, one.state, failure))
             for key in one.dependents:
-                waiting = self.records.get(key)
-                if waiting is not None and waiting.state is State.WAITING and waiting.missing > 0:
+                waiting = self.records[key]
+                if waiting.missing > 0:
                     waiting.missing = 0  # visited: it may wait for two dead inputs
-                    todo.append((waiting, Move.FAIL))
-            one.dependents = []
+                    ended.append((waiting, Move.FAIL))
+            one.dependents = {}
+        # only now: what leaves its inputs may be the last to want another one that ends here too
+        for one, _ in ended:
             self._leave_inputs(one)
             if not (one.task.keep and one.held):
                 self.records.pop(one.task.key, None)
 
     def _leave_inputs(self, record: Record) -> None:
-        """A task is through: its inputs have one user less."""
+        """A task is through with its inputs: those that nobody else wants go too."""
+        for source in self._part(record):
+            self._drop_if_unwanted(source)
+
+    def _part(self, record: Record) -> list[Record]:
+        """Take a task off the users of its inputs; return those inputs."""
+        inputs = []
         for key in dict.fromkeys(needed.key for needed in record.task.inputs):
             source = self.records.get(key)
             if source is not None and source.users > 0:
                 source.users -= 1
-                if source.state is State.DONE:
-                    self._release_if_unused(source)
-                else:
-                    self._drop_if_unwanted(source)
+                source.dependents.pop(record.task.key, None)
+                inputs.append(source)
+        return inputs
 
     def _release_if_unused(self, record: Record) -> None:
         if record.users == 0 and not record.held:
@@ -300,31 +308,21 @@ class Scheduler:
                 self._move(one, Move.STOP)
                 self._orders.append(m.Stop(one.task.key, one.attempt))
             elif one.state in (State.WAITING, State.READY):
-                todo.extend(self._cancel_quietly(one))
+                self._move(one, Move.CANCEL)
+                self._orders.append(m.Report(one.task.key, one.state))
+                del self.records[one.task.key]
+                todo.extend(self._part(one))
             elif one.state is not State.STOPPING:
                 del self.records[one.task.key]
-
-    def _cancel_quietly(self, record: Record) -> list[Record]:
-        """Cancel a task that never started; return the inputs that may now be unwanted too."""
-        self._move(record, Move.CANCEL)
-        self._orders.append(m.Report(record.task.key, record.state))
-        del self.records[record.task.key]
-        inputs = []
-        for key in dict.fromkeys(needed.key for needed in record.task.inputs):
-            source = self.records.get(key)
-            if source is not None and source.users > 0:
-                source.users -= 1
-                inputs.append(source)
-        return inputs
 
     # ---- after the facts -------------------------------------------------------------------------
 
     def _fill_slots(self) -> None:
         while self._ready and self.busy < self.slots:
-            _, sequence, key = heapq.heappop(self._ready)
-            record = self.records.get(key)
-            if record is None or record.sequence != sequence or record.state is not State.READY:
-                continue  # cancelled while it was queued
+            entry = heapq.heappop(self._ready)
+            if not self._is_queued(entry):
+                continue  # cancelled in the meantime
+            record = self.records[entry[2]]
             record.attempt += 1
             record.item = None
             self.busy += 1
@@ -332,18 +330,34 @@ class Scheduler:
             careful = record.deaths > 0 or record.task.timeout is not None
             self._orders.append(m.Start(record.task, record.attempt, careful))
 
+    def _is_queued(self, entry: tuple[bool, int, m.Key]) -> bool:
+        record = self.records.get(entry[2])
+        return record is not None and record.sequence == entry[1] and record.state is State.READY
+
+    def _is_timed(self, entry: tuple[float, int, m.Key]) -> bool:
+        record = self.records.get(entry[2])
+        return record is not None and record.sequence == entry[1] and record.timer == entry[0]
+
+    def _prune(self, queue: list[Any], lives: Callable[[Any], bool]) -> None:
+        """Dead entries are passed over when their turn comes. Where that may take long (slots that stay
+        busy, timeouts of hours), a queue that is mostly dead is cleared of them: amortized, for nothing."""
+        if len(queue) > 2 * len(self.records) + 32:  # 32 out of the air: not worth it for less
+            queue[:] = filter(lives, queue)
+            heapq.heapify(queue)
+
     def _set_timer(self, record: Record, time: float) -> None:
-        if not record.timed:
-            record.timed = True
+        record.deadline = time
+        if record.timer is None or record.timer > time:  # else it will be looked at before that
+            record.timer = time
             heapq.heappush(self._timers, (time, record.sequence, record.task.key))
 
     def _fire_timers(self) -> None:
         while self._timers and self._timers[0][0] <= self._now:
-            _, sequence, key = heapq.heappop(self._timers)
-            record = self.records.get(key)
-            if record is None or record.sequence != sequence:
+            entry = heapq.heappop(self._timers)
+            if not self._is_timed(entry):
                 continue
-            record.timed = False
+            record = self.records[entry[2]]
+            record.timer = None
             if record.deadline is None:
                 continue
             if record.deadline > self._now:  # moved on since: a later item began
@@ -362,6 +376,8 @@ class Scheduler:
         self._orders.append(m.Stop(task.key, record.attempt))
 
     def _plan_wake(self) -> None:
+        while self._timers and not self._is_timed(self._timers[0]):
+            heapq.heappop(self._timers)
         first = self._timers[0][0] if self._timers else None
         if first != self._wake:
             self._wake = first

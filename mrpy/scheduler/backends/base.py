@@ -36,6 +36,7 @@ class Backend(ABC):
 
     name: ClassVar[str]
     threaded: ClassVar[bool] = True  # False: `wait` itself runs the tasks, in the caller's thread
+    remote: ClassVar[bool] = True  # False: values never leave this process, nothing is pickled
     workers: int
 
     def pack(self, call: Call) -> Call:

@@ -41,11 +41,11 @@ BOOTS = 3  # workers in a row that may die before they are up
 class Pickled:
     """A value as it came from a worker."""
 
-    __slots__ = ("_in_parts", "payloads")
+    __slots__ = ("in_parts", "payloads")
 
     def __init__(self, payloads: list[codec.Payload], in_parts: bool) -> None:
         self.payloads = payloads
-        self._in_parts = in_parts
+        self.in_parts = in_parts
 
     def load(self) -> Any:
         """Unpickle it, here and now."""
@@ -53,11 +53,11 @@ class Pickled:
             values = [codec.decode(payload) for payload in self.payloads]
         except Exception as error:
             raise SerializationError(f"a result cannot be unpickled: {error!r}") from error
-        return Parts(values) if self._in_parts else values[0]
+        return Parts(values) if self.in_parts else values[0]
 
     def part(self, part: int | None) -> codec.Payload:
         """What to send to a task that needs this value."""
-        if part is None and self._in_parts:
+        if part is None and self.in_parts:
             raise SerializationError("a value in parts was asked for as a whole")
         return self.payloads[part or 0]
 

@@ -21,6 +21,7 @@ class SerialBackend(Backend):
 
     name = "serial"
     threaded = False
+    remote = False
 
     def __init__(self, workers: int = 1) -> None:
         self.workers = 1

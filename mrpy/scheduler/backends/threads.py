@@ -39,6 +39,7 @@ class ThreadsBackend(Backend):
     """As many tasks at once as `workers`, all in this process."""
 
     name = "threads"
+    remote = False
 
     def __init__(self, workers: int) -> None:
         self.workers = workers

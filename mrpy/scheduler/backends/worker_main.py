@@ -117,7 +117,7 @@ class Worker:
             del data, inputs
             answers = [codec.encode(part) for part in value] if type(value) is Parts else [codec.encode(value)]
         except BaseException as error:  # noqa: BLE001 - SystemExit, KeyboardInterrupt: the task's, not ours
-            self._end.send(FAILED, number, [_encode_failure(error)])
+            self._end.send(FAILED, number, [encode_failure(error, skip=2)])
             return
         shape, parts = codec.flatten(answers)
         meta = marshal.dumps((seconds, type(value) is Parts, shape))
@@ -150,8 +150,9 @@ class Worker:
         self._place = place
 
 
-def _encode_failure(error: BaseException) -> bytes:
-    failure = capture(error, travels=True, skip=2)
+def encode_failure(error: BaseException, skip: int) -> bytes:
+    """The failure as bytes. ``skip``: see `capture`."""
+    failure = capture(error, travels=True, skip=skip)
     try:
         return pickle.dumps(failure, 5)
     except Exception:

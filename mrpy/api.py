@@ -1,0 +1,211 @@
+"""The verbs. Each is a few lines: lift, plan, run.
+
+All take the same options as keywords (see `mrpy.options.Options`); one that does not exist is an
+`OptionError`. Verbs that return many things are lazy, as `map` is.
+"""
+
+from __future__ import annotations
+
+import operator as operators
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
+
+from mrpy.errors import OptionError
+from mrpy.iterators.lift import lift, lift_program
+from mrpy.iterators.pending import PendingResult
+from mrpy.iterators.stream import ParallelIterator, stream_of
+from mrpy.mapreduce.folds import MISSING
+from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
+from mrpy.options import configure, of_session, resolve
+from mrpy.scheduler.current import opened
+from mrpy.scheduler.session import Session
+
+__all__ = [
+    "configure", "mapreduce", "parallel", "pfilter", "pfold", "pmap", "preduce", "pstarmap", "session",
+    "stream", "submit",
+]  # fmt: skip
+
+T = TypeVar("T")
+
+
+def parallel(iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
+    """Run an ordinary generator expression in parallel: ``for row in parallel(f(x) for x in xs if p(x))``.
+
+    The expression is taken over, not consumed: its code, the values of its variables at this moment and
+    its source go into a plan, and its body runs on the workers. Equals ``iter(iterable)``.
+
+    Raises `LiftError` for a generator that was already started, or comes from a generator function.
+
+    >>> import mrpy
+    >>> list(mrpy.parallel((n * n for n in range(10) if n % 2), backend="serial"))
+    [1, 9, 25, 49, 81]
+    """
+    if isinstance(iterable, ParallelIterator):
+        return stream_of(iterable, options)
+    return ParallelIterator(lift_program(iterable), options)
+
+
+def pmap(function: Callable[..., Any], /, *iterables: Iterable[Any], **options: Any) -> ParallelIterator:
+    """``map(function, *iterables)`` in parallel: lazy, in order.
+
+    >>> import mrpy
+    >>> list(mrpy.pmap(pow, [2, 3, 4], [5, 2, 3], backend="serial"))
+    [32, 9, 64]
+    """
+    if not iterables:
+        raise TypeError("pmap() must have at least two arguments, as map() must")
+    _check_callable("pmap", function, *iterables)
+    if len(iterables) == 1:
+        return stream_of(iterables[0], options).map(function)
+    return ParallelIterator(lift(zip(*iterables, strict=False)).then(StarMap(function)), options)
+
+
+def pstarmap(function: Callable[..., Any], iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
+    """``itertools.starmap(function, iterable)`` in parallel: lazy, in order."""
+    _check_callable("pstarmap", function, iterable)
+    return stream_of(iterable, options)._then(StarMap(function))
+
+
+def pfilter(
+    predicate: Callable[[Any], Any] | None, iterable: Iterable[Any], /, **options: Any
+) -> ParallelIterator:
+    """``filter(predicate, iterable)`` in parallel: lazy, in order."""
+    test = bool if predicate is None else predicate
+    _check_callable("pfilter", test, iterable)
+    return stream_of(iterable, options)._then(Filter(test))
+
+
+def preduce(
+    operator: Callable[[Any, Any], Any], iterable: Iterable[Any], initial: Any = MISSING, /, **options: Any
+) -> Any:
+    """``functools.reduce(operator, iterable, initial)`` in parallel, for an associative operator.
+
+    The order of combination depends on the positions of the items alone, so that a sum of floats has the
+    same bits on every backend, with any number of workers and any chunk size. They need not be the bits
+    of `functools.reduce`, which adds strictly from the left.
+
+    >>> import operator, mrpy
+    >>> mrpy.preduce(operator.add, (len(w) for w in ["a", "bc"]), 0, backend="serial")
+    3
+    """
+    _check_callable("preduce", operator, iterable)
+    return stream_of(iterable, options).reduce(operator, initial)
+
+
+def pfold(
+    step: Callable[[Any, Any], Any],
+    iterable: Iterable[Any],
+    initial: Any,
+    /,
+    combine: Callable[[Any, Any], Any] = operators.add,
+    **options: Any,
+) -> Any:
+    """``functools.reduce(step, iterable, initial)`` in parallel, where two results can be combined.
+
+    ``step(accumulator, item)`` takes in one item, ``combine(left, right)`` joins what two stretches of
+    the source came to. `initial` must be neutral for `combine`: each stretch starts with a copy.
+
+    >>> import mrpy
+    >>> mrpy.pfold(lambda n, word: n + len(word), ["a", "bc"], 0, backend="serial")
+    3
+    """
+    _check_callable("pfold", step, iterable)
+    return stream_of(iterable, options).fold(step, initial, combine)
+
+
+def mapreduce(
+    mapper: Callable[[Any], Any],
+    reducer: Callable[[Any, Iterator[Any]], Any],
+    inputs: Iterable[Any],
+    /,
+    combiner: Callable[[Any, Iterator[Any]], Any] | None = None,
+    partitions: int | str = "auto",
+    sort: bool = False,
+    **options: Any,
+) -> ParallelIterator:
+    """Map, group by key, reduce: a lazy iterator of ``(key, value)`` pairs.
+
+    ``mapper(record)`` returns or yields (key, value) pairs. ``reducer(key, values)`` returns the value of
+    a key, or yields several. ``combiner(key, values)`` has the reducer's shape; it is applied on the
+    workers before anything travels, to values in the order of their positions, and must not change what
+    the reducer comes to. With ``sort=True`` the pairs come in the order of their keys.
+
+    >>> import mrpy
+    >>> lines = ["a b a", "b a"]
+    >>> pairs = mrpy.mapreduce(lambda line: ((word, 1) for word in line.split()),
+    ...                        lambda word, ones: sum(ones), lines, backend="serial")
+    >>> sorted(pairs)
+    [('a', 3), ('b', 2)]
+    """
+    from mrpy.iterators.keyed import keyed
+
+    _check_callable("mapreduce", mapper, inputs)
+    for name, function in (("reducer", reducer), ("combiner", combiner)):
+        if function is not None and not callable(function):
+            raise TypeError(f"mapreduce() needs a callable {name}, not {type(function).__name__}")
+    return keyed(lift(inputs), (mapper, reducer, combiner), partitions, sort, options)
+
+
+def stream(iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
+    """A chainable parallel iterator over any iterable: ``stream(xs).map(f).filter(p).take(10)``.
+
+    >>> import mrpy
+    >>> mrpy.stream(range(6), backend="serial").map(abs).filter(lambda n: n % 2).to_list()
+    [1, 3, 5]
+    """
+    return stream_of(iterable, options)
+
+
+def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> PendingResult:
+    """Run ``function(*args, **kwargs)`` on a worker; return a `PendingResult` at once.
+
+    All arguments are the function's own; options come from `session` and `configure`.
+
+    >>> import mrpy
+    >>> with mrpy.session("serial"):
+    ...     mrpy.submit(pow, 2, 10).result()
+    1024
+    """
+    _check_callable("submit", function, ())
+    return PendingResult(function, args, kwargs, resolve({}))
+
+
+def session(backend: str | None = None, workers: int | None = None, **given: Any) -> AbstractContextManager[Session]:
+    """Workers of one's own for a ``with`` block, and default options for the runs in it.
+
+    What is not an option goes to the backend: ``session("dask", address="tcp://...")``. The workers end
+    with the block.
+    """
+    if backend is not None:
+        given["backend"] = backend
+    if workers is not None:
+        given["workers"] = workers
+    return _session(given)
+
+
+@contextmanager
+def _session(given: dict[str, Any]) -> Iterator[Session]:
+    settings = {name: given.pop(name) for name in list(given) if name in _SETTINGS}
+    options = resolve(given)
+    if settings and options.backend != "dask":
+        raise OptionError(f"{', '.join(settings)} belong to backend='dask', not {options.backend!r}")
+    own = Session(options.backend, options.worker_count, settings)
+    token = of_session.set({**(of_session.get() or {}), **given, "backend": options.backend})
+    try:
+        with opened(own, resolve({})):
+            yield own
+    finally:
+        of_session.reset(token)
+        own.close()
+
+
+_SETTINGS = ("address", "client")
+
+
+def _check_callable(verb: str, function: Any, *iterables: Any) -> None:
+    if not callable(function):
+        raise TypeError(f"{verb}() needs a function first, not {type(function).__name__} {function!r:.60}")
+    for iterable in iterables:
+        if callable(iterable) and not hasattr(iterable, "__iter__"):
+            raise TypeError(f"{verb}() needs something to iterate over, not the function {iterable!r}")

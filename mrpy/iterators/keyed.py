@@ -1,0 +1,96 @@
+"""Running a MapReduce: map tasks over the source, then a reduce task per partition, then the pairs."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Generator, Iterator
+from operator import itemgetter
+from typing import Any
+
+from mrpy.errors import OptionError
+from mrpy.iterators.stream import ParallelIterator
+from mrpy.mapreduce.compile import Feeder, Slot
+from mrpy.mapreduce.kernels import Rules
+from mrpy.mapreduce.partition import DEFAULT
+from mrpy.mapreduce.plan import Plan, name_of
+from mrpy.mapreduce.shuffle import MapTask, ReduceTask
+from mrpy.mapreduce.sources import Pulled
+from mrpy.options import Options, resolve
+from mrpy.progress import watched
+from mrpy.scheduler.calls import Call, Code
+from mrpy.scheduler.current import job_for
+from mrpy.scheduler.messages import Input
+from mrpy.scheduler.session import Job
+
+Functions = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any] | None]
+
+
+class Keyed:
+    """A MapReduce that is iterated once: the source of a parallel iterator."""
+
+    def __init__(
+        self, plan: Plan, functions: Functions, partitions: int, sort: bool, given: dict[str, Any]
+    ) -> None:
+        self._plan = plan
+        self._mapper, self._reducer, self._combiner = functions
+        self._partitions = partitions
+        self._sort = sort
+        self._given = given
+
+    def __iter__(self) -> Generator[tuple[Any, Any], None, None]:
+        options = resolve(self._given)
+        with job_for(options) as job:
+            with watched(job, self._plan, options):
+                slots = self._map(job, options)
+            yield from self._reduce(job, slots)
+
+    def _map(self, job: Job, options: Options) -> list[Slot]:
+        rules = Rules(options.on_error, options.retries)
+        kernel = MapTask(self._plan.steps, self._mapper, self._combiner, self._partitions, rules)
+        code = Code(kernel, options.name or f"map {name_of(self._mapper)}", announce=True)
+        feeder = Feeder(job, self._plan, options, code, keep=True)
+        slots: list[Slot] = []
+        for _ in feeder.completed(slots.append):
+            pass
+        return slots
+
+    def _reduce(self, job: Job, slots: list[Slot]) -> Iterator[tuple[Any, Any]]:
+        kernel = ReduceTask(self._reducer, self._combiner, self._sort)
+        code = Code(kernel, f"reduce {name_of(self._reducer)}")
+        tasks = [
+            job.task(Call(code, None), [Input(slot.key, part) for slot in slots])
+            for part in range(self._partitions)
+        ]
+        job.add(*tasks)
+        job.drop(slot.key for slot in slots)
+        return self._merged(job, [task.key for task in tasks])
+
+    def _merged(self, job: Job, keys: list[Any]) -> Iterator[tuple[Any, Any]]:
+        arrived: dict[Any, list[tuple[Any, Any]]] = {}
+
+        def partition(key: Any) -> list[tuple[Any, Any]]:
+            while key not in arrived:
+                delivery = job.next()
+                if delivery.failure is not None:
+                    raise delivery.failure.exception()
+                if delivery.key in keys and delivery.value is not None:
+                    arrived[delivery.key] = delivery.value.load()
+            return arrived.pop(key)
+
+        if self._sort:
+            yield from heapq.merge(*[partition(key) for key in keys], key=itemgetter(0))
+        else:
+            for key in keys:
+                yield from partition(key)
+
+
+def keyed(
+    plan: Plan, functions: Functions, partitions: int | str, sort: bool, given: dict[str, Any]
+) -> ParallelIterator:
+    """A MapReduce as a parallel iterator of (key, value) pairs."""
+    if partitions == "auto":
+        partitions = DEFAULT
+    if not isinstance(partitions, int) or isinstance(partitions, bool) or partitions < 1:
+        raise OptionError(f"partitions={partitions!r}: must be a whole number from 1 up, or 'auto'")
+    resolve(given)
+    return ParallelIterator(Plan(Pulled(Keyed(plan, functions, partitions, sort, given))), given)

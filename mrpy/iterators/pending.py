@@ -1,0 +1,112 @@
+"""One call at a time: a `PendingResult` is the answer to `submit`, whether or not it is there yet."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from mrpy.errors import Cancelled
+from mrpy.mapreduce.kernels import Submitted
+from mrpy.mapreduce.plan import name_of
+from mrpy.options import Options
+from mrpy.scheduler.calls import Call, Code
+from mrpy.scheduler.current import session_for
+from mrpy.scheduler.driver import Delivery
+from mrpy.scheduler.states import State
+
+
+class PendingResult:
+    """The result of one call that runs elsewhere. It makes progress while nobody waits for it."""
+
+    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> None:
+        self._name = options.name or name_of(function)
+        self._delivery: Delivery | None = None
+        self._arrived = threading.Event()
+        self._callbacks: list[Callable[[PendingResult], Any]] = []
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._opened: tuple[bool, Any] | None = None
+        session = session_for(options)
+        self._driver = session.driver
+        job = session.job()
+        call = Call(Code(Submitted(function), self._name), (args, kwargs))
+        task = job.task(call, retries=options.retries, timeout=options.timeout)
+        self._key = task.key
+        self._driver.add([task], self._receive)
+        if not self._driver.backend.threaded:
+            self._driver.wait_for(self._arrived.is_set)  # a serial backend runs it here and now
+
+    def done(self) -> bool:
+        """Whether there is a result, an error, or a cancellation."""
+        return self._arrived.is_set()
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the value and return it, or raise what the function raised. Raises `TimeoutError` if
+        it takes longer than `timeout` seconds (the call goes on), `Cancelled` if it was cancelled."""
+        failed, value = self._outcome(timeout)
+        if failed:
+            raise value
+        return value
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end; return what the function raised, or None."""
+        failed, value = self._outcome(timeout)
+        return value if failed else None
+
+    def cancel(self) -> bool:
+        """Stop the call, whether it runs or waits; False if it is over already."""
+        with self._lock:
+            if self._arrived.is_set():
+                return False
+            self._cancelled = True
+        self._driver.abandon([self._key])
+        return True
+
+    def cancelled(self) -> bool:
+        """Whether `cancel` came in time."""
+        return self._cancelled
+
+    def add_done_callback(self, function: Callable[[PendingResult], Any]) -> None:
+        """Have ``function(self)`` called at the end, in a thread of mrpy's; at once if it has ended."""
+        with self._lock:
+            if not self._arrived.is_set():
+                self._callbacks.append(function)
+                return
+        function(self)
+
+    def __repr__(self) -> str:
+        state = "cancelled" if self._cancelled else "done" if self.done() else "pending"
+        return f"<PendingResult {self._name}: {state}>"
+
+    def _receive(self, delivery: Delivery) -> None:
+        with self._lock:
+            self._delivery = delivery
+            if delivery.state is State.DONE:
+                self._cancelled = False
+            self._arrived.set()
+            callbacks, self._callbacks = self._callbacks, []
+        for function in callbacks:
+            threading.Thread(target=function, args=(self,), daemon=True, name="mrpy-callback").start()
+
+    def _outcome(self, timeout: float | None) -> tuple[bool, Any]:
+        if not self._arrived.wait(timeout):
+            raise TimeoutError(f"{self._name} has not ended after {timeout:g} seconds; it goes on")
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
+
+    def _open(self) -> tuple[bool, Any]:
+        delivery = self._delivery
+        assert delivery is not None
+        if delivery.value is not None and not self._cancelled:
+            try:
+                return False, delivery.value.load()
+            except Exception as error:
+                return True, error
+        if delivery.failure is None or self._cancelled:
+            return True, Cancelled(f"{self._name} was cancelled")
+        return True, delivery.failure.exception()
+
+

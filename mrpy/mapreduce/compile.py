@@ -1,0 +1,217 @@
+"""From a plan to tasks: the source is cut while results are being consumed, never ahead of the window.
+
+`Feeder` turns stretches of the source into tasks of a job and keeps the account of law 3: what was
+pulled and is not settled yet stays within the window. It also deals with chunks in which something
+went wrong that is no fault of their other items - an item that killed its worker, ran out of time, or
+does not pickle: the chunk is sent once more, without the culprit or with every item pickled apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mrpy.errors import BackendError, Cancelled, ItemTimeout, SchedulerError, SerializationError, WorkerCrashed
+from mrpy.mapreduce.chunking import Chunker
+from mrpy.mapreduce.chunks import Chunk, Outcome
+from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.tree import leaf_end
+from mrpy.options import Options
+from mrpy.scheduler.calls import Call, Code
+from mrpy.scheduler.driver import Delivery
+from mrpy.scheduler.failure import Failure
+from mrpy.scheduler.messages import Key, Task
+from mrpy.scheduler.session import Job
+from mrpy.scheduler.states import State
+
+CHUNKS_PER_WORKER = 8  # outstanding at most, where no buffersize is given; out of the air
+ITEMS_AT_LEAST = 128  # outstanding where a small chunksize is given: a round trip is longer than an item
+
+
+class Slot:
+    """A chunk on its way: what was sent, under which key, and what came back."""
+
+    __slots__ = ("chunk", "done", "failure", "key", "result")
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk = chunk
+        self.key: Key = None
+        self.done = False
+        self.result: list[Any] | Outcome = []
+        self.failure: Failure | None = None
+
+
+class Feeder:
+    """Cuts, sends, and takes back. ``keep``: the values stay in the backend, for other tasks to use;
+    the chunks then end where leaves do (see `mrpy.mapreduce.tree`)."""
+
+    def __init__(self, job: Job, plan: Plan, options: Options, code: Code, keep: bool = False) -> None:
+        self.job = job
+        self.error: BaseException | None = None  # the source raised, behind all that it gave
+        self._reader = plan.source.reader()
+        self._code = code
+        self._keep = keep
+        self._options = options
+        self._remote = job.session.driver.backend.remote
+        self._workers = job.session.workers
+        self._chunker = Chunker(options.chunksize, self._workers)
+        self._position = 0
+        self._slots: dict[Key, Slot] = {}
+        self._items_out = 0
+        self._chunks_out = 0
+        self._ended = False
+
+    # ---- cutting ---------------------------------------------------------------------------------
+
+    def top_up(self) -> list[Slot]:
+        """Send chunks while the window is open; return them."""
+        slots: list[Slot] = []
+        tasks: list[Task] = []
+        try:
+            while not self._ended and (size := self._room()) > 0:
+                chunk = self._cut(size)
+                if chunk is None:
+                    break
+                slot = Slot(chunk)
+                tasks.append(self._task(slot))
+                slots.append(slot)
+                self._items_out += len(chunk.data)
+                self._chunks_out += 1
+        finally:
+            if tasks:
+                self.job.add(*tasks)
+        return slots
+
+    def _room(self) -> int:
+        """How many items the next chunk may take; 0: the window is closed."""
+        size = self._chunker.size(self._reader.remaining())
+        window = self._options.buffersize
+        if isinstance(window, int):
+            if self._options.chunksize == "auto":
+                size = min(size, max(1, window // (2 * self._workers)))
+            size = min(size, window - self._items_out)
+        elif self._chunks_out >= max(CHUNKS_PER_WORKER * self._workers, ITEMS_AT_LEAST // size):
+            return 0
+        if self._keep and (size > 0 or self._items_out == 0):
+            size = leaf_end(self._position + max(1, size) - 1) - self._position
+        return size
+
+    def _cut(self, size: int) -> Chunk | None:
+        try:
+            data = self._reader.take(size)
+        except Exception as error:
+            self.error = error
+            self._ended = True
+            return None
+        if len(data) == 0:
+            self._ended = True
+            return None
+        chunk = Chunk(self._position, data)
+        self._position += len(data)
+        return chunk
+
+    def _task(self, slot: Slot) -> Task:
+        """A task for a chunk. What does not pickle is found item by item."""
+        settings = {"keep": self._keep, "timeout": self._options.timeout, "size": len(slot.chunk.data)}
+        if not slot.chunk.separately:
+            try:
+                return self._entered(slot, self.job.task(Call(self._code, slot.chunk), **settings))
+            except SerializationError:
+                slot.chunk = slot.chunk._replace(separately=True)
+        return self._entered(slot, self.job.task(Call(self._code, slot.chunk.for_travel()), **settings))
+
+    def _entered(self, slot: Slot, task: Task) -> Task:
+        slot.key = task.key
+        self._slots[task.key] = slot
+        return task
+
+    # ---- taking back -----------------------------------------------------------------------------
+
+    def take(self, delivery: Delivery) -> Slot | None:
+        """Take in how a chunk's task ended: the slot that is done now, or None if it was sent again."""
+        slot = self._slots.pop(delivery.key)
+        if delivery.state is State.DONE:
+            self._chunker.learn(len(slot.chunk.data), delivery.seconds)
+            if delivery.value is not None and not self._opened(slot, delivery):
+                return None
+        else:
+            failure = delivery.failure
+            assert failure is not None, "nobody but us abandons our tasks"
+            if self._send_again(slot, failure):
+                return None
+            slot.failure = failure
+        slot.done = True
+        return slot
+
+    def settle(self, slot: Slot) -> None:
+        """The results of this chunk are with the consumer: the window opens by its items."""
+        self._items_out -= len(slot.chunk.data)
+        self._chunks_out -= 1
+
+    def _opened(self, slot: Slot, delivery: Delivery) -> bool:
+        """Open the results, here in the consumer's thread; or have them sent again one by one."""
+        assert delivery.value is not None
+        try:
+            result = delivery.value.load()
+        except SerializationError:
+            if slot.chunk.separately:
+                raise
+            self._resend(slot, slot.chunk._replace(separately=True))
+            return False
+        slot.result = result.opened(self._options.on_error) if isinstance(result, Outcome) else result
+        return True
+
+    def _send_again(self, slot: Slot, failure: Failure) -> bool:
+        """Whether a chunk that failed as a whole can be saved without the one that is to blame."""
+        chunk = slot.chunk
+        if isinstance(failure.live, WorkerCrashed | ItemTimeout) and failure.index is not None:
+            if failure.index in chunk.excluded:
+                return False
+            excluded = {**chunk.excluded, failure.index: failure.at(chunk.item(failure.index))}
+            self._resend(slot, chunk._replace(excluded=excluded))
+            return True
+        if isinstance(failure.live, BackendError | SchedulerError | Cancelled) or failure.item is not None:
+            return False
+        if chunk.separately or not self._remote:
+            return False
+        self._resend(slot, chunk._replace(separately=True))
+        return True
+
+    def _resend(self, slot: Slot, chunk: Chunk) -> None:
+        self.job.drop([slot.key])
+        slot.chunk = chunk
+        self.job.add(self._task(slot))
+
+    # ---- for those who want all of it ------------------------------------------------------------
+
+    def completed(
+        self, fed: Callable[[Slot], None], other: Callable[[Delivery], None] | None = None
+    ) -> Iterator[Slot]:
+        """Feed the whole source; yield slots as they are done. `fed` is told of each new slot, in the
+        order of the source; `other` of deliveries that are not the feeder's. A failure is raised when
+        all before it are done, so that it is always the first one of the source."""
+        waiting: list[Slot] = []
+        failed = False
+        while True:
+            for slot in self.top_up() if not failed else ():
+                fed(slot)
+                waiting.append(slot)
+            while waiting and waiting[0].done:
+                first = waiting.pop(0)
+                if first.failure is not None:
+                    raise first.failure.exception()
+            if not waiting:
+                break
+            delivery = self.job.next()
+            if delivery.key not in self._slots:
+                if other is not None:
+                    other(delivery)
+                continue
+            done = self.take(delivery)
+            if done is not None:
+                failed = failed or done.failure is not None
+                self.settle(done)
+                if done.failure is None:
+                    yield done
+        if self.error is not None:
+            raise self.error

@@ -1,0 +1,167 @@
+"""Folds: reductions as data, and what runs of them on a worker.
+
+A `Fold` says how a leaf of items becomes a partial value, how two partial values become one, and how
+the last one becomes the answer. Everything that reduces (`preduce`, `pfold`, sums, counts, `mapreduce`
+with a combiner) is one of these, run along the tree of `mrpy.mapreduce.tree`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import reduce
+from operator import length_hint
+from typing import Any
+
+from mrpy.errors import pin
+from mrpy.mapreduce.chunks import Chunk, Outcome
+from mrpy.mapreduce.kernels import Announce, Rules, counted, run_careful, through
+from mrpy.mapreduce.plan import Step
+from mrpy.mapreduce.tree import NOTHING, Node, combine, leaf_end, leaf_index, total
+from mrpy.scheduler.calls import TaskStopped
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A reduction.
+
+    ``leaf``    from an iterator of items to a partial value, or to `NOTHING` where there are none
+    ``merge``   from two neighbouring partial values to one; associative
+    ``finish``  from the last partial value (or `NOTHING`) to the answer
+    """
+
+    leaf: Callable[[Iterator[Any]], Any]
+    merge: Callable[[Any, Any], Any]
+    finish: Callable[[Any], Any]
+    name: str = "fold"
+
+
+@dataclass(frozen=True, slots=True)
+class FoldChunk:
+    """The kernel of the leaves: from a chunk to the nodes that it covers."""
+
+    steps: tuple[Step, ...]
+    fold: Fold
+    rules: Rules
+
+    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> list[Node]:
+        fast = announce is None and not chunk.excluded and not chunk.separately
+        fast = fast and not self.rules.retries and self.rules.on_error == "raise"
+        leaf = self._fast if fast else self._careful
+        return combine(leaf_nodes(chunk, lambda part: leaf(part, _shifted(announce, chunk, part))), self.fold.merge)
+
+    def _fast(self, chunk: Chunk, announce: Announce | None) -> Any:
+        data = counted(chunk.data)
+        items = iter(data)
+        try:
+            return self.fold.leaf(through(self.steps, items))
+        except TaskStopped:
+            raise
+        except BaseException as error:
+            pin(error, chunk.item(len(data) - length_hint(items) - 1))
+            raise
+
+    def _careful(self, chunk: Chunk, announce: Announce | None) -> Any:
+        result = run_careful(self.steps, chunk, self.rules, announce)
+        if isinstance(result, Outcome):
+            result = result.opened(self.rules.on_error)
+            for index in sorted(result.failures):
+                raise result.failures[index].exception()
+            return self.fold.leaf(iter(result.values))
+        return self.fold.leaf(iter(result))
+
+
+def _shifted(announce: Announce | None, whole: Chunk, part: Chunk) -> Announce | None:
+    """`announce` for a part of a chunk: indexes count from the beginning of the whole."""
+    if announce is None:
+        return None
+    tell, offset = announce, part.first - whole.first
+    return lambda index: tell(index + offset)
+
+
+def leaf_nodes(chunk: Chunk, leaf: Callable[[Chunk], Any]) -> Iterator[Node]:
+    """The leaves of a chunk, one after the other."""
+    position, end = chunk.first, chunk.first + len(chunk.data)
+    while position < end:
+        behind = min(end, leaf_end(position))
+        yield Node(0, leaf_index(position), leaf(chunk.part(position, behind)))
+        position = behind
+
+
+@dataclass(frozen=True, slots=True)
+class MergeNodes:
+    """The kernel of the inner tree: nodes of neighbouring chunks."""
+
+    fold: Fold
+
+    def __call__(self, _: None, *rows: list[Node]) -> list[Node]:
+        return combine((node for row in rows for node in row), self.fold.merge)
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The kernel of the root: all nodes that are left, to the answer."""
+
+    fold: Fold
+
+    def __call__(self, _: None, *rows: list[Node]) -> Any:
+        return self.fold.finish(total([node for row in rows for node in row], self.fold.merge))
+
+
+# ---- the folds behind the verbs --------------------------------------------------------------------
+
+MISSING: Any = NOTHING  # "no initial value", where None is one
+
+
+@dataclass(frozen=True, slots=True)
+class _ReduceLeaf:
+    operator: Callable[[Any, Any], Any]
+
+    def __call__(self, items: Iterator[Any]) -> Any:
+        for first in items:
+            return reduce(self.operator, items, first)
+        return NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class _WithInitial:
+    operator: Callable[[Any, Any], Any]
+    initial: Any
+
+    def __call__(self, value: Any) -> Any:
+        if self.initial is NOTHING:
+            if value is NOTHING:
+                raise TypeError("reduce() of empty iterable with no initial value")
+            return value
+        return self.initial if value is NOTHING else self.operator(copy.deepcopy(self.initial), value)
+
+
+def reduction(operator: Callable[[Any, Any], Any], initial: Any = MISSING) -> Fold:
+    """``functools.reduce(operator, items, initial)`` for an associative operator."""
+    return Fold(_ReduceLeaf(operator), operator, _WithInitial(operator, initial), "reduce")
+
+
+@dataclass(frozen=True, slots=True)
+class _FoldLeaf:
+    step: Callable[[Any, Any], Any]
+    initial: Any
+
+    def __call__(self, items: Iterator[Any]) -> Any:
+        for first in items:
+            # a copy for each leaf: an accumulator that is changed in place is never shared
+            return reduce(self.step, items, self.step(copy.deepcopy(self.initial), first))
+        return NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class _OrInitial:
+    initial: Any
+
+    def __call__(self, value: Any) -> Any:
+        return self.initial if value is NOTHING else value
+
+
+def folding(step: Callable[[Any, Any], Any], initial: Any, merge: Callable[[Any, Any], Any]) -> Fold:
+    """``functools.reduce(step, items, initial)`` where partial results can be merged."""
+    return Fold(_FoldLeaf(step, initial), merge, _OrInitial(initial), "fold")

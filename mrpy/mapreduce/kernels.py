@@ -1,0 +1,201 @@
+"""What runs on a worker: a chunk of items through the fused steps.
+
+The fast path hands the whole chunk to the nested generators and collects what comes out, in C. When
+something raises, the iterator underneath still knows how many items were taken from it: that is the
+failing item's index, and the same iterator goes on behind it. So the fast path costs nothing per item.
+
+The careful path takes items one by one. It is used where that is what was asked for: retries, a
+timeout, a chunk that killed its worker or holds something that does not pickle.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import length_hint
+from typing import Any
+
+from mrpy.errors import Item, pin
+from mrpy.mapreduce.chunks import Chunk, Outcome
+from mrpy.mapreduce.plan import Step
+from mrpy.options import OnError
+from mrpy.scheduler import codec
+from mrpy.scheduler.calls import TaskStopped, inside
+from mrpy.scheduler.failure import Failure, capture
+from mrpy.scheduler.policy import DEFAULT
+
+Announce = Callable[[int], None]
+
+_COUNTED = (list, tuple, range, str, bytes, bytearray)  # their iterators say how many items are left
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the worker has to know of the options."""
+
+    on_error: OnError = "raise"
+    retries: int = 0
+
+
+class Stop(Exception):
+    """A chunk ends here: its last value is a failure that shall be raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapChunk:
+    """The kernel of a map: a chunk through the steps, results in order."""
+
+    steps: tuple[Step, ...]
+    rules: Rules
+
+    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> list[Any] | Outcome:
+        if announce is None and not chunk.excluded and not chunk.separately and not self.rules.retries:
+            return run_fast(self.steps, chunk, self.rules)
+        return run_careful(self.steps, chunk, self.rules, announce)
+
+
+def through(steps: tuple[Step, ...], items: Iterator[Any]) -> Iterator[Any]:
+    """The fused steps over an iterator."""
+    for step in steps:
+        items = step.over(items)
+    return items
+
+
+def counted(data: Sequence[Any]) -> Sequence[Any]:
+    """`data` as something whose iterator knows how many items are left."""
+    return data if type(data) in _COUNTED else list(data)
+
+
+def run_fast(steps: tuple[Step, ...], chunk: Chunk, rules: Rules) -> list[Any] | Outcome:
+    """The whole chunk at once."""
+    data = counted(chunk.data)
+    items = iter(data)
+    out = _Collector(rules, chunk)
+    while True:
+        try:
+            out.values.extend(through(steps, items))  # what came before an error stays in the list
+        except TaskStopped:
+            raise
+        except BaseException as error:  # noqa: BLE001 - SystemExit too is the item's failure
+            index = len(data) - length_hint(items) - 1
+            if not out.failed(error, index):
+                break
+        else:
+            break
+    return out.result()
+
+
+def run_careful(
+    steps: tuple[Step, ...], chunk: Chunk, rules: Rules, announce: Announce | None
+) -> list[Any] | Outcome:
+    """One item after the other."""
+    out = _Collector(rules, chunk)
+    for index, item in enumerate(chunk.data):
+        if index in chunk.excluded:
+            if not out.put_failure(chunk.excluded[index]):
+                break
+            continue
+        if announce is not None:
+            announce(index)
+        try:
+            values = attempt(steps, item, rules.retries, chunk.separately)
+        except TaskStopped:
+            raise
+        except BaseException as error:  # noqa: BLE001
+            if not out.failed(error, index):
+                break
+        else:
+            out.values.extend(values)
+            out.index.extend([index] * len(values))
+    return out.result()
+
+
+def attempt(steps: tuple[Step, ...], item: Any, retries: int, separately: bool) -> list[Any]:
+    """All that one item yields; again after a pause if it raises."""
+    failures = 0
+    while True:
+        try:
+            opened = codec.decode(item) if separately else item
+            values = list(through(steps, iter((opened,))))
+            return [codec.encode(value) for value in values] if separately else values
+        except Exception:
+            failures += 1
+            if failures > retries:
+                raise
+            time.sleep(DEFAULT.back_off(failures, id(item)))
+
+
+class _Collector:
+    """Gathers the values of a chunk, and puts failures where `on_error` says."""
+
+    def __init__(self, rules: Rules, chunk: Chunk) -> None:
+        self.values: list[Any] = []
+        self.index: list[int] = []  # of each value, on the careful path
+        self._failures: dict[int, Failure] = {}
+        self._ended = False
+        self._rules = rules
+        self._chunk = chunk
+
+    def failed(self, error: BaseException, index: int) -> bool:
+        """Take in an item's exception; say whether to go on."""
+        if inside.own_thread and isinstance(error, KeyboardInterrupt):
+            raise error  # the user's own Ctrl-C, not the item's doing
+        item = self._chunk.item(index) if not self._chunk.separately else _opened_item(self._chunk, index)
+        pin(error, item)
+        on_error = self._rules.on_error
+        if callable(on_error):
+            try:
+                value = on_error(error)
+                self.values.append(codec.encode(value) if self._chunk.separately else value)
+                self.index.append(index)
+                return True
+            except Exception as second:
+                pin(second, item)
+                error = second
+        elif on_error == "skip":
+            return True
+        failure = capture(error, travels=not inside.own_thread, skip=1).at(item)
+        return self._place(failure)
+
+    def put_failure(self, failure: Failure) -> bool:
+        """Take in a failure that is known already; say whether to go on."""
+        on_error = self._rules.on_error
+        if callable(on_error):
+            return self.failed(failure.exception(), failure.item.position - self._chunk.first if failure.item else 0)
+        return on_error == "skip" or self._place(failure)
+
+    def _place(self, failure: Failure) -> bool:
+        self._failures[len(self.values)] = failure
+        self.values.append(None)
+        self.index.append(-1)
+        self._ended = self._rules.on_error != "return"
+        return not self._ended
+
+    def result(self) -> list[Any] | Outcome:
+        """What to send back."""
+        pickled = self._chunk.separately
+        if not self._failures and not pickled:
+            return self.values
+        where = [_opened_item(self._chunk, index) for index in self.index] if pickled else None
+        return Outcome(self.values, self._failures, self._ended, pickled, where)
+
+
+def _opened_item(chunk: Chunk, index: int) -> Item:
+    """As `Chunk.item`, where the items are pickles: they are opened to be shown."""
+    try:
+        opened = codec.decode(chunk.data[index])
+    except Exception:
+        return Item(chunk.first + index, "")
+    return Chunk(chunk.first + index, [opened]).item(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The kernel of `submit`: one call with its arguments."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
+        args, kwargs = arguments
+        return self.function(*args, **kwargs)

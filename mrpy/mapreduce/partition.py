@@ -1,0 +1,109 @@
+"""Which partition a key belongs to: by the key's value, never by the process that asks.
+
+Python's own hash of a string differs from one process to the next, and that of an object may be its
+address. Here keys that are equal in Python (``1``, ``1.0``, ``True``) get the same number in every process,
+on every machine; all NaN are one key; and a key for which that cannot be promised is refused by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import numbers
+import os
+import uuid
+from collections.abc import Hashable
+from typing import Any
+from zlib import crc32
+
+from mrpy.scheduler.failure import short_repr
+
+DEFAULT = 8  # partitions; not a multiple of the workers, whose number must not show in the order of results
+
+
+class _NaN(enum.Enum):
+    """The one key that stands for every NaN."""
+
+    NAN = "nan"
+
+
+def canonical(key: Hashable) -> Hashable:
+    """The key under which a group is kept: the key itself, but all NaN are one."""
+    if isinstance(key, float) and key != key:
+        return _NaN.NAN
+    return key
+
+
+def shown(key: Hashable) -> Hashable:
+    """The opposite of `canonical`: what the user gets to see."""
+    return float("nan") if key is _NaN.NAN else key
+
+
+def stable_hash(key: Any) -> int:
+    """A hash that depends on the key's value alone. Raises TypeError, which names the key, where there
+    is none.
+
+    >>> stable_hash(1) == stable_hash(1.0) == stable_hash(True)
+    True
+    """
+    if isinstance(key, str):
+        return crc32(key.encode("utf-8", "surrogatepass"))
+    if isinstance(key, numbers.Number):
+        return hash(key)  # of all numeric types, equal for equal numbers, and not randomized
+    if isinstance(key, bytes):
+        return crc32(key) ^ 0x5BD1E995
+    if isinstance(key, tuple):
+        return _mixed(0x345678, map(stable_hash, key))
+    if key is None:
+        return 0x6E6F6E65
+    return _rarer(key)
+
+
+def _rarer(key: Any) -> int:
+    if isinstance(key, enum.Enum):
+        return _named(type(key), key.name)
+    if isinstance(key, frozenset):
+        return sum(stable_hash(member) for member in key) ^ 0x9E3779B9  # in no order
+    if isinstance(key, range):
+        return _mixed(7, map(stable_hash, (len(key), *key[:1], key.step if len(key) > 1 else None)))
+    if isinstance(key, datetime.datetime):
+        return hash(key.timestamp()) if key.tzinfo else crc32(key.isoformat().encode())
+    if isinstance(key, datetime.date | datetime.time):
+        return crc32(key.isoformat().encode())
+    if isinstance(key, datetime.timedelta):
+        return hash((key.days, key.seconds, key.microseconds))
+    if isinstance(key, uuid.UUID):
+        return hash(key.int)
+    if isinstance(key, os.PathLike):
+        return crc32(os.fsencode(key))
+    if isinstance(key, type) or callable(key) and hasattr(key, "__qualname__"):
+        return _named(key, "")
+    kind = type(key)
+    if dataclasses.is_dataclass(kind) and kind.__hash__ is not None and kind.__dataclass_params__.eq:  # type: ignore[attr-defined]
+        compared = [field for field in dataclasses.fields(kind) if field.compare]
+        return _mixed(len(compared), (stable_hash(getattr(key, field.name)) for field in compared))
+    raise TypeError(_refusal(key))
+
+
+def _refusal(key: Any) -> str:
+    name = type(key).__qualname__
+    try:
+        hash(key)
+    except TypeError:
+        return f"the key {short_repr(key)} of type {name} cannot be a key: it is not hashable"
+    return (
+        f"the key {short_repr(key)} of type {name} has no hash that is the same in every process; "
+        "use a string, a number, a tuple of these, or a frozen dataclass"
+    )
+
+
+def _named(thing: Any, name: str) -> int:
+    return crc32(f"{thing.__module__}.{thing.__qualname__}.{name}".encode())
+
+
+def _mixed(start: int, hashes: Any) -> int:
+    value = start
+    for each in hashes:
+        value = (value ^ (each & 0xFFFFFFFFFFFFFFFF)) * 1000003 & 0xFFFFFFFFFFFFFFFF
+    return value

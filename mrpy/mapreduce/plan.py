@@ -1,0 +1,148 @@
+"""Plans: what is computed, as frozen nodes that print themselves. Nothing here runs anything.
+
+A `Plan` is a source and the narrow steps over it: steps that look at one item at a time, so that any
+stretch of the source can be taken through all of them by itself, on any worker. Each step says how it
+turns an iterator of items into another one (`over`); several are fused by nesting.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from types import CodeType
+from typing import Any, Protocol
+
+from mrpy.mapreduce.sources import Source
+
+
+GENEXPR = "<genexpr>"  # what the compiler calls the code of a generator expression
+LONGEST = 70  # characters of source shown
+
+
+class Step(Protocol):
+    """One narrow step."""
+
+    def over(self, items: Iterator[Any]) -> Iterator[Any]:
+        """What a plain loop over these items would yield."""
+
+    def __str__(self) -> str: ...
+
+
+# The bodies are generator expressions, not `map` and `filter`: a StopIteration that escapes from the
+# user's function becomes a RuntimeError in them (PEP 479), where `map` would silently end the chunk.
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """``map(function, items)``."""
+
+    function: Callable[[Any], Any]
+
+    def over(self, items: Iterator[Any]) -> Iterator[Any]:
+        function = self.function
+        return (function(item) for item in items)
+
+    def __str__(self) -> str:
+        return f"map {name_of(self.function)}"
+
+
+@dataclass(frozen=True, slots=True)
+class StarMap:
+    """``itertools.starmap(function, items)``."""
+
+    function: Callable[..., Any]
+
+    def over(self, items: Iterator[Any]) -> Iterator[Any]:
+        function = self.function
+        return (function(*item) for item in items)
+
+    def __str__(self) -> str:
+        return f"starmap {name_of(self.function)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """``filter(predicate, items)``."""
+
+    predicate: Callable[[Any], Any]
+
+    def over(self, items: Iterator[Any]) -> Iterator[Any]:
+        predicate = self.predicate
+        return (item for item in items if predicate(item))
+
+    def __str__(self) -> str:
+        return f"filter {name_of(self.predicate)}"
+
+
+@dataclass(frozen=True, slots=True)
+class FlatMap:
+    """``itertools.chain.from_iterable(map(function, items))``."""
+
+    function: Callable[[Any], Iterable[Any]]
+
+    def over(self, items: Iterator[Any]) -> Iterator[Any]:
+        function = self.function
+        return (part for item in items for part in function(item))
+
+    def __str__(self) -> str:
+        return f"flat_map {name_of(self.function)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The body of a generator expression, or a stage: from an iterator to an iterator."""
+
+    function: Callable[[Iterator[Any]], Iterator[Any]]
+
+    def over(self, items: Iterator[Any]) -> Iterator[Any]:
+        return iter(self.function(items))
+
+    def __str__(self) -> str:
+        code = getattr(self.function, "__code__", None)
+        return text_of(code) if code is not None and code.co_name == GENEXPR else name_of(self.function)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A source and the steps over it."""
+
+    source: Source
+    steps: tuple[Step, ...] = ()
+
+    def then(self, *steps: Step) -> Plan:
+        """This plan with further steps."""
+        return replace(self, steps=self.steps + steps)
+
+    def __str__(self) -> str:
+        return " -> ".join([str(self.source), *map(str, self.steps)])
+
+
+def text_of(code: CodeType) -> str:
+    """A generator expression as the user wrote it, where the source can be found, else where it stands."""
+    where = f"(... {os.path.basename(code.co_filename)}:{code.co_firstlineno})"
+    places = [place for place in code.co_positions() if None not in place]
+    try:
+        lines, _ = inspect.findsource(code)
+    except (OSError, TypeError, IndexError):
+        return where
+    first = min((place[0], place[2]) for place in places)  # type: ignore[type-var]
+    last = max((place[1], place[3]) for place in places)  # type: ignore[type-var]
+    if first[0] != last[0] or first[0] > len(lines):  # type: ignore[operator]
+        return where
+    raw = lines[first[0] - 1].encode()[first[1] : last[1]].decode(errors="replace")  # type: ignore[operator]
+    text = raw if raw.startswith("(") else f"({raw})"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]}...)"
+
+
+def name_of(function: object) -> str:
+    """What to call a function in a plan.
+
+    >>> name_of(len), name_of(str.lower)
+    ('len', 'str.lower')
+    """
+    name = getattr(function, "__qualname__", None)
+    if name is None and hasattr(function, "func"):  # functools.partial
+        return f"{name_of(function.func)}(...)"
+    return str(name) if name else type(function).__qualname__

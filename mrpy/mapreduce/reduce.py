@@ -1,0 +1,104 @@
+"""Running a fold: leaves on the workers, then merges, then the answer - as tasks, wherever values lie.
+
+Partial values do not pass through the consumer: a merge names its inputs by key, and the backend brings
+them together (on a cluster they never leave it). Merges are added while the source is still being read,
+as soon as enough neighbours are done, so that few partial values are alive at any time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mrpy.mapreduce.compile import Feeder, Slot
+from mrpy.mapreduce.folds import Finish, Fold, FoldChunk, MergeNodes
+from mrpy.mapreduce.kernels import Rules
+from mrpy.mapreduce.plan import Plan
+from mrpy.options import Options
+from mrpy.scheduler.calls import Call, Code
+from mrpy.scheduler.driver import Delivery
+from mrpy.scheduler.messages import Input, Key
+from mrpy.scheduler.session import Job
+
+FAN_IN = 8  # partial results per merge; where the cuts fall does not matter to the answer
+
+
+def run_fold(plan: Plan, fold: Fold, job: Job, options: Options) -> Any:
+    """Reduce a plan to one value."""
+    rules = Rules(options.on_error, options.retries)
+    leaves = Code(FoldChunk(plan.steps, fold, rules), fold.name, announce=True)
+    feeder = Feeder(job, plan, options, leaves, keep=True)
+    tree = _MergeTree(job, fold)
+    for slot in feeder.completed(tree.grow, tree.merged):
+        tree.done(slot)
+    return tree.answer()
+
+
+class _Branch:
+    """A task whose value is a row of nodes: a chunk's, or a merge's."""
+
+    __slots__ = ("done", "key", "slot")
+
+    def __init__(self, slot: Slot | None = None, key: Key = None) -> None:
+        self.slot = slot
+        self.key = key
+        self.done = False
+
+
+class _MergeTree:
+    """The rows of branches that are not merged yet: `rows[0]` are chunks, `rows[1]` merges of
+    `FAN_IN` of them, and so on; what stands in a higher row comes before what stands in a lower one."""
+
+    def __init__(self, job: Job, fold: Fold) -> None:
+        self._job = job
+        self._merge = Code(MergeNodes(fold), f"merge of {fold.name}")
+        self._finish = Code(Finish(fold), f"finish of {fold.name}")
+        self._rows: list[list[_Branch]] = [[]]
+        self._by_slot: dict[int, _Branch] = {}
+        self._by_key: dict[Key, _Branch] = {}
+
+    def grow(self, slot: Slot) -> None:
+        """A chunk was sent."""
+        branch = _Branch(slot)
+        self._rows[0].append(branch)
+        self._by_slot[id(slot)] = branch
+
+    def done(self, slot: Slot) -> None:
+        """A chunk is done."""
+        branch = self._by_slot.pop(id(slot))
+        branch.key, branch.done, branch.slot = slot.key, True, None
+        self._merge_row(0)
+
+    def merged(self, delivery: Delivery) -> None:
+        """A merge has ended."""
+        if delivery.failure is not None:
+            raise delivery.failure.exception()
+        self._by_key.pop(delivery.key).done = True
+        for level in range(1, len(self._rows)):
+            self._merge_row(level)
+
+    def _merge_row(self, level: int) -> None:
+        row = self._rows[level]
+        while len(row) >= FAN_IN and all(branch.done for branch in row[:FAN_IN]):
+            keys = [branch.key for branch in row[:FAN_IN]]
+            del row[:FAN_IN]
+            task = self._job.task(Call(self._merge, None), map(Input, keys), keep=True, urgent=True)
+            self._job.add(task)
+            self._job.drop(keys)
+            if len(self._rows) == level + 1:
+                self._rows.append([])
+            merge = self._by_key[task.key] = _Branch(key=task.key)
+            self._rows[level + 1].append(merge)
+
+    def answer(self) -> Any:
+        """All chunks are done: the last task, over whatever is left."""
+        keys = [branch.key for row in reversed(self._rows) for branch in row]
+        task = self._job.task(Call(self._finish, None), map(Input, keys))
+        self._job.add(task)
+        self._job.drop(keys)
+        while True:
+            delivery = self._job.next()
+            if delivery.failure is not None:
+                raise delivery.failure.exception()
+            if delivery.key == task.key:
+                assert delivery.value is not None
+                return delivery.value.load()

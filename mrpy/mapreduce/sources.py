@@ -1,0 +1,152 @@
+"""Where items come from, and how a source is cut.
+
+A source makes a `Reader`, which gives out stretches in order. A `Sliced` source is cut without being
+walked; a `Pulled` one is walked by the consumer, in the consumer's thread, as far as the window allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+from mrpy.scheduler.failure import short_repr
+
+
+class Reader(Protocol):
+    """Gives out a source, stretch by stretch."""
+
+    def take(self, count: int) -> Sequence[Any]:
+        """The next items, `count` at most; none at the end. If the source raises half-way, the items
+        before that are given out first, and the error on the next call."""
+
+    def remaining(self) -> int | None:
+        """How many are left, where that is known."""
+
+
+class Source(Protocol):
+    """Where items come from."""
+
+    def reader(self) -> Reader:
+        """Begin to read."""
+
+    def __str__(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sliced:
+    """A sequence, or anything else with a length and cheap slices, from `start` on."""
+
+    sequence: Any
+    start: int = 0
+
+    def reader(self) -> Reader:
+        return _Slices(self.sequence, self.start)
+
+    def __str__(self) -> str:
+        if isinstance(self.sequence, range):
+            return short_repr(self.sequence[self.start :])
+        return f"{len(self.sequence) - self.start} items of a {type(self.sequence).__name__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Zipped:
+    """Several sliced sources side by side, as `zip` does it: up to the end of the shortest."""
+
+    sources: tuple[Sliced, ...]
+
+    def reader(self) -> Reader:
+        return _ZippedSlices([source.reader() for source in self.sources])
+
+    def __str__(self) -> str:
+        return f"zip of {', '.join(map(str, self.sources))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """Any iterable. It is pulled only while the consumer asks."""
+
+    iterable: Iterable[Any]
+
+    def reader(self) -> Reader:
+        return _Pulls(iter(self.iterable))
+
+    def __str__(self) -> str:
+        return f"items of a {type(self.iterable).__name__}"
+
+
+class _Slices:
+    def __init__(self, sequence: Any, start: int) -> None:
+        self._sequence = sequence
+        self._position = start
+
+    def take(self, count: int) -> Sequence[Any]:
+        # A list that grows while it is read is read to its new end, as a plain loop would.
+        begin = self._position
+        end = min(begin + count, len(self._sequence))
+        self._position = max(begin, end)
+        part: Sequence[Any] = self._sequence[begin:end]
+        return part
+
+    def remaining(self) -> int | None:
+        return max(0, len(self._sequence) - self._position)
+
+
+class _ZippedSlices:
+    def __init__(self, readers: list[Reader]) -> None:
+        self._readers = readers
+
+    def take(self, count: int) -> Sequence[Any]:
+        count = min(count, self.remaining() or 0)
+        return list(zip(*(reader.take(count) for reader in self._readers), strict=True))
+
+    def remaining(self) -> int | None:
+        return min(reader.remaining() or 0 for reader in self._readers)
+
+
+class _Pulls:
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self._iterator = iterator
+        self._error: BaseException | None = None
+        self._ended = False
+
+    def take(self, count: int) -> Sequence[Any]:
+        if self._error is not None:
+            error, self._error = self._error, None
+            self._ended = True
+            raise error
+        items: list[Any] = []
+        if self._ended:  # an iterator that has ended is not asked again
+            return items
+        try:
+            items.extend(islice(self._iterator, count))  # keeps what came before an error
+        except BaseException as error:
+            if not items or not isinstance(error, Exception):  # Ctrl-C does not wait its turn
+                self._ended = True
+                raise
+            self._error = error
+        else:
+            self._ended = len(items) < count
+        return items
+
+    def remaining(self) -> int | None:
+        return None if not self._ended or self._error is not None else 0
+
+
+SLICEABLE = (list, tuple, range, str, bytes, bytearray)
+
+
+def source_of(iterable: Iterable[Any]) -> Source:
+    """The best source for a plain iterable.
+
+    >>> str(source_of(range(10))), str(source_of({1, 2}))
+    ('range(0, 10)', 'items of a set')
+    """
+    if type(iterable) in SLICEABLE:
+        return Sliced(iterable)
+    kind = type(iterable)
+    if (kind.__module__, kind.__name__) in (("array", "array"), ("numpy", "ndarray")):
+        if getattr(iterable, "ndim", 1) > 0:
+            return Sliced(iterable)
+    return Pulled(iterable)

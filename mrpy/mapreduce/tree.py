@@ -1,0 +1,98 @@
+"""The tree along which a reduction combines: fixed by the positions of the items, by nothing else.
+
+The source is cut into *leaves* at fixed positions (`leaf_end`); a leaf is folded from left to right. Over
+the leaves stands the binary tree of aligned pairs: leaf 0 with 1, 2 with 3, then (0, 1) with (2, 3), and
+so on. A worker that has some consecutive leaves combines the pairs that it has whole; what is left, a
+few nodes per chunk, is combined with its neighbours later. Wherever the cuts between chunks fall, the
+same pairs are combined in the end, so a float sum has the same bits on every backend, with any number
+of workers and any chunk size.
+
+Leaves are small at first and grow with the position, 64 of each size: a short source of costly items
+still spreads over the workers, a long one of cheap items is folded at the speed of the builtin.
+
+Items that a filter drops leave their place empty, items that a step multiplies are folded at theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Any, NamedTuple
+
+PER_SIZE = 64  # leaves of each size
+LARGEST = 4096  # items; above this the cost of a leaf no longer shows
+
+
+class Nothing(Enum):
+    """The value of a leaf in which no item was left."""
+
+    NOTHING = "nothing"
+
+
+NOTHING = Nothing.NOTHING
+
+
+class Node(NamedTuple):
+    """The value of 2**level leaves, those from ``index * 2**level`` on."""
+
+    level: int
+    index: int
+    value: Any
+
+
+def leaf_size(position: int) -> int:
+    """How many items the leaf at `position` spans.
+
+    >>> [leaf_size(p) for p in (0, 127, 128, 256, 10**9)]
+    [1, 1, 2, 4, 4096]
+    """
+    return min(LARGEST, 1 << max(0, (position // PER_SIZE).bit_length() - 1))
+
+
+def leaf_end(position: int) -> int:
+    """The first position behind the leaf that `position` lies in."""
+    size = leaf_size(position)
+    return position - position % size + size
+
+
+def leaf_index(position: int) -> int:
+    """The number of the leaf that `position` lies in.
+
+    >>> [leaf_index(p) for p in (0, 63, 64, 127, 128, 129, 130)]
+    [0, 63, 64, 127, 128, 128, 129]
+    """
+    size = leaf_size(position)
+    octave = size.bit_length() - 1
+    return PER_SIZE * octave + position // size
+
+
+def combine(nodes: Iterable[Node], merge: Callable[[Any, Any], Any]) -> list[Node]:
+    """Combine all pairs that are whole. `nodes` are consecutive, from left to right."""
+    row: list[Node] = []
+    for node in nodes:
+        row.append(node)
+        while len(row) > 1 and _are_pair(row[-2], row[-1]):
+            right, left = row.pop(), row.pop()
+            row.append(Node(left.level + 1, left.index // 2, merged(left.value, right.value, merge)))
+    return row
+
+
+def total(nodes: list[Node], merge: Callable[[Any, Any], Any]) -> Any:
+    """The value of all nodes: what is not paired at the end of the source, from right to left."""
+    value: Any = NOTHING
+    for node in reversed(combine(nodes, merge)):
+        value = merged(node.value, value, merge)
+    return value
+
+
+def merged(left: Any, right: Any, merge: Callable[[Any, Any], Any]) -> Any:
+    """Combine two values, of which either may be nothing."""
+    if left is NOTHING:
+        return right
+    if right is NOTHING:
+        return left
+    return merge(left, right)
+
+
+def _are_pair(left: Node, right: Node) -> bool:
+    return left.level == right.level and left.index % 2 == 0 and right.index == left.index + 1

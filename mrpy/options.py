@@ -1,0 +1,203 @@
+"""Every run option, in one frozen value.
+
+Verbs take options as keywords; inside they travel as one `Options`. Where an option is not given, the
+innermost of these decides: the open `session`, `configure`, the environment (``MRPY_BACKEND``,
+``MRPY_WORKERS``), the defaults below.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from mrpy.errors import OptionError
+
+OnError = Literal["raise", "skip", "return"] | Callable[[BaseException], Any]
+
+_ELSEWHERE = {  # what other libraries call it
+    "n_jobs": "workers", "max_workers": "workers", "n_workers": "workers", "num_workers": "workers",
+    "processes": "workers", "nodes": "workers", "ncpus": "workers", "npartitions": "chunksize",
+    "batch_size": "chunksize", "chunk_size": "chunksize", "partition_size": "chunksize",
+    "pre_dispatch": "buffersize", "prefetch": "buffersize", "buffer_size": "buffersize",
+    "max_retries": "retries", "prefer": "backend", "scheduler": "backend", "pool": "backend",
+    "progress_bar": "progress", "verbose": "progress", "return_exceptions": "on_error='return'",
+    "error_callback": "on_error", "random_state": "seed", "in_order": "ordered", "desc": "name",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run is to be done. None of these changes what is computed.
+
+    ``backend``     ``"processes"``, ``"threads"``, ``"serial"`` or ``"dask"``
+    ``workers``     tasks at the same moment; None: the processors that this process may use
+    ``ordered``     results in the order of their items; False: as they are completed
+    ``chunksize``   items per task; ``"auto"`` follows the measured cost of an item
+    ``buffersize``  items pulled from the source and not yet yielded, at most; ``"auto"``: a few chunks
+                    per worker
+    ``on_error``    ``"raise"``; ``"skip"`` the item; ``"return"`` the exception in its place; or a
+                    callable that gets the exception and returns the replacement
+    ``retries``     further attempts at an item whose function raised, after a growing pause
+    ``timeout``     seconds that one item may run, counted from its own start; None: no limit
+    ``progress``    show a progress bar on standard error
+    ``seed``        seed of `mrpy.rng` inside tasks
+    ``checkpoint``  a file in which finished chunks are kept, so that the same run can be resumed
+    ``name``        what to call the run in progress bars, plans and errors
+    """
+
+    backend: str = "processes"
+    workers: int | None = None
+    ordered: bool = True
+    chunksize: int | Literal["auto"] = "auto"
+    buffersize: int | Literal["auto"] = "auto"
+    on_error: OnError = "raise"
+    retries: int = 0
+    timeout: float | None = None
+    progress: bool = False
+    seed: int | None = None
+    checkpoint: str | os.PathLike[str] | None = None
+    name: str | None = None
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers that means on this machine."""
+        return self.workers if self.workers is not None else cpu_count()
+
+    def but(self, given: Mapping[str, Any]) -> Options:
+        """These options with some replaced. Raises `OptionError` on a name or value that is wrong.
+
+        >>> Options().but({"n_jobs": 4})
+        Traceback (most recent call last):
+            ...
+        mrpy.errors.OptionError: there is no option n_jobs=; it is called workers= here
+        """
+        for name, value in given.items():
+            if name not in _CHECKS:
+                raise OptionError(_unknown(name))
+            problem = _CHECKS[name](value)
+            if problem:
+                raise OptionError(f"{name}={value!r}: {problem}")
+        return replace(self, **given) if given else self
+
+
+def cpu_count() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _unknown(name: str) -> str:
+    if name in _ELSEWHERE:
+        there = _ELSEWHERE[name]
+        return f"there is no option {name}=; it is called {there if '=' in there else there + '='} here"
+    near = difflib.get_close_matches(name, _CHECKS, 1)
+    hint = f"; did you mean {near[0]}=?" if near else f"; there are {', '.join(_CHECKS)}"
+    return f"there is no option {name}={hint}"
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _positive_or(*words: Any) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if (_is_int(value) and value >= 1) or any(value is w or value == w for w in words):
+            return ""
+        return f"must be a whole number from 1 up, or {' or '.join(map(repr, words))}"
+
+    return check
+
+
+def _truth(value: Any) -> str:
+    return "" if isinstance(value, bool) else "must be True or False"
+
+
+def _backend(value: Any) -> str:
+    from mrpy.scheduler.backends import check_name  # the one table of names; it raises by itself
+
+    check_name(value)
+    return ""
+
+
+def _on_error(value: Any) -> str:
+    fine = value in ("raise", "skip", "return") if isinstance(value, str) else callable(value)
+    return "" if fine else "must be 'raise', 'skip', 'return' or a callable"
+
+
+def _retries(value: Any) -> str:
+    return "" if _is_int(value) and value >= 0 else "must be a whole number from 0 up"
+
+
+def _timeout(value: Any) -> str:
+    fine = value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
+    return "" if fine else "must be a number of seconds above 0, or None"
+
+
+def _seed(value: Any) -> str:
+    return "" if value is None or (_is_int(value) and value >= 0) else "must be a whole number, or None"
+
+
+def _path(value: Any) -> str:
+    return "" if value is None or isinstance(value, str | os.PathLike) else "must be a path, or None"
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or isinstance(value, str) else "must be a string, or None"
+
+
+_CHECKS: dict[str, Callable[[Any], str]] = {
+    "backend": _backend,
+    "workers": _positive_or(None),
+    "ordered": _truth,
+    "chunksize": _positive_or("auto"),
+    "buffersize": _positive_or("auto"),
+    "on_error": _on_error,
+    "retries": _retries,
+    "timeout": _timeout,
+    "progress": _truth,
+    "seed": _seed,
+    "checkpoint": _path,
+    "name": _text,
+}
+assert [field.name for field in fields(Options)] == list(_CHECKS)
+
+
+# ---- defaults ------------------------------------------------------------------------------------
+
+_configured: dict[str, Any] = {}
+of_session: ContextVar[Mapping[str, Any] | None] = ContextVar("mrpy_session_options", default=None)
+
+
+def configure(**given: Any) -> None:
+    """Set default options for the whole process. Without arguments: back to the defaults.
+
+    >>> configure(workers=2, progress=False)
+    >>> configure()
+    """
+    Options().but(given)
+    if given:
+        _configured.update(given)
+    else:
+        _configured.clear()
+
+
+def resolve(given: Mapping[str, Any]) -> Options:
+    """The options of a run for which these were given."""
+    options = Options().but(_environment()).but(_configured).but(of_session.get() or {})
+    return options.but(given)
+
+
+def _environment() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if backend := os.environ.get("MRPY_BACKEND"):
+        found["backend"] = backend
+    if workers := os.environ.get("MRPY_WORKERS"):
+        if not workers.isdigit() or int(workers) < 1:
+            raise OptionError(f"the environment says MRPY_WORKERS={workers!r}; must be a number from 1 up")
+        found["workers"] = int(workers)
+    return found

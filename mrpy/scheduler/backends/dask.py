@@ -1,0 +1,316 @@
+"""A Dask cluster: one that is there, or one of our own on this machine.
+
+    driver's thread            Dask's threads            scheduler, workers
+      start ─> client.submit ────────────────────────────> dask_worker.run
+      stop  ─> future.cancel, interrupt ─────────────────> dask_worker.interrupt
+      wait  <─ inbox (SimpleQueue) <─ future is done <──── Outcome, Raised
+                                   <─ events <──────────── it runs; an item began; it is through
+
+Values stay on the cluster: the backend holds a Future under the task's key, and a task that needs the
+value is handed the Future. Functions too are Futures, sent once; each worker opens them once.
+
+Who is to blame when a worker is lost: Dask names all tasks that it had given to the worker, those that
+only queued there too. A careful attempt waits until it is known to have begun, so blame is certain; of
+a first attempt all are blamed, which costs each no more than to be careful the next time.
+
+On a cluster of somebody else's: a stopped task that sits in C code cannot be killed there, and holds its
+thread until it ends; and Dask itself runs a task that kills its worker three times more (its setting
+``allowed-failures``) before it says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+import uuid
+from asyncio import CancelledError
+from collections import OrderedDict
+from itertools import count
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import dask.config
+from distributed import Client, Future
+from distributed.scheduler import KilledWorker
+from distributed.utils import silence_logging_cmgr
+
+from mrpy.errors import BackendError, SerializationError, WorkerCrashed
+from mrpy.scheduler import codec, messages as m
+from mrpy.scheduler.backends import dask_worker as w
+from mrpy.scheduler.backends.base import Backend, Value
+from mrpy.scheduler.calls import Call, Code
+from mrpy.scheduler.failure import of
+
+AHEAD = 2  # tasks given to the cluster per thread: one runs, one waits
+CODES_KEPT = 64  # functions held on the cluster; out of the air
+PART_ALONE = 64 * 1024  # bytes; a smaller value in parts moves as a whole, a larger one is taken apart first
+PATIENCE = 60  # seconds until our own workers, or a cluster's scheduler, have to answer
+
+_TEAM = "the workers came or went"
+
+
+class Ticket:
+    """One attempt that the cluster owes an answer for."""
+
+    __slots__ = ("address", "future", "item", "order", "seconds", "size", "stopping", "sure")
+
+    def __init__(self, order: m.Start) -> None:
+        self.order = order
+        self.sure = order.careful and order.attempt > 1
+        self.future: Future | None = None
+        self.address: str | None = None  # where it runs
+        self.item: int | None = None  # the last one announced
+        self.seconds, self.size = 0.0, 0
+        self.stopping = False
+
+
+class Far:
+    """A value on the cluster. Holds its Future, so it outlives its release."""
+
+    __slots__ = ("future", "size")
+
+    def __init__(self, future: Future, size: int) -> None:
+        self.future = future
+        self.size = size
+
+    def load(self) -> Any:
+        """Bring it here and open it."""
+        try:
+            outcome: w.Outcome = self.future.result()
+        except (Exception, CancelledError) as error:
+            raise BackendError(f"a result was lost with the cluster that held it: {error!r}") from error
+        return outcome.load()
+
+
+class DaskBackend(Backend):
+    """The workers of the cluster at `address`, or of a `client`; or else as many of our own as `workers`."""
+
+    name = "dask"
+
+    def __init__(self, workers: int, *, address: str | None = None, client: Client | None = None) -> None:
+        self._inbox: SimpleQueue[Any] = SimpleQueue()
+        self._facts: list[m.Fact] = []
+        self._tickets: dict[int, Ticket] = {}
+        self._stopped: set[int] = set()  # attempts that were stopped, and may be about to begin
+        self._numbers = count(1)
+        self._values: dict[m.Key, Far] = {}
+        self._codes: OrderedDict[int, Future] = OrderedDict()
+        self._closed = False
+        self._mark = uuid.uuid4().hex[:12]
+        self._cluster: Any = None
+        self._client: Client | None = None
+        try:
+            self._connect(workers, address, client)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError | TimeoutError | RuntimeError):
+                raise BackendError(f"no Dask cluster: {error}") from error
+            raise
+
+    def _connect(self, workers: int, address: str | None, client: Client | None) -> None:
+        security = None
+        if client is not None:  # a connection of our own to the same place: we leave no trace in the user's
+            address, security = client.scheduler.address, client.security
+        if address is None:
+            from mrpy.scheduler.backends import dask_cluster
+
+            self._cluster = dask_cluster.start(workers)
+            address = self._cluster.scheduler_address
+        self._client = Client(address, security=security, set_as_default=False, timeout=PATIENCE)
+        self._topic: str = self._client.id  # Dask forgets these events some time after we are gone
+        self._client.subscribe_topic(self._topic, self._heard)
+        self._client.subscribe_topic("all", self._heard_of_team)
+        if self._cluster is not None:
+            self._client.wait_for_workers(1, timeout=PATIENCE)
+        self.workers = workers if self._cluster is not None else max(1, self._threads())
+        self._facts.append(m.Slots(AHEAD * self.workers))
+
+    # ---- the seam --------------------------------------------------------------------------------
+
+    def pack(self, call: Call) -> Call:
+        call.code.blob()
+        return Call(call.code, codec.encode(call.data))
+
+    def start(self, order: m.Start) -> None:
+        number = next(self._numbers)
+        ticket = self._tickets[number] = Ticket(order)
+        try:
+            ticket.future = self._submit(number, ticket)
+            ticket.future.add_done_callback(lambda future: self._inbox.put((number, future.status)))
+        except Exception as error:
+            del self._tickets[number]
+            failure = of(BackendError(f"the task could not be handed to the cluster: {error}"))
+            self._facts.append(m.Failed(order.task.key, order.attempt, failure))
+
+    def stop(self, key: m.Key, attempt: int) -> None:
+        for number, ticket in self._tickets.items():
+            task = ticket.order.task
+            if task.key == key and ticket.order.attempt == attempt and ticket.future is not None:
+                ticket.stopping = True
+                self._stopped.add(number)
+                ticket.future.cancel()
+                if ticket.address is not None:
+                    self._interrupt(number, ticket.address)
+                return
+
+    def wait(self, timeout: float | None) -> list[m.Fact]:
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._facts:
+            try:
+                message = self._inbox.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
+            except Empty:
+                break
+            if message is None:
+                break
+            self._take(message)
+        while not self._inbox.empty():  # nobody else takes from it
+            self._take(self._inbox.get())
+        facts, self._facts = self._facts, []
+        return facts
+
+    def wake(self) -> None:
+        self._inbox.put(None)
+
+    def fetch(self, key: m.Key) -> Value:
+        return self._values[key]
+
+    def release(self, key: m.Key) -> None:
+        self._values.pop(key, None)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._client is not None and self._cluster is None:
+            for ticket in list(self._tickets.values()):
+                with contextlib.suppress(Exception):
+                    self.stop(ticket.order.task.key, ticket.order.attempt)
+        for values in (self._tickets, self._values, self._codes):
+            values.clear()
+        with silence_logging_cmgr(logging.CRITICAL + 1), contextlib.suppress(Exception):
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            for topic in (self._topic, "all"):
+                self._client.unsubscribe_topic(topic)
+            self._client.close()
+        if self._cluster is not None:
+            from mrpy.scheduler.backends import dask_cluster
+
+            dask_cluster.stop(self._cluster)
+
+    # ---- to the cluster --------------------------------------------------------------------------
+
+    def _submit(self, number: int, ticket: Ticket) -> Future:
+        task = ticket.order.task
+        code: Code = task.call.code
+        futures, parts = [], []
+        for needed in task.inputs:
+            value = self._values[needed.key]
+            alone = needed.part is not None and value.size > PART_ALONE
+            futures.append(self._send("part", w.pick, value.future, needed.part) if alone else value.future)
+            parts.append(0 if alone else needed.part)
+        data = w.Outcome([task.call.data], False)
+        job = w.Job(
+            self._topic, number, data, tuple(parts), ticket.order.careful, ticket.sure, self._cluster is not None
+        )
+        return self._send(code.name, w.run, job, self._code(code), *futures)
+
+    def _code(self, code: Code) -> Future:
+        future = self._codes.get(code.number)
+        if future is None:
+            future = self._codes[code.number] = self._send("code", w.keep, code.blob())
+            if len(self._codes) > CODES_KEPT:
+                self._codes.popitem(last=False)  # tasks under way keep it alive
+        self._codes.move_to_end(code.number)
+        return future
+
+    def _send(self, name: str, function: Any, *args: Any) -> Future:
+        assert self._client is not None
+        key = (f"mrpy-{name}-{self._mark}", next(self._numbers))
+        # what a task needs travels with it, so that Dask can run it again: large is no mistake here
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PiB"}):
+            return self._client.submit(function, *args, key=key, pure=False)
+
+    def _interrupt(self, number: int, address: str) -> None:
+        """Without waiting: the worker may be in no state to answer."""
+        client, topic, ours = self._client, self._topic, self._cluster is not None
+        assert client is not None
+
+        async def ask() -> None:
+            with contextlib.suppress(Exception):
+                await client.run(
+                    w.interrupt, topic, number, ours, workers=[address], wait=False, asynchronous=True
+                )
+
+        client.loop.add_callback(ask)
+
+    def _threads(self) -> int:
+        assert self._client is not None
+        return sum(self._client.nthreads().values())
+
+    # ---- from the cluster ------------------------------------------------------------------------
+
+    def _heard(self, event: tuple[float, Any]) -> None:
+        """In Dask's thread: a worker told of a call. The scheduler's own words on us are no lists."""
+        if isinstance(event[1], list | tuple):
+            self._inbox.put(event[1])
+
+    def _heard_of_team(self, event: tuple[float, Any]) -> None:
+        if isinstance(event[1], dict) and event[1].get("action") in ("add-worker", "remove-worker"):
+            self._inbox.put(_TEAM)
+
+    def _take(self, message: Any) -> None:
+        match message:
+            case (int(number), str(status)):
+                self._answered(number, status)
+            case (int(number), int(kind), *details):
+                self._told(number, kind, *details)
+            case str():
+                self._recount()
+
+    def _told(self, number: int, kind: int, what: Any, size: int = 0) -> None:
+        ticket = self._tickets.get(number)
+        if kind == w.RUNS and number in self._stopped:
+            self._interrupt(number, what)
+        if ticket is None:
+            return  # stopped, or Dask makes a lost value again
+        if kind == w.RUNS:
+            ticket.address = what
+        elif kind == w.BEGAN:
+            ticket.item = what
+            self._facts.append(m.Began(ticket.order.task.key, ticket.order.attempt, what))
+        else:
+            ticket.seconds, ticket.size = what, size
+
+    def _recount(self) -> None:
+        with contextlib.suppress(Exception):  # the cluster may be on its way out; then Futures say so
+            threads = self._threads()
+            if self._cluster is None and threads and threads != self.workers:
+                self.workers = threads
+                self._facts.append(m.Slots(AHEAD * threads))
+
+    def _answered(self, number: int, status: str) -> None:
+        ticket = self._tickets.pop(number, None)
+        if ticket is not None:
+            self._facts.append(self._fact(ticket, status))
+
+    def _fact(self, ticket: Ticket, status: str) -> m.Fact:
+        key, attempt, future = ticket.order.task.key, ticket.order.attempt, ticket.future
+        assert future is not None
+        if ticket.stopping:
+            return m.Stopped(key, attempt)
+        if status == "finished":
+            self._values[key] = Far(future, ticket.size)
+            return m.Succeeded(key, attempt, ticket.seconds)
+        error = future.exception(timeout=PATIENCE) if status == "error" else None
+        if isinstance(error, w.Raised):
+            return m.Failed(key, attempt, codec.decode(codec.Payload(error.args[0])))
+        if error is None or isinstance(error, KilledWorker):
+            where = f" {ticket.address}" if ticket.address else ""
+            crash = WorkerCrashed(f"the Dask worker{where} was lost while it ran this")
+            blame = error is not None and (ticket.address is not None or not ticket.sure)
+            return m.Lost(key, attempt, of(crash), ticket.item, blame)
+        return m.Failed(key, attempt, of(BackendError(f"the cluster could not run the task: {error!r}")))

@@ -1,0 +1,129 @@
+"""A Dask cluster of our own on this machine, for people who have none.
+
+    this process                              a process per worker, in a session of its own
+      Scheduler (Dask's thread) <────────────── Worker
+      WorkerProcess: starts it anew if it dies
+        lifeline ──────────────────────────────╯
+
+It differs from Dask's LocalCluster in two ways. The workers do not import the user's main module again, so
+no ``if __name__ == "__main__"`` is needed. And they die with us: when the lifeline closes, even by a
+``kill -9``, the kernel kills the worker and its children; a Ctrl-C in the terminal does not reach them.
+There is no nanny: it would be one more process, and its semaphores would outlive a kill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import dask.config
+from distributed import Scheduler, Worker
+from distributed.deploy.spec import ProcessInterface, SpecCluster
+from distributed.diskutils import WorkSpace
+
+from mrpy.scheduler.backends.worker_main import die_with_parent
+
+EVENTS_KEPT = 1000  # by the scheduler, which is in the user's process; nobody reads them
+PAUSE = 0.1  # seconds between the death of a worker and the next
+_HOME = str(Path(__file__).resolve().parents[3])  # the folder that holds the package
+_BOOT = (
+    "import sys; sys.path.append({home!r}); "
+    "from mrpy.scheduler.backends.dask_cluster import serve; serve({lifeline}, {scheduler!r})"
+)
+
+
+class WorkerProcess(ProcessInterface):  # type: ignore[misc]
+    """A place for a worker, as a SpecCluster wants it: a process, and another one when that dies."""
+
+    def __init__(self, scheduler: str, name: object) -> None:
+        super().__init__(name=name)
+        self._scheduler = scheduler
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._keeper = asyncio.create_task(self._keep())
+        await super().start()
+
+    async def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+        await super().close()
+
+    async def _keep(self) -> None:
+        while True:
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                process = await self._spawn(theirs.fileno())
+                theirs.close()
+                try:
+                    await process.wait()
+                finally:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.killpg(process.pid, signal.SIGKILL)  # and all that the user's code started there
+                    await process.wait()
+            await asyncio.sleep(PAUSE)
+
+    async def _spawn(self, lifeline: int) -> asyncio.subprocess.Process:
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        boot = _BOOT.format(home=_HOME, lifeline=lifeline, scheduler=self._scheduler)
+        return await asyncio.create_subprocess_exec(
+            sys.executable, *flags, "-P", "-c", boot,
+            stdin=subprocess.DEVNULL,
+            pass_fds=(lifeline,),
+            start_new_session=True,
+            env={**dask.config.get("distributed.nanny.pre-spawn-environ"), **os.environ},
+        )  # fmt: skip
+
+
+def start(workers: int) -> SpecCluster:
+    """Start it. Its workers come up a moment later."""
+    with dask.config.set({"distributed.admin.low-level-log-length": EVENTS_KEPT}):
+        return SpecCluster(
+            scheduler={
+                "cls": Scheduler,
+                # the first loss of a task is told to mrpy's scheduler, which knows how to find the guilty item
+                "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "allowed_failures": 0},
+            },
+            workers={number: {"cls": WorkerProcess, "options": {}} for number in range(workers)},
+            name="mrpy",
+            silence_logs=logging.CRITICAL,
+        )
+
+
+def stop(cluster: SpecCluster) -> None:
+    """End it, and clear away what its workers spilled to disk: they were killed and could not."""
+    cluster.close()
+    WorkSpace(_spill_folder()).new_work_dir(prefix="mrpy-").release()
+
+
+def serve(lifeline: int, scheduler: str) -> None:
+    """The life of a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    line = socket.socket(fileno=lifeline)
+    die_with_parent(line)
+    asyncio.run(_live(scheduler))
+
+
+async def _live(scheduler: str) -> None:
+    worker = Worker(
+        scheduler, nthreads=1, host="127.0.0.1", dashboard=False, silence_logs=logging.CRITICAL,
+        local_directory=_spill_folder(),
+    )  # fmt: skip
+    async with worker:
+        await worker.finished()
+
+
+def _spill_folder() -> str:
+    """Each start clears it of what dead workers left there."""
+    base = dask.config.get("temporary-directory") or tempfile.gettempdir()
+    return os.path.join(base, f"mrpy-dask-{getpass.getuser()}")

@@ -1,0 +1,204 @@
+"""What runs on a Dask worker: one call, wrapped so that nothing of the user's meets Dask's own machinery.
+
+A value lies on the cluster as an `Outcome`: pickled where it was made, so that what cannot travel is an
+error there and then, and a task that changes its input in place changes nobody else's.
+
+What the session hears of a call, as events under the id of its client:
+
+    (number, RUNS, address)           it began, and where
+    (number, BEGAN, item)             an item began                    (only where `careful`)
+    (number, THROUGH, seconds, size)  it is through, and its value has this many bytes
+
+Workers that mrpy started itself are the user's own: they go to his working directory and import path. On
+somebody else's cluster the import path is only added to, at its end, and the working directory is left
+alone: other people's tasks share the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import pickle
+import sys
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from time import perf_counter
+from typing import Any
+
+from distributed import get_worker
+from distributed.utils import sync
+
+from mrpy.scheduler import codec
+from mrpy.scheduler.backends.processes import Pickled
+from mrpy.scheduler.backends.worker_main import encode_failure
+from mrpy.scheduler.calls import Parts, TaskStopped, perform
+
+RUNS, BEGAN, THROUGH = 1, 2, 3
+CODES_KEPT = 64  # opened functions per worker; out of the air
+GRACE = 0.5  # seconds that a stopped task has to end by itself before its worker, if ours, is killed
+
+_running: dict[tuple[str, int], int] = {}  # calls at work in this process, and their threads
+_lock = threading.Lock()
+
+
+class Raised(Exception):
+    """The user's exception on its way through Dask: a pickled `Failure`."""
+
+
+class Outcome(Pickled):
+    """A value on the cluster. Its buffers travel beside the pickle, uncopied."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        shape, parts = codec.flatten(self.payloads)
+        return _outcome, (shape, list(map(_travelling, parts)), self.in_parts)
+
+    def private(self, part: int | None) -> Any:
+        """The value, or a part of it, for one task to keep: what it changes there, nobody else sees."""
+        body, buffers = self.part(part)
+        return codec.decode(codec.Payload(body, tuple(map(_own, buffers))))
+
+
+def _outcome(shape: codec.Shape, parts: list[Any], in_parts: bool) -> Outcome:
+    return Outcome(codec.unflatten(shape, [_raw(part) for part in parts]), in_parts)
+
+
+def _travelling(part: Any) -> Any:
+    return pickle.PickleBuffer(part) if len(part) >= codec.IN_BAND else bytes(part)
+
+
+def _raw(part: Any) -> Any:
+    return part.raw() if isinstance(part, pickle.PickleBuffer) else part
+
+
+def _own(buffer: Any) -> Any:
+    view = memoryview(buffer)
+    return view if view.readonly else bytearray(view)
+
+
+@dataclass(frozen=True, slots=True)  # not a tuple: Dask would look for its own keys in it
+class Job:
+    """What a call is sent with. ``parts``: which part of each input it wants, None for all of it."""
+
+    topic: str
+    number: int
+    data: Outcome
+    parts: tuple[int | None, ...]
+    careful: bool
+    sure: bool  # its events are waited for, since it may kill its worker
+    ours: bool  # the worker belongs to the session
+
+
+def keep(blob: bytes) -> bytes:
+    """A function's pickle as a task of its own: sent once, and made again if its worker is lost."""
+    return blob
+
+
+def pick(value: Outcome, part: int) -> Outcome:
+    """One part of a value, taken where the value lies."""
+    return Outcome([value.part(part)], False)
+
+
+def run(order: Job, blob: bytes, *inputs: Outcome) -> Outcome:
+    """Run a call. Raises nothing but `Raised`."""
+    outcome, failure = None, b""
+    try:
+        with _lock:
+            _running[order.topic, order.number] = threading.get_ident()
+        _tell(order, RUNS, get_worker().address)
+        outcome = _perform(order, blob, inputs)
+    except BaseException as error:  # noqa: BLE001 - SystemExit, KeyboardInterrupt: the task's, not the worker's
+        failure = encode_failure(error, skip=3)
+    _through(order)
+    if outcome is None:
+        raise Raised(failure)  # out here, it holds no frame of the user's
+    return outcome
+
+
+def _perform(order: Job, blob: bytes, inputs: tuple[Outcome, ...]) -> Outcome:
+    function, announces, place = _opened(blob, order.ours)
+    _go_to(place, order.ours)
+    values = [value.private(part) for value, part in zip(inputs, order.parts, strict=True)]
+    announce = (lambda item: _tell(order, BEGAN, item)) if order.careful and announces else None
+    data = order.data.private(None)
+    began = perf_counter()
+    value = perform(function, data, values, announce)
+    seconds = perf_counter() - began
+    in_parts = type(value) is Parts
+    payloads = [_owned(codec.encode(part)) for part in (value if in_parts else [value])]
+    _tell(order, THROUGH, seconds, sum(payload.nbytes for payload in payloads))
+    return Outcome(payloads, in_parts)
+
+
+def _owned(payload: codec.Payload) -> codec.Payload:
+    """With buffers of its own: the user may use an array again that he returned."""
+    return payload._replace(
+        buffers=tuple(
+            memoryview(bytes(buffer)) if memoryview(buffer).readonly else bytearray(buffer)
+            for buffer in payload.buffers
+        )
+    )
+
+
+def _tell(order: Job, *what: Any) -> None:
+    worker = get_worker()
+    message = (order.number, *what)
+    if order.sure:
+        sync(worker.loop, worker.scheduler.log_event, topic=order.topic, msg=message)
+    else:
+        worker.log_event(order.topic, message)
+
+
+@lru_cache(CODES_KEPT)
+def _opened(blob: bytes, ours: bool) -> tuple[Any, bool, Any]:
+    """The function, opened at its first use: with its own import path in force."""
+    announces, place, body = pickle.loads(blob)
+    _go_to(place, ours)
+    return pickle.loads(body), announces, place
+
+
+_place: Any = None
+
+
+def _go_to(place: tuple[str | None, list[str]], ours: bool) -> None:
+    """Be where the user was when he wrote this call, as far as this is his own worker."""
+    global _place
+    folder, path = place
+    if place == _place:
+        return
+    if not ours:
+        sys.path.extend(entry for entry in path if entry not in sys.path)
+    else:
+        sys.path[:] = path
+        if folder is not None:
+            os.chdir(folder)
+    _place = place
+
+
+# ---- stopping ------------------------------------------------------------------------------------
+
+
+def _through(order: Job) -> None:
+    """The call is over: from here on nothing is thrown into this thread."""
+    with _lock:
+        _running.pop((order.topic, order.number), None)
+        _throw(threading.get_ident(), None)  # what was thrown and has not landed yet
+
+
+async def interrupt(topic: str, number: int, ours: bool) -> None:
+    """End a call, if it still runs. Pure Python ends at once. A call that does not ends with its worker,
+    which is then started anew - but only if it is ours."""
+    with _lock:
+        thread = _running.get((topic, number))
+        if thread is None:
+            return
+        _throw(thread, TaskStopped)
+    await asyncio.sleep(GRACE if ours else 0)
+    if ours and (topic, number) in _running:
+        os._exit(1)
+
+
+def _throw(thread: int, error: type[BaseException] | None) -> None:
+    thrown = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), thrown)

@@ -1,0 +1,43 @@
+"""Which session a run belongs to: the innermost open one, or the process's own for its options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from mrpy.options import Options
+from mrpy.scheduler.calls import inside
+from mrpy.scheduler.session import Job, Session, shared
+
+_open: ContextVar[tuple[Session, Options] | None] = ContextVar("mrpy_session", default=None)
+
+
+@contextmanager
+def opened(session: Session, options: Options) -> Iterator[None]:
+    """Runs in this context use `session`, unless they ask for another backend."""
+    token = _open.set((session, options))
+    try:
+        yield
+    finally:
+        _open.reset(token)
+
+
+def session_for(options: Options) -> Session:
+    """The session in which a run with these options takes place."""
+    current = _open.get()
+    if current is not None and not inside.task:
+        session, theirs = current
+        if (options.backend, options.workers) == (theirs.backend, theirs.workers):
+            return session
+    return shared(options.backend, options.worker_count)
+
+
+@contextmanager
+def job_for(options: Options) -> Iterator[Job]:
+    """A job in that session, closed at the end: whatever is left of it then is stopped."""
+    job = session_for(options).job()
+    try:
+        yield job
+    finally:
+        job.close()
