@@ -22,13 +22,18 @@ if TYPE_CHECKING:
     from mrpy.api import stream, submit
     from mrpy.iterators.pending import PendingResult
     from mrpy.iterators.stream import ParallelIterator
+    from mrpy.mapreduce.random import rng
 
 __all__ = [
     "ParallelIterator", "PendingResult", "__version__", "configure", "mapreduce", "parallel", "pfilter",
-    "pfold", "pmap", "preduce", "pstarmap", "session", "stream", "submit",
+    "pfold", "pmap", "preduce", "pstarmap", "rng", "session", "stream", "submit",
 ]  # fmt: skip
 
-_ELSEWHERE = {"ParallelIterator": "mrpy.iterators.stream", "PendingResult": "mrpy.iterators.pending"}
+_ELSEWHERE = {
+    "ParallelIterator": "mrpy.iterators.stream",
+    "PendingResult": "mrpy.iterators.pending",
+    "rng": "mrpy.mapreduce.random",
+}
 _PACKAGES = ("errors", "iterators", "options", "scheduler")
 
 

@@ -11,6 +11,7 @@ The tree::
         ├── WorkerCrashed           an item that killed its worker                        (RuntimeError)
         ├── ItemTimeout             an item that ran longer than ``timeout``              (TimeoutError)
         ├── Cancelled               the result was cancelled before it was there
+        ├── CheckpointError         a checkpoint file that cannot be used
         ├── BackendError            workers that cannot be started, a cluster out of reach
         │   └── SessionClosed       the session was closed while it was still needed
         └── SchedulerError          mrpy broke a rule of its own: a bug, with the task's story
@@ -83,6 +84,10 @@ class ItemTimeout(MrpyError, TimeoutError):
 
 class Cancelled(MrpyError):
     """The result was asked for after it had been cancelled."""
+
+
+class CheckpointError(MrpyError):
+    """A checkpoint that cannot be read, written, or trusted, or belongs to another program."""
 
 
 class BackendError(MrpyError):

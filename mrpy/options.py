@@ -18,6 +18,8 @@ from mrpy.errors import OptionError
 
 OnError = Literal["raise", "skip", "return"] | Callable[[BaseException], Any]
 
+BACKENDS = ("serial", "threads", "processes", "dask")  # where each lives: mrpy/scheduler/backends
+
 _ELSEWHERE = {  # what other libraries call it
     "n_jobs": "workers", "max_workers": "workers", "n_workers": "workers", "num_workers": "workers",
     "processes": "workers", "nodes": "workers", "ncpus": "workers", "npartitions": "chunksize",
@@ -118,10 +120,11 @@ def _truth(value: Any) -> str:
 
 
 def _backend(value: Any) -> str:
-    from mrpy.scheduler.backends import check_name  # the one table of names; it raises by itself
-
-    check_name(value)
-    return ""
+    if isinstance(value, str) and value in BACKENDS:
+        return ""
+    near = difflib.get_close_matches(str(value), BACKENDS, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"must be one of {', '.join(BACKENDS)}{hint}"
 
 
 def _on_error(value: Any) -> str:

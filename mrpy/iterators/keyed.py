@@ -45,10 +45,11 @@ class Keyed:
             yield from self._reduce(job, slots)
 
     def _map(self, job: Job, options: Options) -> list[Slot]:
-        rules = Rules(options.on_error, options.retries)
+        rules = Rules.of(options)
         kernel = MapTask(self._plan.steps, self._mapper, self._combiner, self._partitions, rules)
         code = Code(kernel, options.name or f"map {name_of(self._mapper)}", announce=True)
-        feeder = Feeder(job, self._plan, options, code, keep=True)
+        feeder = Feeder(job, self._plan, options, code)
+        feeder.aligned = feeder.keep = True
         slots: list[Slot] = []
         for _ in feeder.completed(slots.append):
             pass
@@ -92,5 +93,6 @@ def keyed(
         partitions = DEFAULT
     if not isinstance(partitions, int) or isinstance(partitions, bool) or partitions < 1:
         raise OptionError(f"partitions={partitions!r}: must be a whole number from 1 up, or 'auto'")
-    resolve(given)
+    if resolve(given).checkpoint is not None:
+        raise OptionError("mapreduce() cannot be resumed yet: checkpoint= is for maps and reductions")
     return ParallelIterator(Plan(Pulled(Keyed(plan, functions, partitions, sort, given))), given)

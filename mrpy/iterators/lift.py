@@ -3,17 +3,20 @@
 A generator expression holds everything that is needed: its code object, its globals, the values of its
 free variables, and the iterator over its outermost source. From these a function is built that does to
 any stretch of the source what the generator would have done to all of it. The built-in iterators `map`,
-`filter`, `zip`, `enumerate` and those over sequences come apart the same way, to any depth. What cannot
-be taken apart is a plain source.
+`filter`, `zip` and those over sequences come apart the same way, to any depth. What cannot be taken apart
+is a plain source.
 
 A lifted generator is taken over: it is closed, so that nobody else can consume its source as well.
+The same holds for an iterator over a sequence: it is exhausted, as it would be in the end.
 """
 
 from __future__ import annotations
 
+import dis
 import inspect
+import sys
 from collections.abc import Callable, Iterable
-from types import CellType, FunctionType, GeneratorType
+from types import CellType, CodeType, FunctionType, GeneratorType
 from typing import Any
 
 from mrpy.errors import LiftError
@@ -25,7 +28,7 @@ def lift(iterable: Iterable[Any]) -> Plan:
     """The plan of an iterable: taken apart where possible, a plain source otherwise.
 
     >>> print(lift(x * x for x in range(10)))
-    range(0, 10) -> (x * x for x in ...)
+    range(0, 10) -> (x * x for x in range(10))
     """
     handler = _HANDLERS.get(type(iterable))
     plan = handler(iterable) if handler is not None else None
@@ -68,7 +71,7 @@ def _from_generator(generator: GeneratorType[Any, Any, Any]) -> Plan | None:
     source = values.pop(".0")
     function = _rebuilt(generator, values)
     generator.close()
-    return lift(source).then(Body(function))
+    return lift(source).then(Body(function, _binds(generator.gi_code)))
 
 
 def _rebuilt(generator: GeneratorType[Any, Any, Any], values: dict[str, Any]) -> Callable[..., Any]:
@@ -80,6 +83,14 @@ def _rebuilt(generator: GeneratorType[Any, Any, Any], values: dict[str, Any]) ->
     return function
 
 
+def _binds(code: CodeType) -> bool:
+    """Whether a walrus in a generator expression binds a name of the scope around it."""
+    for step in dis.get_instructions(code):
+        if step.opname == "STORE_GLOBAL" or step.opname == "STORE_DEREF" and step.argval in code.co_freevars:
+            return True
+    return any(_binds(inner) for inner in code.co_consts if isinstance(inner, CodeType))
+
+
 # ---- built-in iterators --------------------------------------------------------------------------
 
 
@@ -89,6 +100,7 @@ def _from_sequence_iterator(iterator: Any) -> Plan | None:
     if len(made) != 3 and len(made) != 2 or made[0] is not iter or len(made[1]) != 1:
         return None  # it has ended: an empty plain source
     position = made[2] if len(made) == 3 else 0
+    iterator.__setstate__(sys.maxsize)  # taken over: whoever else holds it finds it at its end
     return Plan(Sliced(made[1][0], position or 0))
 
 
@@ -113,25 +125,15 @@ def _from_zip(iterator: Any) -> Plan | None:
 
 
 def _zipped(sources: Iterable[Any]) -> Plan:
-    """Several sources side by side: cut together if all can be cut, else pulled together."""
-    plans = [lift(source) for source in sources]
-    if all(not plan.steps and isinstance(plan.source, Sliced) for plan in plans):
-        return Plan(Zipped(tuple(plan.source for plan in plans)))  # type: ignore[misc]
-    return Plan(Pulled(zip(*(_again(plan) for plan in plans), strict=False)))
-
-
-def _again(plan: Plan) -> Iterable[Any]:
-    """A lifted plan as a plain iterator, in this thread."""
-    items: Any = iter(_all_of(plan.source))
-    for step in plan.steps:
-        items = step.over(items)
-    return items  # type: ignore[no-any-return]
-
-
-def _all_of(source: Any) -> Iterable[Any]:
-    reader = source.reader()
-    while len(part := reader.take(1)):
-        yield from part
+    """Several sources side by side: cut together if all are over sequences, else pulled together. One
+    that stands there twice (``zip(it, it)``) is pulled in turns and cannot be cut."""
+    iterators = [iter(source) for source in sources]
+    if len({*map(id, iterators)}) == len(iterators):
+        if all(_HANDLERS.get(type(each)) is _from_sequence_iterator for each in iterators):
+            plans = [lift(each) for each in iterators]
+            if all(isinstance(plan.source, Sliced) for plan in plans):
+                return Plan(Zipped(tuple(plan.source for plan in plans)))  # type: ignore[misc]
+    return Plan(Pulled(zip(*iterators, strict=False)))
 
 
 _HANDLERS: dict[type, Callable[[Any], Plan | None]] = {

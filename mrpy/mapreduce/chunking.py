@@ -11,6 +11,10 @@ from __future__ import annotations
 TARGET = 0.03  # seconds; a round trip takes 0.0001 to 0.0004
 GROWTH = 8  # at most so many times the last size
 LARGEST = 1 << 16  # items; a bound on memory where items cost nothing
+SMALLEST = 0.002  # seconds; towards the end chunks do not shrink below this
+AHEAD = 8  # chunks per worker that are out at most; out of the air
+AHEAD_UNMEASURED = 2  # the same before the first measurement: the guess that an item is costly is cheap
+ITEMS_AHEAD = 128  # where a small chunksize is given, so many items are out: a round trip is long
 
 
 class Chunker:
@@ -26,15 +30,24 @@ class Chunker:
         """Items for the next chunk, given how many are left, where that is known."""
         if self._fixed is not None:
             return self._fixed
-        if remaining is None:
+        if remaining is None or self._cost is None:
             return self._size
-        return max(1, min(self._size, -(-remaining // (2 * self._workers))))
+        share = -(-remaining // (2 * self._workers))
+        return max(1, min(self._size, max(share, int(SMALLEST / self._cost))))
+
+    def ahead(self) -> int:
+        """How many chunks may be out at the same time, where no buffersize is given."""
+        if self._fixed is not None:
+            return max(AHEAD * self._workers, ITEMS_AHEAD // self._fixed)
+        return self._workers * (AHEAD if self._cost is not None else AHEAD_UNMEASURED)
 
     def learn(self, items: int, seconds: float) -> None:
         """A chunk of so many items took so long."""
         if self._fixed is not None or items <= 0:
             return
         cost = max(seconds / items, 1e-9)
-        self._cost = cost if self._cost is None else 0.5 * (self._cost + cost)
+        # The first items pay for imports and caches: what large chunks say counts for more.
+        trust = 0.5 if self._cost is None or items * 2 >= self._size else 0.1
+        self._cost = cost if self._cost is None else self._cost + trust * (cost - self._cost)
         wanted = int(TARGET / self._cost) or 1
         self._size = max(1, min(wanted, max(self._size, items) * GROWTH, LARGEST))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mrpy.errors import BackendError, Cancelled, ItemTimeout, SchedulerError, SerializationError, WorkerCrashed
+from mrpy.mapreduce.checkpoint import Checkpoint
 from mrpy.mapreduce.chunking import Chunker
 from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.plan import Plan
@@ -23,9 +24,6 @@ from mrpy.scheduler.failure import Failure
 from mrpy.scheduler.messages import Key, Task
 from mrpy.scheduler.session import Job
 from mrpy.scheduler.states import State
-
-CHUNKS_PER_WORKER = 8  # outstanding at most, where no buffersize is given; out of the air
-ITEMS_AT_LEAST = 128  # outstanding where a small chunksize is given: a round trip is longer than an item
 
 
 class Slot:
@@ -42,15 +40,22 @@ class Slot:
 
 
 class Feeder:
-    """Cuts, sends, and takes back. ``keep``: the values stay in the backend, for other tasks to use;
-    the chunks then end where leaves do (see `mrpy.mapreduce.tree`)."""
+    """Cuts, sends, and takes back.
 
-    def __init__(self, job: Job, plan: Plan, options: Options, code: Code, keep: bool = False) -> None:
+    ``aligned``     chunks end where the leaves of a reduction do (see `mrpy.mapreduce.tree`)
+    ``keep``        the values stay in the backend, for other tasks to use
+    ``checkpoint``  chunks that are found there are not run; what is delivered is put there
+    """
+
+    aligned = False
+    keep = False
+    checkpoint: Checkpoint | None = None
+
+    def __init__(self, job: Job, plan: Plan, options: Options, code: Code) -> None:
         self.job = job
         self.error: BaseException | None = None  # the source raised, behind all that it gave
         self._reader = plan.source.reader()
         self._code = code
-        self._keep = keep
         self._options = options
         self._remote = job.session.driver.backend.remote
         self._workers = job.session.workers
@@ -69,11 +74,15 @@ class Feeder:
         tasks: list[Task] = []
         try:
             while not self._ended and (size := self._room()) > 0:
-                chunk = self._cut(size)
+                known = self.checkpoint.get(self._position) if self.checkpoint is not None else None
+                chunk = self._cut(known[0] if known is not None else size)
                 if chunk is None:
                     break
                 slot = Slot(chunk)
-                tasks.append(self._task(slot))
+                if known is not None and known[0] == len(chunk.data):
+                    slot.result, slot.done = known[1], True
+                else:
+                    tasks.append(self._task(slot))
                 slots.append(slot)
                 self._items_out += len(chunk.data)
                 self._chunks_out += 1
@@ -90,9 +99,9 @@ class Feeder:
             if self._options.chunksize == "auto":
                 size = min(size, max(1, window // (2 * self._workers)))
             size = min(size, window - self._items_out)
-        elif self._chunks_out >= max(CHUNKS_PER_WORKER * self._workers, ITEMS_AT_LEAST // size):
+        elif self._chunks_out >= self._chunker.ahead():
             return 0
-        if self._keep and (size > 0 or self._items_out == 0):
+        if self.aligned and (size > 0 or self._items_out == 0):
             size = leaf_end(self._position + max(1, size) - 1) - self._position
         return size
 
@@ -112,7 +121,7 @@ class Feeder:
 
     def _task(self, slot: Slot) -> Task:
         """A task for a chunk. What does not pickle is found item by item."""
-        settings = {"keep": self._keep, "timeout": self._options.timeout, "size": len(slot.chunk.data)}
+        settings = {"keep": self.keep, "timeout": self._options.timeout, "size": len(slot.chunk.data)}
         if not slot.chunk.separately:
             try:
                 return self._entered(slot, self.job.task(Call(self._code, slot.chunk), **settings))
@@ -159,6 +168,8 @@ class Feeder:
             self._resend(slot, slot.chunk._replace(separately=True))
             return False
         slot.result = result.opened(self._options.on_error) if isinstance(result, Outcome) else result
+        if self.checkpoint is not None and isinstance(slot.result, list):
+            self.checkpoint.put(slot.chunk.first, len(slot.chunk.data), slot.result)
         return True
 
     def _send_again(self, slot: Slot, failure: Failure) -> bool:
@@ -193,14 +204,20 @@ class Feeder:
         waiting: list[Slot] = []
         failed = False
         while True:
-            for slot in self.top_up() if not failed else ():
+            fresh = self.top_up() if not failed else []
+            for slot in fresh:
                 fed(slot)
                 waiting.append(slot)
+                if slot.done:
+                    self.settle(slot)
+                    yield slot
             while waiting and waiting[0].done:
                 first = waiting.pop(0)
                 if first.failure is not None:
                     raise first.failure.exception()
             if not waiting:
+                if fresh:  # all of them were in the checkpoint
+                    continue
                 break
             delivery = self.job.next()
             if delivery.key not in self._slots:

@@ -18,6 +18,7 @@ from mrpy.errors import pin
 from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.kernels import Announce, Rules, counted, run_careful, through
 from mrpy.mapreduce.plan import Step
+from mrpy.mapreduce.random import at_positions
 from mrpy.mapreduce.tree import NOTHING, Node, combine, leaf_end, leaf_index, total
 from mrpy.scheduler.calls import TaskStopped
 
@@ -54,12 +55,17 @@ class FoldChunk:
     def _fast(self, chunk: Chunk, announce: Announce | None) -> Any:
         data = counted(chunk.data)
         items = iter(data)
+
+        def position() -> int:
+            return chunk.first + len(data) - length_hint(items) - 1
+
         try:
-            return self.fold.leaf(through(self.steps, items))
+            with at_positions(self.rules.seed, position):
+                return self.fold.leaf(through(self.steps, items))
         except TaskStopped:
             raise
         except BaseException as error:
-            pin(error, chunk.item(len(data) - length_hint(items) - 1))
+            pin(error, chunk.item(position() - chunk.first))
             raise
 
     def _careful(self, chunk: Chunk, announce: Announce | None) -> Any:
@@ -105,8 +111,9 @@ class Finish:
 
     fold: Fold
 
-    def __call__(self, _: None, *rows: list[Node]) -> Any:
-        return self.fold.finish(total([node for row in rows for node in row], self.fold.merge))
+    def __call__(self, nodes: list[Node] | None, *rows: list[Node]) -> Any:
+        nodes = nodes if nodes is not None else [node for row in rows for node in row]
+        return self.fold.finish(total(nodes, self.fold.merge))
 
 
 # ---- the folds behind the verbs --------------------------------------------------------------------

@@ -19,7 +19,8 @@ from typing import Any
 from mrpy.errors import Item, pin
 from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.plan import Step
-from mrpy.options import OnError
+from mrpy.mapreduce.random import at_positions, fresh_seed
+from mrpy.options import OnError, Options
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import TaskStopped, inside
 from mrpy.scheduler.failure import Failure, capture
@@ -36,6 +37,13 @@ class Rules:
 
     on_error: OnError = "raise"
     retries: int = 0
+    seed: int = 0
+
+    @classmethod
+    def of(cls, options: Options) -> Rules:
+        """The part of `options` that concerns workers."""
+        seed = options.seed if options.seed is not None else fresh_seed()
+        return cls(options.on_error, options.retries, seed)
 
 
 class Stop(Exception):
@@ -72,14 +80,18 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, rules: Rules) -> list[Any] |
     data = counted(chunk.data)
     items = iter(data)
     out = _Collector(rules, chunk)
+
+    def position() -> int:
+        return chunk.first + len(data) - length_hint(items) - 1
+
     while True:
         try:
-            out.values.extend(through(steps, items))  # what came before an error stays in the list
+            with at_positions(rules.seed, position):
+                out.values.extend(through(steps, items))  # what came before an error stays in the list
         except TaskStopped:
             raise
         except BaseException as error:  # noqa: BLE001 - SystemExit too is the item's failure
-            index = len(data) - length_hint(items) - 1
-            if not out.failed(error, index):
+            if not out.failed(error, position() - chunk.first):
                 break
         else:
             break
@@ -99,7 +111,7 @@ def run_careful(
         if announce is not None:
             announce(index)
         try:
-            values = attempt(steps, item, rules.retries, chunk.separately)
+            values = _attempt(steps, item, rules, chunk.first + index, chunk.separately)
         except TaskStopped:
             raise
         except BaseException as error:  # noqa: BLE001
@@ -111,19 +123,20 @@ def run_careful(
     return out.result()
 
 
-def attempt(steps: tuple[Step, ...], item: Any, retries: int, separately: bool) -> list[Any]:
+def _attempt(steps: tuple[Step, ...], item: Any, rules: Rules, position: int, separately: bool) -> list[Any]:
     """All that one item yields; again after a pause if it raises."""
     failures = 0
     while True:
         try:
             opened = codec.decode(item) if separately else item
-            values = list(through(steps, iter((opened,))))
+            with at_positions(rules.seed, lambda: position):
+                values = list(through(steps, iter((opened,))))
             return [codec.encode(value) for value in values] if separately else values
         except Exception:
             failures += 1
-            if failures > retries:
+            if failures > rules.retries:
                 raise
-            time.sleep(DEFAULT.back_off(failures, id(item)))
+            time.sleep(DEFAULT.back_off(failures, position))
 
 
 class _Collector:

@@ -83,10 +83,11 @@ def _rarer(key: Any) -> int:
     if dataclasses.is_dataclass(kind) and kind.__hash__ is not None and kind.__dataclass_params__.eq:  # type: ignore[attr-defined]
         compared = [field for field in dataclasses.fields(kind) if field.compare]
         return _mixed(len(compared), (stable_hash(getattr(key, field.name)) for field in compared))
-    raise TypeError(_refusal(key))
+    raise TypeError(refusal(key))
 
 
-def _refusal(key: Any) -> str:
+def refusal(key: Any) -> str:
+    """Why this key cannot be one."""
     name = type(key).__qualname__
     try:
         hash(key)

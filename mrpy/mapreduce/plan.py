@@ -11,7 +11,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from types import CodeType
+from types import CellType, CodeType, FunctionType
 from typing import Any, Protocol
 
 from mrpy.mapreduce.sources import Source
@@ -92,12 +92,18 @@ class FlatMap:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The body of a generator expression, or a stage: from an iterator to an iterator."""
+    """The body of a generator expression, or a stage: from an iterator to an iterator.
+
+    ``binds``  it writes variables of the scope around it (``:=`` does), so that every run needs its own:
+               two threads that share them would read each other's values
+    """
 
     function: Callable[[Iterator[Any]], Iterator[Any]]
+    binds: bool = False
 
     def over(self, items: Iterator[Any]) -> Iterator[Any]:
-        return iter(self.function(items))
+        function = _with_own_variables(self.function) if self.binds else self.function
+        return iter(function(items))
 
     def __str__(self) -> str:
         code = getattr(self.function, "__code__", None)
@@ -119,20 +125,34 @@ class Plan:
         return " -> ".join([str(self.source), *map(str, self.steps)])
 
 
+def _with_own_variables(function: Any) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    """A copy of a function that shares no variable with it."""
+    cells = []
+    for cell in function.__closure__ or ():
+        try:
+            cells.append(CellType(cell.cell_contents))
+        except ValueError:  # an empty one: nothing was bound yet
+            cells.append(CellType())
+    names = {**function.__globals__}
+    return FunctionType(function.__code__, names, function.__name__, None, tuple(cells))
+
+
 def text_of(code: CodeType) -> str:
     """A generator expression as the user wrote it, where the source can be found, else where it stands."""
     where = f"(... {os.path.basename(code.co_filename)}:{code.co_firstlineno})"
-    places = [place for place in code.co_positions() if None not in place]
+    places = [(a, b, c, d) for a, b, c, d in code.co_positions() if a and b and c is not None and d]
     try:
         lines, _ = inspect.findsource(code)
-    except (OSError, TypeError, IndexError):
+        (top, left), (bottom, right) = min((a, c) for a, _, c, _ in places), max((b, d) for _, b, _, d in places)
+    except (OSError, TypeError, IndexError, ValueError):
         return where
-    first = min((place[0], place[2]) for place in places)  # type: ignore[type-var]
-    last = max((place[1], place[3]) for place in places)  # type: ignore[type-var]
-    if first[0] != last[0] or first[0] > len(lines):  # type: ignore[operator]
+    rows = [line.encode() for line in lines[top - 1 : bottom]]  # columns count bytes
+    if not rows:
         return where
-    raw = lines[first[0] - 1].encode()[first[1] : last[1]].decode(errors="replace")  # type: ignore[operator]
-    text = raw if raw.startswith("(") else f"({raw})"
+    rows[-1] = rows[-1][:right]
+    rows[0] = rows[0][left:]
+    text = " ".join(b"".join(rows).decode(errors="replace").split())
+    text = text if text.startswith("(") else f"({text})"
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]}...)"
 
 

@@ -7,12 +7,14 @@ as soon as enough neighbours are done, so that few partial values are alive at a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder, Slot
 from mrpy.mapreduce.folds import Finish, Fold, FoldChunk, MergeNodes
 from mrpy.mapreduce.kernels import Rules
 from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.tree import Node
 from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.driver import Delivery
@@ -24,13 +26,29 @@ FAN_IN = 8  # partial results per merge; where the cuts fall does not matter to 
 
 def run_fold(plan: Plan, fold: Fold, job: Job, options: Options) -> Any:
     """Reduce a plan to one value."""
-    rules = Rules(options.on_error, options.retries)
+    rules = Rules.of(options)
     leaves = Code(FoldChunk(plan.steps, fold, rules), fold.name, announce=True)
-    feeder = Feeder(job, plan, options, leaves, keep=True)
+    feeder = Feeder(job, plan, options, leaves)
+    feeder.aligned = True
     tree = _MergeTree(job, fold)
+    if options.checkpoint is not None:
+        return _run_from_checkpoint(feeder, tree, plan, fold, options)
+    feeder.keep = True
     for slot in feeder.completed(tree.grow, tree.merged):
         tree.done(slot)
     return tree.answer()
+
+
+def _run_from_checkpoint(
+    feeder: Feeder, tree: _MergeTree, plan: Plan, fold: Fold, options: Options
+) -> Any:
+    """With a checkpoint the partial values come to the consumer, to be written down."""
+    slots: list[Slot] = []
+    functions = (*plan.steps, fold.leaf, fold.merge)
+    with checkpoint_for(options.checkpoint, functions, fold.name) as feeder.checkpoint:
+        for _ in feeder.completed(slots.append):
+            pass
+    return tree.answer([node for slot in slots for node in cast("list[Node]", slot.result)])
 
 
 class _Branch:
@@ -89,10 +107,10 @@ class _MergeTree:
             merge = self._by_key[task.key] = _Branch(key=task.key)
             self._rows[level + 1].append(merge)
 
-    def answer(self) -> Any:
-        """All chunks are done: the last task, over whatever is left."""
+    def answer(self, nodes: list[Node] | None = None) -> Any:
+        """All chunks are done: the last task, over whatever is left (or over these nodes)."""
         keys = [branch.key for row in reversed(self._rows) for branch in row]
-        task = self._job.task(Call(self._finish, None), map(Input, keys))
+        task = self._job.task(Call(self._finish, nodes), map(Input, keys))
         self._job.add(task)
         self._job.drop(keys)
         while True:

@@ -84,13 +84,15 @@ class _Slices:
     def take(self, count: int) -> Sequence[Any]:
         # A list that grows while it is read is read to its new end, as a plain loop would.
         begin = self._position
-        end = min(begin + count, len(self._sequence))
-        self._position = max(begin, end)
-        part: Sequence[Any] = self._sequence[begin:end]
+        part: Sequence[Any] = self._sequence[begin : begin + count]
+        self._position = begin + len(part)
         return part
 
     def remaining(self) -> int | None:
-        return max(0, len(self._sequence) - self._position)
+        try:
+            return max(0, len(self._sequence) - self._position)
+        except OverflowError:  # a range of more than 2**63
+            return None
 
 
 class _ZippedSlices:
@@ -98,11 +100,13 @@ class _ZippedSlices:
         self._readers = readers
 
     def take(self, count: int) -> Sequence[Any]:
-        count = min(count, self.remaining() or 0)
+        left = self.remaining()
+        count = count if left is None else min(count, left)
         return list(zip(*(reader.take(count) for reader in self._readers), strict=True))
 
     def remaining(self) -> int | None:
-        return min(reader.remaining() or 0 for reader in self._readers)
+        known = [left for reader in self._readers if (left := reader.remaining()) is not None]
+        return min(known, default=None)
 
 
 class _Pulls:
@@ -149,4 +153,6 @@ def source_of(iterable: Iterable[Any]) -> Source:
     if (kind.__module__, kind.__name__) in (("array", "array"), ("numpy", "ndarray")):
         if getattr(iterable, "ndim", 1) > 0:
             return Sliced(iterable)
+    if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
+        iter(iterable)  # raises now, as the builtins do, and not at the first item
     return Pulled(iterable)

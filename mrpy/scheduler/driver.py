@@ -75,6 +75,11 @@ class Driver:
     def abandon(self, keys: Iterable[m.Key]) -> None:
         """Nobody wants these any more; their receivers may still be told."""
         self._tell(m.Abandoned(tuple(keys)))
+        if not self.backend.threaded and self._turning.acquire(blocking=False):
+            try:
+                self._decide([])  # now: perhaps nobody waits here ever again
+            finally:
+                self._turning.release()
 
     def close(self) -> None:
         """Stop everything. Whoever still waits is told so."""
@@ -126,7 +131,9 @@ class Driver:
 
     def _turn(self) -> None:
         """Take in what happened, decide, carry out."""
-        facts = self.backend.wait(0 if self._inbox else self._patience())
+        self._decide(self.backend.wait(0 if self._inbox else self._patience()))
+
+    def _decide(self, facts: list[m.Fact]) -> None:
         while self._inbox:
             facts.append(self._inbox.popleft())
         now = time.monotonic()

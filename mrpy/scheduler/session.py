@@ -8,12 +8,13 @@ backend and number of workers, and closed at its end. A forked child starts with
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrpy.errors import SessionClosed
 from mrpy.scheduler.backends import make
@@ -22,6 +23,9 @@ from mrpy.scheduler.driver import Delivery, Driver
 from mrpy.scheduler.messages import Input, Key, Task
 from mrpy.scheduler.scheduler import Observer
 from mrpy.scheduler.trace import Trace
+
+if TYPE_CHECKING:
+    import asyncio
 
 _job_numbers = count(1)
 
@@ -71,6 +75,7 @@ class Job:
         self._numbers = count()
         self._alive: set[Key] = set()  # added, and not yet delivered or, if kept, not yet dropped
         self._closed = False
+        self._on_arrival: Callable[[], object] | None = None
 
     def task(self, call: Call, inputs: Iterable[Input] = (), **settings: Any) -> Task:
         """Make a task of this job. Raises `SerializationError` where its data cannot travel."""
@@ -80,7 +85,7 @@ class Job:
     def add(self, *tasks: Task) -> None:
         """Have tasks run."""
         self._alive.update(task.key for task in tasks)
-        self._driver.add(tasks, self._inbox.put)
+        self._driver.add(tasks, self._receive)
 
     def next(self) -> Delivery:
         """Block until one more task has ended; say how."""
@@ -88,9 +93,23 @@ class Job:
             self._driver.wait_for(lambda: not self._inbox.empty())
         return self._taken(self._inbox.get())
 
-    def ready(self) -> bool:
-        """Whether `next` would return at once."""
-        return not self._inbox.empty()
+    async def next_async(self) -> Delivery:
+        """As `next`, without blocking the event loop."""
+        import asyncio  # heavy, and only for those who run a loop already
+
+        if not self._driver.backend.threaded:
+            await asyncio.sleep(0)  # a serial backend works here and now; let the others have a turn
+            return self.next()
+        if self._inbox.empty():
+            loop = asyncio.get_running_loop()
+            arrived = loop.create_future()
+            self._on_arrival = lambda: loop.call_soon_threadsafe(_settle, arrived)
+            try:
+                if self._inbox.empty():  # it may have come in between
+                    await arrived
+            finally:
+                self._on_arrival = None
+        return self._taken(self._inbox.get())
 
     def drop(self, keys: Iterable[Key]) -> None:
         """These tasks, or their kept values, are no longer wanted."""
@@ -107,10 +126,21 @@ class Job:
             self._driver.abandon(self._alive)
             self._alive = set()
 
+    def _receive(self, delivery: Delivery) -> None:
+        self._inbox.put(delivery)
+        if (on_arrival := self._on_arrival) is not None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits there any more
+                on_arrival()
+
     def _taken(self, delivery: Delivery) -> Delivery:
         if delivery.value is not None or delivery.failure is not None:
             self._alive.discard(delivery.key)
         return delivery
+
+
+def _settle(arrived: asyncio.Future[None]) -> None:
+    if not arrived.done():
+        arrived.set_result(None)
 
 
 # ---- the sessions of this process ----------------------------------------------------------------

@@ -9,14 +9,16 @@
 Values stay on the cluster: the backend holds a Future under the task's key, and a task that needs the
 value is handed the Future. Functions too are Futures, sent once; each worker opens them once.
 
-Who is to blame when a worker is lost: Dask names all tasks that it had given to the worker, those that
-only queued there too. A careful attempt waits until it is known to have begun, so blame is certain; of
-a first attempt all are blamed, which costs each no more than to be careful the next time.
+Who is to blame when a worker is lost: a call begins only after the scheduler has heard that it does, and
+where, so what ran on the worker is known. It is Lost, and taken from Dask, which would run it again and
+have it kill the next worker. What only queued there, Dask gives to another worker, and the values that
+lay there it makes again: we need not know.
 
-On a cluster of somebody else's: a stopped task that sits in C code cannot be killed there, and holds its
-thread until it ends; and Dask itself runs a task that kills its worker three times more (its setting
-``allowed-failures``) before it says so.
+On a cluster of somebody else's, a stopped task that sits in C code cannot be killed, and holds its thread
+until it ends.
 """
+
+# mypy: disable-error-code="no-untyped-call"
 
 from __future__ import annotations
 
@@ -31,11 +33,11 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import dask.config
-from distributed import Client, Future
+from distributed import Client
 from distributed.scheduler import KilledWorker
 from distributed.utils import silence_logging_cmgr
 
-from mrpy.errors import BackendError, SerializationError, WorkerCrashed
+from mrpy.errors import BackendError, WorkerCrashed
 from mrpy.scheduler import codec, messages as m
 from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.backends.base import Backend, Value
@@ -47,18 +49,15 @@ CODES_KEPT = 64  # functions held on the cluster; out of the air
 PART_ALONE = 64 * 1024  # bytes; a smaller value in parts moves as a whole, a larger one is taken apart first
 PATIENCE = 60  # seconds until our own workers, or a cluster's scheduler, have to answer
 
-_TEAM = "the workers came or went"
-
 
 class Ticket:
     """One attempt that the cluster owes an answer for."""
 
-    __slots__ = ("address", "future", "item", "order", "seconds", "size", "stopping", "sure")
+    __slots__ = ("address", "future", "item", "order", "seconds", "size", "stopping")
 
     def __init__(self, order: m.Start) -> None:
         self.order = order
-        self.sure = order.careful and order.attempt > 1
-        self.future: Future | None = None
+        self.future: Any = None
         self.address: str | None = None  # where it runs
         self.item: int | None = None  # the last one announced
         self.seconds, self.size = 0.0, 0
@@ -70,7 +69,7 @@ class Far:
 
     __slots__ = ("future", "size")
 
-    def __init__(self, future: Future, size: int) -> None:
+    def __init__(self, future: Any, size: int) -> None:
         self.future = future
         self.size = size
 
@@ -95,11 +94,13 @@ class DaskBackend(Backend):
         self._stopped: set[int] = set()  # attempts that were stopped, and may be about to begin
         self._numbers = count(1)
         self._values: dict[m.Key, Far] = {}
-        self._codes: OrderedDict[int, Future] = OrderedDict()
+        self._codes: OrderedDict[int, Any] = OrderedDict()
         self._closed = False
+        self._quiet = contextlib.ExitStack()
+        self._topic = ""
         self._mark = uuid.uuid4().hex[:12]
         self._cluster: Any = None
-        self._client: Client | None = None
+        self._client: Any = None  # Dask's own types are too sparse to help
         try:
             self._connect(workers, address, client)
         except BaseException as error:
@@ -108,17 +109,18 @@ class DaskBackend(Backend):
                 raise BackendError(f"no Dask cluster: {error}") from error
             raise
 
-    def _connect(self, workers: int, address: str | None, client: Client | None) -> None:
+    def _connect(self, workers: int, address: str | None, client: Any) -> None:
         security = None
         if client is not None:  # a connection of our own to the same place: we leave no trace in the user's
             address, security = client.scheduler.address, client.security
         if address is None:
             from mrpy.scheduler.backends import dask_cluster
 
+            self._quiet.enter_context(silence_logging_cmgr(logging.CRITICAL + 1))
             self._cluster = dask_cluster.start(workers)
             address = self._cluster.scheduler_address
         self._client = Client(address, security=security, set_as_default=False, timeout=PATIENCE)
-        self._topic: str = self._client.id  # Dask forgets these events some time after we are gone
+        self._topic = self._client.id  # Dask forgets these events some time after we are gone
         self._client.subscribe_topic(self._topic, self._heard)
         self._client.subscribe_topic("all", self._heard_of_team)
         if self._cluster is not None:
@@ -190,6 +192,7 @@ class DaskBackend(Backend):
             values.clear()
         with silence_logging_cmgr(logging.CRITICAL + 1), contextlib.suppress(Exception):
             self._disconnect()
+        self._quiet.close()
 
     def _disconnect(self) -> None:
         if self._client is not None:
@@ -203,7 +206,7 @@ class DaskBackend(Backend):
 
     # ---- to the cluster --------------------------------------------------------------------------
 
-    def _submit(self, number: int, ticket: Ticket) -> Future:
+    def _submit(self, number: int, ticket: Ticket) -> Any:
         task = ticket.order.task
         code: Code = task.call.code
         futures, parts = [], []
@@ -211,14 +214,13 @@ class DaskBackend(Backend):
             value = self._values[needed.key]
             alone = needed.part is not None and value.size > PART_ALONE
             futures.append(self._send("part", w.pick, value.future, needed.part) if alone else value.future)
-            parts.append(0 if alone else needed.part)
+            parts.append(None if alone else needed.part)
         data = w.Outcome([task.call.data], False)
-        job = w.Job(
-            self._topic, number, data, tuple(parts), ticket.order.careful, ticket.sure, self._cluster is not None
-        )
-        return self._send(code.name, w.run, job, self._code(code), *futures)
+        care = w.Care(ticket.order.careful, ticket.order.careful and ticket.order.attempt > 1)
+        job = w.Job(self._topic, number, data, tuple(parts), care, self._cluster is not None)
+        return self._send(code.name, w.run, job, self._code(code), *futures, priority=int(task.urgent))
 
-    def _code(self, code: Code) -> Future:
+    def _code(self, code: Code) -> Any:
         future = self._codes.get(code.number)
         if future is None:
             future = self._codes[code.number] = self._send("code", w.keep, code.blob())
@@ -227,17 +229,17 @@ class DaskBackend(Backend):
         self._codes.move_to_end(code.number)
         return future
 
-    def _send(self, name: str, function: Any, *args: Any) -> Future:
-        assert self._client is not None
+    def _send(self, name: str, function: Any, *args: Any, priority: int = 2) -> Any:
         key = (f"mrpy-{name}-{self._mark}", next(self._numbers))
         # what a task needs travels with it, so that Dask can run it again: large is no mistake here
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PiB"}):
-            return self._client.submit(function, *args, key=key, pure=False)
+            return self._client.submit(
+                function, *args, key=key, pure=False, priority=priority, fifo_timeout="0 ms"
+            )
 
     def _interrupt(self, number: int, address: str) -> None:
         """Without waiting: the worker may be in no state to answer."""
         client, topic, ours = self._client, self._topic, self._cluster is not None
-        assert client is not None
 
         async def ask() -> None:
             with contextlib.suppress(Exception):
@@ -248,8 +250,7 @@ class DaskBackend(Backend):
         client.loop.add_callback(ask)
 
     def _threads(self) -> int:
-        assert self._client is not None
-        return sum(self._client.nthreads().values())
+        return int(sum(self._client.nthreads().values()))
 
     # ---- from the cluster ------------------------------------------------------------------------
 
@@ -260,7 +261,7 @@ class DaskBackend(Backend):
 
     def _heard_of_team(self, event: tuple[float, Any]) -> None:
         if isinstance(event[1], dict) and event[1].get("action") in ("add-worker", "remove-worker"):
-            self._inbox.put(_TEAM)
+            self._inbox.put(event[1])
 
     def _take(self, message: Any) -> None:
         match message:
@@ -268,7 +269,9 @@ class DaskBackend(Backend):
                 self._answered(number, status)
             case (int(number), int(kind), *details):
                 self._told(number, kind, *details)
-            case str():
+            case dict():
+                if message["action"] == "remove-worker":
+                    self._bury(message["worker"], expected=message.get("expected", False))
                 self._recount()
 
     def _told(self, number: int, kind: int, what: Any, size: int = 0) -> None:
@@ -285,6 +288,14 @@ class DaskBackend(Backend):
         else:
             ticket.seconds, ticket.size = what, size
 
+    def _bury(self, address: str, expected: bool) -> None:
+        """A worker is gone, with what ran there."""
+        for number, ticket in list(self._tickets.items()):
+            if ticket.address == address and not ticket.stopping:
+                del self._tickets[number]
+                ticket.future.cancel()
+                self._facts.append(_lost(ticket, blame=not expected))
+
     def _recount(self) -> None:
         with contextlib.suppress(Exception):  # the cluster may be on its way out; then Futures say so
             threads = self._threads()
@@ -299,7 +310,6 @@ class DaskBackend(Backend):
 
     def _fact(self, ticket: Ticket, status: str) -> m.Fact:
         key, attempt, future = ticket.order.task.key, ticket.order.attempt, ticket.future
-        assert future is not None
         if ticket.stopping:
             return m.Stopped(key, attempt)
         if status == "finished":
@@ -309,8 +319,11 @@ class DaskBackend(Backend):
         if isinstance(error, w.Raised):
             return m.Failed(key, attempt, codec.decode(codec.Payload(error.args[0])))
         if error is None or isinstance(error, KilledWorker):
-            where = f" {ticket.address}" if ticket.address else ""
-            crash = WorkerCrashed(f"the Dask worker{where} was lost while it ran this")
-            blame = error is not None and (ticket.address is not None or not ticket.sure)
-            return m.Lost(key, attempt, of(crash), ticket.item, blame)
+            return _lost(ticket, blame=error is not None)
         return m.Failed(key, attempt, of(BackendError(f"the cluster could not run the task: {error!r}")))
+
+
+def _lost(ticket: Ticket, blame: bool) -> m.Lost:
+    where = f" {ticket.address}" if ticket.address else ""
+    crash = WorkerCrashed(f"the Dask worker{where} was lost while it ran this")
+    return m.Lost(ticket.order.task.key, ticket.order.attempt, of(crash), ticket.item, blame)

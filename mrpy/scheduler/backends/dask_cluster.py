@@ -11,6 +11,8 @@ no ``if __name__ == "__main__"`` is needed. And they die with us: when the lifel
 There is no nanny: it would be one more process, and its semaphores would outlive a kill.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+
 from __future__ import annotations
 
 import asyncio
@@ -24,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import dask.config
 from distributed import Scheduler, Worker
@@ -35,13 +38,15 @@ from mrpy.scheduler.backends.worker_main import die_with_parent
 EVENTS_KEPT = 1000  # by the scheduler, which is in the user's process; nobody reads them
 PAUSE = 0.1  # seconds between the death of a worker and the next
 _HOME = str(Path(__file__).resolve().parents[3])  # the folder that holds the package
+# there is always an HTTP server; without an address it would be on port 8787, for all the world
+_PLACE: dict[str, Any] = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
 _BOOT = (
     "import sys; sys.path.append({home!r}); "
     "from mrpy.scheduler.backends.dask_cluster import serve; serve({lifeline}, {scheduler!r})"
 )
 
 
-class WorkerProcess(ProcessInterface):  # type: ignore[misc]
+class WorkerProcess(ProcessInterface):
     """A place for a worker, as a SpecCluster wants it: a process, and another one when that dies."""
 
     def __init__(self, scheduler: str, name: object) -> None:
@@ -50,7 +55,7 @@ class WorkerProcess(ProcessInterface):  # type: ignore[misc]
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._keeper = asyncio.create_task(self._keep())
+        self._keeper = asyncio.create_task(self._keep(*await self._spawn()))
         await super().start()
 
     async def close(self) -> None:
@@ -59,30 +64,32 @@ class WorkerProcess(ProcessInterface):  # type: ignore[misc]
             await asyncio.wait([self._keeper])
         await super().close()
 
-    async def _keep(self) -> None:
+    async def _keep(self, process: asyncio.subprocess.Process, lifeline: socket.socket) -> None:
         while True:
-            ours, theirs = socket.socketpair()
-            with ours, theirs:
-                process = await self._spawn(theirs.fileno())
-                theirs.close()
-                try:
-                    await process.wait()
-                finally:
-                    with contextlib.suppress(ProcessLookupError, PermissionError):
-                        os.killpg(process.pid, signal.SIGKILL)  # and all that the user's code started there
-                    await process.wait()
+            try:
+                await process.wait()
+            finally:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)  # and all that the user's code started there
+                await process.wait()
+                lifeline.close()
             await asyncio.sleep(PAUSE)
+            process, lifeline = await self._spawn()
 
-    async def _spawn(self, lifeline: int) -> asyncio.subprocess.Process:
+    async def _spawn(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
+        ours, theirs = socket.socketpair()
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        boot = _BOOT.format(home=_HOME, lifeline=lifeline, scheduler=self._scheduler)
-        return await asyncio.create_subprocess_exec(
-            sys.executable, *flags, "-P", "-c", boot,
-            stdin=subprocess.DEVNULL,
-            pass_fds=(lifeline,),
-            start_new_session=True,
-            env={**dask.config.get("distributed.nanny.pre-spawn-environ"), **os.environ},
-        )  # fmt: skip
+        boot = _BOOT.format(home=_HOME, lifeline=theirs.fileno(), scheduler=self._scheduler)
+        threads = {name: str(n) for name, n in dask.config.get("distributed.nanny.pre-spawn-environ").items()}
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, *flags, "-P", "-c", boot,
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                env={**threads, **os.environ},
+            )  # fmt: skip
+        return process, ours
 
 
 def start(workers: int) -> SpecCluster:
@@ -91,19 +98,19 @@ def start(workers: int) -> SpecCluster:
         return SpecCluster(
             scheduler={
                 "cls": Scheduler,
-                # the first loss of a task is told to mrpy's scheduler, which knows how to find the guilty item
-                "options": {"host": "127.0.0.1", "port": 0, "dashboard": False, "allowed_failures": 0},
+                # Dask counts the deaths of workers that a task merely queued on; who kills them is found by us
+                "options": {**_PLACE, "port": 0, "allowed_failures": 20},
             },
             workers={number: {"cls": WorkerProcess, "options": {}} for number in range(workers)},
             name="mrpy",
-            silence_logs=logging.CRITICAL,
+            silence_logs=False,  # who starts it does that, for longer
         )
 
 
 def stop(cluster: SpecCluster) -> None:
     """End it, and clear away what its workers spilled to disk: they were killed and could not."""
     cluster.close()
-    WorkSpace(_spill_folder()).new_work_dir(prefix="mrpy-").release()
+    WorkSpace(os.path.join(_spill_folder(), "dask-scratch-space")).new_work_dir(prefix="mrpy-").release()
 
 
 def serve(lifeline: int, scheduler: str) -> None:
@@ -116,9 +123,8 @@ def serve(lifeline: int, scheduler: str) -> None:
 
 async def _live(scheduler: str) -> None:
     worker = Worker(
-        scheduler, nthreads=1, host="127.0.0.1", dashboard=False, silence_logs=logging.CRITICAL,
-        local_directory=_spill_folder(),
-    )  # fmt: skip
+        scheduler, nthreads=1, silence_logs=logging.CRITICAL, local_directory=_spill_folder(), **_PLACE
+    )
     async with worker:
         await worker.finished()
 

@@ -25,7 +25,7 @@ import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
-from typing import Any
+from typing import Any, SupportsIndex
 
 from distributed import get_worker
 from distributed.utils import sync
@@ -50,9 +50,10 @@ class Raised(Exception):
 class Outcome(Pickled):
     """A value on the cluster. Its buffers travel beside the pickle, uncopied."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         shape, parts = codec.flatten(self.payloads)
-        return _outcome, (shape, list(map(_travelling, parts)), self.in_parts)
+        apart = int(protocol) >= 5  # which of the two Dask uses differs from one connection to the next
+        return _outcome, (shape, [_travelling(part, apart) for part in parts], self.in_parts)
 
     def private(self, part: int | None) -> Any:
         """The value, or a part of it, for one task to keep: what it changes there, nobody else sees."""
@@ -64,8 +65,10 @@ def _outcome(shape: codec.Shape, parts: list[Any], in_parts: bool) -> Outcome:
     return Outcome(codec.unflatten(shape, [_raw(part) for part in parts]), in_parts)
 
 
-def _travelling(part: Any) -> Any:
-    return pickle.PickleBuffer(part) if len(part) >= codec.IN_BAND else bytes(part)
+def _travelling(part: Any, apart: bool) -> Any:
+    if apart and len(part) >= codec.IN_BAND:
+        return pickle.PickleBuffer(part)
+    return bytes(part) if memoryview(part).readonly else bytearray(part)
 
 
 def _raw(part: Any) -> Any:
@@ -77,6 +80,14 @@ def _own(buffer: Any) -> Any:
     return view if view.readonly else bytearray(view)
 
 
+@dataclass(frozen=True, slots=True)
+class Care:
+    """Whether items are announced; and whether each waits until that is heard: it may kill its worker."""
+
+    careful: bool
+    sure: bool
+
+
 @dataclass(frozen=True, slots=True)  # not a tuple: Dask would look for its own keys in it
 class Job:
     """What a call is sent with. ``parts``: which part of each input it wants, None for all of it."""
@@ -85,8 +96,7 @@ class Job:
     number: int
     data: Outcome
     parts: tuple[int | None, ...]
-    careful: bool
-    sure: bool  # its events are waited for, since it may kill its worker
+    care: Care
     ours: bool  # the worker belongs to the session
 
 
@@ -106,7 +116,7 @@ def run(order: Job, blob: bytes, *inputs: Outcome) -> Outcome:
     try:
         with _lock:
             _running[order.topic, order.number] = threading.get_ident()
-        _tell(order, RUNS, get_worker().address)
+        _tell(order, RUNS, get_worker().address, sure=True)  # else nobody knows whom a death is due to
         outcome = _perform(order, blob, inputs)
     except BaseException as error:  # noqa: BLE001 - SystemExit, KeyboardInterrupt: the task's, not the worker's
         failure = encode_failure(error, skip=3)
@@ -120,7 +130,7 @@ def _perform(order: Job, blob: bytes, inputs: tuple[Outcome, ...]) -> Outcome:
     function, announces, place = _opened(blob, order.ours)
     _go_to(place, order.ours)
     values = [value.private(part) for value, part in zip(inputs, order.parts, strict=True)]
-    announce = (lambda item: _tell(order, BEGAN, item)) if order.careful and announces else None
+    announce = (lambda item: _tell(order, BEGAN, item, sure=order.care.sure)) if order.care.careful and announces else None
     data = order.data.private(None)
     began = perf_counter()
     value = perform(function, data, values, announce)
@@ -141,10 +151,10 @@ def _owned(payload: codec.Payload) -> codec.Payload:
     )
 
 
-def _tell(order: Job, *what: Any) -> None:
+def _tell(order: Job, *what: Any, sure: bool = False) -> None:
     worker = get_worker()
     message = (order.number, *what)
-    if order.sure:
+    if sure:
         sync(worker.loop, worker.scheduler.log_event, topic=order.topic, msg=message)
     else:
         worker.log_event(order.topic, message)

@@ -59,6 +59,8 @@ class Pickled:
         """What to send to a task that needs this value."""
         if part is None and self.in_parts:
             raise SerializationError("a value in parts was asked for as a whole")
+        if part is not None and not self.in_parts:
+            raise SerializationError("a part of a value was asked for that has none")
         return self.payloads[part or 0]
 
 
@@ -280,11 +282,14 @@ class ProcessesBackend(Backend):
         return timeout
 
     def _drain_wakes(self) -> None:
-        self._woken = False
         try:
             os.read(self._wake_read, 4096)
         except BlockingIOError:
             pass
+        # Only now: a wake that comes before this writes nothing, but what it announces is in the inbox
+        # already, which is looked at after `wait`. The other way round its byte could be read here and
+        # the flag stay set: no later wake would write, and the driver would sleep on.
+        self._woken = False
 
 
 def _load(worker: WorkerHandle) -> int:

@@ -62,11 +62,9 @@ class ThreadsBackend(Backend):
         lane.box.put((order, inputs))
 
     def stop(self, key: Key, attempt: int) -> None:
-        lane = self._busy.pop(key, None)
-        if lane is not None:
-            lane.order = None
-            lane.box.put(None)
-            _throw_into(lane.thread)
+        lane = self._busy.get(key)
+        if lane is not None and lane.order is not None and lane.order.attempt == attempt:
+            self._give_up(key)
             self._facts.append(Stopped(key, attempt))
 
     def wait(self, timeout: float | None) -> list[Fact]:
@@ -88,13 +86,19 @@ class ThreadsBackend(Backend):
 
     def close(self) -> None:
         for key in list(self._busy):
-            self.stop(key, 0)
+            self._give_up(key)
         idle, self._idle = self._idle, []
         for lane in idle:
             lane.box.put(None)
         for lane in idle:
             lane.thread.join(1.0)  # they wait at their box, so this is quick
         self._store = Store()
+
+    def _give_up(self, key: Key) -> None:
+        lane = self._busy.pop(key)
+        lane.order = None
+        lane.box.put(None)
+        _throw_into(lane.thread)
 
     def _new_lane(self) -> _Lane:
         self._made += 1

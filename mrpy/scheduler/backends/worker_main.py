@@ -171,11 +171,18 @@ def _late_site() -> None:
     sys.meta_path.append(_SiteFinder())
 
 
+# What the standard library tries on other systems (nt, and Jython's org). ``site`` has none of it, and to run
+# it then would import pathlib, say, in the middle of pathlib's own import.
+_NEVER_FROM_SITE = sys.stdlib_module_names | {"org"}
+
+
 class _SiteFinder:
     """The last finder: runs ``site`` once, then asks all the others again."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """As importlib wants it."""
+        if name.partition(".")[0] in _NEVER_FROM_SITE:
+            return None
         sys.meta_path.remove(self)  # type: ignore[arg-type]
         import site
 

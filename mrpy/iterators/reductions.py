@@ -1,0 +1,141 @@
+"""The part of the chain that comes to one answer: folds along the tree of positions.
+
+Each runs when it is called, on the workers, without its items passing through the consumer. Those whose
+answer is many things again (`frequencies`, `sorted`, `topk`) are lazy and chain on.
+"""
+
+from __future__ import annotations
+
+import builtins
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Self
+
+from mrpy.errors import OptionError
+from mrpy.mapreduce import statistics
+from mrpy.mapreduce.folds import MISSING, Fold, folding, reduction
+from mrpy.mapreduce.plan import Map
+from mrpy.mapreduce.random import fresh_seed
+
+
+class Reductions(ABC):
+    """What reduces a parallel iterator."""
+
+    @abstractmethod
+    def _fold(self, fold: Fold) -> Any:
+        """Run a fold over the items."""
+
+    @abstractmethod
+    def _after(self, items: Iterable[Any]) -> Self:
+        """A parallel iterator over what `items` yields, with the same options."""
+
+    @abstractmethod
+    def _then(self, step: Any) -> Self:
+        """This iterator with one more narrow step."""
+
+    def reduce(self, operator: Callable[[Any, Any], Any], initial: Any = MISSING) -> Any:
+        """``functools.reduce(operator, self, initial)`` for an associative operator."""
+        return self._fold(reduction(operator, initial))
+
+    def fold(
+        self,
+        step: Callable[[Any, Any], Any],
+        initial: Any,
+        combine: Callable[[Any, Any], Any] = operator.add,
+    ) -> Any:
+        """``functools.reduce(step, self, initial)`` where partial results can be combined. `initial`
+        must be neutral: every part starts with a copy of it."""
+        return self._fold(folding(step, initial, combine))
+
+    def count(self) -> int:
+        """``sum(1 for _ in self)``: the number of items."""
+        return int(self._fold(statistics.COUNT))
+
+    def sum(self, start: Any = None) -> Any:
+        """``sum(self)``. Floats are added with compensation, to the same bits on every backend.
+
+        >>> import mrpy
+        >>> mrpy.stream([0.1] * 10, backend="serial").sum()
+        1.0
+        """
+        return self._fold(statistics.total_from(start))
+
+    def mean(self) -> Any:
+        """``statistics.fmean(self)``. Raises ValueError where there are no items."""
+        return self._fold(statistics.MEAN)
+
+    def std(self, ddof: int = 0) -> float:
+        """``statistics.pstdev(self)``, or ``statistics.stdev(self)`` with ``ddof=1``: the divisor is the
+        number of items less `ddof`. Raises ValueError where that is not above zero."""
+        return float(self._fold(statistics.deviation(ddof)))
+
+    def min(self, key: Callable[[Any], Any] | None = None, default: Any = MISSING) -> Any:
+        """``min(self, key=key, default=default)``."""
+        return self._fold(statistics.extreme(builtins.min, key, default))
+
+    def max(self, key: Callable[[Any], Any] | None = None, default: Any = MISSING) -> Any:
+        """``max(self, key=key, default=default)``."""
+        return self._fold(statistics.extreme(builtins.max, key, default))
+
+    def histogram(
+        self, bins: int | Sequence[float] = 10, range: tuple[float, float] | None = None
+    ) -> tuple[Any, Any]:
+        """``numpy.histogram(list(self), bins, range)``: the counts, shape (bins,), and the edges, shape
+        (bins + 1,). With a number of bins it needs a range: the items are looked at only once."""
+        if isinstance(bins, int):
+            if range is None:
+                raise OptionError("histogram() with a number of bins needs range=(low, high)")
+            low, high = range
+            edges: Sequence[float] = [low + (high - low) * n / bins for n in builtins.range(bins)] + [high]
+        else:
+            edges = list(bins)
+        counts, limits = self._fold(statistics.histogram(edges))
+        return counts, limits
+
+    def sample(self, count: int, seed: int | None = None) -> list[Any]:
+        """``random.sample(list(self), count)``: some items, each with the same chance, in the order of
+        the source; all where there are fewer. The same seed takes the same ones everywhere."""
+        chosen = fresh_seed() if seed is None else seed
+        return list(self._fold(statistics.sample(count, chosen)))
+
+    def foreach(self, function: Callable[[Any], Any]) -> None:
+        """``for item in self: function(item)``, on the workers; what it returns is dropped there."""
+        self._then(Map(function))._fold(statistics.COUNT)
+
+    def frequencies(self) -> Self:
+        """``collections.Counter(self).items()``: pairs of an item and how often it came, in the order in
+        which items first came.
+
+        >>> import mrpy
+        >>> mrpy.stream("banana", backend="serial").frequencies().to_list()
+        [('b', 1), ('a', 3), ('n', 2)]
+        """
+        return self._after(_Later(self, statistics.FREQUENCIES))
+
+    def sorted(self, key: Any = None, reverse: bool = False) -> Self:
+        """``sorted(self, key=key, reverse=reverse)``: stable; `key` a function, or an index."""
+        return self._after(_Later(self, statistics.sorting(key, reverse)))
+
+    def topk(self, count: int, key: Any = None) -> Self:
+        """``heapq.nlargest(count, self, key=key)``: the largest first; `key` a function, or an index.
+
+        >>> import mrpy
+        >>> mrpy.stream("banana", backend="serial").frequencies().topk(1, key=1).to_list()
+        [('a', 3)]
+        """
+        return self._after(_Later(self, statistics.largest(count, key)))
+
+
+class _Later:
+    """The answer of a fold that is run when somebody asks for the first of its items."""
+
+    def __init__(self, items: Reductions, fold: Fold) -> None:
+        self._items = items
+        self._fold = fold
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items._fold(self._fold))
+
+    def __str__(self) -> str:
+        return f"{self._items} -> {self._fold.name}"

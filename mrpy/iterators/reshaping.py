@@ -1,0 +1,204 @@
+"""The part of the chain that looks at several items at once: done as results come, by the consumer.
+
+Each takes the results of what is before it, in order and within its window, and is itself the source of
+what comes after it.
+"""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, Self
+
+from mrpy.mapreduce.plan import Body, FlatMap
+
+
+class Reshaping(ABC):
+    """What rearranges a parallel iterator."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Any]: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    @abstractmethod
+    def _after(self, items: Iterable[Any]) -> Self:
+        """A parallel iterator over what `items` yields, with the same options."""
+
+    @abstractmethod
+    def _then(self, step: Any) -> Self:
+        """This iterator with one more narrow step."""
+
+    def _by(self, function: Callable[..., Iterator[Any]], *arguments: Any) -> Self:
+        return self._after(_Reshaped(self, function, arguments))
+
+    def batch(self, size: int) -> Self:
+        """``itertools.batched(self, size)``: tuples of so many items, the last one shorter.
+
+        >>> import mrpy
+        >>> mrpy.stream(range(5), backend="serial").batch(2).to_list()
+        [(0, 1), (2, 3), (4,)]
+        """
+        return self._by(_batched, _at_least("batch", size, 1))
+
+    def unbatch(self) -> Self:
+        """``itertools.chain.from_iterable(self)``."""
+        return self._then(FlatMap(_itself))
+
+    def window(self, size: int) -> Self:
+        """``toolz.sliding_window(size, self)``: tuples of neighbours, one step apart.
+
+        >>> import mrpy
+        >>> mrpy.stream(range(4), backend="serial").window(3).to_list()
+        [(0, 1, 2), (1, 2, 3)]
+        """
+        return self._by(_windows, _at_least("window", size, 1))
+
+    def enumerate(self, start: int = 0) -> Self:
+        """``enumerate(self, start)``."""
+        return self._by(builtins.enumerate, start)
+
+    def zip(self, *others: Iterable[Any], strict: bool = False) -> Self:
+        """``zip(self, *others, strict=strict)``. The others may be parallel iterators too: all of them
+        run on the same workers."""
+        return self._by(_zipped, others, strict)
+
+    def chain(self, *others: Iterable[Any]) -> Self:
+        """``itertools.chain(self, *others)``."""
+        return self._by(itertools.chain, *others)
+
+    def take(self, count: int) -> Self:
+        """``itertools.islice(self, count)``: the first items; the rest is never asked for.
+
+        >>> import itertools, mrpy
+        >>> mrpy.pmap(abs, itertools.count(-3), backend="serial").take(5).to_list()
+        [3, 2, 1, 0, 1]
+        """
+        return self._by(itertools.islice, _at_least("take", count, 0))
+
+    def skip(self, count: int) -> Self:
+        """``itertools.islice(self, count, None)``: all but the first items."""
+        return self._by(itertools.islice, _at_least("skip", count, 0), None)
+
+    def take_while(self, predicate: Callable[[Any], Any]) -> Self:
+        """``itertools.takewhile(predicate, self)``. The predicate runs in the consumer."""
+        return self._by(_take_while, predicate)
+
+    def distinct(self, key: Callable[[Any], Any] | None = None) -> Self:
+        """``toolz.unique(self, key)``: each item once, where it first comes. Repetitions within a chunk
+        are dropped on the worker; the items, or their keys, must be hashable."""
+        return self._then(Body(_Unique(key)))._by(_unique, key)
+
+    def first(self) -> Any:
+        """``next(iter(self))``: the first item; the rest is not computed. Raises ValueError if there
+        is none."""
+        try:
+            for item in self:
+                return item
+        finally:
+            self.close()
+        raise ValueError("first() of no items")
+
+    def peek(self) -> tuple[Any, Self]:
+        """``toolz.peek(self)``: the first item, and an iterator over all, the first one included."""
+        items = iter(self)
+        try:
+            item = next(items)
+        except StopIteration:
+            raise ValueError("peek() at no items") from None
+        return item, self._after(_Closing(itertools.chain((item,), items), self))
+
+    def tee(self, count: int = 2) -> tuple[Self, ...]:
+        """``itertools.tee(self, count)``: iterators over the same items, computed once. What one has
+        read and another has not is kept."""
+        return tuple(self._after(copy) for copy in itertools.tee(iter(self), count))
+
+    def to_list(self) -> list[Any]:
+        """``list(self)``."""
+        return list(self)
+
+
+class _Reshaped:
+    """``function(items, *arguments)``, begun when it is iterated; its end closes what is before it."""
+
+    def __init__(self, items: Reshaping, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._items = items
+        self._function = function
+        self._arguments = arguments
+
+    def __iter__(self) -> Generator[Any, None, None]:
+        try:
+            yield from self._function(iter(self._items), *self._arguments)
+        finally:
+            self._items.close()
+
+    def __str__(self) -> str:
+        shown = [repr(argument) for argument in self._arguments if isinstance(argument, int)]
+        return " ".join([f"{self._items} ->", self._function.__name__.strip("_"), *shown])
+
+
+class _Closing:
+    """An iterator over items of `owner`, which is closed at its end."""
+
+    def __init__(self, items: Iterator[Any], owner: Reshaping) -> None:
+        self._items = items
+        self._owner = owner
+
+    def __iter__(self) -> Generator[Any, None, None]:
+        try:
+            yield from self._items
+        finally:
+            self._owner.close()
+
+
+class _Unique:
+    """The distinct items of a stretch: a step for the workers."""
+
+    def __init__(self, key: Callable[[Any], Any] | None) -> None:
+        self.key = key
+
+    def __call__(self, items: Iterator[Any]) -> Iterator[Any]:
+        return _unique(items, self.key)
+
+
+def _unique(items: Iterator[Any], key: Callable[[Any], Any] | None) -> Iterator[Any]:
+    seen: set[Any] = set()
+    for item in items:
+        mark = item if key is None else key(item)
+        if mark not in seen:
+            seen.add(mark)
+            yield item
+
+
+def _batched(items: Iterator[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    while batch := tuple(itertools.islice(items, size)):
+        yield batch
+
+
+def _windows(items: Iterator[Any], size: int) -> Iterator[tuple[Any, ...]]:
+    window = deque(itertools.islice(items, size - 1), maxlen=size)
+    for item in items:
+        window.append(item)
+        yield tuple(window)
+
+
+def _zipped(items: Iterator[Any], others: tuple[Iterable[Any], ...], strict: bool) -> Iterator[Any]:
+    return builtins.zip(items, *others, strict=strict)
+
+
+def _take_while(items: Iterator[Any], predicate: Callable[[Any], Any]) -> Iterator[Any]:
+    return itertools.takewhile(predicate, items)
+
+
+def _itself(item: Any) -> Any:
+    return item
+
+
+def _at_least(name: str, value: Any, least: int) -> int:
+    if not isinstance(value, int) or value < least:
+        raise ValueError(f"{name}() needs a whole number from {least} up, not {value!r}")
+    return value

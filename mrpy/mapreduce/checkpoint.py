@@ -1,0 +1,141 @@
+"""Finished chunks in a file, so that a run that was cut short can be resumed.
+
+The file is an SQLite database with one row per finished chunk: where in the source it begins, how many
+items it spans, its results as a pickle, and a checksum of that. It says which program it belongs to (the
+code of the steps, not what it found in variables) and is refused for another one. A row whose checksum
+is wrong is computed again. Pickles can run code when they are opened, so a file that others may write,
+or that is somebody else's, is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import CodeType
+from typing import Any
+
+from mrpy.errors import CheckpointError
+from mrpy.mapreduce.plan import Step
+from mrpy.scheduler import codec
+
+_TABLES = """
+create table if not exists run (program text not null, version integer not null);
+create table if not exists chunk (first integer primary key, count integer, body blob, digest blob);
+"""
+VERSION = 1
+
+
+class Checkpoint:
+    """The finished chunks of one run. Raises `CheckpointError` where the file cannot be used."""
+
+    def __init__(self, path: str | os.PathLike[str], program: str) -> None:
+        self._path = os.fspath(path)
+        _make_private(self._path)
+        try:
+            self._file = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            self._file.execute("pragma journal_mode = wal")
+            self._file.execute("pragma synchronous = normal")
+            self._file.executescript(_TABLES)
+            self._check(program)
+        except sqlite3.Error as error:
+            raise CheckpointError(f"{self._path} cannot be used as a checkpoint: {error}") from error
+
+    def _check(self, program: str) -> None:
+        row = self._file.execute("select program, version from run").fetchone()
+        if row is None:
+            self._file.execute("insert into run values (?, ?)", (program, VERSION))
+        elif row != (program, VERSION):
+            self.close()
+            raise CheckpointError(
+                f"{self._path} is the checkpoint of another program: its functions were changed since, or it "
+                "was written by another Python; remove it, or name another file"
+            )
+
+    def get(self, first: int) -> tuple[int, list[Any]] | None:
+        """How many items the chunk that begins at `first` spans, and its results, if it is there."""
+        query = "select count, body, digest from chunk where first = ?"
+        row = self._file.execute(query, (first,)).fetchone()
+        if row is None or _digest(row[1]) != row[2]:
+            return None
+        try:
+            return row[0], codec.decode(codec.Payload(row[1]))
+        except Exception:  # written by other versions of the user's classes: compute it again
+            return None
+
+    def put(self, first: int, count: int, results: list[Any]) -> None:
+        """Keep a finished chunk. Raises `CheckpointError` where the disk is full, say."""
+        import cloudpickle  # as for functions: what is of the main module is written by value
+
+        body = cloudpickle.dumps(results, 5)
+        try:
+            row = (first, count, body, _digest(body))
+            self._file.execute("insert or replace into chunk values (?, ?, ?, ?)", row)
+        except sqlite3.Error as error:
+            raise CheckpointError(f"{self._path} cannot be written: {error}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+@contextmanager
+def checkpoint_for(path: str | os.PathLike[str] | None, steps: Iterable[Step], kind: str) -> Iterator[Checkpoint | None]:
+    """The checkpoint of a run, if it is to have one."""
+    if path is None:
+        yield None
+        return
+    checkpoint = Checkpoint(path, program_of(steps, kind))
+    try:
+        yield checkpoint
+    finally:
+        checkpoint.close()
+
+
+def program_of(steps: Iterable[Step], kind: str) -> str:
+    """A fingerprint of what a run computes: the code of its functions and of those they hold."""
+    digest = hashlib.blake2b(kind.encode(), digest_size=16)
+    todo: list[Any] = list(steps)
+    seen = 0
+    while todo and seen < 1000:  # out of the air: a bound, should objects refer to each other in a ring
+        seen += 1
+        _digest_one(digest, todo.pop(), todo)
+    return digest.hexdigest()
+
+
+def _digest_one(digest: Any, thing: Any, todo: list[Any]) -> None:
+    code = getattr(thing, "__code__", thing if isinstance(thing, CodeType) else None)
+    if isinstance(code, CodeType):
+        digest.update(code.co_code)
+        digest.update(repr((code.co_names, code.co_varnames, code.co_freevars)).encode())
+        todo.extend(code.co_consts)
+    elif isinstance(thing, str | bytes | int | float | complex | bool | type(None)):
+        digest.update(repr(thing).encode())
+    elif isinstance(thing, tuple | list | frozenset):
+        todo.extend(sorted(thing, key=repr) if isinstance(thing, frozenset) else thing)
+    else:
+        digest.update(f"{type(thing).__module__}.{type(thing).__qualname__}".encode())
+        digest.update(str(getattr(thing, "__qualname__", "")).encode())
+        todo.extend(getattr(thing, name) for name in getattr(type(thing), "__slots__", ()) if hasattr(thing, name))
+        if hasattr(thing, "func"):  # functools.partial
+            todo.append(thing.func)
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=16).digest()
+
+
+def _make_private(path: str) -> None:
+    """Create the file for its owner alone, or see that it is so."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600))
+        found = os.stat(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be used as a checkpoint: {error.strerror}") from error
+    if hasattr(os, "getuid") and found.st_uid != os.getuid():
+        raise CheckpointError(f"the checkpoint {path} belongs to somebody else")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise CheckpointError(f"the checkpoint {path} may be written by others (mode {found.st_mode & 0o777:o})")

@@ -1,0 +1,84 @@
+"""Random numbers that do not depend on where, or in which order, items are computed.
+
+Inside a task `rng` returns a NumPy Generator that is keyed by the run's seed and the item's position: the
+same item gets the same numbers on every backend, with any chunk size, and when it is tried again.
+
+The generator is counter-based (Philox: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy
+as 1, 2, 3", SC 2011), so that streams of different keys are independent without being skipped through.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from mrpy.errors import MrpyError
+
+if TYPE_CHECKING:
+    import numpy
+
+
+class _Here(threading.local):
+    """What the running kernel says of the item at work."""
+
+    seed: int | None = None
+    position: Callable[[], int] | None = None
+    made: tuple[Any, Any] | None = None  # (seed, position) and the generator they got
+
+
+_here = _Here()
+
+
+class at_positions:  # noqa: N801 - reads as a word in a with statement
+    """While this is open, `rng` gives the numbers of `seed` and of the position that is asked for then."""
+
+    __slots__ = ("_before", "_position", "_seed")
+
+    def __init__(self, seed: int | None, position: Callable[[], int]) -> None:
+        self._seed = seed
+        self._position = position
+
+    def __enter__(self) -> None:
+        self._before = _here.seed, _here.position, _here.made
+        _here.seed, _here.position, _here.made = self._seed, self._position, None
+
+    def __exit__(self, *_: object) -> None:
+        _here.seed, _here.position, _here.made = self._before
+
+
+def fresh_seed() -> int:
+    """A seed for a run that was given none."""
+    return int.from_bytes(os.urandom(8), "little")
+
+
+def leaf_random(seed: int) -> tuple[Callable[[], float], int]:
+    """For a fold: numbers in [0, 1) for the items of the leaf that is about to be folded, and the
+    position at which the leaf begins."""
+    import random
+
+    first = _here.position() + 1 if _here.position is not None else 0
+    return random.Random(f"{seed} {first}").random, first
+
+
+def rng() -> numpy.random.Generator:
+    """The random generator of the item at work: the same everywhere, for the same ``seed=``.
+
+    Called several times for one item it goes on where it was. Outside a task it raises `MrpyError`.
+
+    >>> import mrpy
+    >>> draws = mrpy.pmap(lambda n: int(mrpy.rng().integers(100)), range(4), seed=1, backend="serial")
+    >>> list(draws) == list(mrpy.pmap(lambda n: int(mrpy.rng().integers(100)), range(4), seed=1,
+    ...                               backend="threads", chunksize=3))
+    True
+    """
+    from numpy.random import Generator, Philox, SeedSequence  # heavy, and only for those who ask
+
+    if _here.position is None:
+        raise MrpyError("mrpy.rng() gives the numbers of an item; call it inside a function that mrpy runs")
+    key = _here.seed, _here.position()
+    if _here.made is None or _here.made[0] != key:
+        _here.made = key, Generator(Philox(SeedSequence(key)))  # type: ignore[arg-type]
+    generator: numpy.random.Generator = _here.made[1]
+    return generator

@@ -1,0 +1,334 @@
+"""The folds behind `sum`, `mean`, `std`, `min`, `frequencies` and their like.
+
+Each leaf of the source is folded with the most exact means that the standard library has, and neighbours
+are merged along the tree of positions: the same bits everywhere, and an error that grows with the
+logarithm of the number of items where a plain loop's grows with the number itself.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+from mrpy.mapreduce.folds import Fold
+from mrpy.mapreduce.random import leaf_random
+from mrpy.mapreduce.tree import NOTHING
+
+Key = Callable[[Any], Any] | None
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+def key_function(key: Any) -> Callable[[Any], Any]:
+    """A key as toolz has it: a function, or what to look up in each item.
+
+    >>> key_function(1)(("a", 7))
+    7
+    """
+    if key is None:
+        return _identity
+    if callable(key):
+        return key  # type: ignore[no-any-return]
+    return operator.itemgetter(*key) if isinstance(key, list) else operator.itemgetter(key)
+
+
+# ---- sums ----------------------------------------------------------------------------------------
+
+
+class Compensated(NamedTuple):
+    """A float sum and the part of it that did not fit (Neumaier, ZAMM 54, 1974)."""
+
+    high: float
+    low: float
+
+
+def sum_leaf(items: Iterator[Any]) -> Any:
+    """The sum of a leaf: exact for integers, correctly rounded for floats."""
+    for first in items:
+        if type(first) is float:
+            return _float_sum(chain((first,), items))
+        if type(first) is int:
+            return sum(items, first)
+        return sum(items, start=first)
+    return NOTHING
+
+
+def _float_sum(items: Iterator[Any]) -> Any:
+    values = list(items)
+    try:
+        return Compensated(math.fsum(values), 0.0)
+    except (TypeError, ValueError, OverflowError):  # not all are real numbers; inf - inf; too large
+        return sum(values)
+
+
+def sum_merge(left: Any, right: Any) -> Any:
+    """The sum of two neighbours; what is lost to rounding is kept apart."""
+    if not isinstance(left, Compensated) and not isinstance(right, Compensated):
+        return left + right
+    (a, low_a), (b, low_b) = _as_compensated(left), _as_compensated(right)
+    high = a + b
+    if not (isinstance(high, float) and math.isfinite(high)):
+        return Compensated(high, 0.0)
+    lost = (a - high) + b if abs(a) >= abs(b) else (b - high) + a
+    return Compensated(high, low_a + low_b + lost)
+
+
+def _as_compensated(value: Any) -> tuple[Any, Any]:
+    return value if isinstance(value, Compensated) else (value, 0.0)
+
+
+def sum_finish(value: Any) -> Any:
+    """The number."""
+    if value is NOTHING:
+        return 0
+    return value.high + value.low if isinstance(value, Compensated) else value
+
+
+TOTAL = Fold(sum_leaf, sum_merge, sum_finish, "sum")
+
+
+@dataclass(frozen=True, slots=True)
+class _FromStart:
+    start: Any
+
+    def __call__(self, value: Any) -> Any:
+        return self.start if value is NOTHING else self.start + sum_finish(value)
+
+
+def total_from(start: Any) -> Fold:
+    """``sum(items, start)``."""
+    return TOTAL if start is None else Fold(sum_leaf, sum_merge, _FromStart(start), "sum")
+
+
+# ---- moments -------------------------------------------------------------------------------------
+
+
+class Moments(NamedTuple):
+    """Count, mean, and the sum of squared distances from the mean."""
+
+    count: int
+    mean: Any
+    squares: Any
+
+
+def moments_leaf(items: Iterator[Any]) -> Any:
+    """Two passes over the values of a leaf."""
+    values = list(items)
+    if not values:
+        return NOTHING
+    mean = sum_finish(sum_leaf(iter(values))) / len(values)
+    squares = sum_finish(sum_leaf((value - mean) ** 2 for value in values))
+    return Moments(len(values), mean, squares)
+
+
+def moments_merge(left: Moments, right: Moments) -> Moments:
+    """Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+    variances", 1979."""
+    count = left.count + right.count
+    apart = right.mean - left.mean
+    mean = left.mean + apart * right.count / count
+    squares = left.squares + right.squares + apart * apart * left.count * right.count / count
+    return Moments(count, mean, squares)
+
+
+@dataclass(frozen=True, slots=True)
+class _Deviation:
+    ddof: int
+
+    def __call__(self, value: Any) -> float:
+        if value is NOTHING or value.count <= self.ddof:
+            raise ValueError(f"std() with ddof={self.ddof} needs more than {self.ddof} items")
+        return math.sqrt(value.squares / (value.count - self.ddof))
+
+
+def deviation(ddof: int) -> Fold:
+    """The standard deviation."""
+    return Fold(moments_leaf, moments_merge, _Deviation(ddof), "std")
+
+
+def mean_leaf(items: Iterator[Any]) -> Any:
+    """How many, and their sum."""
+    values = list(items)
+    return (len(values), sum_leaf(iter(values))) if values else NOTHING
+
+
+def mean_merge(left: tuple[int, Any], right: tuple[int, Any]) -> tuple[int, Any]:
+    """Both, added."""
+    return left[0] + right[0], sum_merge(left[1], right[1])
+
+
+def mean_finish(value: Any) -> Any:
+    """The mean."""
+    if value is NOTHING:
+        raise ValueError("mean() of no items")
+    return sum_finish(value[1]) / value[0]
+
+
+MEAN = Fold(mean_leaf, mean_merge, mean_finish, "mean")
+
+
+# ---- counting and choosing -----------------------------------------------------------------------
+
+
+def count_leaf(items: Iterator[Any]) -> int:
+    """How many."""
+    return sum(1 for _ in items)
+
+
+def or_zero(value: Any) -> Any:
+    """A count."""
+    return 0 if value is NOTHING else value
+
+
+COUNT = Fold(count_leaf, operator.add, or_zero, "count")
+
+
+@dataclass(frozen=True, slots=True)
+class _Extreme:
+    choose: Any  # min or max: both keep the first of equals
+    key: Any
+
+    def __call__(self, items: Iterator[Any]) -> Any:
+        return self.choose(items, key=self.key, default=NOTHING)
+
+    def merge(self, left: Any, right: Any) -> Any:
+        return self.choose((left, right), key=self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class _OrDefault:
+    name: str
+    default: Any
+
+    def __call__(self, value: Any) -> Any:
+        if value is not NOTHING:
+            return value
+        if self.default is NOTHING:
+            raise ValueError(f"{self.name}() iterable argument is empty")
+        return self.default
+
+
+def extreme(choose: Any, key: Key, default: Any) -> Fold:
+    """``min(items, key=key, default=default)``, or `max`."""
+    best = _Extreme(choose, key)
+    return Fold(best, best.merge, _OrDefault(choose.__name__, default), choose.__name__)
+
+
+def count_each(items: Iterator[Any]) -> Any:
+    """A Counter of a leaf, in the order in which things first come up."""
+    return Counter(items)
+
+
+def add_counts(left: Any, right: Any) -> Any:
+    """Two Counters in one. The left one is ours to change."""
+    left.update(right)
+    return left
+
+
+def counted_pairs(value: Any) -> list[tuple[Any, int]]:
+    """What was counted, and how often."""
+    return [] if value is NOTHING else list(value.items())
+
+
+FREQUENCIES = Fold(count_each, add_counts, counted_pairs, "frequencies")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorting:
+    key: Any
+    reverse: bool
+
+    def __call__(self, items: Iterator[Any]) -> list[Any]:
+        return sorted(items, key=self.key, reverse=self.reverse)
+
+    def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
+        # two sorted runs: the sort of the standard library finds and merges them, stably
+        return sorted(left + right, key=self.key, reverse=self.reverse)
+
+
+def or_empty(value: Any) -> Any:
+    """A list."""
+    return [] if value is NOTHING else value
+
+
+def sorting(key: Any, reverse: bool) -> Fold:
+    """``sorted(items, key=key, reverse=reverse)``."""
+    sort = _Sorting(None if key is None else key_function(key), reverse)
+    return Fold(sort, sort.merge, or_empty, "sorted")
+
+
+@dataclass(frozen=True, slots=True)
+class _Largest:
+    count: int
+    key: Any
+
+    def __call__(self, items: Iterator[Any]) -> list[Any]:
+        return heapq.nlargest(self.count, items, key=self.key)
+
+    def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
+        return heapq.nlargest(self.count, left + right, key=self.key)
+
+
+def largest(count: int, key: Any) -> Fold:
+    """``heapq.nlargest(count, items, key=key)``."""
+    best = _Largest(count, None if key is None else key_function(key))
+    return Fold(best, best.merge, or_empty, "topk")
+
+
+# ---- histograms and samples ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Histogram:
+    edges: Sequence[float]
+
+    def __call__(self, items: Iterator[Any]) -> Any:
+        import numpy  # heavy, and only for those who ask
+
+        return numpy.histogram(numpy.fromiter(items, dtype=float), bins=self.edges)[0]
+
+    def finish(self, counts: Any) -> Any:
+        import numpy
+
+        edges = numpy.asarray(self.edges, dtype=float)
+        return (numpy.zeros(len(edges) - 1, dtype=int) if counts is NOTHING else counts), edges
+
+
+def histogram(edges: Sequence[float]) -> Fold:
+    """``numpy.histogram(items, bins=edges)``."""
+    bins = _Histogram(edges)
+    return Fold(bins, operator.add, bins.finish, "histogram")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    count: int
+    seed: int
+
+    def __call__(self, items: Iterator[Any]) -> list[tuple[float, int, int, Any]]:
+        """Each item draws a number that depends on its place alone; the smallest ones are taken."""
+        draw, leaf = leaf_random(self.seed)
+        drawn = ((draw(), leaf, place, item) for place, item in enumerate(items))
+        return heapq.nsmallest(self.count, drawn, key=operator.itemgetter(0, 1, 2))
+
+    def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
+        return heapq.nsmallest(self.count, left + right, key=operator.itemgetter(0, 1, 2))
+
+
+def in_place(drawn: Any) -> list[Any]:
+    """The sample in the order of the source."""
+    return [item for *_, item in sorted(or_empty(drawn), key=operator.itemgetter(1, 2))]
+
+
+def sample(count: int, seed: int) -> Fold:
+    """Some items, each with the same chance (Efraimidis and Spirakis, Inf. Proc. Letters 97, 2006)."""
+    take = _Sample(count, seed)
+    return Fold(take, take.merge, in_place, "sample")

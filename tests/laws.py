@@ -1,0 +1,28 @@
+"""What the tests of the laws share: the backends to run over, and waiting for something with a bound."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable
+
+import pytest
+
+HAS_DASK = importlib.util.find_spec("mrpy.scheduler.backends.dask") is not None
+
+LOCAL = ["serial", "threads", "processes"]
+BACKENDS = [*LOCAL, pytest.param("dask", marks=pytest.mark.skipif(not HAS_DASK, reason="no dask backend"))]
+CONCURRENT = BACKENDS[1:]  # those that run while the caller does something else
+
+# What a test costs per example differs a hundredfold, and so does what an example is worth.
+EXAMPLES = {"serial": 120, "threads": 80, "processes": 40, "dask": 5}
+
+
+def eventually(true: Callable[[], bool], seconds: float = 5.0) -> bool:
+    """Whether `true()` holds now or at some time within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True

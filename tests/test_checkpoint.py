@@ -1,0 +1,99 @@
+"""A run that was cut short goes on where it was; a file that cannot be trusted is refused."""
+
+from __future__ import annotations
+
+import operator
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+import mrpy
+from mrpy.errors import CheckpointError, OptionError
+
+ran: list[int] = []
+
+
+def note(item: int) -> int:
+    ran.append(item)
+    return item * 2
+
+
+def run(path: Path, count: int, **options: object) -> list[int]:
+    ran.clear()
+    return list(mrpy.pmap(note, range(count), backend="threads", workers=2, checkpoint=path, **options))
+
+
+def test_a_second_run_computes_nothing_again(tmp_path: Path) -> None:
+    first = run(tmp_path / "c", 50)
+    assert run(tmp_path / "c", 50) == first == [2 * n for n in range(50)]
+    assert ran == []
+
+
+def test_a_run_that_failed_goes_on_behind_what_was_finished(tmp_path: Path) -> None:
+    broken = [True]
+
+    def fails_at_30(item: int) -> int:
+        ran.append(item)
+        if item == 30 and broken:
+            raise ValueError("not today")
+        return -item
+
+    options = {"backend": "serial", "chunksize": 10, "checkpoint": tmp_path / "c"}
+    with pytest.raises(ValueError, match="not today"):
+        list(mrpy.pmap(fails_at_30, range(50), **options))
+    ran.clear()
+    broken.clear()
+    assert list(mrpy.pmap(fails_at_30, range(50), **options)) == [-n for n in range(50)]
+    assert sorted(ran) == list(range(30, 50))
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_longer_source_resumes_from_the_shorter_one(tmp_path: Path, ordered: bool) -> None:
+    run(tmp_path / "c", 40, chunksize=10)
+    assert sorted(run(tmp_path / "c", 70, chunksize=10, ordered=ordered)) == [2 * n for n in range(70)]
+    assert sorted(ran) == list(range(40, 70))
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_a_resumed_sum_has_the_same_bits(tmp_path: Path, backend: str) -> None:
+    numbers = [1 / (n + 1) for n in range(3000)]
+    plain = mrpy.preduce(operator.add, numbers, backend=backend, workers=2)
+    for _ in range(2):
+        assert mrpy.preduce(operator.add, numbers, backend=backend, workers=2, checkpoint=tmp_path / "c") == plain
+
+
+def test_another_program_is_refused(tmp_path: Path) -> None:
+    run(tmp_path / "c", 5)
+    with pytest.raises(CheckpointError, match="another program"):
+        list(mrpy.pmap(lambda n: n + 1, range(5), backend="serial", checkpoint=tmp_path / "c"))
+
+
+def test_a_damaged_row_is_computed_again(tmp_path: Path) -> None:
+    first = run(tmp_path / "c", 20, chunksize=5)
+    with sqlite3.connect(tmp_path / "c") as file:
+        file.execute("update chunk set body = x'8000' where first = 5")
+    file.close()
+    assert run(tmp_path / "c", 20, chunksize=5) == first
+    assert sorted(ran) == [5, 6, 7, 8, 9]
+
+
+def test_a_file_that_others_may_write_is_refused(tmp_path: Path) -> None:
+    run(tmp_path / "c", 5)
+    os.chmod(tmp_path / "c", 0o666)
+    with pytest.raises(CheckpointError, match="written by others"):
+        run(tmp_path / "c", 5)
+
+
+def test_a_file_that_is_none_and_a_folder_that_is_not_there_are_clear_errors(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("not a database, but long enough to be looked at " * 30)
+    os.chmod(tmp_path / "text", 0o600)
+    for path in (tmp_path / "text", tmp_path / "none" / "c", tmp_path):
+        with pytest.raises(CheckpointError, match="cannot be used"):
+            run(path, 5)
+
+
+def test_mapreduce_says_that_it_cannot(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="checkpoint"):
+        mrpy.mapreduce(lambda n: (n, 1), lambda k, v: sum(v), range(3), checkpoint=tmp_path / "c")

@@ -1,0 +1,319 @@
+"""Failures as data: whatever the user's exception class does, something readable arrives."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import traceback
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, WorkerCrashed
+from mrpy.scheduler import failure as failure_module
+from mrpy.scheduler.failure import (
+    TEXT_LIMIT,
+    Failure,
+    capture,
+    format_trace,
+    of,
+    short_repr,
+    short_str,
+)
+
+ITEM = Item(3, "'c'")
+
+
+class TwoArguments(Exception):
+    """Pickles well and explodes on arrival."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+
+
+class TwoHonestArguments(Exception):
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(code, text)
+        self.code = code
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+class Locked(Exception):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+
+class Untouchable(Exception):
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{name} must not be set")
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    code: int
+
+
+class OpensWithExit(Exception):
+    def __reduce__(self) -> Any:
+        return _leave, ()
+
+
+def _leave() -> NoReturn:
+    raise SystemExit(1)
+
+
+class OpensAsSomethingElse(Exception):
+    def __reduce__(self) -> Any:
+        return str, ("not an exception",)
+
+
+def caught(error: BaseException) -> BaseException:
+    """The error as one that was raised, with a traceback."""
+    try:
+        raise error
+    except BaseException as raised:  # noqa: BLE001 - that is what it is for
+        return raised
+
+
+def sent(error: BaseException) -> Failure:
+    """The failure as it is on the other side of a pipe."""
+    captured = capture(caught(error), travels=True)
+    assert captured.live is None
+    if captured.payload is not None:  # memoryviews do not travel by pickle: buffers go beside it
+        assert captured.payload.buffers == ()
+    return pickle.loads(pickle.dumps(captured))
+
+
+# ---- the round trip ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("bad"), KeyError(("a", 1)), OSError(2, "gone", "f"), TwoHonestArguments(7, "x")],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_exception_arrives_with_its_type_and_arguments(error: Exception) -> None:
+    rebuilt = sent(error).exception()
+    assert type(rebuilt) is type(error)
+    assert rebuilt.args == error.args and str(rebuilt) == str(error)
+
+
+def test_attributes_of_an_exception_arrive() -> None:
+    error = ValueError("bad")
+    error.row = [1, 2]  # type: ignore[attr-defined]
+    assert sent(error).exception().row == [1, 2]  # type: ignore[attr-defined]
+
+
+def test_a_class_defined_in_a_function_arrives_as_itself() -> None:
+    class Local(ValueError):
+        pass
+
+    rebuilt = sent(Local("here")).exception()
+    assert type(rebuilt) is Local and str(rebuilt) == "here"
+
+
+def test_the_workers_traceback_is_the_cause() -> None:
+    rebuilt = sent(ValueError("bad")).exception()
+    assert isinstance(rebuilt.__cause__, RemoteTraceback)
+    text = str(rebuilt.__cause__)
+    assert text.startswith('\n"""\nTraceback (most recent call last)') and text.endswith('\n"""')
+    assert "in caught" in text and "ValueError: bad" in text
+    assert "raise error" in "".join(traceback.format_exception(rebuilt))
+
+
+def test_an_exception_that_stays_is_itself_and_has_its_own_traceback() -> None:
+    error = caught(ValueError("bad"))
+    stays = capture(error, travels=False)
+    assert (stays.payload, stays.trace) == (None, "")
+    assert stays.exception() is error
+    assert error.__cause__ is None and error.__traceback__ is not None
+
+
+def test_frames_of_our_own_are_skipped_but_never_all() -> None:
+    def ours() -> None:
+        raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad") as raised:
+        ours()
+    assert "in test_frames" in format_trace(raised.value) and "in ours" in format_trace(raised.value)
+    skipped = format_trace(raised.value, skip=1)
+    assert "in test_frames" not in skipped and "in ours" in skipped
+    assert format_trace(raised.value, skip=99) == skipped
+
+
+def test_two_failures_are_equal_when_they_say_the_same() -> None:
+    assert of(ItemTimeout("late"), 3) == of(ItemTimeout("late"), 3)
+    assert of(ItemTimeout("late"), 3) != of(ItemTimeout("late"), 4)
+
+
+# ---- exceptions that cannot travel ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TwoArguments(7, "seven"), Locked("seven"), OpensWithExit("seven")],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_cannot_be_rebuilt_arrives_as_name_text_and_traceback(error: Exception) -> None:
+    failure = sent(error)
+    assert failure.payload is None
+    rebuilt = failure.exception()
+    assert type(rebuilt) is RemoteError and isinstance(rebuilt, MrpyError)
+    assert str(rebuilt) == f"{type(error).__qualname__}: {error}"
+    assert type(error).__qualname__ in str(rebuilt.__cause__)
+
+
+def test_what_opens_as_something_else_is_not_raised_as_if_it_were_an_exception() -> None:
+    rebuilt = sent(OpensAsSomethingElse("x")).exception()
+    assert type(rebuilt) is RemoteError and "OpensAsSomethingElse: x" in str(rebuilt)
+
+
+def test_a_payload_that_opens_there_but_not_here_falls_back_to_the_text() -> None:
+    failure = sent(ValueError("bad"))
+    assert failure.payload is not None
+    broken = Failure("ValueError", "bad", payload=failure.payload._replace(body=b"\x80\x05junk"))
+    rebuilt = broken.exception()
+    assert type(rebuilt) is RemoteError and str(rebuilt) == "ValueError: bad"
+
+
+def test_an_exception_whose_text_raises_arrives() -> None:
+    failure = sent(Mute())
+    assert failure.message == "<Mute whose str() raises RuntimeError>"
+    assert "Mute" in failure.trace
+    rebuilt = failure.at(ITEM).exception()
+    assert type(rebuilt) is Mute and rebuilt.mrpy_item == ITEM  # type: ignore[attr-defined]
+
+
+def test_a_class_that_forbids_attributes_arrives_without_the_item() -> None:
+    rebuilt = sent(Untouchable("x")).at(ITEM).exception()
+    assert type(rebuilt) is Untouchable and str(rebuilt) == "x"
+    assert isinstance(rebuilt.__cause__, RemoteTraceback)
+
+
+def test_a_frozen_dataclass_arrives_where_it_stays_and_as_text_where_it_travels() -> None:
+    error = caught(Frozen(4))
+    assert capture(error, travels=False).at(ITEM).exception() is error
+    assert "Frozen" in str(sent(Frozen(4)).at(ITEM).exception())
+
+
+def test_an_exit_or_an_interrupt_is_captured_like_any_other() -> None:
+    assert type(sent(SystemExit(3)).exception()) is SystemExit
+    assert type(sent(KeyboardInterrupt()).exception()) is KeyboardInterrupt
+
+
+# ---- the item ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("travels", [True, False])
+def test_the_item_is_an_attribute_and_a_note_once(travels: bool) -> None:
+    failure = capture(caught(ValueError("bad")), travels=travels).at(ITEM)
+    for _ in range(3):
+        rebuilt = failure.exception()
+        assert rebuilt.mrpy_item == ITEM  # type: ignore[attr-defined]
+        assert rebuilt.__notes__ == ["mrpy: raised at item 3: 'c'"]
+
+
+def test_without_an_item_nothing_is_noted() -> None:
+    rebuilt = sent(ValueError("bad")).exception()
+    assert not hasattr(rebuilt, "mrpy_item") and not hasattr(rebuilt, "__notes__")
+
+
+def test_the_innermost_item_wins() -> None:
+    inner = sent(ValueError("bad")).at(ITEM).exception()
+    outer = sent(inner).at(Item(99, "the whole inner loop")).exception()
+    assert outer.mrpy_item == ITEM  # type: ignore[attr-defined]
+    assert outer.__notes__ == ["mrpy: raised at item 3: 'c'"]
+
+
+def test_pinning_leaves_the_original_as_it_was() -> None:
+    failure = sent(ValueError("bad"))
+    assert failure.at(ITEM).item == ITEM and failure.item is None
+
+
+def test_a_failure_of_our_own_carries_no_traceback() -> None:
+    failure = of(WorkerCrashed("signal 11"), index=5)
+    assert (failure.index, failure.trace) == (5, "")
+    rebuilt = failure.exception()
+    assert type(rebuilt) is WorkerCrashed and rebuilt.__cause__ is None
+
+
+# ---- bounds --------------------------------------------------------------------------------------
+
+
+def test_the_traceback_of_an_endless_recursion_is_bounded() -> None:
+    def ping(depth: int) -> int:  # two functions: the interpreter does not fold their lines
+        return pong(depth + 1) + 1
+
+    def pong(depth: int) -> int:
+        return ping(depth + 1) + 1
+
+    with pytest.raises(RecursionError) as endless:
+        ping(0)
+    trace = format_trace(endless.value)
+    assert "characters left out" in trace
+    assert len(trace) < TEXT_LIMIT + 100
+    assert trace.startswith("Traceback") and "RecursionError" in trace[-200:]
+    assert type(sent(endless.value).exception()) is RecursionError
+
+
+def test_a_megabyte_of_message_is_bounded() -> None:
+    failure = sent(ValueError("x" * 1_000_000))
+    assert len(failure.message) <= 300
+    assert len(failure.trace) < TEXT_LIMIT + 100
+
+
+def test_a_traceback_that_cannot_be_printed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> NoReturn:
+        raise LookupError("no source")
+
+    monkeypatch.setattr(failure_module.traceback, "format_exception", broken)
+    assert format_trace(ValueError("bad")) == (
+        "ValueError (its traceback cannot be printed: LookupError('no source'))"
+    )
+
+
+@settings(deadline=None, max_examples=200)
+@given(text=st.text(max_size=400), limit=st.integers(1, 350))
+def test_texts_are_bounded_keep_both_ends_and_short_ones_are_whole(text: str, limit: int) -> None:
+    short = short_str(text, limit)
+    assert len(short) <= limit
+    if len(text) <= limit:
+        assert short == text
+    elif limit > 12:
+        head, tail = short.split(" ... ")[0], short.split(" ... ")[-1]
+        assert text.startswith(head) and text.endswith(tail)
+
+
+def test_a_repr_is_bounded_and_safe() -> None:
+    class Silent:
+        def __repr__(self) -> str:
+            raise KeyError("no")
+
+    class Odd:
+        def __repr__(self) -> str:
+            return 5  # type: ignore[return-value]
+
+    assert short_repr("abc") == "'abc'"
+    assert len(short_repr(list(range(100_000)))) == 80
+    assert "whose repr() raises KeyError" in short_repr(Silent())
+    assert "whose repr() raises TypeError" in short_repr(Odd())
+
+
+def test_a_repr_that_goes_round_in_circles_is_safe() -> None:
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert "raises RecursionError" in short_repr(nested)
+    while nested:  # taken apart by hand: its end would recurse as well
+        nested = nested[0]
