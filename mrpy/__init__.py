@@ -20,19 +20,23 @@ TYPE_CHECKING = False  # as in typing, which would have to be imported; type che
 if TYPE_CHECKING:
     from mrpy.api import configure, mapreduce, parallel, pfilter, pfold, pmap, preduce, pstarmap, session
     from mrpy.api import stream, submit
+    from mrpy.iterators.check import check
     from mrpy.iterators.pending import PendingResult
+    from mrpy.iterators.stage import stage
     from mrpy.iterators.stream import ParallelIterator
     from mrpy.mapreduce.random import rng
 
 __all__ = [
-    "ParallelIterator", "PendingResult", "__version__", "configure", "mapreduce", "parallel", "pfilter",
-    "pfold", "pmap", "preduce", "pstarmap", "rng", "session", "stream", "submit",
+    "ParallelIterator", "PendingResult", "__version__", "check", "configure", "mapreduce", "parallel", "pfilter",
+    "pfold", "pmap", "preduce", "pstarmap", "rng", "session", "stage", "stream", "submit",
 ]  # fmt: skip
 
 _ELSEWHERE = {
     "ParallelIterator": "mrpy.iterators.stream",
     "PendingResult": "mrpy.iterators.pending",
+    "check": "mrpy.iterators.check",
     "rng": "mrpy.mapreduce.random",
+    "stage": "mrpy.iterators.stage",
 }
 _PACKAGES = ("errors", "iterators", "options", "scheduler")
 
@@ -55,6 +59,9 @@ def __dir__() -> list[str]:
 class _Shop(ModuleType):
     """There is a verb `mapreduce` and a package of that name. The import system would put the package
     into the window as soon as anything of it is imported; what belongs there is the verb."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return import_module, (self.__name__,)  # functions that mention it travel to workers
 
     @property
     def mapreduce(self) -> object:

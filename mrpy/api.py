@@ -189,14 +189,14 @@ def _session(given: dict[str, Any]) -> Iterator[Session]:
     settings = {name: given.pop(name) for name in list(given) if name in _SETTINGS}
     options = resolve(given)
     if settings and options.backend != "dask":
-        raise OptionError(f"{', '.join(settings)} belong to backend='dask', not {options.backend!r}")
+        names = ", ".join(f"{name}=" for name in settings)
+        raise OptionError(f"{names} is for backend='dask' only, and this is {options.backend!r}")
     own = Session(options.backend, options.worker_count, settings)
-    token = of_session.set({**(of_session.get() or {}), **given, "backend": options.backend})
     try:
-        with opened(own, resolve({})):
-            yield own
+        with of_session.set({**(of_session.get() or {}), **given, "backend": options.backend}):
+            with opened(own, resolve({})):
+                yield own
     finally:
-        of_session.reset(token)
         own.close()
 
 

@@ -11,6 +11,7 @@ The tree::
         ├── WorkerCrashed           an item that killed its worker                        (RuntimeError)
         ├── ItemTimeout             an item that ran longer than ``timeout``              (TimeoutError)
         ├── Cancelled               the result was cancelled before it was there
+        ├── CheckFailed             a stage or operator whose answer depends on the cut     (ValueError)
         ├── CheckpointError         a checkpoint file that cannot be used
         ├── BackendError            workers that cannot be started, a cluster out of reach
         │   └── SessionClosed       the session was closed while it was still needed
@@ -84,6 +85,10 @@ class ItemTimeout(MrpyError, TimeoutError):
 
 class Cancelled(MrpyError):
     """The result was asked for after it had been cancelled."""
+
+
+class CheckFailed(MrpyError, ValueError):
+    """A stage or an operator whose answer depends on where its input is cut, with an example."""
 
 
 class CheckpointError(MrpyError):

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from mrpy.errors import OptionError
 
@@ -172,8 +173,44 @@ assert [field.name for field in fields(Options)] == list(_CHECKS)
 
 # ---- defaults ------------------------------------------------------------------------------------
 
+T = TypeVar("T")
+
+
+class Scoped(Generic[T]):
+    """A value for the length of a ``with`` block: of this context (task, thread) if it has set one, else
+    the one that was set last anywhere in the process, so that threads started inside a block are in it."""
+
+    def __init__(self, name: str) -> None:
+        self._here: ContextVar[T | None] = ContextVar(name, default=None)
+        self._anywhere: list[T] = []
+
+    @contextmanager
+    def set(self, value: T) -> Iterator[None]:
+        """Set it for the block."""
+        token = self._here.set(value)
+        self._anywhere.append(value)
+        try:
+            yield
+        finally:
+            self._here.reset(token)
+            for place in reversed(range(len(self._anywhere))):
+                if self._anywhere[place] is value:
+                    del self._anywhere[place]
+                    break
+
+    def get(self) -> T | None:
+        """The value in force."""
+        here = self._here.get()
+        if here is not None:
+            return here
+        try:
+            return self._anywhere[-1]
+        except IndexError:
+            return None
+
+
 _configured: dict[str, Any] = {}
-of_session: ContextVar[Mapping[str, Any] | None] = ContextVar("mrpy_session_options", default=None)
+of_session: Scoped[Mapping[str, Any]] = Scoped("mrpy_session_options")
 
 
 def configure(**given: Any) -> None:

@@ -39,8 +39,9 @@ class Bench:
         self._codes: dict[Callable[..., Any], Code] = {}
 
     def start(
-        self, function: Callable[..., Any], data: Any = None, *, key: m.Key = "task", inputs: Any = (), **how: Any
+        self, function: Callable[..., Any], data: Any = None, *, key: m.Key = "task", **how: Any
     ) -> None:
+        inputs = how.pop("inputs", ())
         announce = how.pop("announce", False)
         code = self._codes.setdefault(function, Code(function, function.__name__, announce=announce))
         call = self.backend.pack(Call(code, data))
@@ -372,7 +373,7 @@ def test_an_exception_brings_the_traceback_of_its_worker(remote: Bench) -> None:
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), StopIteration(5), Rude("away")])
-def test_whatever_is_raised_is_the_tasks_failure_and_not_the_workers(bench: Bench, error: BaseException) -> None:
+def test_whatever_is_raised_is_the_tasks_failure(bench: Bench, error: BaseException) -> None:
     arrived = bench.failure(fail, error)
     assert type(arrived) is type(error)
     assert arrived.args == error.args
@@ -527,7 +528,9 @@ def test_a_task_knows_that_it_is_one(bench: Bench) -> None:
     assert not inside.task
 
 
-def test_workers_are_where_their_user_is(remote: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_are_where_their_user_is(
+    remote: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "modules"
     folder.mkdir()
     name = f"only_here_{remote.backend.name}"
@@ -560,7 +563,8 @@ def test_site_is_made_up_for_late_but_never_within_an_import_of_the_standard_lib
     (tmp_path / "one.pth").write_text(PTH.format(folder=str(tmp_path / "hidden")))
     home = str(Path(mrpy.__file__).parents[1])
     script = f"import sys; sys.path.append({home!r})" + LATE_SITE.format(folder=str(tmp_path))
-    done = subprocess.run([sys.executable, "-S", "-P", "-c", script], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-S", "-P", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -594,7 +598,9 @@ def surroundings() -> set[str]:
 
 
 @pytest.mark.parametrize("name", list(BACKENDS))
-def test_close_leaves_nothing_behind_even_with_work_in_flight(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_close_leaves_nothing_behind_even_with_work_in_flight(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     before, descriptors = surroundings(), open_descriptors()
     bench = Bench(make(name, 1))
     assert bench.value(double, 21) == 42
@@ -643,6 +649,16 @@ def test_a_script_needs_no_guard_and_its_workers_die_with_it(name: str, tmp_path
     assert not worker.is_running()
 
 
+def test_a_script_that_ends_with_dask_at_work_ends_at_once_and_in_silence(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(name="dask").replace("time.sleep(60)\n", ""))
+    home = str(Path(mrpy.__file__).parents[1])
+    command, environment = [sys.executable, str(script)], {**os.environ, "PYTHONPATH": home}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip().isdigit()
+
+
 def test_a_cluster_of_somebody_else_stays_as_it_was() -> None:
     distributed = pytest.importorskip("distributed")
     cluster = distributed.LocalCluster(
@@ -660,3 +676,15 @@ def test_a_cluster_of_somebody_else_stays_as_it_was() -> None:
             bench.backend.close()
             assert client.submit(double, 4).result(timeout=10) == 8
         assert (os.getcwd(), sys.path) == (folder, path)
+
+
+def test_a_cluster_that_grows_takes_more_tasks() -> None:
+    distributed = pytest.importorskip("distributed")
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0", protocol="tcp://"
+    )
+    with cluster:
+        bench = Bench(make("dask", 1, address=cluster.scheduler_address))
+        cluster.scale(2)
+        bench.until(lambda: m.Slots(4) in bench.facts)
+        bench.backend.close()

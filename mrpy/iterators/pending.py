@@ -30,7 +30,7 @@ class PendingResult:
         session = session_for(options)
         self._driver = session.driver
         job = session.job()
-        call = Call(Code(Submitted(function), self._name), (args, kwargs))
+        call = Call(Code(Submitted(function), self._name, announce=True), (args, kwargs))
         task = job.task(call, retries=options.retries, timeout=options.timeout)
         self._key = task.key
         self._driver.add([task], self._receive)

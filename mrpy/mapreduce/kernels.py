@@ -46,10 +46,6 @@ class Rules:
         return cls(options.on_error, options.retries, seed)
 
 
-class Stop(Exception):
-    """A chunk ends here: its last value is a failure that shall be raised."""
-
-
 @dataclass(frozen=True, slots=True)
 class MapChunk:
     """The kernel of a map: a chunk through the steps, results in order."""
@@ -103,15 +99,14 @@ def run_careful(
 ) -> list[Any] | Outcome:
     """One item after the other."""
     out = _Collector(rules, chunk)
+    attempt = _Attempt(steps, chunk, rules, announce)
     for index, item in enumerate(chunk.data):
         if index in chunk.excluded:
             if not out.put_failure(chunk.excluded[index]):
                 break
             continue
-        if announce is not None:
-            announce(index)
         try:
-            values = _attempt(steps, item, rules, chunk.first + index, chunk.separately)
+            values = attempt(index, item)
         except TaskStopped:
             raise
         except BaseException as error:  # noqa: BLE001
@@ -123,20 +118,33 @@ def run_careful(
     return out.result()
 
 
-def _attempt(steps: tuple[Step, ...], item: Any, rules: Rules, position: int, separately: bool) -> list[Any]:
-    """All that one item yields; again after a pause if it raises."""
-    failures = 0
-    while True:
-        try:
-            opened = codec.decode(item) if separately else item
-            with at_positions(rules.seed, lambda: position):
-                values = list(through(steps, iter((opened,))))
-            return [codec.encode(value) for value in values] if separately else values
-        except Exception:
-            failures += 1
-            if failures > rules.retries:
-                raise
-            time.sleep(DEFAULT.back_off(failures, position))
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """All that one item yields; again after a pause if it raises, as often as the rules allow."""
+
+    steps: tuple[Step, ...]
+    chunk: Chunk
+    rules: Rules
+    announce: Announce | None
+
+    def __call__(self, index: int, item: Any) -> list[Any]:
+        failures = 0
+        while True:
+            if self.announce is not None:
+                self.announce(index)  # each attempt has its own time
+            try:
+                return self._values(index, item)
+            except Exception:
+                failures += 1
+                if failures > self.rules.retries:
+                    raise
+                time.sleep(DEFAULT.back_off(failures, self.chunk.first + index))
+
+    def _values(self, index: int, item: Any) -> list[Any]:
+        opened = codec.decode(item) if self.chunk.separately else item
+        with at_positions(self.rules.seed, lambda: self.chunk.first + index):
+            values = list(through(self.steps, iter((opened,))))
+        return [codec.encode(value) for value in values] if self.chunk.separately else values
 
 
 class _Collector:
@@ -209,6 +217,10 @@ class Submitted:
 
     function: Callable[..., Any]
 
-    def __call__(self, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
+    def __call__(
+        self, arguments: tuple[tuple[Any, ...], dict[str, Any]], announce: Announce | None = None
+    ) -> Any:
+        if announce is not None:
+            announce(0)
         args, kwargs = arguments
         return self.function(*args, **kwargs)

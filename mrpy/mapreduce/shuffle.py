@@ -69,7 +69,7 @@ class _Group:
             except (TypeError, ValueError):
                 problem = f"the mapper must give (key, value) pairs, not {short_repr(pair)}"
                 raise TypeError(problem) from None
-            if key != key:
+            if isinstance(key, float) and key != key:
                 key = canonical(key)
             try:
                 group = get(key, NOTHING)

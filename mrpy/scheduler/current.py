@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, contextmanager
 
-from mrpy.options import Options
+from mrpy.options import Options, Scoped
 from mrpy.scheduler.calls import inside
 from mrpy.scheduler.session import Job, Session, shared
 
-_open: ContextVar[tuple[Session, Options] | None] = ContextVar("mrpy_session", default=None)
+_open: Scoped[tuple[Session, Options]] = Scoped("mrpy_session")
 
 
-@contextmanager
-def opened(session: Session, options: Options) -> Iterator[None]:
-    """Runs in this context use `session`, unless they ask for another backend."""
-    token = _open.set((session, options))
-    try:
-        yield
-    finally:
-        _open.reset(token)
+def opened(session: Session, options: Options) -> AbstractContextManager[None]:
+    """For a ``with`` block, runs use `session`, unless they ask for another backend."""
+    return _open.set((session, options))
 
 
 def session_for(options: Options) -> Session:

@@ -57,6 +57,7 @@ class Driver:
         self._wake_at: float | None = None
         self._end: MrpyError | None = None  # why nothing is taken in any more
         self._turning = threading.RLock()
+        self._deciding = False
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
 
@@ -75,9 +76,10 @@ class Driver:
     def abandon(self, keys: Iterable[m.Key]) -> None:
         """Nobody wants these any more; their receivers may still be told."""
         self._tell(m.Abandoned(tuple(keys)))
-        if not self.backend.threaded and self._turning.acquire(blocking=False):
+        if not self.backend.threaded and self._end is None and self._turning.acquire(blocking=False):
             try:
-                self._decide([])  # now: perhaps nobody waits here ever again
+                if not self._deciding:  # it may be the garbage collector that lets go of an iterator here
+                    self._decide([])  # now: perhaps nobody will ever wait again
             finally:
                 self._turning.release()
 
@@ -139,8 +141,12 @@ class Driver:
         now = time.monotonic()
         if self._trace is not None:
             self._trace.told(facts, now)
-        for order in self._scheduler.handle(facts, now):
-            self._carry_out(order)
+        self._deciding = True
+        try:
+            for order in self._scheduler.handle(facts, now):
+                self._carry_out(order)
+        finally:
+            self._deciding = False
 
     def _patience(self) -> float | None:
         if self._wake_at is None:

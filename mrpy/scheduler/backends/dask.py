@@ -22,6 +22,7 @@ until it ends.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import time
@@ -108,6 +109,7 @@ class DaskBackend(Backend):
             if isinstance(error, OSError | TimeoutError | RuntimeError):
                 raise BackendError(f"no Dask cluster: {error}") from error
             raise
+        atexit.register(self.close)  # now, so that it comes before the exit of Dask itself
 
     def _connect(self, workers: int, address: str | None, client: Any) -> None:
         security = None
@@ -125,7 +127,7 @@ class DaskBackend(Backend):
         self._client.subscribe_topic("all", self._heard_of_team)
         if self._cluster is not None:
             self._client.wait_for_workers(1, timeout=PATIENCE)
-        self.workers = workers if self._cluster is not None else max(1, self._threads())
+        self.workers = workers if self._cluster is not None else max(1, sum(self._client.nthreads().values()))
         self._facts.append(m.Slots(AHEAD * self.workers))
 
     # ---- the seam --------------------------------------------------------------------------------
@@ -184,6 +186,7 @@ class DaskBackend(Backend):
         if self._closed:
             return
         self._closed = True
+        atexit.unregister(self.close)
         if self._client is not None and self._cluster is None:
             for ticket in list(self._tickets.values()):
                 with contextlib.suppress(Exception):
@@ -249,8 +252,16 @@ class DaskBackend(Backend):
 
         client.loop.add_callback(ask)
 
-    def _threads(self) -> int:
-        return int(sum(self._client.nthreads().values()))
+    def _recount(self) -> None:
+        """Ask how many threads the cluster has now, if it is not our own, without waiting."""
+        client, inbox = self._client, self._inbox
+
+        async def ask() -> None:
+            with contextlib.suppress(Exception):
+                inbox.put(sum((await client.nthreads(asynchronous=True)).values()))
+
+        if self._cluster is None:
+            client.loop.add_callback(ask)
 
     # ---- from the cluster ------------------------------------------------------------------------
 
@@ -273,6 +284,10 @@ class DaskBackend(Backend):
                 if message["action"] == "remove-worker":
                     self._bury(message["worker"], expected=message.get("expected", False))
                 self._recount()
+            case int():
+                if message and message != self.workers:
+                    self.workers = message
+                    self._facts.append(m.Slots(AHEAD * message))
 
     def _told(self, number: int, kind: int, what: Any, size: int = 0) -> None:
         ticket = self._tickets.get(number)
@@ -295,13 +310,6 @@ class DaskBackend(Backend):
                 del self._tickets[number]
                 ticket.future.cancel()
                 self._facts.append(_lost(ticket, blame=not expected))
-
-    def _recount(self) -> None:
-        with contextlib.suppress(Exception):  # the cluster may be on its way out; then Futures say so
-            threads = self._threads()
-            if self._cluster is None and threads and threads != self.workers:
-                self.workers = threads
-                self._facts.append(m.Slots(AHEAD * threads))
 
     def _answered(self, number: int, status: str) -> None:
         ticket = self._tickets.pop(number, None)

@@ -22,6 +22,7 @@ import os
 import pickle
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -130,7 +131,7 @@ def _perform(order: Job, blob: bytes, inputs: tuple[Outcome, ...]) -> Outcome:
     function, announces, place = _opened(blob, order.ours)
     _go_to(place, order.ours)
     values = [value.private(part) for value, part in zip(inputs, order.parts, strict=True)]
-    announce = (lambda item: _tell(order, BEGAN, item, sure=order.care.sure)) if order.care.careful and announces else None
+    announce = _announcer(order) if order.care.careful and announces else None
     data = order.data.private(None)
     began = perf_counter()
     value = perform(function, data, values, announce)
@@ -139,6 +140,10 @@ def _perform(order: Job, blob: bytes, inputs: tuple[Outcome, ...]) -> Outcome:
     payloads = [_owned(codec.encode(part)) for part in (value if in_parts else [value])]
     _tell(order, THROUGH, seconds, sum(payload.nbytes for payload in payloads))
     return Outcome(payloads, in_parts)
+
+
+def _announcer(order: Job) -> Callable[[int], None]:
+    return lambda item: _tell(order, BEGAN, item, sure=order.care.sure)
 
 
 def _owned(payload: codec.Payload) -> codec.Payload:

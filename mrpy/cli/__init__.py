@@ -1,0 +1,21 @@
+"""The command ``mrpy``: a user of the library like any other. It calls the public verbs and nothing else.
+
+This file is light, because workers pass through it on their way to ``words.py``.
+"""
+
+from __future__ import annotations
+
+import sys
+
+INTERRUPTED = 130  # what shells expect of a program that was ended by Ctrl-C
+
+
+def main() -> None:
+    """Run the command line of this process, and end the process."""
+    try:
+        from mrpy.cli.commands import run  # click and rich: not for workers
+
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    sys.exit(status)

@@ -1,0 +1,210 @@
+"""The commands and their options, and what becomes of errors: one line, and a status that is not zero."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+
+import mrpy
+from mrpy.cli import INTERRUPTED
+from mrpy.cli.corpus import File, NoInput, batches_of, files_of
+from mrpy.cli.report import show_times, show_top
+from mrpy.cli.words import SKIPPED, CountWords, NotText, Piece, total
+from mrpy.errors import MrpyError, OptionError
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+_TRACEBACK = "mrpy.cli.traceback"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; return the exit status."""
+    for stream in (sys.stdout, sys.stderr):  # a word or a file name that the terminal cannot show is no error
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return int(group.main(list(arguments), prog_name="mrpy", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        click.echo(f"mrpy: {_one_line(error.format_message())}", err=True)
+        return error.exit_code
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+class _Formatter(click.HelpFormatter):
+    """Help in two colours; click takes them out where the output is no terminal."""
+
+    def write_heading(self, heading: str) -> None:
+        super().write_heading(click.style(heading, bold=True))
+
+    def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl([(click.style(term, fg="cyan"), text) for term, text in rows], col_max, col_spacing)
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
+class _Command(click.Command):
+    context_class = _Context
+
+
+class _Group(click.Group):
+    """Turns what went wrong into something to say in one line."""
+
+    context_class = _Context
+    command_class = _Command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            return ctx.exit(INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception as error:
+            if ctx.meta.get(_TRACEBACK):
+                raise
+            _explain(error)
+
+
+def _explain(error: Exception) -> NoReturn:
+    if isinstance(error, OptionError):
+        raise click.UsageError(str(error)) from None
+    if isinstance(error, MrpyError | NotText | NoInput):
+        raise click.ClickException(str(error)) from None
+    if isinstance(error, OSError) and error.filename is not None:
+        what = error.strerror or type(error).__name__
+        raise click.ClickException(f"{error.filename} cannot be read: {what.lower()}") from None
+    what = f"unexpected {type(error).__name__}: {error}"
+    raise click.ClickException(f"{what} (MRPY_TRACEBACK=1 shows where)") from None
+
+
+def _with_traceback(command: Decorated) -> Decorated:
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.meta[_TRACEBACK] = True
+
+    text = "Show errors with their whole traceback. [also: MRPY_TRACEBACK=1]"
+    option = click.option(
+        "--traceback", is_flag=True, envvar="MRPY_TRACEBACK", expose_value=False, callback=remember, help=text
+    )
+    return option(command)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
+@click.version_option(mrpy.__version__, "-V", "--version", message="mrpy %(version)s")
+@_with_traceback
+def group() -> None:
+    """Parallel map, reduce and lazy iterators, compiled from ordinary Python generators.
+
+    The command shows the library at work. In a program it is `import mrpy`.
+    """
+
+
+@group.command()
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
+@click.option("-n", "--top", type=click.IntRange(min=1), default=20, show_default=True, help="Words to show.")
+@click.option("-b", "--backend", metavar="NAME", help="serial, threads, processes (the default) or dask.")
+@click.option("-w", "--workers", type=click.IntRange(min=1), help="Workers; by default one per processor.")
+@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the texts.")
+@click.option(
+    "--errors",
+    type=click.Choice(["strict", "replace", "ignore"]),
+    default="strict",
+    show_default=True,
+    help="What to do with bytes that are not in this encoding.",
+)
+@click.option("--plain/--no-plain", default=True, show_default=True, help="Time a plain loop beside it.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar, and no remarks on standard error.")
+@_with_traceback
+def wordcount(
+    paths: tuple[str, ...],
+    top: int,
+    backend: str | None,
+    workers: int | None,
+    plain: bool,
+    quiet: bool,
+    **decoding: str,
+) -> None:
+    """Count the words of texts, in parallel.
+
+    A PATH is a file, a directory (all texts below it), a pattern such as '*.txt', or a .gz of any of these.
+    Without one, the sources and texts of this Python itself are counted: tens of megabytes.
+
+    A word is a run of letters; case does not matter. Files that were named have to be text. In directories,
+    what is not text is passed over.
+
+    Afterwards the same files are counted by a plain loop in one process. The two times are shown side by
+    side, and the two results are compared.
+
+    Exit status: 0 all is well, 1 the input cannot be counted or the results differ, 2 the command line is
+    wrong, 130 interrupted.
+    """
+    count = _mapper(**decoding)
+    files = files_of(paths)
+    batches = batches_of(files, cut=_cuttable(count.encoding))
+    notes = Console(stderr=True, quiet=quiet, highlight=False)
+    began = time.perf_counter()
+    with mrpy.session(backend, workers) as session:
+        progress = notes.is_terminal and not quiet
+        pairs = mrpy.mapreduce(count, total, batches, combiner=total, progress=progress, name="counting")
+        counts = dict(pairs)
+        elapsed = time.perf_counter() - began
+        workers = session.workers
+    skipped = counts.pop(SKIPPED, 0)
+    if not counts:
+        raise NoInput(f"there is no word in {_these(files, skipped)}")
+    out = Console(highlight=False)
+    show_top(out, counts, top, _title(files, skipped, counts))
+    if skipped:
+        notes.print(f"files found that are not text, and were passed over: {skipped:,}", style="dim")
+    if plain:
+        notes.print("the same once more, in a plain loop ...", style="dim")  # no spinner: it would take time
+        slow, expected = _timed(count, batches)
+        expected.pop(SKIPPED, None)
+        show_times(out, workers, elapsed, slow, counts == expected)
+        if counts != expected:
+            raise click.ClickException("the parallel count and the plain one differ: please report this")
+
+
+def _timed(count: CountWords, batches: list[list[Piece]]) -> tuple[float, Counter[str]]:
+    """The plain loop: the same files, read and cut into words by the same functions, into one Counter."""
+    began = time.perf_counter()
+    expected = count(piece for batch in batches for piece in batch)
+    return time.perf_counter() - began, expected
+
+
+def _mapper(encoding: str, errors: str) -> CountWords:
+    try:
+        "\n".encode(encoding)
+    except (LookupError, UnicodeError, ValueError):
+        raise click.UsageError(f"--encoding {encoding}: Python has no text encoding of this name") from None
+    return CountWords(encoding, errors)
+
+
+def _cuttable(encoding: str) -> bool:
+    """Whether a newline is one byte, and that byte is always a newline."""
+    return "\n".encode(encoding) == b"\n"
+
+
+def _these(files: Sequence[File], skipped: int) -> str:
+    these = files[0].path if len(files) == 1 else f"these {len(files):,} files"
+    return f"{these} ({skipped:,} not text)" if skipped else these
+
+
+def _title(files: Sequence[File], skipped: int, counts: dict[str, int]) -> str:
+    size = sum(file.size for file in files) / 1e6
+    number = len(files) - skipped
+    return (
+        f"{sum(counts.values()):,} words, {len(counts):,} different, "
+        f"in {number:,} file{'' if number == 1 else 's'} ({size:,.1f} MB)"
+    )

@@ -1,0 +1,119 @@
+"""Stages: generator functions that may be run on any stretch of their input by itself.
+
+    @mrpy.stage
+    def primes(numbers):
+        for n in numbers:
+            if is_prime(n):
+                yield n
+
+    for p in primes(range(10**6)): ...        # a parallel iterator; stages chain
+
+What mrpy cannot see from a generator function, whether it carries anything from one item to the next, its
+author says by marking it. `mrpy.check` finds out whether he is right.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, overload
+
+from mrpy.errors import OptionError
+from mrpy.iterators.stream import ParallelIterator, stream_of
+from mrpy.mapreduce.plan import Body, name_of
+
+
+class Stage:
+    """A generator function that runs in parallel when it is called. ``stage.plain`` is the function."""
+
+    def __init__(self, function: Callable[..., Iterator[Any]], setup: Callable[[], Any] | None) -> None:
+        functools.update_wrapper(self, function)
+        self.plain = function
+        self._setup = setup
+
+    def __call__(self, iterable: Iterable[Any], /, *arguments: Any, **keywords: Any) -> ParallelIterator:
+        """A parallel iterator over what the function yields. Further arguments are the function's."""
+        body = self.body(*arguments, **keywords)
+        return stream_of(iterable, {})._then(Body(body))
+
+    def with_options(self, **options: Any) -> Callable[..., ParallelIterator]:
+        """The stage with run options: ``primes.with_options(workers=2)(range(100))``."""
+        return lambda iterable, *arguments, **keywords: stream_of(iterable, options)._then(
+            Body(self.body(*arguments, **keywords))
+        )
+
+    def body(self, *arguments: Any, **keywords: Any) -> StageBody:
+        """What runs on a worker, from an iterator of items to an iterator."""
+        return StageBody(self.plain, arguments, keywords, self._setup)
+
+    def __repr__(self) -> str:
+        return f"<stage {name_of(self.plain)}>"
+
+    def __reduce__(self) -> Any:
+        return Stage, (self.plain, self._setup)
+
+
+class StageBody:
+    """A stage with its arguments. What its set-up made is kept per worker and never travels."""
+
+    def __init__(
+        self, function: Callable[..., Any], arguments: Any, keywords: Any, setup: Callable[[], Any] | None
+    ) -> None:
+        self._function = function
+        self._arguments = arguments
+        self._keywords = keywords
+        self._setup = setup
+        self._made = threading.local()
+        self.__qualname__ = name_of(function)
+
+    def __call__(self, items: Iterator[Any]) -> Iterator[Any]:
+        if self._setup is None:
+            return iter(self._function(items, *self._arguments, **self._keywords))
+        if not hasattr(self._made, "value"):  # a worker is a process, or a thread of this one
+            self._made.value = self._setup()
+        return iter(self._function(items, self._made.value, *self._arguments, **self._keywords))
+
+    def __reduce__(self) -> Any:
+        return StageBody, (self._function, self._arguments, self._keywords, self._setup)
+
+
+@overload
+def stage(function: Callable[..., Iterator[Any]], /) -> Stage: ...
+@overload
+def stage(*, setup: Callable[[], Any] | None = None) -> Callable[[Callable[..., Iterator[Any]]], Stage]: ...
+
+
+def stage(function: Any = None, /, *, setup: Callable[[], Any] | None = None) -> Any:
+    """Mark a generator function, from an iterable to an iterator, as safe to run chunk by chunk.
+
+    Calling it on anything gives a `ParallelIterator`, and stages chain: ``dedupe(parse(lines))``. It must
+    not carry anything from one item to the next; `mrpy.check` says whether it does.
+
+    With ``setup=connect`` the function ``connect()`` is called once per worker, and what it returns is
+    handed to the stage behind the items: ``def rows(keys, database): ...``.
+
+    >>> import mrpy
+    >>> @mrpy.stage
+    ... def odd(numbers):
+    ...     for n in numbers:
+    ...         if n % 2:
+    ...             yield n
+    >>> with mrpy.session("serial"):
+    ...     odd(range(6)).to_list()
+    [1, 3, 5]
+    """
+    if function is None:
+        return lambda marked: stage_of(marked, setup)
+    return stage_of(function, setup)
+
+
+def stage_of(function: Any, setup: Callable[[], Any] | None) -> Stage:
+    """A stage, if `function` can be one."""
+    if isinstance(function, Stage):
+        return function
+    if not callable(function):
+        raise TypeError(f"@mrpy.stage marks a generator function, not a {type(function).__name__}")
+    if setup is not None and not callable(setup):
+        raise OptionError(f"setup={setup!r}: must be a function without arguments")
+    return Stage(function, setup)
