@@ -43,7 +43,7 @@ def parallel(iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
     """
     if isinstance(iterable, ParallelIterator):
         return stream_of(iterable, options)
-    return ParallelIterator(lift_program(iterable), options)
+    return ParallelIterator(lift_program(iterable, options), options)
 
 
 def pmap(function: Callable[..., Any], /, *iterables: Iterable[Any], **options: Any) -> ParallelIterator:
@@ -58,7 +58,7 @@ def pmap(function: Callable[..., Any], /, *iterables: Iterable[Any], **options: 
     _check_callable("pmap", function, *iterables)
     if len(iterables) == 1:
         return stream_of(iterables[0], options).map(function)
-    return ParallelIterator(lift(zip(*iterables, strict=False)).then(StarMap(function)), options)
+    return ParallelIterator(lift(zip(*iterables, strict=False), options).then(StarMap(function)), options)
 
 
 def pstarmap(function: Callable[..., Any], iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:

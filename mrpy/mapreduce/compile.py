@@ -22,7 +22,7 @@ from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.failure import Failure
 from mrpy.scheduler.messages import Key, Task
-from mrpy.scheduler.session import Job
+from mrpy.scheduler.job import Job
 from mrpy.scheduler.states import State
 
 
@@ -57,8 +57,8 @@ class Feeder:
         self._reader = plan.source.reader()
         self._code = code
         self._options = options
-        self._remote = job.session.driver.backend.remote
-        self._workers = job.session.workers
+        self._remote = job.driver.backend.remote
+        self._workers = job.driver.backend.workers
         self._chunker = Chunker(options.chunksize, self._workers)
         self._position = 0
         self._slots: dict[Key, Slot] = {}

@@ -73,6 +73,8 @@ class Pulled:
         return _Pulls(iter(self.iterable))
 
     def __str__(self) -> str:
+        if type(self.iterable).__str__ is not object.__str__ and type(self.iterable).__module__.startswith("mrpy"):
+            return str(self.iterable)  # it is a plan itself
         return f"items of a {type(self.iterable).__name__}"
 
 
@@ -138,21 +140,28 @@ class _Pulls:
         return None if not self._ended or self._error is not None else 0
 
 
-SLICEABLE = (list, tuple, range, str, bytes, bytearray)
+_SLICEABLE = (list, tuple, range, str, bytes, bytearray)
+_SNAPSHOTS = (dict, set, frozenset, type({}.keys()), type({}.values()), type({}.items()))
+
+
+def can_be_sliced(thing: Any) -> bool:
+    """Whether a stretch of it can be taken without walking it."""
+    kind = type(thing)
+    if kind in _SLICEABLE:
+        return True
+    if (kind.__module__, kind.__name__) in (("array", "array"), ("numpy", "ndarray")):
+        return bool(getattr(thing, "ndim", 1) > 0)
+    return False
 
 
 def source_of(iterable: Iterable[Any]) -> Source:
-    """The best source for a plain iterable.
+    """The best source for a plain iterable. Dictionaries and sets, which cannot be cut, are listed.
 
     >>> str(source_of(range(10))), str(source_of({1, 2}))
-    ('range(0, 10)', 'items of a set')
+    ('range(0, 10)', '2 items of a list')
     """
-    if type(iterable) in SLICEABLE:
+    if can_be_sliced(iterable):
         return Sliced(iterable)
-    kind = type(iterable)
-    if (kind.__module__, kind.__name__) in (("array", "array"), ("numpy", "ndarray")):
-        if getattr(iterable, "ndim", 1) > 0:
-            return Sliced(iterable)
-    if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
-        iter(iterable)  # raises now, as the builtins do, and not at the first item
+    if type(iterable) in _SNAPSHOTS:
+        return Sliced(list(iterable))
     return Pulled(iterable)

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 from mrpy.options import Options, Scoped
 from mrpy.scheduler.calls import inside
-from mrpy.scheduler.session import Job, Session, shared
+from mrpy.scheduler.job import Job
+from mrpy.scheduler.session import Session, shared
 
 _open: Scoped[tuple[Session, Options]] = Scoped("mrpy_session")
 

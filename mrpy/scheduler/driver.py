@@ -79,9 +79,18 @@ class Driver:
         if not self.backend.threaded and self._end is None and self._turning.acquire(blocking=False):
             try:
                 if not self._deciding:  # it may be the garbage collector that lets go of an iterator here
-                    self._decide([])  # now: perhaps nobody will ever wait again
+                    self._let_go()
             finally:
                 self._turning.release()
+
+    def observe(self, observer: Observer) -> None:
+        """Have `observer` told of every move of every task, in the driver's thread."""
+        self.observers.append(observer)
+
+    def unobserve(self, observer: Observer) -> None:
+        """The opposite. An observer that is not there is fine: it may have been dropped."""
+        if observer in self.observers:
+            self.observers.remove(observer)
 
     def close(self) -> None:
         """Stop everything. Whoever still waits is told so."""
@@ -135,7 +144,13 @@ class Driver:
         """Take in what happened, decide, carry out."""
         self._decide(self.backend.wait(0 if self._inbox else self._patience()))
 
-    def _decide(self, facts: list[m.Fact]) -> None:
+    def _let_go(self) -> None:
+        """Where nobody has to wait here ever again: take in now what was abandoned."""
+        orders = self._decide([])
+        if any(isinstance(order, m.Stop) for order in orders):  # what was about to run has stopped already
+            self._decide(self.backend.wait(0))
+
+    def _decide(self, facts: list[m.Fact]) -> list[m.Order]:
         while self._inbox:
             facts.append(self._inbox.popleft())
         now = time.monotonic()
@@ -143,10 +158,12 @@ class Driver:
             self._trace.told(facts, now)
         self._deciding = True
         try:
-            for order in self._scheduler.handle(facts, now):
+            orders = self._scheduler.handle(facts, now)
+            for order in orders:
                 self._carry_out(order)
         finally:
             self._deciding = False
+        return orders
 
     def _patience(self) -> float | None:
         if self._wake_at is None:

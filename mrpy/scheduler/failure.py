@@ -9,6 +9,7 @@ that carries name and text. Nothing in between ever touches the user's object.
 
 from __future__ import annotations
 
+import reprlib
 import traceback
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -107,9 +108,18 @@ def short_repr(value: object, limit: int = 80) -> str:
     """``repr(value)``, bounded, and safe against a ``__repr__`` that raises.
 
     >>> short_repr(list(range(1000)), 20)
-    '[0, 1, 2, ... , 999]'
+    '[0, 1, 2, ... , ...]'
     """
-    return _bounded(repr, value, limit)
+    return _bounded(_Short(limit).repr, value, limit)
+
+
+class _Short(reprlib.Repr):
+    """Looks at the first few members of a container only: a repr of it all may take minutes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = limit
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = 20
 
 
 def _bounded(show: Any, value: object, limit: int) -> str:
@@ -124,9 +134,41 @@ def _bounded(show: Any, value: object, limit: int) -> str:
 
 
 def _pickled(error: BaseException) -> codec.Payload | None:
-    try:
-        payload = codec.encode(error)
-        codec.decode(payload)
-    except BaseException:  # noqa: BLE001 - whatever the user's class does here, the text still travels
-        return None
-    return payload
+    """The exception as a pickle that was seen to open; None where only its text can travel."""
+    for form in (lambda: error, lambda: Taken(error)):
+        try:
+            payload = codec.encode(form())
+            codec.decode(payload)
+        except BaseException:  # noqa: BLE001, S112 - whatever the user's class does here
+            continue
+        return payload
+    return None
+
+
+class Taken:
+    """An exception in pieces, for classes that cannot be called with their own ``args`` again."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> Any:
+        error = self._error
+        return _put_together, (type(error), error.args, _that_travels(error.__dict__))
+
+
+def _put_together(kind: type[BaseException], args: Any, state: dict[str, Any]) -> BaseException:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def _that_travels(state: dict[str, Any]) -> dict[str, Any]:
+    fine = {}
+    for name, value in state.items():
+        try:
+            codec.decode(codec.encode(value))
+        except Exception:  # noqa: S112 - the rest of the exception still travels
+            continue
+        fine[name] = value
+    return fine

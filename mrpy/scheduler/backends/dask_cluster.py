@@ -98,7 +98,7 @@ def start(workers: int) -> SpecCluster:
         return SpecCluster(
             scheduler={
                 "cls": Scheduler,
-                # Dask counts the deaths of workers that a task merely queued on; who kills them is found by us
+                # Dask blames what merely queued on a dead worker too; who killed it is found by us
                 "options": {**_PLACE, "port": 0, "allowed_failures": 20},
             },
             workers={number: {"cls": WorkerProcess, "options": {}} for number in range(workers)},

@@ -1,0 +1,184 @@
+"""Built-in iterators as programs: `map`, `filter`, `zip`, `enumerate`, some of itertools, and iterators over
+sequences, each taken apart by what it says of itself to pickle.
+
+A handler gets the iterator, a function that lifts what is inside it, and the options of the run. It returns
+None where there is nothing to gain; the iterator is then a plain source, which is never an error. Python
+3.14 took ``__reduce__`` from itertools; those are plain sources there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from mrpy.iterators.order import run_map
+from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
+from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced
+from mrpy.options import resolve
+
+Given: TypeAlias = Mapping[str, Any]
+Lift: TypeAlias = Callable[[Iterable[Any]], Plan]
+Handler: TypeAlias = Callable[[Any, Lift, Given], Plan | None]
+
+NONE_GIVEN: Given = MappingProxyType({})
+
+
+class Inner:
+    """A part of a program that is run in parallel by itself, as the source of the rest."""
+
+    def __init__(self, plan: Plan, given: Given) -> None:
+        self._plan = plan
+        self._given = given
+
+    def __iter__(self) -> Iterator[Any]:
+        return run_map(self._plan, resolve(self._given))
+
+    def __str__(self) -> str:
+        return f"[{self._plan}]"
+
+
+def _inner(plan: Plan, given: Given) -> Iterable[Any]:
+    """A lifted part as an iterable. A plain source is pulled as it is."""
+    if not plan.steps and isinstance(plan.source, Pulled):
+        return plan.source.iterable
+    return Inner(plan, given)
+
+
+def _sequence_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
+    """``iter(sequence)``, from where it stands."""
+    made = iterator.__reduce__()
+    if len(made) not in (2, 3) or made[0] is not iter or len(made[1]) != 1:
+        return None  # it has ended: an empty plain source
+    sequence = made[1][0]
+    if not can_be_sliced(sequence):
+        return None
+    position = made[2] if len(made) == 3 else 0
+    if hasattr(iterator, "__setstate__"):  # taken over: whoever else holds it finds it at its end
+        ends = abs(sequence.stop - sequence.start) if isinstance(sequence, range) else len(sequence)
+        iterator.__setstate__(ends)
+    return Plan(Sliced(sequence, position or 0))
+
+
+def _reverse_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
+    """``reversed(list)``, from where it stands."""
+    made = iterator.__reduce__()
+    if made[0] is not reversed:
+        return None
+    sequence, position = made[1][0], made[2] if len(made) > 2 else len(made[1][0]) - 1
+    if not can_be_sliced(sequence):
+        return None
+    return Plan(Sliced(sequence[position::-1] if position >= 0 else sequence[:0]))
+
+
+def _map(iterator: Any, lift: Lift, given: Given) -> Plan | None:
+    function, *sources = iterator.__reduce__()[1]
+    if len(sources) == 1:
+        return lift(sources[0]).then(Map(function))
+    return _side_by_side(sources, lift, given).then(StarMap(function))
+
+
+def _filter(iterator: Any, lift: Lift, given: Given) -> Plan | None:
+    predicate, source = iterator.__reduce__()[1]
+    return lift(source).then(Filter(bool if predicate is None else predicate))
+
+
+def _zip(iterator: Any, lift: Lift, given: Given) -> Plan | None:
+    made = iterator.__reduce__()
+    if len(made) > 2 or not made[1]:  # strict=True, or zip()
+        return None
+    return _side_by_side(made[1], lift, given)
+
+
+def _side_by_side(sources: Iterable[Any], lift: Lift, given: Given) -> Plan:
+    """Several sources at once: cut together if all can be cut, else each is run and pulled. One that
+    stands there twice (``zip(it, it)``) is pulled in turns."""
+    iterators = [iter(source) for source in sources]
+    if len({*map(id, iterators)}) < len(iterators):
+        return Plan(Pulled(zip(*iterators, strict=False)))
+    plans = [lift(each) for each in iterators]
+    slices = [plan.source for plan in plans if not plan.steps and isinstance(plan.source, Sliced)]
+    if len(slices) == len(plans):
+        return Plan(Zipped(tuple(slices)))
+    return Plan(Pulled(zip(*(_inner(plan, given) for plan in plans), strict=False)))
+
+
+def _enumerate(iterator: Any, lift: Lift, given: Given) -> Plan | None:
+    source, start = iterator.__reduce__()[1]
+    plan = lift(source)
+    if not plan.steps and isinstance(plan.source, Sliced):
+        left = len(plan.source.sequence) - plan.source.start
+        return Plan(Zipped((Sliced(range(start, start + max(0, left))), plan.source)))
+    return Plan(Pulled(enumerate(_inner(plan, given), start)))
+
+
+def _starmap(iterator: Any, lift: Lift, given: Given) -> Plan | None:
+    function, source = _reduced(iterator)[1]
+    return lift(source).then(StarMap(function))
+
+
+def _chain(iterator: Any, lift: Lift, given: Given) -> Plan | None:
+    made = _reduced(iterator)
+    if len(made) < 3:  # it has ended
+        return None
+    sources, *active = made[2]
+    parts = itertools.chain(active, sources)
+    return Plan(Pulled(itertools.chain.from_iterable(_inner(lift(part), given) for part in parts)))
+
+
+def _islice(iterator: Any, lift: Lift, given: Given) -> Plan | None:
+    made = _reduced(iterator)
+    if len(made) != 3:  # it has ended
+        return None
+    (source, *limits), taken = made[1], made[2]
+    start, stop, step = limits if len(limits) == 3 else (0, limits[0], 1)
+    inner = iter(_inner(lift(source), given))
+    stop = None if stop is None else max(0, stop - taken)
+    return Plan(Pulled(itertools.islice(inner, max(0, start - taken), stop, step)))
+
+
+def _reduced(iterator: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return iterator.__reduce__()
+
+
+def _or_plain(handler: Handler) -> Handler:
+    """For what loses ``__reduce__`` in Python 3.14."""
+
+    def handled(iterator: Any, lift: Lift, given: Given) -> Plan | None:
+        try:
+            return handler(iterator, lift, given)
+        except TypeError:
+            return None
+
+    return handled
+
+
+_OVER_SEQUENCES: tuple[Any, ...] = (
+    range(0), range(2**70), [], (), "", "\u00e9", b"", bytearray(), array("d"), {}, {}.values(), {}.items(),
+)  # fmt: skip
+
+
+class _Old:
+    """A sequence by ``__getitem__`` alone: NumPy arrays are iterated as such."""
+
+    def __getitem__(self, place: int) -> int:
+        raise IndexError(place)
+
+
+HANDLERS: dict[type, Handler] = {
+    map: _map,
+    filter: _filter,
+    zip: _zip,
+    enumerate: _enumerate,
+    type(reversed([])): _reverse_iterator,
+    reversed: _reverse_iterator,
+    itertools.starmap: _or_plain(_starmap),
+    itertools.chain: _or_plain(_chain),
+    itertools.islice: _or_plain(_islice),
+    **{type(iter(example)): _sequence_iterator for example in (*_OVER_SEQUENCES, _Old())},
+}

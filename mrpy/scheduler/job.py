@@ -1,0 +1,96 @@
+"""Jobs: one consumer's share of a session, with keys and an inbox of its own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from itertools import count
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from mrpy.scheduler.calls import Call
+from mrpy.scheduler.driver import Delivery, Driver
+from mrpy.scheduler.messages import Input, Key, Task
+
+if TYPE_CHECKING:
+    import asyncio
+
+_job_numbers = count(1)
+
+
+class Job:
+    """One consumer's tasks in a session: add some, take their deliveries, and close."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.number = next(_job_numbers)
+        self._inbox: SimpleQueue[Delivery] = SimpleQueue()
+        self._numbers = count()
+        self._alive: set[Key] = set()  # added, and not yet delivered or, if kept, not yet dropped
+        self._closed = False
+        self._on_arrival: Callable[[], object] | None = None
+
+    def task(self, call: Call, inputs: Iterable[Input] = (), **settings: Any) -> Task:
+        """Make a task of this job. Raises `SerializationError` where its data cannot travel."""
+        packed = self.driver.backend.pack(call)
+        return Task((self.number, next(self._numbers)), packed, tuple(inputs), **settings)
+
+    def add(self, *tasks: Task) -> None:
+        """Have tasks run."""
+        self._alive.update(task.key for task in tasks)
+        self.driver.add(tasks, self._receive)
+
+    def next(self) -> Delivery:
+        """Block until one more task has ended; say how."""
+        if not self.driver.backend.threaded:
+            self.driver.wait_for(lambda: not self._inbox.empty())
+        return self._taken(self._inbox.get())
+
+    async def next_async(self) -> Delivery:
+        """As `next`, without blocking the event loop."""
+        import asyncio  # heavy, and only for those who run a loop already
+
+        if not self.driver.backend.threaded:
+            await asyncio.sleep(0)  # a serial backend works here and now; let the others have a turn
+            return self.next()
+        if self._inbox.empty():
+            loop = asyncio.get_running_loop()
+            arrived = loop.create_future()
+            self._on_arrival = lambda: loop.call_soon_threadsafe(_settle, arrived)
+            try:
+                if self._inbox.empty():  # it may have come in between
+                    await arrived
+            finally:
+                self._on_arrival = None
+        return self._taken(self._inbox.get())
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        """These tasks, or their kept values, are no longer wanted."""
+        dropped = tuple(keys)
+        self._alive.difference_update(dropped)
+        self.driver.abandon(dropped)
+
+    def close(self) -> None:
+        """Abandon whatever is left. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._alive and not self.driver.closed:
+            self.driver.abandon(self._alive)
+            self._alive = set()
+
+    def _receive(self, delivery: Delivery) -> None:
+        self._inbox.put(delivery)
+        if (on_arrival := self._on_arrival) is not None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits there any more
+                on_arrival()
+
+    def _taken(self, delivery: Delivery) -> Delivery:
+        if delivery.value is not None:
+            self._alive.discard(delivery.key)  # a failure may be kept, as a value: `close` lets go of it
+        return delivery
+
+
+def _settle(arrived: asyncio.Future[None]) -> None:
+    if not arrived.done():
+        arrived.set_result(None)

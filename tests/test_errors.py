@@ -1,0 +1,637 @@
+"""Law 4: the user's exception arrives with its own type, at its own item's place, on every backend.
+
+The functions that raise are local, so that they travel by value and no worker has to import this file.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import os
+import pickle
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from laws import BACKENDS, HAS_DASK, LOCAL
+
+import mrpy
+from mrpy.errors import ItemTimeout, MrpyError, OptionError, RemoteError, SerializationError
+
+over_backends = pytest.mark.parametrize("backend", BACKENDS)
+over_remote = pytest.mark.parametrize("backend", ["processes", *(["dask"] if HAS_DASK else [])])
+over_chunks = pytest.mark.parametrize("chunksize", [1, 4, "auto"])
+
+
+def drain(loop: Any) -> tuple[list[Any], BaseException | None]:
+    """What a loop gave, and what ended it."""
+    got: list[Any] = []
+    try:
+        for item in loop:
+            got.append(item)  # noqa: PERF402 - what came before the error is the point
+    except BaseException as error:  # noqa: BLE001
+        return got, error
+    return got, None
+
+
+def text(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def assert_usable(backend: str) -> None:
+    assert list(mrpy.pmap(lambda x: x + 1, range(5), backend=backend, workers=2)) == [1, 2, 3, 4, 5]
+
+
+# ---- the exception itself ------------------------------------------------------------------------------
+
+RUNS: dict[str, Callable[..., Any]] = {
+    "parallel": lambda f, xs, o: mrpy.parallel((f(x) for x in xs), **o),
+    "pmap": lambda f, xs, o: mrpy.pmap(f, xs, **o),
+    "pstarmap": lambda f, xs, o: mrpy.pstarmap(f, [(x,) for x in xs], **o),
+    "flat_map": lambda f, xs, o: mrpy.stream(xs, **o).flat_map(lambda x: [f(x)]),
+    "filter": lambda f, xs, o: mrpy.stream(xs, **o).filter(lambda x: f(x) or True),
+    "chained": lambda f, xs, o: mrpy.stream(xs, **o).map(lambda x: x).filter(lambda x: True).map(f),
+}
+
+
+@over_backends
+@over_chunks
+@pytest.mark.parametrize("run", RUNS)
+def test_an_exception_arrives_at_its_item(run: str, backend: str, chunksize: Any) -> None:
+    def check(x: int) -> int:
+        if x == 7:
+            raise LookupError("no", x)  # this very line
+        return x
+
+    got, error = drain(RUNS[run](check, range(20), {"backend": backend, "workers": 2, "chunksize": chunksize}))
+    assert got == list(range(7))
+    assert type(error) is LookupError
+    assert error.args == ("no", 7)
+    assert error.mrpy_item.position == 7  # type: ignore[attr-defined]
+    assert error.mrpy_item.text in ("7", "(7,)")  # type: ignore[attr-defined]
+    assert [note for note in error.__notes__ if "item 7: " in note]
+    assert "this very line" in text(error)
+    assert_usable(backend)
+
+
+@over_backends
+def test_unordered_the_exception_arrives_too(backend: str) -> None:
+    got, error = drain(
+        mrpy.pmap(lambda x: 1 // (x - 7), range(20), ordered=False, chunksize=2, backend=backend, workers=2)
+    )
+    assert type(error) is ZeroDivisionError
+    assert error.mrpy_item.position == 7  # type: ignore[attr-defined]
+
+
+@over_remote
+def test_the_cause_is_the_remote_traceback(backend: str) -> None:
+    def raises(x: int) -> None:
+        try:
+            {}[x]
+        except KeyError as inner:
+            raise ValueError("outer") from inner  # remote line
+
+    _, error = drain(mrpy.pmap(raises, [5], backend=backend, workers=2))
+    assert type(error) is ValueError
+    cause = str(error.__cause__)
+    assert "remote line" in cause
+    assert "KeyError: 5" in cause
+    assert "kernels.py" not in cause.split("remote line")[1]
+
+
+@over_backends
+@over_chunks
+def test_after_the_error_the_loop_is_over(backend: str, chunksize: Any) -> None:
+    loop = mrpy.pmap(lambda x: 1 // x, [1, 0, 1], backend=backend, workers=2, chunksize=chunksize)
+    assert next(loop) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(loop)
+    assert list(loop) == []
+
+
+@over_backends
+def test_a_reduction_raises_the_first_error_with_its_item(backend: str) -> None:
+    def positive(x: int) -> int:
+        if x in (150, 290):
+            raise ValueError(x)
+        return x
+
+    for chunksize in ("auto", 3):
+        with pytest.raises(ValueError, match="150") as caught:
+            where = {"backend": backend, "workers": 2, "chunksize": chunksize}
+            mrpy.preduce(operator.add, (positive(x) for x in range(300)), **where)
+        assert caught.value.mrpy_item.position == 150  # type: ignore[attr-defined]
+
+
+@over_backends
+@pytest.mark.parametrize("where", ["mapper", "reducer", "combiner", "key"])
+def test_mapreduce_raises_what_its_functions_raise(backend: str, where: str) -> None:
+    def mapper(x: int) -> Any:
+        if where == "mapper" and x == 7:
+            raise LookupError("mapper")
+        return ([] if where == "key" and x == 7 else x % 3), x
+
+    def reducer(key: int, values: Any) -> int:
+        if where == "reducer" and key == 2:
+            raise LookupError("reducer")
+        return sum(values)
+
+    def combiner(key: int, values: Any) -> int:
+        if where == "combiner":
+            raise LookupError("combiner")
+        return sum(values)
+
+    _, error = drain(mrpy.mapreduce(mapper, reducer, range(300), combiner, backend=backend, workers=2))
+    if where == "key":
+        assert type(error) is TypeError
+        assert "hash" in str(error)
+    else:
+        assert type(error) is LookupError
+        assert error.args == (where,)
+    assert_usable(backend)
+
+
+@over_backends
+@pytest.mark.parametrize("result", [None, 3, ["ab", "c"], [(1, 2, 3)]], ids=repr)
+def test_a_mapper_that_gives_no_pairs_is_a_clear_error(backend: str, result: Any) -> None:
+    _, error = drain(mrpy.mapreduce(lambda x: result, lambda k, v: k, range(3), backend=backend, workers=2))
+    if result == ["ab", "c"]:
+        assert isinstance(error, TypeError | ValueError)
+    else:
+        assert isinstance(error, TypeError)
+
+
+# ---- a source that raises --------------------------------------------------------------------------------
+
+
+@over_backends
+@over_chunks
+@pytest.mark.parametrize("ordered", [True, False])
+def test_what_a_source_gave_before_it_raised_is_delivered(backend: str, chunksize: Any, ordered: bool) -> None:
+    def source() -> Iterator[int]:
+        yield from range(10)
+        raise OSError("disk")
+
+    got, error = drain(
+        mrpy.pmap(lambda x: -x, source(), backend=backend, workers=2, chunksize=chunksize, ordered=ordered)
+    )
+    assert sorted(got) == [-x for x in reversed(range(10))]
+    assert type(error) is OSError
+    for run in (
+        lambda: mrpy.preduce(operator.add, source(), backend=backend, workers=2),
+        lambda: list(mrpy.mapreduce(lambda x: (x, x), lambda k, v: k, source(), backend=backend, workers=2)),
+        lambda: list(mrpy.stream(source(), backend=backend)),
+    ):
+        with pytest.raises(OSError, match="disk"):
+            run()
+
+
+@over_backends
+def test_a_source_may_raise_at_once(backend: str) -> None:
+    got, error = drain(mrpy.pmap(abs, (1 // x for x in iter([0])), backend=backend, workers=2))
+    assert got == []
+    assert type(error) is ZeroDivisionError
+
+
+# ---- on_error ---------------------------------------------------------------------------------------------
+
+
+@over_backends
+@over_chunks
+@pytest.mark.parametrize("careful", [{}, {"retries": 1}], ids=["fast", "careful"])
+def test_on_error_decides_what_stands_in_the_place(backend: str, chunksize: Any, careful: Any) -> None:
+    def run(on_error: Any) -> list[Any]:
+        options = {"backend": backend, "workers": 2, "chunksize": chunksize, **careful}
+        return list(mrpy.parallel((12 // x for x in [3, 0, 4, 0]), on_error=on_error, **options))
+
+    assert run("skip") == [4, 3]
+    assert run(lambda error: type(error).__name__) == [4, "ZeroDivisionError", 3, "ZeroDivisionError"]
+    assert run(lambda error: error.mrpy_item.position) == [4, 1, 3, 3]
+    four, first, three, second = run("return")
+    assert (four, three) == (4, 3)
+    assert type(first) is type(second) is ZeroDivisionError
+    assert (first.mrpy_item.position, second.mrpy_item.position) == (1, 3)
+
+
+@over_backends
+@over_chunks
+def test_a_callable_that_raises_is_the_error(backend: str, chunksize: Any) -> None:
+    def worse(error: BaseException) -> Any:
+        raise ValueError(f"instead of {type(error).__name__}")
+
+    where = {"backend": backend, "workers": 2, "chunksize": chunksize}
+    got, error = drain(mrpy.parallel((12 // x for x in [3, 4, 0, 6]), on_error=worse, **where))
+    assert got == [4, 3]
+    assert isinstance(error, ValueError)
+    assert str(error) == "instead of ZeroDivisionError"
+    assert error.mrpy_item.position == 2  # type: ignore[attr-defined]
+
+
+@over_backends
+def test_on_error_holds_in_a_reduction(backend: str) -> None:
+    def run(on_error: Any) -> Any:
+        items = (12 // x for x in [3, 0, 4, 0])
+        return mrpy.preduce(operator.add, items, on_error=on_error, backend=backend, workers=2)
+
+    assert run("skip") == 7
+    assert run(lambda error: 100) == 207
+    with pytest.raises(OptionError, match="return"):
+        run("return")
+
+
+@over_backends
+def test_a_source_that_raises_is_no_item(backend: str) -> None:
+    def source() -> Iterator[int]:
+        yield 1
+        raise OSError("disk")
+
+    got, error = drain(mrpy.pmap(lambda x: x, source(), on_error="skip", backend=backend, workers=2))
+    assert (got, type(error)) == ([1], OSError)
+
+
+# ---- retries ---------------------------------------------------------------------------------------------
+
+
+@over_backends
+@over_chunks
+@pytest.mark.parametrize(("failures", "fine"), [(2, True), (3, False)])
+def test_an_item_is_retried_as_often_as_was_asked(
+    backend: str, chunksize: Any, failures: int, fine: bool, tmp_path: Path
+) -> None:
+    folder = str(tmp_path)
+
+    def flaky(x: int) -> int:
+        with open(f"{folder}/{x}", "a+") as log:
+            log.write("x")
+            log.seek(0)
+            if x == 2 and len(log.read()) <= failures:
+                raise ConnectionError(x)
+        return x
+
+    got, error = drain(
+        mrpy.pmap(flaky, range(4), retries=2, backend=backend, workers=2, chunksize=chunksize)
+    )
+    assert got == ([0, 1, 2, 3] if fine else [0, 1])
+    assert fine or type(error) is ConnectionError
+    assert (tmp_path / "2").read_text() == "xxx"
+    assert (tmp_path / "1").read_text() == "x"
+
+
+@over_backends
+def test_without_retries_nothing_is_run_twice(backend: str, tmp_path: Path) -> None:
+    folder = str(tmp_path)
+
+    def once(x: int) -> int:
+        with open(f"{folder}/{x}", "a") as log:
+            log.write("x")
+        return 1 // x
+
+    drain(mrpy.pmap(once, range(-2, 3), on_error="return", backend=backend, workers=2))
+    assert [(tmp_path / str(x)).read_text() for x in range(-2, 3)] == ["x"] * 5
+
+
+@over_backends
+def test_submit_retries(backend: str, tmp_path: Path) -> None:
+    log = str(tmp_path / "log")
+
+    def flaky() -> int:
+        with open(log, "a+") as file:
+            file.write("x")
+            if file.tell() < 3:
+                raise ConnectionError
+        return 5
+
+    with mrpy.session(backend, workers=2, retries=2):
+        assert mrpy.submit(flaky).result(30) == 5
+
+
+# ---- rows 5 to 8 of the faults: odd exceptions --------------------------------------------------------------
+
+
+def odd_ones() -> dict[str, Callable[[int], Any]]:
+    class Custom(BaseException):
+        pass
+
+    class TwoArguments(Exception):
+        def __init__(self, one: int, two: int) -> None:
+            super().__init__(f"{one} and {two}")
+
+    class Unprintable(Exception):
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+        __repr__ = __str__
+
+    class Unpicklable(Exception):
+        def __init__(self) -> None:
+            super().__init__("locked")
+            self.lock = threading.Lock()
+
+    class Frozen(Exception):
+        def __setattr__(self, name: str, value: Any) -> None:
+            raise AttributeError(name)
+
+    def raising(make: Callable[[], BaseException]) -> Callable[[int], int]:
+        def check(x: int) -> int:
+            if x == 3:
+                raise make()
+            return x
+
+        return check
+
+    def recursion(x: int) -> int:
+        return recursion(x) + 1 if x == 3 else x
+
+    return {
+        "SystemExit": raising(lambda: SystemExit(3)),
+        "GeneratorExit": raising(GeneratorExit),
+        "KeyboardInterrupt": raising(KeyboardInterrupt),
+        "Custom": raising(Custom),
+        "StopIteration": raising(lambda: StopIteration(5)),
+        "StopAsyncIteration": raising(StopAsyncIteration),
+        "RecursionError": recursion,
+        "MemoryError": lambda x: x if x != 3 else [0] * (1 << 60),
+        "TwoArguments": raising(lambda: TwoArguments(1, 2)),
+        "Unprintable": raising(Unprintable),
+        "Unpicklable": raising(Unpicklable),
+        "Frozen": raising(Frozen),
+        "ExceptionGroup": raising(lambda: ExceptionGroup("some", [ValueError(1)])),
+        "AssertionError": raising(AssertionError),
+    }
+
+
+ODD = odd_ones()
+BY_VALUE = {"TwoArguments", "Unpicklable"}  # may arrive as a RemoteError that carries name and text
+
+
+@over_backends
+@pytest.mark.parametrize("chunksize", [1, 6])
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_exception_is_an_error_at_its_item(name: str, backend: str, chunksize: int) -> None:
+    if name == "KeyboardInterrupt" and backend == "serial":
+        pytest.skip("in the user's own thread it is his own Ctrl-C")
+    where = {"backend": backend, "workers": 2, "chunksize": chunksize}
+    expected = "RuntimeError" if name == "StopIteration" else name
+    for loop in (
+        mrpy.pmap(ODD[name], range(6), **where),
+        mrpy.pfilter(lambda x: [ODD[name](x)], range(6), **where),
+        mrpy.stream(range(6), **where).flat_map(lambda x: (ODD[name](x),)),
+        mrpy.parallel((ODD[name](x) for x in range(6)), **where),
+    ):
+        got, error = drain(loop)
+        assert got == [0, 1, 2]
+        if type(error) is RemoteError and name in BY_VALUE:
+            assert name in str(error)
+        else:
+            assert type(error).__name__ == expected
+        assert len(text(error)) < 60_000 or backend in ("serial", "threads")
+        if name != "Frozen":
+            assert error.mrpy_item.position == 3  # type: ignore[union-attr]
+    skipped = list(mrpy.pmap(ODD[name], range(6), on_error="skip", **where))
+    assert skipped == [0, 1, 2, 4, 5]
+    assert_usable(backend)
+
+
+@over_backends
+@pytest.mark.parametrize("name", sorted({*ODD} - {"KeyboardInterrupt"}))
+def test_submit_hands_over_an_odd_exception(name: str, backend: str) -> None:
+    with mrpy.session(backend, workers=2):
+        error = mrpy.submit(ODD[name], 3).exception(30)
+        assert type(error).__name__ in {name, "RemoteError" if name in BY_VALUE else name, "RuntimeError"}
+        assert mrpy.submit(ODD[name], 2).result(30) == 2
+
+
+@over_backends
+def test_stop_iteration_never_makes_an_answer_shorter(backend: str) -> None:
+    def stop(x: Any, *_: Any) -> Any:
+        if x == 3:
+            raise StopIteration
+        return x
+
+    where = {"backend": backend, "workers": 2}
+    for run in (
+        lambda: list(mrpy.mapreduce(lambda x: (stop(x), x), lambda k, v: k, range(6), **where)),
+        lambda: list(mrpy.mapreduce(lambda x: (x, x), stop, range(6), **where)),
+        lambda: list(mrpy.pmap(lambda x: 1 // x, [1, 0, 1], on_error=lambda e: stop(3), **where)),
+        lambda: list(mrpy.pmap(stop, range(6), range(6), **where)),
+        lambda: list(mrpy.pstarmap(stop, zip(range(6)), **where)),
+    ):
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            run()
+    with pytest.raises((StopIteration, RuntimeError)):  # functools.reduce lets it through
+        mrpy.preduce(lambda x, y: stop(3), range(6), **where)
+
+
+# ---- rows 9 to 11: what cannot travel -------------------------------------------------------------------------
+
+
+class _Odd:
+    """Makes values that are hard to pickle, without this module being needed to open them."""
+
+    @staticmethod
+    def on_pickling() -> Any:
+        class Stubborn:
+            def __reduce__(self) -> Any:
+                raise RuntimeError("not me")
+
+        return Stubborn()
+
+    @staticmethod
+    def on_unpickling() -> Any:
+        class Explosive:
+            def __reduce__(self) -> Any:
+                return int, ("not a number",)
+
+        return Explosive()
+
+    @staticmethod
+    def lock() -> Any:
+        return threading.Lock()
+
+    @staticmethod
+    def generator() -> Any:
+        return (x for x in "ab")
+
+
+def hard_to_pickle() -> dict[str, Callable[[], Any]]:
+    import types
+
+    # copies without a module, so that a function over them travels by value
+    return {
+        name: types.FunctionType(getattr(_Odd, name).__code__, {"threading": threading, "__name__": "made_up",
+                                                                "__builtins__": __builtins__}, name)
+        for name in ("on_pickling", "on_unpickling", "lock", "generator")
+    }  # fmt: skip
+
+
+HARD = hard_to_pickle()
+
+
+@over_remote
+@pytest.mark.parametrize("chunksize", [1, 6])
+@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize("run", ["map", "filtered", "flat"])
+def test_a_result_that_cannot_travel_is_an_error_at_its_item(
+    run: str, name: str, chunksize: int, backend: str
+) -> None:
+    make = HARD[name]
+
+    def hard(x: int) -> Any:
+        return make() if x == 4 else x
+
+    where = {"backend": backend, "workers": 2, "chunksize": chunksize}
+    start: Callable[..., Any] = {
+        "map": lambda **o: mrpy.pmap(hard, range(6), **where, **o),
+        "filtered": lambda **o: mrpy.stream(range(6), **where, **o).filter(lambda x: x % 2 == 0).map(hard),
+        "flat": lambda **o: mrpy.stream(range(6), **where, **o).flat_map(lambda x: [x, hard(x), -x]),
+    }[run]
+    before = {"map": [0, 1, 2, 3], "filtered": [0, 2], "flat": [y for x in range(4) for y in (x, x, -x)]}[run]
+    behind = {"map": [5], "filtered": [], "flat": [5, 5, -5]}[run]
+    got, error = drain(start())
+    assert got[: len(before)] == before
+    assert got[len(before) :] in ([], [4])  # a part of the item may have come through
+    assert isinstance(error, SerializationError)
+    assert error.mrpy_item.position == 4  # type: ignore[attr-defined]
+    skipped = list(start(on_error="skip"))
+    assert [x for x in skipped if abs(x) != 4] == before + behind
+    returned = list(start(on_error="return"))
+    assert len([x for x in returned if isinstance(x, SerializationError)]) == 1
+    assert [x for x in returned if isinstance(x, int) and abs(x) != 4] == before + behind
+    assert_usable(backend)
+
+
+@over_remote
+@pytest.mark.parametrize("chunksize", [1, 6])
+@pytest.mark.parametrize("name", HARD)
+def test_an_argument_that_cannot_travel_is_an_error_at_its_item(name: str, chunksize: int, backend: str) -> None:
+    def items() -> Iterator[Any]:
+        return itertools.chain(range(4), [HARD[name]()], [5])
+
+    where = {"backend": backend, "workers": 2, "chunksize": chunksize}
+    got, error = drain(mrpy.pmap(lambda x: x + 1, items(), **where))
+    assert got == [1, 2, 3, 4]
+    assert isinstance(error, SerializationError | ValueError)
+    assert error.mrpy_item.position == 4  # type: ignore[union-attr]
+    assert list(mrpy.pmap(lambda x: x + 1, items(), on_error="skip", **where)) == [1, 2, 3, 4, 6]
+    assert mrpy.preduce(operator.add, items(), on_error="skip", **where) == 11
+    with pytest.raises((SerializationError, ValueError)):
+        mrpy.preduce(operator.add, items(), **where)
+    assert_usable(backend)
+
+
+@over_remote
+def test_submit_says_what_cannot_travel(backend: str) -> None:
+    with mrpy.session(backend, workers=2):
+        with pytest.raises(SerializationError):
+            mrpy.submit(len, threading.Lock()).result(30)
+        for name in HARD:
+            assert isinstance(mrpy.submit(HARD[name]).exception(30), MrpyError | RuntimeError)
+        assert mrpy.submit(abs, -1).result(30) == 1
+
+
+@over_remote
+def test_a_function_that_holds_a_lock_names_the_variable(backend: str) -> None:
+    guard = threading.Lock()
+
+    def inner(x: int) -> int:
+        with guard:
+            return x
+
+    def outer(x: int) -> int:
+        return inner(x)
+
+    where = {"backend": backend, "workers": 2}
+    for run in (
+        lambda: list(mrpy.pmap(outer, [1], **where)),
+        lambda: list(mrpy.parallel((inner(x) for x in [1]), **where)),
+        lambda: mrpy.preduce(lambda x, y: outer(x + y), [1, 2], **where),
+        lambda: list(mrpy.mapreduce(lambda x: (outer(x), 1), lambda k, v: k, [1], **where)),
+    ):
+        with pytest.raises(SerializationError, match=r"'guard', a lock"):
+            run()
+    assert list(mrpy.pmap(outer, [1, 2], backend="threads")) == [1, 2]
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_any_object_passes_where_nothing_travels(backend: str) -> None:
+    if backend == "processes":
+        pytest.skip("there it travels")
+    got = list(mrpy.pmap(lambda x: (x, threading.Lock()), [threading.Lock(), (y for y in "a")], backend=backend))
+    assert len(got) == 2
+
+
+@over_remote
+def test_a_class_of_the_user_comes_back_as_itself(backend: str) -> None:
+    class Point:
+        def __init__(self, x: int) -> None:
+            self.x = x
+
+    class Bad(Exception):
+        pass
+
+    def make(x: int) -> Point:
+        if x == 3:
+            raise Bad(x)
+        return Point(x)
+
+    got, error = drain(mrpy.pmap(make, range(5), backend=backend, workers=2))
+    assert [type(point) for point in got] == [Point] * 3
+    assert type(error) is Bad
+    assert pickle.loads(pickle.dumps(error.args)) == (3,)
+
+
+# ---- timeouts ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+@pytest.mark.parametrize("chunksize", [1, 5])
+def test_a_timeout_stops_one_item_and_no_other(backend: str, chunksize: int) -> None:
+    def slow(x: int) -> int:
+        import time
+
+        while x == 2:
+            time.sleep(0.01)
+        return x
+
+    where = {"backend": backend, "workers": 2, "chunksize": chunksize, "timeout": 0.3}
+    got, error = drain(mrpy.pmap(slow, range(5), **where))
+    assert got == [0, 1]
+    assert type(error) is ItemTimeout
+    assert error.mrpy_item.position == 2  # type: ignore[attr-defined]
+    assert "timeout=0.3" in str(error)
+    assert list(mrpy.pmap(slow, range(5), on_error="skip", **where)) == [0, 1, 3, 4]
+    assert list(mrpy.pmap(slow, range(5), on_error=lambda e: type(e).__name__, **where)) == [0, 1, "ItemTimeout", 3, 4]
+    assert_usable(backend)
+
+
+# ---- the serial backend -------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_in_a_serial_run_is_the_users_own() -> None:
+    def interrupt(x: int) -> int:
+        if x == 2:
+            raise KeyboardInterrupt
+        return x
+
+    with mrpy.session("serial"):
+        with pytest.raises(KeyboardInterrupt):
+            list(mrpy.pmap(interrupt, range(4), on_error="skip"))
+        assert list(mrpy.pmap(abs, [-1])) == [1]
+
+
+def test_the_debugger_finds_the_users_frame_in_a_serial_run() -> None:
+    def divide(x: int) -> float:
+        secret = "found"  # noqa: F841
+        return 1 / x
+
+    try:
+        list(mrpy.pmap(divide, [0], backend="serial"))
+    except ZeroDivisionError as error:
+        frames = traceback.walk_tb(error.__traceback__)
+        assert any(frame.f_locals.get("secret") == "found" for frame, _ in frames)
+    assert os.getpid() == next(mrpy.pmap(lambda _: os.getpid(), [0], backend="serial"))
+    assert sys.exc_info() == (None, None, None)
