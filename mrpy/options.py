@@ -42,6 +42,7 @@ class Options:
     ``chunksize``   items per task; ``"auto"`` follows the measured cost of an item
     ``buffersize``  items pulled from the source and not yet yielded, at most; ``"auto"``: a few chunks
                     per worker
+    ``buffer_bytes``  the same in bytes, as far as sizes are known: pickled chunks and results, arrays
     ``on_error``    ``"raise"``; ``"skip"`` the item; ``"return"`` the exception in its place; or a
                     callable that gets the exception and returns the replacement
     ``retries``     further attempts at an item whose function raised, after a growing pause
@@ -49,6 +50,7 @@ class Options:
     ``progress``    show a progress bar on standard error
     ``seed``        seed of `mrpy.rng` inside tasks
     ``checkpoint``  a file in which finished chunks are kept, so that the same run can be resumed
+    ``check``       before the run, see on a few items that the answer does not depend on the cut
     ``name``        what to call the run in progress bars, plans and errors
     """
 
@@ -57,12 +59,14 @@ class Options:
     ordered: bool = True
     chunksize: int | Literal["auto"] = "auto"
     buffersize: int | Literal["auto"] = "auto"
+    buffer_bytes: int | None = None
     on_error: OnError = "raise"
     retries: int = 0
     timeout: float | None = None
     progress: bool = False
     seed: int | None = None
     checkpoint: str | os.PathLike[str] | None = None
+    check: bool = False
     name: str | None = None
 
     @property
@@ -160,12 +164,14 @@ _CHECKS: dict[str, Callable[[Any], str]] = {
     "ordered": _truth,
     "chunksize": _positive_or("auto"),
     "buffersize": _positive_or("auto"),
+    "buffer_bytes": _positive_or(None),
     "on_error": _on_error,
     "retries": _retries,
     "timeout": _timeout,
     "progress": _truth,
     "seed": _seed,
     "checkpoint": _path,
+    "check": _truth,
     "name": _text,
 }
 assert [field.name for field in fields(Options)] == list(_CHECKS)
@@ -230,6 +236,15 @@ def resolve(given: Mapping[str, Any]) -> Options:
     """The options of a run for which these were given."""
     options = Options().but(_environment()).but(_configured).but(of_session.get() or {})
     return options.but(given)
+
+
+def origin(name: str, given: Mapping[str, Any]) -> str:
+    """Who decided on an option, in words."""
+    layers = ((given, "as given"), (of_session.get() or {}, "of the open session"))
+    for layer, words in (*layers, (_configured, "by configure()"), (_environment(), "by the environment")):
+        if name in layer:
+            return words
+    return "the default"
 
 
 def _environment() -> dict[str, Any]:

@@ -15,7 +15,7 @@ BACKENDS = [*LOCAL, pytest.param("dask", marks=pytest.mark.skipif(not HAS_DASK, 
 CONCURRENT = BACKENDS[1:]  # those that run while the caller does something else
 
 # What a test costs per example differs a hundredfold, and so does what an example is worth.
-EXAMPLES = {"serial": 120, "threads": 80, "processes": 40, "dask": 5}
+EXAMPLES = {"serial": 50, "threads": 40, "processes": 20, "dask": 2}
 
 
 def eventually(true: Callable[[], bool], seconds: float = 5.0) -> bool:

@@ -30,6 +30,8 @@ NONE_GIVEN: Given = MappingProxyType({})
 class Inner:
     """A part of a program that is run in parallel by itself, as the source of the rest."""
 
+    run_of_its_own = True
+
     def __init__(self, plan: Plan, given: Given) -> None:
         self._plan = plan
         self._given = given
@@ -160,6 +162,7 @@ def _or_plain(handler: Handler) -> Handler:
 
 _OVER_SEQUENCES: tuple[Any, ...] = (
     range(0), range(2**70), [], (), "", "\u00e9", b"", bytearray(), array("d"), {}, {}.values(), {}.items(),
+    set(),
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mrpy.errors import OptionError
 from mrpy.iterators.stream import ParallelIterator
+from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.compile import Feeder, Slot
 from mrpy.mapreduce.kernels import Rules
 from mrpy.mapreduce.partition import DEFAULT
@@ -28,6 +29,8 @@ Functions = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any] | N
 class Keyed:
     """A MapReduce that is iterated once: the source of a parallel iterator."""
 
+    run_of_its_own = True
+
     def __init__(
         self, plan: Plan, functions: Functions, partitions: int, sort: bool, given: dict[str, Any]
     ) -> None:
@@ -36,6 +39,9 @@ class Keyed:
         self._partitions = partitions
         self._sort = sort
         self._given = given
+
+    def __str__(self) -> str:
+        return f"{self._plan} -> map {name_of(self._mapper)} -> by key -> reduce {name_of(self._reducer)}"
 
     def __iter__(self) -> Generator[tuple[Any, Any], None, None]:
         options = resolve(self._given)
@@ -48,7 +54,7 @@ class Keyed:
         rules = Rules.of(options)
         kernel = MapTask(self._plan.steps, self._mapper, self._combiner, self._partitions, rules)
         code = Code(kernel, options.name or f"map {name_of(self._mapper)}", announce=True)
-        feeder = Feeder(job, self._plan, options, code)
+        feeder = Feeder(job, self._plan, options, code, Account())
         feeder.aligned = feeder.keep = True
         slots: list[Slot] = []
         for _ in feeder.completed(slots.append):

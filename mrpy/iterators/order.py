@@ -10,14 +10,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from enum import Enum
 from typing import Any, TypeAlias
 
+from mrpy.mapreduce.account import Account
+from mrpy.mapreduce.check import ON_A_RUN, check_steps
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.chunks import Outcome
 from mrpy.mapreduce.compile import Feeder, Slot
 from mrpy.mapreduce.kernels import MapChunk, Rules
 from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.sources import Pulled, is_run
 from mrpy.options import Options
 from mrpy.progress import watched
 from mrpy.scheduler.calls import Code
@@ -35,17 +39,17 @@ WAIT = Wait.WAIT
 Slots: TypeAlias = Generator[Slot | Wait, Delivery | None, None]
 
 
-def run_map(plan: Plan, options: Options) -> Generator[Any, None, None]:
+def run_map(plan: Plan, options: Options, account: Account | None = None) -> Generator[Any, None, None]:
     """Run a plan; yield its results. Closing the iterator stops what is still running."""
     if not plan.steps:
         yield from _as_it_is(plan)
         return
-    with _feeding(plan, options) as feeder:
+    with _feeding(plan, options, account or Account()) as feeder:
         slots = _in_order(feeder) if options.ordered else _as_completed(feeder)
         delivery: Delivery | None = None
         while (slot := _advance(slots, delivery)) is not None:
             if slot is WAIT:
-                delivery = feeder.job.next()
+                delivery = feeder.next()
                 continue
             delivery = None
             if type(slot.result) is list and slot.failure is None:
@@ -57,13 +61,16 @@ def run_map(plan: Plan, options: Options) -> Generator[Any, None, None]:
             raise feeder.error
 
 
-async def run_map_async(plan: Plan, options: Options) -> AsyncGenerator[Any, None]:
-    """As `run_map`, in an event loop. The source is pulled in the loop's thread, as everything else."""
-    if not plan.steps:
-        for item in _as_it_is(plan):
+async def run_map_async(
+    plan: Plan, options: Options, account: Account | None = None
+) -> AsyncGenerator[Any, None]:
+    """As `run_map`, in an event loop. The source is pulled in the loop's thread, as everything else;
+    but where the source is another run, that one and this are iterated in a thread of their own."""
+    if not plan.steps or isinstance(plan.source, Pulled) and is_run(plan.source.iterable):
+        async for item in _in_thread(run_map(plan, options, account)):
             yield item
         return
-    with _feeding(plan, options) as feeder:
+    with _feeding(plan, options, account or Account()) as feeder:
         slots = _in_order(feeder) if options.ordered else _as_completed(feeder)
         delivery: Delivery | None = None
         while (slot := _advance(slots, delivery)) is not None:
@@ -78,8 +85,24 @@ async def run_map_async(plan: Plan, options: Options) -> AsyncGenerator[Any, Non
             raise feeder.error
 
 
+async def _in_thread(run: Generator[Any, None, None]) -> AsyncGenerator[Any, None]:
+    """An ordinary run, asked for its items in one thread from begin to end."""
+    import asyncio  # heavy, and only for those who run a loop already
+    from concurrent.futures import ThreadPoolExecutor
+
+    loop = asyncio.get_running_loop()
+    context = copy_context()  # the open session, as seen from here
+    end = object()
+    with ThreadPoolExecutor(1, "mrpy-async") as thread:
+        try:
+            while (item := await loop.run_in_executor(thread, context.run, next, run, end)) is not end:
+                yield item
+        finally:
+            await asyncio.shield(loop.run_in_executor(thread, context.run, run.close))
+
+
 @contextmanager
-def _feeding(plan: Plan, options: Options) -> Iterator[Feeder]:
+def _feeding(plan: Plan, options: Options, account: Account) -> Iterator[Feeder]:
     """All that is open while a plan runs."""
     with (
         job_for(options) as job,
@@ -88,9 +111,12 @@ def _feeding(plan: Plan, options: Options) -> Iterator[Feeder]:
     ):
         kernel = MapChunk(plan.steps, Rules.of(options))
         code = Code(kernel, options.name or str(plan.steps[-1]), announce=True)
-        feeder = Feeder(job, plan, options, code)
+        feeder = Feeder(job, plan, options, code, account)
         feeder.checkpoint = checkpoint
-        yield feeder
+        if options.check:
+            check_steps(plan.steps, feeder.sample(ON_A_RUN))
+        with account.running(job.driver.backend.name, job.driver.backend.workers):
+            yield feeder
 
 
 def _as_it_is(plan: Plan) -> Iterator[Any]:

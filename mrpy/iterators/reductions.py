@@ -130,9 +130,19 @@ class Reductions(ABC):
 class _Later:
     """The answer of a fold that is run when somebody asks for the first of its items."""
 
+    run_of_its_own = True
+
     def __init__(self, items: Reductions, fold: Fold) -> None:
         self._items = items
         self._fold = fold
+
+    @property
+    def label(self) -> str:
+        return self._fold.name
+
+    @property
+    def upstream(self) -> list[Reductions]:
+        return [self._items]
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._items._fold(self._fold))

@@ -33,8 +33,9 @@ class Reshaping(ABC):
     def _then(self, step: Any) -> Self:
         """This iterator with one more narrow step."""
 
-    def _by(self, function: Callable[..., Iterator[Any]], *arguments: Any) -> Self:
-        return self._after(_Reshaped(self, function, arguments))
+    def _by(self, name: str, function: Callable[..., Iterator[Any]], *arguments: Any) -> Self:
+        shown = [repr(argument) for argument in arguments if isinstance(argument, int)]
+        return self._after(_Reshaped(self, " ".join([name, *shown]), function, arguments))
 
     def batch(self, size: int) -> Self:
         """``itertools.batched(self, size)``: tuples of so many items, the last one shorter.
@@ -43,7 +44,7 @@ class Reshaping(ABC):
         >>> mrpy.stream(range(5), backend="serial").batch(2).to_list()
         [(0, 1), (2, 3), (4,)]
         """
-        return self._by(_batched, _at_least("batch", size, 1))
+        return self._by("batch", _batched, _at_least("batch", size, 1))
 
     def unbatch(self) -> Self:
         """``itertools.chain.from_iterable(self)``."""
@@ -56,20 +57,20 @@ class Reshaping(ABC):
         >>> mrpy.stream(range(4), backend="serial").window(3).to_list()
         [(0, 1, 2), (1, 2, 3)]
         """
-        return self._by(_windows, _at_least("window", size, 1))
+        return self._by("window", _windows, _at_least("window", size, 1))
 
     def enumerate(self, start: int = 0) -> Self:
         """``enumerate(self, start)``."""
-        return self._by(builtins.enumerate, start)
+        return self._by("enumerate", builtins.enumerate, start)
 
     def zip(self, *others: Iterable[Any], strict: bool = False) -> Self:
         """``zip(self, *others, strict=strict)``. The others may be parallel iterators too: all of them
         run on the same workers."""
-        return self._by(_zipped, others, strict)
+        return self._by("zip", _zipped, others, strict)
 
     def chain(self, *others: Iterable[Any]) -> Self:
         """``itertools.chain(self, *others)``."""
-        return self._by(itertools.chain, *others)
+        return self._by("chain", itertools.chain, *others)
 
     def take(self, count: int) -> Self:
         """``itertools.islice(self, count)``: the first items; the rest is never asked for.
@@ -78,20 +79,20 @@ class Reshaping(ABC):
         >>> mrpy.pmap(abs, itertools.count(-3), backend="serial").take(5).to_list()
         [3, 2, 1, 0, 1]
         """
-        return self._by(itertools.islice, _at_least("take", count, 0))
+        return self._by("take", itertools.islice, _at_least("take", count, 0))
 
     def skip(self, count: int) -> Self:
         """``itertools.islice(self, count, None)``: all but the first items."""
-        return self._by(itertools.islice, _at_least("skip", count, 0), None)
+        return self._by("skip", itertools.islice, _at_least("skip", count, 0), None)
 
     def take_while(self, predicate: Callable[[Any], Any]) -> Self:
         """``itertools.takewhile(predicate, self)``. The predicate runs in the consumer."""
-        return self._by(_take_while, predicate)
+        return self._by("take_while", _take_while, predicate)
 
     def distinct(self, key: Callable[[Any], Any] | None = None) -> Self:
         """``toolz.unique(self, key)``: each item once, where it first comes. Repetitions within a chunk
         are dropped on the worker; the items, or their keys, must be hashable."""
-        return self._then(Body(_Unique(key)))._by(_unique, key)
+        return self._then(Body(_Unique(key)))._by("distinct", _unique, key)
 
     def first(self) -> Any:
         """``next(iter(self))``: the first item; the rest is not computed. Raises ValueError if there
@@ -125,10 +126,19 @@ class Reshaping(ABC):
 class _Reshaped:
     """``function(items, *arguments)``, begun when it is iterated; its end closes what is before it."""
 
-    def __init__(self, items: Reshaping, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    run_of_its_own = True
+
+    def __init__(
+        self, items: Reshaping, label: str, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> None:
+        self.label = label
         self._items = items
         self._function = function
         self._arguments = arguments
+
+    @property
+    def upstream(self) -> list[Reshaping]:
+        return [self._items]
 
     def __iter__(self) -> Generator[Any, None, None]:
         try:
@@ -137,8 +147,7 @@ class _Reshaped:
             self._items.close()
 
     def __str__(self) -> str:
-        shown = [repr(argument) for argument in self._arguments if isinstance(argument, int)]
-        return " ".join([f"{self._items} ->", self._function.__name__.strip("_"), *shown])
+        return f"{self._items} -> {self.label}"
 
 
 class _Closing:

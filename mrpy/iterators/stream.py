@@ -12,10 +12,13 @@ from typing import Any, Self
 
 from mrpy.errors import OptionError
 from mrpy.iterators.elsewhere import called_here
+from mrpy.iterators.explain import explained, upstream
+from mrpy.iterators.graph import Graph, draw
 from mrpy.iterators.lift import lift
 from mrpy.iterators.order import run_map, run_map_async
 from mrpy.iterators.reductions import Reductions
 from mrpy.iterators.reshaping import Reshaping
+from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap, Step
 from mrpy.mapreduce.reduce import run_fold
@@ -39,6 +42,7 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
         self._given = given
         self._running: Generator[Any, None, None] | None = None
         self._running_async: AsyncGenerator[Any, None] | None = None
+        self._account = Account()
 
     # ---- as an iterator --------------------------------------------------------------------------
 
@@ -62,7 +66,7 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
         if self._running is not None:
             raise TypeError("this parallel iterator is already being iterated without async")
         if self._running_async is None:
-            self._running_async = run_map_async(self._plan, self._options())
+            self._running_async = run_map_async(self._plan, self._options(), self._account)
         return self._running_async
 
     async def __aenter__(self) -> Self:
@@ -75,7 +79,7 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
         if self._running is None:
             if self._running_async is not None:
                 raise TypeError("this parallel iterator is already being iterated with async for")
-            self._running = run_map(self._plan, self._options())
+            self._running = run_map(self._plan, self._options(), self._account)
         return self._running
 
     def _options(self) -> Options:
@@ -87,6 +91,34 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
     def __repr__(self) -> str:
         state = "" if self._running is None else ", running"
         return f"<ParallelIterator {self._plan}{state}>"
+
+    def explain(self) -> str:
+        """The stages, how they are cut and where they run, and why; after a run also where its time went.
+
+        >>> import mrpy
+        >>> print(mrpy.stream(range(9), backend="serial", chunksize=3).map(abs).explain())
+        stage     range(0, 9) -> map abs
+                  one step; the source is cut into slices without being walked
+        chunks    3 items each, as given
+        window    auto: 8 chunks per worker are out at most
+        order     as the source
+        backend   serial, 1 worker (as given)
+        """
+        before = [source.explain() for source in upstream(self._plan)]
+        return "\n\n".join([*before, explained(self._plan, self._options(), self._given, self._account)])
+
+    def graph(self) -> Graph:
+        """The task graph, as a picture: see `Graph`."""
+        graph = Graph()
+        self._draw(graph)
+        return graph
+
+    def _draw(self, graph: Graph) -> str:
+        before = [source._draw(graph) for source in upstream(self._plan)]
+        return draw(self._plan, graph, before, self._options().ordered)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {**self.graph()._repr_mimebundle_(), "text/plain": repr(self)}
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(called_here(name))
@@ -132,7 +164,7 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
             raise OptionError("on_error='return' puts exceptions among the items; a reduction cannot add them")
         plan = self._taken()
         with job_for(options) as job, watched(job, plan, options):
-            return run_fold(plan, fold, job, options)
+            return run_fold(plan, fold, job, options, self._account)
 
 
 def _callable(name: str, function: Any) -> Any:

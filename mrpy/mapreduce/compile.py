@@ -9,14 +9,17 @@ does not pickle: the chunk is sent once more, without the culprit or with every 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import Any
 
 from mrpy.errors import BackendError, Cancelled, ItemTimeout, SchedulerError, SerializationError, WorkerCrashed
+from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import Checkpoint
 from mrpy.mapreduce.chunking import Chunker
 from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.plan import Plan
-from mrpy.mapreduce.tree import leaf_end
+from mrpy.mapreduce.sources import PutBack, Reader
+from mrpy.mapreduce.window import Window, size_of
 from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.driver import Delivery
@@ -29,12 +32,13 @@ from mrpy.scheduler.states import State
 class Slot:
     """A chunk on its way: what was sent, under which key, and what came back."""
 
-    __slots__ = ("chunk", "done", "failure", "key", "result")
+    __slots__ = ("chunk", "done", "failure", "key", "nbytes", "result")
 
     def __init__(self, chunk: Chunk) -> None:
         self.chunk = chunk
         self.key: Key = None
         self.done = False
+        self.nbytes = 0  # of the chunk and its results, where somebody counts them
         self.result: list[Any] | Outcome = []
         self.failure: Failure | None = None
 
@@ -51,10 +55,11 @@ class Feeder:
     keep = False
     checkpoint: Checkpoint | None = None
 
-    def __init__(self, job: Job, plan: Plan, options: Options, code: Code) -> None:
+    def __init__(self, job: Job, plan: Plan, options: Options, code: Code, account: Account) -> None:
         self.job = job
+        self.account = account
         self.error: BaseException | None = None  # the source raised, behind all that it gave
-        self._reader = plan.source.reader()
+        self._reader: Reader = plan.source.reader()
         self._code = code
         self._options = options
         self._remote = job.driver.backend.remote
@@ -62,9 +67,14 @@ class Feeder:
         self._chunker = Chunker(options.chunksize, self._workers)
         self._position = 0
         self._slots: dict[Key, Slot] = {}
-        self._items_out = 0
-        self._chunks_out = 0
+        self._window = Window(options, self._workers)
         self._ended = False
+
+    def sample(self, count: int) -> list[Any]:
+        """The first items of the source, which are read again afterwards."""
+        window = self._options.buffersize
+        self._reader = PutBack(self._reader, min(count, window) if isinstance(window, int) else count)
+        return list(self._reader.kept)
 
     # ---- cutting ---------------------------------------------------------------------------------
 
@@ -84,8 +94,8 @@ class Feeder:
                 else:
                     tasks.append(self._task(slot))
                 slots.append(slot)
-                self._items_out += len(chunk.data)
-                self._chunks_out += 1
+                self._window.sent(len(chunk.data))
+                self.account.sent(len(chunk.data))
         finally:
             if tasks:
                 self.job.add(*tasks)
@@ -93,17 +103,8 @@ class Feeder:
 
     def _room(self) -> int:
         """How many items the next chunk may take; 0: the window is closed."""
-        size = self._chunker.size(self._reader.remaining())
-        window = self._options.buffersize
-        if isinstance(window, int):
-            if self._options.chunksize == "auto":
-                size = min(size, max(1, window // (2 * self._workers)))
-            size = min(size, window - self._items_out)
-        elif self._chunks_out >= self._chunker.ahead():
-            return 0
-        if self.aligned and (size > 0 or self._items_out == 0):
-            size = leaf_end(self._position + max(1, size) - 1) - self._position
-        return size
+        size = self._window.room(self._chunker, self._reader.remaining())
+        return self._window.aligned(size, self._position) if self.aligned else size
 
     def _cut(self, size: int) -> Chunk | None:
         try:
@@ -120,27 +121,46 @@ class Feeder:
         return chunk
 
     def _task(self, slot: Slot) -> Task:
-        """A task for a chunk. What does not pickle is found item by item."""
-        settings = {"keep": self.keep, "timeout": self._options.timeout, "size": len(slot.chunk.data)}
-        if not slot.chunk.separately:
-            try:
-                return self._entered(slot, self.job.task(Call(self._code, slot.chunk), **settings))
-            except SerializationError:
-                slot.chunk = slot.chunk._replace(separately=True)
-        return self._entered(slot, self.job.task(Call(self._code, slot.chunk.for_travel()), **settings))
-
-    def _entered(self, slot: Slot, task: Task) -> Task:
+        """A task for a chunk."""
+        began = perf_counter()
+        task = self._packed(slot)
+        self.account.pickling += perf_counter() - began
+        if self._window.counts_bytes:
+            self._weigh(slot, size_of(task.call.data.data if isinstance(task.call.data, Chunk) else task.call.data))
         slot.key = task.key
         self._slots[task.key] = slot
         return task
 
+    def _weigh(self, slot: Slot, nbytes: int) -> None:
+        slot.nbytes += nbytes
+        self._window.weighed(len(slot.chunk.data), nbytes, slot.nbytes)
+
+    def _packed(self, slot: Slot) -> Task:
+        """A task with a chunk that can travel. What does not pickle is found item by item."""
+        settings = {"keep": self.keep, "timeout": self._options.timeout, "size": len(slot.chunk.data)}
+        if not slot.chunk.separately:
+            try:
+                return self.job.task(Call(self._code, slot.chunk), **settings)
+            except SerializationError:
+                slot.chunk = slot.chunk._replace(separately=True)
+        return self.job.task(Call(self._code, slot.chunk.for_travel()), **settings)
+
     # ---- taking back -----------------------------------------------------------------------------
+
+    def next(self) -> Delivery:
+        """Block until one more task has ended."""
+        began = perf_counter()
+        try:
+            return self.job.next()
+        finally:
+            self.account.waiting += perf_counter() - began
 
     def take(self, delivery: Delivery) -> Slot | None:
         """Take in how a chunk's task ended: the slot that is done now, or None if it was sent again."""
         slot = self._slots.pop(delivery.key)
         if delivery.state is State.DONE:
             self._chunker.learn(len(slot.chunk.data), delivery.seconds)
+            self.account.computing += delivery.seconds
             if delivery.value is not None and not self._opened(slot, delivery):
                 return None
         else:
@@ -154,12 +174,12 @@ class Feeder:
 
     def settle(self, slot: Slot) -> None:
         """The results of this chunk are with the consumer: the window opens by its items."""
-        self._items_out -= len(slot.chunk.data)
-        self._chunks_out -= 1
+        self._window.settled(len(slot.chunk.data), slot.nbytes)
 
     def _opened(self, slot: Slot, delivery: Delivery) -> bool:
         """Open the results, here in the consumer's thread; or have them sent again one by one."""
         assert delivery.value is not None
+        began = perf_counter()
         try:
             result = delivery.value.load()
         except SerializationError:
@@ -167,6 +187,10 @@ class Feeder:
                 raise
             self._resend(slot, slot.chunk._replace(separately=True))
             return False
+        finally:
+            self.account.pickling += perf_counter() - began
+        if self._window.counts_bytes:
+            self._weigh(slot, size_of(result))
         slot.result = result.opened(self._options.on_error) if isinstance(result, Outcome) else result
         if self.checkpoint is not None and isinstance(slot.result, list):
             self.checkpoint.put(slot.chunk.first, len(slot.chunk.data), slot.result)
@@ -189,6 +213,7 @@ class Feeder:
         return True
 
     def _resend(self, slot: Slot, chunk: Chunk) -> None:
+        self.account.again += 1
         self.job.drop([slot.key])
         slot.chunk = chunk
         self.job.add(self._task(slot))
@@ -219,7 +244,7 @@ class Feeder:
                 if fresh:  # all of them were in the checkpoint
                     continue
                 break
-            delivery = self.job.next()
+            delivery = self.next()
             if delivery.key not in self._slots:
                 if other is not None:
                     other(delivery)

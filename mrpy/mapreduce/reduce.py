@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from mrpy.mapreduce.account import Account
+from mrpy.mapreduce.check import ON_A_RUN, check_fold
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder, Slot
 from mrpy.mapreduce.folds import Finish, Fold, FoldChunk, MergeNodes
@@ -24,19 +26,22 @@ from mrpy.scheduler.job import Job
 FAN_IN = 8  # partial results per merge; where the cuts fall does not matter to the answer
 
 
-def run_fold(plan: Plan, fold: Fold, job: Job, options: Options) -> Any:
+def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Account) -> Any:
     """Reduce a plan to one value."""
     rules = Rules.of(options)
     leaves = Code(FoldChunk(plan.steps, fold, rules), fold.name, announce=True)
-    feeder = Feeder(job, plan, options, leaves)
+    feeder = Feeder(job, plan, options, leaves, account)
     feeder.aligned = True
+    if options.check:
+        check_fold(plan.steps, fold, feeder.sample(ON_A_RUN))
     tree = _MergeTree(job, fold)
     if options.checkpoint is not None:
         return _run_from_checkpoint(feeder, tree, plan, fold, options)
     feeder.keep = True
-    for slot in feeder.completed(tree.grow, tree.merged):
-        tree.done(slot)
-    return tree.answer()
+    with account.running(job.driver.backend.name, job.driver.backend.workers):
+        for slot in feeder.completed(tree.grow, tree.merged):
+            tree.done(slot)
+        return tree.answer()
 
 
 def _run_from_checkpoint(

@@ -73,8 +73,8 @@ class Pulled:
         return _Pulls(iter(self.iterable))
 
     def __str__(self) -> str:
-        if type(self.iterable).__str__ is not object.__str__ and type(self.iterable).__module__.startswith("mrpy"):
-            return str(self.iterable)  # it is a plan itself
+        if is_run(self.iterable):
+            return str(self.iterable)
         return f"items of a {type(self.iterable).__name__}"
 
 
@@ -138,6 +138,31 @@ class _Pulls:
 
     def remaining(self) -> int | None:
         return None if not self._ended or self._error is not None else 0
+
+
+def is_run(iterable: object) -> bool:
+    """Whether it is a run of its own, that prints its own plan: what ``run_of_its_own`` is set on."""
+    return getattr(iterable, "run_of_its_own", False) is True
+
+
+class PutBack:
+    """A reader that has looked at its first items already: they are given out once more."""
+
+    def __init__(self, reader: Reader, count: int) -> None:
+        self._reader = reader
+        self.kept = reader.take(count)
+        self._given = 0
+
+    def take(self, count: int) -> Sequence[Any]:
+        if self._given >= len(self.kept):
+            return self._reader.take(count)
+        part = self.kept[self._given : self._given + count]
+        self._given += len(part)
+        return part
+
+    def remaining(self) -> int | None:
+        rest = self._reader.remaining()
+        return None if rest is None else rest + len(self.kept) - self._given
 
 
 _SLICEABLE = (list, tuple, range, str, bytes, bytearray)

@@ -32,7 +32,7 @@ from distributed import get_worker
 from distributed.utils import sync
 
 from mrpy.scheduler import codec
-from mrpy.scheduler.backends.processes import Pickled
+from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.worker_main import encode_failure
 from mrpy.scheduler.calls import Parts, TaskStopped, perform
 

@@ -21,47 +21,21 @@ import os
 import selectors
 import time
 from itertools import count
-from typing import Any
 
-from mrpy.errors import BackendError, SerializationError, WorkerCrashed
+from mrpy.errors import BackendError, WorkerCrashed
 from mrpy.scheduler import codec, messages as m
 from mrpy.scheduler.backends import worker_main as w
 from mrpy.scheduler.backends.base import Backend, Value
+from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.transport import Frame
 from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle
-from mrpy.scheduler.calls import Call, Parts
+from mrpy.scheduler.calls import Call
 from mrpy.scheduler.failure import Failure, of
 
 QUEUE_BELOW = 0.005  # seconds; tasks shorter than this are queued ahead. A round trip takes 0.1 ms
 DEPTH = 3  # tasks a worker holds then: one runs, two wait in its socket
 GRACE = 0.2  # seconds that a stopped task has to end by itself before its worker is killed
 BOOTS = 3  # workers in a row that may die before they are up
-
-
-class Pickled:
-    """A value as it came from a worker."""
-
-    __slots__ = ("in_parts", "payloads")
-
-    def __init__(self, payloads: list[codec.Payload], in_parts: bool) -> None:
-        self.payloads = payloads
-        self.in_parts = in_parts
-
-    def load(self) -> Any:
-        """Unpickle it, here and now."""
-        try:
-            values = [codec.decode(payload) for payload in self.payloads]
-        except Exception as error:
-            raise SerializationError(f"a result cannot be unpickled: {error!r}") from error
-        return Parts(values) if self.in_parts else values[0]
-
-    def part(self, part: int | None) -> codec.Payload:
-        """What to send to a task that needs this value."""
-        if part is None and self.in_parts:
-            raise SerializationError("a value in parts was asked for as a whole")
-        if part is not None and not self.in_parts:
-            raise SerializationError("a part of a value was asked for that has none")
-        return self.payloads[part or 0]
 
 
 class ProcessesBackend(Backend):
@@ -85,6 +59,7 @@ class ProcessesBackend(Backend):
         os.set_blocking(self._wake_write, False)
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
         self._woken = False
+        self._unsent: set[WorkerHandle] = set()  # frames of theirs wait for the next `wait`
 
     # ---- the seam --------------------------------------------------------------------------------
 
@@ -93,27 +68,22 @@ class ProcessesBackend(Backend):
         return Call(call.code, codec.encode(call.data))
 
     def start(self, order: m.Start) -> None:
-        task = order.task
-        worker: WorkerHandle | None = None
-        ticket: Ticket | None = None
+        task, code = order.task, order.task.call.code
         try:
             payloads = [task.call.data]
             payloads += [self._values[needed.key].part(needed.part) for needed in task.inputs]
             shape, parts = codec.flatten(payloads)
             worker = self._choose()
-            ticket = Ticket(next(self._numbers), task.key, order.attempt, task.call.code, worker)
-            meta = marshal.dumps((task.call.code.number, order.careful, shape))
-            self._tickets[ticket.number] = ticket
-            worker.queue.append(ticket)
-            worker.send_code(task.call.code)
-            worker.send(w.RUN, ticket.number, [meta, *parts])
-            self._watch(worker)
         except Exception as error:
-            if worker is not None and ticket is not None and isinstance(error, OSError):
-                self._bury(worker)  # it died under our hands; its queue, this task last, is told
-            else:
-                failure = of(BackendError(f"the task could not be handed to a worker: {error}"))
-                self._facts.append(m.Failed(task.key, order.attempt, failure))
+            failure = of(BackendError(f"the task could not be handed to a worker: {error}"))
+            self._facts.append(m.Failed(task.key, order.attempt, failure))
+            return
+        ticket = Ticket(next(self._numbers), task.key, order.attempt, worker)
+        self._tickets[ticket.number] = ticket
+        worker.queue.append(ticket)
+        worker.send_code(code)
+        worker.send(w.RUN, ticket.number, [marshal.dumps((code.number, order.careful, shape)), *parts])
+        self._unsent.add(worker)
 
     def stop(self, key: m.Key, attempt: int) -> None:
         for ticket in self._tickets.values():
@@ -124,6 +94,7 @@ class ProcessesBackend(Backend):
                 return
 
     def wait(self, timeout: float | None) -> list[m.Fact]:
+        self._send()
         if self._facts:
             timeout = 0
         for key, events in self._selector.select(self._patience(timeout)):
@@ -179,6 +150,18 @@ class ProcessesBackend(Backend):
             if best.exit_watch is not None:
                 self._selector.register(best.exit_watch, selectors.EVENT_READ, best)
         return best
+
+    def _send(self) -> None:
+        """Write what was started since the last time: all of a worker's frames at once."""
+        for worker in self._unsent:
+            if worker in self._team:
+                try:
+                    worker.end.flush()
+                except OSError:  # it died under our hands; its queue is told
+                    self._bury(worker)
+                else:
+                    self._watch(worker)
+        self._unsent.clear()
 
     def _watch(self, worker: WorkerHandle) -> None:
         """Ask to be told when its socket takes bytes again, if some wait."""

@@ -133,12 +133,11 @@ class ParentEnd:
         self._waiting: deque[memoryview] = deque()
 
     def send(self, kind: int, number: int, parts: Sequence[Any]) -> None:
-        """Write as much as goes; keep the rest for `flush`. Raises OSError when the other end is gone."""
+        """Queue a frame for `flush`."""
         self._waiting.extend(memoryview(buffer) for buffer in pack(kind, number, parts))
-        self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write as much as goes without blocking. Raises OSError when the other end is gone."""
         while self._waiting:
             try:
                 sent = self.sock.sendmsg([self._waiting[i] for i in range(min(GATHER, len(self._waiting)))])

@@ -29,13 +29,12 @@ _BOOT = (
 class Ticket:
     """One attempt that a worker owes an answer for."""
 
-    __slots__ = ("attempt", "code", "item", "key", "number", "stopping", "worker")
+    __slots__ = ("attempt", "item", "key", "number", "stopping", "worker")
 
-    def __init__(self, number: int, key: Key, attempt: int, code: Code, worker: WorkerHandle) -> None:
+    def __init__(self, number: int, key: Key, attempt: int, worker: WorkerHandle) -> None:
         self.number = number
         self.key = key
         self.attempt = attempt
-        self.code = code
         self.worker = worker
         self.item: int | None = None  # the last one announced
         self.stopping = False
@@ -90,11 +89,9 @@ class WorkerHandle:
 
     def kill(self) -> str:
         """End it and all its children, and say how it died."""
+        self.process.poll()
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if self.process.poll() is None:
-                os.killpg(self.pid, signal.SIGKILL)
-            else:  # its children, if it left any: they are its process group
-                os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)  # its children are its process group, and may outlive it
         code = self.process.wait()
         self.close()
         return how_it_died(code)

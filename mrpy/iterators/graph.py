@@ -1,0 +1,78 @@
+"""The task graph as a picture: SVG where graphviz is installed, Mermaid text where it is not."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from mrpy.mapreduce.plan import Plan
+
+TASKS = 3  # chunks that are drawn; the rest is three dots
+
+
+class Graph:
+    """Boxes and arrows. ``str(graph)`` is Mermaid; ``graph.svg()`` an SVG document, or None where the
+    package ``graphviz`` or its program ``dot`` is missing. A notebook shows the one it can."""
+
+    def __init__(self) -> None:
+        self._boxes: list[tuple[str, str]] = []
+        self._arrows: list[tuple[str, str]] = []
+
+    def box(self, text: str) -> str:
+        """Add a box; return its name."""
+        name = f"n{len(self._boxes)}"
+        self._boxes.append((name, text))
+        return name
+
+    def arrow(self, begin: str, end: str) -> None:
+        """Connect two boxes."""
+        self._arrows.append((begin, end))
+
+    def __str__(self) -> str:
+        boxes = [f'    {name}["{_escaped(text)}"]' for name, text in self._boxes]
+        arrows = [f"    {begin} --> {end}" for begin, end in self._arrows]
+        return "\n".join(["flowchart LR", *boxes, *arrows])
+
+    def svg(self) -> str | None:
+        """The picture, drawn by graphviz."""
+        try:
+            import graphviz  # optional: the extra "graph"
+        except ImportError:
+            return None
+        if shutil.which("dot") is None:
+            return None
+        drawing = graphviz.Digraph(graph_attr={"rankdir": "LR"}, node_attr={"shape": "box"})
+        for name, text in self._boxes:
+            drawing.node(name, graphviz.escape(text))
+        for begin, end in self._arrows:
+            drawing.edge(begin, end)
+        return str(drawing.pipe(format="svg", encoding="utf-8"))
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        svg = self.svg()
+        shown = {"text/plain": str(self)}
+        return {**shown, "image/svg+xml": svg} if svg is not None else shown
+
+
+def draw(plan: Plan, graph: Graph, before: list[str], ordered: bool) -> str:
+    """Add a plan to the picture: its source, some of its tasks, and the place where results meet."""
+    label = getattr(getattr(plan.source, "iterable", None), "label", "")
+    source = graph.box(label or str(plan.source)) if label or not before else before[0]
+    for previous in before:
+        if source != previous:
+            graph.arrow(previous, source)
+    if not plan.steps:
+        return source
+    meet = graph.box("in order" if ordered else "as completed")
+    text = " → ".join(map(str, plan.steps))
+    for number in range(TASKS):
+        task = graph.box(f"chunk {number}: {text}" if number < TASKS - 1 else "...")
+        graph.arrow(source, task)
+        graph.arrow(task, meet)
+    return meet
+
+
+def _escaped(text: str) -> str:
+    for plain, code in (("&", "&amp;"), ('"', "&quot;"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(plain, code)
+    return text

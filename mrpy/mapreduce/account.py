@@ -1,0 +1,53 @@
+"""Where the time of a run went: a few sums, kept by whoever does the work, read by `explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+
+class Account:
+    """The sums of one run, in seconds where nothing else is said.
+
+    ``computing``  in the user's functions, all workers together
+    ``pickling``   writing chunks and opening results, in the consumer's thread
+    ``waiting``    the consumer waited for workers
+    ``elapsed``    from the first pull to the end
+    """
+
+    def __init__(self) -> None:
+        self.backend = ""
+        self.workers = 0
+        self.items = 0
+        self.chunks = 0
+        self.again = 0  # chunks sent once more, since something in them went wrong
+        self.smallest = 0  # items of a chunk
+        self.largest = 0
+        self.computing = 0.0
+        self.pickling = 0.0
+        self.waiting = 0.0
+        self.elapsed = 0.0
+        self._began = perf_counter()
+
+    def sent(self, items: int) -> None:
+        """A chunk of so many items was sent."""
+        self.items += items
+        self.chunks += 1
+        self.smallest = min(self.smallest, items) if self.smallest else items
+        self.largest = max(self.largest, items)
+
+    @contextmanager
+    def running(self, backend: str, workers: int) -> Iterator[None]:
+        """The run, from begin to end."""
+        self.backend, self.workers = backend, workers
+        self._began = perf_counter()
+        try:
+            yield
+        finally:
+            self.elapsed = perf_counter() - self._began
+
+    @property
+    def idle(self) -> float:
+        """Seconds that workers did nothing for this run, all together."""
+        return max(0.0, self.elapsed * self.workers - self.computing)

@@ -1,0 +1,132 @@
+"""Does the answer depend on the cut? Found out by trying, on a small sample.
+
+A stage is run on the sample as a whole and cut in two at every place; an operator combines three
+neighbours both ways. Where the answers differ, items are taken away one by one as long as they still
+differ: what is left is the smallest example (delta debugging: Zeller and Hildebrandt, IEEE Trans.
+Softw. Eng. 28, 2002).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations, islice
+from typing import Any
+
+from mrpy.errors import CheckFailed
+from mrpy.mapreduce.folds import Fold
+from mrpy.mapreduce.kernels import through
+from mrpy.mapreduce.plan import Body, Step, name_of
+from mrpy.mapreduce.tree import NOTHING
+from mrpy.scheduler.failure import short_repr
+
+TRIPLES = 2000  # triples tried of an operator, at most
+ON_A_RUN = 24  # items of the real data that ``check=True`` looks at; the work grows with their third power
+
+Function = Callable[[Iterator[Any]], Iterator[Any]]
+
+
+def check_steps(steps: tuple[Step, ...], items: Sequence[Any]) -> None:
+    """See whether the stages of a plan depend on the cut, on some of its items."""
+    for number, step in enumerate(steps):
+        if isinstance(step, Body):
+            before = list(through(steps[:number], iter(copy.deepcopy(list(items)))))
+            check_body(step.over, before, str(step))
+
+
+def check_fold(steps: tuple[Step, ...], fold: Fold, items: Sequence[Any]) -> None:
+    """See whether the stages and the reducer of a run depend on the cut, on some of its items."""
+    check_steps(steps, items)
+    values = through(steps, iter(copy.deepcopy(list(items))))
+    leaves = [fold.leaf(iter([value])) for value in values]
+    check_operator(fold.merge, [leaf for leaf in leaves if leaf is not NOTHING], fold.name)
+
+
+def check_body(body: Function, items: Sequence[Any], name: str) -> None:
+    """Raise `CheckFailed` if what `body` yields depends on where its input is cut."""
+    for length in range(2, len(items) + 1):
+        for begin in range(len(items) - length + 1):
+            part = list(items[begin : begin + length])
+            if _bad_cut(body, part) is not None:
+                raise CheckFailed(_stage_text(body, _smallest(body, part), name))
+
+
+def _bad_cut(body: Function, items: list[Any]) -> int | None:
+    """A place where cutting the items changes the answer."""
+    whole = _run(body, items)
+    for cut in range(1, len(items)):
+        if not same(whole, _run(body, items[:cut]) + _run(body, items[cut:])):
+            return cut
+    return None
+
+
+def _smallest(body: Function, items: list[Any]) -> list[Any]:
+    shrinking = True
+    while shrinking:
+        shrinking = False
+        for place in range(len(items)):
+            fewer = items[:place] + items[place + 1 :]
+            if _bad_cut(body, fewer) is not None:
+                items, shrinking = fewer, True
+                break
+    return items
+
+
+def _run(body: Function, items: list[Any]) -> list[Any]:
+    return list(body(iter(copy.deepcopy(items))))
+
+
+def _stage_text(body: Function, items: list[Any], name: str) -> str:
+    cut = _bad_cut(body, items)
+    whole = short_repr(_run(body, items))
+    parts = short_repr(_run(body, items[:cut]) + _run(body, items[cut:]))
+    return (
+        f"{name} carries something from one item to the next: over {short_repr(items)} as a whole it yields "
+        f"{whole}, but cut before item {cut} it yields {parts}"
+    )
+
+
+def check_operator(operator: Callable[[Any, Any], Any], items: Sequence[Any], name: str = "") -> None:
+    """Raise `CheckFailed` if `operator` is not associative on these items."""
+    name = name or name_of(operator)
+    for a, b, c in islice(_triples(items), TRIPLES):
+        left = operator(operator(*_fresh(a, b)), *_fresh(c))
+        right = operator(*_fresh(a), operator(*_fresh(b, c)))
+        if not same(left, right):
+            x, y, z = short_repr(a), short_repr(b), short_repr(c)
+            raise CheckFailed(
+                f"{name} is not associative: {name}({name}({x}, {y}), {z}) is {short_repr(left)}, "
+                f"but {name}({x}, {name}({y}, {z})) is {short_repr(right)}"
+            )
+
+
+def _triples(items: Sequence[Any]) -> Iterator[tuple[Any, Any, Any]]:
+    """Triples of the items, small ones first."""
+    for size in range(1, len(items) + 1):
+        last = items[size - 1]
+        known = items[:size]
+        for a in known:
+            for b in known:
+                yield a, b, last
+                if size > 1:
+                    yield a, last, b
+                    yield last, a, b
+    yield from combinations(items, 3)
+
+
+def _fresh(*values: Any) -> tuple[Any, ...]:
+    """Copies: an operator may change its left argument in place."""
+    return copy.deepcopy(values)
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two answers are the same. Floats need agree to nine digits only: their sums depend on the
+    order by their nature, and are made to be the same by the tree, not by the operator."""
+    if isinstance(left, float) and isinstance(right, float):
+        return left == right or (left != left and right != right) or abs(left - right) <= 1e-9 * abs(left)
+    if type(left) is type(right) and isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    try:
+        return bool(left == right)
+    except Exception:  # arrays say so for each element
+        return short_repr(left, 10_000) == short_repr(right, 10_000)

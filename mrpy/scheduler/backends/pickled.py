@@ -1,0 +1,35 @@
+"""Values as they come from another process: bytes, until the consumer opens them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mrpy.errors import SerializationError
+from mrpy.scheduler import codec
+from mrpy.scheduler.calls import Parts
+
+
+class Pickled:
+    """A value as it came from a worker."""
+
+    __slots__ = ("in_parts", "payloads")
+
+    def __init__(self, payloads: list[codec.Payload], in_parts: bool) -> None:
+        self.payloads = payloads
+        self.in_parts = in_parts
+
+    def load(self) -> Any:
+        """Unpickle it, here and now."""
+        try:
+            values = [codec.decode(payload) for payload in self.payloads]
+        except Exception as error:
+            raise SerializationError(f"a result cannot be unpickled: {error!r}") from error
+        return Parts(values) if self.in_parts else values[0]
+
+    def part(self, part: int | None) -> codec.Payload:
+        """What to send to a task that needs this value."""
+        if part is None and self.in_parts:
+            raise SerializationError("a value in parts was asked for as a whole")
+        if part is not None and not self.in_parts:
+            raise SerializationError("a part of a value was asked for that has none")
+        return self.payloads[part or 0]

@@ -1,0 +1,1 @@
+"""Tests import what they share (`laws`, `generated`) from this folder, from whichever folder below they are."""
