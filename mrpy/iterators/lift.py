@@ -70,18 +70,21 @@ def _from_generator(generator: GeneratorType[Any, Any, Any], given: Given) -> Pl
     if _why_not(generator):
         return None
     frame = generator.gi_frame
+    assert frame is not None, "it was not started"
     values = dict(frame.f_locals)
     source = values.pop(".0")
-    function = _rebuilt(generator, values)
+    function = _rebuilt(generator, frame.f_globals, values)
     generator.close()
     return lift(source, given).then(Body(function, _binds(generator.gi_code)))
 
 
-def _rebuilt(generator: GeneratorType[Any, Any, Any], values: dict[str, Any]) -> Callable[..., Any]:
+def _rebuilt(
+    generator: GeneratorType[Any, Any, Any], variables: dict[str, Any], values: dict[str, Any]
+) -> Callable[..., Any]:
     """The generator as a function of its source. Free variables are captured as they are now."""
     code = generator.gi_code
     cells = tuple(CellType(values[name]) if name in values else CellType() for name in code.co_freevars)
-    function = FunctionType(code, generator.gi_frame.f_globals, GENEXPR, None, cells)
+    function = FunctionType(code, variables, GENEXPR, None, cells)
     function.__qualname__ = generator.__qualname__
     return function
 

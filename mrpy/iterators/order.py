@@ -93,9 +93,13 @@ async def _in_thread(run: Generator[Any, None, None]) -> AsyncGenerator[Any, Non
     loop = asyncio.get_running_loop()
     context = copy_context()  # the open session, as seen from here
     end = object()
+
+    def advance() -> Any:
+        return next(run, end)
+
     with ThreadPoolExecutor(1, "mrpy-async") as thread:
         try:
-            while (item := await loop.run_in_executor(thread, context.run, next, run, end)) is not end:
+            while (item := await loop.run_in_executor(thread, context.run, advance)) is not end:
                 yield item
         finally:
             await asyncio.shield(loop.run_in_executor(thread, context.run, run.close))

@@ -90,8 +90,8 @@ def check_operator(operator: Callable[[Any, Any], Any], items: Sequence[Any], na
     """Raise `CheckFailed` if `operator` is not associative on these items."""
     name = name or name_of(operator)
     for a, b, c in islice(_triples(items), TRIPLES):
-        left = operator(operator(*_fresh(a, b)), *_fresh(c))
-        right = operator(*_fresh(a), operator(*_fresh(b, c)))
+        left = operator(operator(_fresh(a), _fresh(b)), _fresh(c))
+        right = operator(_fresh(a), operator(_fresh(b), _fresh(c)))
         if not same(left, right):
             x, y, z = short_repr(a), short_repr(b), short_repr(c)
             raise CheckFailed(
@@ -114,9 +114,9 @@ def _triples(items: Sequence[Any]) -> Iterator[tuple[Any, Any, Any]]:
     yield from combinations(items, 3)
 
 
-def _fresh(*values: Any) -> tuple[Any, ...]:
-    """Copies: an operator may change its left argument in place."""
-    return copy.deepcopy(values)
+def _fresh(value: Any) -> Any:
+    """A copy: an operator may change its left argument in place."""
+    return copy.deepcopy(value)
 
 
 def same(left: Any, right: Any) -> bool:

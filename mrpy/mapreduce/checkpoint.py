@@ -19,7 +19,6 @@ from types import CodeType
 from typing import Any
 
 from mrpy.errors import CheckpointError
-from mrpy.mapreduce.plan import Step
 from mrpy.scheduler import codec
 
 _TABLES = """
@@ -83,7 +82,7 @@ class Checkpoint:
 
 
 @contextmanager
-def checkpoint_for(path: str | os.PathLike[str] | None, steps: Iterable[Step], kind: str) -> Iterator[Checkpoint | None]:
+def checkpoint_for(path: str | os.PathLike[str] | None, steps: Iterable[object], kind: str) -> Iterator[Checkpoint | None]:
     """The checkpoint of a run, if it is to have one."""
     if path is None:
         yield None
@@ -95,7 +94,7 @@ def checkpoint_for(path: str | os.PathLike[str] | None, steps: Iterable[Step], k
         checkpoint.close()
 
 
-def program_of(steps: Iterable[Step], kind: str) -> str:
+def program_of(steps: Iterable[object], kind: str) -> str:
     """A fingerprint of what a run computes: the code of its functions and of those they hold."""
     digest = hashlib.blake2b(kind.encode(), digest_size=16)
     todo: list[Any] = list(steps)

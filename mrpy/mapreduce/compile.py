@@ -137,7 +137,7 @@ class Feeder:
 
     def _packed(self, slot: Slot) -> Task:
         """A task with a chunk that can travel. What does not pickle is found item by item."""
-        settings = {"keep": self.keep, "timeout": self._options.timeout, "size": len(slot.chunk.data)}
+        settings: dict[str, Any] = {"keep": self.keep, "timeout": self._options.timeout, "size": len(slot.chunk.data)}
         if not slot.chunk.separately:
             try:
                 return self.job.task(Call(self._code, slot.chunk), **settings)

@@ -146,7 +146,7 @@ class MapTask:
         parts: list[list[Node]] = [[] for _ in range(self.partitions)]
         for node in nodes:
             for part, groups in zip(parts, self._split(node.value, chunk), strict=True):
-                part.append(Node(node.level, node.index, groups))
+                part.append(Node(node.level, node.place, groups))
         return Parts(parts)
 
     def _split(self, groups: Groups, chunk: Chunk) -> list[Groups]:

@@ -166,7 +166,7 @@ class PutBack:
 
 
 _SLICEABLE = (list, tuple, range, str, bytes, bytearray)
-_SNAPSHOTS = (dict, set, frozenset, type({}.keys()), type({}.values()), type({}.items()))
+_SNAPSHOTS: tuple[Any, ...] = (dict, set, frozenset, type({}.keys()), type({}.values()), type({}.items()))
 
 
 def can_be_sliced(thing: Any) -> bool:

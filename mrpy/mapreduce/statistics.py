@@ -112,9 +112,9 @@ def total_from(start: Any) -> Fold:
 
 
 class Moments(NamedTuple):
-    """Count, mean, and the sum of squared distances from the mean."""
+    """Number, mean, and the sum of squared distances from the mean."""
 
-    count: int
+    number: int
     mean: Any
     squares: Any
 
@@ -132,11 +132,11 @@ def moments_leaf(items: Iterator[Any]) -> Any:
 def moments_merge(left: Moments, right: Moments) -> Moments:
     """Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
     variances", 1979."""
-    count = left.count + right.count
+    number = left.number + right.number
     apart = right.mean - left.mean
-    mean = left.mean + apart * right.count / count
-    squares = left.squares + right.squares + apart * apart * left.count * right.count / count
-    return Moments(count, mean, squares)
+    mean = left.mean + apart * right.number / number
+    squares = left.squares + right.squares + apart * apart * left.number * right.number / number
+    return Moments(number, mean, squares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +144,9 @@ class _Deviation:
     ddof: int
 
     def __call__(self, value: Any) -> float:
-        if value is NOTHING or value.count <= self.ddof:
+        if value is NOTHING or value.number <= self.ddof:
             raise ValueError(f"std() with ddof={self.ddof} needs more than {self.ddof} items")
-        return math.sqrt(value.squares / (value.count - self.ddof))
+        return math.sqrt(value.squares / (value.number - self.ddof))
 
 
 def deviation(ddof: int) -> Fold:

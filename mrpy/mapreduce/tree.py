@@ -33,10 +33,10 @@ NOTHING = Nothing.NOTHING
 
 
 class Node(NamedTuple):
-    """The value of 2**level leaves, those from ``index * 2**level`` on."""
+    """The value of 2**level leaves, those from ``place * 2**level`` on."""
 
     level: int
-    index: int
+    place: int
     value: Any
 
 
@@ -73,7 +73,7 @@ def combine(nodes: Iterable[Node], merge: Callable[[Any, Any], Any]) -> list[Nod
         row.append(node)
         while len(row) > 1 and _are_pair(row[-2], row[-1]):
             right, left = row.pop(), row.pop()
-            row.append(Node(left.level + 1, left.index // 2, merged(left.value, right.value, merge)))
+            row.append(Node(left.level + 1, left.place // 2, merged(left.value, right.value, merge)))
     return row
 
 
@@ -95,4 +95,4 @@ def merged(left: Any, right: Any, merge: Callable[[Any, Any], Any]) -> Any:
 
 
 def _are_pair(left: Node, right: Node) -> bool:
-    return left.level == right.level and left.index % 2 == 0 and right.index == left.index + 1
+    return left.level == right.level and left.place % 2 == 0 and right.place == left.place + 1

@@ -46,7 +46,8 @@ def main(channel: int, lifeline: int) -> None:
     sock, line = socket.socket(fileno=channel), socket.socket(fileno=lifeline)
     die_with_parent(line)
     _late_site()
-    os.register_at_fork(after_in_child=lambda: (sock.close(), line.close()))
+    os.register_at_fork(after_in_child=sock.close)
+    os.register_at_fork(after_in_child=line.close)
     worker = Worker(WorkerEnd(sock))
     try:
         worker.serve()
@@ -183,7 +184,7 @@ class _SiteFinder:
         """As importlib wants it."""
         if name.partition(".")[0] in _NEVER_FROM_SITE:
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         import site
 
         before = list(sys.path)
