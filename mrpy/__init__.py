@@ -18,8 +18,19 @@ from mrpy._version import __version__
 
 TYPE_CHECKING = False  # as in typing, which would have to be imported; type checkers know the name
 if TYPE_CHECKING:
-    from mrpy.api import configure, mapreduce, parallel, pfilter, pfold, pmap, preduce, pstarmap, session
-    from mrpy.api import stream, submit
+    from mrpy.api import (
+        configure,
+        mapreduce,
+        parallel,
+        pfilter,
+        pfold,
+        pmap,
+        preduce,
+        pstarmap,
+        session,
+        stream,
+        submit,
+    )
     from mrpy.iterators.check import check
     from mrpy.iterators.pending import PendingResult
     from mrpy.iterators.stage import stage
@@ -27,8 +38,8 @@ if TYPE_CHECKING:
     from mrpy.mapreduce.random import rng
 
 __all__ = [
-    "ParallelIterator", "PendingResult", "__version__", "check", "configure", "mapreduce", "parallel", "pfilter",
-    "pfold", "pmap", "preduce", "pstarmap", "rng", "session", "stage", "stream", "submit",
+    "ParallelIterator", "PendingResult", "__version__", "check", "configure", "mapreduce", "parallel",
+    "pfilter", "pfold", "pmap", "preduce", "pstarmap", "rng", "session", "stage", "stream", "submit",
 ]  # fmt: skip
 
 _ELSEWHERE = {

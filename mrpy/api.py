@@ -16,7 +16,7 @@ from mrpy.iterators.lift import lift, lift_program
 from mrpy.iterators.pending import PendingResult
 from mrpy.iterators.stream import ParallelIterator, stream_of
 from mrpy.mapreduce.folds import MISSING
-from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
+from mrpy.mapreduce.plan import Filter, StarMap
 from mrpy.options import configure, of_session, resolve
 from mrpy.scheduler.current import opened
 from mrpy.scheduler.session import Session
@@ -171,7 +171,9 @@ def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Pendin
     return PendingResult(function, args, kwargs, resolve({}))
 
 
-def session(backend: str | None = None, workers: int | None = None, **given: Any) -> AbstractContextManager[Session]:
+def session(
+    backend: str | None = None, workers: int | None = None, **given: Any
+) -> AbstractContextManager[Session]:
     """Workers of one's own for a ``with`` block, and default options for the runs in it.
 
     What is not an option goes to the backend: ``session("dask", address="tcp://...")``. The workers end
@@ -193,9 +195,9 @@ def _session(given: dict[str, Any]) -> Iterator[Session]:
         raise OptionError(f"{names} is for backend='dask' only, and this is {options.backend!r}")
     own = Session(options.backend, options.worker_count, settings)
     try:
-        with of_session.set({**(of_session.get() or {}), **given, "backend": options.backend}):
-            with opened(own, resolve({})):
-                yield own
+        defaults = {**(of_session.get() or {}), **given, "backend": options.backend}
+        with of_session.set(defaults), opened(own, resolve(defaults)):
+            yield own
     finally:
         own.close()
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mrpy.options import Options
-from mrpy.scheduler.messages import Moved
 from mrpy.scheduler.job import Job
+from mrpy.scheduler.messages import Moved
 from mrpy.scheduler.states import Move
 
 if TYPE_CHECKING:
@@ -28,9 +28,10 @@ def watched(job: Job, plan: Any, options: Options) -> Iterator[None]:
 
         def told(moved: Moved) -> None:
             key = moved.task.key
-            if moved.move is Move.SUCCEED and isinstance(key, tuple) and key[0] == job.number:
-                if moved.task.call.code.announce:  # the chunks; merges stand for no items of their own
-                    bar.advance(task, moved.task.size)
+            ours = isinstance(key, tuple) and key[0] == job.number
+            # the chunks; merges stand for no items of their own
+            if ours and moved.move is Move.SUCCEED and moved.task.call.code.announce:
+                bar.advance(task, moved.task.size)
 
         job.driver.observe(told)
         try:

@@ -38,7 +38,7 @@ def _row(name: str, texts: list[str]) -> list[str]:
 
 
 def _fusion(plan: Plan) -> str:
-    cut = "pulled by the consumer" if isinstance(plan.source, Pulled) else "cut into slices without being walked"
+    cut = "pulled by the consumer" if isinstance(plan.source, Pulled) else "cut without being walked"
     if not plan.steps:
         return f"nothing to compute; the source is {cut}"
     steps = f"{len(plan.steps)} steps fused into one task per chunk" if len(plan.steps) > 1 else "one step"
@@ -67,7 +67,9 @@ def _backend(options: Options, given: Any) -> str:
 
 
 def _ran(account: Account) -> list[str]:
-    sizes = f"{account.smallest} to {account.largest}" if account.largest > account.smallest else account.largest
+    sizes = str(account.largest)
+    if account.smallest < account.largest:
+        sizes = f"{account.smallest} to {account.largest}"
     again = f", {account.again} sent again" if account.again else ""
     capacity = account.elapsed * account.workers or 1.0
     return [

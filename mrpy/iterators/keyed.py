@@ -20,8 +20,8 @@ from mrpy.options import Options, resolve
 from mrpy.progress import watched
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.current import job_for
-from mrpy.scheduler.messages import Input
 from mrpy.scheduler.job import Job
+from mrpy.scheduler.messages import Input
 
 Functions = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any] | None]
 

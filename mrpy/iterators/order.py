@@ -66,7 +66,7 @@ async def run_map_async(
 ) -> AsyncGenerator[Any, None]:
     """As `run_map`, in an event loop. The source is pulled in the loop's thread, as everything else;
     but where the source is another run, that one and this are iterated in a thread of their own."""
-    if not plan.steps or isinstance(plan.source, Pulled) and is_run(plan.source.iterable):
+    if not plan.steps or (isinstance(plan.source, Pulled) and is_run(plan.source.iterable)):
         async for item in _in_thread(run_map(plan, options, account)):
             yield item
         return

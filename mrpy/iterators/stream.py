@@ -98,7 +98,7 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
         >>> import mrpy
         >>> print(mrpy.stream(range(9), backend="serial", chunksize=3).map(abs).explain())
         stage     range(0, 9) -> map abs
-                  one step; the source is cut into slices without being walked
+                  one step; the source is cut without being walked
         chunks    3 items each, as given
         window    auto: 8 chunks per worker are out at most
         order     as the source
@@ -161,7 +161,7 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
     def _fold(self, fold: Fold) -> Any:
         options = self._options()
         if options.on_error == "return":
-            raise OptionError("on_error='return' puts exceptions among the items; a reduction cannot add them")
+            raise OptionError("on_error='return' puts exceptions among the items: nothing to be reduced")
         plan = self._taken()
         with job_for(options) as job, watched(job, plan, options):
             return run_fold(plan, fold, job, options, self._account)

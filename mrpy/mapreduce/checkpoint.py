@@ -82,7 +82,9 @@ class Checkpoint:
 
 
 @contextmanager
-def checkpoint_for(path: str | os.PathLike[str] | None, steps: Iterable[object], kind: str) -> Iterator[Checkpoint | None]:
+def checkpoint_for(
+    path: str | os.PathLike[str] | None, steps: Iterable[object], kind: str
+) -> Iterator[Checkpoint | None]:
     """The checkpoint of a run, if it is to have one."""
     if path is None:
         yield None
@@ -118,7 +120,8 @@ def _digest_one(digest: Any, thing: Any, todo: list[Any]) -> None:
     else:
         digest.update(f"{type(thing).__module__}.{type(thing).__qualname__}".encode())
         digest.update(str(getattr(thing, "__qualname__", "")).encode())
-        todo.extend(getattr(thing, name) for name in getattr(type(thing), "__slots__", ()) if hasattr(thing, name))
+        names = getattr(type(thing), "__slots__", ())
+        todo.extend(getattr(thing, name) for name in names if hasattr(thing, name))
         if hasattr(thing, "func"):  # functools.partial
             todo.append(thing.func)
 
@@ -137,4 +140,5 @@ def _make_private(path: str) -> None:
     if hasattr(os, "getuid") and found.st_uid != os.getuid():
         raise CheckpointError(f"the checkpoint {path} belongs to somebody else")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise CheckpointError(f"the checkpoint {path} may be written by others (mode {found.st_mode & 0o777:o})")
+        mode = found.st_mode & 0o777
+        raise CheckpointError(f"the checkpoint {path} may be written by others (mode {mode:o})")

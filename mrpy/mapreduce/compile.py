@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any
 
-from mrpy.errors import BackendError, Cancelled, ItemTimeout, SchedulerError, SerializationError, WorkerCrashed
+from mrpy.errors import (
+    BackendError,
+    Cancelled,
+    ItemTimeout,
+    SchedulerError,
+    SerializationError,
+    WorkerCrashed,
+)
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import Checkpoint
 from mrpy.mapreduce.chunking import Chunker
@@ -24,8 +31,8 @@ from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.failure import Failure
-from mrpy.scheduler.messages import Key, Task
 from mrpy.scheduler.job import Job
+from mrpy.scheduler.messages import Key, Task
 from mrpy.scheduler.states import State
 
 
@@ -126,7 +133,8 @@ class Feeder:
         task = self._packed(slot)
         self.account.pickling += perf_counter() - began
         if self._window.counts_bytes:
-            self._weigh(slot, size_of(task.call.data.data if isinstance(task.call.data, Chunk) else task.call.data))
+            data = task.call.data
+            self._weigh(slot, size_of(data.data if isinstance(data, Chunk) else data))
         slot.key = task.key
         self._slots[task.key] = slot
         return task
@@ -137,7 +145,8 @@ class Feeder:
 
     def _packed(self, slot: Slot) -> Task:
         """A task with a chunk that can travel. What does not pickle is found item by item."""
-        settings: dict[str, Any] = {"keep": self.keep, "timeout": self._options.timeout, "size": len(slot.chunk.data)}
+        size, timeout = len(slot.chunk.data), self._options.timeout
+        settings: dict[str, Any] = {"keep": self.keep, "timeout": timeout, "size": size}
         if not slot.chunk.separately:
             try:
                 return self.job.task(Call(self._code, slot.chunk), **settings)

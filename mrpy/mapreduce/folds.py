@@ -50,7 +50,8 @@ class FoldChunk:
         fast = announce is None and not chunk.excluded and not chunk.separately
         fast = fast and not self.rules.retries and self.rules.on_error == "raise"
         leaf = self._fast if fast else self._careful
-        return combine(leaf_nodes(chunk, lambda part: leaf(part, _shifted(announce, chunk, part))), self.fold.merge)
+        nodes = leaf_nodes(chunk, lambda part: leaf(part, _shifted(announce, chunk, part)))
+        return combine(nodes, self.fold.merge)
 
     def _fast(self, chunk: Chunk, announce: Announce | None) -> Any:
         data = counted(chunk.data)

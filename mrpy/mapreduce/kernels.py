@@ -86,7 +86,7 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, rules: Rules) -> list[Any] |
                 out.values.extend(through(steps, items))  # what came before an error stays in the list
         except TaskStopped:
             raise
-        except BaseException as error:  # noqa: BLE001 - SystemExit too is the item's failure
+        except BaseException as error:
             if not out.failed(error, position() - chunk.first):
                 break
         else:
@@ -109,7 +109,7 @@ def run_careful(
             values = attempt(index, item)
         except TaskStopped:
             raise
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             if not out.failed(error, index):
                 break
         else:
@@ -183,7 +183,8 @@ class _Collector:
         """Take in a failure that is known already; say whether to go on."""
         on_error = self._rules.on_error
         if callable(on_error):
-            return self.failed(failure.exception(), failure.item.position - self._chunk.first if failure.item else 0)
+            position = failure.item.position if failure.item else self._chunk.first
+            return self.failed(failure.exception(), position - self._chunk.first)
         return on_error == "skip" or self._place(failure)
 
     def _place(self, failure: Failure) -> bool:

@@ -77,7 +77,7 @@ def _rarer(key: Any) -> int:
         return hash(key.int)
     if isinstance(key, os.PathLike):
         return crc32(os.fsencode(key))
-    if isinstance(key, type) or callable(key) and hasattr(key, "__qualname__"):
+    if isinstance(key, type) or (callable(key) and hasattr(key, "__qualname__")):
         return _named(key, "")
     kind = type(key)
     if dataclasses.is_dataclass(kind) and kind.__hash__ is not None and kind.__dataclass_params__.eq:  # type: ignore[attr-defined]

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 from mrpy.mapreduce.sources import Source
 
-
 GENEXPR = "<genexpr>"  # what the compiler calls the code of a generator expression
 LONGEST = 70  # characters of source shown
 
@@ -143,7 +142,8 @@ def text_of(code: CodeType) -> str:
     places = [(a, b, c, d) for a, b, c, d in code.co_positions() if a and b and c is not None and d]
     try:
         lines, _ = inspect.findsource(code)
-        (top, left), (bottom, right) = min((a, c) for a, _, c, _ in places), max((b, d) for _, b, _, d in places)
+        top, left = min((a, c) for a, _, c, _ in places)
+        bottom, right = max((b, d) for _, b, _, d in places)
     except (OSError, TypeError, IndexError, ValueError):
         return where
     rows = [line.encode() for line in lines[top - 1 : bottom]]  # columns count bytes

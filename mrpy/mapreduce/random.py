@@ -31,7 +31,7 @@ class _Here(threading.local):
 _here = _Here()
 
 
-class at_positions:  # noqa: N801 - reads as a word in a with statement
+class at_positions:
     """While this is open, `rng` gives the numbers of `seed` and of the position that is asked for then."""
 
     __slots__ = ("_before", "_position", "_seed")

@@ -20,8 +20,8 @@ from mrpy.mapreduce.tree import Node
 from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.driver import Delivery
-from mrpy.scheduler.messages import Input, Key
 from mrpy.scheduler.job import Job
+from mrpy.scheduler.messages import Input, Key
 
 FAN_IN = 8  # partial results per merge; where the cuts fall does not matter to the answer
 

@@ -51,7 +51,7 @@ class Window:
         return max(least, int(left / self._bytes_per_item))
 
     def aligned(self, size: int, position: int) -> int:
-        """The same for a reduction, whose chunks end where leaves do: one leaf at least, if nothing is out."""
+        """The same where chunks end as leaves do: one leaf at least, if nothing is out."""
         if size <= 0 and self._items > 0:
             return 0
         return leaf_end(position + max(1, size) - 1) - position

@@ -137,7 +137,7 @@ class Driver:
         try:
             while self._end is None:
                 self._turn()
-        except BaseException as error:  # noqa: BLE001 - nobody would hear it here: tell those who wait
+        except BaseException as error:
             self._break(error)
 
     def _turn(self) -> None:

@@ -139,7 +139,7 @@ def _pickled(error: BaseException) -> codec.Payload | None:
         try:
             payload = codec.encode(form())
             codec.decode(payload)
-        except BaseException:  # noqa: BLE001, S112 - whatever the user's class does here
+        except BaseException:  # noqa: S112 - whatever the user's class does here
             continue
         return payload
     return None

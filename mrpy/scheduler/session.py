@@ -1,7 +1,8 @@
 """Sessions: a backend with its driver, kept warm.
 
-A session may carry any number of jobs (``job.py``) at once, from any thread. The sessions made for verbs that name no session are kept for the life of the process, one per
-backend and number of workers, and closed at its end. A forked child starts with none.
+A session may carry any number of jobs (``job.py``) at once, from any thread. The sessions made for verbs
+that name no session are kept for the life of the process, one per backend and number of workers, and
+closed at its end. A forked child starts with none.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ from distributed.scheduler import KilledWorker
 from distributed.utils import silence_logging_cmgr
 
 from mrpy.errors import BackendError, WorkerCrashed
-from mrpy.scheduler import codec, messages as m
+from mrpy.scheduler import codec
+from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.calls import Call, Code

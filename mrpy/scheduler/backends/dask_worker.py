@@ -119,7 +119,7 @@ def run(order: Job, blob: bytes, *inputs: Outcome) -> Outcome:
             _running[order.topic, order.number] = threading.get_ident()
         _tell(order, RUNS, get_worker().address, sure=True)  # else nobody knows whom a death is due to
         outcome = _perform(order, blob, inputs)
-    except BaseException as error:  # noqa: BLE001 - SystemExit too is the task's, not the worker's
+    except BaseException as error:
         failure = encode_failure(error, skip=3)
     _through(order)
     if outcome is None:

@@ -23,7 +23,8 @@ import time
 from itertools import count
 
 from mrpy.errors import BackendError, WorkerCrashed
-from mrpy.scheduler import codec, messages as m
+from mrpy.scheduler import codec
+from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends import worker_main as w
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.pickled import Pickled

@@ -70,7 +70,7 @@ class SerialBackend(Backend):
         except KeyboardInterrupt as error:
             self._facts.append(Failed(task.key, attempt, capture(error, travels=False)))
             raise
-        except BaseException as error:  # noqa: BLE001 - SystemExit too is the item's failure, not ours
+        except BaseException as error:
             self._facts.append(Failed(task.key, attempt, capture(error, travels=False)))
         else:
             self._store.put(task.key, value)

@@ -151,7 +151,7 @@ def _run(lane: _Lane, order: Start, inputs: list[Any], outcome: SimpleQueue[Any]
     began = time.perf_counter()
     try:
         value = perform(call.code.function, call.data, inputs, announce)
-    except BaseException as error:  # noqa: BLE001 - whatever the user's code raises is the item's failure
+    except BaseException as error:
         return Failed(task.key, attempt, capture(error, travels=False)), None
     return Succeeded(task.key, attempt, time.perf_counter() - began), value
 

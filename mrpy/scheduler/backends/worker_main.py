@@ -116,8 +116,8 @@ class Worker:
             value = perform(function, data, inputs, announce)
             seconds = perf_counter() - began
             del data, inputs
-            answers = [codec.encode(part) for part in value] if type(value) is Parts else [codec.encode(value)]
-        except BaseException as error:  # noqa: BLE001 - SystemExit, KeyboardInterrupt: the task's, not ours
+            answers = [codec.encode(part) for part in (value if type(value) is Parts else (value,))]
+        except BaseException as error:
             self._end.send(FAILED, number, [encode_failure(error, skip=2)])
             return
         shape, parts = codec.flatten(answers)
@@ -164,7 +164,6 @@ def _late_site() -> None:
     """Workers start without the ``site`` module, which can cost more than all the rest. What it sets up,
     import hooks of editable installs above all, is made up for when first an import fails."""
     import builtins
-
     from _sitebuiltins import Quitter
 
     for name in ("exit", "quit"):

@@ -1,0 +1,49 @@
+# What a newcomer types: `make demo`, `make test`. Everything goes into .venv; nothing else is touched.
+
+PYTHON ?= python3
+INPUT ?=
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench soak docs clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(STAMP)-core ## count the words of many files in parallel (INPUT='a.txt dir/ *.gz')
+	@$(BIN)/mrpy wordcount $(INPUT)
+
+test: $(STAMP)-test ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)-lint ## ruff, and mypy --strict on mrpy/
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict mrpy
+
+bench: $(STAMP)-bench ## measure mrpy beside its peers
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+soak: $(STAMP)-test ## the slow and the exhaustive tests: minutes
+	@for file in tests/soak/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+docs: $(STAMP)-test ## check the pages: their code, links and tables
+	$(BIN)/python -m pytest tests/test_docs.py
+
+clean: ## remove .venv and what tools left
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "mrpy needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# One stamp per set of packages; setup.cfg changed: install again.
+$(STAMP)-core: .venv/pyvenv.cfg setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(STAMP)-%: .venv/pyvenv.cfg setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@touch $@
