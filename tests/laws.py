@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,12 @@ HAS_DASK = importlib.util.find_spec("mrpy.scheduler.backends.dask") is not None
 LOCAL = ["serial", "threads", "processes"]
 BACKENDS = [*LOCAL, pytest.param("dask", marks=pytest.mark.skipif(not HAS_DASK, reason="no dask backend"))]
 CONCURRENT = BACKENDS[1:]  # those that run while the caller does something else
+
+
+def with_chunks(*sizes: Any) -> list[Any]:
+    """Backends times chunk sizes; a cluster, where everything takes a hundred times as long, gets the last."""
+    pairs: list[Any] = [(backend, size) for backend in LOCAL for size in sizes]
+    return [*pairs, pytest.param("dask", sizes[-1], marks=BACKENDS[-1].marks)]
 
 # What a test costs per example differs a hundredfold, and so does what an example is worth.
 EXAMPLES = {"serial": 50, "threads": 40, "processes": 20, "dask": 2}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from laws import BACKENDS, CONCURRENT, LOCAL, eventually
+from laws import BACKENDS, CONCURRENT, LOCAL, eventually, with_chunks
 
 import mrpy
 from mrpy.errors import Cancelled, LiftError, OptionError, SessionClosed
@@ -136,7 +136,7 @@ def test_what_is_left_of_a_started_iterator_can_be_chained(backend: str) -> None
     assert numbers.map(lambda x: -x).to_list() == [-x for x in range(3, 21)]
 
 
-@over_backends
+@over_local
 def test_take_ends_an_infinite_source(backend: str) -> None:
     source = Tap(itertools.count())
     assert mrpy.pmap(lambda x: x * x, source, backend=backend, workers=2).take(5).to_list() == [0, 1, 4, 9, 16]
@@ -164,6 +164,17 @@ def test_an_iterator_that_stands_there_twice_is_pulled_in_turns(backend: str) ->
 
 
 @over_local
+def test_a_part_of_an_iterator_leaves_the_rest_of_it(backend: str) -> None:
+    lines = iter(["head", "second", "a", "b"])
+    heads = mrpy.pmap(str.upper, itertools.islice(lines, 2), backend=backend, workers=2)
+    assert list(heads) == ["HEAD", "SECOND"]
+    assert list(mrpy.pmap(str.upper, lines, backend=backend, workers=2)) == ["A", "B"]
+    squares = (x * x for x in range(5))
+    assert list(mrpy.pmap(str, itertools.islice(squares, 2), backend=backend, workers=2)) == ["0", "1"]
+    assert list(mrpy.pmap(str, squares, backend=backend, workers=2)) == ["4", "9", "16"]
+
+
+@over_local
 def test_an_iterator_that_was_handed_over_is_used_up(backend: str) -> None:
     lines = iter(["head", "a", "b"])
     next(lines)
@@ -188,7 +199,7 @@ def test_a_global_walrus_is_not_shared_between_threads() -> None:
     assert list(mrpy.parallel(generator, backend="threads", workers=2, chunksize=1)) == [1, 2]
 
 
-@over_backends
+@over_local
 def test_variables_have_the_values_of_the_moment_of_the_call(backend: str) -> None:
     factor = 2
     doubled = mrpy.parallel((x * factor for x in range(3)), backend=backend, workers=2)
@@ -252,9 +263,8 @@ def test_a_session_inside_a_task_works(backend: str) -> None:
 # ---- law 3: the consumer sets the pace --------------------------------------------------------------------
 
 
-@over_backends
+@pytest.mark.parametrize(("backend", "chunksize"), with_chunks("auto", 1, 4))
 @pytest.mark.parametrize("buffersize", [1, 2, 3, 10])
-@pytest.mark.parametrize("chunksize", ["auto", 1, 4])
 def test_a_source_is_pulled_no_further_than_the_buffer(backend: str, buffersize: int, chunksize: Any) -> None:
     source = Tap(range(40))
     yielded = 0
@@ -266,7 +276,7 @@ def test_a_source_is_pulled_no_further_than_the_buffer(backend: str, buffersize:
     assert source.threads == {threading.get_ident()}
 
 
-@over_concurrent
+@pytest.mark.parametrize("backend", ["threads", "processes"])
 @pytest.mark.parametrize("ordered", [True, False])
 def test_the_window_holds_when_a_filter_drops_nearly_all(backend: str, ordered: bool) -> None:
     source = Tap(range(200))
@@ -650,7 +660,7 @@ def test_submit_runs_the_call_and_hands_over_what_it_returned(backend: str) -> N
         assert "done" in repr(pending)
 
 
-@over_backends
+@over_local
 def test_submit_hands_over_what_the_function_raised(backend: str) -> None:
     with mrpy.session(backend, workers=2):
         pending = mrpy.submit(lambda: [][3])
@@ -713,7 +723,7 @@ def test_a_call_is_cancelled_whether_it_runs_or_waits(backend: str, tmp_path: An
         assert eventually(lambda: is_clean(session))
 
 
-@over_backends
+@over_local
 def test_callbacks_are_called_at_the_end_or_at_once(backend: str) -> None:
     with mrpy.session(backend, workers=2):
         told: list[Any] = []

@@ -81,9 +81,9 @@ def _explain(error: Exception) -> NoReturn:
         raise click.UsageError(str(error)) from None
     if isinstance(error, MrpyError | NotText | NoInput):
         raise click.ClickException(str(error)) from None
-    if isinstance(error, OSError) and error.filename is not None:
-        what = error.strerror or type(error).__name__
-        raise click.ClickException(f"{error.filename} cannot be read: {what.lower()}") from None
+    if isinstance(error, OSError) and error.strerror:
+        what = error.strerror.lower()
+        raise click.ClickException(f"{error.filename}: {what}" if error.filename else what) from None
     what = f"unexpected {type(error).__name__}: {error}"
     raise click.ClickException(f"{what} (MRPY_TRACEBACK=1 shows where)") from None
 
@@ -100,28 +100,40 @@ def _with_traceback(command: Decorated) -> Decorated:
     return option(command)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
+@click.group(
+    cls=_Group,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+)
 @click.version_option(mrpy.__version__, "-V", "--version", message="mrpy %(version)s")
 @_with_traceback
-def group() -> None:
+@click.pass_context
+def group(ctx: click.Context) -> None:
     """Parallel map, reduce and lazy iterators, compiled from ordinary Python generators.
 
     The command shows the library at work. In a program it is `import mrpy`.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), color=ctx.color)
 
 
 @group.command()
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
-@click.option("-n", "--top", type=click.IntRange(min=1), default=20, show_default=True, help="Words to show.")
+@click.option(
+    "-n", "--top", type=click.IntRange(min=1), metavar="N", default=20, show_default="20", help="Words to show."
+)
 @click.option("-b", "--backend", metavar="NAME", help="serial, threads, processes (the default) or dask.")
-@click.option("-w", "--workers", type=click.IntRange(min=1), help="Workers; by default one per processor.")
-@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the texts.")
+@click.option(
+    "-w", "--workers", type=click.IntRange(min=1), metavar="N", help="Workers; by default one per processor."
+)
+@click.option("--encoding", metavar="NAME", default="utf-8", show_default=True, help="Encoding of the texts.")
 @click.option(
     "--errors",
     type=click.Choice(["strict", "replace", "ignore"]),
+    metavar="HOW",
     default="strict",
     show_default=True,
-    help="What to do with bytes that are not in this encoding.",
+    help="Bytes that are not in this encoding: strict, replace or ignore.",
 )
 @click.option("--plain/--no-plain", default=True, show_default=True, help="Time a plain loop beside it.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, and no remarks on standard error.")

@@ -60,7 +60,7 @@ def _named(path: str) -> File:
     try:
         size = os.stat(path).st_size
     except OSError as error:
-        raise NoInput(f"{path} cannot be read: {(error.strerror or '').lower()}") from None
+        raise NoInput(f"{path} cannot be read: {_why(error)}") from None
     if not os.path.isfile(path):
         raise NoInput(f"{path} is neither a file nor a directory")
     if not os.access(path, os.R_OK):
@@ -70,12 +70,25 @@ def _named(path: str) -> File:
 
 def _walked(folder: str, suffixes: tuple[str, ...] = ("",)) -> Iterator[File]:
     """The files below a directory, hidden ones left out, in an order that does not change."""
-    for where, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
-        for name in sorted(names):
-            path = os.path.join(where, name)
-            if name.endswith(suffixes) and not name.startswith(".") and os.path.isfile(path):
-                yield File(path, os.path.getsize(path), found=True)
+    try:
+        with os.scandir(folder) as entries:
+            seen = sorted((each for each in entries if not each.name.startswith(".")), key=_name)
+    except OSError as error:
+        raise NoInput(f"{folder} cannot be read: {_why(error)}") from None
+    for entry in seen:
+        if entry.name.endswith(suffixes) and entry.is_file():
+            yield File(entry.path, entry.stat().st_size, found=True)
+    for entry in seen:
+        if entry.is_dir(follow_symlinks=False) and entry.name != "__pycache__":
+            yield from _walked(entry.path, suffixes)
+
+
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
 
 
 def _own_texts() -> Iterator[File]:

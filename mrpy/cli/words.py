@@ -100,6 +100,8 @@ def read(piece: Piece, binary: bool) -> tuple[int, bytes]:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         why = str(error).rstrip(".")
         raise NotText(piece.path, None, f"it cannot be unpacked, {why[:1].lower()}{why[1:]}") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, piece.path) from None  # a read does not name its file
 
 
 def _opened(path: str) -> IO[bytes]:

@@ -12,7 +12,7 @@ import itertools
 import warnings
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import MappingProxyType
+from types import GeneratorType, MappingProxyType
 from typing import Any, TypeAlias
 
 from mrpy.iterators.order import run_map
@@ -96,10 +96,10 @@ def _zip(iterator: Any, lift: Lift, given: Given) -> Plan | None:
 
 
 def _side_by_side(sources: Iterable[Any], lift: Lift, given: Given) -> Plan:
-    """Several sources at once: cut together if all can be cut, else each is run and pulled. One that
-    stands there twice (``zip(it, it)``) is pulled in turns."""
+    """Several sources at once: cut together if all can be cut, else each is run and pulled. Where they
+    share an iterator they take turns at it, and are not taken apart."""
     iterators = [iter(source) for source in sources]
-    if len({*map(id, iterators)}) < len(iterators):
+    if _share(iterators):
         return Plan(Pulled(zip(*iterators, strict=False)))
     plans = [lift(each) for each in iterators]
     slices = [plan.source for plan in plans if not plan.steps and isinstance(plan.source, Sliced)]
@@ -127,6 +127,8 @@ def _chain(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     if len(made) < 3:  # it has ended
         return None
     sources, *active = made[2]
+    if _share([iterator]):
+        return None
     parts = itertools.chain(active, sources)
     return Plan(Pulled(itertools.chain.from_iterable(_inner(lift(part), given) for part in parts)))
 
@@ -136,10 +138,49 @@ def _islice(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     if len(made) != 3:  # it has ended
         return None
     (source, *limits), taken = made[1], made[2]
+    if type(source) is not GeneratorType and type(source) not in _PROGRAMS:
+        return None  # whoever holds the iterator goes on behind the slice, so it is not taken over
     start, stop, step = limits if len(limits) == 3 else (0, limits[0], 1)
     inner = iter(_inner(lift(source), given))
     stop = None if stop is None else max(0, stop - taken)
     return Plan(Pulled(itertools.islice(inner, max(0, start - taken), stop, step)))
+
+
+def _groupby(iterator: Any, lift: Lift, given: Given) -> Plan:
+    """A group is gone when the next one is asked for: each is kept as it comes."""
+    return Plan(Pulled((key, iter(list(group))) for key, group in iterator))
+
+
+def _share(iterators: Iterable[Any]) -> bool:
+    """Whether an iterator stands in a program at two places, as in ``zip(it, it)`` and, further
+    inside, ``zip(it, map(f, it))``."""
+    seen: dict[int, Any] = {}
+    todo = [*iterators]
+    while todo:
+        one = todo.pop()
+        if id(one) in seen:
+            return True
+        seen[id(one)] = one
+        todo += [part for part in _parts(one) if hasattr(part, "__next__")]
+    return False
+
+
+def _parts(iterator: Any) -> Iterable[Any]:
+    """What an iterator takes its items from, as far as it says so."""
+    if type(iterator) is GeneratorType:
+        frame = iterator.gi_frame
+        return () if frame is None else (frame.f_locals.get(".0"),)
+    if type(iterator) not in _PROGRAMS:
+        return ()
+    try:
+        made = _reduced(iterator)
+    except TypeError:
+        return ()
+    if type(iterator) is not itertools.chain:
+        return made[1]  # type: ignore[no-any-return]
+    sources, *active = made[2] if len(made) > 2 else ((),)
+    listed = sources.__reduce__() if type(sources) is type(iter(())) else ()
+    return (sources, *active, *(listed[1][0][listed[2] :] if len(listed) == 3 else ()))
 
 
 def _reduced(iterator: Any) -> Any:
@@ -173,6 +214,8 @@ class _Old:
         raise IndexError(place)
 
 
+_PROGRAMS = (map, filter, zip, enumerate, itertools.starmap, itertools.chain, itertools.islice)
+
 HANDLERS: dict[type, Handler] = {
     map: _map,
     filter: _filter,
@@ -183,5 +226,6 @@ HANDLERS: dict[type, Handler] = {
     itertools.starmap: _or_plain(_starmap),
     itertools.chain: _or_plain(_chain),
     itertools.islice: _or_plain(_islice),
+    itertools.groupby: _groupby,
     **{type(iter(example)): _sequence_iterator for example in (*_OVER_SEQUENCES, _Old())},
 }

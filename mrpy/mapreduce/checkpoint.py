@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sqlite3
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -32,7 +31,10 @@ class Checkpoint:
     """The finished chunks of one run. Raises `CheckpointError` where the file cannot be used."""
 
     def __init__(self, path: str | os.PathLike[str], program: str) -> None:
+        import sqlite3  # slow to import, and only for those who ask for a checkpoint
+
         self._path = os.fspath(path)
+        self._problem = sqlite3.Error
         _make_private(self._path)
         try:
             self._file = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
@@ -73,7 +75,7 @@ class Checkpoint:
         try:
             row = (first, count, body, _digest(body))
             self._file.execute("insert or replace into chunk values (?, ?, ?, ?)", row)
-        except sqlite3.Error as error:
+        except self._problem as error:
             raise CheckpointError(f"{self._path} cannot be written: {error}") from error
 
     def close(self) -> None:

@@ -189,4 +189,6 @@ def source_of(iterable: Iterable[Any]) -> Source:
         return Sliced(iterable)
     if type(iterable) in _SNAPSHOTS:
         return Sliced(list(iterable))
+    if not hasattr(type(iterable), "__iter__") and not hasattr(type(iterable), "__getitem__"):
+        iter(iterable)  # raises now, as the builtins do, and not at the first item
     return Pulled(iterable)

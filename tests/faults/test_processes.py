@@ -70,9 +70,7 @@ def assert_usable(session: Any) -> None:
 
 DEATHS: dict[str, tuple[Callable[[], Any], str]] = {
     "SIGKILL": (lambda: os.kill(os.getpid(), signal.SIGKILL), "SIGKILL"),
-    "SIGTERM": (lambda: os.kill(os.getpid(), signal.SIGTERM), "SIGTERM"),
     "exit 0": (lambda: os._exit(0), "code 0"),
-    "exit 7": (lambda: os._exit(7), "code 7"),
     "abort": (lambda: os.abort(), "SIGABRT"),
     "segfault": (lambda: ctypes.string_at(0), "SIGSEGV"),
     # either it ends by itself, or the parent ends it when it hears no more of it
@@ -395,7 +393,10 @@ def test_the_parent_may_end_with_work_in_flight(ending: str) -> None:
     done = run_script(code)
     assert time.monotonic() - began < 8
     assert done.returncode == {"sys.exit(3)": 3, "1 / 0": 1, "os._exit(3)": 3}.get(ending, 0), done.stderr
-    assert ("ZeroDivisionError" in done.stderr) if ending == "1 / 0" else not done.stderr
+    if ending == "1 / 0":
+        assert "ZeroDivisionError" in done.stderr
+    elif "daemon" not in ending:  # a thread that still waits may be told that the session is closed
+        assert not done.stderr
     assert eventually(lambda: not any(map(alive, pids_of(done.stdout))), 2)
 
 

@@ -1,0 +1,575 @@
+"""Every operator of the chain equals what its docstring says it equals, as properties."""
+
+from __future__ import annotations
+
+import collections
+import copy
+import functools
+import heapq
+import inspect
+import itertools
+import math
+import operator
+import pickle
+import random
+import statistics
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy
+import pytest
+import toolz
+from generated import run_options
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from laws import LOCAL
+
+import mrpy
+from mrpy.errors import OptionError
+from mrpy.iterators.elsewhere import _HERE, called_here
+
+Options = dict[str, Any]
+EXAMPLES = {"serial": 40, "threads": 15, "processes": 6}
+
+over_local = pytest.mark.parametrize("backend", LOCAL)
+never_runs = pytest.mark.parametrize("backend", ["serial"])
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equal and of one type; a NaN equals a NaN, and zeros have their signs."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, float):
+        return repr(left) == repr(right)
+    return bool(left == right or (left != left and right != right))
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    """What a call returns, or the type of what it raises."""
+    try:
+        return call()
+    except Exception as error:
+        return type(error)
+
+
+# ---- operators that give many things -----------------------------------------------------------------
+
+ints = st.lists(st.integers(-30, 30), max_size=60)
+anything = st.lists(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, 1.0, math.inf, "", "a", (), (1, 2), 2**70]),
+    max_size=30,
+)
+words = st.lists(st.text("abC", max_size=3), max_size=40)
+lists = st.lists(st.lists(st.integers(0, 5), max_size=4), max_size=20)
+pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(-9, 9)), max_size=40)
+small = st.integers(0, 8)
+
+
+def sliding(size: int, xs: list[Any]) -> list[tuple[Any, ...]]:
+    return list(toolz.sliding_window(size, xs))
+
+
+def batched(xs: list[Any], size: int) -> list[tuple[Any, ...]]:
+    return [tuple(xs[at : at + size]) for at in range(0, len(xs), size)]
+
+
+MANY: dict[str, tuple[Any, Callable[[Any, Any, int], Any], Callable[[Any, int], Any]]] = {
+    "map": (anything, lambda s, x, n: s.map(repr), lambda x, n: map(repr, x)),
+    "map to None": (anything, lambda s, x, n: s.map(lambda y: None), lambda x, n: [None] * len(x)),
+    "starmap": (pairs, lambda s, x, n: s.starmap(lambda a, b: (b, a)), lambda x, n: [(b, a) for a, b in x]),
+    "filter": (ints, lambda s, x, n: s.filter(lambda y: y % (n + 1)), lambda x, n: [y for y in x if y % (n + 1)]),
+    "filter None": (anything, lambda s, x, n: s.filter(None), lambda x, n: filter(None, x)),
+    "flat_map": (lists, lambda s, x, n: s.flat_map(reversed), lambda x, n: toolz.mapcat(reversed, x)),
+    "flat_map of a generator": (
+        ints, lambda s, x, n: s.flat_map(lambda y: (y for _ in range(y % (n + 1)))),
+        lambda x, n: [y for y in x for _ in range(y % (n + 1))],
+    ),
+    "batch": (anything, lambda s, x, n: s.batch(n + 1), lambda x, n: batched(x, n + 1)),
+    "batch after map": (ints, lambda s, x, n: s.map(abs).batch(n + 1), lambda x, n: batched(list(map(abs, x)), n + 1)),
+    "unbatch": (lists, lambda s, x, n: s.unbatch(), lambda x, n: toolz.concat(x)),
+    "batch and back": (anything, lambda s, x, n: s.batch(n + 1).unbatch(), lambda x, n: x),
+    "window": (anything, lambda s, x, n: s.window(n + 1), lambda x, n: sliding(n + 1, x)),
+    "enumerate": (anything, lambda s, x, n: s.enumerate(n - 3), lambda x, n: enumerate(x, n - 3)),
+    "enumerate after filter": (
+        ints, lambda s, x, n: s.filter(lambda y: y > n).enumerate(), lambda x, n: enumerate(y for y in x if y > n)
+    ),
+    "zip": (anything, lambda s, x, n: s.zip(range(n), x[:9]), lambda x, n: zip(x, range(n), x[:9], strict=False)),
+    "chain": (anything, lambda s, x, n: s.chain(range(n), [], x), lambda x, n: itertools.chain(x, range(n), x)),
+    "take": (anything, lambda s, x, n: s.take(n), lambda x, n: x[:n]),
+    "take after filter": (
+        ints, lambda s, x, n: s.filter(lambda y: y % 2).take(n), lambda x, n: [y for y in x if y % 2][:n]
+    ),
+    "skip": (anything, lambda s, x, n: s.skip(n), lambda x, n: x[n:]),
+    "skip and take": (ints, lambda s, x, n: s.map(abs).skip(n).take(n), lambda x, n: list(map(abs, x))[n : 2 * n]),
+    "take_while": (ints, lambda s, x, n: s.take_while(lambda y: y < n * 3),
+                   lambda x, n: itertools.takewhile(lambda y: y < n * 3, x)),
+    "distinct": (anything, lambda s, x, n: s.distinct(), lambda x, n: toolz.unique(x)),
+    "distinct by key": (words, lambda s, x, n: s.distinct(str.lower), lambda x, n: toolz.unique(x, str.lower)),
+    "distinct after map": (
+        ints, lambda s, x, n: s.map(lambda y: y % (n + 1)).distinct(), lambda x, n: toolz.unique(y % (n + 1) for y in x)
+    ),
+    "sorted": (ints, lambda s, x, n: s.sorted(), lambda x, n: sorted(x)),
+    "sorted, ties": (words, lambda s, x, n: s.sorted(str.lower), lambda x, n: sorted(x, key=str.lower)),
+    "sorted backwards, ties": (
+        words, lambda s, x, n: s.sorted(len, reverse=True), lambda x, n: sorted(x, key=len, reverse=True)
+    ),
+    "sorted by index": (pairs, lambda s, x, n: s.sorted(0), lambda x, n: sorted(x, key=lambda p: p[0])),
+    "topk": (ints, lambda s, x, n: s.topk(n), lambda x, n: heapq.nlargest(n, x)),
+    "topk, ties": (words, lambda s, x, n: s.topk(n, len), lambda x, n: heapq.nlargest(n, x, len)),
+    "topk by index": (pairs, lambda s, x, n: s.topk(n, 0), lambda x, n: heapq.nlargest(n, x, lambda p: p[0])),
+    "topk by indexes": (pairs, lambda s, x, n: s.topk(n, [1, 0]), lambda x, n: heapq.nlargest(n, x, lambda p: p[::-1])),
+    "frequencies": (anything, lambda s, x, n: s.frequencies(), lambda x, n: collections.Counter(x).items()),
+    "frequencies, topk": (
+        words, lambda s, x, n: s.frequencies().topk(n, 1), lambda x, n: collections.Counter(x).most_common(n)
+    ),
+    "tee": (ints, lambda s, x, n: s.map(abs).tee(n + 1)[-1], lambda x, n: map(abs, x)),
+    "tee, both": (ints, lambda s, x, n: (lambda a, b: a.zip(b.skip(n)))(*s.tee()), lambda x, n: zip(x, x[n:])),
+    "to_list": (anything, lambda s, x, n: s.to_list(), lambda x, n: x),
+}  # fmt: skip
+
+
+@over_local
+@pytest.mark.parametrize("name", MANY)
+def test_an_operator_that_gives_many_things(name: str, backend: str) -> None:
+    strategy, chain, plain = MANY[name]
+
+    @settings(max_examples=EXAMPLES[backend], deadline=None, suppress_health_check=list(HealthCheck))
+    @given(xs=strategy, n=small, options=run_options, pulled=st.booleans())
+    def run(xs: Any, n: int, options: Options, pulled: bool) -> None:
+        source = iter(dict(enumerate(xs)).values()) if pulled else xs
+        got = chain(mrpy.stream(source, backend=backend, **options), xs, n)
+        assert same(list(got), list(plain(xs, n)))
+
+    run()
+
+
+# ---- operators that give one thing --------------------------------------------------------------------
+
+floats = st.lists(st.floats(allow_nan=True, allow_infinity=True) | st.integers(-5, 5).map(float), max_size=40)
+finite = st.lists(st.floats(-1e9, 1e9), max_size=40)
+huge = st.lists(st.integers(-(2**80), 2**80), max_size=30)
+exact = st.lists(st.integers(-9, 9) | st.fractions(-9, 9, max_denominator=9), max_size=30)
+decimals = st.lists(st.decimals(-9, 9, places=2), max_size=30)
+orderable = st.lists(st.integers(-5, 5) | st.sampled_from([0.5, True, False, -0.0, 1.0, Fraction(1, 2)]), max_size=40)
+
+ONE: dict[str, tuple[Any, Callable[[Any, Any, int], Any], Callable[[Any, int], Any]]] = {
+    "count": (anything, lambda s, x, n: s.count(), lambda x, n: len(x)),
+    "count after filter": (ints, lambda s, x, n: s.filter(lambda y: y < n).count(), lambda x, n: sum(y < n for y in x)),
+    "sum of ints": (huge, lambda s, x, n: s.sum(), lambda x, n: sum(x)),
+    "sum of bools": (st.lists(st.booleans()), lambda s, x, n: s.sum(), lambda x, n: sum(x)),
+    "sum of fractions": (exact, lambda s, x, n: s.sum(), lambda x, n: sum(x)),
+    "sum of decimals": (decimals, lambda s, x, n: s.sum(), lambda x, n: sum(x)),
+    "sum with start": (huge, lambda s, x, n: s.sum(n), lambda x, n: sum(x, n)),
+    "sum of lists": (lists, lambda s, x, n: s.sum([n]), lambda x, n: sum(x, [n])),
+    "sum of tuples": (pairs, lambda s, x, n: s.sum(()), lambda x, n: sum(x, ())),
+    "sum of strings": (words, lambda s, x, n: s.sum(""), lambda x, n: sum(x, "")),
+    "sum of None": (st.just([None]), lambda s, x, n: s.sum(), lambda x, n: sum(x)),
+    "min": (orderable, lambda s, x, n: s.min(), lambda x, n: min(x)),
+    "max": (orderable, lambda s, x, n: s.max(), lambda x, n: max(x)),
+    "min, ties": (words, lambda s, x, n: s.min(len), lambda x, n: min(x, key=len)),
+    "max, ties": (words, lambda s, x, n: s.max(str.lower), lambda x, n: max(x, key=str.lower)),
+    "min or default": (ints, lambda s, x, n: s.min(default=n), lambda x, n: min(x, default=n)),
+    "max or None": (ints, lambda s, x, n: s.max(default=None), lambda x, n: max(x, default=None)),
+    "mean of fractions": (exact, lambda s, x, n: s.map(Fraction).mean(), lambda x, n: statistics.mean(map(Fraction, x))),
+    "reduce": (words, lambda s, x, n: s.reduce(operator.add), lambda x, n: functools.reduce(operator.add, x)),
+    "reduce from": (words, lambda s, x, n: s.reduce(operator.add, "<"),
+                    lambda x, n: functools.reduce(operator.add, x, "<")),
+    "reduce from None": (ints, lambda s, x, n: s.reduce(lambda a, b: b, None),
+                         lambda x, n: functools.reduce(lambda a, b: b, x, None)),
+    "reduce of None": (anything, lambda s, x, n: s.reduce(lambda a, b: a), lambda x, n: functools.reduce(lambda a, b: a, x)),
+    "fold": (anything, lambda s, x, n: s.fold(lambda seen, y: [*seen, y], []), lambda x, n: x),
+    "fold in place": (ints, lambda s, x, n: s.fold(lambda seen, y: seen | {y}, set(), operator.or_), lambda x, n: set(x)),
+    "first": (anything, lambda s, x, n: s.first(), lambda x, n: x[0] if x else min([])),
+    "peek": (anything, lambda s, x, n: (lambda p: (p[0], list(p[1])))(s.peek()), lambda x, n: (x[0], x) if x else min([])),
+    "foreach": (anything, lambda s, x, n: s.foreach(repr), lambda x, n: None),
+    "sample of all": (anything, lambda s, x, n: s.sample(99, seed=n), lambda x, n: x),
+    "histogram": (finite, lambda s, x, n: [a.tolist() for a in s.histogram([-1e9, -5, 0, 0.5, 9, 1e9])],
+                  lambda x, n: [a.tolist() for a in numpy.histogram(x, [-1e9, -5, 0, 0.5, 9, 1e9])]),
+    "histogram in a range": (
+        finite, lambda s, x, n: s.histogram(n + 1, (-100.0, 1000.0))[0].tolist(),
+        lambda x, n: numpy.histogram(x, numpy.histogram_bin_edges([], n + 1, (-100.0, 1000.0)))[0].tolist()),
+}  # fmt: skip
+
+
+@over_local
+@pytest.mark.parametrize("name", ONE)
+def test_an_operator_that_gives_one_thing(name: str, backend: str) -> None:
+    strategy, chain, plain = ONE[name]
+
+    @settings(max_examples=EXAMPLES[backend], deadline=None, suppress_health_check=list(HealthCheck))
+    @given(xs=strategy, n=small, options=run_options, pulled=st.booleans())
+    def run(xs: Any, n: int, options: Options, pulled: bool) -> None:
+        source = iter(dict(enumerate(xs)).values()) if pulled else xs
+        got = outcome(lambda: chain(mrpy.stream(source, backend=backend, **options), xs, n))
+        assert same(got, outcome(lambda: plain(xs, n))) or got is statistics.StatisticsError or (
+            got is ValueError and not xs
+        )
+
+    run()
+
+
+@given(xs=finite)
+@settings(deadline=None, max_examples=60)
+def test_a_sum_of_floats_is_as_good_as_fsum(xs: list[float]) -> None:
+    got = mrpy.stream(xs, backend="serial").sum()
+    assert math.isclose(got, math.fsum(xs), rel_tol=1e-15, abs_tol=1e-15 * max(map(abs, xs), default=0))
+
+
+@given(xs=floats)
+@settings(deadline=None, max_examples=100)
+def test_a_sum_with_nan_and_inf_is_that_of_a_loop(xs: list[float]) -> None:
+    got, expected = mrpy.stream(xs, backend="serial").sum(), sum(xs)
+    if math.isfinite(expected):
+        assert math.isclose(got, expected, rel_tol=1e-9, abs_tol=1e-15 * max(map(abs, xs), default=0))
+    elif not any(math.isnan(x) or math.isinf(x) for x in xs):
+        assert abs(got) > 1e307 or math.isinf(got)  # a loop overflows in the middle
+    else:
+        assert same(float(got), float(expected))
+
+
+NUMBERS = st.sampled_from([
+    0, 1, -7, 2**80, True, 0.1, -2.5, 1e300, 1e-300, -0.0, math.inf, -math.inf, math.nan, Fraction(1, 3), 1 + 2j, 0.5j,
+])  # fmt: skip
+
+
+@given(xs=st.lists(NUMBERS, max_size=150), options=run_options)
+@settings(deadline=None, max_examples=150)
+def test_a_sum_of_mixed_numbers_is_that_of_a_loop(xs: list[Any], options: Options) -> None:
+    got = outcome(lambda: mrpy.stream(xs, backend="serial", **options).sum())
+    expected = outcome(lambda: sum(xs))
+    if isinstance(expected, type) or isinstance(got, type):
+        assert got == expected
+        return
+    assert type(got) is type(expected), (got, expected)
+    near = complex(got), complex(expected)
+    for ours, theirs in ((near[0].real, near[1].real), (near[0].imag, near[1].imag)):
+        if math.isfinite(theirs):
+            assert math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=1e-9 * max([abs(complex(x)) for x in xs if abs(x) < math.inf], default=0))
+        else:
+            assert repr(ours) == repr(theirs)
+
+
+def test_a_sum_of_decimals_and_floats_is_the_error_of_a_loop() -> None:
+    for xs in ([Decimal(1), 0.5], [0.5, Decimal(1)], [0.5] * 100 + [Decimal(1)], [Decimal(1)] * 100 + [0.5]):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            mrpy.stream(xs, backend="serial").sum()
+
+
+@given(xs=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=200))
+@settings(deadline=None, max_examples=60)
+def test_mean_and_std_are_those_of_statistics(xs: list[float]) -> None:
+    def stream() -> Any:
+        return mrpy.stream(xs, backend="serial")
+
+    assert math.isclose(stream().mean(), statistics.fmean(xs), rel_tol=1e-12, abs_tol=1e-9)
+    assert math.isclose(stream().std(), statistics.pstdev(xs), rel_tol=1e-9, abs_tol=1e-9)
+    assert math.isclose(stream().std(ddof=1), statistics.stdev(xs), rel_tol=1e-9, abs_tol=1e-9)
+
+
+def test_std_is_stable_far_from_zero() -> None:
+    xs = [1e9 + x for x in (4, 7, 13, 16)] * 500
+    assert math.isclose(mrpy.stream(xs, backend="serial").std(), math.sqrt(22.5), rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("make", [int, float, Fraction, Decimal, numpy.float64, numpy.int32], ids=lambda f: f.__name__)
+def test_mean_and_std_of_every_kind_of_number(make: Any) -> None:
+    xs = [make(x % 13) for x in range(300)]
+    assert math.isclose(float(mrpy.stream(xs, backend="serial").mean()), statistics.fmean(xs), rel_tol=1e-12)
+    assert math.isclose(mrpy.stream(xs, backend="serial").std(), statistics.pstdev(map(float, xs)), rel_tol=1e-12)
+
+
+# ---- the same bits everywhere ----------------------------------------------------------------------------
+
+SAME: dict[str, Callable[[Any], Any]] = {
+    "sum": lambda s: s.sum(),
+    "sum of all kinds": lambda s: s.map(lambda x: (x, int(x), Fraction(int(x), 7))[int(x) % 3]).sum(),
+    "complex sum": lambda s: s.map(lambda x: complex(x, 1 / x)).sum(),
+    "mean": lambda s: s.mean(),
+    "std": lambda s: s.std(),
+    "std, filtered": lambda s: s.filter(lambda x: int(x) % 3).std(1),
+    "reduce": lambda s: s.reduce(operator.add),
+    "sample": lambda s: s.sample(20, seed=5),
+    "sample, filtered": lambda s: s.filter(lambda x: int(x) % 5).sample(20, seed=5),
+    "sample, multiplied": lambda s: s.flat_map(lambda x: [x, -x]).sample(20, seed=5),
+    "sample of a sample": lambda s: s.batch(3).map(sum).sample(3, seed=1),
+    "histogram": lambda s: s.histogram(7, (0.0, 300.0))[0].tolist(),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_same_bits_everywhere(name: str) -> None:
+    xs = [1.0 / (x + 1) * 1000 for x in range(700)]
+    found = set()
+    for backend, workers, chunksize, pulled in itertools.product(LOCAL, (1, 2), ("auto", 1, 7, 200), (False, True)):
+        if (backend, chunksize) == ("processes", 1) or (backend == "serial" and workers == 2):
+            continue
+        source = iter(dict(enumerate(xs)).values()) if pulled else xs
+        value = SAME[name](mrpy.stream(source, backend=backend, workers=workers, chunksize=chunksize))
+        found.add(repr(value.hex() if isinstance(value, float) else value))
+    assert len(found) == 1
+
+
+def test_another_seed_takes_another_sample_and_each_item_has_its_chance() -> None:
+    draws = [mrpy.stream(range(100), backend="serial").sample(10, seed=seed) for seed in range(200)]
+    assert all(len(set(draw)) == 10 and draw == sorted(draw) for draw in draws)
+    counts = collections.Counter(itertools.chain.from_iterable(draws))
+    assert all(4 <= counts[n] <= 45 for n in range(100))  # 20 are expected of each
+    unseeded = [tuple(mrpy.stream(range(1000), backend="serial").sample(5)) for _ in range(3)]
+    assert len(set(unseeded)) > 1
+    assert mrpy.stream(range(9), backend="serial").sample(0, seed=1) == []
+    assert random.Random(1).random() == random.Random(1).random()
+
+
+# ---- errors --------------------------------------------------------------------------------------------
+
+WRONG: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
+    "first": (lambda s: s.first(), ValueError, "first.. of no items"),
+    "peek": (lambda s: s.peek(), ValueError, "peek.. at no items"),
+    "mean": (lambda s: s.mean(), ValueError, "mean.. of no items"),
+    "std": (lambda s: s.std(), ValueError, "needs more than 0 items"),
+    "std of one": (lambda s: s.chain([1]).std(ddof=1), ValueError, "needs more than 1 items"),
+    "min": (lambda s: s.min(), ValueError, "min.. .*empty"),
+    "max": (lambda s: s.max(key=abs), ValueError, "max.. .*empty"),
+    "reduce": (lambda s: s.reduce(operator.add), TypeError, "empty iterable with no initial value"),
+    "batch(0)": (lambda s: s.batch(0), ValueError, "batch.. .*from 1 up"),
+    "batch(-1)": (lambda s: s.batch(-1), ValueError, "batch.. .*from 1 up"),
+    "batch('a')": (lambda s: s.batch("a"), ValueError, "batch.. .*from 1 up"),
+    "batch(2.0)": (lambda s: s.batch(2.0), ValueError, "batch.. .*from 1 up"),
+    "window(0)": (lambda s: s.window(0), ValueError, "window.. .*from 1 up"),
+    "take(-1)": (lambda s: s.take(-1), ValueError, "take.. .*from 0 up"),
+    "take(None)": (lambda s: s.take(None), ValueError, "take.. .*from 0 up"),
+    "skip(-1)": (lambda s: s.skip(-1), ValueError, "skip.. .*from 0 up"),
+    "topk(-1)": (lambda s: s.topk(-1), ValueError, "topk.. .*from 0 up"),
+    "topk('a')": (lambda s: s.topk("a"), ValueError, "topk.. .*from 0 up"),
+    "sample(-1)": (lambda s: s.sample(-1), ValueError, "sample.. .*from 0 up"),
+    "sample seed": (lambda s: s.sample(2, seed="x"), (OptionError, ValueError), "seed"),
+    "histogram without a range": (lambda s: s.histogram(), OptionError, "range="),
+    "histogram of no bins": (lambda s: s.histogram(0, (0, 1)), ValueError, "bins"),
+    "histogram of falling edges": (lambda s: s.histogram([3, 2, 1]), ValueError, "bins|edges|monoton"),
+    "map(3)": (lambda s: s.map(3), TypeError, "map.. needs a function"),
+    "starmap(None)": (lambda s: s.starmap(None), TypeError, "starmap.. needs a function"),
+    "filter(3)": (lambda s: s.filter(3), TypeError, "filter.. needs a function"),
+    "flat_map('a')": (lambda s: s.flat_map("a"), TypeError, "flat_map.. needs a function"),
+    "take_while(3)": (lambda s: s.take_while(3), TypeError, "take_while.. needs a function"),
+    "foreach(3)": (lambda s: s.foreach(3), TypeError, "foreach.. needs a function"),
+    "distinct(3)": (lambda s: s.distinct([3]), TypeError, "distinct.. needs a function"),
+    "reduce(3)": (lambda s: s.reduce(3), TypeError, "reduce.. needs a function"),
+    "fold(3)": (lambda s: s.fold(3, 0), TypeError, "fold.. needs a function"),
+    "fold combine": (lambda s: s.fold(operator.add, 0, 3), TypeError, "fold.. needs a function"),
+    "min(key)": (lambda s: s.min(3), TypeError, "min.. needs a function"),
+    "tee(-1)": (lambda s: s.tee(-1), ValueError, "n must be >= 0|tee"),
+    "zip(3)": (lambda s: s.zip(3), TypeError, "not iterable"),
+    "chain(3)": (lambda s: s.chain(3), TypeError, "not iterable"),
+    "enumerate('a')": (lambda s: s.enumerate("a"), TypeError, "cannot be interpreted|whole number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_call_is_an_error_at_once_that_names_the_operator(name: str) -> None:
+    call, kind, words = WRONG[name]
+    with pytest.raises(kind, match=words):
+        call(mrpy.stream([], backend="serial"))
+
+
+@over_local
+def test_an_item_that_cannot_be_hashed_or_compared_is_the_error_of_a_loop(backend: str) -> None:
+    for call in (lambda s: s.distinct().to_list(), lambda s: s.frequencies().to_list()):
+        with pytest.raises(TypeError, match="unhashable"):
+            call(mrpy.stream([1, [2]], backend=backend, workers=2))
+    for call in (lambda s: s.sorted().to_list(), lambda s: s.max(), lambda s: s.topk(1).to_list()):
+        with pytest.raises(TypeError, match="not supported between"):
+            call(mrpy.stream([1, "a", 2, None], backend=backend, workers=2))
+
+
+@over_local
+def test_zip_strict_says_so_where_the_lengths_differ(backend: str) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        list(mrpy.stream(range(3), backend=backend, workers=2).map(abs).zip(range(4), strict=True))
+
+
+# ---- laziness ------------------------------------------------------------------------------------------------
+
+
+class Tap(Iterator[int]):
+    """Counts what is pulled."""
+
+    def __init__(self) -> None:
+        self.pulled = 0
+
+    def __next__(self) -> int:
+        self.pulled += 1
+        return self.pulled
+
+
+LAZY: dict[str, Callable[[Any], Any]] = {
+    "map": lambda s: s.map(abs), "starmap": lambda s: s.starmap(max), "filter": lambda s: s.filter(None),
+    "flat_map": lambda s: s.flat_map(range), "batch": lambda s: s.batch(3), "unbatch": lambda s: s.unbatch(),
+    "window": lambda s: s.window(3), "enumerate": lambda s: s.enumerate(), "zip": lambda s: s.zip(Tap()),
+    "chain": lambda s: s.chain(Tap()), "take": lambda s: s.take(3), "skip": lambda s: s.skip(3),
+    "take_while": lambda s: s.take_while(bool), "distinct": lambda s: s.distinct(), "sorted": lambda s: s.sorted(),
+    "topk": lambda s: s.topk(3), "frequencies": lambda s: s.frequencies(), "tee": lambda s: s.tee()[0],
+    "all": lambda s: s.map(abs).batch(2).unbatch().window(2).enumerate().skip(1).frequencies().topk(2),
+}  # fmt: skip
+
+
+@never_runs
+@pytest.mark.parametrize("name", LAZY)
+def test_nothing_is_pulled_at_construction(name: str, backend: str) -> None:
+    tap = Tap()
+    made = LAZY[name](mrpy.stream(tap, backend=backend))
+    assert isinstance(made, mrpy.ParallelIterator)
+    assert name == "all" or name in str(made) or name in ("unbatch", "distinct", "tee")
+    made.close()
+    assert tap.pulled == 0
+
+
+@over_local
+def test_an_endless_source_is_pulled_as_far_as_it_takes(backend: str) -> None:
+    for call in (
+        lambda s: s.first(), lambda s: s.peek()[0], lambda s: s.take(1).to_list()[0], lambda s: s.take(1).sum(),
+        lambda s: s.take_while(lambda x: x < 2).sum(), lambda s: s.tee()[0].first(), lambda s: s.window(2).first()[0],
+        lambda s: s.zip("a").to_list()[0][0], lambda s: s.batch(1).first()[0], lambda s: s.distinct().first(),
+        lambda s: s.enumerate().first()[1],
+    ):  # fmt: skip
+        tap = Tap()
+        assert call(mrpy.stream(tap, backend=backend, workers=2, buffersize=8).map(abs)) == 1
+        assert tap.pulled <= 10, inspect.getsource(call)
+
+
+# ---- after iteration has begun -----------------------------------------------------------------------------------
+
+AFTER: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "map": (lambda s: s.map(str).to_list(), ["2", "3", "4"]), "filter": (lambda s: s.filter(lambda x: x > 2).to_list(), [3, 4]),
+    "batch": (lambda s: s.batch(2).to_list(), [(2, 3), (4,)]), "window": (lambda s: s.window(2).to_list(), [(2, 3), (3, 4)]),
+    "enumerate": (lambda s: s.enumerate().to_list(), [(0, 2), (1, 3), (2, 4)]), "take": (lambda s: s.take(1).to_list(), [2]),
+    "skip": (lambda s: s.skip(1).to_list(), [3, 4]), "distinct": (lambda s: s.distinct().to_list(), [2, 3, 4]),
+    "sorted": (lambda s: s.sorted(reverse=True).to_list(), [4, 3, 2]), "topk": (lambda s: s.topk(2).to_list(), [4, 3]),
+    "frequencies": (lambda s: s.frequencies().to_list(), [(2, 1), (3, 1), (4, 1)]), "sum": (lambda s: s.sum(), 9),
+    "count": (lambda s: s.count(), 3), "min": (lambda s: s.min(), 2), "mean": (lambda s: s.mean(), 3),
+    "reduce": (lambda s: s.reduce(operator.mul), 24), "first": (lambda s: s.first(), 2), "to_list": (lambda s: s.to_list(), [2, 3, 4]),
+    "tee": (lambda s: list(map(list, s.tee())), [[2, 3, 4]] * 2), "peek": (lambda s: (s.peek()[0]), 2),
+    "zip": (lambda s: s.zip("ab").to_list(), [(2, "a"), (3, "b")]), "chain": (lambda s: s.chain("a").to_list(), [2, 3, 4, "a"]),
+    "sample": (lambda s: s.sample(9, seed=1), [2, 3, 4]), "take_while": (lambda s: s.take_while(lambda x: x < 4).to_list(), [2, 3]),
+}  # fmt: skip
+
+
+@over_local
+@pytest.mark.parametrize("name", AFTER)
+def test_an_operator_after_iteration_has_begun_works_on_the_rest(name: str, backend: str) -> None:
+    call, expected = AFTER[name]
+    run = mrpy.stream(range(5), backend=backend, workers=2).map(abs)
+    assert (next(run), next(run)) == (0, 1)
+    assert call(run) == expected
+
+
+@over_local
+def test_an_operator_after_the_end_has_nothing(backend: str) -> None:
+    run = mrpy.stream(range(3), backend=backend, workers=2).map(abs)
+    assert list(run) == [0, 1, 2]
+    assert run.map(str).to_list() == []
+    assert run.count() == 0
+
+
+@over_local
+def test_peek_gives_the_first_item_back(backend: str) -> None:
+    run = mrpy.stream(range(50), backend=backend, workers=2).map(abs)
+    first, again = run.peek()
+    second, again = again.map(str).peek()
+    assert (first, second) == (0, "0")
+    assert list(again) == [str(n) for n in range(50)]
+
+
+@over_local
+def test_closing_what_peek_or_tee_gave_closes_the_run(backend: str) -> None:
+    closed = []
+
+    def source() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            closed.append(True)
+
+    items = source()
+    _, again = mrpy.stream(items, backend=backend, workers=2, buffersize=4).map(abs).peek()
+    assert next(again) == 0
+    again.close()
+    items.close()
+    assert closed == [True]
+
+
+# ---- names ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theirs", [theirs for many in _HERE.values() for theirs in many])
+def test_a_name_from_elsewhere_says_the_name_here(theirs: str) -> None:
+    ours = next(ours for ours, many in _HERE.items() if theirs in many)
+    with pytest.raises(AttributeError, match=f"{theirs!r}; it is called {ours!r} here"):
+        getattr(mrpy.stream([1], backend="serial"), theirs)
+    assert callable(getattr(mrpy.ParallelIterator, ours))
+    assert not hasattr(mrpy.ParallelIterator, theirs)
+
+
+def test_an_unknown_name_is_an_ordinary_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'$"):
+        _ = mrpy.stream([1], backend="serial").nonsense
+    assert called_here("nonsense").endswith("'nonsense'")
+
+
+DUNDERS = [
+    "__len__", "__getitem__", "__length_hint__", "__array__", "__array_interface__", "__dataframe__", "__dask_graph__",
+    "_ipython_display_", "_repr_html_", "__wrapped__", "__fspath__", "__index__", "__bool__x", "__getstate_x__",
+    "__arrow_c_stream__", "__contains__", "__add__", "__reversed__",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DUNDERS)
+def test_probing_for_a_protocol_finds_none(name: str) -> None:
+    run = mrpy.stream([1, 2], backend="serial").map(abs)
+    assert not hasattr(run, name)
+    assert getattr(run, name, None) is None
+    assert list(run) == [1, 2]
+
+
+def test_half_made_objects_do_not_recurse() -> None:
+    empty = mrpy.ParallelIterator.__new__(mrpy.ParallelIterator)
+    with pytest.raises(AttributeError, match="_plan"):
+        _ = empty._plan
+    assert repr(mrpy.ParallelIterator)
+
+
+@pytest.mark.parametrize("how", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda f: f.__name__)
+def test_a_parallel_iterator_is_not_copied_half(how: Any) -> None:
+    for run in (mrpy.stream([1, 2], backend="serial").map(abs), mrpy.stream([1, 2], backend="serial").map(abs).batch(1)):
+        try:
+            made = how(run)
+        except TypeError as error:
+            assert "ParallelIterator" in str(error) or "pickle" in str(error)
+        else:
+            made = pickle.loads(made) if isinstance(made, bytes) else made
+            assert list(made) in ([1, 2], [(1,), (2,)])
+        assert list(run) in ([1, 2], [(1,), (2,)])
+
+
+def test_truth_and_length_are_those_of_an_iterator() -> None:
+    run = mrpy.stream([], backend="serial")
+    assert bool(run)
+    assert operator.length_hint(run, 7) == 7
+    with pytest.raises(TypeError, match="no len"):
+        len(run)  # type: ignore[arg-type]
+    assert 2 in mrpy.stream([1, 2, 3], backend="serial")
+
+
+EQUIVALENT = {"close", "explain", "graph"}
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, _ in inspect.getmembers(mrpy.ParallelIterator, callable) if not n.startswith("_")]
+)
+def test_each_method_names_its_equivalent(name: str) -> None:
+    text = inspect.getdoc(getattr(mrpy.ParallelIterator, name)) or ""
+    assert len(text) > 10
+    assert name in EQUIVALENT or "``" in text.split("\n\n")[0], text

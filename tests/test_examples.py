@@ -1,0 +1,58 @@
+"""The examples are run as a user would: from another folder, without a guard for the main module."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+DEADLINE = 120  # seconds: against a hang
+
+
+def run(name: str, folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_words_of_two_files_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("the cat and the hat\n")
+    (tmp_path / "b.txt").write_text("The bat.\n")
+    lines = run("wordcount.py", tmp_path, "a.txt", "b.txt").splitlines()
+    assert lines[0].split() == ["3", "the"]
+    assert sorted(line.split()[1] for line in lines) == ["and", "bat", "cat", "hat", "the"]
+
+
+def test_the_word_count_takes_under_25_lines_of_code() -> None:
+    text = (EXAMPLES / "wordcount.py").read_text(encoding="utf-8")
+    assert len([line for line in text.splitlines() if line.strip()]) < 25
+
+
+def test_primes(tmp_path: Path) -> None:
+    assert run("primes.py", tmp_path) == "2160 pairs of twin primes below 200000, the last prime is 199999\n"
+
+
+def test_pi(tmp_path: Path) -> None:
+    first = run("pi_montecarlo.py", tmp_path, "1000000")
+    assert first.startswith("pi is about 3.14") and run("pi_montecarlo.py", tmp_path, "1000000") == first
+
+
+def test_spectra(tmp_path: Path) -> None:
+    assert run("spectra.py", tmp_path) == "300 of 300 tones found\n"
+
+
+def test_a_factor_is_found(tmp_path: Path) -> None:
+    assert run("submit.py", tmp_path, str(10007 * 10009)) == "100,160,063 = 10,007 x 10,009\n"
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.name)
+def test_an_example_is_short_and_has_a_test(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text.count("\n") <= 40
+    assert ast.get_docstring(ast.parse(text))
+    assert f'"{file.name}"' in Path(__file__).read_text(encoding="utf-8")

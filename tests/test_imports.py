@@ -1,0 +1,53 @@
+"""What `import mrpy` loads: nothing that takes time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import mrpy
+
+HEAVY = {
+    "numpy", "dask", "distributed", "cloudpickle", "toolz", "rich", "click", "dataclasses", "inspect",
+    "multiprocessing", "concurrent.futures", "asyncio", "logging", "typing", "socket", "subprocess", "sqlite3",
+}  # fmt: skip
+
+
+def loaded(code: str) -> set[str]:
+    """The modules there are after `code`, in a fresh interpreter without site packages' own start-up."""
+    script = f"import sys; before = set(sys.modules)\n{code}\nprint(*sorted(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_importing_mrpy_loads_nothing_heavy() -> None:
+    assert not loaded("import mrpy; mrpy.__version__; dir(mrpy)") & HEAVY
+
+
+def test_a_run_on_processes_needs_neither_numpy_nor_dask() -> None:
+    code = "import mrpy; assert list(mrpy.parallel((n for n in range(9)), workers=1)) == list(range(9))"
+    assert not loaded(code) & {"numpy", "dask", "distributed", "rich", "click", "toolz", "asyncio", "sqlite3"}
+
+
+def test_every_public_name_is_there_and_listed() -> None:
+    for name in mrpy.__all__:
+        assert getattr(mrpy, name) is not None
+        assert name in dir(mrpy)
+
+
+def test_mapreduce_is_the_verb_whatever_was_imported_before() -> None:
+    from mrpy.mapreduce import plan
+
+    assert plan.Plan
+    assert callable(mrpy.mapreduce) and mrpy.mapreduce.__module__ == "mrpy.api"
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    try:
+        mrpy.pmapp  # noqa: B018
+    except AttributeError as error:
+        assert "pmapp" in str(error)
+    else:
+        raise AssertionError
