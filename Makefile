@@ -25,7 +25,7 @@ bench: $(STAMP)-bench ## measure mrpy beside its peers
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 soak: $(STAMP)-test ## the slow and the exhaustive tests: minutes
-	@for file in tests/soak/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in $(wildcard tests/soak/*.py); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 docs: $(STAMP)-test ## check the pages: their code, links and tables
 	$(BIN)/python -m pytest tests/test_docs.py
@@ -37,7 +37,8 @@ clean: ## remove .venv and what tools left
 .venv/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "mrpy needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.11 ..."; exit 1; }
-	$(PYTHON) -m venv .venv
+	@test ! -e .venv || { echo ".venv is there but is no virtual environment: remove it"; exit 1; }
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 # One stamp per set of packages; setup.cfg changed: install again.
 $(STAMP)-core: .venv/pyvenv.cfg setup.cfg pyproject.toml

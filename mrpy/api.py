@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator as operators
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, TypeVar
 
 from mrpy.errors import OptionError
@@ -183,23 +183,32 @@ def session(
         given["backend"] = backend
     if workers is not None:
         given["workers"] = workers
-    return _session(given)
+    return _Opened(given)
 
 
-@contextmanager
-def _session(given: dict[str, Any]) -> Iterator[Session]:
-    settings = {name: given.pop(name) for name in list(given) if name in _SETTINGS}
-    options = resolve(given)
-    if settings and options.backend != "dask":
-        names = ", ".join(f"{name}=" for name in settings)
-        raise OptionError(f"{names} is for backend='dask' only, and this is {options.backend!r}")
-    own = Session(options.backend, options.worker_count, settings)
-    try:
-        defaults = {**(of_session.get() or {}), **given, "backend": options.backend}
-        with of_session.set(defaults), opened(own, resolve(defaults)):
-            yield own
-    finally:
-        own.close()
+class _Opened:
+    """The ``with`` block of a session. Its workers and its defaults end with it."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        settings = {name: given.pop(name) for name in list(given) if name in _SETTINGS}
+        options = resolve(given)
+        if settings and options.backend != "dask":
+            names = ", ".join(f"{name}=" for name in settings)
+            raise OptionError(f"{names} is for backend='dask' only, and this is {options.backend!r}")
+        self._defaults = {**(of_session.get() or {}), **given, "backend": options.backend}
+        self._options = resolve(self._defaults)
+        self._settings = settings
+        self._open = ExitStack()
+
+    def __enter__(self) -> Session:
+        own = Session(self._options.backend, self._options.worker_count, self._settings)
+        self._open.callback(own.close)
+        self._open.enter_context(of_session.set(self._defaults))
+        self._open.enter_context(opened(own, self._options))
+        return own
+
+    def __exit__(self, *problem: Any) -> None:
+        self._open.__exit__(*problem)
 
 
 _SETTINGS = ("address", "client")

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from mrpy.errors import OptionError
+from mrpy.inside import inside
 
 OnError = Literal["raise", "skip", "return"] | Callable[[BaseException], Any]
 
@@ -182,6 +183,26 @@ assert [field.name for field in fields(Options)] == list(_CHECKS)
 T = TypeVar("T")
 
 
+class _Set(Generic[T]):
+    """A class and no generator: exceptions of the user pass through it untouched."""
+
+    def __init__(self, here: ContextVar[T | None], anywhere: list[T], value: T) -> None:
+        self._here = here
+        self._anywhere = anywhere
+        self._value = value
+
+    def __enter__(self) -> None:
+        self._token = self._here.set(self._value)
+        self._anywhere.append(self._value)
+
+    def __exit__(self, *_: object) -> None:
+        self._here.reset(self._token)
+        for place in reversed(range(len(self._anywhere))):
+            if self._anywhere[place] is self._value:
+                del self._anywhere[place]
+                break
+
+
 class Scoped(Generic[T]):
     """A value for the length of a ``with`` block: of this context (task, thread) if it has set one, else
     the one that was set last anywhere in the process, so that threads started inside a block are in it."""
@@ -190,19 +211,9 @@ class Scoped(Generic[T]):
         self._here: ContextVar[T | None] = ContextVar(name, default=None)
         self._anywhere: list[T] = []
 
-    @contextmanager
-    def set(self, value: T) -> Iterator[None]:
-        """Set it for the block."""
-        token = self._here.set(value)
-        self._anywhere.append(value)
-        try:
-            yield
-        finally:
-            self._here.reset(token)
-            for place in reversed(range(len(self._anywhere))):
-                if self._anywhere[place] is value:
-                    del self._anywhere[place]
-                    break
+    def set(self, value: T) -> AbstractContextManager[None]:
+        """Set it for a ``with`` block."""
+        return _Set(self._here, self._anywhere, value)
 
     def get(self) -> T | None:
         """The value in force."""
@@ -234,6 +245,8 @@ def configure(**given: Any) -> None:
 
 def resolve(given: Mapping[str, Any]) -> Options:
     """The options of a run for which these were given."""
+    if inside.task:  # workers of another process know of no session, so those of this one ask none
+        return Options().but(_environment()).but(given)
     options = Options().but(_environment()).but(_configured).but(of_session.get() or {})
     return options.but(given)
 

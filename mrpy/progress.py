@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mrpy.options import Options
@@ -16,30 +14,35 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
-@contextmanager
-def watched(job: Job, plan: Any, options: Options) -> Iterator[None]:
+class watched:
     """Show a bar on standard error while the job runs, if `options` ask for one."""
-    if not options.progress:
-        yield
-        return
-    total = plan.source.reader().remaining() if hasattr(plan, "source") and sized(plan.source) else None
-    with _bar() as bar:
-        task = bar.add_task(options.name or "mrpy", total=total)
 
-        def told(moved: Moved) -> None:
-            key = moved.task.key
-            ours = isinstance(key, tuple) and key[0] == job.number
-            # the chunks; merges stand for no items of their own
-            if ours and moved.move is Move.SUCCEED and moved.task.call.code.announce:
-                bar.advance(task, moved.task.size)
+    def __init__(self, job: Job, plan: Any, options: Options) -> None:
+        self._job = job
+        self._name = options.name or "mrpy"
+        self._total = plan.source.reader().remaining() if options.progress and sized(plan.source) else None
+        self._bar = _bar() if options.progress else None
 
-        job.driver.observe(told)
-        try:
-            yield
-            done = bar.tasks[0].completed
-            bar.update(task, total=total or done, completed=total or done)
-        finally:
-            job.driver.unobserve(told)
+    def __enter__(self) -> None:
+        if self._bar is not None:
+            self._bar.start()
+            self._line = self._bar.add_task(self._name, total=self._total)
+            self._job.driver.observe(self._told)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._bar is not None:
+            self._job.driver.unobserve(self._told)
+            if kind is None:
+                done = self._total or self._bar.tasks[0].completed
+                self._bar.update(self._line, total=done, completed=done)
+            self._bar.stop()
+
+    def _told(self, moved: Moved) -> None:
+        key = moved.task.key
+        ours = isinstance(key, tuple) and key[0] == self._job.number
+        # the chunks; merges stand for no items of their own
+        if self._bar is not None and ours and moved.move is Move.SUCCEED and moved.task.call.code.announce:
+            self._bar.advance(self._line, moved.task.size)
 
 
 def sized(source: Any) -> bool:

@@ -19,10 +19,11 @@ import pytest
 
 import mrpy
 from mrpy.errors import OptionError, RemoteError, SerializationError, WorkerCrashed
+from mrpy.inside import inside
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends import BACKENDS, make
 from mrpy.scheduler.backends.base import Backend
-from mrpy.scheduler.calls import Call, Code, Parts, inside
+from mrpy.scheduler.calls import Call, Code, Parts
 
 PATIENCE = 30.0  # seconds until silence counts as a hang
 BEYOND_HELP = 90  # seconds until a test that does not even return is shot, with its stacks

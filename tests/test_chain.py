@@ -205,9 +205,8 @@ def test_an_operator_that_gives_one_thing(name: str, backend: str) -> None:
     def run(xs: Any, n: int, options: Options, pulled: bool) -> None:
         source = iter(dict(enumerate(xs)).values()) if pulled else xs
         got = outcome(lambda: chain(mrpy.stream(source, backend=backend, **options), xs, n))
-        assert same(got, outcome(lambda: plain(xs, n))) or got is statistics.StatisticsError or (
-            got is ValueError and not xs
-        )
+        expected = outcome(lambda: plain(xs, n))
+        assert same(got, ValueError if expected is statistics.StatisticsError else expected)
 
     run()
 
@@ -346,10 +345,10 @@ WRONG: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "topk(-1)": (lambda s: s.topk(-1), ValueError, "topk.. .*from 0 up"),
     "topk('a')": (lambda s: s.topk("a"), ValueError, "topk.. .*from 0 up"),
     "sample(-1)": (lambda s: s.sample(-1), ValueError, "sample.. .*from 0 up"),
-    "sample seed": (lambda s: s.sample(2, seed="x"), (OptionError, ValueError), "seed"),
+    "sample seed": (lambda s: s.sample(2, seed="x"), ValueError, "seed"),
     "histogram without a range": (lambda s: s.histogram(), OptionError, "range="),
     "histogram of no bins": (lambda s: s.histogram(0, (0, 1)), ValueError, "bins"),
-    "histogram of falling edges": (lambda s: s.histogram([3, 2, 1]), ValueError, "bins|edges|monoton"),
+    "histogram of falling edges": (lambda s: s.histogram([3, 2, 1]), ValueError, "bins"),
     "map(3)": (lambda s: s.map(3), TypeError, "map.. needs a function"),
     "starmap(None)": (lambda s: s.starmap(None), TypeError, "starmap.. needs a function"),
     "filter(3)": (lambda s: s.filter(3), TypeError, "filter.. needs a function"),
@@ -373,6 +372,13 @@ def test_a_wrong_call_is_an_error_at_once_that_names_the_operator(name: str) -> 
     call, kind, words = WRONG[name]
     with pytest.raises(kind, match=words):
         call(mrpy.stream([], backend="serial"))
+
+
+def test_a_numpy_integer_is_a_whole_number() -> None:
+    two = numpy.int64(2)
+    assert mrpy.stream(range(9), backend="serial").skip(two).take(two).batch(two).topk(two).to_list() == [(2, 3)]
+    with pytest.raises(ValueError, match="at_least|take"):
+        mrpy.stream([], backend="serial").take(numpy.float64(2))
 
 
 @over_local

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -45,7 +45,7 @@ class _Formatter(click.HelpFormatter):
     def write_heading(self, heading: str) -> None:
         super().write_heading(click.style(heading, bold=True))
 
-    def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
         super().write_dl([(click.style(term, fg="cyan"), text) for term, text in rows], col_max, col_spacing)
 
 
@@ -120,7 +120,7 @@ def group(ctx: click.Context) -> None:
 @group.command()
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.option(
-    "-n", "--top", type=click.IntRange(min=1), metavar="N", default=20, show_default="20", help="Words to show."
+    "-n", "--top", type=click.IntRange(min=1), metavar="N", default=20, help="Words to show; by default 20."
 )
 @click.option("-b", "--backend", metavar="NAME", help="serial, threads, processes (the default) or dask.")
 @click.option(

@@ -8,7 +8,8 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO, NamedTuple
+from io import BufferedReader
+from typing import NamedTuple
 
 SKIPPED = ""  # no word is empty: under this key stands how many files were passed over
 SNIFF = 1 << 16  # bytes; what has no NUL in them is taken for text, and read to its end
@@ -104,11 +105,11 @@ def read(piece: Piece, binary: bool) -> tuple[int, bytes]:
         raise OSError(error.errno, error.strerror, piece.path) from None  # a read does not name its file
 
 
-def _opened(path: str) -> IO[bytes]:
+def _opened(path: str) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path) if path.endswith(".gz") else open(path, "rb")
 
 
-def _first(piece: Piece, file: IO[bytes]) -> int:
+def _first(piece: Piece, file: gzip.GzipFile | BufferedReader) -> int:
     """Where the first line begins that is the piece's own; there the file stands afterwards."""
     if piece.begin:
         file.seek(piece.begin - 1)

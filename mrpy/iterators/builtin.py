@@ -179,7 +179,7 @@ def _parts(iterator: Any) -> Iterable[Any]:
     if type(iterator) is not itertools.chain:
         return made[1]  # type: ignore[no-any-return]
     sources, *active = made[2] if len(made) > 2 else ((),)
-    listed = sources.__reduce__() if type(sources) is type(iter(())) else ()
+    listed: Any = sources.__reduce__() if type(sources) is type(iter(())) else ()
     return (sources, *active, *(listed[1][0][listed[2] :] if len(listed) == 3 else ()))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from mrpy.inside import inside
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.chunking import AHEAD, TARGET
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.sources import Pulled
 from mrpy.options import Options, origin
-from mrpy.scheduler.calls import inside
 
 INDENT = " " * 10
 

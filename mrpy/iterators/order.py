@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from contextvars import copy_context
 from enum import Enum
 from typing import Any, TypeAlias
@@ -105,22 +105,32 @@ async def _in_thread(run: Generator[Any, None, None]) -> AsyncGenerator[Any, Non
             await asyncio.shield(loop.run_in_executor(thread, context.run, run.close))
 
 
-@contextmanager
-def _feeding(plan: Plan, options: Options, account: Account) -> Iterator[Feeder]:
-    """All that is open while a plan runs."""
-    with (
-        job_for(options) as job,
-        watched(job, plan, options),
-        checkpoint_for(options.checkpoint, plan.steps, "map") as checkpoint,
-    ):
-        kernel = MapChunk(plan.steps, Rules.of(options))
-        code = Code(kernel, options.name or str(plan.steps[-1]), announce=True)
-        feeder = Feeder(job, plan, options, code, account)
-        feeder.checkpoint = checkpoint
-        if options.check:
-            check_steps(plan.steps, feeder.sample(ON_A_RUN))
-        with account.running(job.driver.backend.name, job.driver.backend.workers):
-            yield feeder
+class _feeding:
+    """All that is open while a plan runs. A class and no generator: what the user's code raises passes
+    through it untouched, even an exception that lets nobody set its traceback."""
+
+    def __init__(self, plan: Plan, options: Options, account: Account) -> None:
+        self._arguments = plan, options, account
+        self._open = ExitStack()
+
+    def __enter__(self) -> Feeder:
+        plan, options, account = self._arguments
+        with ExitStack() as entering:
+            job = entering.enter_context(job_for(options))
+            entering.enter_context(watched(job, plan, options))
+            checkpoint = entering.enter_context(checkpoint_for(options.checkpoint, plan.steps, "map"))
+            kernel = MapChunk(plan.steps, Rules.of(options))
+            code = Code(kernel, options.name or str(plan.steps[-1]), announce=True)
+            feeder = Feeder(job, plan, options, code, account)
+            feeder.checkpoint = checkpoint
+            if options.check:
+                check_steps(plan.steps, feeder.sample(ON_A_RUN))
+            entering.enter_context(account.running(job.driver.backend.name, job.driver.backend.workers))
+            self._open = entering.pop_all()
+        return feeder
+
+    def __exit__(self, *problem: Any) -> None:
+        self._open.__exit__(*problem)
 
 
 def _as_it_is(plan: Plan) -> Iterator[Any]:

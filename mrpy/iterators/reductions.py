@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from mrpy.errors import OptionError
+from mrpy.iterators.arguments import at_least, function_for, key_for
 from mrpy.mapreduce import statistics
 from mrpy.mapreduce.folds import MISSING, Fold, folding, reduction
 from mrpy.mapreduce.plan import Map
@@ -36,7 +37,7 @@ class Reductions(ABC):
 
     def reduce(self, operator: Callable[[Any, Any], Any], initial: Any = MISSING) -> Any:
         """``functools.reduce(operator, self, initial)`` for an associative operator."""
-        return self._fold(reduction(operator, initial))
+        return self._fold(reduction(function_for("reduce", operator), initial))
 
     def fold(
         self,
@@ -46,14 +47,14 @@ class Reductions(ABC):
     ) -> Any:
         """``functools.reduce(step, self, initial)`` where partial results can be combined. `initial`
         must be neutral: every part starts with a copy of it."""
-        return self._fold(folding(step, initial, combine))
+        return self._fold(folding(function_for("fold", step), initial, function_for("fold", combine)))
 
     def count(self) -> int:
         """``sum(1 for _ in self)``: the number of items."""
         return int(self._fold(statistics.COUNT))
 
-    def sum(self, start: Any = None) -> Any:
-        """``sum(self)``. Floats are added with compensation, to the same bits on every backend.
+    def sum(self, start: Any = 0) -> Any:
+        """``sum(self, start)``. Floats are added with compensation, to the same bits on every backend.
 
         >>> import mrpy
         >>> mrpy.stream([0.1] * 10, backend="serial").sum()
@@ -72,36 +73,31 @@ class Reductions(ABC):
 
     def min(self, key: Callable[[Any], Any] | None = None, default: Any = MISSING) -> Any:
         """``min(self, key=key, default=default)``."""
-        return self._fold(statistics.extreme(builtins.min, key, default))
+        return self._fold(statistics.extreme(builtins.min, key_for("min", key), default))
 
     def max(self, key: Callable[[Any], Any] | None = None, default: Any = MISSING) -> Any:
         """``max(self, key=key, default=default)``."""
-        return self._fold(statistics.extreme(builtins.max, key, default))
+        return self._fold(statistics.extreme(builtins.max, key_for("max", key), default))
 
     def histogram(
         self, bins: int | Sequence[float] = 10, range: tuple[float, float] | None = None
     ) -> tuple[Any, Any]:
         """``numpy.histogram(list(self), bins, range)``: the counts, shape (bins,), and the edges, shape
         (bins + 1,). With a number of bins it needs a range: the items are looked at only once."""
-        if isinstance(bins, int):
-            if range is None:
-                raise OptionError("histogram() with a number of bins needs range=(low, high)")
-            low, high = range
-            edges: Sequence[float] = [low + (high - low) * n / bins for n in builtins.range(bins)] + [high]
-        else:
-            edges = list(bins)
-        counts, limits = self._fold(statistics.histogram(edges))
+        if isinstance(bins, int) and range is None:
+            raise OptionError("histogram() with a number of bins needs range=(low, high)")
+        counts, limits = self._fold(statistics.histogram(bins, range))
         return counts, limits
 
     def sample(self, count: int, seed: int | None = None) -> list[Any]:
         """``random.sample(list(self), count)``: some items, each with the same chance, in the order of
         the source; all where there are fewer. The same seed takes the same ones everywhere."""
-        chosen = fresh_seed() if seed is None else seed
-        return list(self._fold(statistics.sample(count, chosen)))
+        chosen = fresh_seed() if seed is None else at_least("sample(seed=...)", seed, 0)
+        return list(self._fold(statistics.sample(at_least("sample", count, 0), chosen)))
 
     def foreach(self, function: Callable[[Any], Any]) -> None:
         """``for item in self: function(item)``, on the workers; what it returns is dropped there."""
-        self._then(Map(function))._fold(statistics.COUNT)
+        self._then(Map(function_for("foreach", function)))._fold(statistics.COUNT)
 
     def frequencies(self) -> Self:
         """``collections.Counter(self).items()``: pairs of an item and how often it came, in the order in
@@ -124,7 +120,7 @@ class Reductions(ABC):
         >>> mrpy.stream("banana", backend="serial").frequencies().topk(1, key=1).to_list()
         [('a', 3)]
         """
-        return self._after(_Later(self, statistics.largest(count, key)))
+        return self._after(_Later(self, statistics.largest(at_least("topk", count, 0), key)))
 
 
 class _Later:

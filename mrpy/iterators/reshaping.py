@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import builtins
 import itertools
+import operator
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Self
 
+from mrpy.iterators.arguments import all_iterable, at_least, function_for, key_for
 from mrpy.mapreduce.plan import Body, FlatMap
 
 
@@ -44,7 +46,7 @@ class Reshaping(ABC):
         >>> mrpy.stream(range(5), backend="serial").batch(2).to_list()
         [(0, 1), (2, 3), (4,)]
         """
-        return self._by("batch", _batched, _at_least("batch", size, 1))
+        return self._by("batch", _batched, at_least("batch", size, 1))
 
     def unbatch(self) -> Self:
         """``itertools.chain.from_iterable(self)``."""
@@ -57,20 +59,20 @@ class Reshaping(ABC):
         >>> mrpy.stream(range(4), backend="serial").window(3).to_list()
         [(0, 1, 2), (1, 2, 3)]
         """
-        return self._by("window", _windows, _at_least("window", size, 1))
+        return self._by("window", _windows, at_least("window", size, 1))
 
     def enumerate(self, start: int = 0) -> Self:
         """``enumerate(self, start)``."""
-        return self._by("enumerate", builtins.enumerate, start)
+        return self._by("enumerate", builtins.enumerate, operator.index(start))
 
     def zip(self, *others: Iterable[Any], strict: bool = False) -> Self:
         """``zip(self, *others, strict=strict)``. The others may be parallel iterators too: all of them
         run on the same workers."""
-        return self._by("zip", _zipped, others, strict)
+        return self._by("zip", _zipped, all_iterable(others), strict)
 
     def chain(self, *others: Iterable[Any]) -> Self:
         """``itertools.chain(self, *others)``."""
-        return self._by("chain", itertools.chain, *others)
+        return self._by("chain", itertools.chain, *all_iterable(others))
 
     def take(self, count: int) -> Self:
         """``itertools.islice(self, count)``: the first items; the rest is never asked for.
@@ -79,19 +81,20 @@ class Reshaping(ABC):
         >>> mrpy.pmap(abs, itertools.count(-3), backend="serial").take(5).to_list()
         [3, 2, 1, 0, 1]
         """
-        return self._by("take", itertools.islice, _at_least("take", count, 0))
+        return self._by("take", itertools.islice, at_least("take", count, 0))
 
     def skip(self, count: int) -> Self:
         """``itertools.islice(self, count, None)``: all but the first items."""
-        return self._by("skip", itertools.islice, _at_least("skip", count, 0), None)
+        return self._by("skip", itertools.islice, at_least("skip", count, 0), None)
 
     def take_while(self, predicate: Callable[[Any], Any]) -> Self:
         """``itertools.takewhile(predicate, self)``. The predicate runs in the consumer."""
-        return self._by("take_while", _take_while, predicate)
+        return self._by("take_while", _take_while, function_for("take_while", predicate))
 
     def distinct(self, key: Callable[[Any], Any] | None = None) -> Self:
         """``toolz.unique(self, key)``: each item once, where it first comes. Repetitions within a chunk
         are dropped on the worker; the items, or their keys, must be hashable."""
+        key = key_for("distinct", key)
         return self._then(Body(_Unique(key)))._by("distinct", _unique, key)
 
     def first(self) -> Any:
@@ -205,9 +208,3 @@ def _take_while(items: Iterator[Any], predicate: Callable[[Any], Any]) -> Iterat
 
 def _itself(item: Any) -> Any:
     return item
-
-
-def _at_least(name: str, value: Any, least: int) -> int:
-    if not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}() needs a whole number from {least} up, not {value!r}")
-    return value

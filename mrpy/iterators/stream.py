@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from typing import Any, Self
 
 from mrpy.errors import OptionError
+from mrpy.iterators.arguments import function_for
 from mrpy.iterators.elsewhere import called_here
 from mrpy.iterators.explain import explained, upstream
 from mrpy.iterators.graph import Graph, draw
@@ -120,6 +121,9 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {**self.graph()._repr_mimebundle_(), "text/plain": repr(self)}
 
+    def __copy__(self) -> Self:
+        raise TypeError("a ParallelIterator is consumed once, and so would be its copy; it is called 'tee' here")
+
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(called_here(name))
 
@@ -132,19 +136,19 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
         >>> mrpy.stream([1, 2, 3], backend="serial").map(str).to_list()
         ['1', '2', '3']
         """
-        return self._then(Map(_callable("map", function)))
+        return self._then(Map(function_for("map", function)))
 
     def starmap(self, function: Callable[..., Any]) -> Self:
         """``itertools.starmap(function, self)``."""
-        return self._then(StarMap(_callable("starmap", function)))
+        return self._then(StarMap(function_for("starmap", function)))
 
     def filter(self, predicate: Callable[[Any], Any] | None) -> Self:
         """``filter(predicate, self)``."""
-        return self._then(Filter(bool if predicate is None else _callable("filter", predicate)))
+        return self._then(Filter(bool if predicate is None else function_for("filter", predicate)))
 
     def flat_map(self, function: Callable[[Any], Iterable[Any]]) -> Self:
         """``itertools.chain.from_iterable(map(function, self))``."""
-        return self._then(FlatMap(_callable("flat_map", function)))
+        return self._then(FlatMap(function_for("flat_map", function)))
 
     # ---- what the rest of the chain is made of ------------------------------------------------------
 
@@ -165,12 +169,6 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
         plan = self._taken()
         with job_for(options) as job, watched(job, plan, options):
             return run_fold(plan, fold, job, options, self._account)
-
-
-def _callable(name: str, function: Any) -> Any:
-    if not callable(function):
-        raise TypeError(f"{name}() needs a function, not {type(function).__name__} {function!r:.60}")
-    return function
 
 
 def stream_of(iterable: Iterable[Any], given: dict[str, Any]) -> ParallelIterator:

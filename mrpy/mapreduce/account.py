@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from time import perf_counter
 
 
@@ -37,15 +35,16 @@ class Account:
         self.smallest = min(self.smallest, items) if self.smallest else items
         self.largest = max(self.largest, items)
 
-    @contextmanager
-    def running(self, backend: str, workers: int) -> Iterator[None]:
-        """The run, from begin to end."""
+    def running(self, backend: str, workers: int) -> Account:
+        """To be used in a ``with`` statement around the run."""
         self.backend, self.workers = backend, workers
+        return self
+
+    def __enter__(self) -> None:
         self._began = perf_counter()
-        try:
-            yield
-        finally:
-            self.elapsed = perf_counter() - self._began
+
+    def __exit__(self, *_: object) -> None:
+        self.elapsed = perf_counter() - self._began
 
     @property
     def idle(self) -> float:

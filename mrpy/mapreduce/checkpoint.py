@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from types import CodeType
 from typing import Any
 
@@ -78,24 +78,22 @@ class Checkpoint:
         except self._problem as error:
             raise CheckpointError(f"{self._path} cannot be written: {error}") from error
 
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-@contextmanager
 def checkpoint_for(
     path: str | os.PathLike[str] | None, steps: Iterable[object], kind: str
-) -> Iterator[Checkpoint | None]:
-    """The checkpoint of a run, if it is to have one."""
-    if path is None:
-        yield None
-        return
-    checkpoint = Checkpoint(path, program_of(steps, kind))
-    try:
-        yield checkpoint
-    finally:
-        checkpoint.close()
+) -> AbstractContextManager[Checkpoint | None]:
+    """The checkpoint of a run, if it is to have one, for a ``with`` statement."""
+    return nullcontext() if path is None else Checkpoint(path, program_of(steps, kind))
 
 
 def program_of(steps: Iterable[object], kind: str) -> str:

@@ -147,6 +147,7 @@ class Feeder:
         """A task with a chunk that can travel. What does not pickle is found item by item."""
         size, timeout = len(slot.chunk.data), self._options.timeout
         settings: dict[str, Any] = {"keep": self.keep, "timeout": timeout, "size": size}
+        settings["careful"] = bool(slot.chunk.excluded)
         if not slot.chunk.separately:
             try:
                 return self.job.task(Call(self._code, slot.chunk), **settings)
@@ -264,5 +265,6 @@ class Feeder:
                 self.settle(done)
                 if done.failure is None:
                     yield done
+                done.chunk = done.chunk._replace(data=())  # not needed any more, and may be large
         if self.error is not None:
             raise self.error

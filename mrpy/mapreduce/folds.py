@@ -14,7 +14,7 @@ from functools import reduce
 from operator import length_hint
 from typing import Any
 
-from mrpy.errors import pin
+from mrpy.errors import Item, pin
 from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.kernels import Announce, Rules, counted, run_careful, through
 from mrpy.mapreduce.plan import Step
@@ -75,8 +75,12 @@ class FoldChunk:
             result = result.opened(self.rules.on_error)
             for index in sorted(result.failures):
                 raise result.failures[index].exception()
-            return self.fold.leaf(iter(result.values))
-        return self.fold.leaf(iter(result))
+            result = result.values
+        try:
+            return self.fold.leaf(iter(result))
+        except Exception as error:  # of the fold itself: which item it was at is not known here
+            pin(error, Item(chunk.first, f"or one of the {len(chunk.data) - 1} after it"))
+            raise
 
 
 def _shifted(announce: Announce | None, whole: Chunk, part: Chunk) -> Announce | None:

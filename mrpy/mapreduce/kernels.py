@@ -17,12 +17,13 @@ from operator import length_hint
 from typing import Any
 
 from mrpy.errors import Item, pin
+from mrpy.inside import inside
 from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.plan import Step
 from mrpy.mapreduce.random import at_positions, fresh_seed
 from mrpy.options import OnError, Options
 from mrpy.scheduler import codec
-from mrpy.scheduler.calls import TaskStopped, inside
+from mrpy.scheduler.calls import TaskStopped
 from mrpy.scheduler.failure import Failure, capture
 from mrpy.scheduler.policy import DEFAULT
 
@@ -105,16 +106,16 @@ def run_careful(
             if not out.put_failure(chunk.excluded[index]):
                 break
             continue
+        problem: BaseException | None = None
         try:
-            values = attempt(index, item)
+            attempt(index, item, out.values)
         except TaskStopped:
             raise
         except BaseException as error:
-            if not out.failed(error, index):
-                break
-        else:
-            out.values.extend(values)
-            out.index.extend([index] * len(values))
+            problem = error
+        out.index.extend([index] * (len(out.values) - len(out.index)))  # also what came before a problem
+        if problem is not None and not out.failed(problem, index):
+            break
     return out.result()
 
 
@@ -127,24 +128,27 @@ class _Attempt:
     rules: Rules
     announce: Announce | None
 
-    def __call__(self, index: int, item: Any) -> list[Any]:
+    def __call__(self, index: int, item: Any, values: list[Any]) -> None:
         failures = 0
+        before = len(values)
         while True:
             if self.announce is not None:
                 self.announce(index)  # each attempt has its own time
             try:
-                return self._values(index, item)
+                self._into(values, index, item)
+                return
             except Exception:
                 failures += 1
                 if failures > self.rules.retries:
                     raise
+                del values[before:]
                 time.sleep(DEFAULT.back_off(failures, self.chunk.first + index))
 
-    def _values(self, index: int, item: Any) -> list[Any]:
+    def _into(self, values: list[Any], index: int, item: Any) -> None:
         opened = codec.decode(item) if self.chunk.separately else item
         with at_positions(self.rules.seed, lambda: self.chunk.first + index):
-            values = list(through(self.steps, iter((opened,))))
-        return [codec.encode(value) for value in values] if self.chunk.separately else values
+            made = through(self.steps, iter((opened,)))
+            values.extend(map(codec.encode, made) if self.chunk.separately else made)
 
 
 class _Collector:

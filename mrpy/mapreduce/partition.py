@@ -13,7 +13,6 @@ import enum
 import numbers
 import os
 import uuid
-from collections.abc import Hashable
 from typing import Any
 from zlib import crc32
 
@@ -28,16 +27,33 @@ class _NaN(enum.Enum):
     NAN = "nan"
 
 
-def canonical(key: Hashable) -> Hashable:
-    """The key under which a group is kept: the key itself, but all NaN are one."""
-    if isinstance(key, float) and key != key:
-        return _NaN.NAN
+NESTING = (float, tuple, frozenset)  # only keys of these types can be, or hold, a NaN
+
+
+def canonical(key: Any) -> Any:
+    """The key under which a group is kept: the key itself, but all NaN are one.
+
+    >>> canonical((0, float("nan"))) == canonical((0, float("nan")))
+    True
+    """
+    if isinstance(key, float):
+        return _NaN.NAN if key != key else key
+    if type(key) is tuple or type(key) is frozenset:
+        inner = [canonical(member) for member in key]
+        if any(new is not old for new, old in zip(inner, key, strict=True)):
+            return type(key)(inner)
     return key
 
 
-def shown(key: Hashable) -> Hashable:
+def shown(key: Any) -> Any:
     """The opposite of `canonical`: what the user gets to see."""
-    return float("nan") if key is _NaN.NAN else key
+    if key is _NaN.NAN:
+        return float("nan")
+    if type(key) is tuple or type(key) is frozenset:
+        inner = [shown(member) for member in key]
+        if any(new is not old for new, old in zip(inner, key, strict=True)):
+            return type(key)(inner)
+    return key
 
 
 def stable_hash(key: Any) -> int:

@@ -26,7 +26,7 @@ from mrpy.errors import Item, pin
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.folds import Fold, FoldChunk
 from mrpy.mapreduce.kernels import Announce, Rules
-from mrpy.mapreduce.partition import canonical, refusal, shown, stable_hash
+from mrpy.mapreduce.partition import NESTING, canonical, refusal, shown, stable_hash
 from mrpy.mapreduce.plan import FlatMap, Step
 from mrpy.mapreduce.tree import NOTHING, Node, total
 from mrpy.scheduler.calls import Parts
@@ -69,7 +69,7 @@ class _Group:
             except (TypeError, ValueError):
                 problem = f"the mapper must give (key, value) pairs, not {short_repr(pair)}"
                 raise TypeError(problem) from None
-            if isinstance(key, float) and key != key:
+            if isinstance(key, NESTING):
                 key = canonical(key)
             try:
                 group = get(key, NOTHING)

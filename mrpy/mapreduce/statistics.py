@@ -92,9 +92,6 @@ def sum_finish(value: Any) -> Any:
     return value.high + value.low if isinstance(value, Compensated) else value
 
 
-TOTAL = Fold(sum_leaf, sum_merge, sum_finish, "sum")
-
-
 @dataclass(frozen=True, slots=True)
 class _FromStart:
     start: Any
@@ -105,7 +102,8 @@ class _FromStart:
 
 def total_from(start: Any) -> Fold:
     """``sum(items, start)``."""
-    return TOTAL if start is None else Fold(sum_leaf, sum_merge, _FromStart(start), "sum")
+    sum((), start=start)  # refuses what it refuses: strings
+    return Fold(sum_leaf, sum_merge, _FromStart(start), "sum")
 
 
 # ---- moments -------------------------------------------------------------------------------------
@@ -302,10 +300,13 @@ class _Histogram:
         return (numpy.zeros(len(edges) - 1, dtype=int) if counts is NOTHING else counts), edges
 
 
-def histogram(edges: Sequence[float]) -> Fold:
-    """``numpy.histogram(items, bins=edges)``."""
-    bins = _Histogram(edges)
-    return Fold(bins, operator.add, bins.finish, "histogram")
+def histogram(bins: int | Sequence[float], limits: tuple[float, float] | None) -> Fold:
+    """``numpy.histogram(items, bins, limits)``; refused by NumPy where the bins make no sense."""
+    import numpy
+
+    edges = numpy.histogram_bin_edges(numpy.empty(0), bins, limits)
+    count = _Histogram(edges.tolist())
+    return Fold(count, operator.add, count.finish, "histogram")
 
 
 @dataclass(frozen=True, slots=True)

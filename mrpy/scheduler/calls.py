@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
+from mrpy.inside import inside
 from mrpy.scheduler import codec
 
 _numbers = count(1)
@@ -71,16 +72,6 @@ class Call(NamedTuple):
 
     code: Code
     data: Any
-
-
-class _Inside(threading.local):
-    """Whether this thread runs a task just now, and whether it does so in the user's own thread."""
-
-    task = False
-    own_thread = False
-
-
-inside = _Inside()
 
 
 def perform(

@@ -116,24 +116,31 @@ def _name(value: Any) -> str:
 
 
 def _culprit(value: Any) -> str:
-    """Which variable of a function, or of the functions it holds, cannot be pickled."""
+    """Which variable of a function, or of the functions it holds, cannot be pickled: the way down to it."""
+    path: list[str] = []
+    seen: set[int] = set()
+    kind = ""
+    while id(value) not in seen:
+        seen.add(id(value))
+        for name, part in _parts(value):
+            if id(part) not in seen and not _pickles(part):
+                path.append(name)
+                value, kind = part, type(part).__qualname__
+                break
+    if not path:
+        return ""
+    within = f" (in {' of '.join(reversed(path[:-1]))})" if path[1:] else ""
+    return f"{path[-1]}, a {kind}{within}"
+
+
+def _pickles(value: Any) -> bool:
     import cloudpickle
 
-    seen: set[int] = set()
-    todo: list[tuple[str, Any]] = [("", value)]
-    found = ""
-    while todo:
-        path, one = todo.pop()
-        if id(one) in seen or len(seen) > 200:  # a bound out of the air: this is only for the message
-            continue
-        seen.add(id(one))
-        for name, part in _parts(one):
-            try:
-                cloudpickle.dumps(part)
-            except Exception:
-                found = f"{path}{name}, a {type(part).__qualname__}"
-                todo.append((f"{path}{name}.", part))
-    return found
+    try:
+        cloudpickle.dumps(value)
+    except Exception:
+        return False
+    return True
 
 
 def _parts(value: Any) -> list[tuple[str, Any]]:

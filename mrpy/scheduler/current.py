@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 
+from mrpy.inside import inside
 from mrpy.options import Options, Scoped
-from mrpy.scheduler.calls import inside
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.session import Session, shared
 
@@ -28,11 +27,6 @@ def session_for(options: Options) -> Session:
     return shared(options.backend, options.worker_count)
 
 
-@contextmanager
-def job_for(options: Options) -> Iterator[Job]:
-    """A job in that session, closed at the end: whatever is left of it then is stopped."""
-    job = session_for(options).job()
-    try:
-        yield job
-    finally:
-        job.close()
+def job_for(options: Options) -> Job:
+    """A job in that session. Closed, at the end of its ``with`` block, it stops whatever is left of it."""
+    return session_for(options).job()

@@ -42,7 +42,7 @@ class Failure:
         error = self.live if self.live is not None else self._unpickled()
         if self.item is not None:
             pin(error, self.item)
-        if self.live is None and self.trace and error.__cause__ is None:
+        if self.live is None and self.trace:
             # not by assignment: the class may forbid it (a frozen dataclass does)
             BaseException.__setattr__(error, "__cause__", RemoteTraceback(self.trace))
         return error

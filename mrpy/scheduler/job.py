@@ -70,6 +70,12 @@ class Job:
         self._alive.difference_update(dropped)
         self.driver.abandon(dropped)
 
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Abandon whatever is left. May be called twice."""
         if self._closed:

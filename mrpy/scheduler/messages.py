@@ -32,6 +32,7 @@ class Task:
     ``urgent``   goes before all that are not: what frees memory (a merge) before what fills it (a chunk)
     ``retries``  how often the user's exception is answered by another attempt
     ``timeout``  seconds that one item may run, counted from its own start
+    ``careful``  announce each item from the first attempt on: it was seen that something in it kills
     ``size``     how many items it stands for: for observers and messages
     """
 
@@ -42,6 +43,7 @@ class Task:
     urgent: bool = False
     retries: int = 0
     timeout: float | None = None
+    careful: bool = False
     size: int = 1
 
 

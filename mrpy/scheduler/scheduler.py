@@ -327,7 +327,7 @@ class Scheduler:
             record.item = None
             self.busy += 1
             self._move(record, Move.START)
-            careful = record.deaths > 0 or record.task.timeout is not None
+            careful = record.deaths > 0 or record.task.careful or record.task.timeout is not None
             self._orders.append(m.Start(record.task, record.attempt, careful))
 
     def _is_queued(self, entry: tuple[bool, int, m.Key]) -> bool:

@@ -13,8 +13,8 @@ import threading
 from typing import Any
 
 from mrpy.errors import SessionClosed
+from mrpy.inside import inside
 from mrpy.scheduler.backends import make
-from mrpy.scheduler.calls import inside
 from mrpy.scheduler.driver import Driver
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.trace import Trace

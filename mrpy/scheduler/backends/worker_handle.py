@@ -12,6 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from mrpy.scheduler.backends.transport import Frame, ParentEnd
 from mrpy.scheduler.backends.worker_main import CODE, FORGET
@@ -24,6 +25,19 @@ _BOOT = (
     "import sys; sys.path.append({home!r}); "
     "from mrpy.scheduler.backends.worker_main import main; main({channel}, {lifeline})"
 )
+
+
+_alive: WeakSet[WorkerHandle] = WeakSet()
+
+
+def _let_go_after_fork() -> None:
+    """A forked child holds copies of our ends. While it had them, workers would outlive their parent."""
+    for worker in list(_alive):
+        worker.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_after_fork)
 
 
 class Ticket:
@@ -63,6 +77,7 @@ class WorkerHandle:
         self.seconds = 0.0  # how long tasks took here lately
         self.kill_at: float | None = None  # a task of its is being stopped: its grace ends then
         self._codes: OrderedDict[int, None] = OrderedDict()
+        _alive.add(self)
 
     def send_code(self, code: Code) -> None:
         """See that the worker has this function."""

@@ -1,0 +1,34 @@
+"""What the chain asks of its arguments. A wrong one is an error at the call, not at the first item."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+
+def function_for(name: str, function: Any) -> Callable[..., Any]:
+    """The function, if it is one."""
+    if not callable(function):
+        raise TypeError(f"{name}() needs a function, not {type(function).__name__} {function!r:.60}")
+    return function  # type: ignore[no-any-return]
+
+
+def key_for(name: str, key: Any) -> Callable[[Any], Any] | None:
+    """The key function, or None."""
+    return None if key is None else function_for(name, key)
+
+
+def at_least(name: str, value: Any, least: int) -> int:
+    """The number, if it is whole and not too small."""
+    if not hasattr(type(value), "__index__") or value < least:
+        raise ValueError(f"{name}() needs a whole number from {least} up, not {value!r}")
+    return operator.index(value)
+
+
+def all_iterable(others: tuple[Any, ...]) -> tuple[Iterable[Any], ...]:
+    """The arguments, if each can be iterated; nothing is pulled from them."""
+    for other in others:
+        if not hasattr(type(other), "__iter__"):
+            iter(other)  # raises the error of the builtins
+    return others

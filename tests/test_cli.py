@@ -1,0 +1,291 @@
+"""What the command promises: one table, one comparison, and one line where something is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+from laws import BACKENDS, eventually
+
+from mrpy import __version__
+from mrpy.cli.corpus import CAP, CUT, File, batches_of, files_of
+from mrpy.cli.words import SKIPPED, CountWords, NotText, Piece
+
+COMMAND = [sys.executable, "-W", "error", "-c", "from mrpy.cli import main; main()"]
+DEADLINE = 90  # seconds: against a hang
+TEXT = "The cat and the hat.\nThe bat!\n"
+
+
+def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MRPY_", "COLUMNS"))}
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env={**clean, "COLUMNS": "100", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Run the command: its status, its output, and what it says on standard error."""
+    with start(folder, *arguments, **environment) as process:
+        out, err = process.communicate(timeout=DEADLINE)
+    return process.returncode, out, err
+
+
+def refused(folder: Path, *arguments: str, status: int = 1, **environment: str) -> str:
+    """The one line that a run says which fails as it should."""
+    found, out, err = run(folder, *arguments, **environment)
+    assert (found, out) == (status, "")
+    assert err.startswith("mrpy: ") and err.endswith("\n") and err.count("\n") == 1, err
+    assert "Traceback" not in err
+    return err
+
+
+def table(out: str) -> dict[str, int]:
+    """The words of the printed table, with their counts."""
+    rows = [[cell.strip() for cell in line.split("│")] for line in out.splitlines() if line.startswith("│")]
+    return {row[2]: int(row[3].replace(",", "")) for row in rows}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A text, twice and packed; a file that is binary, one in another encoding, one that is empty."""
+    (tmp_path / "a.txt").write_text(TEXT)
+    (tmp_path / "latin.txt").write_bytes("très café".encode("latin-1"))
+    (tmp_path / "binary.dat").write_bytes(b"abc\0def")
+    (tmp_path / "empty.txt").touch()
+    with gzip.open(tmp_path / "a.gz", "wt") as file:
+        file.write(TEXT)
+    (tmp_path / "cut.gz").write_bytes((tmp_path / "a.gz").read_bytes()[:20])
+    (tmp_path / "plain.gz").write_text(TEXT)
+    inner = tmp_path / "inner"
+    (inner / ".hidden").mkdir(parents=True)
+    (inner / "b.txt").write_text(TEXT)
+    (inner / ".hidden" / "b.txt").write_text(TEXT)
+    (inner / "latin.txt").write_bytes(b"\xe9")
+    (inner / "binary").write_bytes(b"\0")
+    (tmp_path / "nothing").mkdir()
+    return tmp_path
+
+
+# ---- what it does ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_words_are_counted_on_every_backend_and_compared_with_the_plain_loop(folder: Path, backend: str) -> None:
+    status, out, err = run(folder, "wordcount", "--backend", backend, "--workers", "2", "a.txt", "inner", "a.gz")
+    assert status == 0, err
+    assert table(out) == {"the": 9, "and": 3, "bat": 3, "cat": 3, "hat": 3}
+    assert "21 words, 5 different, in 3 files" in out
+    assert "speed-up" in out and "results equal: yes" in out
+    assert "passed over: 2" in err  # binary and latin.txt of inner; what is hidden is not even found
+
+
+def test_patterns_and_several_paths_are_taken_together(folder: Path) -> None:
+    status, out, _ = run(folder, "wordcount", "--no-plain", "a.*", "i*/b.txt")
+    assert status == 0
+    assert table(out)["the"] == 9
+    assert "plain" not in out
+
+
+def test_top_says_how_many_words_are_shown_and_ties_go_by_the_alphabet(folder: Path) -> None:
+    _, out, _ = run(folder, "wordcount", "--no-plain", "--top", "3", "a.txt")
+    assert list(table(out)) == ["the", "and", "bat"]
+
+
+def test_quiet_leaves_standard_error_empty(folder: Path) -> None:
+    status, out, err = run(folder, "wordcount", "--quiet", "inner")
+    assert (status, err) == (0, "")
+    assert "results equal: yes" in out
+
+
+@pytest.mark.parametrize(("option", "value"), [("--encoding", "latin-1"), ("--errors", "replace")])
+def test_other_encodings_can_be_asked_for(folder: Path, option: str, value: str) -> None:
+    status, out, _ = run(folder, "wordcount", option, value, "latin.txt")
+    assert status == 0
+    assert "results equal: yes" in out
+    assert ("café" in table(out)) == (value == "latin-1")
+
+
+def test_without_a_terminal_there_is_no_colour_and_no_progress_bar(folder: Path) -> None:
+    _, out, err = run(folder, "wordcount", "a.txt")
+    assert "\x1b" not in out + err and "\r" not in out + err
+
+
+def test_a_narrow_terminal_gets_a_narrow_table(folder: Path) -> None:
+    status, out, err = run(folder, "wordcount", "inner", COLUMNS="32")
+    assert status == 0
+    assert max(map(len, (out + err).splitlines())) <= 32
+    assert "results equal: yes" in out
+
+
+def test_a_word_that_the_terminal_cannot_show_is_no_error(folder: Path) -> None:
+    status, out, err = run(folder, "wordcount", "--encoding", "latin-1", "latin.txt", PYTHONIOENCODING="ascii")
+    assert status == 0, err
+    assert "caf\\xe9" in out
+
+
+def test_the_texts_of_this_python_are_the_default_and_have_an_upper_bound() -> None:
+    files = files_of([])
+    assert 1e6 < sum(file.size for file in files) <= CAP
+    assert files == files_of([])
+    assert all(file.found for file in files)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], []])
+def test_help_lists_the_commands(tmp_path: Path, arguments: list[str]) -> None:
+    status, out, err = run(tmp_path, *arguments)
+    assert (status, err) == (0, "")
+    assert "Usage: mrpy" in out and "wordcount" in out and "--version" in out
+
+
+def test_help_on_a_command_lists_its_options(tmp_path: Path) -> None:
+    status, out, _ = run(tmp_path, "wordcount", "--help")
+    assert status == 0
+    for option in ("--top", "--backend", "--workers", "--encoding", "--errors", "--no-plain", "--quiet"):
+        assert option in out
+
+
+def test_version(tmp_path: Path) -> None:
+    assert run(tmp_path, "--version") == (0, f"mrpy {__version__}\n", "")
+
+
+# ---- what it refuses -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("missing.txt", "there is no file missing.txt"),
+        ("binary.dat", "binary.dat is not text at byte 3"),
+        ("latin.txt", "latin.txt is not text at byte 2"),
+        ("n*.md", "no file matches n*.md"),
+        ("cut.gz", "cut.gz is not text: it cannot be unpacked"),
+        ("plain.gz", "plain.gz is not text: it cannot be unpacked"),
+        ("/dev/null", "/dev/null is neither a file nor a directory"),
+        ("odd\nname", "there is no file odd name"),
+    ],
+)
+def test_a_path_that_cannot_be_counted_is_one_line(folder: Path, path: str, says: str) -> None:
+    assert says in refused(folder, "wordcount", "a.txt", path)
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("empty.txt", "there is no word in empty.txt"),
+        ("nothing", "there is no file in nothing"),
+        ("inner/.hidden/../../nothing", "there is no file in"),
+    ],
+)
+def test_nothing_to_count_is_one_line(folder: Path, path: str, says: str) -> None:
+    assert says in refused(folder, "wordcount", path)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that opens and cannot be read")
+def test_a_file_that_cannot_be_read_is_one_line_although_a_worker_meets_it(folder: Path) -> None:
+    assert "/proc/self/mem: input/output error" in refused(folder, "wordcount", "/proc/self/mem")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_one_line(folder: Path) -> None:
+    (folder / "a.txt").chmod(0)
+    assert "a.txt cannot be read: permission denied" in refused(folder, "wordcount", "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["wordcount", "--bakend", "serial", "a.txt"], "No such option"),
+        (["wordcount", "--backend", "rocket", "a.txt"], "must be one of serial, threads, processes, dask"),
+        (["wordcount", "--workers", "0", "a.txt"], "--workers"),
+        (["wordcount", "--top", "many", "a.txt"], "--top"),
+        (["wordcount", "--encoding", "martian", "a.txt"], "no text encoding"),
+        (["wordcount", "--errors", "explode", "a.txt"], "--errors"),
+        (["wordcont"], "No such command"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(folder: Path, arguments: list[str], says: str) -> None:
+    assert says in refused(folder, *arguments, status=2)
+
+
+def test_a_wrong_environment_is_one_line(folder: Path) -> None:
+    assert "MRPY_WORKERS='some'" in refused(folder, "wordcount", "a.txt", status=2, MRPY_WORKERS="some")
+
+
+@pytest.mark.parametrize(("arguments", "environment"), [(["--traceback"], {}), ([], {"MRPY_TRACEBACK": "1"})])
+def test_the_traceback_is_there_for_those_who_ask(
+    folder: Path, arguments: list[str], environment: dict[str, str]
+) -> None:
+    status, _, err = run(folder, "wordcount", *arguments, "binary.dat", **environment)
+    assert status == 1
+    assert "Traceback" in err and "words.py" in err
+
+
+def test_interrupted_it_ends_at_once_in_silence_and_its_workers_with_it(folder: Path) -> None:
+    with start(folder, "wordcount", "--workers", "2") as process:
+        workers: list[psutil.Process] = []
+
+        def started() -> bool:
+            workers[:] = psutil.Process(process.pid).children()
+            return len(workers) == 2
+
+        assert eventually(started, DEADLINE)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, out, err.strip()) == (130, "", "")
+    assert psutil.wait_procs(workers, timeout=DEADLINE)[1] == []
+
+
+# ---- how files are cut -----------------------------------------------------------------------------
+
+
+def test_pieces_of_a_file_hold_each_line_once_wherever_it_is_cut(tmp_path: Path) -> None:
+    file = tmp_path / "lines.txt"
+    text = "\n\nαβγ one\n" + "".join(f"two{'x' * n} é\n" for n in range(9)) + "last"
+    file.write_text(text)
+    size, count = file.stat().st_size, CountWords()
+    whole = count([Piece(str(file))])
+    for step in range(1, size + 2):
+        pieces = [Piece(str(file), begin, min(begin + step, size)) for begin in range(0, size, step)]
+        assert count(pieces) == whole
+
+
+def test_an_error_behind_a_cut_names_the_offset_in_the_whole_file(tmp_path: Path) -> None:
+    file = tmp_path / "late.txt"
+    file.write_bytes(b"fine\nfine\nba\xffd\n")
+    with pytest.raises(NotText, match="at byte 12"):
+        CountWords()([Piece(str(file), 7, 16)])
+    with pytest.raises(NotText, match="at byte 12"):
+        CountWords()([Piece(str(file))])
+
+
+def test_files_that_were_found_are_passed_over_as_a_whole_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "good.txt").write_text("a b a")
+    (tmp_path / "late").write_bytes(b"text " * 50_000 + b"\0")
+    count = CountWords()(Piece(file.path, found=True) for file in files_of([str(tmp_path)]))
+    assert count == Counter({"a": 2, "b": 1, SKIPPED: 1})
+
+
+def test_batches_hold_every_piece_once_and_shrink_towards_the_end() -> None:
+    files = [File(f"f{n}", 50_000, found=True) for n in range(400)] + [File("large", 5 * CUT + 1, found=False)]
+    batches = batches_of(files, cut=True)
+    pieces = [piece for batch in batches for piece in batch]
+    assert [piece.path for piece in pieces[:400]] == [f"f{n}" for n in range(400)]
+    large = pieces[400:]
+    assert [(piece.begin, piece.end) for piece in large[-2:]] == [(4 * CUT, 5 * CUT), (5 * CUT, 5 * CUT + 1)]
+    assert len(batches[0]) > len(batches[len(batches) // 2])
+    assert len(batches_of(files, cut=False)[-1]) >= 1
+    assert batches_of([], cut=True) == []

@@ -1,0 +1,263 @@
+"""Law 3: the consumer sets the pace, on every backend, through every chain."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from laws import LOCAL, eventually
+
+import mrpy
+
+over_local = pytest.mark.parametrize("backend", LOCAL)
+
+
+class Meter(Iterator[int]):
+    """An endless source, and the most that was ever pulled from it and not yet yielded."""
+
+    def __init__(self, limit: float = float("inf")) -> None:
+        self.pulled = self.given = self.worst = 0
+        self.limit = limit
+        self.threads: set[int] = set()
+
+    def __next__(self) -> int:
+        if self.pulled >= self.limit:
+            raise StopIteration
+        self.threads.add(threading.get_ident())
+        self.pulled += 1
+        self.worst = max(self.worst, self.pulled - self.given)
+        return self.pulled - 1
+
+    def over(self, run: Any, count: int, items_of: Callable[[Any], int] = lambda item: 1) -> None:
+        """Take so many results. An item counts as yielded once the next one is asked for: until then the
+        consumer may look at it."""
+        for _, item in zip(range(count), run, strict=False):
+            self.given += items_of(item)
+
+
+# ---- the window in items -----------------------------------------------------------------------------
+
+
+@over_local
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("chunksize", ["auto", 1, 2, 3, 10, 100])
+@pytest.mark.parametrize("buffersize", [1, 2, 3, 5, 16, 64])
+def test_pulled_minus_yielded_never_exceeds_the_buffer(
+    backend: str, buffersize: int, chunksize: Any, ordered: bool
+) -> None:
+    for workers in (1, 2):
+        meter = Meter()
+        options = {"backend": backend, "workers": workers, "ordered": ordered}
+        with mrpy.pmap(abs, meter, buffersize=buffersize, chunksize=chunksize, **options) as run:
+            meter.over(run, 150)
+        assert meter.worst <= buffersize
+        assert meter.threads == {threading.get_ident()}
+
+
+CHAINS: dict[str, Callable[[Any], Any]] = {
+    "map map": lambda s: s.map(abs).map(abs),
+    "filter": lambda s: s.map(abs).filter(lambda x: True),
+    "flat_map": lambda s: s.flat_map(lambda x: [x]),
+    "enumerate": lambda s: s.map(abs).enumerate(),
+    "enumerate map": lambda s: s.map(abs).enumerate().starmap(max),
+    "zip": lambda s: s.map(abs).zip(itertools.count()),
+    "chain": lambda s: s.map(abs).chain([1]),
+    "take": lambda s: s.map(abs).take(120),
+    "skip nothing": lambda s: s.map(abs).skip(0),
+    "take_while": lambda s: s.map(abs).take_while(lambda x: True),
+    "distinct": lambda s: s.map(abs).distinct(),
+    "peek": lambda s: s.map(abs).peek()[1],
+    "genexpr over it": lambda s: mrpy.parallel((x for x in s.map(abs)), **s._given),
+    "three runs": lambda s: s.map(abs).enumerate().map(max).enumerate().map(max),
+}  # fmt: skip
+RUNS = {"enumerate map": 2, "genexpr over it": 2, "three runs": 3}
+
+
+@over_local
+@pytest.mark.parametrize("chunksize", ["auto", 3])
+@pytest.mark.parametrize("name", CHAINS)
+def test_the_buffer_holds_through_a_chain(name: str, chunksize: Any, backend: str) -> None:
+    """Where something that is not fused stands between, each run has a buffer of its own."""
+    for buffersize in (1, 6):
+        meter = Meter()
+        source = mrpy.stream(meter, backend=backend, workers=2, buffersize=buffersize, chunksize=chunksize)
+        with CHAINS[name](source) as run:
+            meter.over(run, 100)
+        assert meter.given == 100
+        assert meter.worst <= buffersize * RUNS.get(name, 1) + (name in ("peek", "zip"))
+
+
+@over_local
+def test_the_buffer_holds_through_batch_and_window(backend: str) -> None:
+    options: dict[str, Any] = {"backend": backend, "workers": 2, "buffersize": 6}
+    meter = Meter()
+    meter.over(mrpy.stream(meter, **options).map(abs).batch(4), 30, len)
+    assert meter.worst <= 6 + 4
+    meter = Meter()
+    meter.over(mrpy.stream(meter, **options).map(abs).window(4), 90)
+    assert meter.worst <= 6 + 4
+
+
+@over_local
+@pytest.mark.parametrize("buffersize", [1, 4, 20])
+def test_two_loops_side_by_side_keep_their_buffers(backend: str, buffersize: int) -> None:
+    left, right = Meter(), Meter()
+    options: dict[str, Any] = {"backend": backend, "workers": 2, "buffersize": buffersize}
+    with mrpy.pmap(abs, left, **options) as a, mrpy.parallel((x for x in right), **options) as b:
+        for x, y in itertools.islice(zip(a, b, strict=False), 100):
+            assert x == y
+            left.given += 1
+            right.given += 1
+    assert max(left.worst, right.worst) <= buffersize
+
+
+@over_local
+def test_a_filter_that_drops_all_but_a_few_does_not_widen_the_window(backend: str) -> None:
+    meter = Meter(limit=3000)
+    seen = []
+    for x in mrpy.stream(meter, backend=backend, workers=2, buffersize=20).filter(lambda x: x % 500 == 0):
+        seen.append(x)
+        assert meter.pulled <= x + 1 + 20
+    assert seen == list(range(0, 3000, 500))
+
+
+@over_local
+def test_nothing_is_pulled_while_the_consumer_is_away(backend: str) -> None:
+    meter = Meter()
+    with mrpy.pmap(abs, meter, backend=backend, workers=2) as run:
+        next(run)
+        pulled = meter.pulled
+        assert not eventually(lambda: meter.pulled != pulled, 0.1)
+
+
+# ---- the window in bytes -------------------------------------------------------------------------------
+
+KB = 1024
+
+
+@over_local
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("chunksize", ["auto", 1, 4])
+def test_buffer_bytes_bounds_what_is_out(backend: str, chunksize: Any, ordered: bool) -> None:
+    """Items of 10 kB: with 100 kB about ten are out, once one has been seen."""
+    meter = Meter()
+    blocks = (bytes(10 * KB) for _ in iter(meter))
+    options = {"backend": backend, "workers": 2, "ordered": ordered, "chunksize": chunksize}
+    source = iter(blocks.__next__, None)
+    with mrpy.pmap(bytes, source, buffer_bytes=100 * KB, **options) as run:
+        meter.over(run, 100)
+    assert meter.worst <= 11
+
+
+@over_local
+def test_results_count_as_bytes_too(backend: str) -> None:
+    """Small items whose results are large: what is out is bounded by the results."""
+    meter = Meter()
+    with mrpy.pmap(lambda n: bytes(50 * KB), meter, backend=backend, workers=2, buffer_bytes=400 * KB) as run:
+        for _ in zip(range(30), run, strict=False):
+            meter.given += 1
+        meter.worst = 0
+        for _ in zip(range(100), run, strict=False):
+            meter.given += 1
+    assert meter.worst <= 17  # twice what fits: items that are still being computed weigh nothing yet
+
+
+@over_local
+def test_an_item_larger_than_the_buffer_still_goes(backend: str) -> None:
+    blocks = [bytes(10 * KB)] * 5
+    got = list(mrpy.pmap(len, iter(blocks.copy()), backend=backend, workers=2, buffer_bytes=1))
+    assert got == [10 * KB] * 5
+
+
+@over_local
+def test_both_bounds_hold_at_once(backend: str) -> None:
+    meter = Meter()
+    with mrpy.pmap(abs, meter, backend=backend, workers=2, buffersize=5, buffer_bytes=10**9) as run:
+        meter.over(run, 60)
+    assert meter.worst <= 5
+
+
+# ---- endless sources, and ends -----------------------------------------------------------------------------
+
+ENDLESS: dict[str, Callable[[Any], Any]] = {
+    "pmap": lambda o: mrpy.pmap(abs, itertools.count(), **o),
+    "parallel": lambda o: mrpy.parallel((x for x in itertools.count()), **o),
+    "nested": lambda o: mrpy.parallel((x for x in (y for y in itertools.count() if y >= 0)), **o),
+    "map": lambda o: mrpy.parallel(map(abs, itertools.count()), **o),
+    "zip": lambda o: mrpy.parallel((x for x, _ in zip(itertools.count(), itertools.repeat(1))), **o),
+    "enumerate": lambda o: mrpy.parallel((n for n, _ in enumerate(itertools.cycle("ab"))), **o),
+    "chain": lambda o: mrpy.stream([], **o).chain(itertools.count()).map(abs),
+    "flat_map": lambda o: mrpy.stream(itertools.count(), **o).flat_map(lambda x: [x]),
+    "plain": lambda o: mrpy.stream(itertools.count(), **o),
+}  # fmt: skip
+
+
+@over_local
+@pytest.mark.parametrize("name", ENDLESS)
+def test_an_endless_source_ends_with_take(name: str, backend: str) -> None:
+    list(mrpy.pmap(abs, range(4), backend=backend, workers=2))  # the workers are there
+    began = time.monotonic()
+    assert ENDLESS[name]({"backend": backend, "workers": 2}).take(10).to_list() == list(range(10))
+    assert time.monotonic() - began < 1
+
+
+@over_local
+def test_break_ends_within_a_second_and_the_next_call_works(backend: str) -> None:
+    def slow(n: int) -> int:
+        if n > 5:
+            time.sleep(0.2 if backend == "serial" else 60)
+        return n
+
+    with mrpy.session(backend, workers=2):
+        for _ in range(2):
+            run = mrpy.pmap(slow, itertools.count(), chunksize=2)
+            began = 0.0
+            for x in run:
+                if x == 3:
+                    began = time.monotonic()
+                    break
+            run.close()
+            assert time.monotonic() - began < 1
+            if backend == "processes":
+                assert list(mrpy.pmap(abs, range(-9, 0))) == list(range(9, 0, -1))
+                assert time.monotonic() - began < 3
+    assert list(mrpy.pmap(abs, range(3), backend=backend, workers=2)) == [0, 1, 2]
+
+
+# ---- memory --------------------------------------------------------------------------------------------
+
+
+@over_local
+def test_memory_stays_flat_with_a_slow_consumer(backend: str) -> None:
+    """200,000 items of 400 bytes, 80 MB in all: a few are alive at a time."""
+    items = (bytes(400) for _ in iter(itertools.count().__next__, None))
+    source = iter(items.__next__, None)
+    with mrpy.pmap(len, source, backend=backend, workers=2, buffersize=4000) as run:
+        assert sum(itertools.islice(run, 20_000)) == 20_000 * 400
+        tracemalloc.start()
+        try:
+            for count, _ in enumerate(itertools.islice(run, 180_000)):
+                if count % 20_000 == 0:
+                    time.sleep(0.002)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 16 * KB * KB
+
+
+def test_the_soak_runs_and_says_what_it_found() -> None:
+    script = Path(__file__).parent / "soak" / "soak_window.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--items", "60000", "--backends", "serial,threads,processes"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("flat") == 3
