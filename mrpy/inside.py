@@ -1,15 +1,29 @@
-"""Whether this thread runs a task just now. The lowest room of all: everyone may look."""
+"""Whether this thread runs a task just now, and where. The lowest room of all: everyone may look."""
 
 from __future__ import annotations
 
 import threading
+from enum import Enum
+
+
+class Place(Enum):
+    """Where a task runs, seen from the user who asked for it."""
+
+    NOWHERE = "nowhere"  # no task runs in this thread
+    HERE = "here"  # in the user's own thread: a serial backend
+    THREAD = "thread"  # in another thread of his process
+    ELSEWHERE = "elsewhere"  # in another process: whatever leaves the task is pickled
 
 
 class _Inside(threading.local):
-    """``task``: a task runs in this thread. ``own_thread``: and it is the user's own (a serial backend)."""
+    """What this thread is doing."""
 
-    task = False
-    own_thread = False
+    place = Place.NOWHERE
+
+    @property
+    def task(self) -> bool:
+        """Whether a task runs in this thread."""
+        return self.place is not Place.NOWHERE
 
 
 inside = _Inside()

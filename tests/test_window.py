@@ -162,12 +162,10 @@ def test_results_count_as_bytes_too(backend: str) -> None:
     """Small items whose results are large: what is out is bounded by the results."""
     meter = Meter()
     with mrpy.pmap(lambda n: bytes(50 * KB), meter, backend=backend, workers=2, buffer_bytes=400 * KB) as run:
-        for _ in zip(range(30), run, strict=False):
-            meter.given += 1
+        meter.over(run, 300)  # before the first results came nobody knew
         meter.worst = 0
-        for _ in zip(range(100), run, strict=False):
-            meter.given += 1
-    assert meter.worst <= 17  # twice what fits: items that are still being computed weigh nothing yet
+        meter.over(run, 200)
+    assert meter.worst <= 9
 
 
 @over_local
@@ -251,6 +249,14 @@ def test_memory_stays_flat_with_a_slow_consumer(backend: str) -> None:
         finally:
             tracemalloc.stop()
     assert peak < 16 * KB * KB
+
+
+@over_local
+def test_a_small_buffer_does_not_make_chunks_of_one_for_ever(backend: str) -> None:
+    """The window is full of small chunks at first; each that is settled must not be replaced by another."""
+    with mrpy.pmap(abs, iter(range(50_000).__iter__().__next__, None), backend=backend, workers=2, buffersize=1000) as run:
+        assert sum(1 for _ in run) == 50_000
+    assert run._account.chunks < 2000
 
 
 def test_the_soak_runs_and_says_what_it_found() -> None:

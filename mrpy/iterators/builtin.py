@@ -9,6 +9,7 @@ None where there is nothing to gain; the iterator is then a plain source, which 
 from __future__ import annotations
 
 import itertools
+import sys
 import warnings
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -138,12 +139,20 @@ def _islice(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     if len(made) != 3:  # it has ended
         return None
     (source, *limits), taken = made[1], made[2]
-    if type(source) is not GeneratorType and type(source) not in _PROGRAMS:
+    if type(source) is not GeneratorType and type(source) not in _PROGRAMS or _holders(iterator) > _ALONE:
         return None  # whoever holds the iterator goes on behind the slice, so it is not taken over
     start, stop, step = limits if len(limits) == 3 else (0, limits[0], 1)
     inner = iter(_inner(lift(source), given))
     stop = None if stop is None else max(0, stop - taken)
     return Plan(Pulled(itertools.islice(inner, max(0, start - taken), stop, step)))
+
+
+def _holders(iterator: Any) -> int:
+    """How many references there are to the iterator inside a slice."""
+    return sys.getrefcount(_reduced(iterator)[1][0])
+
+
+_ALONE = 0  # set below: as many as there are when nobody else holds it
 
 
 def _groupby(iterator: Any, lift: Lift, given: Given) -> Plan:
@@ -229,3 +238,6 @@ HANDLERS: dict[type, Handler] = {
     itertools.groupby: _groupby,
     **{type(iter(example)): _sequence_iterator for example in (*_OVER_SEQUENCES, _Old())},
 }
+
+# Python counts some of its own; and 3.14 has nothing to look at, and nothing to take over
+_ALONE = _holders(itertools.islice(map(abs, ()), 1)) if hasattr(itertools.islice, "__setstate__") else 0

@@ -39,13 +39,13 @@ from mrpy.scheduler.states import State
 class Slot:
     """A chunk on its way: what was sent, under which key, and what came back."""
 
-    __slots__ = ("chunk", "done", "failure", "key", "nbytes", "result")
+    __slots__ = ("chunk", "done", "failure", "key", "nbytes", "nbytes_back", "result")
 
     def __init__(self, chunk: Chunk) -> None:
         self.chunk = chunk
         self.key: Key = None
         self.done = False
-        self.nbytes = 0  # of the chunk and its results, where somebody counts them
+        self.nbytes = self.nbytes_back = 0  # of the chunk and of its results, where somebody counts them
         self.result: list[Any] | Outcome = []
         self.failure: Failure | None = None
 
@@ -101,7 +101,7 @@ class Feeder:
                 else:
                     tasks.append(self._task(slot))
                 slots.append(slot)
-                self._window.sent(len(chunk.data))
+                self._window.sent(len(chunk.data), slot.nbytes, awaited=not slot.done)
                 self.account.sent(len(chunk.data))
         finally:
             if tasks:
@@ -132,16 +132,12 @@ class Feeder:
         began = perf_counter()
         task = self._packed(slot)
         self.account.pickling += perf_counter() - began
-        if self._window.counts_bytes:
+        if self._window.counts_bytes and slot.key is None:  # when sent again it counts as it did
             data = task.call.data
-            self._weigh(slot, size_of(data.data if isinstance(data, Chunk) else data))
+            slot.nbytes = size_of(data.data if isinstance(data, Chunk) else data)
         slot.key = task.key
         self._slots[task.key] = slot
         return task
-
-    def _weigh(self, slot: Slot, nbytes: int) -> None:
-        slot.nbytes += nbytes
-        self._window.weighed(len(slot.chunk.data), nbytes, slot.nbytes)
 
     def _packed(self, slot: Slot) -> Task:
         """A task with a chunk that can travel. What does not pickle is found item by item."""
@@ -180,11 +176,12 @@ class Feeder:
                 return None
             slot.failure = failure
         slot.done = True
+        self._window.arrived(len(slot.chunk.data), slot.nbytes_back)
         return slot
 
     def settle(self, slot: Slot) -> None:
         """The results of this chunk are with the consumer: the window opens by its items."""
-        self._window.settled(len(slot.chunk.data), slot.nbytes)
+        self._window.settled(len(slot.chunk.data), slot.nbytes + slot.nbytes_back)
 
     def _opened(self, slot: Slot, delivery: Delivery) -> bool:
         """Open the results, here in the consumer's thread; or have them sent again one by one."""
@@ -200,7 +197,7 @@ class Feeder:
         finally:
             self.account.pickling += perf_counter() - began
         if self._window.counts_bytes:
-            self._weigh(slot, size_of(result))
+            slot.nbytes_back = size_of(result)
         slot.result = result.opened(self._options.on_error) if isinstance(result, Outcome) else result
         if self.checkpoint is not None and isinstance(slot.result, list):
             self.checkpoint.put(slot.chunk.first, len(slot.chunk.data), slot.result)

@@ -17,7 +17,7 @@ from operator import length_hint
 from typing import Any
 
 from mrpy.errors import Item, pin
-from mrpy.inside import inside
+from mrpy.inside import Place, inside
 from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.plan import Step
 from mrpy.mapreduce.random import at_positions, fresh_seed
@@ -164,7 +164,7 @@ class _Collector:
 
     def failed(self, error: BaseException, index: int) -> bool:
         """Take in an item's exception; say whether to go on."""
-        if inside.own_thread and isinstance(error, KeyboardInterrupt):
+        if inside.place is Place.HERE and isinstance(error, KeyboardInterrupt):
             raise error  # the user's own Ctrl-C, not the item's doing
         item = self._chunk.item(index) if not self._chunk.separately else _opened_item(self._chunk, index)
         pin(error, item)
@@ -180,7 +180,7 @@ class _Collector:
                 error = second
         elif on_error == "skip":
             return True
-        failure = capture(error, travels=not inside.own_thread, skip=1).at(item)
+        failure = capture(error, travels=inside.place is Place.ELSEWHERE, skip=1).at(item)
         return self._place(failure)
 
     def put_failure(self, failure: Failure) -> bool:

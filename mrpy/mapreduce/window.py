@@ -24,31 +24,35 @@ class Window:
         self._items = 0
         self._chunks = 0
         self._bytes = 0
-        self._bytes_per_item = 0.0  # lately: the next chunk is expected to be alike
+        self._awaited = 0  # items whose results are not here yet
+        self._going = self._coming = 0.0  # bytes per item, out and back, lately: the next are expected alike
 
     def room(self, chunker: Chunker, remaining: int | None) -> int:
         """How many items the next chunk may take; 0: none before something is settled."""
         size = chunker.size(remaining)
         limit = self._options.buffersize
-        if isinstance(limit, int):
-            if self._options.chunksize == "auto":
-                size = min(size, max(1, limit // (2 * self._workers)))
-            size = min(size, limit - self._items)
-        elif self._chunks >= chunker.ahead():
+        if (limit == "auto" or self._options.chunksize == "auto") and self._chunks >= chunker.ahead():
             return 0
+        if isinstance(limit, int):
+            size = self._room_in_items(size, limit)
         if self._options.buffer_bytes is not None:
             size = min(size, self._room_in_bytes(self._options.buffer_bytes))
         return size
 
+    def _room_in_items(self, size: int, limit: int) -> int:
+        left = limit - self._items
+        if self._options.chunksize != "auto":
+            return min(size, left)
+        # Chunks are not made smaller to fill what is left: small ones would free little room in their
+        # turn, and stay small for ever (as TCP segments did: Clark, RFC 813).
+        size = min(size, max(1, limit // (2 * self._workers)))
+        return size if size <= left else 0
+
     def _room_in_bytes(self, limit: int) -> int:
-        if self._chunks == 0:
-            left: float = limit
-            least = 1  # one item has to go, however large it is
-        else:
-            left, least = limit - self._bytes, 0
-        if self._bytes_per_item <= 0:
-            return max(least, 1 if left > 0 else 0)
-        return max(least, int(left / self._bytes_per_item))
+        least = 1 if self._chunks == 0 else 0  # one item has to go, however large it is
+        left = limit - self._bytes - self._awaited * self._coming
+        per_item = self._going + self._coming
+        return max(least, int(left / per_item) if per_item else int(left > 0))
 
     def aligned(self, size: int, position: int) -> int:
         """The same where chunks end as leaves do: one leaf at least, if nothing is out."""
@@ -56,22 +60,31 @@ class Window:
             return 0
         return leaf_end(position + max(1, size) - 1) - position
 
-    def sent(self, items: int) -> None:
-        """A chunk went out."""
+    def sent(self, items: int, nbytes: int, *, awaited: bool) -> None:
+        """A chunk was pulled, and is on its way where its results are not here already."""
         self._items += items
         self._chunks += 1
+        if awaited:
+            self._awaited += items
+            self._going = _lately(self._going, nbytes / max(1, items))
+        self._bytes += nbytes
 
-    def weighed(self, items: int, grew: int, total: int) -> None:
-        """A chunk of so many items became larger by `grew` bytes (its results came): `total` now."""
-        self._bytes += grew
-        per_item = total / max(1, items)
-        self._bytes_per_item = max(per_item, 0.5 * (self._bytes_per_item + per_item))
+    def arrived(self, items: int, nbytes: int) -> None:
+        """A chunk has ended; its results take so many bytes."""
+        self._awaited -= items
+        self._bytes += nbytes
+        self._coming = _lately(self._coming, nbytes / max(1, items))
 
     def settled(self, items: int, nbytes: int) -> None:
         """A chunk's results are with the consumer."""
         self._items -= items
         self._chunks -= 1
         self._bytes -= nbytes
+
+
+def _lately(before: float, now: float) -> float:
+    """An estimate that rises at once and falls slowly."""
+    return max(now, 0.5 * (before + now))
 
 
 def size_of(value: Any) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from mrpy.inside import inside
+from mrpy.inside import Place, inside
 from mrpy.scheduler import codec
 
 _numbers = count(1)
@@ -79,15 +79,13 @@ def perform(
     data: Any,
     inputs: Sequence[Any],
     announce: Callable[[int], None] | None = None,
-    *,
-    own_thread: bool = False,
+    place: Place = Place.ELSEWHERE,
 ) -> Any:
     """Run a call here and now. Whatever it raises comes out; a nested mrpy call finds `inside` set."""
-    before = inside.task, inside.own_thread
-    inside.task, inside.own_thread = True, own_thread
+    before, inside.place = inside.place, place
     try:
         if announce is None:
             return function(data, *inputs)
         return function(data, *inputs, announce=announce)
     finally:
-        inside.task, inside.own_thread = before
+        inside.place = before

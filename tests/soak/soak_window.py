@@ -45,9 +45,10 @@ def soak(backend: str, count: int) -> bool:
                 early = max(early, now)
     grown = worst - early
     flat = grown < ALLOWED and total == 128 * count
+    seconds, verdict = time.monotonic() - began, "flat" if flat else "NOT level"
     print(
-        f"{backend:<10} {count:,} items in {time.monotonic() - began:.1f} s, {early / 2**20:.0f} MB early, "
-        f"{grown / 2**20:+.1f} MB later: {"flat" if flat else "grown"}"
+        f"{backend:<10} {count:,} items in {seconds:.1f} s, {early / 2**20:.0f} MB early, "
+        f"{grown / 2**20:+.1f} MB later: {verdict}"
     )
     return flat
 

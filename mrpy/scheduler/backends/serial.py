@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
+from mrpy.inside import Place
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.memory import Store
 from mrpy.scheduler.calls import Call, perform
@@ -66,7 +67,8 @@ class SerialBackend(Backend):
         began = time.perf_counter()
         try:
             call: Call = task.call
-            value = perform(call.code.function, call.data, self._store.inputs(task.inputs), own_thread=True)
+            inputs = self._store.inputs(task.inputs)
+            value = perform(call.code.function, call.data, inputs, place=Place.HERE)
         except KeyboardInterrupt as error:
             self._facts.append(Failed(task.key, attempt, capture(error, travels=False)))
             raise

@@ -16,6 +16,7 @@ import time
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from mrpy.inside import Place
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.memory import Store
 from mrpy.scheduler.calls import Call, TaskStopped, perform
@@ -150,7 +151,7 @@ def _run(lane: _Lane, order: Start, inputs: list[Any], outcome: SimpleQueue[Any]
 
     began = time.perf_counter()
     try:
-        value = perform(call.code.function, call.data, inputs, announce)
+        value = perform(call.code.function, call.data, inputs, announce, Place.THREAD)
     except BaseException as error:
         return Failed(task.key, attempt, capture(error, travels=False)), None
     return Succeeded(task.key, attempt, time.perf_counter() - began), value
