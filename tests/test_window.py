@@ -211,7 +211,7 @@ def test_an_endless_source_ends_with_take(name: str, backend: str) -> None:
 def test_break_ends_within_a_second_and_the_next_call_works(backend: str) -> None:
     def slow(n: int) -> int:
         if n > 5:
-            time.sleep(0.2 if backend == "serial" else 60)
+            time.sleep({"serial": 0.2, "threads": 2.0, "processes": 60.0}[backend])
         return n
 
     with mrpy.session(backend, workers=2):

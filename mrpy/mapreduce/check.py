@@ -122,11 +122,15 @@ def _fresh(value: Any) -> Any:
 def same(left: Any, right: Any) -> bool:
     """Whether two answers are the same. Floats need agree to nine digits only: their sums depend on the
     order by their nature, and are made to be the same by the tree, not by the operator."""
-    if isinstance(left, float) and isinstance(right, float):
+    if isinstance(left, float | complex) and isinstance(right, float | complex):
         return left == right or (left != left and right != right) or abs(left - right) <= 1e-9 * abs(left)
     if type(left) is type(right) and isinstance(left, list | tuple):
         return len(left) == len(right) and all(map(same, left, right))
+    if type(left) is type(right) and isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if hasattr(left, "tolist") and hasattr(right, "tolist"):  # arrays, which compare element by element
+        return same(left.tolist(), right.tolist())
     try:
         return bool(left == right)
-    except Exception:  # arrays say so for each element
+    except Exception:  # tables of other libraries say so for each element
         return short_repr(left, 10_000) == short_repr(right, 10_000)

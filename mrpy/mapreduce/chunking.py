@@ -11,6 +11,7 @@ from __future__ import annotations
 TARGET = 0.03  # seconds; a round trip takes 0.0001 to 0.0004
 GROWTH = 8  # at most so many times the last size
 LARGEST = 1 << 16  # items; a bound on memory where items cost nothing
+LARGEST_UNSEEN = 1 << 20  # the same where neither items nor results pass through the consumer
 SMALLEST = 0.002  # seconds; towards the end chunks do not shrink below this
 AHEAD = 8  # chunks per worker that are out at most; out of the air
 AHEAD_UNMEASURED = 2  # the same before the first measurement: the guess that an item is costly is cheap
@@ -25,6 +26,7 @@ class Chunker:
         self._workers = workers
         self._size = 1
         self._cost: float | None = None  # seconds per item, lately
+        self.largest = LARGEST
 
     def size(self, remaining: int | None) -> int:
         """Items for the next chunk, given how many are left, where that is known."""
@@ -50,4 +52,4 @@ class Chunker:
         trust = 0.5 if self._cost is None or items * 2 >= self._size else 0.1
         self._cost = cost if self._cost is None else self._cost + trust * (cost - self._cost)
         wanted = int(TARGET / self._cost) or 1
-        self._size = max(1, min(wanted, max(self._size, items) * GROWTH, LARGEST))
+        self._size = max(1, min(wanted, max(self._size, items) * GROWTH, self.largest))

@@ -22,7 +22,7 @@ from mrpy.errors import (
 )
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import Checkpoint
-from mrpy.mapreduce.chunking import Chunker
+from mrpy.mapreduce.chunking import LARGEST_UNSEEN, Chunker
 from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.sources import PutBack, Reader
@@ -110,6 +110,8 @@ class Feeder:
 
     def _room(self) -> int:
         """How many items the next chunk may take; 0: the window is closed."""
+        if self.keep and self._reader.remaining() is not None:
+            self._chunker.largest = LARGEST_UNSEEN
         size = self._window.room(self._chunker, self._reader.remaining())
         return self._window.aligned(size, self._position) if self.aligned else size
 

@@ -1,0 +1,339 @@
+"""Lifting in detail: what is taken over, what is refused, what is bound; and the same under other Pythons."""
+
+from __future__ import annotations
+
+import array
+import gc
+import importlib.util
+import inspect
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from laws import LOCAL
+
+import mrpy
+from mrpy.errors import LiftError
+from mrpy.iterators.lift import lift
+from mrpy.mapreduce.plan import Body
+from mrpy.mapreduce.sources import Pulled, Sliced
+
+over_local = pytest.mark.parametrize("backend", LOCAL)
+
+
+def binds(generator: Any) -> bool:
+    step = lift(generator).steps[0]
+    assert isinstance(step, Body)
+    return step.binds
+
+
+# ---- taken over ------------------------------------------------------------------------------------------------
+
+
+def test_a_lifted_generator_is_closed() -> None:
+    generator = (x for x in range(5))
+    run = mrpy.parallel(generator, backend="serial")
+    assert inspect.getgeneratorstate(generator) == inspect.GEN_CLOSED
+    assert list(generator) == []
+    assert list(run) == list(range(5))
+    with pytest.raises(LiftError, match="already started"):
+        mrpy.parallel(generator)
+
+
+def test_the_generators_inside_are_closed_too() -> None:
+    inner = (x for x in range(5))
+    middle = (x for x in inner)
+    run = mrpy.parallel((x for x in middle), backend="serial")
+    assert list(inner) == list(middle) == []
+    assert list(run) == list(range(5))
+
+
+ITERATORS: dict[str, Callable[[], Any]] = {
+    "list": lambda: [1, 2, 3, 4], "tuple": lambda: (1, 2, 3, 4), "str": lambda: "abcd", "wide str": lambda: "a\u00e9cd",
+    "bytes": lambda: b"abcd", "bytearray": lambda: bytearray(b"abcd"), "range": lambda: range(1, 9, 2),
+    "falling range": lambda: range(9, 1, -2), "huge range": lambda: range(2**70, 2**70 + 4),
+    "array": lambda: array.array("i", [1, 2, 3, 4]), "numpy": lambda: numpy.arange(4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 4, 5])
+@pytest.mark.parametrize("name", ITERATORS)
+def test_an_iterator_is_taken_over_from_where_it_stands(name: str, steps: int) -> None:
+    iterator, twin = iter(ITERATORS[name]()), iter(ITERATORS[name]())
+    for _ in range(steps):
+        next(iterator, None)
+        next(twin, None)
+    plan = lift(x for x in iterator)
+    if steps < 4:
+        assert isinstance(plan.source, Sliced)
+    if name != "huge range":
+        assert list(iterator) == [], "whoever else holds it finds it at its end"
+    assert list(mrpy.ParallelIterator(plan, {"backend": "serial"})) == list(twin)
+
+
+def test_a_reversed_list_is_taken_from_where_it_stands() -> None:
+    for sequence in ([1, 2, 3, 4], "abcd", (1, 2), range(5), []):
+        for steps in range(4):
+            iterator, twin = reversed(sequence), reversed(sequence)
+            for _ in range(steps):
+                next(iterator, None)
+                next(twin, None)
+            assert list(mrpy.parallel((x for x in iterator), backend="serial")) == list(twin)
+
+
+def test_a_sequence_is_not_taken_over_but_read() -> None:
+    xs = [1, 2, 3]
+    runs = [mrpy.parallel((x for x in xs), backend="serial") for _ in range(2)]
+    assert [list(run) for run in runs] == [[1, 2, 3], [1, 2, 3]]
+
+
+@over_local
+def test_a_slice_of_an_iterator_leaves_the_rest(backend: str) -> None:
+    """The idiom for working in portions."""
+    for source in (range(10), list(range(10)), (x for x in range(10) if x >= 0), itertools.count()):
+        iterator = iter(source)
+        got = []
+        for _ in range(3):
+            portion = mrpy.parallel((x * x for x in itertools.islice(iterator, 3)), backend=backend, workers=2)
+            got.append(list(portion))
+            if not isinstance(source, itertools.count) and inspect.isgenerator(source):
+                break  # a generator is a program, and taken over
+        assert got == [[0, 1, 4], [9, 16, 25], [36, 49, 64]][: len(got)]
+    lines = iter(["a", "b", "c"])
+    assert list(mrpy.parallel(itertools.islice(lines, 2), backend=backend, workers=2)) == ["a", "b"]
+    assert list(lines) == ["c"]
+
+
+def test_a_lifted_generator_lets_go_of_what_it_held() -> None:
+    class Big:
+        pass
+
+    big = Big()
+    gone = weakref.ref(big)
+    generator = (x for x in range(3) if big)
+    run = mrpy.parallel(generator, backend="serial")
+    del big, generator
+    assert list(run) == [0, 1, 2]
+    del run
+    gc.collect()
+    assert gone() is None
+
+
+# ---- refused -----------------------------------------------------------------------------------------------------
+
+
+def upto(n: int) -> Iterator[int]:
+    yield from range(n)
+
+
+def test_what_is_no_program_is_refused_with_a_remedy() -> None:
+    started = (x for x in range(3))
+    next(started)
+    ended = (x for x in range(0))
+    list(ended)
+    for generator, words in ((started, "already started"), (ended, "already started"), (upto(3), "@mrpy.stage")):
+        with pytest.raises(LiftError, match=words) as caught:
+            mrpy.parallel(generator)
+        assert "mrpy.pmap" in str(caught.value)
+    assert list(mrpy.pmap(str, started, backend="serial")) == ["1", "2"]
+    assert list(mrpy.stream(upto(2), backend="serial")) == [0, 1]
+
+
+def test_inside_of_a_program_what_cannot_be_lifted_is_a_plain_source() -> None:
+    started = (x for x in range(5))
+    next(started)
+    for source in (started, upto(5)):
+        plan = lift(x + 1 for x in source)
+        assert isinstance(plan.source, Pulled) and len(plan.steps) == 1
+    assert list(mrpy.parallel((x for x in upto(3)), backend="serial")) == [0, 1, 2]
+
+
+def test_a_generator_that_runs_just_now_is_refused() -> None:
+    def look() -> int:
+        with pytest.raises(LiftError, match="already started"):
+            mrpy.parallel(generator)
+        return 1
+
+    generator = (look() for _ in range(1))
+    assert list(generator) == [1]
+
+
+@over_local
+def test_an_unbound_variable_is_the_error_of_a_plain_loop(backend: str) -> None:
+    def make() -> Any:
+        made = (offset + x for x in range(3))
+        if os.sep == "none":
+            offset = 1
+        return made
+
+    with pytest.raises(NameError) as plain:
+        list(make())
+    with pytest.raises(NameError) as ours:
+        list(mrpy.parallel(make(), backend=backend, workers=2))
+    assert (type(ours.value), str(ours.value)) == (type(plain.value), str(plain.value))
+
+
+# ---- what is bound -----------------------------------------------------------------------------------------------
+
+
+def test_a_walrus_that_binds_outside_is_seen() -> None:
+    y = z = 0
+    assert binds(y for x in range(3) if (y := x))
+    assert binds([(z := x) for _ in range(2)] for x in range(3))
+    assert not binds(x for x in range(3))
+    assert not binds([q for q in range(x)] for x in range(3))
+    assert not binds((lambda: x)() for x in range(3))
+    assert not binds((lambda a: [a := 1, a])(x) for x in range(3))
+    assert not binds((y, z) for x in range(3))
+
+
+@pytest.mark.parametrize("count", [3, 200, 300, 600])
+def test_a_walrus_is_seen_among_many_variables(count: int) -> None:
+    """Beyond 256 of them an operand takes more than one byte."""
+    names = [f"v{n}" for n in range(count)]
+    text = "def make():\n"
+    text += "".join(f"    {name} = 0\n" for name in names)
+    text += f"    return [({' + '.join(names)} + x for x in range(3)),\n"
+    text += f"            (last for x in range(3) if (last := {' + '.join(names)} + x) or 1),\n"
+    text += f"            ((lambda: ({', '.join(names)}, x, y))()[-1] for x in range(3) for y in [x]),\n"
+    text += f"            (w for x in range(3) for w in [x, {', '.join(names)}] if (lambda: w)() > 5)]\n"
+    text += "    last = 0\n"
+    space: dict[str, Any] = {}
+    exec(compile(text.replace("    return", "    last = 0\n    return", 1), "<many>", "exec"), space)
+    assert [binds(generator) for generator in space["make"]()] == [False, True, False, False]
+    for plain, ours in zip(space["make"](), space["make"](), strict=True):
+        assert list(mrpy.parallel(ours, backend="threads", workers=2)) == list(plain)
+
+
+def test_two_threads_do_not_see_each_others_walrus() -> None:
+    y = None
+    meet = threading.Barrier(2)
+
+    def wait() -> bool:
+        meet.wait(5)
+        return True
+
+    run = mrpy.parallel(((x, y) for x in range(20) if (y := x) is not None if wait()), backend="threads", workers=2, chunksize=10)
+    assert all(x == y for x, y in run)
+    assert y is None
+
+
+def test_the_hidden_name_of_the_source_is_no_variable() -> None:
+    generator = (x for x in range(3))
+    assert list(generator.gi_frame.f_locals) == [".0"]
+    plan = lift(generator)
+    step = plan.steps[0]
+    assert isinstance(step, Body)
+    assert list(step.function(iter([7, 8]))) == [7, 8]
+    assert step.function.__code__.co_varnames[0] == ".0"
+
+
+@over_local
+def test_a_generator_of_a_class_body_is_lifted(backend: str) -> None:
+    class Scope:
+        k = 3
+        made = (x for x in [k, k + 1])
+
+    assert list(mrpy.parallel(Scope.made, backend=backend, workers=2)) == [3, 4]
+
+    class Unseen:
+        k = 3
+        made = (x * k for x in range(2))  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(NameError, match="'k' is not defined"):
+        list(mrpy.parallel(Unseen.made, backend=backend, workers=2))
+
+
+# ---- side by side --------------------------------------------------------------------------------------------------
+
+SHARED: dict[str, Callable[[Any], Any]] = {
+    "zip": lambda it: zip(it, it, strict=False),
+    "zip of three": lambda it: zip(it, it, it, strict=False),
+    "zip with map": lambda it: zip(it, map(str, it), strict=False),
+    "zip with filter": lambda it: zip(filter(None, it), it, strict=False),
+    "zip with a generator": lambda it: zip((x for x in it), it, strict=False),
+    "two generators": lambda it: zip((x for x in it), (-x for x in it), strict=False),
+    "deep": lambda it: zip(enumerate(map(abs, (x for x in it))), itertools.chain([0], it), strict=False),
+    "map": lambda it: map(lambda a, b: (a, b), it, it),
+    "map with islice": lambda it: map(lambda a, b: (a, b), itertools.islice(it, 2), it),
+    "chain": lambda it: itertools.chain(itertools.islice(it, 2), ["|"], it),
+    "chain of generators": lambda it: itertools.chain((x for x in itertools.islice(it, 2)), it),
+    "chain of the same": lambda it: itertools.chain(it, it),
+    "starmap": lambda it: itertools.starmap(lambda a, b: (a, b), zip(it, it, strict=False)),
+    "from_iterable": lambda it: itertools.chain.from_iterable(itertools.islice(it, 2) for _ in range(3)),
+    "started chain": lambda it: itertools.islice(itertools.chain(itertools.islice(it, 1), it), 1, None),
+}  # fmt: skip
+
+
+@over_local
+@pytest.mark.parametrize("source", ["list", "map", "generator", "count"])
+@pytest.mark.parametrize("name", SHARED)
+def test_an_iterator_at_two_places_of_a_program_is_pulled_in_turns(name: str, source: str, backend: str) -> None:
+    make: dict[str, Callable[[], Iterator[int]]] = {
+        "list": lambda: iter([1, 2, 3, 4, 5, 6, 7]), "map": lambda: map(abs, range(-7, 0)),
+        "generator": lambda: (x for x in range(1, 8)), "count": lambda: itertools.islice(itertools.count(1), 7),
+    }  # fmt: skip
+    expected = list(SHARED[name](make[source]()))
+    assert list(mrpy.parallel(SHARED[name](make[source]()), backend=backend, workers=2)) == expected
+    assert list(mrpy.parallel((x for x in SHARED[name](make[source]())), backend=backend, workers=2)) == expected
+
+
+# ---- shown --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_generator_is_shown_as_it_was_written() -> None:
+    assert str(lift(x * 2 for x in range(3))) == "range(0, 3) -> (x * 2 for x in range(3))"
+    many = lift(
+        x  # the item
+        for x in range(3)
+        if x > 1
+    )
+    assert "for x in range(3)" in str(many)
+    two = [(x for x in range(1)), (y for y in range(2))]
+    assert [str(lift(each)) for each in two] == ["range(0, 1) -> (x for x in range(1))", "range(0, 2) -> (y for y in range(2))"]
+    assert str(lift("é" + x for x in "ü")).endswith('("é" + x for x in "ü")')
+    unseen = eval(compile("(x for x in range(3))", "<nowhere>", "eval"))
+    assert str(lift(unseen)) == "range(0, 3) -> (... <nowhere>:1)"
+
+
+# ---- other Pythons ----------------------------------------------------------------------------------------------------
+
+SCRIPT = Path(__file__).with_name("lift_elsewhere.py")
+VERSIONS = ["3.11", "3.12", "3.13", "3.14"]
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of this version, if there is one that starts."""
+    if sys.version_info[:2] == tuple(map(int, version.split("."))):
+        return sys.executable
+    homes = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
+    for path in [*map(str, reversed(homes)), shutil.which(f"python{version}")]:
+        if path and subprocess.run([path, "-c", ""], capture_output=True, timeout=30, check=False).returncode == 0:
+            return path
+    return None
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_lifting_under_python(version: str, tmp_path: Path) -> None:
+    python = interpreter(version)
+    if python is None:
+        pytest.skip(f"there is no Python {version} here")
+    spec = importlib.util.find_spec("cloudpickle")
+    assert spec is not None and spec.origin is not None
+    (tmp_path / "cloudpickle").symlink_to(Path(spec.origin).parent)
+    path = os.pathsep.join([str(Path(mrpy.__file__).parents[1]), str(tmp_path)])
+    done = subprocess.run(
+        [python, "-W", "error", str(SCRIPT)], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["serial", "fine", "threads", "fine", "processes", "fine", version]

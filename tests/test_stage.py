@@ -1,0 +1,529 @@
+"""Stages: generator functions that run chunk by chunk, and the check that says whether they may."""
+
+from __future__ import annotations
+
+import operator
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from laws import LOCAL
+
+import mrpy
+from mrpy.errors import CheckFailed, OptionError
+
+over_local = pytest.mark.parametrize("backend", LOCAL)
+
+
+@mrpy.stage
+def doubled(numbers: Iterable[int]) -> Iterator[int]:
+    """Twice each number."""
+    for n in numbers:
+        yield 2 * n
+
+
+@mrpy.stage
+def several(numbers: Iterable[int], times: int, *, keep: Callable[[int], bool] = bool) -> Iterator[int]:
+    for n in numbers:
+        if keep(n):
+            for _ in range(times):
+                yield n
+
+
+def by_value(stage: Any) -> Any:
+    """The stage as one of the main module: a worker cannot import this file."""
+    stage.plain.__module__ = "__main__"
+    return stage
+
+
+for each in (doubled, several):
+    by_value(each)
+
+
+# ---- running ---------------------------------------------------------------------------------------------
+
+
+@over_local
+@pytest.mark.parametrize("chunksize", ["auto", 1, 4])
+def test_a_stage_equals_its_function(backend: str, chunksize: Any) -> None:
+    with mrpy.session(backend, workers=2, chunksize=chunksize):
+        assert doubled(range(30)).to_list() == list(doubled.plain(range(30)))
+        assert doubled(iter([1, 2])).to_list() == [2, 4]
+        assert doubled(n for n in range(9) if n % 2).to_list() == [2, 6, 10, 14]
+        assert doubled([]).to_list() == []
+        assert isinstance(doubled([1]), mrpy.ParallelIterator)
+
+
+@over_local
+def test_stages_chain_and_fuse(backend: str) -> None:
+    with mrpy.session(backend, workers=2):
+        run = doubled(doubled(several(range(9), 2)))
+        assert len(run._plan.steps) == 3
+        assert list(run) == [4 * n for n in range(1, 9) for _ in range(2)]
+        assert doubled(map(abs, range(-3, 0))).map(str).batch(2).to_list() == [("6", "4"), ("2",)]
+        assert doubled(mrpy.stream(range(4)).filter(lambda n: n % 2)).sum() == 8
+
+
+@over_local
+def test_further_arguments_are_the_functions(backend: str) -> None:
+    with mrpy.session(backend, workers=2):
+        assert several(range(4), 2).to_list() == [1, 1, 2, 2, 3, 3]
+        assert several(range(4), times=1, keep=lambda n: n % 2 == 0).to_list() == [0, 2]
+        with pytest.raises(TypeError, match="times"):
+            several(range(4)).to_list()
+
+
+@over_local
+def test_options_are_given_with_with_options(backend: str) -> None:
+    run = several.with_options(backend=backend, workers=2, chunksize=3)(range(4), 2, keep=lambda n: True)
+    assert (run._options().backend, run._options().chunksize) == (backend, 3)
+    assert list(run) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert doubled.with_options(backend=backend, on_error="skip")(["a", None, 2]).to_list() == ["aa", 4]
+    with pytest.raises(OptionError, match="workers="):
+        doubled.with_options(n_jobs=2)([])
+
+
+def test_a_stage_keeps_what_the_function_was() -> None:
+    assert (doubled.__name__, doubled.__doc__, doubled.__wrapped__) == ("doubled", "Twice each number.", doubled.plain)  # type: ignore[attr-defined]
+    assert repr(doubled) == "<stage doubled>"
+    assert list(doubled.plain([1])) == [2]
+    assert mrpy.stage(doubled) is doubled
+    assert "doubled" in str(doubled([1]))
+
+
+def test_what_cannot_be_a_stage_is_an_error_at_once() -> None:
+    with pytest.raises(TypeError, match="generator function, not a int"):
+        mrpy.stage(3)  # type: ignore[call-overload]
+    with pytest.raises(OptionError, match="setup=3"):
+        mrpy.stage(setup=3)(doubled.plain)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="not iterable"):
+        doubled(3)  # type: ignore[arg-type]
+
+
+@over_local
+def test_the_end_of_a_stage_runs_with_each_chunk(backend: str) -> None:
+    @mrpy.stage
+    def flagged(items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            yield item
+        yield "end"
+
+    got = flagged.with_options(backend=backend, workers=2, chunksize=3)(range(6)).to_list()
+    assert got == [0, 1, 2, "end", 3, 4, 5, "end"]
+
+
+@over_local
+def test_an_error_of_a_stage_is_its_items(backend: str) -> None:
+    @mrpy.stage
+    def inverse(numbers: Iterable[int]) -> Iterator[float]:
+        for n in numbers:
+            yield 1 / n
+
+    run = inverse.with_options(backend=backend, workers=2, chunksize=3)([1, 2, 0, 4])
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(run)
+    assert caught.value.mrpy_item.position == 2  # type: ignore[attr-defined]
+    skipped = inverse.with_options(backend=backend, workers=2, chunksize=3, on_error="skip")([1, 2, 0, 4])
+    assert skipped.to_list() == [1.0, 0.5, 0.25]
+
+
+@over_local
+def test_a_stage_that_stops_early_ends_its_chunk_only(backend: str) -> None:
+    @mrpy.stage
+    def first_two(items: Iterable[Any]) -> Iterator[Any]:
+        for number, item in enumerate(items):
+            if number == 2:
+                return
+            yield item
+
+    assert first_two.with_options(backend=backend, workers=2, chunksize=3)(range(7)).to_list() == [0, 1, 3, 4, 6]
+    with pytest.raises(CheckFailed):
+        mrpy.check(first_two, range(7))
+
+
+# ---- setup ------------------------------------------------------------------------------------------------
+
+
+@over_local
+@pytest.mark.parametrize("workers", [1, 2])
+def test_setup_runs_once_per_worker(backend: str, workers: int, tmp_path: Path) -> None:
+    folder = str(tmp_path)
+
+    def connect() -> dict[str, int]:
+        with open(os.path.join(folder, f"{os.getpid()}-{threading.get_ident()}"), "a") as file:
+            file.write("x")
+        return {"offset": 100}
+
+    @mrpy.stage(setup=connect)
+    def shifted(numbers: Iterable[int], connection: dict[str, int], sign: int = 1) -> Iterator[int]:
+        for n in numbers:
+            yield sign * n + connection["offset"]
+
+    with mrpy.session(backend, workers=workers, chunksize=2):
+        assert shifted(range(200)).to_list() == list(range(100, 300))
+    made = [file.read_text() for file in tmp_path.iterdir()]
+    assert 1 <= len(made) <= (1 if backend == "serial" else workers)
+    assert set(made) == {"x"}
+    assert shifted.with_options(backend=backend, workers=1)(range(2), -1).to_list() == [100, 99]
+
+
+@over_local
+def test_an_error_in_setup_arrives(backend: str) -> None:
+    def connect() -> None:
+        raise ConnectionError("no database")
+
+    @mrpy.stage(setup=connect)
+    def rows(keys: Iterable[int], database: None) -> Iterator[int]:
+        yield from keys
+
+    with pytest.raises(ConnectionError, match="no database"):
+        rows.with_options(backend=backend, workers=2)(range(3)).to_list()
+
+
+def test_two_stages_have_two_setups() -> None:
+    @mrpy.stage(setup=lambda: 1)
+    def plus(numbers: Iterable[int], one: int) -> Iterator[int]:
+        yield from (n + one for n in numbers)
+
+    @mrpy.stage(setup=lambda: 10)
+    def times(numbers: Iterable[int], ten: int) -> Iterator[int]:
+        yield from (n * ten for n in numbers)
+
+    with mrpy.session("threads", workers=2):
+        assert times(plus(range(3))).to_list() == [10, 20, 30]
+        assert plus(times(plus(range(2)))).to_list() == [11, 21]
+
+
+# ---- travelling ----------------------------------------------------------------------------------------------
+
+
+def test_a_stage_travels() -> None:
+    @mrpy.stage(setup=lambda: 5)
+    def plus(numbers: Iterable[int], five: int) -> Iterator[int]:
+        yield from (n + five for n in numbers)
+
+    again = pickle.loads(cloudpickle.dumps(plus))
+    assert again.with_options(backend="serial")([1]).to_list() == [6]
+
+
+@over_local
+def test_a_stage_may_be_called_in_a_task(backend: str) -> None:
+    got = list(mrpy.parallel((sum(doubled(range(n))) for n in range(5)), backend=backend, workers=2))
+    assert got == [sum(2 * x for x in range(n)) for n in range(5)]
+
+
+SCRIPT = """
+import mrpy, os, sys
+
+OFFSET = 3
+
+def connect():
+    return [OFFSET]
+
+@mrpy.stage
+def odd(numbers):
+    for n in numbers:
+        if n % 2:
+            yield n
+
+@mrpy.stage(setup=connect)
+def shifted(numbers, offset, *, sign=1):
+    for n in numbers:
+        yield sign * n + offset[0], os.getpid() == PARENT
+
+class Row:
+    def __init__(self, n):
+        self.n = n
+
+@mrpy.stage
+def rows(numbers):
+    for n in numbers:
+        yield Row(n)
+
+PARENT = os.getpid()
+for backend in ("serial", "threads", "processes"):
+    with mrpy.session(backend, workers=2, chunksize=2):
+        got = shifted(odd(range(10)), sign=-1).to_list()
+        assert [n for n, _ in got] == [2, 0, -2, -4, -6], got
+        assert any(here for _, here in got) == (backend != "processes")
+        made = rows(odd(range(6))).to_list()
+        assert all(type(row) is Row for row in made) and [row.n for row in made] == [1, 3, 5]
+    mrpy.check(odd, range(9))
+    print(backend, "fine")
+"""
+
+
+def test_stages_of_a_script_work_on_every_backend(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    env = {**os.environ, "PYTHONPATH": str(Path(mrpy.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=60, env=env, check=False
+    )
+    assert done.stdout.split() == ["serial", "fine", "threads", "fine", "processes", "fine"], done.stderr
+
+
+# ---- check: stages ------------------------------------------------------------------------------------------------
+
+
+def dedupe(items: Iterable[Any]) -> Iterator[Any]:
+    seen = set()
+    for item in items:
+        if item not in seen:
+            seen.add(item)
+            yield item
+
+
+def running_mean(items: Iterable[float]) -> Iterator[float]:
+    total = 0.0
+    for count, item in enumerate(items, 1):
+        total += item
+        yield total / count
+
+
+def differences(items: Iterable[float]) -> Iterator[float]:
+    last = None
+    for item in items:
+        if last is not None:
+            yield item - last
+        last = item
+
+
+def pairs(items: Iterable[Any]) -> Iterator[Any]:
+    iterator = iter(items)
+    for item in iterator:
+        yield (item, next(iterator, None))
+
+
+def numbered(items: Iterable[Any]) -> Iterator[Any]:
+    yield from enumerate(items)
+
+
+def headed(items: Iterable[Any]) -> Iterator[Any]:
+    yield "header"
+    yield from items
+
+
+def sorted_all(items: Iterable[Any]) -> Iterator[Any]:
+    yield from sorted(items)
+
+
+def without_repeats(items: Iterable[Any]) -> Iterator[Any]:
+    last = object()
+    for item in items:
+        if item != last:
+            yield item
+        last = item
+
+
+BAD: dict[str, tuple[Any, list[Any], int]] = {  # and how many items the smallest example has
+    "dedupe": (dedupe, [5, 3, 1, 4, 3, 9], 2),
+    "running mean": (running_mean, [2.0, 2.0, 2.0, 5.0, 1.0], 2),
+    "pairwise difference": (differences, [1, 4, 9, 16], 2),
+    "batching": (pairs, [1, 2, 3, 4, 5], 2),
+    "numbering": (numbered, ["a", "b", "c"], 2),
+    "header": (headed, [1, 2, 3], 2),
+    "sorting": (sorted_all, [1, 2, 5, 3, 7], 2),
+    "without repeats": (without_repeats, [1, 2, 2, 3], 2),
+}
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("name", BAD)
+def test_check_finds_the_smallest_input_that_depends_on_the_cut(name: str, marked: bool) -> None:
+    function, sample, size = BAD[name]
+    with pytest.raises(CheckFailed, match="carries something from one item to the next") as caught:
+        mrpy.check(mrpy.stage(function) if marked else function, sample)
+    text = str(caught.value)
+    assert text.startswith(function.__name__)
+    example = eval(text.split("over ", 1)[1].split(" as a whole", 1)[0])
+    assert len(example) == size
+    whole = list(function(example))
+    assert any(list(function(example[:cut])) + list(function(example[cut:])) != whole for cut in range(1, size))
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_too_small_a_sample_shows_nothing(name: str) -> None:
+    function, sample, _ = BAD[name]
+    mrpy.check(function, sample[:1])
+    mrpy.check(function, [])
+
+
+def flat(items: Iterable[int]) -> Iterator[int]:
+    for item in items:
+        yield from range(item % 3)
+
+
+def with_setup_inside(items: Iterable[int]) -> Iterator[int]:
+    table = {n: n * n for n in range(50)}
+    for item in items:
+        yield table[item]
+
+
+def mutating(items: Iterable[list[int]]) -> Iterator[list[int]]:
+    for item in items:
+        item.append(1)
+        yield item
+
+
+@pytest.mark.parametrize(
+    ("function", "sample"),
+    [(doubled, range(20)), (flat, range(20)), (with_setup_inside, range(20)), (mutating, [[], [2]]),
+     (doubled, [float("nan"), 1.0, 0.1]), (doubled, ["a", None][:1])],
+)  # fmt: skip
+def test_check_lets_a_good_stage_pass(function: Any, sample: Any) -> None:
+    before = repr(sample)
+    mrpy.check(function, sample)
+    assert repr(sample) == before
+
+
+def test_check_sets_a_stage_up() -> None:
+    @mrpy.stage(setup=lambda: 3)
+    def plus(numbers: Iterable[int], three: int) -> Iterator[int]:
+        yield from (n + three for n in numbers)
+
+    mrpy.check(plus, range(9))
+
+
+def test_check_shows_what_the_stage_raises() -> None:
+    with pytest.raises(ZeroDivisionError):
+        mrpy.check(mrpy.stage(lambda items: (1 / item for item in items)), [1, 0])
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@given(sample=st.lists(st.integers(0, 3), max_size=9))
+def test_check_fails_exactly_where_a_cut_shows(sample: list[int]) -> None:
+    depends = any(
+        list(dedupe(part[:cut])) + list(dedupe(part[cut:])) != list(dedupe(part))
+        for begin in range(len(sample)) for end in range(begin, len(sample) + 1)
+        for part in [sample[begin:end]] for cut in range(len(part))
+    )  # fmt: skip
+    try:
+        mrpy.check(dedupe, sample)
+    except CheckFailed:
+        assert depends
+    else:
+        assert not depends
+
+
+# ---- check: operators ------------------------------------------------------------------------------------------------
+
+NOT_ASSOCIATIVE: dict[str, tuple[Any, list[Any]]] = {
+    "subtraction": (operator.sub, [0, 1, 2]),
+    "division": (operator.truediv, [1.0, 2.0, 4.0]),
+    "power": (operator.pow, [1, 2, 3]),
+    "mean": (lambda a, b: (a + b) / 2, [1, 1, 2]),
+    "formatting": (lambda a, b: f"({a}{b})", ["a", "b"]),
+    "average of floats": (lambda a, b: 0.5 * a + 0.5 * b, [1.0, 2.0, 5.0]),
+    "tuple of two": (lambda a, b: (a, b), [1, 2]),
+    "difference of sets": (operator.sub, [{1}, {1, 2}, {2}]),
+    "absolute difference": (lambda a, b: abs(a - b), [1, 2, 4]),
+    "nand": (lambda a, b: not (a and b), [True, False]),
+}
+ASSOCIATIVE: dict[str, tuple[Any, list[Any]]] = {
+    "add": (operator.add, list(range(-9, 9))),
+    "float add": (operator.add, [0.1, 0.2, 0.3, 1e10, -1e-3, 7.7]),
+    "float multiply": (operator.mul, [0.1, 0.2, 3.3, 1e10]),
+    "max": (max, [3, 1, 2]),
+    "min of tuples": (min, [(3, "a"), (1, "b")]),
+    "concat": (operator.add, ["a", "bc", ""]),
+    "list concat in place": (operator.iadd, [[1], [], [2, 3]]),
+    "first": (lambda a, b: a, [1, 2, 3]),
+    "union": (operator.or_, [{1}, {2}, set()]),
+    "dict merge": (operator.or_, [{1: 2}, {1: 3}, {}]),
+    "fractions": (operator.add, [Fraction(1, 3), Fraction(2, 7)]),
+    "gcd": (lambda a, b: __import__("math").gcd(a, b), [12, 18, 7]),
+    "nothing": (operator.sub, []),
+}
+
+
+@pytest.mark.parametrize("name", NOT_ASSOCIATIVE)
+def test_check_shows_three_items_for_which_an_operator_is_not_associative(name: str) -> None:
+    op, sample = NOT_ASSOCIATIVE[name]
+    with pytest.raises(CheckFailed, match="is not associative"):
+        mrpy.check(op, sample)
+
+
+def test_the_example_is_true() -> None:
+    with pytest.raises(CheckFailed) as caught:
+        mrpy.check(operator.sub, [0, 0, 3])
+    text = str(caught.value)
+    assert text == "sub is not associative: sub(sub(0, 0), 3) is -3, but sub(0, sub(0, 3)) is 3"
+
+
+@pytest.mark.parametrize("name", ASSOCIATIVE)
+def test_check_lets_an_associative_operator_pass(name: str) -> None:
+    op, sample = ASSOCIATIVE[name]
+    before = repr(sample)
+    mrpy.check(op, sample)
+    assert repr(sample) == before
+
+
+@pytest.mark.parametrize("dtype", [int, float])
+def test_check_compares_arrays_by_their_elements(dtype: Any) -> None:
+    numpy = pytest.importorskip("numpy")
+    arrays = [numpy.arange(3, dtype=dtype), numpy.ones(3, dtype), numpy.full(3, 7, dtype)]
+    mrpy.check(operator.add, arrays)
+    mrpy.check(lambda a, b: {"sum": a["sum"] + b["sum"]}, [{"sum": a} for a in arrays])
+    with pytest.raises(CheckFailed):
+        mrpy.check(operator.sub, arrays)
+    big = [numpy.zeros(5000, dtype) for _ in range(3)]
+    for k, array in enumerate(big):
+        array[2500] = k  # in the part that repr leaves out
+    with pytest.raises(CheckFailed):
+        mrpy.check(operator.sub, big)
+
+
+def test_check_compares_floats_inside_of_values_to_nine_digits() -> None:
+    def add(a: Any, b: Any) -> Any:
+        return {"n": a["n"] + b["n"], "mean": [a["mean"][0] + b["mean"][0]]}
+
+    mrpy.check(add, [{"n": 1, "mean": [0.1]}, {"n": 2, "mean": [0.2]}, {"n": 3, "mean": [0.3]}])
+    mrpy.check(operator.add, [0.1 + 0.1j, 0.2 + 0.7j, 0.3 + 1e9j])
+
+
+# ---- check=True on a run ------------------------------------------------------------------------------------------------
+
+
+@over_local
+def test_check_on_a_run_finds_a_bad_stage_before_it_runs(backend: str) -> None:
+    run = mrpy.stage(dedupe).with_options(backend=backend, workers=2, check=True)([1, 2, 1, 3])
+    with pytest.raises(CheckFailed, match="dedupe carries something"):
+        list(run)
+    good = doubled.with_options(backend=backend, workers=2, check=True)
+    assert good(range(50)).to_list() == list(range(0, 100, 2))
+    assert good(iter(range(50))).to_list() == list(range(0, 100, 2))
+    assert good(iter([])).to_list() == []
+
+
+@over_local
+def test_check_on_a_run_finds_a_bad_operator(backend: str) -> None:
+    options: dict[str, Any] = {"backend": backend, "workers": 2, "check": True}
+    with pytest.raises(CheckFailed, match="not associative"):
+        mrpy.preduce(operator.sub, range(1, 9), **options)
+    with pytest.raises(CheckFailed, match="not associative"):
+        mrpy.stream(range(1, 9), **options).reduce(lambda a, b: (a + b) / 2)
+    assert mrpy.preduce(operator.add, range(100), **options) == 4950
+    assert mrpy.stream(range(100), **options).map(float).sum() == 4950.0
+    assert mrpy.stream(range(100), **options).frequencies().count() == 100
+
+
+@over_local
+def test_check_on_a_run_looks_at_a_genexpr_and_keeps_all_items(backend: str) -> None:
+    got = mrpy.parallel((n * n for n in iter(list(range(60))) if n % 2), backend=backend, workers=2, check=True)
+    assert list(got) == [n * n for n in range(60) if n % 2]
+
+
+def test_the_docstring_of_check_is_true() -> None:
+    assert textwrap.dedent(mrpy.check.__doc__ or "")
