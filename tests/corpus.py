@@ -541,6 +541,7 @@ filter(lambda x: 1 // x, [1, 2, 0, 3])
 (x for x in WORDS[2:5])
 (x for x in WORDS[::-1])
 range(9)
+islice(range(HUGE), 4)
 [1, 'a', None]
 'text'
 TABLE
@@ -644,6 +645,8 @@ enumerate('abc')
 enumerate('abc', 5)
 enumerate([], 5)
 enumerate('abc', HUGE)
+islice(enumerate(range(HUGE)), 5)
+(x for x in islice(zip(range(HUGE), range(HUGE, 0, -1)), 3))
 enumerate(upto(4), -2)
 enumerate(enumerate('abc'))
 enumerate(x * x for x in range(6))

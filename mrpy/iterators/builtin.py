@@ -66,6 +66,16 @@ def _sequence_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     return Plan(Sliced(sequence, position or 0))
 
 
+def _array_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
+    """``iter(array)``. One that has ended must not be asked what it is: that crashes the interpreter
+    (CPython issue 128961)."""
+    if next(iterator, _END) is _END:
+        return None
+    array_itself, place = iterator.__reduce__()[1][0], iterator.__reduce__()[2]
+    iterator.__setstate__(len(array_itself))
+    return Plan(Sliced(array_itself, place - 1))
+
+
 def _reverse_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     """``reversed(list)``, from where it stands."""
     made = iterator.__reduce__()
@@ -74,6 +84,7 @@ def _reverse_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     sequence, position = made[1][0], made[2] if len(made) > 2 else len(made[1][0]) - 1
     if not can_be_sliced(sequence):
         return None
+    iterator.__setstate__(-1)  # taken over, as above
     return Plan(Sliced(sequence[position::-1] if position >= 0 else sequence[:0]))
 
 
@@ -113,8 +124,9 @@ def _enumerate(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     source, start = iterator.__reduce__()[1]
     plan = lift(source)
     if not plan.steps and isinstance(plan.source, Sliced):
-        left = len(plan.source.sequence) - plan.source.start
-        return Plan(Zipped((Sliced(range(start, start + max(0, left))), plan.source)))
+        left = plan.source.reader().remaining()
+        if left is not None:  # a range may be longer than can be counted
+            return Plan(Zipped((Sliced(range(start, start + left)), plan.source)))
     return Plan(Pulled(enumerate(_inner(plan, given), start)))
 
 
@@ -139,7 +151,7 @@ def _islice(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     if len(made) != 3:  # it has ended
         return None
     (source, *limits), taken = made[1], made[2]
-    if type(source) is not GeneratorType and type(source) not in _PROGRAMS or _holders(iterator) > _ALONE:
+    if (type(source) is not GeneratorType and type(source) not in _PROGRAMS) or _holders(iterator) > _ALONE:
         return None  # whoever holds the iterator goes on behind the slice, so it is not taken over
     start, stop, step = limits if len(limits) == 3 else (0, limits[0], 1)
     inner = iter(_inner(lift(source), given))
@@ -211,9 +223,9 @@ def _or_plain(handler: Handler) -> Handler:
 
 
 _OVER_SEQUENCES: tuple[Any, ...] = (
-    range(0), range(2**70), [], (), "", "\u00e9", b"", bytearray(), array("d"), {}, {}.values(), {}.items(),
-    set(),
+    range(0), range(2**70), [], (), "", "\u00e9", b"", bytearray(), {}, {}.values(), {}.items(), set(),
 )  # fmt: skip
+_END = object()
 
 
 class _Old:
@@ -236,6 +248,7 @@ HANDLERS: dict[type, Handler] = {
     itertools.chain: _or_plain(_chain),
     itertools.islice: _or_plain(_islice),
     itertools.groupby: _groupby,
+    type(iter(array("d"))): _array_iterator,
     **{type(iter(example)): _sequence_iterator for example in (*_OVER_SEQUENCES, _Old())},
 }
 

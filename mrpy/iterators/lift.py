@@ -92,10 +92,13 @@ def _rebuilt(
 def _binds(code: CodeType) -> bool:
     """Whether a walrus in a generator expression binds a name of the scope around it."""
     raw = code.co_code  # two bytes a step: the operation, and what it is done to
+    high = 0  # of an operand that takes more than one byte
     for place in range(0, len(raw), 2):
-        if raw[place] == _STORE_GLOBAL:
+        step, operand = raw[place], high | raw[place + 1]
+        high = operand << 8 if step == dis.EXTENDED_ARG else 0
+        if step == _STORE_GLOBAL:
             return True
-        if raw[place] == _STORE_DEREF and raw[place + 1] >= len(code.co_varnames) + _own_cells(code):
+        if step == _STORE_DEREF and operand >= len(code.co_varnames) + _own_cells(code):
             return True
     return any(_binds(inner) for inner in code.co_consts if isinstance(inner, CodeType))
 

@@ -36,7 +36,7 @@ class Reshaping(ABC):
         """This iterator with one more narrow step."""
 
     def _by(self, name: str, function: Callable[..., Iterator[Any]], *arguments: Any) -> Self:
-        shown = [repr(argument) for argument in arguments if isinstance(argument, int)]
+        shown = [repr(argument) for argument in arguments if type(argument) is int]
         return self._after(_Reshaped(self, " ".join([name, *shown]), function, arguments))
 
     def batch(self, size: int) -> Self:

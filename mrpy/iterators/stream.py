@@ -122,7 +122,7 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
         return {**self.graph()._repr_mimebundle_(), "text/plain": repr(self)}
 
     def __copy__(self) -> Self:
-        raise TypeError("a ParallelIterator is consumed once, and so would be its copy; it is called 'tee' here")
+        raise TypeError("a ParallelIterator is consumed once, and so would be its copy; use 'tee' here")
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(called_here(name))
@@ -160,6 +160,8 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
 
     def _taken(self) -> Plan:
         """The plan, to build upon; once it runs, what is left of it is a plain source."""
+        if self._running_async is not None:
+            raise TypeError("this parallel iterator is already being iterated with async for")
         return self._plan if self._running is None else Plan(Pulled(self._running))
 
     def _fold(self, fold: Fold) -> Any:

@@ -20,6 +20,7 @@ import contextlib
 import getpass
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -29,9 +30,9 @@ from pathlib import Path
 from typing import Any
 
 import dask.config
+import psutil
 from distributed import Scheduler, Worker
 from distributed.deploy.spec import ProcessInterface, SpecCluster
-from distributed.diskutils import WorkSpace
 
 from mrpy.scheduler.backends.worker_main import die_with_parent
 
@@ -42,15 +43,16 @@ _HOME = str(Path(__file__).resolve().parents[3])  # the folder that holds the pa
 _PLACE: dict[str, Any] = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
 _BOOT = (
     "import sys; sys.path.append({home!r}); "
-    "from mrpy.scheduler.backends.dask_cluster import serve; serve({lifeline}, {scheduler!r})"
+    "from mrpy.scheduler.backends.dask_cluster import serve; serve({lifeline}, {scheduler!r}, {spill!r})"
 )
 
 
 class WorkerProcess(ProcessInterface):
     """A place for a worker, as a SpecCluster wants it: a process, and another one when that dies."""
 
-    def __init__(self, scheduler: str, name: object) -> None:
+    def __init__(self, scheduler: str, name: object, spill: str) -> None:
         super().__init__(name=name)
+        self._spill = spill
         self._scheduler = scheduler
         self._keeper: asyncio.Task[None] | None = None
 
@@ -79,7 +81,9 @@ class WorkerProcess(ProcessInterface):
     async def _spawn(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
         ours, theirs = socket.socketpair()
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        boot = _BOOT.format(home=_HOME, lifeline=theirs.fileno(), scheduler=self._scheduler)
+        boot = _BOOT.format(
+            home=_HOME, lifeline=theirs.fileno(), scheduler=self._scheduler, spill=self._spill
+        )
         threads = {name: str(n) for name, n in dask.config.get("distributed.nanny.pre-spawn-environ").items()}
         with theirs:
             process = await asyncio.create_subprocess_exec(
@@ -94,42 +98,47 @@ class WorkerProcess(ProcessInterface):
 
 def start(workers: int) -> SpecCluster:
     """Start it. Its workers come up a moment later."""
+    spill = _spill_folder()
     with dask.config.set({"distributed.admin.low-level-log-length": EVENTS_KEPT}):
-        return SpecCluster(
+        cluster = SpecCluster(
             scheduler={
                 "cls": Scheduler,
                 # Dask blames what merely queued on a dead worker too; who killed it is found by us
                 "options": {**_PLACE, "port": 0, "allowed_failures": 20},
             },
-            workers={number: {"cls": WorkerProcess, "options": {}} for number in range(workers)},
+            workers={n: {"cls": WorkerProcess, "options": {"spill": spill}} for n in range(workers)},
             name="mrpy",
             silence_logs=False,  # who starts it does that, for longer
         )
+    cluster.spill_folder = spill  # type: ignore[attr-defined]
+    return cluster
 
 
 def stop(cluster: SpecCluster) -> None:
     """End it, and clear away what its workers spilled to disk: they were killed and could not."""
     cluster.close()
-    WorkSpace(os.path.join(_spill_folder(), "dask-scratch-space")).new_work_dir(prefix="mrpy-").release()
+    shutil.rmtree(cluster.spill_folder, ignore_errors=True)  # type: ignore[attr-defined]
 
 
-def serve(lifeline: int, scheduler: str) -> None:
+def serve(lifeline: int, scheduler: str, spill: str) -> None:
     """The life of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     line = socket.socket(fileno=lifeline)
     die_with_parent(line)
-    asyncio.run(_live(scheduler))
+    asyncio.run(_live(scheduler, spill))
 
 
-async def _live(scheduler: str) -> None:
-    worker = Worker(
-        scheduler, nthreads=1, silence_logs=logging.CRITICAL, local_directory=_spill_folder(), **_PLACE
-    )
+async def _live(scheduler: str, spill: str) -> None:
+    worker = Worker(scheduler, nthreads=1, silence_logs=logging.CRITICAL, local_directory=spill, **_PLACE)
     async with worker:
         await worker.finished()
 
 
 def _spill_folder() -> str:
-    """Each start clears it of what dead workers left there."""
-    base = dask.config.get("temporary-directory") or tempfile.gettempdir()
-    return os.path.join(base, f"mrpy-dask-{getpass.getuser()}")
+    """A new folder that only its owner can read. Those of parents that were killed are cleared away."""
+    base = Path(dask.config.get("temporary-directory") or tempfile.gettempdir())
+    for old in base.glob("mrpy-dask-*-*"):
+        pid = old.name.split("-")[2]
+        if old.owner() == getpass.getuser() and pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(old, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"mrpy-dask-{os.getpid()}-", dir=base)

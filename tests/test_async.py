@@ -1,0 +1,357 @@
+"""In asyncio: the same items, without blocking the event loop, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from laws import LOCAL, eventually
+
+import mrpy
+
+over_local = pytest.mark.parametrize("backend", LOCAL)
+over_concurrent = pytest.mark.parametrize("backend", ["threads", "processes"])
+
+
+def run(main: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
+    """Run a coroutine; one that hangs fails."""
+
+    async def bounded() -> Any:
+        return await asyncio.wait_for(main(), seconds)
+
+    return asyncio.run(bounded())
+
+
+async def collected(items: Any) -> list[Any]:
+    return [item async for item in items]
+
+
+def slowly(n: int) -> int:
+    time.sleep(0.02)
+    return n * n
+
+
+by_value = slowly
+by_value.__module__ = "__main__"  # a worker cannot import this file
+
+
+# ---- the same items ------------------------------------------------------------------------------------------
+
+RUNS: dict[str, tuple[Callable[[Any], Any], list[Any]]] = {
+    "pmap": (lambda o: mrpy.pmap(lambda x: x * x, range(50), **o), [x * x for x in range(50)]),
+    "parallel": (lambda o: mrpy.parallel((x for x in range(50) if x % 2), **o), list(range(1, 50, 2))),
+    "pulled": (lambda o: mrpy.pmap(abs, iter([1, -2, 3].__iter__().__next__, None), **o), None or [1, 2, 3]),
+    "nothing": (lambda o: mrpy.pmap(abs, [], **o), []),
+    "no steps": (lambda o: mrpy.stream(range(5), **o), list(range(5))),
+    "take": (lambda o: mrpy.pmap(abs, itertools.count(), **o).take(5), list(range(5))),
+    "batch": (lambda o: mrpy.pmap(abs, range(5), **o).batch(2), [(0, 1), (2, 3), (4,)]),
+    "batch, map": (lambda o: mrpy.pmap(abs, range(5), **o).batch(2).map(sum), [1, 5, 4]),
+    "window": (lambda o: mrpy.pmap(abs, range(4), **o).window(2), [(0, 1), (1, 2), (2, 3)]),
+    "zip": (lambda o: mrpy.pmap(abs, range(4), **o).zip(mrpy.pmap(str, range(4), **o)), [(n, str(n)) for n in range(4)]),
+    "sorted": (lambda o: mrpy.pmap(abs, range(-3, 1), **o).sorted(), [0, 1, 2, 3]),
+    "topk": (lambda o: mrpy.stream("banana", **o).frequencies().topk(1, 1), [("a", 3)]),
+    "distinct": (lambda o: mrpy.stream("banana", **o).distinct(), list("ban")),
+    "mapreduce": (
+        lambda o: mrpy.mapreduce(lambda x: (x % 3, x), lambda k, v: sum(v), range(9), sort=True, **o),
+        [(0, 9), (1, 12), (2, 15)],
+    ),
+    "nested": (lambda o: mrpy.parallel((x + 1 for x in mrpy.pmap(abs, range(5), **o)), **o), [1, 2, 3, 4, 5]),
+    "peek": (lambda o: mrpy.pmap(abs, range(5), **o).peek()[1], list(range(5))),
+}  # fmt: skip
+
+
+@over_local
+@pytest.mark.parametrize("name", RUNS)
+def test_async_for_gives_the_same_items(name: str, backend: str) -> None:
+    make, expected = RUNS[name]
+    options: dict[str, Any] = {"backend": backend, "workers": 2}
+    assert run(lambda: collected(make(options))) == expected
+
+
+@over_local
+def test_unordered_items_are_the_same(backend: str) -> None:
+    got = run(lambda: collected(mrpy.pmap(abs, range(99), ordered=False, backend=backend, workers=2)))
+    assert sorted(got) == list(range(99))
+
+
+@over_local
+def test_the_open_session_is_used(backend: str) -> None:
+    async def main() -> list[Any]:
+        with mrpy.session(backend, workers=2):
+            assert await collected(mrpy.pmap(abs, range(5)).batch(2)) == [(0, 1), (2, 3), (4,)]
+            return await collected(mrpy.pmap(abs, range(5)))
+
+    assert run(main) == list(range(5))
+
+
+@over_local
+def test_items_can_be_asked_for_one_by_one(backend: str) -> None:
+    async def main() -> None:
+        items = aiter(mrpy.pmap(abs, range(3), backend=backend, workers=2))
+        assert [await anext(items), await anext(items), await anext(items)] == [0, 1, 2]
+        assert await anext(items, "end") == "end"
+
+    run(main)
+
+
+# ---- the loop is not blocked ------------------------------------------------------------------------------------
+
+
+@over_concurrent
+@pytest.mark.parametrize("chained", [False, True])
+def test_other_tasks_go_on_meanwhile(backend: str, chained: bool) -> None:
+    async def main() -> int:
+        ticks, longest, last = 0, 0.0, time.monotonic()
+
+        async def tick() -> None:
+            nonlocal ticks, longest, last
+            while True:
+                await asyncio.sleep(0.002)
+                now = time.monotonic()
+                longest, last = max(longest, now - last), now
+                ticks += 1
+
+        ticking = asyncio.create_task(tick())
+        items = mrpy.pmap(by_value, range(40), backend=backend, workers=2, chunksize=4)
+        got = await collected(items.batch(4) if chained else items)
+        ticking.cancel()
+        assert len(got) == (10 if chained else 40)
+        assert longest < 0.5
+        return ticks
+
+    list(mrpy.pmap(abs, range(4), backend=backend, workers=2))  # the workers are there
+    assert run(main) >= 30
+
+
+@over_concurrent
+def test_two_loops_at_once(backend: str) -> None:
+    async def main() -> None:
+        async def loop(k: int) -> list[int]:
+            return await collected(mrpy.pmap(lambda x: x * k, range(200), backend=backend, workers=2, chunksize=5))
+
+        results = await asyncio.gather(*(loop(k) for k in range(4)))
+        assert results == [[x * k for x in range(200)] for k in range(4)]
+
+    run(main)
+
+
+@over_concurrent
+def test_event_loops_in_two_threads(backend: str) -> None:
+    found: dict[int, Any] = {}
+
+    def thread(k: int) -> None:
+        found[k] = run(lambda: collected(mrpy.pmap(lambda x: x + k, range(100), backend=backend, workers=2)))
+
+    threads = [threading.Thread(target=thread, args=(k,)) for k in range(2)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(20)
+    assert found == {k: [x + k for x in range(100)] for k in range(2)}
+
+
+class Tap(Iterator[int]):
+    def __init__(self) -> None:
+        self.pulled = self.given = self.worst = 0
+        self.threads: set[int] = set()
+
+    def __next__(self) -> int:
+        self.threads.add(threading.get_ident())
+        self.pulled += 1
+        self.worst = max(self.worst, self.pulled - self.given)
+        return self.pulled - 1
+
+
+@over_local
+@pytest.mark.parametrize("buffersize", [1, 6])
+def test_the_buffer_holds_and_the_source_is_pulled_by_the_loop(backend: str, buffersize: int) -> None:
+    tap = Tap()
+
+    async def main() -> None:
+        async with mrpy.pmap(abs, tap, backend=backend, workers=2, buffersize=buffersize) as items:
+            async for _ in items:
+                tap.given += 1
+                if tap.given == 100:
+                    break
+
+    run(main)
+    assert tap.worst <= buffersize
+    assert tap.threads == {threading.get_ident()}
+
+
+# ---- ends --------------------------------------------------------------------------------------------------------
+
+
+def is_clean(session: Any) -> bool:
+    scheduler = session.driver._scheduler
+    return not scheduler.records and not session.driver._receivers and scheduler.busy == 0
+
+
+@over_concurrent
+@pytest.mark.parametrize("chained", [False, True])
+def test_cancelling_the_task_that_iterates_closes_the_run(backend: str, chained: bool) -> None:
+    with mrpy.session(backend, workers=2) as session:
+
+        async def main() -> None:
+            seen = asyncio.Event()
+
+            async def consume() -> None:
+                items = mrpy.pmap(by_value, itertools.count(), chunksize=1)
+                async with items.batch(2) if chained else items as run_:
+                    async for _ in run_:
+                        seen.set()
+
+            task = asyncio.create_task(consume())
+            await seen.wait()
+            began = time.monotonic()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert time.monotonic() - began < 1
+
+        run(main)
+        assert eventually(lambda: is_clean(session))
+        assert list(mrpy.pmap(abs, range(5))) == list(range(5))
+
+
+@over_concurrent
+def test_a_time_limit_ends_a_wait_for_a_slow_item(backend: str) -> None:
+    with mrpy.session(backend, workers=2) as session:
+
+        async def main() -> None:
+            items = aiter(mrpy.pmap(lambda n: time.sleep(1.0), range(2)))
+            began = time.monotonic()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(items), 0.05)
+            await items.aclose()
+            assert time.monotonic() - began < 0.9
+
+        run(main)
+        assert eventually(lambda: is_clean(session))
+
+
+@over_local
+@pytest.mark.parametrize("chained", [False, True])
+def test_break_and_the_end_of_async_with_close_the_run(backend: str, chained: bool) -> None:
+    with mrpy.session(backend, workers=2) as session:
+
+        async def main() -> None:
+            items = mrpy.pmap(abs, itertools.count())
+            async with items.enumerate() if chained else items as run_:
+                async for item in run_:
+                    if item in (5, (5, 5)):
+                        break
+            assert await collected(run_) == []
+
+        run(main)
+        assert eventually(lambda: is_clean(session))
+
+
+def test_async_with_around_nothing_pulls_nothing() -> None:
+    tap = Tap()
+
+    async def main() -> None:
+        async with mrpy.pmap(abs, tap, backend="serial"):
+            pass
+
+    run(main)
+    assert tap.pulled == 0
+
+
+@over_local
+def test_a_loop_that_is_dropped_is_cleared_by_asyncio(backend: str) -> None:
+    with mrpy.session(backend, workers=2) as session:
+
+        async def main() -> None:
+            async for _ in mrpy.pmap(abs, itertools.count()):
+                break
+
+        run(main)
+        assert eventually(lambda: is_clean(session))
+
+
+@over_local
+@pytest.mark.parametrize("chained", [False, True])
+def test_an_exception_arrives_at_its_item(backend: str, chained: bool) -> None:
+    async def main() -> None:
+        got = []
+        items = mrpy.pmap(lambda x: 10 // (3 - x), range(6), backend=backend, workers=2, chunksize=2)
+        with pytest.raises(ZeroDivisionError) as caught:
+            async for item in items.map(str).enumerate() if chained else items:
+                got.append(item)
+        assert len(got) == 3
+        assert caught.value.mrpy_item.position == 3  # type: ignore[attr-defined]
+
+    run(main)
+
+
+@over_local
+def test_a_source_that_raises(backend: str) -> None:
+    def source() -> Iterator[int]:
+        yield from range(3)
+        raise LookupError("gone")
+
+    async def main() -> None:
+        got = []
+        with pytest.raises(LookupError, match="gone"):
+            async for item in mrpy.pmap(abs, source(), backend=backend, workers=2):
+                got.append(item)
+        assert got == [0, 1, 2]
+
+    run(main)
+
+
+@over_local
+def test_on_error_holds_in_asyncio(backend: str) -> None:
+    items = mrpy.pmap(lambda x: 1 // x, [1, 0, 1], backend=backend, workers=2, on_error="return")
+    got = run(lambda: collected(items))
+    assert [type(item).__name__ for item in got] == ["int", "ZeroDivisionError", "int"]
+
+
+@over_local
+def test_an_exception_of_the_loops_body_closes_the_run(backend: str) -> None:
+    with mrpy.session(backend, workers=2) as session:
+
+        async def main() -> None:
+            async with mrpy.pmap(abs, itertools.count()) as items:
+                async for item in items:
+                    if item == 3:
+                        raise KeyError(item)
+
+        with pytest.raises(KeyError):
+            run(main)
+        assert eventually(lambda: is_clean(session))
+
+
+# ---- one way or the other ------------------------------------------------------------------------------------------
+
+
+def test_mixing_both_ways_is_a_type_error() -> None:
+    async def main() -> None:
+        items = mrpy.pmap(abs, range(5), backend="serial")
+        assert await anext(aiter(items)) == 0
+        for wrong in (lambda: next(items), lambda: list(items), items.close, lambda: items.map(str).to_list(),
+                      lambda: items.sum(), lambda: items.batch(2).to_list()):  # fmt: skip
+            with pytest.raises(TypeError, match="async"):
+                wrong()
+        assert await collected(items) == [1, 2, 3, 4]
+        other = mrpy.pmap(abs, range(5), backend="serial")
+        assert next(other) == 0
+        with pytest.raises(TypeError, match="without async"):
+            aiter(other)
+        assert list(other) == [1, 2, 3, 4]
+
+    run(main)
+
+
+def test_a_plain_with_works_in_a_coroutine() -> None:
+    async def main() -> list[Any]:
+        with mrpy.session("threads", workers=2), mrpy.pmap(abs, range(5)) as items:
+            return list(items)
+
+    assert run(main) == list(range(5))

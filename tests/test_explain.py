@@ -1,0 +1,284 @@
+"""A plan in words and as a picture: without running anything, and afterwards with where the time went."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import re
+import shutil
+import time
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from laws import LOCAL
+
+import mrpy
+
+over_local = pytest.mark.parametrize("backend", LOCAL)
+DRAWS = importlib.util.find_spec("graphviz") is not None and shutil.which("dot") is not None
+
+
+class Tap(Iterator[int]):
+    def __init__(self) -> None:
+        self.pulled = 0
+
+    def __next__(self) -> int:
+        self.pulled += 1
+        if self.pulled > 20:
+            raise StopIteration
+        return self.pulled
+
+
+def named(x: int) -> int:
+    return x
+
+
+SHOWN: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "map": (lambda t: mrpy.stream(t).map(named), "items of a Tap -> map named"),
+    "fused": (lambda t: mrpy.stream(t).map(abs).filter(None).flat_map(range).starmap(max),
+              "items of a Tap -> map abs -> filter bool -> flat_map range -> starmap max"),
+    "genexpr": (lambda t: mrpy.parallel(x + 1 for x in t), "items of a Tap -> (x + 1 for x in t)"),
+    "nested": (lambda t: mrpy.parallel(x + 1 for x in (y * 2 for y in t)),
+               "items of a Tap -> (y * 2 for y in t) -> (x + 1 for x in (y * 2 for y in t))"),
+    "batch": (lambda t: mrpy.stream(t).map(abs).batch(3).map(sum), "items of a Tap -> map abs -> batch 3 -> map sum"),
+    "window": (lambda t: mrpy.stream(t).window(2), "items of a Tap -> window 2"),
+    "take": (lambda t: mrpy.stream(t).map(abs).take(5), "items of a Tap -> map abs -> take 5"),
+    "sorted": (lambda t: mrpy.stream(t).sorted(), "items of a Tap -> sorted"),
+    "frequencies": (lambda t: mrpy.stream(t).frequencies().topk(2, 1), "items of a Tap -> frequencies -> topk"),
+    "zip": (lambda t: mrpy.stream(t).zip("ab"), "items of a Tap -> zip"),
+    "method": (lambda t: mrpy.stream(t).map(str.lower), "items of a Tap -> map str.lower"),
+    "map object": (lambda t: mrpy.parallel(map(named, t)), "items of a Tap -> map named"),
+    "mapreduce": (lambda t: mrpy.mapreduce(named, max, t), "items of a Tap -> map named -> by key -> reduce max"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_printed_it_shows_its_plan_and_runs_nothing(name: str) -> None:
+    make, text = SHOWN[name]
+    tap = Tap()
+    run = make(tap)
+    assert str(run) == f"{run}" == text
+    assert repr(run) == f"<ParallelIterator {text}>"
+    assert text.split(" -> ")[-1].split(" ")[0] in run.explain()
+    assert str(run.graph()).startswith("flowchart LR")
+    assert tap.pulled == 0
+
+
+def test_sources_are_shown_in_words() -> None:
+    shown = {str(mrpy.stream(source)) for source in (range(3), [1, 2], "ab", {1: 2}, iter([1, 2]), zip([1], [2]))}
+    assert shown == {
+        "range(0, 3)", "2 items of a list", "2 items of a str", "1 items of a list",
+        "zip of 1 items of a list, 1 items of a list",
+    }  # fmt: skip
+
+
+def test_a_huge_range_can_be_shown() -> None:
+    for source in (range(2**70), iter(range(2**70)), enumerate(range(2**70)), zip(range(2**70), range(2**70))):
+        run = mrpy.stream(source, backend="serial").map(str)
+        assert "range" in str(run) or "zip" in str(run)
+        assert run.explain() and str(run.graph())
+        run.close()
+
+
+def test_a_running_one_says_so() -> None:
+    run = mrpy.pmap(abs, range(5), backend="serial")
+    next(run)
+    assert repr(run) == "<ParallelIterator range(0, 5) -> map abs, running>"
+
+
+def test_printing_never_raises() -> None:
+    class Odd:
+        def __iter__(self) -> Iterator[int]:
+            return iter([1])
+
+        def __repr__(self) -> str:
+            raise RuntimeError("no repr")
+
+        __str__ = __repr__
+
+        def __call__(self, x: int) -> int:
+            return x
+
+    for run in (mrpy.stream(Odd(), backend="serial"), mrpy.pmap(Odd(), [1], backend="serial"), mrpy.stream([Odd()])):
+        assert repr(run) and str(run) and run.explain() and str(run.graph())
+
+
+# ---- explain ---------------------------------------------------------------------------------------------------------
+
+
+@over_local
+def test_before_a_run_explain_says_what_will_be_done_and_why(backend: str) -> None:
+    text = mrpy.stream(range(100), backend=backend, workers=2, chunksize=7, buffersize=30).map(abs).filter(None).explain()
+    assert "range(0, 100) -> map abs -> filter bool" in text
+    assert "2 steps fused into one task per chunk; the source is cut without being walked" in text
+    assert "7 items each, as given" in text
+    assert "30 items pulled and not yet yielded, at most" in text
+    assert re.search(rf"backend +{backend}, {1 if backend == 'serial' else 2} workers? \(as given\)", text)
+    assert "it ran" not in text
+
+
+def test_explain_says_who_decided_on_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MRPY_BACKEND", "MRPY_WORKERS"):
+        monkeypatch.delenv(name, raising=False)
+    assert "(the default)" in mrpy.pmap(abs, [1]).explain()
+    with mrpy.session("serial"):
+        assert "serial, 1 worker (of the open session)" in mrpy.pmap(abs, [1]).explain()
+    monkeypatch.setenv("MRPY_BACKEND", "threads")
+    assert "(by the environment)" in mrpy.pmap(abs, [1]).explain()
+    mrpy.configure(backend="serial")
+    try:
+        assert "(by configure())" in mrpy.pmap(abs, [1]).explain()
+    finally:
+        mrpy.configure()
+
+
+def test_explain_shows_every_stage_of_a_chain() -> None:
+    text = mrpy.stream(range(9), backend="serial").map(abs).batch(2).map(sum).sorted().explain()
+    assert text.count("stage ") >= 3
+    assert text.index("map abs") < text.index("batch 2") < text.index("sorted")
+    assert "pulled by the consumer" in text
+
+
+def test_unordered_and_bounded_runs_say_so() -> None:
+    text = mrpy.pmap(abs, [1], ordered=False, buffer_bytes=10**6, backend="serial").explain()
+    assert "as they are completed" in text
+    assert "1,000,000 bytes" in text
+
+
+def test_inside_a_task_it_says_that_all_is_serial() -> None:
+    [text] = mrpy.pmap(lambda n: mrpy.pmap(abs, range(3), backend="threads").explain(), [1], backend="threads")
+    assert "serial: inside a task everything is" in text
+
+
+@over_local
+def test_after_a_run_explain_says_where_the_time_went(backend: str) -> None:
+    run = mrpy.pmap(lambda n: time.sleep(0.004), range(20), backend=backend, workers=2, chunksize=4)
+    list(run)
+    text = run.explain()
+    assert "20 items in 5 chunks of 4" in text
+    found = re.search(r"computing (\S+) s \((\d+)% of (\d) (\w+)\), idle (\S+) s", text)
+    assert found is not None, text
+    assert 0.07 < float(found[1]) < 2
+    assert (found[3], found[4]) == ("1" if backend == "serial" else "2", backend)
+    assert 0 <= int(found[2]) <= 100
+    assert re.search(r"pickling \S+ s, waiting \S+ s", text)
+
+
+@over_local
+def test_a_run_that_was_left_is_explained_too(backend: str) -> None:
+    run = mrpy.pmap(abs, itertools.count(), backend=backend, workers=2)
+    for item in run:
+        if item == 3:
+            break
+    during = run.explain()
+    assert "it ran" in during
+    run.close()
+    assert "it ran" in run.explain()
+
+
+@over_local
+def test_a_reduction_is_explained_afterwards(backend: str) -> None:
+    run = mrpy.stream(range(500), backend=backend, workers=2).map(abs)
+    assert run.sum() == sum(range(500))
+    assert "500 items" in run.explain()
+
+
+@over_local
+def test_each_stage_of_a_chain_has_its_own_account(backend: str) -> None:
+    run = mrpy.stream(range(60), backend=backend, workers=2, chunksize=10).map(abs).batch(3).map(sum)
+    assert sum(run) == sum(range(60))
+    text = run.explain()
+    assert "60 items in 6 chunks" in text
+    assert "20 items in 2 chunks" in text
+
+
+# ---- pictures ----------------------------------------------------------------------------------------------------------------
+
+CHAIN = {
+    "one": lambda: mrpy.stream(range(9), backend="serial").map(abs),
+    "plain": lambda: mrpy.stream(range(9), backend="serial"),
+    "chain": lambda: mrpy.stream(range(9), backend="serial").map(abs).batch(2).map(sum).sorted(),
+    "quotes": lambda: mrpy.parallel((f'<"{x}"> & #1;' for x in range(3)), backend="serial"),
+    "zip": lambda: mrpy.stream(range(9)).zip(mrpy.stream("ab").map(str)),
+    "unordered": lambda: mrpy.pmap(abs, range(9), ordered=False),
+}
+
+
+@pytest.mark.parametrize("name", CHAIN)
+def test_the_mermaid_text_is_well_formed(name: str) -> None:
+    lines = str(CHAIN[name]().graph()).splitlines()
+    assert lines[0] == "flowchart LR"
+    boxes = {}
+    for line in lines[1:]:
+        box = re.fullmatch(r'    (n\d+)\["([^"<>]*)"\]', line)
+        arrow = re.fullmatch(r"    (n\d+) --> (n\d+)", line)
+        assert box or arrow, line
+        if box:
+            boxes[box[1]] = box[2]
+        if arrow:
+            assert {arrow[1], arrow[2]} <= boxes.keys()
+    assert boxes
+
+
+def test_the_picture_shows_tasks_and_where_they_meet() -> None:
+    text = str(mrpy.stream(range(9), backend="serial").map(abs).filter(None).graph())
+    assert "chunk 0: map abs → filter bool" in text
+    assert "in order" in text
+    assert "as completed" in str(mrpy.pmap(abs, range(9), ordered=False).graph())
+
+
+def test_a_notebook_gets_a_bundle() -> None:
+    run = mrpy.stream(range(9), backend="serial").map(abs)
+    bundle = run._repr_mimebundle_(include=None, exclude=None)
+    assert bundle["text/plain"] == repr(run)
+    assert ("image/svg+xml" in bundle) == DRAWS
+    assert run.graph()._repr_mimebundle_()["text/plain"].startswith("flowchart LR")
+
+
+@pytest.mark.skipif(not DRAWS, reason="no graphviz here")
+@pytest.mark.parametrize("name", CHAIN)
+def test_the_svg_is_one(name: str) -> None:
+    svg = CHAIN[name]().graph().svg()
+    root = ElementTree.fromstring(svg)
+    assert root.tag.endswith("svg")
+    assert "in order" in svg or name in ("plain", "unordered")
+
+
+def test_without_graphviz_there_is_no_svg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "graphviz", None)
+    graph = mrpy.stream(range(9)).map(abs).graph()
+    assert graph.svg() is None
+    assert list(graph._repr_mimebundle_()) == ["text/plain"]
+
+
+def test_with_the_package_but_without_its_program_there_is_no_svg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "graphviz", types.ModuleType("graphviz"))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert mrpy.stream(range(9)).map(abs).graph().svg() is None
+
+
+def test_drawing_hands_the_boxes_to_graphviz(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+
+    class Digraph:
+        def __init__(self, **_: Any) -> None: ...
+
+        def node(self, name: str, label: str) -> None:
+            drawn.append((name, label))
+
+        def edge(self, begin: str, end: str) -> None:
+            drawn.append((begin, end))
+
+        def pipe(self, format: str, encoding: str) -> str:
+            return f"<{format}/>"
+
+    package = types.ModuleType("graphviz")
+    package.Digraph, package.escape = Digraph, lambda text: text  # type: ignore[attr-defined]
+    monkeypatch.setitem(__import__("sys").modules, "graphviz", package)
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/dot")
+    run = mrpy.stream(range(9)).map(abs)
+    assert run._repr_mimebundle_()["image/svg+xml"] == "<svg/>"
+    assert ("n0", "range(0, 9)") in drawn
