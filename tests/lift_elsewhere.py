@@ -75,8 +75,8 @@ def recursive() -> Iterator[int]:
 
 
 def late() -> Iterator[int]:
-    made = (offset + x for x in range(5))
-    offset = 10
+    made = (offset + x for x in range(5))  # noqa: F821
+    offset = 10  # noqa: F841
     return made
 
 

@@ -78,7 +78,6 @@ def test_sources_are_shown_in_words() -> None:
 def test_a_huge_range_can_be_shown() -> None:
     for source in (range(2**70), iter(range(2**70)), enumerate(range(2**70)), zip(range(2**70), range(2**70))):
         run = mrpy.stream(source, backend="serial").map(str)
-        assert "range" in str(run) or "zip" in str(run)
         assert run.explain() and str(run.graph())
         run.close()
 

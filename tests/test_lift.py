@@ -171,9 +171,9 @@ def test_a_generator_that_runs_just_now_is_refused() -> None:
 @over_local
 def test_an_unbound_variable_is_the_error_of_a_plain_loop(backend: str) -> None:
     def make() -> Any:
-        made = (offset + x for x in range(3))
+        made = (offset + x for x in range(3))  # noqa: F821
         if os.sep == "none":
-            offset = 1
+            offset = 1  # noqa: F841
         return made
 
     with pytest.raises(NameError) as plain:

@@ -13,6 +13,7 @@ import enum
 import numbers
 import os
 import uuid
+from collections.abc import Callable
 from typing import Any
 from zlib import crc32
 
@@ -38,22 +39,21 @@ def canonical(key: Any) -> Any:
     """
     if isinstance(key, float):
         return _NaN.NAN if key != key else key
-    if type(key) is tuple or type(key) is frozenset:
-        inner = [canonical(member) for member in key]
-        if any(new is not old for new, old in zip(inner, key, strict=True)):
-            return type(key)(inner)
-    return key
+    return _with_members(key, canonical)
 
 
 def shown(key: Any) -> Any:
     """The opposite of `canonical`: what the user gets to see."""
-    if key is _NaN.NAN:
-        return float("nan")
-    if type(key) is tuple or type(key) is frozenset:
-        inner = [shown(member) for member in key]
-        if any(new is not old for new, old in zip(inner, key, strict=True)):
-            return type(key)(inner)
-    return key
+    return float("nan") if key is _NaN.NAN else _with_members(key, shown)
+
+
+def _with_members(key: Any, change: Callable[[Any], Any]) -> Any:
+    """The key with its members changed; the very same where none was."""
+    if type(key) is not tuple and type(key) is not frozenset:
+        return key
+    members = [change(member) for member in key]
+    changed = any(new is not old for new, old in zip(members, key, strict=True))
+    return type(key)(members) if changed else key
 
 
 def stable_hash(key: Any) -> int:

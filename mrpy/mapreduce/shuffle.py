@@ -10,8 +10,8 @@ chunks end.
 
 A group is the list of its values; where there is one only, and it is not itself a list, the value stands
 there bare. Most groups are like that once they are combined, and a dict of strings and numbers is nothing
-to the garbage collector and travels several times faster than one of short lists
-(``benchmarks/`` has the numbers).
+to the garbage collector and travels several times faster than one of short lists. In the word count of
+``benchmarks/wordcount.py`` this halved the time for all that is not counting.
 """
 
 from __future__ import annotations
