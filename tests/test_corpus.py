@@ -132,7 +132,7 @@ def test_nested_generators_become_one_stage(depth: int) -> None:
     assert not isinstance(plan.source, Pulled)
 
 
-NOT_YET = {  # what cloudpickle cannot take along from a main module
+WRAPPED = {  # what cloudpickle cannot take along from a main module
     "lru_cache": "@functools.lru_cache\ndef f(x): return x + 1\n",
     "cache, recursive": "@functools.cache\ndef f(x): return x + 1 if x < 2 else f(x - 1) + 1\n",
     "cache of a method": "class C:\n    @functools.cache\n    def m(self, x): return x + 1\ndef f(x): return C().m(x)\n",
@@ -144,13 +144,11 @@ NOT_YET = {  # what cloudpickle cannot take along from a main module
 }
 
 
-@pytest.mark.parametrize(
-    "backend", ["serial", "threads", pytest.param("processes", marks=pytest.mark.xfail(reason="see NOT_YET"))]
-)
-@pytest.mark.parametrize("name", NOT_YET)
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+@pytest.mark.parametrize("name", WRAPPED)
 def test_a_function_of_the_main_module_that_functools_wrapped(name: str, backend: str, names: dict[str, Any]) -> None:
     space = {**names, "__name__": "__main__"}
-    exec(compile(NOT_YET[name], "<main>", "exec", dont_inherit=True), space)
+    exec(compile(WRAPPED[name], "<main>", "exec", dont_inherit=True), space)
     for text in ("(f(x) for x in range(5))", "map(f, range(5))"):
         run = mrpy.parallel(evaluate(text, space), backend=backend, workers=2)
         assert list(run) == [1, 2, 3, 4, 5]

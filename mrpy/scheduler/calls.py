@@ -50,7 +50,7 @@ class Code:
         once. Raises `SerializationError`."""
         with self._lock:
             if self._blob is None:
-                body = codec.encode_function(self.function)
+                body = codec.encode_function(self.function, self.name)
                 self._blob = pickle.dumps((self.announce, _here(), body), 5)
             return self._blob
 

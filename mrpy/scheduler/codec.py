@@ -50,10 +50,10 @@ def encode(value: Any) -> Payload:
     except Exception:  # noqa: S110 - cloudpickle may still know how
         pass
     buffers.clear()
-    import cloudpickle  # heavy: only where plain pickle does not do
+    from mrpy.scheduler import byvalue  # heavy: only where plain pickle does not do
 
     try:
-        return Payload(cloudpickle.dumps(value, 5, buffer_callback=apart), tuple(buffers))
+        return Payload(byvalue.dumps(value, apart), tuple(buffers))
     except Exception as problem:
         raise SerializationError(_why_not(value, problem)) from problem
 
@@ -89,19 +89,19 @@ def unflatten(shape: Shape, parts: Sequence[Any]) -> list[Payload]:
     return payloads
 
 
-def encode_function(function: Any) -> bytes:
+def encode_function(function: Any, name: str) -> bytes:
     """Pickle a function (and all it needs) by cloudpickle. Raises `SerializationError`, which names the
     variable that cannot travel where it can be found."""
-    import cloudpickle
+    from mrpy.scheduler import byvalue
 
     try:
-        return bytes(cloudpickle.dumps(function, 5))
+        return byvalue.dumps(function)
     except Exception as problem:
-        raise SerializationError(_why_not(function, problem)) from problem
+        raise SerializationError(_why_not(function, problem, name)) from problem
 
 
-def _why_not(value: Any, problem: Exception) -> str:
-    what = f"{type(value).__name__} {_name(value)}"
+def _why_not(value: Any, problem: Exception, name: str = "") -> str:
+    what = name or f"{type(value).__name__} {_name(value)}"
     culprit = _culprit(value)
     where = f" because of {culprit}" if culprit else ""
     return (
@@ -134,10 +134,10 @@ def _culprit(value: Any) -> str:
 
 
 def _pickles(value: Any) -> bool:
-    import cloudpickle
+    from mrpy.scheduler import byvalue
 
     try:
-        cloudpickle.dumps(value)
+        byvalue.dumps(value)
     except Exception:
         return False
     return True

@@ -130,6 +130,11 @@ class DaskBackend(Backend):
             self._client.wait_for_workers(1, timeout=PATIENCE)
         self.workers = workers if self._cluster is not None else max(1, sum(self._client.nthreads().values()))
         self._facts.append(m.Slots(AHEAD * self.workers))
+        if self._cluster is None:
+            # Subscriptions begin some time after they were asked for. A task comes behind them in the same
+            # stream: once it is done, no worker can join unheard, and those that did are counted.
+            self._first = self._client.submit(int, pure=False, key=f"mrpy-{self._mark}-first")
+            self._first.add_done_callback(lambda _: self._recount())
 
     # ---- the seam --------------------------------------------------------------------------------
 

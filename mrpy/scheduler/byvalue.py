@@ -1,0 +1,85 @@
+"""Pickling by value, a little further than cloudpickle goes: what `functools` wrapped in a main module.
+
+A function behind `lru_cache`, a `cached_property` and a `singledispatch` function of a script or a notebook
+are taken apart here and put together again in the worker; their caches begin empty there. An open file is
+refused: cloudpickle would send a copy of what is left to read, which is not what anybody means.
+
+Each is made first and filled afterwards, so that functions may refer to themselves.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import cloudpickle
+
+_CACHED = type(functools.lru_cache(len))
+_FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
+
+
+def dumps(value: Any, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
+    """Pickle `value`, functions and classes of the main module by value."""
+    with io.BytesIO() as file:
+        _Pickler(file, 5, buffer_callback).dump(value)
+        return file.getvalue()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    def reducer_override(self, thing: Any) -> Any:
+        kind = type(thing)
+        if kind is _CACHED and not _is_importable(thing):
+            state = thing.__wrapped__
+            return _empty_cache, (thing.cache_parameters(),), state, None, None, _fill_cache
+        if kind is functools.cached_property:
+            return _cached_property, (thing.func, thing.attrname)
+        if _is_dispatcher(thing) and not _is_importable(thing):
+            return _empty_dispatcher, (), dict(thing.registry), None, None, _fill_dispatcher
+        if kind in _FILES:
+            raise TypeError(f"{thing!r} is an open file; open it where it is read")
+        return super().reducer_override(thing)
+
+
+def _is_importable(thing: Any) -> bool:
+    """Whether a worker finds it by its name."""
+    found = sys.modules.get(thing.__module__) if thing.__module__ != "__main__" else None
+    for name in thing.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is thing
+
+
+def _is_dispatcher(thing: Any) -> bool:
+    return type(thing) is type(_is_importable) and hasattr(thing, "registry") and hasattr(thing, "dispatch")
+
+
+def _empty_cache(parameters: dict[str, Any]) -> Any:
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        return call.target(*arguments, **keywords)  # type: ignore[attr-defined]
+
+    return functools.lru_cache(**parameters)(call)
+
+
+def _fill_cache(cached: Any, function: Any) -> None:
+    cached.__wrapped__.target = function
+    functools.update_wrapper(cached, function)
+
+
+def _cached_property(function: Any, name: str | None) -> Any:
+    made: Any = functools.cached_property(function)
+    made.attrname = name
+    return made
+
+
+def _empty_dispatcher() -> Any:
+    def nothing(*_: Any) -> None: ...
+
+    return functools.singledispatch(nothing)
+
+
+def _fill_dispatcher(dispatcher: Any, registry: dict[type, Any]) -> None:
+    for kind, function in registry.items():
+        dispatcher.register(kind, function)
+    functools.update_wrapper(dispatcher, registry[object])
