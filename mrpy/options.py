@@ -42,7 +42,8 @@ class Options:
     ``ordered``     results in the order of their items; False: as they are completed
     ``chunksize``   items per task; ``"auto"`` follows the measured cost of an item
     ``buffersize``  items pulled from the source and not yet yielded, at most; ``"auto"``: a few chunks
-                    per worker
+                    per worker. A reduction, which yields nothing, takes one leaf at least (4,096 items
+                    or fewer); of runs that are each other's source each has a buffer of its own
     ``buffer_bytes``  the same in bytes, as far as sizes are known: pickled chunks and results, arrays
     ``on_error``    ``"raise"``; ``"skip"`` the item; ``"return"`` the exception in its place; or a
                     callable that gets the exception and returns the replacement
