@@ -21,7 +21,7 @@ lint: $(STAMP)-lint ## ruff, and mypy --strict on mrpy/
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict mrpy
 
-bench: $(STAMP)-bench ## measure mrpy beside its peers
+bench: $(STAMP)-core ## measure mrpy beside its peers
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 soak: $(STAMP)-test ## the slow and the exhaustive tests: minutes
