@@ -12,9 +12,9 @@ TARGET = 0.03  # seconds; a round trip takes 0.0001 to 0.0004
 GROWTH = 8  # at most so many times the last size
 LARGEST = 1 << 16  # items; a bound on memory where items cost nothing
 LARGEST_UNSEEN = 1 << 20  # the same where neither items nor results pass through the consumer
-SMALLEST = 0.002  # seconds; towards the end chunks do not shrink below this
+SMALLEST = 0.005  # seconds; towards the end chunks do not shrink below this
 AHEAD = 8  # chunks per worker that are out at most; out of the air
-AHEAD_UNMEASURED = 2  # the same before the first measurement: the guess that an item is costly is cheap
+AHEAD_GROWING = 2  # the same while chunks still grow: small ones that are out already are in the way
 ITEMS_AHEAD = 128  # where a small chunksize is given, so many items are out: a round trip is long
 
 
@@ -26,6 +26,7 @@ class Chunker:
         self._workers = workers
         self._size = 1
         self._cost: float | None = None  # seconds per item, lately
+        self._growing = True
         self.largest = LARGEST
 
     def size(self, remaining: int | None) -> int:
@@ -41,7 +42,7 @@ class Chunker:
         """How many chunks may be out at the same time, where no buffersize is given."""
         if self._fixed is not None:
             return max(AHEAD * self._workers, ITEMS_AHEAD // self._fixed)
-        return self._workers * (AHEAD if self._cost is not None else AHEAD_UNMEASURED)
+        return self._workers * (AHEAD_GROWING if self._growing else AHEAD)
 
     def learn(self, items: int, seconds: float) -> None:
         """A chunk of so many items took so long."""
@@ -53,3 +54,4 @@ class Chunker:
         self._cost = cost if self._cost is None else self._cost + trust * (cost - self._cost)
         wanted = int(TARGET / self._cost) or 1
         self._size = max(1, min(wanted, max(self._size, items) * GROWTH, self.largest))
+        self._growing = self._size < min(wanted, self.largest)
