@@ -75,7 +75,7 @@ async def run_map_async(
         delivery: Delivery | None = None
         while (slot := _advance(slots, delivery)) is not None:
             if slot is WAIT:
-                delivery = await feeder.job.next_async()
+                delivery = await feeder.next_async()
                 continue
             delivery = None
             for item in _with_failures(slot):

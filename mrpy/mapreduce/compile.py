@@ -110,9 +110,10 @@ class Feeder:
 
     def _room(self) -> int:
         """How many items the next chunk may take; 0: the window is closed."""
-        if self.keep and self._reader.remaining() is not None:
+        remaining = self._reader.remaining()
+        if self.keep and remaining is not None:
             self._chunker.largest = LARGEST_UNSEEN
-        size = self._window.room(self._chunker, self._reader.remaining())
+        size = self._window.room(self._chunker, remaining)
         return self._window.aligned(size, self._position) if self.aligned else size
 
     def _cut(self, size: int) -> Chunk | None:
@@ -160,6 +161,14 @@ class Feeder:
         began = perf_counter()
         try:
             return self.job.next()
+        finally:
+            self.account.waiting += perf_counter() - began
+
+    async def next_async(self) -> Delivery:
+        """As `next`, without blocking the event loop."""
+        began = perf_counter()
+        try:
+            return await self.job.next_async()
         finally:
             self.account.waiting += perf_counter() - began
 
