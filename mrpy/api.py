@@ -160,7 +160,10 @@ def stream(iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
 def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> PendingResult:
     """Run ``function(*args, **kwargs)`` on a worker; return a `PendingResult` at once.
 
-    All arguments are the function's own; options come from `session` and `configure`.
+    All arguments are the function's own. Of the options, ``backend``, ``workers``, ``retries``, ``timeout``,
+    ``name``, ``on_error`` and ``seed`` (the n-th call of a session has position n) are taken from `session`
+    and `configure`; with ``on_error="return"`` ``result()`` returns the exception, with a callable what that
+    makes of it. The others are about many items: a single one cannot be skipped, or cut.
 
     >>> import mrpy
     >>> with mrpy.session("serial"):

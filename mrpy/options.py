@@ -41,9 +41,8 @@ class Options:
     ``workers``     tasks at the same moment; None: the processors that this process may use
     ``ordered``     results in the order of their items; False: as they are completed
     ``chunksize``   items per task; ``"auto"`` follows the measured cost of an item
-    ``buffersize``  items pulled from the source and not yet yielded, at most; ``"auto"``: a few chunks
-                    per worker. A reduction, which yields nothing, takes one leaf at least (4,096 items
-                    or fewer); of runs that are each other's source each has a buffer of its own
+    ``buffersize``  items pulled from the source and not yet yielded (or, in a reduction, folded), at
+                    most, in all runs of a chain together; ``"auto"``: a few chunks per worker
     ``buffer_bytes``  the same in bytes, as far as sizes are known: pickled chunks and results, arrays
     ``on_error``    ``"raise"``; ``"skip"`` the item; ``"return"`` the exception in its place; or a
                     callable that gets the exception and returns the replacement

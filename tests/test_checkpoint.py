@@ -5,12 +5,13 @@ from __future__ import annotations
 import operator
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import mrpy
-from mrpy.errors import CheckpointError, OptionError
+from mrpy.errors import CheckpointError
 
 ran: list[int] = []
 
@@ -94,6 +95,37 @@ def test_a_file_that_is_none_and_a_folder_that_is_not_there_are_clear_errors(tmp
             run(path, 5)
 
 
-def test_mapreduce_says_that_it_cannot(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="checkpoint"):
-        mrpy.mapreduce(lambda n: (n, 1), lambda k, v: sum(v), range(3), checkpoint=tmp_path / "c")
+@pytest.mark.parametrize("combiner", [None, lambda key, values: sum(values)])
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_a_mapreduce_that_failed_goes_on_behind_what_was_finished(
+    backend: str, combiner: object, tmp_path: Path
+) -> None:
+    def words(number: int) -> list[tuple[str, float]]:
+        with open(tmp_path / "ran", "a") as file:
+            file.write(f"{number}\n")
+        if number == 400 and (tmp_path / "broken").exists():
+            raise ValueError("not today")
+        return [(str(number % 7), 0.1 * number), ("all", 1.0)]
+
+    def total(key: str, values: Iterator[float]) -> float:
+        return sum(values)
+
+    def mapped(**options: object) -> list[tuple[str, float]]:
+        return list(mrpy.mapreduce(words, total, range(600), combiner=combiner, **options))
+
+    plain = mapped(backend="serial")
+    options = {"backend": backend, "workers": 2, "checkpoint": tmp_path / "c"}
+    (tmp_path / "broken").touch()
+    with pytest.raises(ValueError, match="not today"):
+        mapped(**options)
+    (tmp_path / "broken").unlink()
+    (tmp_path / "ran").unlink()
+    assert mapped(**options) == plain
+    again = (tmp_path / "ran").read_text().split()
+    assert "400" in again
+    assert "0" not in again
+    (tmp_path / "ran").unlink()
+    assert mapped(**options) == plain
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(CheckpointError, match="another program"):
+        list(mrpy.mapreduce(lambda n: (n, 1), total, range(600), combiner=combiner, **options))

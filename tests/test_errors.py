@@ -9,8 +9,10 @@ import itertools
 import operator
 import os
 import pickle
+import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -579,7 +581,7 @@ def test_a_class_of_the_user_comes_back_as_itself(backend: str) -> None:
 # ---- timeouts ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", ["threads", "processes"])
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
 @pytest.mark.parametrize("chunksize", [1, 5])
 def test_a_timeout_stops_one_item_and_no_other(backend: str, chunksize: int) -> None:
     def slow(x: int) -> int:
@@ -598,6 +600,110 @@ def test_a_timeout_stops_one_item_and_no_other(backend: str, chunksize: int) -> 
     assert list(mrpy.pmap(slow, range(5), on_error="skip", **where)) == [0, 1, 3, 4]
     assert list(mrpy.pmap(slow, range(5), on_error=lambda e: type(e).__name__, **where)) == [0, 1, "ItemTimeout", 3, 4]
     assert_usable(backend)
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_a_pause_between_attempts_is_not_taken_for_a_hang(backend: str) -> None:
+    def fails(x: int) -> int:
+        raise ValueError(x)
+
+    got, error = drain(mrpy.pmap(fails, [1], backend=backend, workers=1, retries=5, timeout=0.3))
+    assert got == []
+    assert type(error) is ValueError
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_submit_stops_at_its_timeout_and_is_not_tried_again(backend: str, tmp_path: Path) -> None:
+    def hangs(file: Path) -> None:
+        import time
+
+        with file.open("a") as ran:
+            ran.write("x")
+        while True:
+            time.sleep(0.01)
+
+    with mrpy.session(backend, workers=1, timeout=0.3, retries=2), pytest.raises(ItemTimeout):
+        mrpy.submit(hangs, tmp_path / "ran").result(timeout=20)
+    assert (tmp_path / "ran").read_text() == "x"
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_submit_follows_on_error(backend: str) -> None:
+    with mrpy.session(backend, workers=1, on_error="return"):
+        pending = mrpy.submit(operator.truediv, 1, 0)
+        assert type(pending.result()) is ZeroDivisionError
+        assert pending.exception() is None
+    with mrpy.session(backend, workers=1, on_error=lambda error: -1):
+        assert mrpy.submit(operator.truediv, 1, 0).result() == -1
+    for policy in ("raise", "skip"):
+        with mrpy.session(backend, workers=1, on_error=policy), pytest.raises(ZeroDivisionError):
+            mrpy.submit(operator.truediv, 1, 0).result()
+
+
+def test_submitted_calls_draw_numbers_of_their_own_that_the_seed_fixes() -> None:
+    def drawn(backend: str) -> list[int]:
+        with mrpy.session(backend, workers=2, seed=3):
+            pending = [mrpy.submit(lambda: int(mrpy.rng().integers(10**9))) for _ in range(3)]
+            return [one.result() for one in pending]
+
+    assert drawn("serial") == drawn("threads") == drawn("processes")
+    assert len(set(drawn("serial"))) == 3
+
+
+# ---- the time of an item in the caller's own thread -----------------------------------------------------------------
+
+
+def test_a_sleep_is_interrupted_and_the_signal_handler_is_as_it_was() -> None:
+    with pytest.raises(ItemTimeout):
+        list(mrpy.pmap(time.sleep, [60], backend="serial", timeout=0.2))
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def spin(seconds: float) -> float:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    return seconds
+
+
+def timed_out(seconds: list[float], timeout: float) -> list[Any]:
+    run = mrpy.pmap(spin, seconds, backend="serial", timeout=timeout, on_error=lambda e: type(e).__name__)
+    return list(run)
+
+
+def test_the_time_is_kept_in_any_thread() -> None:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.extend(timed_out([0.01, 60, 0.02], 0.2)))
+    thread.start()
+    thread.join(20)
+    assert found == [0.01, "ItemTimeout", 0.02]
+
+
+def test_an_alarm_of_the_users_own_is_left_alone() -> None:
+    rang: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rang.append(1))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        assert timed_out([0.01, 60], 0.1) == [0.01, "ItemTimeout"]
+        time.sleep(0.5)
+        assert rang == [1]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_of_nested_runs_the_one_whose_time_is_over_is_stopped(backend: str) -> None:
+    def inner(seconds: float) -> list[Any]:
+        return timed_out([0.01, seconds], 0.7)
+
+    run = mrpy.pmap(inner, [0.02, 60], backend=backend, workers=1, timeout=0.3, on_error="return")
+    first, second = run
+    assert first == [0.01, 0.02]
+    assert type(second) is ItemTimeout
+    assert "timeout=0.3" in str(second)
+    [outer] = mrpy.pmap(inner, [60], backend=backend, workers=1, timeout=20)
+    assert outer == [0.01, "ItemTimeout"]
 
 
 # ---- the serial backend -------------------------------------------------------------------------------------------

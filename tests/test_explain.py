@@ -158,12 +158,13 @@ def test_after_a_run_explain_says_where_the_time_went(backend: str) -> None:
     list(run)
     text = run.explain()
     assert "20 items in 5 chunks of 4" in text
-    found = re.search(r"computing (\S+) s \((\d+)% of (\d) (\w+)\), idle (\S+) s", text)
+    found = re.search(r"computing (\S+) s \((\d+)% of (\d) (\w+)\), pickling (\S+) s, idle (\S+) s", text)
     assert found is not None, text
     assert 0.07 < float(found[1]) < 2
     assert (found[3], found[4]) == ("1" if backend == "serial" else "2", backend)
     assert 0 <= int(found[2]) <= 100
-    assert re.search(r"pickling \S+ s, waiting \S+ s", text)
+    assert (float(found[5]) > 0) == (backend == "processes")
+    assert re.search(r"the consumer: pickling \S+ s, waiting \S+ s", text)
 
 
 @over_local

@@ -74,7 +74,7 @@ def _ran(account: Account) -> list[str]:
     capacity = account.elapsed * account.workers or 1.0
     return [
         f"{account.items:,} items in {account.chunks:,} chunks of {sizes}{again}, {account.elapsed:.3f} s",
-        f"computing {account.computing:.3f} s ({account.computing / capacity:.0%} of "
-        f"{account.workers} {account.backend}), idle {account.idle:.3f} s",
+        f"computing {account.computing:.3f} s ({account.computing / capacity:.0%} of {account.workers} "
+        f"{account.backend}), pickling {account.unpacking:.3f} s, idle {account.idle:.3f} s",
         f"the consumer: pickling {account.pickling:.3f} s, waiting {account.waiting:.3f} s",
     ]

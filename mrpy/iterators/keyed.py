@@ -5,11 +5,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Generator, Iterator
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 from mrpy.errors import OptionError
 from mrpy.iterators.stream import ParallelIterator
 from mrpy.mapreduce.account import Account
+from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder, Slot
 from mrpy.mapreduce.kernels import Rules
 from mrpy.mapreduce.partition import DEFAULT
@@ -18,7 +19,7 @@ from mrpy.mapreduce.shuffle import MapTask, ReduceTask
 from mrpy.mapreduce.sources import Pulled
 from mrpy.options import Options, resolve
 from mrpy.progress import watched
-from mrpy.scheduler.calls import Call, Code
+from mrpy.scheduler.calls import Call, Code, Parts
 from mrpy.scheduler.current import job_for
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.messages import Input
@@ -48,26 +49,32 @@ class Keyed:
         with job_for(options) as job:
             with watched(job, self._plan, options):
                 slots = self._map(job, options)
-            yield from self._reduce(job, slots)
+            yield from self._reduce(job, slots, options.checkpoint is not None)
 
     def _map(self, job: Job, options: Options) -> list[Slot]:
         rules = Rules.of(options)
         kernel = MapTask(self._plan.steps, self._mapper, self._combiner, self._partitions, rules)
         code = Code(kernel, options.name or f"map {name_of(self._mapper)}", announce=True)
-        feeder = Feeder(job, self._plan, options, code, Account())
-        feeder.aligned = feeder.keep = True
+        functions = (*self._plan.steps, self._mapper, self._combiner, self._partitions)
         slots: list[Slot] = []
-        for _ in feeder.completed(slots.append):
-            pass
+        with (
+            Feeder(job, self._plan, options, code, Account()) as feeder,
+            checkpoint_for(options.checkpoint, functions, "mapreduce") as feeder.checkpoint,
+        ):
+            feeder.aligned = self._combiner is not None  # without one the cuts do not show in the answer
+            feeder.keep = options.checkpoint is None  # else the groups come here, to be written down
+            for _ in feeder.completed(slots.append):
+                pass
         return slots
 
-    def _reduce(self, job: Job, slots: list[Slot]) -> Iterator[tuple[Any, Any]]:
+    def _reduce(self, job: Job, slots: list[Slot], at_hand: bool) -> Iterator[tuple[Any, Any]]:
         kernel = ReduceTask(self._reducer, self._combiner, self._sort)
         code = Code(kernel, f"reduce {name_of(self._reducer)}")
-        tasks = [
-            job.task(Call(code, None), [Input(slot.key, part) for slot in slots])
-            for part in range(self._partitions)
-        ]
+        tasks = []
+        for part in range(self._partitions):
+            rows = [cast("Parts", slot.result)[part] for slot in slots] if at_hand else None
+            inputs = [] if at_hand else [Input(slot.key, part) for slot in slots]
+            tasks.append(job.task(Call(code, rows), inputs))
         job.add(*tasks)
         job.drop(slot.key for slot in slots)
         return self._merged(job, [task.key for task in tasks])
@@ -99,6 +106,4 @@ def keyed(
         partitions = DEFAULT
     if not isinstance(partitions, int) or isinstance(partitions, bool) or partitions < 1:
         raise OptionError(f"partitions={partitions!r}: must be a whole number from 1 up, or 'auto'")
-    if resolve(given).checkpoint is not None:
-        raise OptionError("mapreduce() cannot be resumed yet: checkpoint= is for maps and reductions")
     return ParallelIterator(Plan(Pulled(Keyed(plan, functions, partitions, sort, given))), given)

@@ -1,18 +1,11 @@
-"""Results back into the user's for-loop: in the order of their items, or as they are completed.
-
-What to yield next is decided once, by generators that hand out either a chunk that is done or `WAIT`,
-when they cannot go on without the end of another task. Whoever runs them waits in his own way: a plain
-loop blocks, an asynchronous one awaits.
-"""
+"""Results back into the user's for-loop: in the order of their items, or as they are completed."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import ExitStack
 from contextvars import copy_context
-from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any
 
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.check import ON_A_RUN, check_steps
@@ -22,6 +15,8 @@ from mrpy.mapreduce.compile import Feeder, Slot
 from mrpy.mapreduce.kernels import MapChunk, Rules
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.sources import Pulled, is_run
+from mrpy.mapreduce.turns import WAIT, advance, blocking, results_of, turns
+from mrpy.mapreduce.window import Window, puller
 from mrpy.options import Options
 from mrpy.progress import watched
 from mrpy.scheduler.calls import Code
@@ -29,36 +24,21 @@ from mrpy.scheduler.current import job_for
 from mrpy.scheduler.driver import Delivery
 
 
-class Wait(Enum):
-    """What a run says when it needs one more delivery; it is sent in."""
-
-    WAIT = "wait"
-
-
-WAIT = Wait.WAIT
-Slots: TypeAlias = Generator[Slot | Wait, Delivery | None, None]
-
-
 def run_map(plan: Plan, options: Options, account: Account | None = None) -> Generator[Any, None, None]:
     """Run a plan; yield its results. Closing the iterator stops what is still running."""
     if not plan.steps:
-        yield from _as_it_is(plan)
+        yield from _as_it_is(plan, options)
         return
     with _feeding(plan, options, account or Account()) as feeder:
-        slots = _in_order(feeder) if options.ordered else _as_completed(feeder)
-        delivery: Delivery | None = None
-        while (slot := _advance(slots, delivery)) is not None:
-            if slot is WAIT:
-                delivery = feeder.next()
+        for slot in blocking(feeder, ordered=options.ordered):
+            if puller() is not None:
+                yield from _handed_over(slot, feeder)
                 continue
-            delivery = None
             if type(slot.result) is list and slot.failure is None:
                 yield from slot.result
             else:
-                yield from _with_failures(slot)
+                yield from results_of(slot)
             feeder.settle(slot)  # only now: unread results count as pulled
-        if feeder.error is not None:
-            raise feeder.error
 
 
 async def run_map_async(
@@ -71,14 +51,14 @@ async def run_map_async(
             yield item
         return
     with _feeding(plan, options, account or Account()) as feeder:
-        slots = _in_order(feeder) if options.ordered else _as_completed(feeder)
+        slots = turns(feeder, ordered=options.ordered)
         delivery: Delivery | None = None
-        while (slot := _advance(slots, delivery)) is not None:
+        while (slot := advance(slots, delivery)) is not None:
             if slot is WAIT:
                 delivery = await feeder.next_async()
                 continue
             delivery = None
-            for item in _with_failures(slot):
+            for item in results_of(slot):
                 yield item
             feeder.settle(slot)
         if feeder.error is not None:
@@ -121,7 +101,7 @@ class _feeding:
             checkpoint = entering.enter_context(checkpoint_for(options.checkpoint, plan.steps, "map"))
             kernel = MapChunk(plan.steps, Rules.of(options))
             code = Code(kernel, options.name or str(plan.steps[-1]), announce=True)
-            feeder = Feeder(job, plan, options, code, account)
+            feeder = entering.enter_context(Feeder(job, plan, options, code, account))
             feeder.checkpoint = checkpoint
             if options.check:
                 check_steps(plan.steps, feeder.sample(ON_A_RUN))
@@ -133,69 +113,39 @@ class _feeding:
         self._open.__exit__(*problem)
 
 
-def _as_it_is(plan: Plan) -> Iterator[Any]:
+def _as_it_is(plan: Plan, options: Options) -> Iterator[Any]:
     """A source without steps: there is nothing to send anywhere."""
     reader = plan.source.reader()
-    while len(items := reader.take(1)):
-        yield from items
-
-
-def _advance(slots: Slots, delivery: Delivery | None) -> Any:
-    """The next slot or WAIT; None at the end."""
-    try:
-        return slots.send(delivery)
-    except StopIteration:
-        return None
-
-
-def _in_order(feeder: Feeder) -> Slots:
-    waiting: deque[Slot] = deque()
-    while True:
-        waiting.extend(feeder.top_up())
-        if not waiting:
-            return
-        while not waiting[0].done:
-            delivery = yield WAIT
-            assert delivery is not None
-            feeder.take(delivery)
-        yield waiting.popleft()
-
-
-def _as_completed(feeder: Feeder) -> Slots:
-    waiting = 0
-    while True:
-        fresh = feeder.top_up()
-        for slot in fresh:
-            if slot.done:  # it was in the checkpoint
-                yield slot
-            else:
-                waiting += 1
-        if not waiting:
-            if fresh:
-                continue
-            return
-        delivery = yield WAIT
-        assert delivery is not None
-        done = feeder.take(delivery)
-        if done is not None:
-            waiting -= 1
-            yield done
-
-
-def _with_failures(slot: Slot) -> Iterator[Any]:
-    """The results of a chunk in which not all went well."""
-    if slot.failure is not None:
-        raise slot.failure.exception()
-    result = slot.result
-    if not isinstance(result, Outcome):
-        yield from result
+    if options.buffersize == "auto" and options.buffer_bytes is None:
+        while len(items := reader.take(1)):
+            yield from items
         return
-    last = len(result.values) - 1
-    for index, value in enumerate(result.values):
-        failure = result.failures.get(index)
-        if failure is None:
-            yield value
-        elif result.ended and index == last:
-            raise failure.exception()
+    window = Window(options, 1)
+    while True:
+        with window:
+            items = reader.take(1)
+        if len(items) == 0:
+            return
+        window.sent(1, 0, awaited=False)
+        receipts = window.cut(1)
+        if puller() is None:
+            yield items[0]
+            window.settled(1, 0, receipts)
         else:
-            yield failure.exception()
+            window.settled(1, 0, receipts)
+            yield items[0]
+
+
+def _handed_over(slot: Slot, feeder: Feeder) -> Iterator[Any]:
+    """The results of a chunk for another run: each is settled before it has it, since that is in its account
+    as soon as it has it."""
+    values = slot.result.values if isinstance(slot.result, Outcome) else slot.result
+    items, last = results_of(slot), len(values) - 1
+    for place, item in enumerate(items):
+        if place < last:
+            feeder.passing(slot, (place + 1) / len(values))
+        else:
+            feeder.settle(slot)
+        yield item
+    if last < 0:
+        feeder.settle(slot)

@@ -6,14 +6,16 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from mrpy.errors import Cancelled
+from mrpy.errors import BackendError, Cancelled, SchedulerError
 from mrpy.mapreduce.kernels import Submitted
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code
-from mrpy.scheduler.current import session_for
+from mrpy.scheduler.current import session_for, submit_number
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.states import State
+
+_OURS = (BackendError, Cancelled, SchedulerError)  # not the call's doing, so not for `on_error`
 
 
 class PendingResult:
@@ -28,9 +30,11 @@ class PendingResult:
         self._cancelled = False
         self._opened: tuple[bool, Any] | None = None
         session = session_for(options)
+        self._on_error = options.on_error
         self._driver = session.driver
         job = session.job()
-        call = Call(Code(Submitted(function), self._name, announce=True), (args, kwargs))
+        code = Code(Submitted(function), self._name, announce=True)
+        call = Call(code, (args, kwargs, options.seed, submit_number(options)))
         task = job.task(call, retries=options.retries, timeout=options.timeout)
         self._key = task.key
         self._driver.add([task], self._receive)
@@ -98,6 +102,17 @@ class PendingResult:
             return self._opened
 
     def _open(self) -> tuple[bool, Any]:
+        failed, value = self._as_it_ended()
+        if not failed or isinstance(value, _OURS) or self._on_error in ("raise", "skip"):
+            return failed, value
+        if not callable(self._on_error):
+            return False, value
+        try:
+            return False, self._on_error(value)
+        except Exception as error:
+            return True, error
+
+    def _as_it_ended(self) -> tuple[bool, Any]:
         delivery = self._delivery
         assert delivery is not None
         if delivery.value is not None and not self._cancelled:

@@ -10,6 +10,7 @@ class Account:
 
     ``computing``  in the user's functions, all workers together
     ``pickling``   writing chunks and opening results, in the consumer's thread
+    ``unpacking``  the opposite: opening chunks and writing results, all workers together
     ``waiting``    the consumer waited for workers
     ``elapsed``    from the first pull to the end
     """
@@ -24,6 +25,7 @@ class Account:
         self.largest = 0
         self.computing = 0.0
         self.pickling = 0.0
+        self.unpacking = 0.0
         self.waiting = 0.0
         self.elapsed = 0.0
         self._began = perf_counter()
@@ -49,4 +51,4 @@ class Account:
     @property
     def idle(self) -> float:
         """Seconds that workers did nothing for this run, all together."""
-        return max(0.0, self.elapsed * self.workers - self.computing)
+        return max(0.0, self.elapsed * self.workers - self.computing - self.unpacking)

@@ -56,7 +56,7 @@ class Checkpoint:
                 "was written by another Python; remove it, or name another file"
             )
 
-    def get(self, first: int) -> tuple[int, list[Any]] | None:
+    def get(self, first: int) -> tuple[int, Any] | None:
         """How many items the chunk that begins at `first` spans, and its results, if it is there."""
         query = "select count, body, digest from chunk where first = ?"
         row = self._file.execute(query, (first,)).fetchone()
@@ -67,7 +67,7 @@ class Checkpoint:
         except Exception:  # written by other versions of the user's classes: compute it again
             return None
 
-    def put(self, first: int, count: int, results: list[Any]) -> None:
+    def put(self, first: int, count: int, results: Any) -> None:
         """Keep a finished chunk. Raises `CheckpointError` where the disk is full, say."""
         import cloudpickle  # as for functions: what is of the main module is written by value
 

@@ -8,7 +8,7 @@ does not pickle: the chunk is sent once more, without the culprit or with every 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -26,9 +26,10 @@ from mrpy.mapreduce.chunking import LARGEST_UNSEEN, Chunker
 from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.sources import PutBack, Reader
-from mrpy.mapreduce.window import Window, size_of
+from mrpy.mapreduce.tree import LARGEST, leaf_end, leaf_size
+from mrpy.mapreduce.window import Receipts, Window, size_of
 from mrpy.options import Options
-from mrpy.scheduler.calls import Call, Code
+from mrpy.scheduler.calls import Call, Code, Parts
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.failure import Failure
 from mrpy.scheduler.job import Job
@@ -39,14 +40,18 @@ from mrpy.scheduler.states import State
 class Slot:
     """A chunk on its way: what was sent, under which key, and what came back."""
 
-    __slots__ = ("chunk", "done", "failure", "key", "nbytes", "nbytes_back", "result")
+    __slots__ = (
+        "chunk", "done", "failure", "key", "nbytes", "nbytes_back", "passed", "receipts", "result",
+    )  # fmt: skip
 
-    def __init__(self, chunk: Chunk) -> None:
+    def __init__(self, chunk: Chunk, receipts: Receipts) -> None:
         self.chunk = chunk
+        self.receipts = receipts  # for what was pulled from other runs to make it
+        self.passed = 0  # items of which the consumer has all results
         self.key: Key = None
         self.done = False
         self.nbytes = self.nbytes_back = 0  # of the chunk and of its results, where somebody counts them
-        self.result: list[Any] | Outcome = []
+        self.result: list[Any] | Parts | Outcome = []
         self.failure: Failure | None = None
 
 
@@ -54,11 +59,13 @@ class Feeder:
     """Cuts, sends, and takes back.
 
     ``aligned``     chunks end where the leaves of a reduction do (see `mrpy.mapreduce.tree`)
+    ``within_leaves``  chunks end at the end of a leaf at the latest
     ``keep``        the values stay in the backend, for other tasks to use
     ``checkpoint``  chunks that are found there are not run; what is delivered is put there
     """
 
     aligned = False
+    within_leaves = False
     keep = False
     checkpoint: Checkpoint | None = None
 
@@ -67,7 +74,7 @@ class Feeder:
         self.account = account
         self.error: BaseException | None = None  # the source raised, behind all that it gave
         self._reader: Reader = plan.source.reader()
-        self._code = code
+        self.code = code
         self._options = options
         self._remote = job.driver.backend.remote
         self._workers = job.driver.backend.workers
@@ -95,7 +102,7 @@ class Feeder:
                 chunk = self._cut(known[0] if known is not None else size)
                 if chunk is None:
                     break
-                slot = Slot(chunk)
+                slot = Slot(chunk, self._window.cut(len(chunk.data)))
                 if known is not None and known[0] == len(chunk.data):
                     slot.result, slot.done = known[1], True
                 else:
@@ -114,11 +121,20 @@ class Feeder:
         if self.keep and remaining is not None:
             self._chunker.largest = LARGEST_UNSEEN
         size = self._window.room(self._chunker, remaining)
+        if self.within_leaves:
+            return min(size, leaf_end(self._position) - self._position)
         return self._window.aligned(size, self._position) if self.aligned else size
+
+    def narrower_than_a_leaf(self) -> bool:
+        """Whether the window may be too small for a leaf of this source."""
+        remaining, limit = self._reader.remaining(), self._options.buffersize
+        largest = LARGEST if remaining is None else leaf_size(max(0, remaining - 1))
+        return self._options.buffer_bytes is not None or (isinstance(limit, int) and limit < largest)
 
     def _cut(self, size: int) -> Chunk | None:
         try:
-            data = self._reader.take(size)
+            with self._window:
+                data = self._taken(size)
         except Exception as error:
             self.error = error
             self._ended = True
@@ -129,6 +145,17 @@ class Feeder:
         chunk = Chunk(self._position, data)
         self._position += len(data)
         return chunk
+
+    def _taken(self, size: int) -> Sequence[Any]:
+        """The next items of the source; of the very first chunk only one, where it turns out that they come
+        from another run, of whose items one of ours may hold many."""
+        careful = self._position == 0 and size > 1 and isinstance(self._options.buffersize, int)
+        if not careful or self._reader.remaining() is not None:
+            return self._reader.take(size)
+        first = self._reader.take(1)
+        if len(first) == 0 or self._window.pulls_from_runs:
+            return first
+        return [*first, *self._reader.take(size - 1)]
 
     def _task(self, slot: Slot) -> Task:
         """A task for a chunk."""
@@ -149,10 +176,10 @@ class Feeder:
         settings["careful"] = bool(slot.chunk.excluded)
         if not slot.chunk.separately:
             try:
-                return self.job.task(Call(self._code, slot.chunk), **settings)
+                return self.job.task(Call(self.code, slot.chunk), **settings)
             except SerializationError:
                 slot.chunk = slot.chunk._replace(separately=True)
-        return self.job.task(Call(self._code, slot.chunk.for_travel()), **settings)
+        return self.job.task(Call(self.code, slot.chunk.for_travel()), **settings)
 
     # ---- taking back -----------------------------------------------------------------------------
 
@@ -178,6 +205,7 @@ class Feeder:
         if delivery.state is State.DONE:
             self._chunker.learn(len(slot.chunk.data), delivery.seconds)
             self.account.computing += delivery.seconds
+            self.account.unpacking += delivery.pickling
             if delivery.value is not None and not self._opened(slot, delivery):
                 return None
         else:
@@ -192,7 +220,20 @@ class Feeder:
 
     def settle(self, slot: Slot) -> None:
         """The results of this chunk are with the consumer: the window opens by its items."""
-        self._window.settled(len(slot.chunk.data), slot.nbytes + slot.nbytes_back)
+        left = len(slot.chunk.data) - slot.passed
+        self._window.settled(left, slot.nbytes + slot.nbytes_back, slot.receipts)
+
+    def passing(self, slot: Slot, share: float) -> None:
+        """The same of a share of this chunk, for a consumer that is a run itself and keeps account of it."""
+        passed = int(len(slot.chunk.data) * share)
+        self._window.passed(passed - slot.passed, [])
+        slot.passed = passed
+
+    def __enter__(self) -> Feeder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._window.close()
 
     def _opened(self, slot: Slot, delivery: Delivery) -> bool:
         """Open the results, here in the consumer's thread; or have them sent again one by one."""
@@ -210,7 +251,7 @@ class Feeder:
         if self._window.counts_bytes:
             slot.nbytes_back = size_of(result)
         slot.result = result.opened(self._options.on_error) if isinstance(result, Outcome) else result
-        if self.checkpoint is not None and isinstance(slot.result, list):
+        if self.checkpoint is not None and not isinstance(slot.result, Outcome):
             self.checkpoint.put(slot.chunk.first, len(slot.chunk.data), slot.result)
         return True
 

@@ -77,7 +77,8 @@ class FoldChunk:
                 raise result.failures[index].exception()
             result = result.values
         try:
-            return self.fold.leaf(iter(result))
+            with at_positions(self.rules.seed, lambda: chunk.first - 1):
+                return self.fold.leaf(iter(result))
         except Exception as error:  # of the fold itself: which item it was at is not known here
             pin(error, Item(chunk.first, f"or one of the {len(chunk.data) - 1} after it"))
             raise

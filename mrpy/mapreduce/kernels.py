@@ -38,13 +38,14 @@ class Rules:
 
     on_error: OnError = "raise"
     retries: int = 0
+    timeout: float | None = None
     seed: int = 0
 
     @classmethod
     def of(cls, options: Options) -> Rules:
         """The part of `options` that concerns workers."""
         seed = options.seed if options.seed is not None else fresh_seed()
-        return cls(options.on_error, options.retries, seed)
+        return cls(options.on_error, options.retries, options.timeout, seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,14 @@ class _Attempt:
                 if failures > self.rules.retries:
                     raise
                 del values[before:]
-                time.sleep(DEFAULT.back_off(failures, self.chunk.first + index))
+                self._pause(failures, index)
+
+    def _pause(self, failures: int, index: int) -> None:
+        delay = DEFAULT.back_off(failures, self.chunk.first + index)
+        if self.announce is not None and self.rules.timeout is not None:
+            self.announce(index)  # a pause is neither taken off the time of an attempt nor a hang
+            delay = min(delay, self.rules.timeout / 2)
+        time.sleep(delay)
 
     def _into(self, values: list[Any], index: int, item: Any) -> None:
         opened = codec.decode(item) if self.chunk.separately else item
@@ -218,14 +226,15 @@ def _opened_item(chunk: Chunk, index: int) -> Item:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The kernel of `submit`: one call with its arguments."""
+    """The kernel of `submit`: one call with its arguments, and the key of its random numbers."""
 
     function: Callable[..., Any]
 
     def __call__(
-        self, arguments: tuple[tuple[Any, ...], dict[str, Any]], announce: Announce | None = None
+        self, call: tuple[tuple[Any, ...], dict[str, Any], int | None, int], announce: Announce | None = None
     ) -> Any:
         if announce is not None:
             announce(0)
-        args, kwargs = arguments
-        return self.function(*args, **kwargs)
+        args, kwargs, seed, number = call
+        with at_positions(fresh_seed() if seed is None else seed, lambda: number):
+            return self.function(*args, **kwargs)

@@ -7,16 +7,20 @@ as soon as enough neighbours are done, so that few partial values are alive at a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
+from mrpy.errors import Item, pin
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.check import ON_A_RUN, check_fold
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder, Slot
 from mrpy.mapreduce.folds import Finish, Fold, FoldChunk, MergeNodes
-from mrpy.mapreduce.kernels import Rules
+from mrpy.mapreduce.kernels import MapChunk, Rules
 from mrpy.mapreduce.plan import Plan
-from mrpy.mapreduce.tree import Node
+from mrpy.mapreduce.random import at_positions
+from mrpy.mapreduce.tree import Node, combine, leaf_end, leaf_index, total
+from mrpy.mapreduce.turns import blocking, results_of
 from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.driver import Delivery
@@ -30,30 +34,73 @@ def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Accoun
     """Reduce a plan to one value."""
     rules = Rules.of(options)
     leaves = Code(FoldChunk(plan.steps, fold, rules), fold.name, announce=True)
-    feeder = Feeder(job, plan, options, leaves, account)
-    feeder.aligned = True
-    if options.check:
-        check_fold(plan.steps, fold, feeder.sample(ON_A_RUN))
-    tree = _MergeTree(job, fold)
-    if options.checkpoint is not None:
-        return _run_from_checkpoint(feeder, tree, plan, fold, options)
-    feeder.keep = True
-    with account.running(job.driver.backend.name, job.driver.backend.workers):
-        for slot in feeder.completed(tree.grow, tree.merged):
-            tree.done(slot)
-        return tree.answer()
+    with Feeder(job, plan, options, leaves, account) as feeder:
+        if options.check:
+            check_fold(plan.steps, fold, feeder.sample(ON_A_RUN))
+        in_pieces = feeder.narrower_than_a_leaf()
+        if in_pieces:
+            feeder.code = Code(MapChunk(plan.steps, rules), fold.name, announce=True)
+        functions = (*plan.steps, fold.leaf, fold.merge)
+        kind = f"{fold.name} in pieces" if in_pieces else fold.name
+        with (
+            checkpoint_for(options.checkpoint, functions, kind) as feeder.checkpoint,
+            account.running(job.driver.backend.name, job.driver.backend.workers),
+        ):
+            if in_pieces:
+                return _in_pieces(feeder, fold, rules)
+            feeder.aligned = True
+            if feeder.checkpoint is not None:
+                return _at_hand(feeder, fold)
+            feeder.keep = True
+            tree = _MergeTree(job, fold)
+            for slot in feeder.completed(tree.grow, tree.merged):
+                tree.done(slot)
+            return tree.answer()
 
 
-def _run_from_checkpoint(
-    feeder: Feeder, tree: _MergeTree, plan: Plan, fold: Fold, options: Options
-) -> Any:
+def _at_hand(feeder: Feeder, fold: Fold) -> Any:
     """With a checkpoint the partial values come to the consumer, to be written down."""
     slots: list[Slot] = []
-    functions = (*plan.steps, fold.leaf, fold.merge)
-    with checkpoint_for(options.checkpoint, functions, fold.name) as feeder.checkpoint:
-        for _ in feeder.completed(slots.append):
+    for _ in feeder.completed(slots.append):
+        pass
+    nodes = [node for slot in slots for node in cast("list[Node]", slot.result)]
+    return _MergeTree(feeder.job, fold).answer(nodes)
+
+
+def _in_pieces(feeder: Feeder, fold: Fold, rules: Rules) -> Any:
+    """Where the window is narrower than a leaf: the items are computed on the workers, and the leaves are
+    folded here, from the same items in the same order, so to the same bits. An item is through when it
+    was folded."""
+    feeder.within_leaves = True
+    slots = blocking(feeder, ordered=True)
+    nodes: list[Node] = []
+    for slot in slots:
+        first = slot.chunk.first
+        items = _of_a_leaf(slot, slots, feeder)
+        try:
+            with at_positions(rules.seed, lambda: first - 1):
+                value = fold.leaf(items)
+        except Exception as error:
+            pin(error, Item(first, "or a later one of its leaf"))
+            raise
+        for _ in items:  # a leaf may have seen enough
             pass
-    return tree.answer([node for slot in slots for node in cast("list[Node]", slot.result)])
+        nodes = combine([*nodes, Node(0, leaf_index(first), value)], fold.merge)
+    return fold.finish(total(nodes, fold.merge))
+
+
+def _of_a_leaf(slot: Slot, slots: Iterator[Slot], feeder: Feeder) -> Iterator[Any]:
+    """The items of the leaf that begins with this slot."""
+    end = leaf_end(slot.chunk.first)
+    while True:
+        yield from results_of(slot)
+        feeder.settle(slot)
+        if slot.chunk.first + len(slot.chunk.data) >= end:
+            return
+        following = next(slots, None)
+        if following is None:
+            return
+        slot = following
 
 
 class _Branch:

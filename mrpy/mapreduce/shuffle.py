@@ -164,14 +164,16 @@ class MapTask:
 
 @dataclass(frozen=True, slots=True)
 class ReduceTask:
-    """The kernel of the reduce side: one partition's nodes of all map tasks to (key, value) pairs."""
+    """The kernel of the reduce side: one partition's nodes of all map tasks to (key, value) pairs. The rows
+    of nodes are the values of the map tasks, or come from the consumer, who had them from a checkpoint."""
 
     reducer: Reducer
     combiner: Reducer | None
     sort: bool
 
-    def __call__(self, _: None, *rows: list[Node]) -> list[tuple[Any, Any]]:
-        groups: Groups = _same(total([node for row in rows for node in row], _Join(self.combiner)))
+    def __call__(self, at_hand: list[list[Node]] | None, *rows: list[Node]) -> list[tuple[Any, Any]]:
+        nodes = [node for row in at_hand or rows for node in row]
+        groups: Groups = _same(total(nodes, _Join(self.combiner)))
         keys = sorted(groups) if self.sort else list(groups)  # type: ignore[type-var]
         out: list[tuple[Any, Any]] = []
         for key in keys:

@@ -2,20 +2,53 @@
 
 In items (``buffersize``), in bytes (``buffer_bytes``), or, where neither is given, in chunks. Unread
 results count until the consumer asks for what comes behind them.
+
+Where runs are each other's source, one buffer is for all of them. A run that is pulled by another hands
+over its items with a receipt: they count against its own window until the last run of the chain is
+through with what became of them, and gives the receipts back. So it does not matter what stands between
+the runs - a batch, a filter, a generator of the user's.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+import threading
+from typing import Any, NamedTuple, TypeAlias
 
+from mrpy.inside import Place, inside
 from mrpy.mapreduce.chunking import Chunker
-from mrpy.mapreduce.tree import leaf_end
+from mrpy.mapreduce.tree import leaf_end, leaf_size
 from mrpy.options import Options
 
 
+class Receipt(NamedTuple):
+    """So many items of a window's source are with a run further on."""
+
+    window: Window
+    items: int
+
+
+Receipts: TypeAlias = list[Receipt]
+
+
+class _Pulling(threading.local):
+    """The window for which this thread pulls from a source right now, and where that is: a run inside a
+    task that happens to be worked on meanwhile is not pulled by it."""
+
+    window: Window | None = None
+    place = inside.place
+
+
+_pulling = _Pulling()
+
+
+def puller() -> Window | None:
+    """The window of the run that asks for items here, if it is one that asks."""
+    return _pulling.window if _pulling.place is inside.place else None
+
+
 class Window:
-    """The account of what is out, and how much more may follow."""
+    """The account of what is out, and how much more may follow. In a ``with`` block it pulls."""
 
     def __init__(self, options: Options, workers: int) -> None:
         self.counts_bytes = options.buffer_bytes is not None
@@ -26,6 +59,13 @@ class Window:
         self._bytes = 0
         self._awaited = 0  # items whose results are not here yet
         self._going = self._coming = 0.0  # bytes per item, out and back, lately: the next are expected alike
+        self._further = 0  # items that runs further on hold
+        self._sources: set[Window] = set()  # runs that this one pulls from
+        self._came: Receipts = []  # since the last chunk was cut
+        self._before: tuple[Window | None, Place] = (None, inside.place)  # who pulled when this began to
+        self._per_item = 1.0  # items of the sources for one of ours, lately
+
+    # ---- how much may follow ---------------------------------------------------------------------
 
     def room(self, chunker: Chunker, remaining: int | None) -> int:
         """How many items the next chunk may take; 0: none before something is settled."""
@@ -34,34 +74,87 @@ class Window:
         if (limit == "auto" or self._options.chunksize == "auto") and self._chunks >= chunker.ahead():
             return 0
         if isinstance(limit, int):
-            size = self._room_in_items(size, limit)
+            size = min(self._room_in_items(size, limit), self._share(limit))
         if self._options.buffer_bytes is not None:
             size = min(size, self._room_in_bytes(self._options.buffer_bytes))
         return size
 
     def _room_in_items(self, size: int, limit: int) -> int:
-        left = limit - self._items
+        left = self._left(limit)
         if self._options.chunksize != "auto":
             return min(size, left)
         # Chunks are not made smaller to fill what is left: small ones would free little room in their
         # turn, and stay small for ever (as TCP segments did: Clark, RFC 813).
         size = min(size, max(1, limit // (2 * self._workers)))
-        return size if size <= left else 0
+        return size if size <= left else left if self._items == 0 else 0
+
+    def _left(self, limit: int) -> int:
+        further, asks = self._further, puller()
+        if further >= limit and asks is not None and asks._has_nothing():
+            further = 0  # a batch, say, takes more than the limit: there is no use in going on one by one
+        return max(limit - self._items - further, 1 if self._items == 0 else 0)
+
+    def _has_nothing(self) -> bool:
+        """Whether this run, and all that pull from it, wait for what they are pulling now."""
+        further = self._before[0]
+        return self._items == 0 and (further is None or further._has_nothing())
+
+    def _share(self, limit: int) -> int:
+        """How many items fit into this run's part of a buffer that it shares with those it pulls from."""
+        if not self._sources:
+            return limit
+        left = max(1, limit // 2) - max(source._further for source in self._sources)
+        return max(int(left / max(1.0, self._per_item)), 1 if self._items == 0 else 0)
 
     def _room_in_bytes(self, limit: int) -> int:
         least = 1 if self._chunks == 0 else 0  # one item has to go, however large it is
-        left = limit - self._bytes - self._awaited * self._coming
+        outer = puller()
+        left = limit - self._bytes - self._awaited * self._coming - (outer.bytes_out if outer else 0)
+        left -= limit // 2 if self._sources else 0
         per_item = self._going + self._coming
         return max(least, int(left / per_item) if per_item else int(left > 0))
+
+    @property
+    def pulls_from_runs(self) -> bool:
+        """Whether the source was seen to be a run, or several."""
+        return bool(self._sources)
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes that this run holds, as far as they are counted."""
+        return self._bytes
 
     def aligned(self, size: int, position: int) -> int:
         """The same where chunks end as leaves do: one leaf at least, if nothing is out."""
         if size <= 0 and self._items > 0:
             return 0
-        return leaf_end(position + max(1, size) - 1) - position
+        end = leaf_end(position + max(1, size) - 1)
+        limit = self._options.buffersize
+        if isinstance(limit, int) and end - position > self._left(limit):
+            last = position + self._left(limit)
+            end = last - last % leaf_size(last)
+            if end <= position:
+                return leaf_end(position) - position if self._items == 0 else 0
+        return end - position
+
+    # ---- what goes, comes, and is through --------------------------------------------------------
+
+    def __enter__(self) -> None:
+        self._before = _pulling.window, _pulling.place
+        _pulling.window, _pulling.place = self, inside.place
+
+    def __exit__(self, *_: object) -> None:
+        _pulling.window, _pulling.place = self._before
+
+    def cut(self, items: int) -> Receipts:
+        """A chunk of so many items was pulled: the receipts for what was pulled with it."""
+        came, self._came = self._came, []
+        if came and items:
+            self._per_item = 0.5 * (self._per_item + sum(receipt.items for receipt in came) / items)
+        return came
 
     def sent(self, items: int, nbytes: int, *, awaited: bool) -> None:
-        """A chunk was pulled, and is on its way where its results are not here already."""
+        """A chunk is out, and on its way where its results are not here already."""
         self._items += items
         self._chunks += 1
         if awaited:
@@ -75,11 +168,28 @@ class Window:
         self._bytes += nbytes
         self._coming = _lately(self._coming, nbytes / max(1, items))
 
-    def settled(self, items: int, nbytes: int) -> None:
-        """A chunk's results are with the consumer."""
-        self._items -= items
+    def settled(self, items: int, nbytes: int, receipts: Receipts) -> None:
+        """The consumer has moved on from the results of a chunk, or of the rest of it."""
         self._chunks -= 1
         self._bytes -= nbytes
+        self.passed(items, receipts)
+
+    def passed(self, items: int, receipts: Receipts) -> None:
+        """The consumer has moved on from items. If that is another run, they are in its hands now."""
+        self._items -= items
+        further = puller()
+        if further is None:
+            for window, count in receipts:
+                window._further -= count
+        else:
+            further._sources.add(self)
+            further._came += [*receipts, Receipt(self, items)]
+            self._further += items
+
+    def close(self) -> None:
+        """The run is over: nothing of what it pulled counts any more."""
+        for source in self._sources:
+            source._further = 0
 
 
 def _lately(before: float, now: float) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from itertools import count
 
 from mrpy.inside import inside
 from mrpy.options import Options, Scoped
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.session import Session, shared
 
+_submits = count()
 _open: Scoped[tuple[Session, Options]] = Scoped("mrpy_session")
 
 
@@ -19,12 +21,22 @@ def opened(session: Session, options: Options) -> AbstractContextManager[None]:
 
 def session_for(options: Options) -> Session:
     """The session in which a run with these options takes place."""
+    return _opened_for(options) or shared(options.backend, options.worker_count)
+
+
+def _opened_for(options: Options) -> Session | None:
     current = _open.get()
     if current is not None and not inside.task:
         session, theirs = current
         if (options.backend, options.workers) == (theirs.backend, theirs.workers):
             return session
-    return shared(options.backend, options.worker_count)
+    return None
+
+
+def submit_number(options: Options) -> int:
+    """How many single calls were made before, in the open session or in this process."""
+    session = _opened_for(options)
+    return next(_submits if session is None else session.submits)
 
 
 def job_for(options: Options) -> Job:

@@ -37,6 +37,7 @@ class Delivery(NamedTuple):
     failure: Failure | None
     seconds: float
     value: Value | None  # None unless it is DONE and was not to be kept
+    pickling: float = 0.0  # seconds that the worker took to open and write what travelled
 
 
 Receiver = Callable[[Delivery], None]
@@ -186,7 +187,7 @@ class Driver:
     def _report(self, order: m.Report) -> None:
         receiver, keep = self._receivers.pop(order.key)
         value = self.backend.fetch(order.key) if order.state is State.DONE and not keep else None
-        receiver(Delivery(order.key, order.state, order.failure, order.seconds, value))
+        receiver(Delivery(order.key, order.state, order.failure, order.seconds, value, order.pickling))
 
     def _observed(self, moved: m.Moved) -> None:
         """Tell the observers. One that raises is dropped: observers never steer."""

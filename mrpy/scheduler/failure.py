@@ -14,7 +14,7 @@ import traceback
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mrpy.errors import Item, MrpyError, RemoteError, RemoteTraceback, pin
+from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, pin
 from mrpy.scheduler import codec
 
 TEXT_LIMIT = 20_000  # characters of traceback that travel; a RecursionError can print megabytes
@@ -81,6 +81,11 @@ def capture(error: BaseException, *, travels: bool, skip: int = 0) -> Failure:
 def of(error: MrpyError, index: int | None = None) -> Failure:
     """A failure that mrpy itself states (a crash, a timeout): no traceback is worth showing."""
     return Failure(type(error).__qualname__, str(error), index=index, live=error)
+
+
+def overran(timeout: float | None, index: int | None) -> Failure:
+    """The failure of the item that ran over its time."""
+    return of(ItemTimeout(f"ran longer than timeout={timeout:g} seconds and was stopped"), index)
 
 
 def format_trace(error: BaseException, skip: int = 0) -> str:

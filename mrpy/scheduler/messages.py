@@ -68,11 +68,13 @@ class Began:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The backend holds the value; it took `seconds` of work."""
+    """The backend holds the value; it took `seconds` of work, and `pickling` to open and write what
+    travelled."""
 
     key: Key
     attempt: int
     seconds: float = 0.0
+    pickling: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,7 @@ class Report:
     state: State
     failure: Failure | None = None
     seconds: float = 0.0
+    pickling: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

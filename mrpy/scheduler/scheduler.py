@@ -30,9 +30,9 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from mrpy.errors import Cancelled, ItemTimeout, SchedulerError
+from mrpy.errors import Cancelled, SchedulerError
 from mrpy.scheduler import messages as m
-from mrpy.scheduler.failure import Failure, of
+from mrpy.scheduler.failure import Failure, of, overran
 from mrpy.scheduler.policy import DEFAULT, Policy
 from mrpy.scheduler.states import ON_BACKEND, Move, State, after
 
@@ -151,7 +151,7 @@ class Scheduler:
             self._end(record, Move.CANCEL, record.failure)
             return
         self._move(record, Move.SUCCEED)
-        self._orders.append(m.Report(fact.key, State.DONE, None, fact.seconds))
+        self._orders.append(m.Report(fact.key, State.DONE, None, fact.seconds, fact.pickling))
         if not record.task.keep:
             record.held = False
         for key in record.dependents:
@@ -168,7 +168,8 @@ class Scheduler:
         if record is None:
             return
         record.failures += 1
-        if record.state is State.RUNNING and record.failures <= record.task.retries:
+        again = record.failures <= record.task.retries and fact.failure.index is None  # else mrpy stated it
+        if record.state is State.RUNNING and again:
             self._retry(record, self._policy.back_off(record.failures, record.sequence))
         else:
             self._end_on_backend(record, fact.failure)
@@ -370,8 +371,7 @@ class Scheduler:
 
     def _time_out(self, record: Record) -> None:
         task = record.task
-        error = ItemTimeout(f"ran longer than timeout={task.timeout:g} seconds and was stopped")
-        record.failure = of(error, index=record.item)
+        record.failure = overran(task.timeout, record.item)
         self._move(record, Move.STOP)
         self._orders.append(m.Stop(task.key, record.attempt))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from itertools import count
 from typing import Any
 
 from mrpy.errors import SessionClosed
@@ -26,6 +27,7 @@ class Session:
     def __init__(
         self, backend: str, workers: int, settings: dict[str, Any] | None = None, trace: bool = False
     ) -> None:
+        self.submits = count()  # numbers its single calls, for their random numbers
         self.trace = Trace() if trace else None
         self.driver = Driver(make(backend, workers, **(settings or {})), self.trace)
 

@@ -201,9 +201,9 @@ class ProcessesBackend(Backend):
         if ticket.stopping:
             self._facts.append(m.Stopped(ticket.key, ticket.attempt))
         elif frame.kind == w.DONE:
-            seconds, in_parts, shape = marshal.loads(frame.parts[0])
+            seconds, pickling, in_parts, shape = marshal.loads(frame.parts[0])
             self._values[ticket.key] = Pickled(codec.unflatten(shape, frame.parts[1:]), in_parts)
-            self._facts.append(m.Succeeded(ticket.key, ticket.attempt, seconds))
+            self._facts.append(m.Succeeded(ticket.key, ticket.attempt, seconds, pickling))
             self._adapt(worker, seconds)
         else:
             failure: Failure = codec.decode(codec.Payload(frame.parts[0]))

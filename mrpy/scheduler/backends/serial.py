@@ -1,19 +1,22 @@
 """Here and now: `wait` runs one task in the caller's own thread. For debugging, and inside tasks.
 
 The user's debugger, profiler and Ctrl-C work as in a plain loop: a KeyboardInterrupt leaves `wait` as it
-came, and the task counts as failed.
+came, and the task counts as failed. Nobody else could stop an item that runs over its time, so the time is
+kept here, by an alarm in this same thread.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from typing import Any
 
 from mrpy.inside import Place
+from mrpy.scheduler.backends.alarm import alarm
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.memory import Store
-from mrpy.scheduler.calls import Call, perform
-from mrpy.scheduler.failure import capture
+from mrpy.scheduler.calls import Call, TaskStopped, perform
+from mrpy.scheduler.failure import capture, overran
 from mrpy.scheduler.messages import Fact, Failed, Key, Slots, Start, Stopped, Succeeded
 
 
@@ -68,12 +71,38 @@ class SerialBackend(Backend):
         try:
             call: Call = task.call
             inputs = self._store.inputs(task.inputs)
-            value = perform(call.code.function, call.data, inputs, place=Place.HERE)
-        except KeyboardInterrupt as error:
+            if task.timeout is None or not call.code.announce:
+                value = perform(call.code.function, call.data, inputs, place=Place.HERE)
+            else:
+                value = _timed(call, inputs, task.timeout)
+        except (KeyboardInterrupt, TaskStopped) as error:  # meant for the caller, or for a task around us
             self._facts.append(Failed(task.key, attempt, capture(error, travels=False)))
             raise
+        except _Overran as stop:
+            self._facts.append(Failed(task.key, attempt, overran(task.timeout, stop.item)))
         except BaseException as error:
             self._facts.append(Failed(task.key, attempt, capture(error, travels=False)))
         else:
             self._store.put(task.key, value)
             self._facts.append(Succeeded(task.key, attempt, time.perf_counter() - began))
+
+
+class _Overran(BaseException):
+    """An item ran over its time."""
+
+    def __init__(self, item: int) -> None:
+        super().__init__(item)
+        self.item = item
+
+
+def _timed(call: Call, inputs: list[Any], seconds: float) -> Any:
+    """Perform a call, none of whose items may take longer than so many seconds."""
+    bell = alarm(seconds)
+    try:
+        try:
+            return perform(call.code.function, call.data, inputs, bell.begin, Place.HERE)
+        finally:
+            bell.end()
+    except bell.rings:
+        bell.end()  # it may have been the first call of it that was interrupted
+        raise _Overran(bell.item) from None

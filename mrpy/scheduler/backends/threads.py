@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from mrpy.inside import Place
+from mrpy.scheduler.backends.alarm import throw_into
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.memory import Store
 from mrpy.scheduler.calls import Call, TaskStopped, perform
@@ -99,7 +100,8 @@ class ThreadsBackend(Backend):
         lane = self._busy.pop(key)
         lane.order = None
         lane.box.put(None)
-        _throw_into(lane.thread)
+        if lane.thread.ident is not None:
+            throw_into(lane.thread.ident, TaskStopped)
 
     def _new_lane(self) -> _Lane:
         self._made += 1
@@ -155,12 +157,3 @@ def _run(lane: _Lane, order: Start, inputs: list[Any], outcome: SimpleQueue[Any]
     except BaseException as error:
         return Failed(task.key, attempt, capture(error, travels=False)), None
     return Succeeded(task.key, attempt, time.perf_counter() - began), value
-
-
-def _throw_into(thread: threading.Thread) -> None:
-    import ctypes  # slow to import, and hardly ever needed
-
-    if thread.ident is not None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(thread.ident), ctypes.py_object(TaskStopped)
-        )

@@ -103,6 +103,7 @@ class Worker:
 
     def _run(self, frame: Frame) -> None:
         number = frame.number
+        received = perf_counter()
         code, careful, shape = marshal.loads(frame.parts[0])
         payloads = codec.unflatten(shape, frame.parts[1:])
         del frame
@@ -121,7 +122,8 @@ class Worker:
             self._end.send(FAILED, number, [encode_failure(error, skip=2)])
             return
         shape, parts = codec.flatten(answers)
-        meta = marshal.dumps((seconds, type(value) is Parts, shape))
+        pickling = perf_counter() - received - seconds
+        meta = marshal.dumps((seconds, pickling, type(value) is Parts, shape))
         self._end.send(DONE, number, [meta, *parts])
 
     def _announcer(self, number: int) -> Any:

@@ -1,0 +1,107 @@
+"""Which chunk is next: in the order of the source, or as they are completed.
+
+Decided once, by generators that hand out either a chunk that is done or `WAIT`, when they cannot go on
+without the end of another task. Whoever runs them waits in his own way: a plain loop blocks, an
+asynchronous one awaits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from enum import Enum
+from typing import Any, TypeAlias
+
+from mrpy.mapreduce.chunks import Outcome
+from mrpy.mapreduce.compile import Feeder, Slot
+from mrpy.scheduler.driver import Delivery
+
+
+class Wait(Enum):
+    """What a run says when it needs one more delivery; it is sent in."""
+
+    WAIT = "wait"
+
+
+WAIT = Wait.WAIT
+Turns: TypeAlias = Generator[Slot | Wait, Delivery | None, None]
+
+
+def turns(feeder: Feeder, *, ordered: bool) -> Turns:
+    """The chunks of a run, one by one. Whoever takes one settles it."""
+    return _in_order(feeder) if ordered else _as_completed(feeder)
+
+
+def advance(slots: Turns, delivery: Delivery | None) -> Any:
+    """The next slot or WAIT; None at the end."""
+    try:
+        return slots.send(delivery)
+    except StopIteration:
+        return None
+
+
+def blocking(feeder: Feeder, *, ordered: bool) -> Iterator[Slot]:
+    """The chunks, and then the error of the source, for a loop that may block."""
+    slots = turns(feeder, ordered=ordered)
+    delivery: Delivery | None = None
+    while (slot := advance(slots, delivery)) is not None:
+        if slot is WAIT:
+            delivery = feeder.next()
+            continue
+        delivery = None
+        yield slot
+    if feeder.error is not None:
+        raise feeder.error
+
+
+def _in_order(feeder: Feeder) -> Turns:
+    waiting: deque[Slot] = deque()
+    while True:
+        waiting.extend(feeder.top_up())
+        if not waiting:
+            return
+        while not waiting[0].done:
+            delivery = yield WAIT
+            assert delivery is not None
+            feeder.take(delivery)
+        yield waiting.popleft()
+
+
+def _as_completed(feeder: Feeder) -> Turns:
+    waiting = 0
+    while True:
+        fresh = feeder.top_up()
+        for slot in fresh:
+            if slot.done:  # it was in the checkpoint
+                yield slot
+            else:
+                waiting += 1
+        if not waiting:
+            if fresh:
+                continue
+            return
+        delivery = yield WAIT
+        assert delivery is not None
+        done = feeder.take(delivery)
+        if done is not None:
+            waiting -= 1
+            yield done
+
+
+def results_of(slot: Slot) -> Iterator[Any]:
+    """The results of a chunk, also of one in which not all went well."""
+    if slot.failure is not None:
+        raise slot.failure.exception()
+    result = slot.result
+    if not isinstance(result, Outcome):
+        yield from result
+        return
+    last = len(result.values) - 1
+    for index, value in enumerate(result.values):
+        failure = result.failures.get(index)
+        if failure is None:
+            yield value
+        elif result.ended and index == last:
+            raise failure.exception()
+        else:
+            yield failure.exception()

@@ -1,0 +1,133 @@
+"""Keeps the time of items that run in the very thread that waits for them: what the serial backend needs.
+
+In the main thread a timer signal interrupts whatever goes on, a system call or a sleep too. In any other
+thread an exception is thrown in by a watchdog; it arrives with the next line of Python. Either way it
+is a `TaskStopped` of this alarm's own, so that of nested runs the right one takes notice.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType
+
+from mrpy.scheduler.calls import TaskStopped
+
+AGAIN = 0.2  # seconds until it rings once more, should the user's code have caught the first
+
+
+def alarm(seconds: float) -> Alarm:
+    """The alarm that can interrupt this thread."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main and hasattr(signal, "setitimer") and (_ours or _nobody_uses_it()):
+        return _BySignal(seconds)
+    return _ByWatchdog(seconds)
+
+
+class Alarm:
+    """For one task, from its making to `end`: each call of `begin` gives an item `seconds` from now.
+
+    ``item``      the one that began last
+    ``rings``     the exception that interrupts it
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.item = 0
+        self.rings: type[TaskStopped] = type("TaskStopped", (TaskStopped,), {})
+        self.deadline = float("inf")
+        self._seconds = seconds
+
+    def begin(self, item: int) -> None:
+        """An item begins."""
+        self.item = item
+        self.deadline = time.monotonic() + self._seconds
+
+    def end(self) -> None:
+        """The task is over. May be called twice: the alarm may interrupt the first call."""
+        self.deadline = float("inf")
+
+
+# ---- in the main thread ------------------------------------------------------------------------------
+
+_ours: list[_BySignal] = []  # those that are set, of nested runs: the innermost last
+
+
+class _BySignal(Alarm):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        if not _ours:
+            signal.signal(signal.SIGALRM, _ring)
+        _ours.append(self)
+
+    def begin(self, item: int) -> None:
+        super().begin(item)
+        _set_timer()
+
+    def end(self) -> None:
+        super().end()
+        if self in _ours:
+            _ours.remove(self)
+        _set_timer()
+        if not _ours:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def _set_timer() -> None:
+    first = min((each.deadline for each in _ours), default=float("inf"))
+    left = max(1e-6, first - time.monotonic()) if first < float("inf") else 0.0
+    signal.setitimer(signal.ITIMER_REAL, left, AGAIN if left else 0.0)
+
+
+def _ring(signum: int, frame: FrameType | None) -> None:
+    now = time.monotonic()
+    for each in _ours:  # the outermost first: its end is the end of those within
+        if each.deadline <= now:
+            raise each.rings
+
+
+def _nobody_uses_it() -> bool:
+    return signal.getitimer(signal.ITIMER_REAL)[0] == 0 and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+# ---- in any other thread -----------------------------------------------------------------------------
+
+
+class _ByWatchdog(Alarm):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self._thread = threading.get_ident()
+        self._changed = threading.Condition()
+        self._over = False
+        threading.Thread(target=self._watch, name="mrpy-alarm", daemon=True).start()
+
+    def begin(self, item: int) -> None:
+        with self._changed:
+            asleep = self.deadline == float("inf")  # else it wakes in time, and sees that the deadline moved
+            super().begin(item)
+            if asleep:
+                self._changed.notify()
+
+    def end(self) -> None:
+        with self._changed:
+            super().end()
+            self._over = True
+            self._changed.notify()
+            throw_into(self._thread, None)  # what was thrown, and has not arrived, shall not arrive later
+
+    def _watch(self) -> None:
+        with self._changed:
+            while not self._over:
+                left = self.deadline - time.monotonic()
+                if left <= 0:
+                    throw_into(self._thread, self.rings)
+                    left = AGAIN
+                self._changed.wait(None if left == float("inf") else left)
+
+
+def throw_into(thread: int, exception: type[BaseException] | None) -> None:
+    """Throw an exception into a thread; with None, take back what has not arrived yet."""
+    import ctypes  # slow to import, and hardly ever needed
+
+    what = None if exception is None else ctypes.py_object(exception)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)
