@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import GeneratorType, MappingProxyType
 from typing import Any, TypeAlias
 
-from mrpy.iterators.order import run_map
+from mrpy.iterators.order import Run
 from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
 from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced
 from mrpy.options import resolve
@@ -38,7 +38,7 @@ class Inner:
         self._given = given
 
     def __iter__(self) -> Iterator[Any]:
-        return run_map(self._plan, resolve(self._given))
+        return Run(self._plan, resolve(self._given)).items
 
     def __str__(self) -> str:
         return f"[{self._plan}]"

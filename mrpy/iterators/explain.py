@@ -70,6 +70,8 @@ def _ran(account: Account) -> list[str]:
     sizes = str(account.largest)
     if account.smallest < account.largest:
         sizes = f"{account.smallest} to {account.largest}"
+    if account.tasks < account.chunks:
+        sizes += f" in {account.tasks:,} messages"
     again = f", {account.again} sent again" if account.again else ""
     capacity = account.elapsed * account.workers or 1.0
     return [

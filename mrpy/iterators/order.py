@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from contextvars import copy_context
+from itertools import chain
 from typing import Any
 
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.check import ON_A_RUN, check_steps
 from mrpy.mapreduce.checkpoint import checkpoint_for
-from mrpy.mapreduce.chunks import Outcome
 from mrpy.mapreduce.compile import Feeder, Slot
 from mrpy.mapreduce.kernels import MapChunk, Rules
 from mrpy.mapreduce.plan import Plan
@@ -24,30 +24,56 @@ from mrpy.scheduler.current import job_for
 from mrpy.scheduler.driver import Delivery
 
 
-def run_map(plan: Plan, options: Options, account: Account | None = None) -> Generator[Any, None, None]:
-    """Run a plan; yield its results. Closing the iterator stops what is still running."""
+class Run:
+    """A plan that runs: an iterator over its results, which can be closed.
+
+    ``items`` is the same iterator for those who ask for very many: it goes through the results of a chunk
+    in C, and comes back here only for the next chunk.
+    """
+
+    def __init__(self, plan: Plan, options: Options, account: Account | None = None) -> None:
+        self._blocks = _blocks(plan, options, account or Account())
+        self.items: Iterator[Any] = chain.from_iterable(self._blocks)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.items
+
+    def __next__(self) -> Any:
+        return next(self.items)
+
+    def close(self) -> None:
+        """Stop what is still running, and end the iterator."""
+        self._blocks.close()
+
+
+def _blocks(plan: Plan, options: Options, account: Account) -> Generator[Iterable[Any], None, None]:
+    """The results, chunk by chunk."""
     if not plan.steps:
         yield from _as_it_is(plan, options)
         return
-    with _feeding(plan, options, account or Account()) as feeder:
+    with _feeding(plan, options, account) as feeder:
         for slot in blocking(feeder, ordered=options.ordered):
             if puller() is not None:
-                yield from _handed_over(slot, feeder)
+                yield _handed_over(slot, feeder)
                 continue
-            if type(slot.result) is list and slot.failure is None:
-                yield from slot.result
-            else:
-                yield from results_of(slot)
+            results, error = results_of(slot)
+            try:
+                yield results
+            except GeneratorExit:
+                results.clear()  # whoever still holds the iterator gets no more of them
+                raise
+            if error is not None:
+                raise error
             feeder.settle(slot)  # only now: unread results count as pulled
 
 
 async def run_map_async(
     plan: Plan, options: Options, account: Account | None = None
 ) -> AsyncGenerator[Any, None]:
-    """As `run_map`, in an event loop. The source is pulled in the loop's thread, as everything else;
+    """As `Run`, in an event loop. The source is pulled in the loop's thread, as everything else;
     but where the source is another run, that one and this are iterated in a thread of their own."""
     if not plan.steps or (isinstance(plan.source, Pulled) and is_run(plan.source.iterable)):
-        async for item in _in_thread(run_map(plan, options, account)):
+        async for item in _in_thread(Run(plan, options, account)):
             yield item
         return
     with _feeding(plan, options, account or Account()) as feeder:
@@ -58,14 +84,17 @@ async def run_map_async(
                 delivery = await feeder.next_async()
                 continue
             delivery = None
-            for item in results_of(slot):
+            results, error = results_of(slot)
+            for item in results:
                 yield item
+            if error is not None:
+                raise error
             feeder.settle(slot)
         if feeder.error is not None:
             raise feeder.error
 
 
-async def _in_thread(run: Generator[Any, None, None]) -> AsyncGenerator[Any, None]:
+async def _in_thread(run: Run) -> AsyncGenerator[Any, None]:
     """An ordinary run, asked for its items in one thread from begin to end."""
     import asyncio  # heavy, and only for those who run a loop already
     from concurrent.futures import ThreadPoolExecutor
@@ -113,12 +142,12 @@ class _feeding:
         self._open.__exit__(*problem)
 
 
-def _as_it_is(plan: Plan, options: Options) -> Iterator[Any]:
+def _as_it_is(plan: Plan, options: Options) -> Iterator[Iterable[Any]]:
     """A source without steps: there is nothing to send anywhere."""
     reader = plan.source.reader()
     if options.buffersize == "auto" and options.buffer_bytes is None:
         while len(items := reader.take(1)):
-            yield from items
+            yield items
         return
     window = Window(options, 1)
     while True:
@@ -129,23 +158,24 @@ def _as_it_is(plan: Plan, options: Options) -> Iterator[Any]:
         window.sent(1, 0, awaited=False)
         receipts = window.cut(1)
         if puller() is None:
-            yield items[0]
+            yield items
             window.settled(1, 0, receipts)
         else:
             window.settled(1, 0, receipts)
-            yield items[0]
+            yield items
 
 
 def _handed_over(slot: Slot, feeder: Feeder) -> Iterator[Any]:
     """The results of a chunk for another run: each is settled before it has it, since that is in its account
     as soon as it has it."""
-    values = slot.result.values if isinstance(slot.result, Outcome) else slot.result
-    items, last = results_of(slot), len(values) - 1
-    for place, item in enumerate(items):
-        if place < last:
-            feeder.passing(slot, (place + 1) / len(values))
+    results, error = results_of(slot)
+    for place, item in enumerate(results, 1):
+        if place < len(results):
+            feeder.passing(slot, place / len(results))
         else:
             feeder.settle(slot)
         yield item
-    if last < 0:
+    if not results:
         feeder.settle(slot)
+    if error is not None:
+        raise error

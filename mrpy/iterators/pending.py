@@ -13,6 +13,7 @@ from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.current import session_for, submit_number
 from mrpy.scheduler.driver import Delivery
+from mrpy.scheduler.reuse import code_for
 from mrpy.scheduler.states import State
 
 _OURS = (BackendError, Cancelled, SchedulerError)  # not the call's doing, so not for `on_error`
@@ -33,7 +34,7 @@ class PendingResult:
         self._on_error = options.on_error
         self._driver = session.driver
         job = session.job()
-        code = Code(Submitted(function), self._name, announce=True)
+        code = code_for(function, lambda: Code(Submitted(function), self._name, announce=True))
         call = Call(code, (args, kwargs, options.seed, submit_number(options)))
         task = job.task(call, retries=options.retries, timeout=options.timeout)
         self._key = task.key

@@ -7,7 +7,7 @@ What looks at several items is in ``reshaping.py``, what comes to one answer in 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from typing import Any, Self
 
 from mrpy.errors import OptionError
@@ -16,7 +16,7 @@ from mrpy.iterators.elsewhere import called_here
 from mrpy.iterators.explain import explained, upstream
 from mrpy.iterators.graph import Graph, draw
 from mrpy.iterators.lift import lift
-from mrpy.iterators.order import run_map, run_map_async
+from mrpy.iterators.order import Run, run_map_async
 from mrpy.iterators.reductions import Reductions
 from mrpy.iterators.reshaping import Reshaping
 from mrpy.mapreduce.account import Account
@@ -41,17 +41,17 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
         resolve(given)  # a wrong option is an error here, not at the first item
         self._plan = plan
         self._given = given
-        self._running: Generator[Any, None, None] | None = None
+        self._running: Run | None = None
         self._running_async: AsyncGenerator[Any, None] | None = None
         self._account = Account()
 
     # ---- as an iterator --------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
-        return self._run()
+        return self._run().items
 
     def __next__(self) -> Any:
-        return next(self._run())
+        return next(self._run().items)
 
     def close(self) -> None:
         """Stop what is running and end the iterator."""
@@ -76,11 +76,11 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
     async def __aexit__(self, *_: object) -> None:
         await self.__aiter__().aclose()
 
-    def _run(self) -> Generator[Any, None, None]:
+    def _run(self) -> Run:
         if self._running is None:
             if self._running_async is not None:
                 raise TypeError("this parallel iterator is already being iterated with async for")
-            self._running = run_map(self._plan, self._options(), self._account)
+            self._running = Run(self._plan, self._options(), self._account)
         return self._running
 
     def _options(self) -> Options:
@@ -162,7 +162,7 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
         """The plan, to build upon; once it runs, what is left of it is a plain source."""
         if self._running_async is not None:
             raise TypeError("this parallel iterator is already being iterated with async for")
-        return self._plan if self._running is None else Plan(Pulled(self._running))
+        return self._plan if self._running is None else Plan(Pulled(self._running.items))
 
     def _fold(self, fold: Fold) -> Any:
         options = self._options()

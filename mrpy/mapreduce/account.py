@@ -20,6 +20,7 @@ class Account:
         self.workers = 0
         self.items = 0
         self.chunks = 0
+        self.tasks = 0
         self.again = 0  # chunks sent once more, since something in them went wrong
         self.smallest = 0  # items of a chunk
         self.largest = 0
@@ -30,12 +31,14 @@ class Account:
         self.elapsed = 0.0
         self._began = perf_counter()
 
-    def sent(self, items: int) -> None:
-        """A chunk of so many items was sent."""
+    def sent(self, items: int, piece: int | None) -> None:
+        """A task of so many items was sent: one chunk, or several of `piece` items."""
+        size = items if piece is None else min(items, piece)
         self.items += items
-        self.chunks += 1
-        self.smallest = min(self.smallest, items) if self.smallest else items
-        self.largest = max(self.largest, items)
+        self.chunks += -(-items // size)
+        self.tasks += 1
+        self.smallest = min(self.smallest, size) if self.smallest else size
+        self.largest = max(self.largest, size)
 
     def running(self, backend: str, workers: int) -> Account:
         """To be used in a ``with`` statement around the run."""

@@ -16,6 +16,7 @@ class Chunk(NamedTuple):
     """Items ``first, first + 1, ...`` of a source.
 
     ``excluded``    items that are known to fail (they killed a worker, ran out of time, cannot travel)
+    ``piece``       that many items are a chunk of their own, and several travel together; None: all are one
     ``separately``  each item and each result is a pickle of its own, so that one that cannot be opened
                     harms no other. Slow, and only for chunks in which there was such a one.
     """
@@ -24,6 +25,7 @@ class Chunk(NamedTuple):
     data: Sequence[Any]
     excluded: Excluded = {}
     separately: bool = False
+    piece: int | None = None
 
     def item(self, index: int) -> Item:
         """What to call an item of this chunk."""

@@ -109,7 +109,7 @@ class Feeder:
                     tasks.append(self._task(slot))
                 slots.append(slot)
                 self._window.sent(len(chunk.data), slot.nbytes, awaited=not slot.done)
-                self.account.sent(len(chunk.data))
+                self.account.sent(len(chunk.data), chunk.piece)
         finally:
             if tasks:
                 self.job.add(*tasks)
@@ -142,7 +142,8 @@ class Feeder:
         if len(data) == 0:
             self._ended = True
             return None
-        chunk = Chunk(self._position, data)
+        chunksize = self._chunker.chunksize
+        chunk = Chunk(self._position, data, piece=chunksize if size != chunksize else None)
         self._position += len(data)
         return chunk
 

@@ -11,8 +11,10 @@ timeout, a chunk that killed its worker or holds something that does not pickle.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import length_hint
 from typing import Any
 
@@ -85,7 +87,10 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, rules: Rules) -> list[Any] |
     while True:
         try:
             with at_positions(rules.seed, position):
-                out.values.extend(through(steps, items))  # what came before an error stays in the list
+                if chunk.piece is None:
+                    out.values.extend(through(steps, items))  # what came before an error stays in the list
+                else:
+                    _by_pieces(steps, items, chunk.piece, out.values)
         except TaskStopped:
             raise
         except BaseException as error:
@@ -94,6 +99,14 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, rules: Rules) -> list[Any] |
         else:
             break
     return out.result()
+
+
+def _by_pieces(steps: tuple[Step, ...], items: Iterator[Any], size: int, values: list[Any]) -> None:
+    """Chunks of so many items, each through the steps by itself."""
+    while length_hint(items):
+        piece = islice(items, size)
+        values.extend(through(steps, piece))
+        deque(piece, maxlen=0)  # a step may have seen enough; what is left is not for the next chunk
 
 
 def run_careful(

@@ -93,7 +93,10 @@ def _of_a_leaf(slot: Slot, slots: Iterator[Slot], feeder: Feeder) -> Iterator[An
     """The items of the leaf that begins with this slot."""
     end = leaf_end(slot.chunk.first)
     while True:
-        yield from results_of(slot)
+        results, error = results_of(slot)
+        yield from results
+        if error is not None:
+            raise error
         feeder.settle(slot)
         if slot.chunk.first + len(slot.chunk.data) >= end:
             return

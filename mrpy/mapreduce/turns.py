@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from mrpy.mapreduce.chunks import Outcome
 from mrpy.mapreduce.compile import Feeder, Slot
@@ -88,20 +88,14 @@ def _as_completed(feeder: Feeder) -> Turns:
             yield done
 
 
-def results_of(slot: Slot) -> Iterator[Any]:
-    """The results of a chunk, also of one in which not all went well."""
+def results_of(slot: Slot) -> tuple[list[Any], BaseException | None]:
+    """The results of a chunk, and what is to be raised behind them."""
     if slot.failure is not None:
-        raise slot.failure.exception()
+        return [], slot.failure.exception()
     result = slot.result
     if not isinstance(result, Outcome):
-        yield from result
-        return
-    last = len(result.values) - 1
-    for index, value in enumerate(result.values):
-        failure = result.failures.get(index)
-        if failure is None:
-            yield value
-        elif result.ended and index == last:
-            raise failure.exception()
-        else:
-            yield failure.exception()
+        return cast("list[Any]", result), None
+    values = list(result.values)
+    for index, failure in result.failures.items():
+        values[index] = failure.exception()
+    return (values[:-1], values[-1]) if result.ended else (values, None)

@@ -81,8 +81,8 @@ class Window:
 
     def _room_in_items(self, size: int, limit: int) -> int:
         left = self._left(limit)
-        if self._options.chunksize != "auto":
-            return min(size, left)
+        if isinstance(self._options.chunksize, int):
+            return min(size, left, max(self._options.chunksize, limit // (2 * self._workers)))
         # Chunks are not made smaller to fill what is left: small ones would free little room in their
         # turn, and stay small for ever (as TCP segments did: Clark, RFC 813).
         size = min(size, max(1, limit // (2 * self._workers)))

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 HEAD = struct.Struct("<BIQ")
-READ = 256 * 1024  # bytes per read; small frames come many at a time
+READ = 64 * 1024  # bytes per read; small frames come many at a time
 GATHER = 64  # buffers per sendmsg; the kernel's own limit is 1024
 SMALL = 32 * 1024  # bytes; parts below are joined into one write
 
@@ -63,29 +63,34 @@ class Parser:
     def filled(self, count: int) -> list[Frame]:
         """So many bytes were written to `room`."""
         self._filled += count
-        return self._frames()
+        return self._frames(_NOTHING)[0]
 
-    def feed(self, data: bytes | memoryview) -> list[Frame]:
-        """Take in bytes; return the frames that are now complete."""
+    def feed(self, data: memoryview) -> list[Frame]:
+        """Take in bytes; return the frames that are now complete. Nothing of `data` is kept."""
+        if not self._pending:
+            done, position = self._frames(data)
+            self._pending += data[position:]
+            return done
         self._pending += data
-        return self._frames()
-
-    def _frames(self) -> list[Frame]:
-        done: list[Frame] = []
-        position = 0
         with memoryview(self._pending) as view:
-            while True:
-                if self._frame is None:
-                    position, more = self._head(view, position)
-                else:
-                    position, more = self._body(view, position)
-                    if more and self._frame is not None and len(self._frame.parts) == len(self._lengths):
-                        done.append(self._frame)
-                        self._frame = None
-                if not more:
-                    break
+            done, position = self._frames(view)
         del self._pending[:position]
         return done
+
+    def _frames(self, view: memoryview) -> tuple[list[Frame], int]:
+        """The frames that are complete, and how far the bytes were read."""
+        done: list[Frame] = []
+        position = 0
+        while True:
+            if self._frame is None:
+                position, more = self._head(view, position)
+            else:
+                position, more = self._body(view, position)
+            if more and self._frame is not None and len(self._frame.parts) == len(self._lengths):
+                done.append(self._frame)
+                self._frame = None
+            if not more:
+                return done, position
 
     def _head(self, view: memoryview, position: int) -> tuple[int, bool]:
         if len(view) - position < HEAD.size:
@@ -102,8 +107,6 @@ class Parser:
         """Move one part from the pending bytes to the frame, if it is there."""
         frame = self._frame
         assert frame is not None
-        if len(frame.parts) == len(self._lengths):
-            return position, True
         length = self._lengths[len(frame.parts)]
         if self._part is not None:
             if self._filled < length:
@@ -123,6 +126,9 @@ class Parser:
         return position, False
 
 
+_NOTHING = memoryview(b"")
+
+
 class ParentEnd:
     """The parent's side: never blocks."""
 
@@ -130,6 +136,7 @@ class ParentEnd:
         sock.setblocking(False)
         self.sock = sock
         self._parser = Parser()
+        self._buffer = memoryview(bytearray(READ))
         self._waiting: deque[memoryview] = deque()
 
     def send(self, kind: int, number: int, parts: Sequence[Any]) -> None:
@@ -163,9 +170,8 @@ class ParentEnd:
                     count = self.sock.recv_into(room)
                     frames += self._parser.filled(count) if count else []
                 else:
-                    data = self.sock.recv(READ)
-                    count = len(data)
-                    frames += self._parser.feed(data)
+                    count = self.sock.recv_into(self._buffer)
+                    frames += self._parser.feed(self._buffer[:count])
             except BlockingIOError:
                 return frames
             except OSError:
@@ -186,6 +192,7 @@ class WorkerEnd:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._parser = Parser()
+        self._buffer = memoryview(bytearray(READ))
         self._frames: deque[Frame] = deque()
 
     def receive(self) -> Frame | None:
@@ -196,9 +203,8 @@ class WorkerEnd:
                 count = self._sock.recv_into(room)
                 self._frames.extend(self._parser.filled(count))
             else:
-                data = self._sock.recv(READ)
-                count = len(data)
-                self._frames.extend(self._parser.feed(data))
+                count = self._sock.recv_into(self._buffer)
+                self._frames.extend(self._parser.feed(self._buffer[:count]))
             if count == 0:
                 return None
         return self._frames.popleft()
