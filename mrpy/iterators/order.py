@@ -53,7 +53,7 @@ def _blocks(plan: Plan, options: Options, account: Account) -> Generator[Iterabl
         return
     with _feeding(plan, options, account) as feeder:
         for slot in blocking(feeder, ordered=options.ordered):
-            if puller() is not None:
+            if feeder.hands_over():
                 yield _handed_over(slot, feeder)
                 continue
             results, error = results_of(slot)

@@ -27,7 +27,7 @@ from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.sources import PutBack, Reader
 from mrpy.mapreduce.tree import LARGEST, leaf_end, leaf_size
-from mrpy.mapreduce.window import Receipts, Window, size_of
+from mrpy.mapreduce.window import Receipts, Window, puller, size_of
 from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code, Parts
 from mrpy.scheduler.driver import Delivery
@@ -223,6 +223,11 @@ class Feeder:
         """The results of this chunk are with the consumer: the window opens by its items."""
         left = len(slot.chunk.data) - slot.passed
         self._window.settled(left, slot.nbytes + slot.nbytes_back, slot.receipts)
+
+    def hands_over(self) -> bool:
+        """Whether the consumer is a run itself, and one of the two keeps account of single items."""
+        outer = puller()
+        return outer is not None and (outer.is_counted or self._window.is_counted)
 
     def passing(self, slot: Slot, share: float) -> None:
         """The same of a share of this chunk, for a consumer that is a run itself and keeps account of it."""

@@ -120,6 +120,12 @@ class Window:
         return bool(self._sources)
 
     @property
+    def is_counted(self) -> bool:
+        """Whether items or bytes are limited, here or in a run that this one pulls from."""
+        limited = isinstance(self._options.buffersize, int) or self.counts_bytes
+        return limited or any(source.is_counted for source in self._sources)
+
+    @property
     def bytes_out(self) -> int:
         """Bytes that this run holds, as far as they are counted."""
         return self._bytes
