@@ -5,6 +5,9 @@ of a round trip no longer shows, and the work is still spread well. Towards the 
 length they shrink again, so that all workers finish together (guided self-scheduling, Polychronopoulos
 and Kuck, IEEE Trans. Comp. C-36, 1987).
 
+A chunk is not so large either that it or its results take much memory: where items, or what is made of
+them, are seen to be large, chunks have fewer of them, and fewer chunks are out.
+
 A chunksize that is given is kept: each chunk is run by itself. But while chunks are so short that a worker
 is through with several of them in `BUNDLE` seconds, several travel in one message and are one task.
 """
@@ -15,6 +18,8 @@ TARGET = 0.03  # seconds; a round trip takes 0.0001 to 0.0004
 GROWTH = 64  # at most so many times the last size: three steps from one item to the largest chunk
 LARGEST = 1 << 16  # items; a bound on memory where items cost nothing
 LARGEST_UNSEEN = 1 << 20  # the same where neither items nor results pass through the consumer
+BYTES = 1 << 23  # of a chunk, and of its results; much more than it takes to keep a memcpy busy
+BYTES_AHEAD = 1 << 26  # per worker, of all chunks that are out and their results
 SMALLEST = 0.005  # seconds; towards the end chunks do not shrink below this
 AHEAD = 8  # chunks per worker that are out at most; out of the air
 AHEAD_GROWING = 2  # the same while chunks still grow: small ones that are out already are in the way
@@ -32,6 +37,7 @@ class Chunker:
         self._workers = workers
         self._size = self._unit
         self._cost: float | None = None  # seconds per item, lately
+        self._nbytes = 0.0  # per item and its results, lately
         self._growing = True
         self.largest = LARGEST
 
@@ -44,19 +50,24 @@ class Chunker:
 
     def ahead(self) -> int:
         """How many tasks may be out at the same time, where no buffersize is given."""
+        nbytes = self._nbytes * self._size
+        if nbytes > BYTES_AHEAD / AHEAD:
+            return max(AHEAD_GROWING, int(BYTES_AHEAD / nbytes)) * self._workers
         if self.chunksize is not None:
             return max(AHEAD * self._workers, ITEMS_AHEAD // self._size)
         return self._workers * (AHEAD_GROWING if self._growing else AHEAD)
 
-    def learn(self, items: int, seconds: float) -> None:
-        """A task of so many items took so long."""
+    def learn(self, items: int, seconds: float, nbytes: int) -> None:
+        """A task of so many items took so long, and so many bytes, results and all."""
         if items <= 0:
             return
+        each = nbytes / items
+        self._nbytes = max(each, 0.5 * (self._nbytes + each))
         cost = max(seconds / items, 1e-9)
         # The first items pay for imports and caches: what large chunks say counts for more.
         trust = 0.5 if self._cost is None or items * 2 >= self._size else 0.1
         self._cost = cost if self._cost is None else self._cost + trust * (cost - self._cost)
-        wanted = max(1, int(self._target / self._cost))
+        wanted = max(1, min(int(self._target / self._cost), int(BYTES / (self._nbytes or 1.0))))
         size = min(wanted, max(self._size, items) * GROWTH, max(self.largest, self._unit))
         self._growing = size < min(wanted, self.largest)
         self._size = max(1, size // self._unit) * self._unit

@@ -27,13 +27,14 @@ from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.sources import PutBack, Reader
 from mrpy.mapreduce.tree import LARGEST, leaf_end, leaf_size
-from mrpy.mapreduce.window import Receipts, Window, puller, size_of
+from mrpy.mapreduce.window import Receipts, Window, puller
 from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code, Parts
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.failure import Failure
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.messages import Key, Task
+from mrpy.scheduler.sizes import about, size_of
 from mrpy.scheduler.states import State
 
 
@@ -42,6 +43,7 @@ class Slot:
 
     __slots__ = (
         "chunk", "done", "failure", "key", "nbytes", "nbytes_back", "passed", "receipts", "result",
+        "travelling",
     )  # fmt: skip
 
     def __init__(self, chunk: Chunk, receipts: Receipts) -> None:
@@ -51,6 +53,7 @@ class Slot:
         self.key: Key = None
         self.done = False
         self.nbytes = self.nbytes_back = 0  # of the chunk and of its results, where somebody counts them
+        self.travelling = 0  # bytes, out and back, about
         self.result: list[Any] | Parts | Outcome = []
         self.failure: Failure | None = None
 
@@ -163,8 +166,9 @@ class Feeder:
         began = perf_counter()
         task = self._packed(slot)
         self.account.pickling += perf_counter() - began
+        data = task.call.data
+        slot.travelling = about(data.data if isinstance(data, Chunk) else data)
         if self._window.counts_bytes and slot.key is None:  # when sent again it counts as it did
-            data = task.call.data
             slot.nbytes = size_of(data.data if isinstance(data, Chunk) else data)
         slot.key = task.key
         self._slots[task.key] = slot
@@ -204,7 +208,9 @@ class Feeder:
         """Take in how a chunk's task ended: the slot that is done now, or None if it was sent again."""
         slot = self._slots.pop(delivery.key)
         if delivery.state is State.DONE:
-            self._chunker.learn(len(slot.chunk.data), delivery.seconds)
+            if delivery.value is not None:
+                slot.travelling += delivery.value.nbytes
+            self._chunker.learn(len(slot.chunk.data), delivery.seconds, slot.travelling)
             self.account.computing += delivery.seconds
             self.account.unpacking += delivery.pickling
             if delivery.value is not None and not self._opened(slot, delivery):

@@ -11,9 +11,8 @@ the runs - a batch, a filter, a generator of the user's.
 
 from __future__ import annotations
 
-import sys
 import threading
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from mrpy.inside import Place, inside
 from mrpy.mapreduce.chunking import Chunker
@@ -201,18 +200,3 @@ class Window:
 def _lately(before: float, now: float) -> float:
     """An estimate that rises at once and falls slowly."""
     return max(now, 0.5 * (before + now))
-
-
-def size_of(value: Any) -> int:
-    """About how many bytes a chunk or its results take: exact for pickles and arrays."""
-    nbytes = getattr(value, "nbytes", None)
-    if isinstance(nbytes, int):
-        return nbytes
-    if isinstance(value, list | tuple):
-        return sys.getsizeof(value) + sum(_size_of_one(member) for member in value)
-    return _size_of_one(value)
-
-
-def _size_of_one(value: Any) -> int:
-    nbytes = getattr(value, "nbytes", None)
-    return nbytes if isinstance(nbytes, int) else sys.getsizeof(value, 64)

@@ -34,7 +34,7 @@ class Code:
     """A function that many calls share, with the place it was written for.
 
     ``announce``: the function takes a keyword argument of that name, a callable to be told the index of
-    each item as it begins.
+    each item as it begins. ``reused``: calls that know nothing of each other share it (``reuse.py``).
     """
 
     def __init__(self, function: Callable[..., Any], name: str, *, announce: bool = False) -> None:
@@ -42,17 +42,23 @@ class Code:
         self.name = name
         self.announce = announce
         self.number = next(_numbers)
-        self._blob: bytes | None = None
+        self.reused = False
+        self._payload: codec.Payload | None = None
         self._lock = threading.Lock()
 
-    def blob(self) -> bytes:
+    def payload(self) -> codec.Payload:
         """The function, and the working directory and import path of the user at this time, pickled
         once. Raises `SerializationError`."""
         with self._lock:
-            if self._blob is None:
-                body = codec.encode_function(self.function, self.name)
-                self._blob = pickle.dumps((self.announce, _here(), body), 5)
-            return self._blob
+            if self._payload is None:
+                body, buffers = codec.encode_function(self.function, self.name)
+                self._payload = codec.Payload(pickle.dumps((self.announce, _here(), body), 5), buffers)
+            return self._payload
+
+    def blob(self) -> bytes:
+        """The same in one piece, buffers and all."""
+        body, buffers = self.payload()
+        return pickle.dumps((body, [bytes(buffer) for buffer in buffers]), 5)
 
     def __repr__(self) -> str:
         return f"<Code {self.number} {self.name}>"

@@ -9,7 +9,7 @@ worker has another main module. So a pickle that mentions ``__main__``, or that 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from mrpy.errors import SerializationError
@@ -21,28 +21,17 @@ class Payload(NamedTuple):
     """A pickled value: the pickle and the large buffers it refers to."""
 
     body: bytes | bytearray | memoryview
-    buffers: tuple[memoryview | bytearray, ...] = ()
+    buffers: tuple[Any, ...] = ()  # of bytes, each with `nbytes` and `readonly`
 
     @property
     def nbytes(self) -> int:
         """How many bytes will travel."""
-        return len(self.body) + sum(len(buffer) for buffer in self.buffers)
+        return sum((int(buffer.nbytes) for buffer in self.buffers), len(self.body))
 
 
 def encode(value: Any) -> Payload:
     """Pickle `value`. Raises `SerializationError` that names it and the reason."""
-    buffers: list[memoryview] = []
-
-    def apart(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            view = buffer.raw()
-        except BufferError:  # not contiguous
-            return True
-        if view.nbytes < IN_BAND:
-            return True
-        buffers.append(view)
-        return False
-
+    buffers, apart = _collector()
     try:
         body = pickle.dumps(value, 5, buffer_callback=apart)
         if b"__main__" not in body:
@@ -58,6 +47,29 @@ def encode(value: Any) -> Payload:
         raise SerializationError(_why_not(value, problem)) from problem
 
 
+def _collector() -> tuple[list[memoryview], Callable[[pickle.PickleBuffer], bool]]:
+    """A list, and a callback for pickle that puts large buffers there."""
+    buffers: list[memoryview] = []
+
+    def apart(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            view = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if view.nbytes < IN_BAND:
+            return True
+        buffers.append(view)
+        return False
+
+    return buffers, apart
+
+
+def copy_of(buffer: Any) -> memoryview:
+    """The same bytes in memory of their own, as writable as before."""
+    copy = memoryview(bytearray(buffer))
+    return copy.toreadonly() if memoryview(buffer).readonly else copy
+
+
 def decode(payload: Payload) -> Any:
     """Open a pickle. Whatever the user's classes raise on the way comes out."""
     return pickle.loads(payload.body, buffers=payload.buffers)
@@ -71,7 +83,7 @@ def flatten(payloads: Sequence[Payload]) -> tuple[Shape, list[Any]]:
     shape: Shape = []
     parts: list[Any] = []
     for payload in payloads:
-        shape.append([memoryview(buffer).readonly for buffer in payload.buffers])
+        shape.append([buffer.readonly for buffer in payload.buffers])
         parts.append(payload.body)
         parts.extend(payload.buffers)
     return shape, parts
@@ -83,19 +95,21 @@ def unflatten(shape: Shape, parts: Sequence[Any]) -> list[Payload]:
     place = 0
     for flags in shape:
         body, *buffers = parts[place : place + 1 + len(flags)]
-        views = [memoryview(b).toreadonly() if flag else b for b, flag in zip(buffers, flags, strict=True)]
+        views = [memoryview(buffer) for buffer in buffers]
+        views = [view.toreadonly() if flag else view for view, flag in zip(views, flags, strict=True)]
         payloads.append(Payload(body, tuple(views)))
         place += 1 + len(flags)
     return payloads
 
 
-def encode_function(function: Any, name: str) -> bytes:
+def encode_function(function: Any, name: str) -> Payload:
     """Pickle a function (and all it needs) by cloudpickle. Raises `SerializationError`, which names the
     variable that cannot travel where it can be found."""
     from mrpy.scheduler import byvalue
 
+    buffers, apart = _collector()
     try:
-        return byvalue.dumps(function)
+        return Payload(byvalue.dumps(function, apart), tuple(buffers))
     except Exception as problem:
         raise SerializationError(_why_not(function, problem, name)) from problem
 

@@ -33,6 +33,7 @@ def code_for(function: Any, make: Callable[[], Code]) -> Code:
     if known is not None and known[0] == prints:
         return known[1]
     code = make()
+    code.reused = True
     _codes[id(function)] = prints, code  # `prints` holds the function, so that its id is not given again
     while len(_codes) > KEPT:
         _codes.popitem(last=False)

@@ -27,6 +27,10 @@ from mrpy.scheduler.messages import Fact, Key, Start
 class Value(Protocol):
     """A result that has been handed over. It outlives its release."""
 
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes it takes."""
+
     def load(self) -> Any:
         """Open it. Raises what the user's own unpickling raises, as a `SerializationError`."""
 

@@ -69,11 +69,11 @@ class Ticket:
 class Far:
     """A value on the cluster. Holds its Future, so it outlives its release."""
 
-    __slots__ = ("future", "size")
+    __slots__ = ("future", "nbytes")
 
-    def __init__(self, future: Any, size: int) -> None:
+    def __init__(self, future: Any, nbytes: int) -> None:
         self.future = future
-        self.size = size
+        self.nbytes = nbytes
 
     def load(self) -> Any:
         """Bring it here and open it."""
@@ -221,7 +221,7 @@ class DaskBackend(Backend):
         futures, parts = [], []
         for needed in task.inputs:
             value = self._values[needed.key]
-            alone = needed.part is not None and value.size > PART_ALONE
+            alone = needed.part is not None and value.nbytes > PART_ALONE
             futures.append(self._send("part", w.pick, value.future, needed.part) if alone else value.future)
             parts.append(None if alone else needed.part)
         data = w.Outcome([task.call.data], False)

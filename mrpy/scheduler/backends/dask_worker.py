@@ -77,8 +77,7 @@ def _raw(part: Any) -> Any:
 
 
 def _own(buffer: Any) -> Any:
-    view = memoryview(buffer)
-    return view if view.readonly else bytearray(view)
+    return buffer if memoryview(buffer).readonly else codec.copy_of(buffer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +147,7 @@ def _announcer(order: Job) -> Callable[[int], None]:
 
 def _owned(payload: codec.Payload) -> codec.Payload:
     """With buffers of its own: the user may use an array again that he returned."""
-    return payload._replace(
-        buffers=tuple(
-            memoryview(bytes(buffer)) if memoryview(buffer).readonly else bytearray(buffer)
-            for buffer in payload.buffers
-        )
-    )
+    return payload._replace(buffers=tuple(map(codec.copy_of, payload.buffers)))
 
 
 def _tell(order: Job, *what: Any, sure: bool = False) -> None:
@@ -168,9 +162,10 @@ def _tell(order: Job, *what: Any, sure: bool = False) -> None:
 @lru_cache(CODES_KEPT)
 def _opened(blob: bytes, ours: bool) -> tuple[Any, bool, Any]:
     """The function, opened at its first use: with its own import path in force."""
-    announces, place, body = pickle.loads(blob)
+    whole, buffers = pickle.loads(blob)
+    announces, place, body = pickle.loads(whole)
     _go_to(place, ours)
-    return pickle.loads(body), announces, place
+    return pickle.loads(body, buffers=buffers), announces, place
 
 
 _place: Any = None

@@ -6,6 +6,7 @@ from typing import Any
 
 from mrpy.scheduler.calls import Parts
 from mrpy.scheduler.messages import Input, Key
+from mrpy.scheduler.sizes import about
 
 
 class Held:
@@ -15,6 +16,11 @@ class Held:
 
     def __init__(self, value: Any) -> None:
         self._value = value
+
+    @property
+    def nbytes(self) -> int:
+        """About how many it takes."""
+        return about(self._value)
 
     def load(self) -> Any:
         """Return it: there is nothing to open."""

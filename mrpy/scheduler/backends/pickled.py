@@ -18,6 +18,11 @@ class Pickled:
         self.payloads = payloads
         self.in_parts = in_parts
 
+    @property
+    def nbytes(self) -> int:
+        """How many it takes, pickled."""
+        return sum(payload.nbytes for payload in self.payloads)
+
     def load(self) -> Any:
         """Unpickle it, here and now."""
         try:

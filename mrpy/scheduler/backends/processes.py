@@ -27,6 +27,7 @@ from mrpy.scheduler import codec
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends import worker_main as w
 from mrpy.scheduler.backends.base import Backend, Value
+from mrpy.scheduler.backends.packing import Packer
 from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.transport import Frame
 from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle
@@ -60,20 +61,22 @@ class ProcessesBackend(Backend):
         os.set_blocking(self._wake_write, False)
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
         self._woken = False
+        self._packer = Packer(self.wake)
         self._unsent: set[WorkerHandle] = set()  # frames of theirs wait for the next `wait`
 
     # ---- the seam --------------------------------------------------------------------------------
 
     def pack(self, call: Call) -> Call:
-        call.code.blob()
-        return Call(call.code, codec.encode(call.data))
+        return self._packer.pack(call)
 
     def start(self, order: m.Start) -> None:
         task, code = order.task, order.task.call.code
         try:
             payloads = [task.call.data]
-            payloads += [self._values[needed.key].part(needed.part) for needed in task.inputs]
+            for needed in task.inputs:
+                payloads.append(self._packer.shelved(self._values[needed.key].part(needed.part)))
             shape, parts = codec.flatten(payloads)
+            function = self._packer.function(code)
             worker = self._choose()
         except Exception as error:
             failure = of(BackendError(f"the task could not be handed to a worker: {error}"))
@@ -82,8 +85,8 @@ class ProcessesBackend(Backend):
         ticket = Ticket(next(self._numbers), task.key, order.attempt, worker)
         self._tickets[ticket.number] = ticket
         worker.queue.append(ticket)
-        worker.send_code(code)
-        worker.send(w.RUN, ticket.number, [marshal.dumps((code.number, order.careful, shape)), *parts])
+        worker.send_code(code.number, function)
+        worker.send_run(ticket, (code.number, order.careful, shape), parts)
         self._unsent.add(worker)
 
     def stop(self, key: m.Key, attempt: int) -> None:
@@ -95,6 +98,7 @@ class ProcessesBackend(Backend):
                 return
 
     def wait(self, timeout: float | None) -> list[m.Fact]:
+        self._send_news()
         self._send()
         if self._facts:
             timeout = 0
@@ -135,6 +139,7 @@ class ProcessesBackend(Backend):
         self._team.clear()
         self._tickets.clear()
         self._values.clear()
+        self._packer.close()
         self._selector.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
@@ -145,12 +150,23 @@ class ProcessesBackend(Backend):
         """The worker with the shortest queue; a new one while all are busy and there may be more."""
         best = min(self._team, key=_load, default=None)
         if best is None or (best.queue and len(self._team) < self.workers):
-            best = WorkerHandle()
+            best = WorkerHandle(self.wake)
             self._team.append(best)
             self._selector.register(best.end.sock, selectors.EVENT_READ, best)
             if best.exit_watch is not None:
                 self._selector.register(best.exit_watch, selectors.EVENT_READ, best)
         return best
+
+    def _send_news(self) -> None:
+        """Have workers forget functions that nobody will send again, and give back shared memory."""
+        gone = self._packer.gone()
+        for worker in self._team:
+            if gone:
+                for number in gone:
+                    worker.forget(number)
+                self._unsent.add(worker)
+            if worker.send_returned():
+                self._unsent.add(worker)
 
     def _send(self) -> None:
         """Write what was started since the last time: all of a worker's frames at once."""
@@ -192,22 +208,33 @@ class ProcessesBackend(Backend):
             worker.ready = True
             self._failed_boots = 0
             return
+        if frame.kind == w.RETURNED:
+            worker.lender.returned(marshal.loads(frame.parts[0])[-1])
+            return
         ticket = self._tickets[frame.number]
         if frame.kind == w.BEGAN:
             ticket.item = int.from_bytes(frame.parts[0], "little")
             self._facts.append(m.Began(ticket.key, ticket.attempt, ticket.item))
             return
         self._punch(ticket)
+        *meta, loans, unused = marshal.loads(frame.parts[0])
+        worker.lender.returned(unused)
+        try:
+            parts = worker.borrower.parts(loans, frame.parts[1:], worker.end.fds)
+        except OSError as error:
+            failure = of(BackendError(f"a result could not be taken over from shared memory: {error}"))
+            self._facts.append(m.Failed(ticket.key, ticket.attempt, failure))
+            return
         if ticket.stopping:
             self._facts.append(m.Stopped(ticket.key, ticket.attempt))
         elif frame.kind == w.DONE:
-            seconds, pickling, in_parts, shape = marshal.loads(frame.parts[0])
-            self._values[ticket.key] = Pickled(codec.unflatten(shape, frame.parts[1:]), in_parts)
+            seconds, pickling, in_parts, shape = meta
+            self._values[ticket.key] = Pickled(codec.unflatten(shape, parts), in_parts)
             self._facts.append(m.Succeeded(ticket.key, ticket.attempt, seconds, pickling))
             self._adapt(worker, seconds)
         else:
-            failure: Failure = codec.decode(codec.Payload(frame.parts[0]))
-            self._facts.append(m.Failed(ticket.key, ticket.attempt, failure))
+            told: Failure = codec.decode(codec.Payload(parts[0]))
+            self._facts.append(m.Failed(ticket.key, ticket.attempt, told))
 
     def _punch(self, ticket: Ticket) -> None:
         """The ticket is answered."""

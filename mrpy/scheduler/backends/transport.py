@@ -5,12 +5,16 @@
 The parent's end never blocks: what cannot be written yet waits in a queue, what has come only half is
 kept until the rest arrives, and a torn frame is simply never complete. The worker's end blocks: a worker
 has nothing else to do. Large parts are received into their final place and sent from where they lie.
+Descriptors go with the first byte of a frame, and are there when it is.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import struct
+from array import array
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -127,33 +131,82 @@ class Parser:
 
 
 _NOTHING = memoryview(b"")
+_PASSED = 64  # descriptors that come with one read, at most
+_ANCILLARY = socket.CMSG_SPACE(_PASSED * array("i").itemsize)
 
 
-class ParentEnd:
+def _with_fds(fds: Sequence[int]) -> list[tuple[int, int, Any]]:
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
+
+
+class _End:
+    """What both ends have in common: reading."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.fds: deque[int] = deque()  # descriptors that have come, in their order
+        self._parser = Parser()
+        self._buffer = memoryview(bytearray(READ))
+
+    def _read(self) -> tuple[int, list[Frame], bool]:
+        """Read once: how many bytes, which frames are complete now, and whether there may be more."""
+        room = self._parser.room()
+        count, ancillary, flags, _ = self.sock.recvmsg_into([room or self._buffer], _ANCILLARY)
+        for _, _, data in ancillary:
+            self.fds.extend(array("i", data))
+        if flags & socket.MSG_CTRUNC:  # some were lost: nobody could tell which of them belong to what
+            raise OSError(errno.EMFILE, "a descriptor could not be received: too many are open")
+        if room is not None:
+            return count, self._parser.filled(count), True
+        return count, self._parser.feed(self._buffer[:count]), count == READ
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.sock.close()
+        while self.fds:
+            os.close(self.fds.popleft())
+
+
+class ParentEnd(_End):
     """The parent's side: never blocks."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
-        self.sock = sock
-        self._parser = Parser()
-        self._buffer = memoryview(bytearray(READ))
+        super().__init__(sock)
         self._waiting: deque[memoryview] = deque()
+        self._going: dict[int, Sequence[int]] = {}  # descriptors, by the id of the buffer that they go with
 
-    def send(self, kind: int, number: int, parts: Sequence[Any]) -> None:
-        """Queue a frame for `flush`."""
-        self._waiting.extend(memoryview(buffer) for buffer in pack(kind, number, parts))
+    def send(self, kind: int, number: int, parts: Sequence[Any], fds: Sequence[int] = ()) -> None:
+        """Queue a frame for `flush`. Its descriptors must stay open until it was received."""
+        views = [memoryview(buffer) for buffer in pack(kind, number, parts)]
+        if fds:
+            self._going[id(views[0])] = fds
+        self._waiting.extend(views)
 
     def flush(self) -> None:
         """Write as much as goes without blocking. Raises OSError when the other end is gone."""
         while self._waiting:
             try:
-                sent = self.sock.sendmsg([self._waiting[i] for i in range(min(GATHER, len(self._waiting)))])
+                sent = self._write()
             except BlockingIOError:
                 return
             while self._waiting and sent >= len(self._waiting[0]):
                 sent -= len(self._waiting.popleft())
             if sent:
                 self._waiting[0] = self._waiting[0][sent:]
+
+    def _write(self) -> int:
+        """Write once: up to the next buffer that descriptors go with."""
+        some = [self._waiting[0]]
+        for place in range(1, min(GATHER, len(self._waiting))):
+            if self._going and id(self._waiting[place]) in self._going:
+                break
+            some.append(self._waiting[place])
+        fds = self._going.get(id(some[0]), ())
+        sent = self.sock.sendmsg(some, _with_fds(fds))
+        if fds:
+            del self._going[id(some[0])]
+        return sent
 
     @property
     def clogged(self) -> bool:
@@ -163,57 +216,42 @@ class ParentEnd:
     def receive(self) -> list[Frame] | None:
         """Read what is there; None when the other end is gone."""
         frames: list[Frame] = []
-        while True:
-            room = self._parser.room()
+        more = True
+        while more:
             try:
-                if room is not None:
-                    count = self.sock.recv_into(room)
-                    frames += self._parser.filled(count) if count else []
-                else:
-                    count = self.sock.recv_into(self._buffer)
-                    frames += self._parser.feed(self._buffer[:count])
+                count, new, more = self._read()
             except BlockingIOError:
                 return frames
             except OSError:
-                count = 0
+                count, new = 0, []
             if count == 0:
                 return frames or None
-            if room is None and count < READ:
-                return frames
-
-    def close(self) -> None:
-        """Close the socket."""
-        self.sock.close()
+            frames += new
+        return frames
 
 
-class WorkerEnd:
+class WorkerEnd(_End):
     """The worker's side: blocks."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._parser = Parser()
-        self._buffer = memoryview(bytearray(READ))
+        super().__init__(sock)
         self._frames: deque[Frame] = deque()
 
     def receive(self) -> Frame | None:
         """The next frame; None when the parent is gone."""
         while not self._frames:
-            room = self._parser.room()
-            if room is not None:
-                count = self._sock.recv_into(room)
-                self._frames.extend(self._parser.filled(count))
-            else:
-                count = self._sock.recv_into(self._buffer)
-                self._frames.extend(self._parser.feed(self._buffer[:count]))
+            count, new, _ = self._read()
+            self._frames.extend(new)
             if count == 0:
                 return None
         return self._frames.popleft()
 
-    def send(self, kind: int, number: int, parts: Sequence[Any]) -> None:
+    def send(self, kind: int, number: int, parts: Sequence[Any], fds: Sequence[int] = ()) -> None:
         """Write a whole frame."""
         waiting = [memoryview(buffer) for buffer in pack(kind, number, parts)]
         while waiting:
-            sent = self._sock.sendmsg(waiting[:GATHER])
+            sent = self.sock.sendmsg(waiting[:GATHER], _with_fds(fds))
+            fds = ()
             while waiting and sent >= len(waiting[0]):
                 sent -= len(waiting.pop(0))
             if sent:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import marshal
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+from mrpy.scheduler import codec
+from mrpy.scheduler.backends.segments import Borrower, Lender, Lent
 from mrpy.scheduler.backends.transport import Frame, ParentEnd
-from mrpy.scheduler.backends.worker_main import CODE, FORGET
-from mrpy.scheduler.calls import Code
+from mrpy.scheduler.backends.worker_main import CODE, FORGET, RETURNED, RUN
 from mrpy.scheduler.messages import Key
 
 CODES_KEPT = 64  # functions a worker holds; out of the air
@@ -55,9 +57,9 @@ class Ticket:
 
 
 class WorkerHandle:
-    """A live worker process. Raises OSError where it cannot be started."""
+    """A live worker process. Raises OSError where it cannot be started. ``tell``: see `Borrower`."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[], None]) -> None:
         ours, theirs = socket.socketpair()
         self.lifeline, line = socket.socketpair()
         try:
@@ -77,22 +79,41 @@ class WorkerHandle:
         self.seconds = 0.0  # how long tasks took here lately
         self.kill_at: float | None = None  # a task of its is being stopped: its grace ends then
         self._codes: OrderedDict[int, None] = OrderedDict()
+        self.lender = Lender()
+        self.borrower = Borrower(tell)
         _alive.add(self)
 
-    def send_code(self, code: Code) -> None:
+    def send_code(self, number: int, function: codec.Payload) -> None:
         """See that the worker has this function."""
-        if code.number in self._codes:
-            self._codes.move_to_end(code.number)
+        if number in self._codes:
+            self._codes.move_to_end(number)
             return
-        self.end.send(CODE, code.number, [code.blob()])
-        self._codes[code.number] = None
+        shape, parts = codec.flatten([function])
+        self._send(CODE, number, (shape,), self.lender.lend(parts))
+        self._codes[number] = None
         while len(self._codes) > CODES_KEPT:
-            old, _ = self._codes.popitem(last=False)
-            self.end.send(FORGET, old, [])
+            self.forget(next(iter(self._codes)))
 
-    def send(self, kind: int, number: int, parts: Sequence[Any]) -> None:
-        """Queue a frame."""
-        self.end.send(kind, number, parts)
+    def forget(self, code: int) -> None:
+        """This function is not needed any more."""
+        if code in self._codes:
+            del self._codes[code]
+            self.end.send(FORGET, code, [])
+
+    def send_run(self, ticket: Ticket, meta: tuple[Any, ...], parts: list[Any]) -> None:
+        """Send a call, the large parts of it through shared memory."""
+        self._send(RUN, ticket.number, meta, self.lender.lend(parts))
+
+    def send_returned(self) -> bool:
+        """Give back what is not used any more, if there is such; say whether there was."""
+        if not self.borrower.has_unused():
+            return False
+        self._send(RETURNED, 0, (), self.lender.lend([]))
+        return True
+
+    def _send(self, kind: int, number: int, meta: tuple[Any, ...], lent: Lent) -> None:
+        news = (lent.loans, self.borrower.unused())
+        self.end.send(kind, number, [marshal.dumps((*meta, *news)), *lent.others], lent.fds)
 
     def receive(self) -> list[Frame] | None:
         """What has come; None when it is dead."""
@@ -114,6 +135,7 @@ class WorkerHandle:
     def close(self) -> None:
         """Give back the descriptors. The worker, if alive, is killed by the kernel."""
         self.end.close()
+        self.lender.close()
         self.lifeline.close()
         if self.exit_watch is not None:
             os.close(self.exit_watch)

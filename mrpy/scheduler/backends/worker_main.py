@@ -1,13 +1,17 @@
 """The worker's side: a process that reads calls from its socket, runs them, and writes what came of them.
 
     parent                                        worker
-      CODE  number   blob                 ──────>   kept; opened when it is first run
+      CODE  number   meta, function       ──────>   kept; opened when it is first run
       FORGET number                       ──────>   dropped
       RUN   ticket   meta, data, inputs   ──────>   decode ─> perform ─> encode
                                           <──────   READY once, when it is up
                                           <──────   BEGAN  ticket  index      (only where `careful`)
                                           <──────   DONE   ticket  meta, value
-                                          <──────   FAILED ticket  failure
+                                          <──────   FAILED ticket  meta, failure
+      RETURNED       meta                 <─────>   says nothing more
+
+Each meta ends with what there is to say of shared memory, in which large parts lie (``segments.py``): what
+is lent with this frame, and which loans are not used any more.
 
 One call at a time, in the order they came, in the main thread. The protocol has a socket of its own, not
 the standard streams: the user may print, or close them. The process is started fresh, never forked from
@@ -26,16 +30,19 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
 from mrpy.scheduler import codec
+from mrpy.scheduler.backends.segments import Borrower, Lender, Pool
 from mrpy.scheduler.backends.transport import Frame, WorkerEnd
 from mrpy.scheduler.calls import Parts, perform
 from mrpy.scheduler.failure import Failure, capture
 
 CODE, FORGET, RUN = 1, 2, 3
 READY, BEGAN, DONE, FAILED = 11, 12, 13, 14
+RETURNED = 21
 
 _F_SETSIG = 10  # Linux; Python's fcntl does not name it
 
@@ -85,7 +92,10 @@ class Worker:
 
     def __init__(self, end: WorkerEnd) -> None:
         self._end = end
-        self._blobs: dict[int, Any] = {}
+        self._pool = Pool()
+        self._lender = Lender()
+        self._borrower = Borrower()
+        self._blobs: dict[int, codec.Payload] = {}
         self._codes: dict[int, tuple[Any, bool, Any]] = {}
         self._place: Any = None
 
@@ -96,17 +106,40 @@ class Worker:
             if frame.kind == RUN:
                 self._run(frame)
             elif frame.kind == CODE:
-                self._blobs[frame.number] = frame.parts[0]
+                self._keep(frame)
             elif frame.kind == FORGET:
-                self._blobs.pop(frame.number, None)
-                self._codes.pop(frame.number, None)
+                self._forget(frame.number)
+            elif frame.kind == RETURNED:
+                self._opened(frame)
+            del frame  # and all that hangs on it, before the next is waited for
+
+    def _keep(self, frame: Frame) -> None:
+        (shape,), parts = self._opened(frame)
+        [self._blobs[frame.number]] = codec.unflatten(shape, parts)
+
+    def _forget(self, number: int) -> None:
+        self._blobs.pop(number, None)
+        self._codes.pop(number, None)
+        if self._borrower.has_unused():
+            self._answer(RETURNED, 0, (), [])
+
+    def _opened(self, frame: Frame) -> tuple[Any, Sequence[Any]]:
+        """The meta and the parts of a frame, shared memory taken care of."""
+        *meta, loans, unused = marshal.loads(frame.parts[0])
+        self._lender.returned(unused)
+        return meta, self._borrower.parts(loans, frame.parts[1:], self._end.fds)
+
+    def _answer(self, kind: int, number: int, meta: tuple[Any, ...], parts: list[Any]) -> None:
+        lent = self._lender.lend(parts)
+        news = (lent.loans, self._borrower.unused())
+        self._end.send(kind, number, [marshal.dumps((*meta, *news)), *lent.others], lent.fds)
 
     def _run(self, frame: Frame) -> None:
         number = frame.number
         received = perf_counter()
-        code, careful, shape = marshal.loads(frame.parts[0])
-        payloads = codec.unflatten(shape, frame.parts[1:])
-        del frame
+        (code, careful, shape), parts = self._opened(frame)
+        payloads = codec.unflatten(shape, parts)
+        del frame, parts
         try:
             function, announces, place = self._code(code)
             self._go_to(place)
@@ -117,14 +150,15 @@ class Worker:
             value = perform(function, data, inputs, announce)
             seconds = perf_counter() - began
             del data, inputs
-            answers = [codec.encode(part) for part in (value if type(value) is Parts else (value,))]
+            in_parts = type(value) is Parts
+            answers = [codec.encode(part) for part in (value if in_parts else (value,))]
         except BaseException as error:
-            self._end.send(FAILED, number, [encode_failure(error, skip=2)])
+            self._answer(FAILED, number, (), [encode_failure(error, skip=2)])
             return
-        shape, parts = codec.flatten(answers)
+        del value
+        shape, parts = codec.flatten([self._pool.shelve(answer) for answer in answers])
         pickling = perf_counter() - received - seconds
-        meta = marshal.dumps((seconds, pickling, type(value) is Parts, shape))
-        self._end.send(DONE, number, [meta, *parts])
+        self._answer(DONE, number, (seconds, pickling, in_parts, shape), parts)
 
     def _announcer(self, number: int) -> Any:
         def announce(item: int) -> None:
@@ -136,10 +170,11 @@ class Worker:
         """The function of this number, opened at its first use: with its own import path in force."""
         known = self._codes.get(number)
         if known is None:
-            announces, place, body = pickle.loads(self._blobs[number])
+            whole, buffers = self._blobs[number]
+            announces, place, body = pickle.loads(whole)
             self._go_to(place)
-            known = self._codes[number] = (pickle.loads(body), announces, place)
-            self._blobs[number] = b""
+            known = self._codes[number] = (pickle.loads(body, buffers=buffers), announces, place)
+            del self._blobs[number]
         return known
 
     def _go_to(self, place: Any) -> None:

@@ -1,0 +1,115 @@
+"""What goes to the workers of a pool: functions once, large buffers by shared memory.
+
+All of it is copied when it is packed, in the thread that reads the source: what the user changes afterwards,
+an array that is filled again for the next item, changes nothing that is on its way.
+
+A read-only array that owns its memory is copied once in a run, however many tasks it is sent with.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from mrpy.scheduler import codec
+from mrpy.scheduler.backends.segments import SHARED, Pool, Shelved
+from mrpy.scheduler.calls import Call, Code
+
+
+class Packed:
+    """A function as it travels, and the read-only arrays that were sent to it."""
+
+    def __init__(self, payload: codec.Payload) -> None:
+        self.payload = payload
+        self.frozen: dict[int, tuple[Any, Shelved]] = {}  # by the id of the array
+
+
+class Packer:
+    """Packs calls. `tell` is called, in any thread, when a function is not needed any more."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self.pool = Pool()
+        self._codes: dict[int, tuple[Any, Packed]] = {}
+        self._gone: deque[int] = deque()
+        self._tell = tell
+
+    def pack(self, call: Call) -> Call:
+        """The same call, with data that does not change any more. Raises `SerializationError`."""
+        code = call.code
+        packed = self._packed(code)
+        payload = codec.encode(call.data)
+        if payload.buffers:
+            payload = self._copied(payload, None if code.reused else packed.frozen)
+        return Call(code, payload)
+
+    def function(self, code: Code) -> codec.Payload:
+        """The function of a call that was packed."""
+        return self._packed(code).payload
+
+    def shelved(self, payload: codec.Payload) -> codec.Payload:
+        """A value that came from a worker, for another."""
+        return self.pool.shelve(payload)
+
+    def gone(self) -> list[int]:
+        """The functions that nobody holds any more, each once."""
+        numbers = []
+        while self._gone:
+            numbers.append(self._gone.popleft())
+        return numbers
+
+    def close(self) -> None:
+        """Give up what is held."""
+        self._codes.clear()
+        self.pool.close()
+
+    def _packed(self, code: Code) -> Packed:
+        known = self._codes.get(code.number)
+        if known is not None:
+            return known[1]
+        number, codes, gone, tell = code.number, self._codes, self._gone, self._tell
+
+        def forget(_: Any) -> None:
+            codes.pop(number, None)
+            gone.append(number)
+            tell()
+
+        packed = Packed(self._copied(code.payload(), None))
+        codes[number] = weakref.ref(code, forget), packed
+        return packed
+
+    def _copied(self, payload: codec.Payload, frozen: dict[int, tuple[Any, Shelved]] | None) -> codec.Payload:
+        buffers: list[Any] = []
+        for view in payload.buffers:
+            if frozen is not None and view.nbytes >= SHARED and _is_frozen(view):
+                buffers.append(self._shared(view, frozen))
+            else:
+                buffers.append(view)
+        payload = self.pool.shelve(payload._replace(buffers=tuple(buffers)))
+        return payload._replace(buffers=tuple(map(_own, payload.buffers)))
+
+    def _shared(self, view: memoryview, frozen: dict[int, tuple[Any, Shelved]]) -> Any:
+        array: Any = view.obj
+        known = frozen.get(id(array))
+        if known is not None and known[0]() is array:
+            return known[1]
+        [buffer] = self.pool.shelve(codec.Payload(b"", (view,))).buffers
+        if type(buffer) is Shelved:
+            key = id(array)
+            frozen[key] = weakref.ref(array, lambda _: frozen.pop(key, None)), buffer
+        return buffer
+
+
+def _own(buffer: Any) -> Any:
+    """A copy of what the user might still write to."""
+    return codec.copy_of(buffer) if type(buffer) is memoryview else buffer
+
+
+def _is_frozen(view: memoryview) -> bool:
+    """Whether it is the memory of a read-only NumPy array that has no other owner."""
+    array: Any = view.obj
+    kind = type(array)
+    if not view.readonly or (kind.__module__, kind.__name__) != ("numpy", "ndarray"):
+        return False
+    return not array.flags.writeable and bool(array.flags.owndata)

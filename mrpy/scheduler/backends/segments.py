@@ -1,0 +1,256 @@
+"""Large buffers between processes: anonymous shared memory, lent by the one that wrote it to another.
+
+    lender                                           borrower
+      copies buffers into a segment (memfd)
+      loan: number, places        ─── with a frame ──>  maps it, hands out views of it
+      and its descriptor
+      may write into it again     <── "returned" ─────  when nothing refers to the views any more
+
+A segment has no name, so there is nothing to leak: it is gone with the last process that maps it. Fresh pages
+are what costs - writing into a new segment takes nine times as long as into one that was written before - so
+segments are kept to be used again. Nobody counts references across the border: the borrower sees when the
+last of its own views is gone, and says so with its next frame. The one who wrote a segment may lend it to
+several: they map it privately, so that what one writes into its views no other sees.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any, NamedTuple, TypeAlias
+from weakref import ref
+
+from mrpy.scheduler.codec import Payload
+
+SHARED = 256 * 1024  # bytes; smaller buffers go through the socket, which is then no slower
+ALIGNED = 64  # bytes; what vector instructions like
+KEPT = 1 << 28  # bytes of segments not in use that are kept to be used again; none larger than a quarter
+MAPPED = 256  # segments that a process maps at the same time: each costs it a descriptor
+AT_ONCE = 32  # segments that one frame lends
+
+AVAILABLE = hasattr(os, "memfd_create")
+
+# What the borrower is told of one segment: the loan's number, and for each part in it (index of the part,
+# offset, length). The descriptors come with the frame, in the order of the loans.
+Loan: TypeAlias = tuple[int, list[tuple[int, int, int]]]
+
+
+class Segment:
+    """Shared memory that this process has made."""
+
+    __slots__ = ("fd", "map", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.fd = os.memfd_create("mrpy")
+        try:
+            os.ftruncate(self.fd, self.size)
+            self.map = mmap.mmap(self.fd, self.size)
+        except BaseException:
+            os.close(self.fd)
+            raise
+
+    def close(self) -> None:
+        """Give it up. Others may still map it."""
+        os.close(self.fd)
+        self.map.close()
+
+
+class Held:
+    """A segment in use. When nobody refers to this any more, the pool has the segment back."""
+
+    __slots__ = ("_pool", "segment")
+
+    def __init__(self, segment: Segment, pool: Pool) -> None:
+        self.segment = segment
+        self._pool = pool
+
+    def __del__(self) -> None:
+        self._pool.take_back(self.segment)
+
+
+class Shelved(NamedTuple):
+    """A buffer that lies in a segment."""
+
+    held: Held
+    offset: int
+    nbytes: int
+    readonly: bool
+
+    def bytes(self) -> bytes:
+        """A copy."""
+        return self.held.segment.map[self.offset : self.offset + self.nbytes]
+
+
+class Pool:
+    """The segments of a process: makes them, and keeps those that are not in use, up to `KEPT` bytes."""
+
+    def __init__(self) -> None:
+        self._free: deque[Segment] = deque()
+        self._kept = 0
+        self._lock = threading.RLock()  # a `Held` may be collected while this very thread has it
+
+    def shelve(self, payload: Payload) -> Payload:
+        """The same payload, its large buffers copied into a segment; as it is where there can be none."""
+        large = [view for view in payload.buffers if isinstance(view, memoryview) and view.nbytes >= SHARED]
+        if not large or not AVAILABLE:
+            return payload
+        try:
+            held = Held(self._segment(sum(_aligned(view.nbytes) for view in large)), self)
+        except OSError:  # too many descriptors, too little memory: then by the socket
+            return payload
+        offset = 0
+        shelved: list[Any] = []
+        for view in payload.buffers:
+            if not isinstance(view, memoryview) or view.nbytes < SHARED:
+                shelved.append(view)
+                continue
+            held.segment.map[offset : offset + view.nbytes] = view
+            shelved.append(Shelved(held, offset, view.nbytes, view.readonly))
+            offset += _aligned(view.nbytes)
+        return payload._replace(buffers=tuple(shelved))
+
+    def take_back(self, segment: Segment) -> None:
+        """Keep a segment that is not in use any more, and give up the oldest that are too many."""
+        with self._lock:
+            if segment.size > KEPT // 4:
+                segment.close()
+                return
+            self._free.append(segment)
+            self._kept += segment.size
+            while self._kept > KEPT and self._free:
+                oldest = self._free.popleft()
+                self._kept -= oldest.size
+                oldest.close()
+
+    def close(self) -> None:
+        """Give up all that is not in use."""
+        with self._lock:
+            self._kept = KEPT + 1  # nothing is kept from now on
+            while self._free:
+                self._free.popleft().close()
+
+    def _segment(self, size: int) -> Segment:
+        """One of at least this size. Sizes are powers of two, so that one fits the next message too; what
+        was never written to takes no memory."""
+        size = 1 << (size - 1).bit_length()
+        with self._lock:
+            for segment in reversed(self._free):
+                if segment.size == size:
+                    self._free.remove(segment)
+                    self._kept -= size
+                    return segment
+        return Segment(size)
+
+
+def _aligned(length: int) -> int:
+    return -(-length // ALIGNED) * ALIGNED
+
+
+class Lent(NamedTuple):
+    """The parts of a message, taken apart: loans, what travels as it is, descriptors that go with it."""
+
+    loans: list[Loan]
+    others: list[Any]
+    fds: list[int]
+
+
+class Lender:
+    """What one other process has of this one's segments."""
+
+    def __init__(self) -> None:
+        self._out: dict[int, Held] = {}
+        self._numbers = count(1)
+
+    def lend(self, parts: Sequence[Any]) -> Lent:
+        """Take the parts that lie in segments out of a message, to be mapped by the other."""
+        lent = Lent([], [], [])
+        loans: dict[Held, Loan] = {}
+        for index, part in enumerate(parts):
+            if type(part) is not Shelved:
+                lent.others.append(part)
+                continue
+            loan = loans.get(part.held)
+            if loan is None:
+                if len(loans) == AT_ONCE:
+                    lent.others.append(part.bytes())
+                    continue
+                loan = loans[part.held] = (next(self._numbers), [])
+                self._out[loan[0]] = part.held
+                lent.loans.append(loan)
+                lent.fds.append(part.held.segment.fd)
+            loan[1].append((index, part.offset, part.nbytes))
+        return lent
+
+    def returned(self, numbers: Sequence[int]) -> None:
+        """These loans are not used by the other any more."""
+        for number in numbers:
+            self._out.pop(number, None)
+
+    def close(self) -> None:
+        """The other process is gone, or will be."""
+        self._out.clear()
+
+
+class Borrower:
+    """The segments of one other process that are mapped here. ``tell`` is called when one is not used any
+    more, in any thread."""
+
+    _mapped = 0  # by all of them
+
+    def __init__(self, tell: Callable[[], None] | None = None) -> None:
+        self._unused: deque[int] = deque()  # loans; the other was not told yet
+        self._watched: dict[int, Any] = {}
+        self._tell = tell
+
+    def parts(self, loans: Sequence[Loan], others: Sequence[Any], fds: deque[int]) -> Sequence[Any]:
+        """All parts of a message. Raises OSError where a segment cannot be mapped."""
+        if not loans:
+            return others
+        mine = [fds.popleft() for _ in loans]
+        lent: dict[int, Any] = {}
+        try:
+            for (number, places), fd in zip(loans, mine, strict=True):
+                extent = max(offset + length for _, offset, length in places)
+                whole = memoryview(mmap.mmap(fd, extent, access=mmap.ACCESS_COPY))
+                views = [(index, whole[offset : offset + length]) for index, offset, length in places]
+                if Borrower._mapped < MAPPED:
+                    self._watch(number, whole.obj)
+                    lent.update(views)
+                else:
+                    lent.update((index, memoryview(bytearray(view))) for index, view in views)
+                    self._unused.append(number)
+                del whole, views
+        finally:
+            for fd in mine:
+                os.close(fd)
+        rest = iter(others)
+        return [lent[index] if index in lent else next(rest) for index in range(len(others) + len(lent))]
+
+    def unused(self) -> list[int]:
+        """Which loans were given back since this was asked last."""
+        numbers = []
+        while self._unused:
+            numbers.append(self._unused.popleft())
+        return numbers
+
+    def has_unused(self) -> bool:
+        """Whether there is something to say."""
+        return bool(self._unused)
+
+    def _watch(self, number: int, mapped: Any) -> None:
+        """All views of a loan hang on its mapping: when that dies, none of them is left."""
+
+        def gone(_: Any) -> None:
+            Borrower._mapped -= 1
+            self._watched.pop(number, None)
+            self._unused.append(number)
+            if self._tell is not None:
+                self._tell()
+
+        Borrower._mapped += 1
+        self._watched[number] = ref(mapped, gone)
