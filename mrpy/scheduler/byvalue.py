@@ -2,7 +2,8 @@
 
 A function behind `lru_cache`, a `cached_property` and a `singledispatch` function of a script or a notebook
 are taken apart here and put together again in the worker; their caches begin empty there. An open file is
-refused: cloudpickle would send a copy of what is left to read, which is not what anybody means.
+refused: cloudpickle would send a copy of what is left to read, which is not what anybody means. Code keeps
+the name of its file, which cloudpickle takes away from 3.1.3 on: a traceback without its lines helps nobody.
 
 Each is made first and filled afterwards, so that functions may refer to themselves.
 """
@@ -13,6 +14,7 @@ import functools
 import io
 import sys
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 import cloudpickle
@@ -31,6 +33,9 @@ def dumps(value: Any, buffer_callback: Callable[[Any], Any] | None = None) -> by
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, thing: Any) -> Any:
         kind = type(thing)
+        if kind is CodeType:
+            build, arguments = cloudpickle.Pickler.dispatch_table[CodeType](thing)
+            return _code, (build, arguments, thing.co_filename)
         if kind is _CACHED and not _is_importable(thing):
             state = thing.__wrapped__
             return _empty_cache, (thing.cache_parameters(),), state, None, None, _fill_cache
@@ -53,6 +58,10 @@ def _is_importable(thing: Any) -> bool:
 
 def _is_dispatcher(thing: Any) -> bool:
     return type(thing) is type(_is_importable) and hasattr(thing, "registry") and hasattr(thing, "dispatch")
+
+
+def _code(build: Callable[..., CodeType], arguments: tuple[Any, ...], filename: str) -> CodeType:
+    return build(*arguments).replace(co_filename=filename)
 
 
 def _empty_cache(parameters: dict[str, Any]) -> Any:
