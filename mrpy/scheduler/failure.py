@@ -9,6 +9,7 @@ that carries name and text. Nothing in between ever touches the user's object.
 
 from __future__ import annotations
 
+import os
 import reprlib
 import traceback
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from typing import Any
 from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, pin
 from mrpy.scheduler import codec
 
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # the folder of mrpy
 TEXT_LIMIT = 20_000  # characters of traceback that travel; a RecursionError can print megabytes
 
 
@@ -42,7 +44,7 @@ class Failure:
         error = self.live if self.live is not None else self._unpickled()
         if self.item is not None:
             pin(error, self.item)
-        if self.live is None and self.trace:
+        if self.trace:
             # not by assignment: the class may forbid it (a frozen dataclass does)
             BaseException.__setattr__(error, "__cause__", RemoteTraceback(self.trace))
         return error
@@ -78,14 +80,14 @@ def capture(error: BaseException, *, travels: bool, skip: int = 0) -> Failure:
     )
 
 
-def of(error: MrpyError, index: int | None = None) -> Failure:
-    """A failure that mrpy itself states (a crash, a timeout): no traceback is worth showing."""
-    return Failure(type(error).__qualname__, str(error), index=index, live=error)
+def of(error: MrpyError, index: int | None = None, trace: str = "") -> Failure:
+    """A failure that mrpy itself states (a crash, a timeout): its own traceback is not worth showing."""
+    return Failure(type(error).__qualname__, str(error), trace, index=index, live=error)
 
 
-def overran(timeout: float | None, index: int | None) -> Failure:
-    """The failure of the item that ran over its time."""
-    return of(ItemTimeout(f"ran longer than timeout={timeout:g} seconds and was stopped"), index)
+def overran(timeout: float | None, index: int | None, trace: str = "") -> Failure:
+    """The failure of the item that ran over its time. ``trace``: where it was then."""
+    return of(ItemTimeout(f"ran longer than timeout={timeout:g} seconds and was stopped"), index, trace)
 
 
 def format_trace(error: BaseException, skip: int = 0) -> str:
@@ -102,6 +104,17 @@ def format_trace(error: BaseException, skip: int = 0) -> str:
         half = TEXT_LIMIT // 2
         text = f"{text[:half]}\n  ... {len(text) - TEXT_LIMIT} characters left out ...\n{text[-half:]}"
     return text
+
+
+def stack_text(frames: list[traceback.FrameSummary]) -> str:
+    """The user's part of a stack, the outermost frame first, as Python prints it. Empty if there is none."""
+    ours = [place for place, frame in enumerate(frames) if frame.filename.startswith(_OURS)]
+    inner = frames[ours[0] :] if ours else frames  # what is around us started the thread or the process
+    theirs = [frame for frame in inner if not frame.filename.startswith(_OURS)]
+    if not theirs:
+        return ""
+    lines = traceback.StackSummary.from_list(theirs).format()
+    return "".join(["It was here (most recent call last):\n", *lines])
 
 
 def short_str(value: object, limit: int = 300) -> str:

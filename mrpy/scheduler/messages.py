@@ -102,10 +102,11 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The backend carried out a Stop."""
+    """The backend carried out a Stop. `trace`: where the task was then, as far as that can be told."""
 
     key: Key
     attempt: int
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,7 +193,8 @@ class Scheduler:
     def _stopped(self, fact: m.Stopped) -> None:
         record = self._back(fact.key, fact.attempt)
         if record is not None:
-            self._end(record, Move.CANCEL, record.failure)
+            failure = record.failure and replace(record.failure, trace=fact.trace)
+            self._end(record, Move.CANCEL, failure)
 
     def _abandoned(self, fact: m.Abandoned) -> None:
         for key in fact.keys:

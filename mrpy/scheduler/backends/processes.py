@@ -30,7 +30,7 @@ from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.packing import Packer
 from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.transport import Frame
-from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle
+from mrpy.scheduler.backends.worker_handle import Death, Ticket, WorkerHandle
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.failure import Failure, of
 
@@ -93,6 +93,8 @@ class ProcessesBackend(Backend):
         for ticket in self._tickets.values():
             if ticket.key == key and ticket.attempt == attempt:
                 ticket.stopping = True
+                if ticket is ticket.worker.queue[0]:
+                    ticket.worker.stack.ask(ticket.worker.pid)
                 if ticket.worker.kill_at is None:
                     ticket.worker.kill_at = time.monotonic() + GRACE
                 return
@@ -226,7 +228,8 @@ class ProcessesBackend(Backend):
             self._facts.append(m.Failed(ticket.key, ticket.attempt, failure))
             return
         if ticket.stopping:
-            self._facts.append(m.Stopped(ticket.key, ticket.attempt))
+            self._facts.append(m.Stopped(ticket.key, ticket.attempt, worker.stack.text()))
+            worker.stack.clear()
         elif frame.kind == w.DONE:
             seconds, pickling, in_parts, shape = meta
             self._values[ticket.key] = Pickled(codec.unflatten(shape, parts), in_parts)
@@ -258,24 +261,24 @@ class ProcessesBackend(Backend):
         if worker.exit_watch is not None:
             self._selector.unregister(worker.exit_watch)
         self._team.remove(worker)
-        end = worker.kill()
+        death = worker.kill()
         if not worker.ready:
             self._failed_boots += 1
         for place, ticket in enumerate(worker.queue):
             del self._tickets[ticket.number]
-            self._facts.append(self._obituary(ticket, end, running=place == 0))
+            self._facts.append(self._obituary(ticket, death, running=place == 0))
         worker.queue.clear()
 
-    def _obituary(self, ticket: Ticket, end: str, running: bool) -> m.Fact:
+    def _obituary(self, ticket: Ticket, death: Death, running: bool) -> m.Fact:
         if ticket.stopping:
-            return m.Stopped(ticket.key, ticket.attempt)
+            return m.Stopped(ticket.key, ticket.attempt, death.trace)
         worker = ticket.worker
         if not worker.ready and self._failed_boots >= BOOTS:
-            error = BackendError(f"worker processes die before they are up ({end}); see their standard error")
-            return m.Failed(ticket.key, ticket.attempt, of(error))
-        crash = WorkerCrashed(f"the worker process {worker.pid} was lost while it ran this: {end}")
+            problem = f"worker processes die before they are up ({death.how}); see their standard error"
+            return m.Failed(ticket.key, ticket.attempt, of(BackendError(problem)))
+        crash = WorkerCrashed(f"the worker process {worker.pid} was lost while it ran this: {death.how}")
         blame = running and worker.ready
-        return m.Lost(ticket.key, ticket.attempt, of(crash), ticket.item, blame)
+        return m.Lost(ticket.key, ticket.attempt, of(crash, trace=death.trace), ticket.item, blame)
 
     def _kill_overdue(self) -> None:
         now = time.monotonic()

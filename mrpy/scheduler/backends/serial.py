@@ -8,6 +8,7 @@ kept here, by an alarm in this same thread.
 from __future__ import annotations
 
 import time
+import traceback
 from collections import deque
 from typing import Any
 
@@ -16,7 +17,7 @@ from mrpy.scheduler.backends.alarm import alarm
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.memory import Store
 from mrpy.scheduler.calls import Call, TaskStopped, perform
-from mrpy.scheduler.failure import capture, overran
+from mrpy.scheduler.failure import capture, overran, stack_text
 from mrpy.scheduler.messages import Fact, Failed, Key, Slots, Start, Stopped, Succeeded
 
 
@@ -79,7 +80,7 @@ class SerialBackend(Backend):
             self._facts.append(Failed(task.key, attempt, capture(error, travels=False)))
             raise
         except _Overran as stop:
-            self._facts.append(Failed(task.key, attempt, overran(task.timeout, stop.item)))
+            self._facts.append(Failed(task.key, attempt, overran(task.timeout, stop.item, stop.trace)))
         except BaseException as error:
             self._facts.append(Failed(task.key, attempt, capture(error, travels=False)))
         else:
@@ -90,9 +91,10 @@ class SerialBackend(Backend):
 class _Overran(BaseException):
     """An item ran over its time."""
 
-    def __init__(self, item: int) -> None:
-        super().__init__(item)
+    def __init__(self, item: int, trace: str) -> None:
+        super().__init__(item, trace)
         self.item = item
+        self.trace = trace
 
 
 def _timed(call: Call, inputs: list[Any], seconds: float) -> Any:
@@ -103,6 +105,6 @@ def _timed(call: Call, inputs: list[Any], seconds: float) -> Any:
             return perform(call.code.function, call.data, inputs, bell.begin, Place.HERE)
         finally:
             bell.end()
-    except bell.rings:
+    except bell.rings as stop:
         bell.end()  # it may have been the first call of it that was interrupted
-        raise _Overran(bell.item) from None
+        raise _Overran(bell.item, stack_text(traceback.extract_tb(stop.__traceback__))) from None

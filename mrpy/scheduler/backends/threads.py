@@ -11,8 +11,10 @@ task and nobody listens to it any more - and a new lane takes its place.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+import traceback
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -21,7 +23,7 @@ from mrpy.scheduler.backends.alarm import throw_into
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.memory import Store
 from mrpy.scheduler.calls import Call, TaskStopped, perform
-from mrpy.scheduler.failure import capture
+from mrpy.scheduler.failure import capture, stack_text
 from mrpy.scheduler.messages import Began, Fact, Failed, Key, Slots, Start, Stopped, Succeeded
 
 
@@ -35,6 +37,11 @@ class _Lane:
             target=_serve, args=(self, outcome), name=f"mrpy-worker-{number}", daemon=True
         )
         self.thread.start()
+
+    def stack(self) -> str:
+        """Where it is in the user's code."""
+        frame = sys._current_frames().get(self.thread.ident or 0)
+        return stack_text(traceback.extract_stack(frame)) if frame is not None else ""
 
 
 class ThreadsBackend(Backend):
@@ -66,8 +73,9 @@ class ThreadsBackend(Backend):
     def stop(self, key: Key, attempt: int) -> None:
         lane = self._busy.get(key)
         if lane is not None and lane.order is not None and lane.order.attempt == attempt:
+            trace = lane.stack()
             self._give_up(key)
-            self._facts.append(Stopped(key, attempt))
+            self._facts.append(Stopped(key, attempt, trace))
 
     def wait(self, timeout: float | None) -> list[Fact]:
         if not self._facts:

@@ -12,10 +12,11 @@ import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from mrpy.scheduler import codec
+from mrpy.scheduler.backends.last_stack import LastStack
 from mrpy.scheduler.backends.segments import Borrower, Lender, Lent
 from mrpy.scheduler.backends.transport import Frame, ParentEnd
 from mrpy.scheduler.backends.worker_main import CODE, FORGET, RETURNED, RUN
@@ -25,7 +26,7 @@ CODES_KEPT = 64  # functions a worker holds; out of the air
 _HOME = str(Path(__file__).resolve().parents[3])  # the folder that holds the package
 _BOOT = (
     "import sys; sys.path.append({home!r}); "
-    "from mrpy.scheduler.backends.worker_main import main; main({channel}, {lifeline})"
+    "from mrpy.scheduler.backends.worker_main import main; main({channel}, {lifeline}, {stack})"
 )
 
 
@@ -56,17 +57,26 @@ class Ticket:
         self.stopping = False
 
 
+class Death(NamedTuple):
+    """How a worker ended, and where it was then, as far as that can be told."""
+
+    how: str
+    trace: str
+
+
 class WorkerHandle:
     """A live worker process. Raises OSError where it cannot be started. ``tell``: see `Borrower`."""
 
     def __init__(self, tell: Callable[[], None]) -> None:
         ours, theirs = socket.socketpair()
         self.lifeline, line = socket.socketpair()
+        self.stack = LastStack()
         try:
-            self.process = _spawn(theirs.fileno(), line.fileno())
+            self.process = _spawn(theirs.fileno(), line.fileno(), self.stack.fd)
         except BaseException:
             ours.close()
             self.lifeline.close()
+            self.stack.close()
             raise
         finally:
             theirs.close()
@@ -123,18 +133,19 @@ class WorkerHandle:
         """Whether the process has ended, even if a child of its still holds the socket."""
         return self.process.poll() is not None
 
-    def kill(self) -> str:
-        """End it and all its children, and say how it died."""
+    def kill(self) -> Death:
+        """End it and all its children, give back what it took, and say how it died."""
         self.process.poll()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)  # its children are its process group, and may outlive it
-        code = self.process.wait()
+        death = Death(how_it_died(self.process.wait()), self.stack.text())
         self.close()
-        return how_it_died(code)
+        return death
 
     def close(self) -> None:
         """Give back the descriptors. The worker, if alive, is killed by the kernel."""
         self.end.close()
+        self.stack.close()
         self.lender.close()
         self.lifeline.close()
         if self.exit_watch is not None:
@@ -156,14 +167,14 @@ def how_it_died(code: int) -> str:
     return f"exited with code {code}"
 
 
-def _spawn(channel: int, lifeline: int) -> subprocess.Popen[bytes]:
+def _spawn(channel: int, lifeline: int, stack: int) -> subprocess.Popen[bytes]:
     """Start a fresh interpreter: not a fork, since the user's process may have threads and locks."""
-    boot = _BOOT.format(home=_HOME, channel=channel, lifeline=lifeline)
+    boot = _BOOT.format(home=_HOME, channel=channel, lifeline=lifeline, stack=stack)
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     return subprocess.Popen(
         [sys.executable, *flags, "-S", "-P", "-c", boot],
         stdin=subprocess.DEVNULL,
-        pass_fds=(channel, lifeline),
+        pass_fds=(channel, lifeline, stack),
         start_new_session=True,
     )
 

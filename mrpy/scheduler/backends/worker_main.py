@@ -35,6 +35,7 @@ from time import perf_counter
 from typing import Any
 
 from mrpy.scheduler import codec
+from mrpy.scheduler.backends import last_stack
 from mrpy.scheduler.backends.segments import Borrower, Lender, Pool
 from mrpy.scheduler.backends.transport import Frame, WorkerEnd
 from mrpy.scheduler.calls import Parts, perform
@@ -47,11 +48,12 @@ RETURNED = 21
 _F_SETSIG = 10  # Linux; Python's fcntl does not name it
 
 
-def main(channel: int, lifeline: int) -> None:
+def main(channel: int, lifeline: int, stack: int) -> None:
     """Serve until the parent goes away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     sock, line = socket.socket(fileno=channel), socket.socket(fileno=lifeline)
     die_with_parent(line)
+    last_stack.keep(stack)
     _late_site()
     os.register_at_fork(after_in_child=sock.close)
     os.register_at_fork(after_in_child=line.close)
