@@ -179,8 +179,16 @@ def session(
 ) -> AbstractContextManager[Session]:
     """Workers of one's own for a ``with`` block, and default options for the runs in it.
 
-    What is not an option goes to the backend: ``session("dask", address="tcp://...")``. The workers end
-    with the block.
+    What is not an option goes to the backend. The workers end with the block.
+
+    ``address``, ``client``   of a Dask cluster: ``session("dask", address="tcp://...")``
+    ``max_tasks_per_worker``  replace a worker process after so many tasks (chunks of items)
+    ``memory_limit``          replace a worker process that holds more bytes than this after a task
+
+    >>> import os, mrpy
+    >>> with mrpy.session("processes", workers=1, max_tasks_per_worker=1):
+    ...     len(set(mrpy.pmap(lambda n: os.getpid(), range(3), chunksize=1)))
+    3
     """
     if backend is not None:
         given["backend"] = backend
@@ -195,9 +203,10 @@ class _Opened:
     def __init__(self, given: dict[str, Any]) -> None:
         settings = {name: given.pop(name) for name in list(given) if name in _SETTINGS}
         options = resolve(given)
-        if settings and options.backend != "dask":
-            names = ", ".join(f"{name}=" for name in settings)
-            raise OptionError(f"{names} is for backend='dask' only, and this is {options.backend!r}")
+        for name in settings:
+            if _SETTINGS[name] != options.backend:
+                theirs = _SETTINGS[name]
+                raise OptionError(f"{name}= is for backend={theirs!r} only, and this is {options.backend!r}")
         self._defaults = {**(of_session.get() or {}), **given, "backend": options.backend}
         self._options = resolve(self._defaults)
         self._settings = settings
@@ -214,7 +223,9 @@ class _Opened:
         self._open.__exit__(*problem)
 
 
-_SETTINGS = ("address", "client")
+_SETTINGS = {  # what is no option, and for which backend it is
+    "address": "dask", "client": "dask", "max_tasks_per_worker": "processes", "memory_limit": "processes",
+}  # fmt: skip
 
 
 def _check_callable(verb: str, function: Any, *iterables: Any) -> None:

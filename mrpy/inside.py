@@ -1,8 +1,9 @@
-"""Whether this thread runs a task just now, and where. The lowest room of all: everyone may look."""
+"""Whether this thread runs a task just now, where, and on which item. The lowest room: everyone may look."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from enum import Enum
 
 
@@ -19,6 +20,7 @@ class _Inside(threading.local):
     """What this thread is doing."""
 
     place = Place.NOWHERE
+    position: Callable[[], int] | None = None  # asked, it says which item is at work
 
     @property
     def task(self) -> bool:

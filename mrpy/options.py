@@ -30,6 +30,10 @@ _ELSEWHERE = {  # what other libraries call it
     "max_retries": "retries", "prefer": "backend", "scheduler": "backend", "pool": "backend",
     "progress_bar": "progress", "verbose": "progress", "return_exceptions": "on_error='return'",
     "error_callback": "on_error", "random_state": "seed", "in_order": "ordered", "desc": "name",
+    "maxtasksperchild": "mrpy.session(max_tasks_per_worker=...)",
+    "max_tasks_per_child": "mrpy.session(max_tasks_per_worker=...)",
+    "max_tasks_per_worker": "mrpy.session(max_tasks_per_worker=...)",
+    "memory_limit": "mrpy.session(memory_limit=...)",
 }  # fmt: skip
 
 

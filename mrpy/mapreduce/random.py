@@ -15,16 +15,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mrpy.errors import MrpyError
+from mrpy.inside import inside
 
 if TYPE_CHECKING:
     import numpy
 
 
 class _Here(threading.local):
-    """What the running kernel says of the item at work."""
+    """The numbers of the item at work, whose position is in `inside`."""
 
     seed: int | None = None
-    position: Callable[[], int] | None = None
     made: tuple[Any, Any] | None = None  # (seed, position) and the generator they got
 
 
@@ -41,11 +41,11 @@ class at_positions:
         self._position = position
 
     def __enter__(self) -> None:
-        self._before = _here.seed, _here.position, _here.made
-        _here.seed, _here.position, _here.made = self._seed, self._position, None
+        self._before = _here.seed, inside.position, _here.made
+        _here.seed, inside.position, _here.made = self._seed, self._position, None
 
     def __exit__(self, *_: object) -> None:
-        _here.seed, _here.position, _here.made = self._before
+        _here.seed, inside.position, _here.made = self._before
 
 
 def fresh_seed() -> int:
@@ -58,7 +58,7 @@ def leaf_random(seed: int) -> tuple[Callable[[], float], int]:
     position at which the leaf begins."""
     import random
 
-    first = _here.position() + 1 if _here.position is not None else 0
+    first = inside.position() + 1 if inside.position is not None else 0
     return random.Random(f"{seed} {first}").random, first
 
 
@@ -75,9 +75,9 @@ def rng() -> numpy.random.Generator:
     """
     from numpy.random import Generator, Philox, SeedSequence  # heavy, and only for those who ask
 
-    if _here.position is None:
+    if inside.position is None:
         raise MrpyError("mrpy.rng() gives the numbers of an item; call it inside a function that mrpy runs")
-    key = _here.seed, _here.position()
+    key = _here.seed, inside.position()
     if _here.made is None or _here.made[0] != key:
         _here.made = key, Generator(Philox(SeedSequence(key)))  # type: ignore[arg-type]
     generator: numpy.random.Generator = _here.made[1]

@@ -6,9 +6,7 @@ thousands of calls; a backend that has to send it sends it once per worker and t
 
 from __future__ import annotations
 
-import os
 import pickle
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -16,6 +14,7 @@ from typing import Any, NamedTuple
 
 from mrpy.inside import Place, inside
 from mrpy.scheduler import codec
+from mrpy.scheduler.here import here
 
 _numbers = count(1)
 
@@ -47,12 +46,12 @@ class Code:
         self._lock = threading.Lock()
 
     def payload(self) -> codec.Payload:
-        """The function, and the working directory and import path of the user at this time, pickled
-        once. Raises `SerializationError`."""
+        """The function, and where the user is at this time (`Here`), pickled once. Raises
+        `SerializationError`."""
         with self._lock:
             if self._payload is None:
                 body, buffers = codec.encode_function(self.function, self.name)
-                self._payload = codec.Payload(pickle.dumps((self.announce, _here(), body), 5), buffers)
+                self._payload = codec.Payload(pickle.dumps((self.announce, here(), body), 5), buffers)
             return self._payload
 
     def blob(self) -> bytes:
@@ -62,15 +61,6 @@ class Code:
 
     def __repr__(self) -> str:
         return f"<Code {self.number} {self.name}>"
-
-
-def _here() -> tuple[str | None, list[str]]:
-    try:
-        folder = os.getcwd()
-    except OSError:  # it was removed under our feet
-        return None, list(sys.path)
-    # '' means the working directory, and the worker's may be another one
-    return folder, [entry if entry else folder for entry in sys.path]
 
 
 class Call(NamedTuple):

@@ -9,7 +9,6 @@ is reused.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from mrpy.scheduler.calls import Code
+from mrpy.scheduler.here import here
 
 KEPT = 64  # functions; out of the air, as many as a worker holds
 NUMBERS = (type(None), bool, int, float, complex)
@@ -26,7 +26,7 @@ _codes: OrderedDict[Any, tuple[Any, Code]] = OrderedDict()
 
 def code_for(function: Any, make: Callable[[], Code]) -> Code:
     """The code made before for this function, or a new one."""
-    prints: list[Any] = [os.getcwd(), *sys.path]  # a blob says where its user was
+    prints: list[Any] = [here()]  # goes with the function
     if not _print_of(function, prints, set()):
         return make()
     known = _codes.get(id(function))

@@ -35,6 +35,7 @@ from mrpy.scheduler import codec
 from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.worker_main import encode_failure
 from mrpy.scheduler.calls import Parts, TaskStopped, perform
+from mrpy.scheduler.here import Here
 
 RUNS, BEGAN, THROUGH = 1, 2, 3
 CODES_KEPT = 64  # opened functions per worker; out of the air
@@ -160,7 +161,7 @@ def _tell(order: Job, *what: Any, sure: bool = False) -> None:
 
 
 @lru_cache(CODES_KEPT)
-def _opened(blob: bytes, ours: bool) -> tuple[Any, bool, Any]:
+def _opened(blob: bytes, ours: bool) -> tuple[Any, bool, Here]:
     """The function, opened at its first use: with its own import path in force."""
     whole, buffers = pickle.loads(blob)
     announces, place, body = pickle.loads(whole)
@@ -168,21 +169,20 @@ def _opened(blob: bytes, ours: bool) -> tuple[Any, bool, Any]:
     return pickle.loads(body, buffers=buffers), announces, place
 
 
-_place: Any = None
+_place: Here | None = None
 
 
-def _go_to(place: tuple[str | None, list[str]], ours: bool) -> None:
+def _go_to(place: Here, ours: bool) -> None:
     """Be where the user was when he wrote this call, as far as this is his own worker."""
     global _place
-    folder, path = place
     if place == _place:
         return
     if not ours:
-        sys.path.extend(entry for entry in path if entry not in sys.path)
+        sys.path.extend(entry for entry in place.path if entry not in sys.path)
     else:
-        sys.path[:] = path
-        if folder is not None:
-            os.chdir(folder)
+        sys.path[:] = place.path
+        if place.folder is not None:
+            os.chdir(place.folder)
     _place = place
 
 

@@ -23,10 +23,13 @@ import time
 from itertools import count
 
 from mrpy.errors import BackendError, WorkerCrashed
+from mrpy.options import cpu_count
 from mrpy.scheduler import codec
 from mrpy.scheduler import messages as m
+from mrpy.scheduler.backends import relay
 from mrpy.scheduler.backends import worker_main as w
 from mrpy.scheduler.backends.base import Backend, Value
+from mrpy.scheduler.backends.lifespan import Lifespan
 from mrpy.scheduler.backends.packing import Packer
 from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.transport import Frame
@@ -45,8 +48,11 @@ class ProcessesBackend(Backend):
 
     name = "processes"
 
-    def __init__(self, workers: int) -> None:
+    def __init__(
+        self, workers: int, *, max_tasks_per_worker: int | None = None, memory_limit: int | None = None
+    ) -> None:
         self.workers = workers
+        self._lifespan = Lifespan.of(max_tasks_per_worker, memory_limit)
         self._team: list[WorkerHandle] = []
         self._tickets: dict[int, Ticket] = {}
         self._numbers = count(1)
@@ -85,6 +91,7 @@ class ProcessesBackend(Backend):
         ticket = Ticket(next(self._numbers), task.key, order.attempt, worker)
         self._tickets[ticket.number] = ticket
         worker.queue.append(ticket)
+        worker.tasks += 1
         worker.send_code(code.number, function)
         worker.send_run(ticket, (code.number, order.careful, shape), parts)
         self._unsent.add(worker)
@@ -100,6 +107,7 @@ class ProcessesBackend(Backend):
                 return
 
     def wait(self, timeout: float | None) -> list[m.Fact]:
+        self._dismiss()
         self._send_news()
         self._send()
         if self._facts:
@@ -150,14 +158,20 @@ class ProcessesBackend(Backend):
 
     def _choose(self) -> WorkerHandle:
         """The worker with the shortest queue; a new one while all are busy and there may be more."""
-        best = min(self._team, key=_load, default=None)
-        if best is None or (best.queue and len(self._team) < self.workers):
-            best = WorkerHandle(self.wake)
+        staying = [worker for worker in self._team if not worker.leaving]
+        best = min(staying, key=_load, default=None)
+        if best is None or (best.queue and len(staying) < self.workers):
+            best = WorkerHandle(self.wake, self._threads())
             self._team.append(best)
             self._selector.register(best.end.sock, selectors.EVENT_READ, best)
             if best.exit_watch is not None:
                 self._selector.register(best.exit_watch, selectors.EVENT_READ, best)
         return best
+
+    def _dismiss(self) -> None:
+        """Let workers go whose time is over and who have nothing left to do."""
+        for worker in [each for each in self._team if each.leaving and not each.queue]:
+            self._bury(worker)
 
     def _send_news(self) -> None:
         """Have workers forget functions that nobody will send again, and give back shared memory."""
@@ -210,6 +224,9 @@ class ProcessesBackend(Backend):
             worker.ready = True
             self._failed_boots = 0
             return
+        if frame.kind == w.SAID:
+            relay.show(marshal.loads(frame.parts[0]), worker.pid)
+            return
         if frame.kind == w.RETURNED:
             worker.lender.returned(marshal.loads(frame.parts[0])[-1])
             return
@@ -244,13 +261,15 @@ class ProcessesBackend(Backend):
         del self._tickets[ticket.number]
         worker = ticket.worker
         worker.queue.remove(ticket)  # the first: workers answer in order
+        worker.leaving = worker.leaving or self._lifespan.is_over(worker.pid, worker.tasks)
         if worker.kill_at is not None and not any(other.stopping for other in worker.queue):
             worker.kill_at = None
 
     def _adapt(self, worker: WorkerHandle, seconds: float) -> None:
         """Queue ahead while tasks are short; hand them out one by one while they are long."""
         worker.seconds = seconds if not worker.seconds else 0.5 * (worker.seconds + seconds)
-        depth = DEPTH if max(each.seconds for each in self._team) < QUEUE_BELOW else 1
+        short = max(each.seconds for each in self._team) < QUEUE_BELOW
+        depth = DEPTH if short and self._lifespan.max_tasks is None else 1  # what is counted is not ahead
         if depth != self._depth:
             self._depth = depth
             self._facts.append(m.Slots(depth * self.workers))
@@ -304,6 +323,10 @@ class ProcessesBackend(Backend):
         # already, which is looked at after `wait`. The other way round its byte could be read here and
         # the flag stay set: no later wake would write, and the driver would sleep on.
         self._woken = False
+
+    def _threads(self) -> int:
+        """How many threads a library may use in one worker, for all of them to share the processors."""
+        return max(1, cpu_count() // self.workers)
 
 
 def _load(worker: WorkerHandle) -> int:

@@ -14,6 +14,7 @@ import errno
 import os
 import socket
 import struct
+import threading
 from array import array
 from collections import deque
 from collections.abc import Sequence
@@ -236,6 +237,8 @@ class WorkerEnd(_End):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self._frames: deque[Frame] = deque()
+        self._out: deque[tuple[list[Any], Sequence[int]]] = deque()  # frames to write, in their order
+        self._turn = threading.Lock()  # whoever has it writes them
 
     def receive(self) -> Frame | None:
         """The next frame; None when the parent is gone."""
@@ -248,7 +251,30 @@ class WorkerEnd(_End):
 
     def send(self, kind: int, number: int, parts: Sequence[Any], fds: Sequence[int] = ()) -> None:
         """Write a whole frame."""
-        waiting = [memoryview(buffer) for buffer in pack(kind, number, parts)]
+        self._out.append((pack(kind, number, parts), fds))
+        with self._turn:
+            self._write_all()
+        self._write_rest()
+
+    def post(self, kind: int, number: int, parts: Sequence[Any]) -> None:
+        """The same for any thread, and for what may come amid a write: a signal handler that prints, say.
+        Where somebody is writing already the frame is left to him."""
+        self._out.append((pack(kind, number, parts), ()))
+        self._write_rest()
+
+    def _write_rest(self) -> None:
+        while self._out and self._turn.acquire(blocking=False):
+            try:
+                self._write_all()
+            finally:
+                self._turn.release()
+
+    def _write_all(self) -> None:
+        while self._out:
+            self._write(*self._out.popleft())
+
+    def _write(self, buffers: list[Any], fds: Sequence[int]) -> None:
+        waiting = [memoryview(buffer) for buffer in buffers]
         while waiting:
             sent = self.sock.sendmsg(waiting[:GATHER], _with_fds(fds))
             fds = ()

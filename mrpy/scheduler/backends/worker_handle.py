@@ -26,9 +26,12 @@ CODES_KEPT = 64  # functions a worker holds; out of the air
 _HOME = str(Path(__file__).resolve().parents[3])  # the folder that holds the package
 _BOOT = (
     "import sys; sys.path.append({home!r}); "
-    "from mrpy.scheduler.backends.worker_main import main; main({channel}, {lifeline}, {stack})"
+    "from mrpy.scheduler.backends.worker_main import main; main{fds}"
 )
-
+THREAD_COUNTS = (  # what libraries with threads of their own obey, if it is set when they are loaded
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS",
+)  # fmt: skip
 
 _alive: WeakSet[WorkerHandle] = WeakSet()
 
@@ -65,14 +68,15 @@ class Death(NamedTuple):
 
 
 class WorkerHandle:
-    """A live worker process. Raises OSError where it cannot be started. ``tell``: see `Borrower`."""
+    """A live worker process. Raises OSError where it cannot be started. ``tell``: see `Borrower`.
+    ``threads``: how many the libraries in it may use."""
 
-    def __init__(self, tell: Callable[[], None]) -> None:
+    def __init__(self, tell: Callable[[], None], threads: int) -> None:
         ours, theirs = socket.socketpair()
         self.lifeline, line = socket.socketpair()
         self.stack = LastStack()
         try:
-            self.process = _spawn(theirs.fileno(), line.fileno(), self.stack.fd)
+            self.process = _spawn((theirs.fileno(), line.fileno(), self.stack.fd), threads)
         except BaseException:
             ours.close()
             self.lifeline.close()
@@ -86,6 +90,8 @@ class WorkerHandle:
         self.exit_watch = _pidfd(self.pid)
         self.ready = False  # it has said that it is up
         self.queue: deque[Ticket] = deque()  # in the order it will answer; the first one runs
+        self.tasks = 0  # that it was given
+        self.leaving = False  # it gets no more
         self.seconds = 0.0  # how long tasks took here lately
         self.kill_at: float | None = None  # a task of its is being stopped: its grace ends then
         self._codes: OrderedDict[int, None] = OrderedDict()
@@ -167,14 +173,14 @@ def how_it_died(code: int) -> str:
     return f"exited with code {code}"
 
 
-def _spawn(channel: int, lifeline: int, stack: int) -> subprocess.Popen[bytes]:
+def _spawn(fds: tuple[int, int, int], threads: int) -> subprocess.Popen[bytes]:
     """Start a fresh interpreter: not a fork, since the user's process may have threads and locks."""
-    boot = _BOOT.format(home=_HOME, channel=channel, lifeline=lifeline, stack=stack)
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     return subprocess.Popen(
-        [sys.executable, *flags, "-S", "-P", "-c", boot],
+        [sys.executable, *flags, "-S", "-P", "-c", _BOOT.format(home=_HOME, fds=fds)],
         stdin=subprocess.DEVNULL,
-        pass_fds=(channel, lifeline, stack),
+        pass_fds=fds,
+        env={**dict.fromkeys(THREAD_COUNTS, str(threads)), **os.environ},
         start_new_session=True,
     )
 

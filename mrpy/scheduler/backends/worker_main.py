@@ -8,6 +8,7 @@
                                           <──────   BEGAN  ticket  index      (only where `careful`)
                                           <──────   DONE   ticket  meta, value
                                           <──────   FAILED ticket  meta, failure
+                                          <──────   SAID   0       what it printed, logged or warned of
       RETURNED       meta                 <─────>   says nothing more
 
 Each meta ends with what there is to say of shared memory, in which large parts lie (``segments.py``): what
@@ -35,14 +36,15 @@ from time import perf_counter
 from typing import Any
 
 from mrpy.scheduler import codec
-from mrpy.scheduler.backends import last_stack
+from mrpy.scheduler.backends import last_stack, relay
 from mrpy.scheduler.backends.segments import Borrower, Lender, Pool
 from mrpy.scheduler.backends.transport import Frame, WorkerEnd
 from mrpy.scheduler.calls import Parts, perform
 from mrpy.scheduler.failure import Failure, capture
+from mrpy.scheduler.here import Here
 
 CODE, FORGET, RUN = 1, 2, 3
-READY, BEGAN, DONE, FAILED = 11, 12, 13, 14
+READY, BEGAN, DONE, FAILED, SAID = 11, 12, 13, 14, 15
 RETURNED = 21
 
 _F_SETSIG = 10  # Linux; Python's fcntl does not name it
@@ -98,8 +100,10 @@ class Worker:
         self._lender = Lender()
         self._borrower = Borrower()
         self._blobs: dict[int, codec.Payload] = {}
-        self._codes: dict[int, tuple[Any, bool, Any]] = {}
-        self._place: Any = None
+        self._codes: dict[int, tuple[Any, bool, Here]] = {}
+        self._place: Here | None = None
+        self._say_all = relay.relay_streams(self._say)
+        relay.relay_warnings(self._say)
 
     def serve(self) -> None:
         """The loop."""
@@ -136,6 +140,9 @@ class Worker:
         news = (lent.loans, self._borrower.unused())
         self._end.send(kind, number, [marshal.dumps((*meta, *news)), *lent.others], lent.fds)
 
+    def _say(self, message: tuple[Any, ...]) -> None:
+        self._end.post(SAID, 0, [marshal.dumps(message)])
+
     def _run(self, frame: Frame) -> None:
         number = frame.number
         received = perf_counter()
@@ -155,9 +162,11 @@ class Worker:
             in_parts = type(value) is Parts
             answers = [codec.encode(part) for part in (value if in_parts else (value,))]
         except BaseException as error:
+            self._say_all()
             self._answer(FAILED, number, (), [encode_failure(error, skip=2)])
             return
         del value
+        self._say_all()
         shape, parts = codec.flatten([self._pool.shelve(answer) for answer in answers])
         pickling = perf_counter() - received - seconds
         self._answer(DONE, number, (seconds, pickling, in_parts, shape), parts)
@@ -168,7 +177,7 @@ class Worker:
 
         return announce
 
-    def _code(self, number: int) -> tuple[Any, bool, Any]:
+    def _code(self, number: int) -> tuple[Any, bool, Here]:
         """The function of this number, opened at its first use: with its own import path in force."""
         known = self._codes.get(number)
         if known is None:
@@ -179,14 +188,15 @@ class Worker:
             del self._blobs[number]
         return known
 
-    def _go_to(self, place: Any) -> None:
+    def _go_to(self, place: Here) -> None:
         """Be where the user was when he wrote this call."""
         if place == self._place:
             return
-        folder, path = place
-        sys.path[:] = path
-        if folder is not None:
-            os.chdir(folder)
+        sys.path[:] = place.path
+        if place.folder is not None:
+            os.chdir(place.folder)
+        if place.levels is not None:
+            relay.relay_logging(place.levels, self._say)
         self._place = place
 
 

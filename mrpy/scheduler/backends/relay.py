@@ -1,0 +1,188 @@
+"""What a task says on the way - prints, log records, warnings - comes out in the parent.
+
+    worker                                                       parent
+      print ─> sys.stdout ─> whole lines ──── SAID ──────────>   sys.stdout, a line at a time, "(item 7) ..."
+      logging ─> root handler ─> plain record ── SAID ───────>   the logger of that name, and its handlers
+      warnings ─> showwarning ────────────────── SAID ───────>   warned of there, so once, by its filters
+
+So a notebook shows it in the cell, a captured stream captures it, lines of several workers do not get mixed
+up, and each says which item it is about. What C code or a child process writes to descriptors 1 and 2 goes
+where those of the parent go. A record travels as plain numbers and strings: the parent opens nothing of the
+user's.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from mrpy.inside import inside
+from mrpy.scheduler.here import Levels
+
+OUT, ERR, LOG, WARNING = "out", "err", "log", "warning"
+
+Say = Callable[[tuple[Any, ...]], None]
+
+PLAIN = (str, int, float, bool, type(None))
+
+
+# ---- in the worker ---------------------------------------------------------------------------------------
+
+
+def relay_streams(say: Say) -> Callable[[], None]:
+    """Have standard output and error go to the parent. Returns what to call at the end of each task."""
+    before = sys.stdout, sys.stderr
+    out, err = _Lines(OUT, 1, say), _Lines(ERR, 2, say)
+    sys.stdout, sys.stderr = _Stream(out), _Stream(err)
+
+    def give_back() -> None:  # a child of a task has no parent to tell
+        sys.stdout, sys.stderr = before
+
+    def flush() -> None:
+        out.end_line()
+        err.end_line()
+
+    os.register_at_fork(after_in_child=give_back)
+    return flush
+
+
+class _Lines(io.BufferedIOBase):
+    """Passes on whole lines, each with the item in which it was begun."""
+
+    def __init__(self, name: str, fd: int, say: Say) -> None:
+        self.name = name
+        self._fd = fd
+        self._say = say
+        self._begun = bytearray()
+        self._item: int | None = None
+
+    def writable(self) -> bool:
+        """As `io.TextIOWrapper` wants it."""
+        return True
+
+    def fileno(self) -> int:
+        """For programs that a task starts: the descriptor that this stands for."""
+        return self._fd
+
+    def write(self, data: Any) -> int:
+        """Take in bytes."""
+        if not self._begun:
+            self._item = _item()
+        self._begun += data
+        if (end := self._begun.rfind(b"\n")) >= 0:
+            self._pass_on(end)
+        return len(data)
+
+    def end_line(self) -> None:
+        """The task is over: a line that was only begun is complete."""
+        if self._begun:
+            self._pass_on(len(self._begun))
+
+    def _pass_on(self, end: int) -> None:
+        lines = self._begun[:end].decode("utf-8", "replace")
+        del self._begun[: end + 1]
+        self._say((self.name, self._item, lines))
+
+
+class _Stream(io.TextIOWrapper):
+    """Cannot be closed by a task: others will print after it."""
+
+    def __init__(self, lines: _Lines) -> None:
+        super().__init__(lines, "utf-8", "backslashreplace", write_through=True)
+
+    def close(self) -> None:
+        """Nothing waits here."""
+
+
+def _item() -> int | None:
+    return None if inside.position is None else inside.position()
+
+
+def relay_warnings(say: Say) -> None:
+    """Have warnings go to the parent, each place of the code once from this worker."""
+    import warnings
+
+    def show(message: Any, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+        say((WARNING, _item(), str(message), category.__module__, category.__qualname__, filename, lineno))
+
+    warnings.showwarning = show  # type: ignore[assignment]
+    if not sys.warnoptions:
+        warnings.simplefilter("default")  # the parent's filters decide what is seen
+
+
+def relay_logging(levels: Levels, say: Say) -> None:
+    """Have log records go to the parent, from these levels up."""
+    import logging  # slow to import, and of use only where the parent has imported it too
+
+    class ToParent(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say((LOG, _item(), _plain(record)))
+
+    if not any(type(handler).__name__ == ToParent.__name__ for handler in logging.root.handlers):
+        logging.root.addHandler(ToParent())
+    for name, level in levels:
+        logging.getLogger(name or None).setLevel(level)
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    """A log record as plain values, formatted here: its arguments need not travel."""
+    fields = {name: value if type(value) in PLAIN else str(value) for name, value in vars(record).items()}
+    try:
+        fields["msg"] = record.getMessage()
+    except Exception as problem:
+        fields["msg"] = f"{record.msg!r} (its arguments do not fit it: {problem!r})"
+    fields["args"] = None
+    fields["exc_info"] = fields["stack_info"] = None
+    if record.exc_info and not record.exc_text:
+        import logging
+
+        fields["exc_text"] = logging.Formatter().formatException(record.exc_info)
+    return fields
+
+
+# ---- in the parent ---------------------------------------------------------------------------------------
+
+
+def show(message: tuple[Any, ...], pid: int) -> None:
+    """Let it be seen here what a worker said. Never raises: this is the driver's thread."""
+    kind, item, *rest = message
+    about = f"(item {item}) " if item is not None else f"(worker {pid}) "
+    with suppress(Exception):  # a stream that was closed, or broke; a handler or a filter that raises
+        if kind in (OUT, ERR):
+            stream = sys.stdout if kind == OUT else sys.stderr
+            if stream is not None:
+                stream.write("".join([f"{about}{line}\n" for line in rest[0].split("\n")]))
+        elif kind == LOG:
+            _log(rest[0], about, item)
+        else:
+            _warn(*rest)
+
+
+def _log(fields: dict[str, Any], about: str, item: int | None) -> None:
+    import logging
+
+    record = logging.makeLogRecord({**fields, "msg": about + fields["msg"], "mrpy_item": item})
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
+
+
+_warned: dict[Any, Any] = {}  # what was warned of, as the warnings module keeps it
+
+
+def _warn(text: str, module: str, name: str, filename: str, lineno: int) -> None:
+    import warnings
+
+    category = getattr(sys.modules.get(module), name, None)
+    if not (isinstance(category, type) and issubclass(category, Warning)):
+        category = type(name, (UserWarning,), {"__module__": module})
+    try:
+        warnings.warn_explicit(text, category, filename, lineno, registry=_warned)
+    except Warning as warning:  # warnings are errors here, but the line that warned is elsewhere
+        if (text, name, lineno) not in _warned:
+            _warned[text, name, lineno] = True
+            warnings.showwarning(warning, category, filename, lineno)

@@ -1,0 +1,43 @@
+"""Where the user is when he writes a call: what a worker has to be told to be there too."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NamedTuple
+
+Levels = tuple[tuple[str, int], ...]  # of loggers, by name; "" is the root's
+
+
+class Here(NamedTuple):
+    """The place of a call.
+
+    ``folder``  the working directory; None if it was removed
+    ``path``    ``sys.path``
+    ``levels``  those that loggers were set to; None where nobody has set up logging
+    """
+
+    folder: str | None
+    path: list[str]
+    levels: Levels | None
+
+
+def here() -> Here:
+    """The place of this call, now."""
+    try:
+        folder = os.getcwd()
+    except OSError:  # it was removed under our feet
+        return Here(None, list(sys.path), _levels())
+    # '' means the working directory, and the worker's may be another one
+    return Here(folder, [entry if entry else folder for entry in sys.path], _levels())
+
+
+def _levels() -> Levels | None:
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return None
+    root = logging.root
+    named = [(name, each) for name, each in list(root.manager.loggerDict.items()) if hasattr(each, "level")]
+    if not root.handlers and not any(logger.level or logger.handlers for _, logger in named):
+        return None
+    return (("", root.level), *((name, logger.level) for name, logger in named if logger.level))

@@ -1,0 +1,186 @@
+"""Row 19 and what goes with it: what tasks print, log and warn of is seen in the parent, and does no harm."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import io
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import mrpy
+
+
+@pytest.fixture(autouse=True)
+def deadline() -> Iterator[None]:
+    faulthandler.dump_traceback_later(40, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+def printed(function: Any, items: Any, **options: Any) -> list[str]:
+    """What the tasks of a run print on standard output, as lines."""
+    with contextlib.redirect_stdout(io.StringIO()) as caught:
+        list(mrpy.pmap(function, items, **{"workers": 2, "chunksize": 1, **options}))
+    return caught.getvalue().splitlines()
+
+
+def test_a_line_says_which_item_printed_it_and_comes_before_the_result() -> None:
+    assert sorted(printed(print, ["a", "b"])) == ["(item 0) a", "(item 1) b"]
+    assert printed(print, ["a", "b"], workers=1, chunksize=2) == ["(item 0) a", "(item 1) b"]
+
+
+def test_a_line_that_is_not_ended_is_ended_with_its_task() -> None:
+    assert printed(lambda x: print(x, end=""), "ab", workers=1) == ["(item 0) a", "(item 1) b"]
+
+
+def test_lines_of_threads_and_workers_are_not_mixed_up() -> None:
+    def talk(x: int) -> None:
+        def say() -> None:
+            for _ in range(200):
+                sys.stdout.write("y" * 70 + "\n")
+
+        threads = [threading.Thread(target=say) for _ in range(4)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+
+    lines = printed(talk, range(4))
+    assert len(lines) == 4 * 4 * 200
+    assert all(line.endswith(") " + "y" * 70) for line in lines)
+
+
+def test_a_signal_handler_may_print_while_a_result_is_written() -> None:
+    def noisy(x: int) -> bytes:
+        signal.signal(signal.SIGALRM, lambda *_: print("ring"))
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        time.sleep(0.01)
+        return bytes(200_000)
+
+    def quiet(x: int) -> int:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return x
+
+    with mrpy.session("processes", workers=1):
+        with contextlib.redirect_stdout(io.StringIO()) as caught:
+            assert [len(each) for each in mrpy.pmap(noisy, range(50), chunksize=1)] == [200_000] * 50
+            assert list(mrpy.pmap(quiet, range(3))) == [0, 1, 2]
+    assert "ring" in caught.getvalue()
+
+
+def test_a_task_that_closes_its_output_closes_it_for_nobody_else() -> None:
+    with mrpy.session("processes", workers=1):
+        assert printed(lambda x: sys.stdout.close(), range(2)) == []
+        assert printed(print, ["still here"]) == ["(item 0) still here"]
+
+
+def test_a_child_of_a_task_prints_where_the_parent_does_and_not_into_the_protocol(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def fork(x: int) -> int:
+        pid = os.fork()
+        if not pid:
+            print("from the child", flush=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        subprocess.run(["echo", "from a program"], stdout=sys.stdout, check=True)
+        return x
+
+    with mrpy.session("processes", workers=1):  # workers write where the parent did when they were started
+        assert list(mrpy.pmap(fork, range(1))) == [0]
+    said = capfd.readouterr().out
+    assert "from the child" in said
+    assert "from a program" in said
+
+
+def test_a_parent_whose_output_is_closed_goes_on() -> None:
+    script = (
+        "import mrpy, sys\nsys.stdout.close()\n"
+        "assert list(mrpy.pmap(lambda x: print(x) or x, range(9), workers=2)) == list(range(9))\n"
+        "sys.stderr.write('fine')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "fine")
+
+
+# ---- logging ---------------------------------------------------------------------------------------------
+
+
+def test_records_come_to_the_logger_of_their_name_with_their_item(caplog: pytest.LogCaptureFixture) -> None:
+    def talk(x: int) -> int:
+        log = logging.getLogger("some.library")
+        log.debug("not this")
+        log.info("value %d", x, extra={"thing": threading.Lock()})
+        if x == 1:
+            try:
+                raise LookupError("gone")
+            except LookupError:
+                log.exception("oh")
+        return x
+
+    with caplog.at_level(logging.INFO):
+        list(mrpy.pmap(talk, range(3), workers=2))
+    told = {(record.name, record.levelname, record.getMessage()) for record in caplog.records}
+    assert told == {("some.library", "INFO", f"(item {n}) value {n}") for n in range(3)} | {
+        ("some.library", "ERROR", "(item 1) oh")
+    }
+    [oh] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert oh.mrpy_item == 1  # type: ignore[attr-defined]
+    assert "LookupError: gone" in (oh.exc_text or "")
+
+
+def test_a_level_that_is_set_later_holds_for_the_next_call(caplog: pytest.LogCaptureFixture) -> None:
+    def talk(x: int) -> None:
+        logging.getLogger("loud").debug("hear me")
+
+    with mrpy.session("processes", workers=1):
+        mrpy.submit(talk, 0).result()
+        assert not caplog.records
+        with caplog.at_level(logging.DEBUG, "loud"):
+            mrpy.submit(talk, 0).result()
+    assert [record.name for record in caplog.records] == ["loud"]
+
+
+# ---- warnings --------------------------------------------------------------------------------------------
+
+
+def test_a_warning_is_shown_once_whoever_gives_it_how_often() -> None:
+    def warn(x: int) -> int:
+        warnings.warn("once is enough", stacklevel=1)
+        return x
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        list(mrpy.pmap(warn, range(40), workers=2, chunksize=1))
+    assert [str(each.message) for each in seen] == ["once is enough"]
+    assert seen[0].filename == __file__
+
+
+def test_the_parents_filters_decide() -> None:
+    def warn(x: int) -> int:
+        warnings.warn("never seen", RuntimeWarning, stacklevel=1)
+        return x
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("ignore", RuntimeWarning)
+        list(mrpy.pmap(warn, range(4), workers=2))
+    assert not seen
+
+
+def test_a_task_may_catch_its_own_warnings() -> None:
+    def warn(x: int) -> str:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            warnings.warn("mine", stacklevel=1)
+        return str(seen[0].message)
+
+    assert list(mrpy.pmap(warn, range(2), workers=2)) == ["mine"] * 2
