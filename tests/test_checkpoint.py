@@ -101,8 +101,10 @@ def test_a_mapreduce_that_failed_goes_on_behind_what_was_finished(
     backend: str, combiner: object, tmp_path: Path
 ) -> None:
     def words(number: int) -> list[tuple[str, float]]:
-        with open(tmp_path / "ran", "a") as file:
-            file.write(f"{number}\n")
+        # no `with open`: a thread that is stopped between the two leaves a file object open
+        fd = os.open(tmp_path / "ran", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(fd, f"{number}\n".encode())
+        os.close(fd)
         if number == 400 and (tmp_path / "broken").exists():
             raise ValueError("not today")
         return [(str(number % 7), 0.1 * number), ("all", 1.0)]

@@ -220,7 +220,8 @@ def test_a_stopped_worker_is_killed_when_its_item_runs_out_of_time(session: Any,
 
 def test_a_child_process_ends_with_its_worker(tmp_path: Path) -> None:
     def leave(_: int) -> int:
-        return subprocess.Popen(["sleep", "300"]).pid
+        leave.child = child = subprocess.Popen(["sleep", "300"])  # type: ignore[attr-defined]
+        return child.pid
 
     with mrpy.session("processes", workers=1) as session:
         child = next(mrpy.pmap(leave, [0]))
