@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import faulthandler
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,13 +16,6 @@ import mrpy
 from mrpy.errors import ItemTimeout, WorkerCrashed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals as Linux has them")
-
-
-@pytest.fixture(autouse=True)
-def deadline() -> Iterator[None]:
-    faulthandler.dump_traceback_later(40, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
 
 
 def fall() -> None:
@@ -47,6 +38,7 @@ def outer(x: int, inner: Any) -> int:
     return x
 
 
+@pytest.mark.fault(1, 4)
 @pytest.mark.parametrize(
     ("inner", "said"), [(fall, "here it falls"), (os.abort, "outer"), (leave, "here it is told to leave")]
 )
@@ -64,6 +56,7 @@ def test_an_item_that_kills_its_worker_shows_the_stack_it_died_with(inner: Any, 
     assert "/mrpy/" not in trace.replace(__file__, ""), "frames of mrpy tell the user nothing"
 
 
+@pytest.mark.fault(2)
 @pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
 def test_an_item_that_runs_over_its_time_shows_where_it_was(backend: str) -> None:
     options: dict[str, Any] = {"backend": backend, "workers": 2, "timeout": 0.3, "on_error": "return"}
@@ -74,6 +67,7 @@ def test_an_item_that_runs_over_its_time_shows_where_it_was(backend: str) -> Non
     assert "here it spins" in str(error.__cause__)
 
 
+@pytest.mark.fault(4, 18)
 def test_a_child_of_a_task_that_dies_leaves_no_stack_of_its_own() -> None:
     def check(x: int) -> int:
         if x == 2:
@@ -89,6 +83,7 @@ def test_a_child_of_a_task_that_dies_leaves_no_stack_of_its_own() -> None:
     assert error.__cause__ is None, "nobody can tell where a SIGKILL met it"
 
 
+@pytest.mark.fault(17)
 def test_a_program_that_a_task_starts_may_be_terminated_as_usual() -> None:
     def ended(x: int) -> int:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])

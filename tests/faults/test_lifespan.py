@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import resource
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,18 +19,12 @@ MB = 2**20
 leaked: list[bytearray] = []
 
 
-@pytest.fixture(autouse=True)
-def deadline() -> Iterator[None]:
-    faulthandler.dump_traceback_later(60, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
-
-
 def leak(x: int) -> tuple[int, int]:
     leaked.append(bytearray(b"x") * (30 * MB))
     return os.getpid(), len(leaked)
 
 
+@pytest.mark.fault(22)
 def test_a_worker_that_leaks_is_replaced_between_chunks_and_nothing_is_lost() -> None:
     with mrpy.session("processes", workers=2, memory_limit=200 * MB) as session:
         got = list(mrpy.pmap(leak, range(40), chunksize=1))
@@ -42,6 +34,7 @@ def test_a_worker_that_leaks_is_replaced_between_chunks_and_nothing_is_lost() ->
         assert eventually(lambda: len(session.driver.backend._team) <= 2)  # type: ignore[attr-defined]
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize("most", [1, 3])
 def test_a_worker_does_so_many_tasks_and_no_more(most: int) -> None:
     with mrpy.session("processes", workers=2, max_tasks_per_worker=most):
@@ -59,6 +52,7 @@ def test_results_in_shared_memory_outlive_the_worker_that_made_them() -> None:
     assert [int(array.sum()) for array in arrays] == [0, MB, 2 * MB, 3 * MB]
 
 
+@pytest.mark.fault(3, 22)
 def test_a_replaced_worker_and_a_poison_item_at_once() -> None:
     def check(x: int) -> int:
         if x % 5 == 2:
@@ -70,6 +64,7 @@ def test_a_replaced_worker_and_a_poison_item_at_once() -> None:
     assert got == [x for x in range(10) if x % 5 != 2]
 
 
+@pytest.mark.fault(22)
 def test_out_of_memory_under_a_limit_is_an_error_of_its_item() -> None:
     def hungry(x: int) -> int:
         resource.setrlimit(resource.RLIMIT_AS, (2**31, resource.RLIM_INFINITY))

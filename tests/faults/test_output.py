@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import io
 import logging
 import os
@@ -13,19 +12,11 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import mrpy
-
-
-@pytest.fixture(autouse=True)
-def deadline() -> Iterator[None]:
-    faulthandler.dump_traceback_later(40, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
 
 
 def printed(function: Any, items: Any, **options: Any) -> list[str]:
@@ -77,12 +68,14 @@ def test_a_signal_handler_may_print_while_a_result_is_written() -> None:
     assert "ring" in caught.getvalue()
 
 
+@pytest.mark.fault(19)
 def test_a_task_that_closes_its_output_closes_it_for_nobody_else() -> None:
     with mrpy.session("processes", workers=1):
         assert printed(lambda x: sys.stdout.close(), range(2)) == []
         assert printed(print, ["still here"]) == ["(item 0) still here"]
 
 
+@pytest.mark.fault(18, 19)
 def test_a_child_of_a_task_prints_where_the_parent_does_and_not_into_the_protocol(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -102,6 +95,7 @@ def test_a_child_of_a_task_prints_where_the_parent_does_and_not_into_the_protoco
     assert "from a program" in said
 
 
+@pytest.mark.fault(19)
 def test_a_parent_whose_output_is_closed_goes_on() -> None:
     script = (
         "import mrpy, sys\nsys.stdout.close()\n"

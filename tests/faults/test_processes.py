@@ -1,14 +1,11 @@
 """Law 5 and 6 on worker processes: what dies, hangs, forks or is killed, and what is left afterwards.
 
-Every test has a deadline: a hang is a failure, with the stacks of all threads. Scripts run as processes of
-their own, since the parent is what is killed in them.
+Scripts run as processes of their own, since the parent is what is killed in them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import faulthandler
 import functools
 import operator
 import os
@@ -24,46 +21,12 @@ from typing import Any
 
 import pytest
 from laws import eventually
+from watching import alive, assert_usable, pids_of, run_script, running_script, team
 
 import mrpy
 from mrpy.errors import ItemTimeout, WorkerCrashed
 
-DEADLINE = 40  # seconds for one test, on a machine that is busy with others
-ROOT = Path(__file__).resolve().parents[2]
-
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-
-
-@pytest.fixture(autouse=True)
-def deadline() -> Iterator[None]:
-    faulthandler.dump_traceback_later(DEADLINE, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
-
-
-@pytest.fixture
-def session() -> Iterator[Any]:
-    with mrpy.session("processes", workers=2) as opened:
-        yield opened
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs: neither gone nor a zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
-
-
-def team(session: Any) -> list[int]:
-    return [worker.pid for worker in session.driver.backend._team]
-
-
-def assert_usable(session: Any) -> None:
-    assert list(mrpy.pmap(lambda x: x + 1, range(8), chunksize=1)) == list(range(1, 9))
-    assert all(map(alive, team(session)))
-    assert eventually(lambda: not session.driver._scheduler.records)
 
 
 # ---- an item that kills its worker ------------------------------------------------------------------------
@@ -89,6 +52,7 @@ def poisoned(death: str, *poison: int) -> Callable[[int], int]:
     return check
 
 
+@pytest.mark.fault(1, 3, 4, 19)
 @pytest.mark.parametrize(("death", "chunksize"), [*((death, 8) for death in DEATHS), ("SIGKILL", 1)])
 def test_an_item_that_kills_its_worker_is_named_and_no_other_is_lost(
     session: Any, death: str, chunksize: int
@@ -105,6 +69,7 @@ def test_an_item_that_kills_its_worker_is_named_and_no_other_is_lost(
     assert_usable(session)
 
 
+@pytest.mark.fault(3)
 def test_several_poison_items_of_one_chunk_are_all_found(session: Any) -> None:
     function = poisoned("exit 0", 0, 3, 11)
     returned = list(mrpy.pmap(function, range(12), chunksize=12, on_error="return"))
@@ -115,6 +80,7 @@ def test_several_poison_items_of_one_chunk_are_all_found(session: Any) -> None:
     assert_usable(session)
 
 
+@pytest.mark.fault(1)
 def test_a_reduction_and_a_mapreduce_name_the_item_or_do_without(session: Any) -> None:
     function = poisoned("SIGKILL", 100)
     with pytest.raises(WorkerCrashed) as caught:
@@ -127,11 +93,13 @@ def test_a_reduction_and_a_mapreduce_name_the_item_or_do_without(session: Any) -
     assert_usable(session)
 
 
+@pytest.mark.fault(4)
 def test_unordered_the_neighbours_come_too(session: Any) -> None:
     got = mrpy.pmap(poisoned("abort", 2, 9), range(12), chunksize=6, ordered=False, on_error="skip")
     assert sorted(got) == [x for x in range(12) if x not in (2, 9)]
 
 
+@pytest.mark.fault(10)
 def test_an_argument_that_kills_on_arrival_is_named(session: Any) -> None:
     class Bomb:
         def __reduce__(self) -> Any:
@@ -145,12 +113,14 @@ def test_an_argument_that_kills_on_arrival_is_named(session: Any) -> None:
     assert "Bomb" in caught.value.mrpy_item.text
 
 
+@pytest.mark.fault(3)
 def test_submit_says_that_its_worker_crashed(session: Any) -> None:
     with pytest.raises(WorkerCrashed, match="code 7"):
         mrpy.submit(os._exit, 7).result(30)
     assert mrpy.submit(abs, -1).result(30) == 1
 
 
+@pytest.mark.fault(3)
 def test_a_reducer_that_kills_its_worker_is_an_error(session: Any) -> None:
     with pytest.raises(WorkerCrashed):
         list(mrpy.mapreduce(lambda x: (x % 3, x), lambda k, v: os._exit(1), range(9)))
@@ -162,6 +132,7 @@ def test_a_reducer_that_kills_its_worker_is_an_error(session: Any) -> None:
 # ---- killed from outside ------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(1)
 @pytest.mark.parametrize("which", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
 def test_killing_any_worker_at_any_moment_costs_nothing_but_time(session: Any, which: signal.Signals) -> None:
     loop = mrpy.pmap(lambda x: (sum(range(1000)), x)[1], range(400), chunksize=5)
@@ -175,6 +146,7 @@ def test_killing_any_worker_at_any_moment_costs_nothing_but_time(session: Any, w
     assert_usable(session)
 
 
+@pytest.mark.fault(1)
 def test_killing_workers_during_a_reduction_leaves_the_bits(session: Any) -> None:
     expected = mrpy.preduce(operator.add, (1.0 / (x + 1) for x in range(3000)), backend="serial")
     victims = iter(range(2900, 0, -700))
@@ -192,6 +164,7 @@ def test_killing_workers_during_a_reduction_leaves_the_bits(session: Any) -> Non
     assert mrpy.preduce(operator.add, (1.0 / (x + 1) for x in source()), chunksize=50).hex() == expected.hex()
 
 
+@pytest.mark.fault(1)
 def test_a_worker_that_is_killed_while_idle_is_replaced(session: Any) -> None:
     assert_usable(session)
     for pid in team(session):
@@ -202,6 +175,7 @@ def test_a_worker_that_is_killed_while_idle_is_replaced(session: Any) -> None:
     assert eventually(lambda: victim not in team(session), 2), "a death is noticed within two seconds"
 
 
+@pytest.mark.fault(2)
 @pytest.mark.parametrize("chunksize", [1, 6])
 def test_a_stopped_worker_is_killed_when_its_item_runs_out_of_time(session: Any, chunksize: int) -> None:
     def freeze(x: int) -> int:
@@ -218,6 +192,7 @@ def test_a_stopped_worker_is_killed_when_its_item_runs_out_of_time(session: Any,
 # ---- what tasks leave behind ----------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(17)
 def test_a_child_process_ends_with_its_worker(tmp_path: Path) -> None:
     def leave(_: int) -> int:
         leave.child = child = subprocess.Popen(["sleep", "300"])  # type: ignore[attr-defined]
@@ -233,6 +208,7 @@ def test_a_child_process_ends_with_its_worker(tmp_path: Path) -> None:
     assert not any(map(alive, workers))
 
 
+@pytest.mark.fault(17)
 def test_a_thread_that_goes_on_does_not_hold_up_the_end() -> None:
     def leave(_: int) -> None:
         import threading
@@ -245,6 +221,7 @@ def test_a_thread_that_goes_on_does_not_hold_up_the_end() -> None:
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.fault(18)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_task_may_fork_and_the_child_return(session: Any) -> None:
     def fork(x: int) -> int:
@@ -257,6 +234,7 @@ def test_a_task_may_fork_and_the_child_return(session: Any) -> None:
     assert_usable(session)
 
 
+@pytest.mark.fault(18)
 def test_a_task_may_fork_and_the_child_raise_or_call_mrpy(session: Any) -> None:
     def fork(x: int) -> int:
         if os.fork() == 0:
@@ -267,6 +245,7 @@ def test_a_task_may_fork_and_the_child_raise_or_call_mrpy(session: Any) -> None:
     assert list(mrpy.pmap(fork, range(4), chunksize=2)) == list(range(4))
 
 
+@pytest.mark.fault(19)
 def test_a_task_may_close_or_flood_its_standard_output() -> None:
     script = """
         import mrpy, os, sys
@@ -289,41 +268,13 @@ def test_a_task_may_close_or_flood_its_standard_output() -> None:
     assert [line for line in lines if "x" not in line] == ["[0, 1, 2, 3]", "[0]", "[0, 1, 2]"]
 
 
+@pytest.mark.fault(19)
 def test_what_a_task_prints_comes_out() -> None:
     done = run_script("import mrpy\nlist(mrpy.pmap(print, ['hello'], workers=1))\n")
     assert "hello" in done.stdout
 
 
 # ---- the parent: scripts --------------------------------------------------------------------------------------
-
-
-def script_environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
-
-
-def run_script(code: str, *how: str, **given: Any) -> subprocess.CompletedProcess[str]:
-    """Run a script to its end; one that hangs raises TimeoutExpired."""
-    code = textwrap.dedent(code)
-    command = [sys.executable, *(how or ("-c", code))]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=30, env=script_environment(), check=False, **given
-    )
-
-
-@contextlib.contextmanager
-def running_script(code: str, lines: int = 1) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """A script that has printed so many lines and goes on, in a session of its own."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env=script_environment(), start_new_session=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        yield process, [process.stdout.readline().strip() for _ in range(lines)]
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
 
 
 WARM = """
@@ -338,12 +289,7 @@ WARM = """
 """
 
 
-def pids_of(line: str) -> list[int]:
-    pids = [int(word) for word in line.split()]
-    assert pids, "the script did not start"
-    return pids
-
-
+@pytest.mark.fault(15)
 @pytest.mark.parametrize("state", ["idle", "busy", "submitted"])
 def test_when_the_parent_is_killed_its_workers_are_gone_in_two_seconds(state: str) -> None:
     then = {
@@ -358,6 +304,7 @@ def test_when_the_parent_is_killed_its_workers_are_gone_in_two_seconds(state: st
         assert eventually(lambda: not any(map(alive, workers)), 2)
 
 
+@pytest.mark.fault(15)
 def test_a_fork_of_the_parent_does_not_keep_the_workers_alive() -> None:
     then = """
         child = os.fork()
@@ -377,6 +324,7 @@ def test_a_fork_of_the_parent_does_not_keep_the_workers_alive() -> None:
         assert gone
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize(
     "ending",
     [
@@ -413,6 +361,7 @@ INTERRUPTED = {
 }
 
 
+@pytest.mark.fault(14)
 @pytest.mark.parametrize("where", INTERRUPTED)
 def test_ctrl_c_ends_a_script_within_a_second(where: str) -> None:
     then = f"print('ready', flush=True); {INTERRUPTED[where]}"
@@ -429,6 +378,7 @@ def test_ctrl_c_ends_a_script_within_a_second(where: str) -> None:
         assert not any(map(alive, workers))
 
 
+@pytest.mark.fault(14)
 def test_after_ctrl_c_the_session_can_be_used() -> None:
     then = """
         try:
@@ -483,6 +433,7 @@ failed (1,)
 """
 
 
+@pytest.mark.fault(39)
 @pytest.mark.parametrize("how", ["file", "-c", "stdin", "-m", "other folder"])
 def test_a_script_needs_no_guard(how: str, tmp_path: Path) -> None:
     (tmp_path / "job_script.py").write_text(MAIN)
@@ -498,6 +449,7 @@ def test_a_script_needs_no_guard(how: str, tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.fault(39)
 def test_a_script_finds_the_modules_beside_it(tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text("def double(x): return 2 * x\nclass Odd(Exception): pass\n")
     (tmp_path / "script.py").write_text(
@@ -516,6 +468,7 @@ def test_an_uncaught_error_of_a_task_ends_the_script_with_its_own_line() -> None
 # ---- forks ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(34, 40)
 @pytest.mark.parametrize(
     "in_child",
     [
@@ -540,6 +493,7 @@ def test_a_warm_parent_may_fork(in_child: str) -> None:
     assert done.stdout.splitlines()[-1] == "[3]"
 
 
+@pytest.mark.fault(40)
 def test_a_session_that_was_inherited_says_so() -> None:
     code = """
         import mrpy, os
@@ -560,6 +514,7 @@ def test_a_session_that_was_inherited_says_so() -> None:
     assert re.match(r"child: .*parent process.*\n\[3\]\n$", done.stdout)
 
 
+@pytest.mark.fault(34)
 def test_multiprocessing_in_the_same_program_works() -> None:
     code = """
         import mrpy, multiprocessing, functools
@@ -575,6 +530,7 @@ def test_multiprocessing_in_the_same_program_works() -> None:
 # ---- closing ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(16)
 def test_a_session_ends_at_once_whatever_its_workers_do() -> None:
     with mrpy.session("processes", workers=2) as session:
         several = [mrpy.submit(time.sleep, 60) for _ in range(4)]
