@@ -1,0 +1,271 @@
+"""Rows 12 and 13: sources that raise, sources without an end, and consumers that go away or fall asleep."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import operator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from laws import BACKENDS, CONCURRENT, LOCAL, eventually
+
+import mrpy
+
+over_all = pytest.mark.parametrize("backend", BACKENDS)
+over_local = pytest.mark.parametrize("backend", LOCAL)
+over_concurrent = pytest.mark.parametrize("backend", CONCURRENT)
+
+MANY: dict[str, Callable[..., Any]] = {  # verbs that return many things, each the identity of its source
+    "pmap": lambda source, **options: mrpy.pmap(lambda x: x, source, **options),
+    "pstarmap": lambda source, **options: mrpy.pstarmap(lambda x: x, ((x,) for x in source), **options),
+    "pfilter": lambda source, **options: mrpy.pfilter(lambda x: True, source, **options),
+    "parallel": lambda source, **options: mrpy.parallel((x for x in source), **options),
+    "stage": lambda source, **options: mrpy.stage(passing_on)(mrpy.stream(source, **options)),
+    "stream": lambda source, **options: mrpy.stream(source, **options).map(abs).filter(lambda x: True),
+    "two runs": lambda source, **options: mrpy.stream(source, **options).map(abs).enumerate().starmap(lambda n, x: x),
+}
+ONE: dict[str, Callable[..., Any]] = {  # verbs that return one thing, or all of it at once
+    "preduce": lambda source, **options: mrpy.preduce(operator.add, source, **options),
+    "pfold": lambda source, **options: mrpy.pfold(operator.add, source, 0, **options),
+    "mapreduce": lambda source, **options: list(
+        mrpy.mapreduce(lambda x: (x % 2, 1), lambda key, ones: sum(ones), source, **options)
+    ),
+    "a combiner": lambda source, **options: list(
+        mrpy.mapreduce(
+            lambda x: (x % 2, 1), lambda key, ones: sum(ones), source, combiner=lambda key, ones: sum(ones), **options
+        )
+    ),
+    "foreach": lambda source, **options: mrpy.stream(source, **options).foreach(abs),
+}  # fmt: skip
+
+
+def passing_on(items: Any) -> Iterator[Any]:
+    yield from items
+
+
+class Broke(Exception):
+    def __init__(self, where: int, why: str) -> None:
+        super().__init__(f"{why} at {where}")
+        self.where = where
+
+
+def breaking(where: int) -> Iterator[int]:
+    yield from range(where)
+    raise Broke(where, "the disk is gone")
+
+
+# ---- a source that raises ----------------------------------------------------------------------------
+
+
+@pytest.mark.fault(12)
+@over_local
+@pytest.mark.parametrize("verb", MANY)
+def test_what_came_before_a_broken_source_is_delivered_then_its_error(verb: str, backend: str) -> None:
+    for where, chunksize, ordered in itertools.product((0, 1, 30), ("auto", 1, 7), (True, False)):
+        got: list[int] = []
+        options = {"backend": backend, "workers": 2, "chunksize": chunksize, "ordered": ordered}
+        with pytest.raises(Broke) as caught:
+            for item in MANY[verb](breaking(where), **options):
+                got.append(item)  # noqa: PERF402
+        assert (got if ordered else sorted(got)) == list(range(where))
+        assert caught.value.where == where
+        assert "breaking" in [entry.name for entry in caught.traceback], "the traceback shows the source"
+
+
+@pytest.mark.fault(12)
+@over_local
+@pytest.mark.parametrize("verb", ONE)
+def test_an_answer_from_a_broken_source_is_its_error(verb: str, backend: str) -> None:
+    for where in (0, 1, 300):
+        with pytest.raises(Broke, match=f"the disk is gone at {where}"):
+            ONE[verb](breaking(where), backend=backend, workers=2)
+
+
+@pytest.mark.fault(12)
+@pytest.mark.skipif(len(BACKENDS) < 4, reason="no dask backend")
+def test_the_same_on_a_cluster() -> None:
+    with mrpy.session("dask", workers=1):
+        for verb in ("pmap", "two runs"):
+            got: list[int] = []
+            with pytest.raises(Broke):
+                for item in MANY[verb](breaking(20), chunksize=7):
+                    got.append(item)  # noqa: PERF402
+            assert got == list(range(20))
+        for verb in ("preduce", "mapreduce"):
+            with pytest.raises(Broke):
+                ONE[verb](breaking(20))
+
+
+@pytest.mark.fault(12)
+@over_local
+@pytest.mark.parametrize("on_error", ["skip", "return", repr])
+def test_no_rule_for_failing_items_hides_a_broken_source(on_error: Any, backend: str) -> None:
+    got: list[int] = []
+    with pytest.raises(Broke):
+        for item in mrpy.pmap(abs, breaking(9), backend=backend, workers=2, on_error=on_error, retries=2):
+            got.append(item)  # noqa: PERF402
+    assert got == list(range(9))
+    if on_error != "return":  # exceptions among the items cannot be reduced
+        with pytest.raises(Broke):
+            mrpy.preduce(operator.add, breaking(9), backend=backend, workers=2, on_error=on_error)
+
+
+@pytest.mark.fault(12)
+@over_local
+def test_an_item_that_fails_before_the_source_does_is_the_error(backend: str) -> None:
+    def check(x: int) -> int:
+        return 1 // (5 - x)
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(mrpy.pmap(check, breaking(9), backend=backend, workers=2, chunksize=3))
+    assert caught.value.mrpy_item.position == 5
+
+
+@pytest.mark.fault(12)
+@over_local
+def test_an_iterator_that_ended_with_an_error_has_ended(backend: str) -> None:
+    run = mrpy.pmap(abs, breaking(3), backend=backend, workers=2)
+    with pytest.raises(Broke):
+        list(run)
+    with pytest.raises(StopIteration):
+        next(run)
+
+
+@pytest.mark.fault(12)
+@over_local
+def test_a_broken_source_of_an_asynchronous_loop_is_the_same(backend: str) -> None:
+    got: list[int] = []
+
+    async def consume() -> None:
+        async for item in mrpy.pmap(abs, breaking(12), backend=backend, workers=2, chunksize=5):
+            got.append(item)
+
+    with pytest.raises(Broke):
+        asyncio.run(consume())
+    assert got == list(range(12))
+
+
+# ---- a source without an end ---------------------------------------------------------------------------
+
+
+class Counted(Iterator[int]):
+    """An endless source that knows how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __next__(self) -> int:
+        self.asked += 1
+        return self.asked - 1
+
+
+@pytest.mark.fault(13)
+@over_all
+def test_five_of_an_endless_source_are_five(backend: str) -> None:
+    source = Counted()
+    run = mrpy.stream(source, backend=backend, workers=2, buffersize=40).map(lambda x: x * x).take(5)
+    assert list(run) == [0, 1, 4, 9, 16]
+    assert source.asked <= 45
+    assert list(mrpy.pmap(abs, [-1], backend=backend, workers=2)) == [1]
+
+
+@pytest.mark.fault(13)
+@over_local
+@pytest.mark.parametrize("verb", MANY)
+def test_every_verb_can_be_left_in_the_middle_of_an_endless_source(verb: str, backend: str) -> None:
+    source = Counted()
+    for item in MANY[verb](source, backend=backend, workers=2, buffersize=40):
+        if item == 4:
+            break
+    asked = source.asked
+    assert asked <= 45
+    assert list(itertools.islice(MANY[verb](itertools.count(), backend=backend, workers=2), 3)) == [0, 1, 2]
+    assert source.asked == asked, "nobody pulls for a loop that was left"
+
+
+# ---- a consumer that goes away ------------------------------------------------------------------------
+
+
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@pytest.mark.fault(13)
+@pytest.mark.parametrize("backend", CONCURRENT[:2])
+@pytest.mark.parametrize("way", ["break", "close", "del", "with", "raise"])
+def test_after_a_loop_is_left_the_next_call_does_not_wait_for_what_ran(way: str, backend: str) -> None:
+    with mrpy.session(backend, workers=2) as session:
+        run = mrpy.pmap(nap, [0, *[60] * 20], chunksize=1)
+        began = time.monotonic()
+        if way == "break":
+            for _ in run:
+                break
+        elif way == "with":
+            with run:
+                next(run)
+        elif way == "raise":
+            with pytest.raises(Broke):  # noqa: PT012
+                for _ in run:
+                    raise Broke(0, "enough")
+        else:
+            next(run)
+            run.close() if way == "close" else None
+        del run
+        assert list(mrpy.pmap(nap, [0, 0, 0], chunksize=1)) == [0, 0, 0]
+        assert time.monotonic() - began < 10, "the next call waited for tasks that nobody wants"
+        assert eventually(lambda: not session.driver._scheduler.records)
+
+
+@pytest.mark.fault(13)
+@pytest.mark.parametrize("backend", CONCURRENT[:2])
+def test_a_consumer_that_fails_inside_another_threads_loop_frees_the_workers(backend: str) -> None:
+    with mrpy.session(backend, workers=1):
+
+        def consume() -> None:
+            for _ in mrpy.pmap(nap, [0, 60, 60], chunksize=1):
+                return
+
+        thread = threading.Thread(target=consume)
+        thread.start()
+        thread.join(20)
+        assert not thread.is_alive()
+        assert mrpy.submit(abs, -1).result(20) == 1
+
+
+# ---- a consumer that sleeps -----------------------------------------------------------------------------
+
+
+@pytest.mark.fault(13)
+@over_all
+def test_nothing_more_is_pulled_while_the_consumer_sleeps(backend: str) -> None:
+    source = Counted()
+    with mrpy.pmap(abs, source, backend=backend, workers=2, buffersize=30) as run:
+        for item in run:
+            if item == 6:
+                break_at = source.asked
+                time.sleep(0.3)  # not to wait for anything: this is the consumer that sleeps
+                assert source.asked == break_at <= 37
+            if item == 60:
+                break
+
+
+@pytest.mark.fault(13)
+@over_concurrent
+def test_without_a_buffersize_the_pull_is_bounded_too(backend: str) -> None:
+    source = Counted()
+    with mrpy.pmap(nap_a_little, source, backend=backend, workers=2) as run:
+        for _ in range(6):
+            next(run)
+        asked = source.asked
+        time.sleep(0.3)  # as above
+        assert source.asked == asked < 2000
+
+
+def nap_a_little(x: int) -> int:
+    time.sleep(0.001)
+    return x
