@@ -46,13 +46,22 @@ class Item(NamedTuple):
 
 def pin(error: BaseException, item: Item) -> None:
     """Have an exception say at which item it was raised: once, the innermost wins."""
-    if hasattr(error, "mrpy_item"):
+    if item_of(error) is not None:
         return
     try:
         error.mrpy_item = item  # type: ignore[attr-defined]
         error.add_note(f"mrpy: raised at {item}")
     except Exception:  # noqa: S110 - a class may forbid new attributes; then it goes without
         pass
+
+
+def item_of(error: BaseException) -> Item | None:
+    """The item that an exception says it was raised at."""
+    try:
+        item = getattr(error, "mrpy_item", None)
+    except Exception:  # its class may do whatever it likes there
+        return None
+    return item if isinstance(item, Item) else None
 
 
 class MrpyError(Exception):

@@ -203,7 +203,10 @@ def _zipped(items: Iterator[Any], others: tuple[Iterable[Any], ...], strict: boo
 
 
 def _take_while(items: Iterator[Any], predicate: Callable[[Any], Any]) -> Iterator[Any]:
-    return itertools.takewhile(predicate, items)
+    for item in items:  # `takewhile` would take a StopIteration of the predicate for the end
+        if not predicate(item):
+            return
+        yield item
 
 
 def _itself(item: Any) -> Any:

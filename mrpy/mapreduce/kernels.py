@@ -185,8 +185,8 @@ class _Collector:
 
     def failed(self, error: BaseException, index: int) -> bool:
         """Take in an item's exception; say whether to go on."""
-        if inside.place is Place.HERE and isinstance(error, KeyboardInterrupt):
-            raise error  # the user's own Ctrl-C, not the item's doing
+        if _is_ctrl_c(error):
+            raise error
         item = self._chunk.item(index) if not self._chunk.separately else _opened_item(self._chunk, index)
         pin(error, item)
         on_error = self._rules.on_error
@@ -196,7 +196,9 @@ class _Collector:
                 self.values.append(codec.encode(value) if self._chunk.separately else value)
                 self.index.append(index)
                 return True
-            except Exception as second:
+            except BaseException as second:
+                if isinstance(second, TaskStopped) or _is_ctrl_c(second):
+                    raise
                 pin(second, item)
                 error = second
         elif on_error == "skip":
@@ -228,11 +230,16 @@ class _Collector:
         return Outcome(self.values, self._failures, self._ended, pickled, where)
 
 
+def _is_ctrl_c(error: BaseException) -> bool:
+    """Whether it is the user's own, and not the item's doing."""
+    return inside.place is Place.HERE and isinstance(error, KeyboardInterrupt)
+
+
 def _opened_item(chunk: Chunk, index: int) -> Item:
     """As `Chunk.item`, where the items are pickles: they are opened to be shown."""
     try:
         opened = codec.decode(chunk.data[index])
-    except Exception:
+    except BaseException:  # it may have been this that failed, with whatever
         return Item(chunk.first + index, "")
     return Chunk(chunk.first + index, [opened]).item(0)
 

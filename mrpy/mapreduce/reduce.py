@@ -47,7 +47,10 @@ def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Accoun
             account.running(job.driver.backend.name, job.driver.backend.workers),
         ):
             if in_pieces:
-                return _in_pieces(feeder, fold, rules)
+                try:
+                    return _in_pieces(feeder, fold, rules)
+                except StopIteration as error:  # of the operator; it would end a loop around us in silence
+                    raise RuntimeError(f"a function raised {error!r}") from error
             feeder.aligned = True
             if feeder.checkpoint is not None:
                 return _at_hand(feeder, fold)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from mrpy.errors import SerializationError
 
 IN_BAND = 16 * 1024  # bytes; below it a buffer of its own costs more than the copy
+REFUSALS = (Exception, SystemExit, GeneratorExit)  # by which a class of the user may refuse to be pickled
 
 
 class Payload(NamedTuple):
@@ -29,25 +30,27 @@ class Payload(NamedTuple):
         return sum((int(buffer.nbytes) for buffer in self.buffers), len(self.body))
 
 
-def encode(value: Any) -> Payload:
-    """Pickle `value`. Raises `SerializationError` that names it and the reason."""
+def encode(value: Any, *, whole: bool = False) -> Payload:
+    """Pickle `value`, with ``whole`` in one piece. Raises `SerializationError` that names it and the reason."""
     buffers, apart = _collector()
+    if whole:
+        apart = None
     try:
         body = pickle.dumps(value, 5, buffer_callback=apart)
         if b"__main__" not in body:
             return Payload(body, tuple(buffers))
-    except Exception:  # noqa: S110 - cloudpickle may still know how
+    except REFUSALS:  # cloudpickle may still know how
         pass
     buffers.clear()
     from mrpy.scheduler import byvalue  # heavy: only where plain pickle does not do
 
     try:
         return Payload(byvalue.dumps(value, apart), tuple(buffers))
-    except Exception as problem:
+    except REFUSALS as problem:
         raise SerializationError(_why_not(value, problem)) from problem
 
 
-def _collector() -> tuple[list[memoryview], Callable[[pickle.PickleBuffer], bool]]:
+def _collector() -> tuple[list[memoryview], Callable[[pickle.PickleBuffer], bool] | None]:
     """A list, and a callback for pickle that puts large buffers there."""
     buffers: list[memoryview] = []
 
@@ -71,8 +74,12 @@ def copy_of(buffer: Any) -> memoryview:
 
 
 def decode(payload: Payload) -> Any:
-    """Open a pickle. Whatever the user's classes raise on the way comes out."""
-    return pickle.loads(payload.body, buffers=payload.buffers)
+    """Open a pickle. What the user's classes raise on the way comes out, except for what would end a
+    program."""
+    try:
+        return pickle.loads(payload.body, buffers=payload.buffers)
+    except (SystemExit, GeneratorExit) as problem:
+        raise SerializationError(f"something that was opened raised {problem!r}") from problem
 
 
 Shape = list[list[bool]]  # of each payload: of each of its buffers, whether it is read-only
@@ -110,11 +117,11 @@ def encode_function(function: Any, name: str) -> Payload:
     buffers, apart = _collector()
     try:
         return Payload(byvalue.dumps(function, apart), tuple(buffers))
-    except Exception as problem:
+    except REFUSALS as problem:
         raise SerializationError(_why_not(function, problem, name)) from problem
 
 
-def _why_not(value: Any, problem: Exception, name: str = "") -> str:
+def _why_not(value: Any, problem: BaseException, name: str = "") -> str:
     what = name or f"{type(value).__name__} {_name(value)}"
     culprit = _culprit(value)
     where = f" because of {culprit}" if culprit else ""
@@ -152,7 +159,7 @@ def _pickles(value: Any) -> bool:
 
     try:
         byvalue.dumps(value)
-    except Exception:
+    except REFUSALS:
         return False
     return True
 

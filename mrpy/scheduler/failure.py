@@ -15,7 +15,7 @@ import traceback
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, pin
+from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, item_of, pin
 from mrpy.scheduler import codec
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # the folder of mrpy
@@ -70,14 +70,27 @@ def capture(error: BaseException, *, travels: bool, skip: int = 0) -> Failure:
     ``travels``: it will leave this process, so it is pickled now. ``skip``: frames of mrpy's own at
     the top of the traceback that tell the user nothing.
     """
+    if isinstance(error, StopIteration):
+        error = _no_end(error)
     return Failure(
         type_name=type(error).__qualname__,
         message=short_str(error),
         trace=format_trace(error, skip) if travels else "",
         payload=_pickled(error) if travels else None,
-        item=getattr(error, "mrpy_item", None),
+        item=item_of(error),
         live=None if travels else error,
     )
+
+
+def _no_end(error: StopIteration) -> RuntimeError:
+    """What a generator makes of it: raised where somebody waits, it would end a loop of his in silence."""
+    instead = RuntimeError(f"a function raised {error!r}")
+    instead.__cause__ = error
+    instead.__traceback__ = error.__traceback__
+    item = item_of(error)
+    if item is not None:
+        pin(instead, item)
+    return instead
 
 
 def of(error: MrpyError, index: int | None = None, trace: str = "") -> Failure:
@@ -142,8 +155,8 @@ class _Short(reprlib.Repr):
 
 def _bounded(show: Any, value: object, limit: int) -> str:
     try:
-        text = str(show(value))
-    except Exception as problem:
+        text = str.__str__(show(value))  # a plain string, whatever it was: this one travels
+    except codec.REFUSALS as problem:
         return f"<{type(value).__qualname__} whose {show.__name__}() raises {type(problem).__name__}>"
     if len(text) > limit:
         half = (limit - 2) // 2
@@ -155,7 +168,7 @@ def _pickled(error: BaseException) -> codec.Payload | None:
     """The exception as a pickle that was seen to open; None where only its text can travel."""
     for form in (lambda: error, lambda: Taken(error)):
         try:
-            payload = codec.encode(form())
+            payload = codec.encode(form(), whole=True)
             if type(codec.decode(payload)).__name__ != type(error).__name__:
                 continue  # its __reduce__ makes something else of it
         except BaseException:  # noqa: S112 - whatever the user's class does here
