@@ -89,7 +89,7 @@ def _shifted(announce: Announce | None, whole: Chunk, part: Chunk) -> Announce |
     if announce is None:
         return None
     tell, offset = announce, part.first - whole.first
-    return lambda index: tell(index + offset)
+    return lambda index: tell(None if index is None else index + offset)
 
 
 def leaf_nodes(chunk: Chunk, leaf: Callable[[Chunk], Any]) -> Iterator[Node]:

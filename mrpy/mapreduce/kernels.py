@@ -29,7 +29,7 @@ from mrpy.scheduler.calls import TaskStopped
 from mrpy.scheduler.failure import Failure, capture
 from mrpy.scheduler.policy import DEFAULT
 
-Announce = Callable[[int], None]
+Announce = Callable[[int | None], None]
 
 _COUNTED = (list, tuple, range, str, bytes, bytearray)  # their iterators say how many items are left
 
@@ -130,6 +130,8 @@ def run_careful(
         out.index.extend([index] * (len(out.values) - len(out.index)))  # also what came before a problem
         if problem is not None and not out.failed(problem, index):
             break
+    if announce is not None:
+        announce(None)  # who dies of a fold, or of pickling the results, is not to be blamed on the last item
     return out.result()
 
 

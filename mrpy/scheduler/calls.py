@@ -33,7 +33,8 @@ class Code:
     """A function that many calls share, with the place it was written for.
 
     ``announce``: the function takes a keyword argument of that name, a callable to be told the index of
-    each item as it begins. ``reused``: calls that know nothing of each other share it (``reuse.py``).
+    each item as it begins, and None when it is through with them. ``reused``: calls that know nothing of
+    each other share it (``reuse.py``).
     """
 
     def __init__(self, function: Callable[..., Any], name: str, *, announce: bool = False) -> None:
@@ -74,7 +75,7 @@ def perform(
     function: Callable[..., Any],
     data: Any,
     inputs: Sequence[Any],
-    announce: Callable[[int], None] | None = None,
+    announce: Callable[[int | None], None] | None = None,
     place: Place = Place.ELSEWHERE,
 ) -> Any:
     """Run a call here and now. Whatever it raises comes out; a nested mrpy call finds `inside` set."""

@@ -31,7 +31,7 @@ class Payload(NamedTuple):
 
 
 def encode(value: Any, *, whole: bool = False) -> Payload:
-    """Pickle `value`, with ``whole`` in one piece. Raises `SerializationError` that names it and the reason."""
+    """Pickle `value`, if ``whole`` in one piece. Raises `SerializationError` that names it and the reason."""
     buffers, apart = _collector()
     if whole:
         apart = None
@@ -123,8 +123,10 @@ def encode_function(function: Any, name: str) -> Payload:
 
 def _why_not(value: Any, problem: BaseException, name: str = "") -> str:
     what = name or f"{type(value).__name__} {_name(value)}"
-    culprit = _culprit(value)
-    where = f" because of {culprit}" if culprit else ""
+    from mrpy.scheduler.culprit import culprit
+
+    found = culprit(value)
+    where = f" because of {found}" if found else ""
     return (
         f"{what} cannot be sent to a worker{where}: {problem} "
         "(create it inside the function that needs it, or use backend='threads')"
@@ -134,54 +136,3 @@ def _why_not(value: Any, problem: BaseException, name: str = "") -> str:
 def _name(value: Any) -> str:
     name = getattr(value, "__qualname__", None)
     return str(name) if name else object.__repr__(value)
-
-
-def _culprit(value: Any) -> str:
-    """Which variable of a function, or of the functions it holds, cannot be pickled: the way down to it."""
-    path: list[str] = []
-    seen: set[int] = set()
-    kind = ""
-    while id(value) not in seen:
-        seen.add(id(value))
-        for name, part in _parts(value):
-            if id(part) not in seen and not _pickles(part):
-                path.append(name)
-                value, kind = part, type(part).__qualname__
-                break
-    if not path:
-        return ""
-    within = f" (in {' of '.join(reversed(path[:-1]))})" if path[1:] else ""
-    return f"{path[-1]}, a {kind}{within}"
-
-
-def _pickles(value: Any) -> bool:
-    from mrpy.scheduler import byvalue
-
-    try:
-        byvalue.dumps(value)
-    except REFUSALS:
-        return False
-    return True
-
-
-def _parts(value: Any) -> list[tuple[str, Any]]:
-    """The named things inside a value that travel with it."""
-    code = getattr(value, "__code__", None)
-    if code is None:
-        holder = getattr(value, "__self__", None)
-        if holder is not None and not isinstance(value, type):
-            return [("self", holder)]
-        inner = [(f"'{name}'", part) for name, part in getattr(value, "__dict__", {}).items()]
-        for name in getattr(type(value), "__slots__", ()):
-            if hasattr(value, name):
-                inner.append((f"'{name}'", getattr(value, name)))
-        if isinstance(value, tuple | list):
-            inner += [(f"[{place}]", part) for place, part in enumerate(value)]
-        return inner
-    names = [(f"'{name}'", value.__globals__[name]) for name in code.co_names if name in value.__globals__]
-    for name, cell in zip(code.co_freevars, value.__closure__ or (), strict=False):
-        try:
-            names.append((f"'{name}'", cell.cell_contents))
-        except ValueError:  # an empty cell
-            continue
-    return names

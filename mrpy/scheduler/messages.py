@@ -59,11 +59,12 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """The worker starts with item `item` of the task (sent only when somebody has to know)."""
+    """The worker starts with item `item` of the task (sent only when somebody has to know). None: it is
+    through with the items, and what follows is nobody's in particular."""
 
     key: Key
     attempt: int
-    item: int
+    item: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,3 +26,10 @@ def session() -> Iterator[Any]:
     """Two worker processes."""
     with mrpy.session("processes", workers=2) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Any]:
+    """Two worker processes for all tests of a module: what one test does to them must not harm the next."""
+    with mrpy.session("processes", workers=2) as opened:
+        yield opened

@@ -33,13 +33,13 @@ class Alarm:
     """
 
     def __init__(self, seconds: float) -> None:
-        self.item = 0
+        self.item: int | None = 0
         self.rings: type[TaskStopped] = type("TaskStopped", (TaskStopped,), {})
         self.deadline = float("inf")
         self._seconds = seconds
 
-    def begin(self, item: int) -> None:
-        """An item begins."""
+    def begin(self, item: int | None) -> None:
+        """An item begins; or, with None, what comes after the last."""
         self.item = item
         self.deadline = time.monotonic() + self._seconds
 
@@ -60,7 +60,7 @@ class _BySignal(Alarm):
             signal.signal(signal.SIGALRM, _ring)
         _ours.append(self)
 
-    def begin(self, item: int) -> None:
+    def begin(self, item: int | None) -> None:
         super().begin(item)
         _set_timer()
 
@@ -101,7 +101,7 @@ class _ByWatchdog(Alarm):
         self._over = False
         threading.Thread(target=self._watch, name="mrpy-alarm", daemon=True).start()
 
-    def begin(self, item: int) -> None:
+    def begin(self, item: int | None) -> None:
         with self._changed:
             asleep = self.deadline == float("inf")  # else it wakes in time, and sees that the deadline moved
             super().begin(item)

@@ -142,7 +142,7 @@ def _perform(order: Job, blob: bytes, inputs: tuple[Outcome, ...]) -> Outcome:
     return Outcome(payloads, in_parts)
 
 
-def _announcer(order: Job) -> Callable[[int], None]:
+def _announcer(order: Job) -> Callable[[int | None], None]:
     return lambda item: _tell(order, BEGAN, item, sure=order.care.sure)
 
 

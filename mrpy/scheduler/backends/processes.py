@@ -232,7 +232,7 @@ class ProcessesBackend(Backend):
             return
         ticket = self._tickets[frame.number]
         if frame.kind == w.BEGAN:
-            ticket.item = int.from_bytes(frame.parts[0], "little")
+            ticket.item = int.from_bytes(frame.parts[0], "little") if frame.parts else None
             self._facts.append(m.Began(ticket.key, ticket.attempt, ticket.item))
             return
         self._punch(ticket)

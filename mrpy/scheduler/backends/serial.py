@@ -91,7 +91,7 @@ class SerialBackend(Backend):
 class _Overran(BaseException):
     """An item ran over its time."""
 
-    def __init__(self, item: int, trace: str) -> None:
+    def __init__(self, item: int | None, trace: str) -> None:
         super().__init__(item, trace)
         self.item = item
         self.trace = trace

@@ -156,7 +156,7 @@ def _run(lane: _Lane, order: Start, inputs: list[Any], outcome: SimpleQueue[Any]
     announce = None
     if order.careful and call.code.announce:
 
-        def announce(item: int) -> None:
+        def announce(item: int | None) -> None:
             outcome.put((lane, Began(task.key, attempt, item), None))
 
     began = time.perf_counter()

@@ -172,8 +172,8 @@ class Worker:
         self._answer(DONE, number, (seconds, pickling, in_parts, shape), parts)
 
     def _announcer(self, number: int) -> Any:
-        def announce(item: int) -> None:
-            self._end.send(BEGAN, number, [item.to_bytes(8, "little")])
+        def announce(item: int | None) -> None:
+            self._end.send(BEGAN, number, [] if item is None else [item.to_bytes(8, "little")])
 
         return announce
 

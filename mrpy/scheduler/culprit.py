@@ -1,0 +1,153 @@
+"""Which variable it is that cannot travel: the way down to it, for the text of an error and nothing else.
+
+A function takes along what its closure, its defaults and its globals hold, and the functions among these do
+likewise. So where pickling it fails, the lock to blame may be several functions away. Each part is pickled
+by itself until the one is found; that is slow, and only done where there is an error to explain.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from types import CodeType, FunctionType, MethodType
+from typing import Any, NamedTuple
+
+from mrpy.scheduler import byvalue
+from mrpy.scheduler.codec import REFUSALS
+
+DEEPEST = 12  # parts inside parts; out of the air. What is nested so deeply is its own culprit
+
+
+class _Part(NamedTuple):
+    """Something inside a value. ``line``: where a function uses it; None: no function holds it."""
+
+    name: str
+    value: Any
+    line: str | None = None
+
+    def __str__(self) -> str:
+        kind = type(self.value).__qualname__
+        article = "an" if kind[:1].lower() in "aeiou" else "a"
+        return f"{self.name}, {article} {kind}" + (f" at {self.line}" if self.line else "")
+
+
+def culprit(value: Any) -> str:
+    """What in `value` cannot be pickled, in words; empty where that cannot be told.
+
+    >>> import threading
+    >>> guard = threading.Lock()
+    >>> culprit({"name": "x", "limits": [1, guard]})
+    "[1], a lock (in ['limits'])"
+    """
+    path = _path(value)
+    variables = [part for part in path if part.line is not None]
+    if not variables:
+        return f"{path[-1]}{_within(path[:-1])}" if path else ""
+    last = variables[-1]
+    behind = path[path.index(last) + 1 :]
+    holds = f", which holds {behind[-1]}{_within(behind[:-1])}" if behind else ""
+    return f"{last}{_within(variables[:-1])}{holds}"
+
+
+def _within(parts: list[_Part]) -> str:
+    return f" (in {' of '.join(part.name for part in reversed(parts))})" if parts else ""
+
+
+def _path(value: Any) -> list[_Part]:
+    """From the value to the innermost part that does not pickle; or as far as it makes sense."""
+    path: list[_Part] = []
+    seen = {id(value)}
+    found = True
+    while found and len(path) < DEEPEST:
+        found = False
+        for part in _parts(value):
+            if id(part.value) not in seen and not _pickles(part.value):
+                if type(value).__module__.startswith("mrpy."):
+                    path.clear()  # how we got to the user's own says nothing to him
+                path.append(part)
+                seen.add(id(part.value))
+                value, found = part.value, True
+                break
+    return path
+
+
+def _pickles(value: Any) -> bool:
+    try:
+        byvalue.dumps(value)
+    except REFUSALS:
+        return False
+    return True
+
+
+def _parts(value: Any) -> Iterator[_Part]:
+    """What travels with a value and has a name."""
+    match value:
+        case MethodType():
+            yield _Part("self", value.__self__)
+            yield from _parts(value.__func__)
+        case FunctionType():
+            yield from _of_function(value)
+        case functools.partial():
+            yield _Part("the function", value.func)
+            yield from _parts(value.args)
+            yield from _parts(value.keywords)
+        case tuple() | list():
+            yield from (_Part(f"[{place}]", part) for place, part in enumerate(value))
+        case dict():
+            yield from (_Part(f"[{key!r}]", part) for key, part in value.items())
+        case _:
+            holder = getattr(value, "__self__", None)  # a method that is written in C
+            if holder is not None and not isinstance(value, type):
+                yield _Part("self", holder)
+    yield from _of_object(value)
+
+
+def _of_object(value: Any) -> Iterator[_Part]:
+    for name, part in getattr(value, "__dict__", {}).items():
+        yield _Part(f"'{name}'", part)
+    for name in getattr(type(value), "__slots__", ()):
+        if hasattr(value, name):
+            yield _Part(f"'{name}'", getattr(value, name))
+
+
+def _of_function(function: FunctionType) -> Iterator[_Part]:
+    code = function.__code__
+    for name in dict.fromkeys(_names(code)):
+        if name in function.__globals__:
+            yield _Part(f"'{name}'", function.__globals__[name], _line(code, name))
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
+        try:
+            yield _Part(f"'{name}'", cell.cell_contents, _line(code, name))
+        except ValueError:  # an empty cell
+            continue
+    positional = code.co_varnames[: code.co_argcount]
+    defaults = function.__defaults__ or ()
+    named = zip(positional[len(positional) - len(defaults) :], defaults, strict=True)
+    for name, part in [*named, *(function.__kwdefaults__ or {}).items()]:
+        yield _Part(f"'{name}'", part, f"{code.co_filename}:{code.co_firstlineno}")
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _line(code: CodeType, name: str) -> str:
+    """Where a function first uses a variable."""
+    return f"{code.co_filename}:{_first_use(code, name) or code.co_firstlineno}"
+
+
+def _first_use(code: CodeType, name: str) -> int | None:
+    import dis  # heavy, and only for this
+
+    for instruction in dis.get_instructions(code):
+        loads = instruction.opname.startswith("LOAD_") and instruction.opname != "LOAD_CLOSURE"
+        if loads and instruction.argval == name and instruction.positions is not None:
+            return instruction.positions.lineno
+        if isinstance(instruction.argval, CodeType):
+            line = _first_use(instruction.argval, name)
+            if line is not None:
+                return line
+    return None
