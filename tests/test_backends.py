@@ -373,11 +373,18 @@ def test_an_exception_brings_the_traceback_of_its_worker(remote: Bench) -> None:
     assert "mrpy/scheduler" not in trace
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), StopIteration(5), Rude("away")])
+@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), Rude("away")])
 def test_whatever_is_raised_is_the_tasks_failure(bench: Bench, error: BaseException) -> None:
     arrived = bench.failure(fail, error)
     assert type(arrived) is type(error)
     assert arrived.args == error.args
+    assert bench.works()
+
+
+def test_stop_iteration_is_a_runtime_error_as_in_a_generator(bench: Bench) -> None:
+    arrived = bench.failure(fail, StopIteration(5))
+    assert type(arrived) is RuntimeError
+    assert "StopIteration(5)" in str(arrived)
     assert bench.works()
 
 
