@@ -48,6 +48,11 @@ _lock = threading.Lock()
 class Raised(Exception):
     """The user's exception on its way through Dask: a pickled `Failure`."""
 
+    def __str__(self) -> str:
+        return "a task of mrpy raised"  # short: Dask cuts down exceptions whose text is long, payload and all
+
+    __repr__ = __str__
+
 
 class Outcome(Pickled):
     """A value on the cluster. Its buffers travel beside the pickle, uncopied."""
