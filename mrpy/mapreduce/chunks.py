@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
 
-from mrpy.errors import Item, SerializationError
+from mrpy.errors import Item, SerializationError, pin
+from mrpy.light import TYPE_CHECKING, NamedTuple, later
 from mrpy.scheduler import codec
-from mrpy.scheduler.failure import Failure, capture, of, short_repr
 
-Excluded = Mapping[int, Failure]  # by index in the chunk: items that must not be run, and why
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+    from mrpy.scheduler import failure as failing
+    from mrpy.scheduler.failure import Failure
+
+    Excluded: TypeAlias = Mapping[int, Failure]  # by index in the chunk: what must not be run, and why
+else:
+    failing = later("mrpy.scheduler.failure")
 
 
 class Chunk(NamedTuple):
@@ -31,7 +38,7 @@ class Chunk(NamedTuple):
         """What to call an item of this chunk."""
         if not 0 <= index < len(self.data):
             return Item(self.first + max(0, index), "")
-        return Item(self.first + index, short_repr(self.data[index]))
+        return Item(self.first + index, failing.short_repr(self.data[index]))
 
     def part(self, begin: int, end: int) -> Chunk:
         """The items at positions `begin` to `end`."""
@@ -47,7 +54,7 @@ class Chunk(NamedTuple):
             try:
                 data.append(None if index in excluded else codec.encode(item))
             except SerializationError as error:
-                excluded[index] = capture(error, travels=True).at(self.item(index))
+                excluded[index] = failing.capture(error, travels=True).at(self.item(index))
                 data.append(None)
         return self._replace(data=data, excluded=excluded)
 
@@ -76,16 +83,34 @@ class Outcome(NamedTuple):
             failure = self.failures.get(index)
             if failure is None:
                 try:
-                    values.append(codec.decode(value))
+                    values.append(self._decoded(index, value, on_error))
                     continue
                 except Exception as error:
-                    item = self.positions[index] if self.positions else None
-                    problem = of(SerializationError(f"a result cannot be unpickled: {error!r}"))
-                    failure = problem.at(item) if item else problem
+                    failure = failing.capture(error, travels=False)
             if on_error == "skip":
                 continue
             failures[len(values)] = failure
             values.append(None)
-            if on_error == "raise":
+            if on_error != "return":
                 return Outcome(values, failures, True, False)
         return Outcome(values, failures, self.ended, False)
+
+    def _decoded(self, index: int, value: codec.Payload, on_error: object) -> Any:
+        """A value opened, or what `on_error` makes of it. Raises what stands at its place otherwise."""
+        try:
+            return codec.decode(value)
+        except Exception as error:
+            problem = SerializationError(f"a result cannot be unpickled: {error!r}")
+        item = self.positions[index] if self.positions else None
+        try:
+            if callable(on_error):
+                return on_error(_pinned(problem, item))
+        except Exception as second:
+            raise _pinned(second, item) from None
+        raise _pinned(problem, item)
+
+
+def _pinned(error: Exception, item: Item | None) -> Exception:
+    if item is not None:
+        pin(error, item)
+    return error

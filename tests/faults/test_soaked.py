@@ -1,0 +1,48 @@
+"""What the soak runs have found, each as small as it can be told."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+import mrpy
+from mrpy.errors import SerializationError
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+class NotOpened:
+    """Pickles well, and raises where it is opened."""
+
+    def __reduce__(self) -> Any:
+        return _explode, ()
+
+
+def _explode() -> None:
+    raise LookupError("does not open")
+
+
+def third_does_not_open(x: int) -> Any:
+    return NotOpened() if x == 2 else x
+
+
+@pytest.mark.parametrize("chunksize", [1, 5])
+def test_a_function_for_errors_replaces_results_that_cannot_be_opened(session: Any, chunksize: int) -> None:
+    def instead(error: BaseException) -> Any:
+        return type(error), error.mrpy_item.position  # type: ignore[attr-defined]
+
+    got = list(mrpy.pmap(third_does_not_open, range(5), chunksize=chunksize, on_error=instead))
+    assert got == [0, 1, (SerializationError, 2), 3, 4]
+
+
+def test_a_function_for_errors_may_raise_for_results_that_cannot_be_opened(session: Any) -> None:
+    def worse(error: BaseException) -> Any:
+        raise KeyError("worse") from error
+
+    loop = mrpy.pmap(third_does_not_open, range(5), chunksize=5, on_error=worse)
+    assert [next(loop), next(loop)] == [0, 1]
+    with pytest.raises(KeyError, match="worse") as caught:
+        next(loop)
+    assert caught.value.mrpy_item.position == 2
