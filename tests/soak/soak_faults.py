@@ -18,6 +18,7 @@ import os
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ FRESH = 8  # rounds; the shared pool is closed after so many, to see what is lef
 SESSIONS: dict[str, Any] = {
     "shared": None,
     "own": {},
-    "short-lived": {"max_tasks_per_worker": 8},
+    "short-lived": {"max_tasks_per_worker": 50},
     "lean": {"memory_limit": 120 << 20},
     "timed": {"timeout": TIMEOUT},
 }
@@ -86,7 +87,7 @@ def play(rng: random.Random, workers: int) -> str:
         open_ones = [session, *sessions._shared.values()]
         teams = {worker.pid for each in open_ones for worker in each.driver.backend._team}
         assert eventually(lambda: not orphans(teams)), f"orphans: {orphans(teams)} of {teams}"
-    return " ".join(chaos.done)
+    return ", ".join(f"{times} {name}" for name, times in Counter(chaos.done).items())
 
 
 def soak(seed: int, rounds: range, minutes: float, workers: int) -> bool:
