@@ -11,7 +11,6 @@ numpy nor dask, and nothing else that takes time.
 """
 
 import sys
-from importlib import import_module
 from types import ModuleType
 
 from mrpy._version import __version__
@@ -53,6 +52,8 @@ _PACKAGES = ("errors", "iterators", "options", "scheduler")
 
 
 def __getattr__(name: str) -> object:
+    from importlib import import_module  # workers come through this file and ask for no name of it
+
     if name in __all__:
         value = getattr(import_module(_ELSEWHERE.get(name, "mrpy.api")), name)
         if name != "mapreduce":
@@ -72,6 +73,8 @@ class _Shop(ModuleType):
     into the window as soon as anything of it is imported; what belongs there is the verb."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
+        from importlib import import_module  # as above
+
         return import_module, (self.__name__,)  # functions that mention it travel to workers
 
     @property

@@ -22,12 +22,12 @@ The exceptions of the user's functions are not in it: they arrive as they were r
 type, and carry three things more - a note that names the item, the attribute ``mrpy_item`` (an
 `Item`), and the worker's traceback as their cause.
 
-This room imports nothing of mrpy: everyone may import it.
+This room imports nothing of mrpy but `mrpy.light`: everyone may import it.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from mrpy.light import NamedTuple
 
 
 class Item(NamedTuple):

@@ -13,29 +13,34 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from operator import length_hint
-from typing import Any
 
 from mrpy.errors import Item, pin
 from mrpy.inside import Place, inside
+from mrpy.light import TYPE_CHECKING, Frozen, later
 from mrpy.mapreduce.chunks import Chunk, Outcome
-from mrpy.mapreduce.plan import Step
 from mrpy.mapreduce.random import at_positions, fresh_seed
-from mrpy.options import OnError, Options
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import TaskStopped
-from mrpy.scheduler.failure import Failure, capture
-from mrpy.scheduler.policy import DEFAULT
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mrpy.mapreduce.plan import Step
+    from mrpy.options import OnError, Options
+    from mrpy.scheduler import failure as failing
+    from mrpy.scheduler import policy
+    from mrpy.scheduler.failure import Failure
+else:
+    failing, policy = later("mrpy.scheduler.failure"), later("mrpy.scheduler.policy")
 
 Announce = Callable[[int | None], None]
 
 _COUNTED = (list, tuple, range, str, bytes, bytearray)  # their iterators say how many items are left
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Frozen):
     """What the worker has to know of the options."""
 
     on_error: OnError = "raise"
@@ -50,8 +55,7 @@ class Rules:
         return cls(options.on_error, options.retries, options.timeout, seed)
 
 
-@dataclass(frozen=True, slots=True)
-class MapChunk:
+class MapChunk(Frozen):
     """The kernel of a map: a chunk through the steps, results in order."""
 
     steps: tuple[Step, ...]
@@ -135,8 +139,7 @@ def run_careful(
     return out.result()
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
+class _Attempt(Frozen):
     """All that one item yields; again after a pause if it raises, as often as the rules allow."""
 
     steps: tuple[Step, ...]
@@ -161,7 +164,7 @@ class _Attempt:
                 self._pause(failures, index)
 
     def _pause(self, failures: int, index: int) -> None:
-        delay = DEFAULT.back_off(failures, self.chunk.first + index)
+        delay = policy.DEFAULT.back_off(failures, self.chunk.first + index)
         if self.announce is not None and self.rules.timeout is not None:
             self.announce(index)  # a pause is neither taken off the time of an attempt nor a hang
             delay = min(delay, self.rules.timeout / 2)
@@ -205,7 +208,7 @@ class _Collector:
                 error = second
         elif on_error == "skip":
             return True
-        failure = capture(error, travels=inside.place is Place.ELSEWHERE, skip=1).at(item)
+        failure = failing.capture(error, travels=inside.place is Place.ELSEWHERE, skip=1).at(item)
         return self._place(failure)
 
     def put_failure(self, failure: Failure) -> bool:
@@ -246,8 +249,7 @@ def _opened_item(chunk: Chunk, index: int) -> Item:
     return Chunk(chunk.first + index, [opened]).item(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(Frozen):
     """The kernel of `submit`: one call with its arguments, and the key of its random numbers."""
 
     function: Callable[..., Any]

@@ -7,14 +7,20 @@ turns an iterator of items into another one (`over`); several are fused by nesti
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from types import CellType, CodeType, FunctionType
-from typing import Any, Protocol
 
-from mrpy.mapreduce.sources import Source
+from mrpy.light import TYPE_CHECKING, Frozen, later
+
+if TYPE_CHECKING:
+    import inspect
+    from typing import Any, Protocol
+
+    from mrpy.mapreduce.sources import Source
+else:
+    inspect = later("inspect")
+    Protocol = object
 
 GENEXPR = "<genexpr>"  # what the compiler calls the code of a generator expression
 LONGEST = 70  # characters of source shown
@@ -33,8 +39,7 @@ class Step(Protocol):
 # user's function becomes a RuntimeError in them (PEP 479), where `map` would silently end the chunk.
 
 
-@dataclass(frozen=True, slots=True)
-class Map:
+class Map(Frozen):
     """``map(function, items)``."""
 
     function: Callable[[Any], Any]
@@ -47,8 +52,7 @@ class Map:
         return f"map {name_of(self.function)}"
 
 
-@dataclass(frozen=True, slots=True)
-class StarMap:
+class StarMap(Frozen):
     """``itertools.starmap(function, items)``."""
 
     function: Callable[..., Any]
@@ -61,8 +65,7 @@ class StarMap:
         return f"starmap {name_of(self.function)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Frozen):
     """``filter(predicate, items)``."""
 
     predicate: Callable[[Any], Any]
@@ -75,8 +78,7 @@ class Filter:
         return f"filter {name_of(self.predicate)}"
 
 
-@dataclass(frozen=True, slots=True)
-class FlatMap:
+class FlatMap(Frozen):
     """``itertools.chain.from_iterable(map(function, items))``."""
 
     function: Callable[[Any], Iterable[Any]]
@@ -89,8 +91,7 @@ class FlatMap:
         return f"flat_map {name_of(self.function)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Frozen):
     """The body of a generator expression, or a stage: from an iterator to an iterator.
 
     ``binds``  it writes variables of the scope around it (``:=`` does), so that every run needs its own:
@@ -109,8 +110,7 @@ class Body:
         return text_of(code) if code is not None and code.co_name == GENEXPR else name_of(self.function)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Frozen):
     """A source and the steps over it."""
 
     source: Source
@@ -118,7 +118,7 @@ class Plan:
 
     def then(self, *steps: Step) -> Plan:
         """This plan with further steps."""
-        return replace(self, steps=self.steps + steps)
+        return self.replaced(steps=self.steps + steps)
 
     def __str__(self) -> str:
         return " -> ".join([str(self.source), *map(str, self.steps)])

@@ -10,18 +10,20 @@ as 1, 2, 3", SC 2011), so that streams of different keys are independent without
 from __future__ import annotations
 
 import os
-import threading
+from _thread import _local
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from mrpy.errors import MrpyError
 from mrpy.inside import inside
+from mrpy.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any
+
     import numpy
 
 
-class _Here(threading.local):
+class _Here(_local):
     """The numbers of the item at work, whose position is in `inside`."""
 
     seed: int | None = None

@@ -7,11 +7,17 @@ walked; a `Pulled` one is walked by the consumer, in the consumer's thread, as f
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
 
-from mrpy.scheduler.failure import short_repr
+from mrpy.light import TYPE_CHECKING, Frozen, later
+
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from mrpy.scheduler import failure
+else:
+    failure = later("mrpy.scheduler.failure")
+    Protocol = object
 
 
 class Reader(Protocol):
@@ -34,8 +40,7 @@ class Source(Protocol):
     def __str__(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Sliced:
+class Sliced(Frozen):
     """A sequence, or anything else with a length and cheap slices, from `start` on."""
 
     sequence: Any
@@ -46,12 +51,11 @@ class Sliced:
 
     def __str__(self) -> str:
         if isinstance(self.sequence, range):
-            return short_repr(self.sequence[self.start :])
+            return failure.short_repr(self.sequence[self.start :])
         return f"{len(self.sequence) - self.start} items of a {type(self.sequence).__name__}"
 
 
-@dataclass(frozen=True, slots=True)
-class Zipped:
+class Zipped(Frozen):
     """Several sliced sources side by side, as `zip` does it: up to the end of the shortest."""
 
     sources: tuple[Sliced, ...]
@@ -63,8 +67,7 @@ class Zipped:
         return f"zip of {', '.join(map(str, self.sources))}"
 
 
-@dataclass(frozen=True, slots=True)
-class Pulled:
+class Pulled(Frozen):
     """Any iterable. It is pulled only while the consumer asks."""
 
     iterable: Iterable[Any]
@@ -166,7 +169,7 @@ class PutBack:
 
 
 _SLICEABLE = (list, tuple, range, str, bytes, bytearray)
-_SNAPSHOTS: tuple[Any, ...] = (dict, set, frozenset, type({}.keys()), type({}.values()), type({}.items()))
+_SNAPSHOTS: tuple[type, ...] = (dict, set, frozenset, type({}.keys()), type({}.values()), type({}.items()))
 
 
 def can_be_sliced(thing: Any) -> bool:

@@ -6,15 +6,17 @@ thousands of calls; a backend that has to send it sends it once per worker and t
 
 from __future__ import annotations
 
-import pickle
-import threading
+from _thread import allocate_lock
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any, NamedTuple
 
 from mrpy.inside import Place, inside
+from mrpy.light import TYPE_CHECKING, NamedTuple, pickle
 from mrpy.scheduler import codec
 from mrpy.scheduler.here import here
+
+if TYPE_CHECKING:
+    from typing import Any
 
 _numbers = count(1)
 
@@ -23,7 +25,7 @@ class TaskStopped(BaseException):
     """Thrown into a thread whose task is no longer wanted; to be let through by whoever catches all."""
 
 
-class Parts(tuple[Any, ...]):
+class Parts(tuple["Any", ...]):
     """What a call returns whose value other tasks take in parts."""
 
     __slots__ = ()
@@ -44,7 +46,7 @@ class Code:
         self.number = next(_numbers)
         self.reused = False
         self._payload: codec.Payload | None = None
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     def payload(self) -> codec.Payload:
         """The function, and where the user is at this time (`Here`), pickled once. Raises

@@ -8,11 +8,13 @@ worker has another main module. So a pickle that mentions ``__main__``, or that 
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 from mrpy.errors import SerializationError
+from mrpy.light import TYPE_CHECKING, NamedTuple, pickle
+
+if TYPE_CHECKING:
+    from typing import Any
 
 IN_BAND = 16 * 1024  # bytes; below it a buffer of its own costs more than the copy
 REFUSALS = (Exception, SystemExit, GeneratorExit)  # by which a class of the user may refuse to be pickled

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NamedTuple
+
+from mrpy.light import NamedTuple
 
 Levels = tuple[tuple[str, int], ...]  # of loggers, by name; "" is the root's
 

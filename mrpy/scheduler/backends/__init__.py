@@ -1,21 +1,25 @@
-"""Where tasks run. One module per backend; each is imported when it is first asked for."""
+"""Where tasks run. One module per backend; each is imported when it is first asked for.
+
+Every worker passes through here on its way in. Keep it light.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
 from mrpy.errors import OptionError
-from mrpy.options import BACKENDS
-from mrpy.scheduler.backends.base import Backend
+from mrpy.light import TYPE_CHECKING
 
-_CLASSES = {name: (f"mrpy.scheduler.backends.{name}", f"{name.capitalize()}Backend") for name in BACKENDS}
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mrpy.scheduler.backends.base import Backend
 
 
 def make(name: str, workers: int, **settings: Any) -> Backend:
-    """Make a backend. `settings` are its own: the address of a cluster, say."""
-    module, attribute = _CLASSES[name]
-    factory = getattr(import_module(module), attribute)
+    """Make a backend: ``ThreadsBackend`` of ``threads.py``. `settings` are its own: the address of a
+    cluster, say."""
+    from importlib import import_module  # each backend brings what is heavy in it
+
+    factory = getattr(import_module(f"{__name__}.{name}"), f"{name.capitalize()}Backend")
     try:
         backend: Backend = factory(workers, **settings)
     except TypeError as error:

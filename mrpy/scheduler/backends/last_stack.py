@@ -7,17 +7,14 @@ written last. Nothing can be had where a process ends without a word: by SIGKILL
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import signal
 
-from mrpy.scheduler.failure import stack_text
+from mrpy.light import signal
 
 ASK: int | None = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") else None  # out of the air: nobody's
 LIMIT = 20_000  # bytes
 
-_FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$')
+_FRAME = r'^  File "(.*)", line (\d+) in (.*)$'
 
 
 def keep(fd: int) -> None:
@@ -46,8 +43,10 @@ class LastStack:
         """Have the worker write down where it is."""
         self.clear()
         if ASK is not None:
-            with contextlib.suppress(ProcessLookupError):
+            try:
                 os.kill(pid, ASK)
+            except ProcessLookupError:
+                pass
 
     def clear(self) -> None:
         """Forget what was written. The place to write at is shared with the worker."""
@@ -82,9 +81,12 @@ def as_traceback(report: str) -> str:
       File "<stdin>", line 3, in f
     Fatal Python error: Aborted
     """
+    import re  # all of this is slow to import, and only for workers that died
     import traceback
 
-    matches = [match for line in report.splitlines() if (match := _FRAME.match(line))]
+    from mrpy.scheduler.failure import stack_text
+
+    matches = [match for line in report.splitlines() if (match := re.match(_FRAME, line))]
     frames = [traceback.FrameSummary(match[1], int(match[2]), match[3]) for match in reversed(matches)]
     first = report.split("\n", 1)[0]
     return stack_text(frames) + (first if first.startswith("Fatal") else "")

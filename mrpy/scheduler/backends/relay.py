@@ -17,15 +17,18 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
 
 from mrpy.inside import inside
-from mrpy.scheduler.here import Levels
+from mrpy.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mrpy.scheduler.here import Levels
+
+    Say = Callable[[tuple[Any, ...]], None]
 
 OUT, ERR, LOG, WARNING = "out", "err", "log", "warning"
-
-Say = Callable[[tuple[Any, ...]], None]
 
 PLAIN = (str, int, float, bool, type(None))
 
@@ -151,7 +154,7 @@ def show(message: tuple[Any, ...], pid: int) -> None:
     """Let it be seen here what a worker said. Never raises: this is the driver's thread."""
     kind, item, *rest = message
     about = f"(item {item}) " if item is not None else f"(worker {pid}) "
-    with suppress(Exception):  # a stream that was closed, or broke; a handler or a filter that raises
+    try:
         if kind in (OUT, ERR):
             stream = sys.stdout if kind == OUT else sys.stderr
             if stream is not None:
@@ -160,6 +163,8 @@ def show(message: tuple[Any, ...], pid: int) -> None:
             _log(rest[0], about, item)
         else:
             _warn(*rest)
+    except Exception:  # noqa: S110 - a stream that was closed, or broke; a handler or a filter that raises
+        pass
 
 
 def _log(fields: dict[str, Any], about: str, item: int | None) -> None:

@@ -17,14 +17,18 @@ from __future__ import annotations
 
 import mmap
 import os
-import threading
+from _thread import RLock
+from _weakref import ref
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any, NamedTuple, TypeAlias
-from weakref import ref
 
-from mrpy.scheduler.codec import Payload
+from mrpy.light import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+    from mrpy.scheduler.codec import Payload
 
 SHARED = 256 * 1024  # bytes; smaller buffers go through the socket, which is then no slower
 ALIGNED = 64  # bytes; what vector instructions like
@@ -92,7 +96,7 @@ class Pool:
     def __init__(self) -> None:
         self._free: deque[Segment] = deque()
         self._kept = 0
-        self._lock = threading.RLock()  # a `Held` may be collected while this very thread has it
+        self._lock = RLock()  # a `Held` may be collected while this very thread has it
 
     def shelve(self, payload: Payload) -> Payload:
         """The same payload, its large buffers copied into a segment; as it is where there can be none."""

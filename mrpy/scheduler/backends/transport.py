@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import struct
-import threading
-from array import array
+from _socket import CMSG_SPACE, MSG_CTRUNC, SCM_RIGHTS, SOL_SOCKET  # `socket` takes workers 3 ms
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+
+from mrpy.light import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from _socket import socket
+    from typing import Any
 
 HEAD = struct.Struct("<BIQ")
 READ = 64 * 1024  # bytes per read; small frames come many at a time
@@ -133,17 +137,17 @@ class Parser:
 
 _NOTHING = memoryview(b"")
 _PASSED = 64  # descriptors that come with one read, at most
-_ANCILLARY = socket.CMSG_SPACE(_PASSED * array("i").itemsize)
+_ANCILLARY = CMSG_SPACE(_PASSED * struct.calcsize("i"))
 
 
 def _with_fds(fds: Sequence[int]) -> list[tuple[int, int, Any]]:
-    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
+    return [(SOL_SOCKET, SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))] if fds else []
 
 
 class _End:
     """What both ends have in common: reading."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket) -> None:
         self.sock = sock
         self.fds: deque[int] = deque()  # descriptors that have come, in their order
         self._parser = Parser()
@@ -154,8 +158,8 @@ class _End:
         room = self._parser.room()
         count, ancillary, flags, _ = self.sock.recvmsg_into([room or self._buffer], _ANCILLARY)
         for _, _, data in ancillary:
-            self.fds.extend(array("i", data))
-        if flags & socket.MSG_CTRUNC:  # some were lost: nobody could tell which of them belong to what
+            self.fds.extend(fd for (fd,) in struct.iter_unpack("i", data))
+        if flags & MSG_CTRUNC:  # some were lost: nobody could tell which of them belong to what
             raise OSError(errno.EMFILE, "a descriptor could not be received: too many are open")
         if room is not None:
             return count, self._parser.filled(count), True
@@ -171,7 +175,7 @@ class _End:
 class ParentEnd(_End):
     """The parent's side: never blocks."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket) -> None:
         sock.setblocking(False)
         super().__init__(sock)
         self._waiting: deque[memoryview] = deque()
@@ -234,11 +238,11 @@ class ParentEnd(_End):
 class WorkerEnd(_End):
     """The worker's side: blocks."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket) -> None:
         super().__init__(sock)
         self._frames: deque[Frame] = deque()
         self._out: deque[tuple[list[Any], Sequence[int]]] = deque()  # frames to write, in their order
-        self._turn = threading.Lock()  # whoever has it writes them
+        self._turn = allocate_lock()  # whoever has it writes them
 
     def receive(self) -> Frame | None:
         """The next frame; None when the parent is gone."""

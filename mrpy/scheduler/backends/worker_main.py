@@ -26,22 +26,25 @@ from __future__ import annotations
 
 import marshal
 import os
-import pickle
-import signal
-import socket
 import sys
-import threading
+from _socket import socket
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any
 
+from mrpy.light import TYPE_CHECKING, later, pickle, signal
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends import last_stack, relay
 from mrpy.scheduler.backends.segments import Borrower, Lender, Pool
 from mrpy.scheduler.backends.transport import Frame, WorkerEnd
 from mrpy.scheduler.calls import Parts, perform
-from mrpy.scheduler.failure import Failure, capture
-from mrpy.scheduler.here import Here
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mrpy.scheduler import failure as failures
+    from mrpy.scheduler.here import Here
+else:
+    failures = later("mrpy.scheduler.failure")
 
 CODE, FORGET, RUN = 1, 2, 3
 READY, BEGAN, DONE, FAILED, SAID = 11, 12, 13, 14, 15
@@ -53,7 +56,7 @@ _F_SETSIG = 10  # Linux; Python's fcntl does not name it
 def main(channel: int, lifeline: int, stack: int) -> None:
     """Serve until the parent goes away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    sock, line = socket.socket(fileno=channel), socket.socket(fileno=lifeline)
+    sock, line = socket(fileno=channel), socket(fileno=lifeline)
     die_with_parent(line)
     last_stack.keep(stack)
     _late_site()
@@ -67,7 +70,7 @@ def main(channel: int, lifeline: int, stack: int) -> None:
     os._exit(0)
 
 
-def die_with_parent(line: socket.socket) -> None:
+def die_with_parent(line: socket) -> None:
     """Have this process and its children killed when the other end of `line` closes."""
     if sys.platform == "linux":
         import fcntl
@@ -83,10 +86,12 @@ def die_with_parent(line: socket.socket) -> None:
         if gone:  # it closed before we asked to be told
             os._exit(1)
     else:
+        import threading
+
         threading.Thread(target=_watch, args=(line,), daemon=True).start()
 
 
-def _watch(line: socket.socket) -> None:
+def _watch(line: socket) -> None:
     line.recv(1)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
@@ -202,11 +207,11 @@ class Worker:
 
 def encode_failure(error: BaseException, skip: int) -> bytes:
     """The failure as bytes. ``skip``: see `capture`."""
-    failure = capture(error, travels=True, skip=skip)
+    failure = failures.capture(error, travels=True, skip=skip)
     try:
         return pickle.dumps(failure, 5)
     except Exception:
-        return pickle.dumps(Failure(failure.type_name, failure.message, failure.trace), 5)
+        return pickle.dumps(failures.Failure(failure.type_name, failure.message, failure.trace), 5)
 
 
 def _late_site() -> None:
