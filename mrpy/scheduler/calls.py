@@ -46,21 +46,28 @@ class Code:
         self.number = next(_numbers)
         self.reused = False
         self._payload: codec.Payload | None = None
+        self._blob: bytes | None = None
         self._lock = allocate_lock()
 
     def payload(self) -> codec.Payload:
-        """The function, and where the user is at this time (`Here`), pickled once. Raises
-        `SerializationError`."""
+        """The function, and where the user is at this time (`Here`), pickled once, for a process of this
+        very interpreter. Raises `SerializationError`."""
         with self._lock:
             if self._payload is None:
-                body, buffers = codec.encode_function(self.function, self.name)
-                self._payload = codec.Payload(pickle.dumps((self.announce, here(), body), 5), buffers)
+                self._payload = self._pickled(same_python=True)
             return self._payload
 
     def blob(self) -> bytes:
-        """The same in one piece, buffers and all."""
-        body, buffers = self.payload()
-        return pickle.dumps((body, [bytes(buffer) for buffer in buffers]), 5)
+        """The same in one piece, buffers and all, for other interpreters too."""
+        with self._lock:
+            if self._blob is None:
+                body, buffers = self._pickled(same_python=False)
+                self._blob = pickle.dumps((body, [bytes(buffer) for buffer in buffers]), 5)
+            return self._blob
+
+    def _pickled(self, *, same_python: bool) -> codec.Payload:
+        body, buffers = codec.encode_function(self.function, self.name, same_python=same_python)
+        return codec.Payload(pickle.dumps((self.announce, here(), body), 5), buffers)
 
     def __repr__(self) -> str:
         return f"<Code {self.number} {self.name}>"

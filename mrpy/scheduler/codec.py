@@ -111,10 +111,17 @@ def unflatten(shape: Shape, parts: Sequence[Any]) -> list[Payload]:
     return payloads
 
 
-def encode_function(function: Any, name: str) -> Payload:
-    """Pickle a function (and all it needs) by cloudpickle. Raises `SerializationError`, which names the
-    variable that cannot travel where it can be found."""
-    from mrpy.scheduler import byvalue
+def encode_function(function: Any, name: str, *, same_python: bool = False) -> Payload:
+    """Pickle a function (and all it needs) by value. Raises `SerializationError`, which names the variable
+    that cannot travel where it can be found. ``same_python``: it is for a process of this interpreter."""
+    if same_python:
+        from mrpy.scheduler import simple_functions
+
+        try:
+            return Payload(simple_functions.dumps(function))
+        except simple_functions.NotSimple:
+            pass
+    from mrpy.scheduler import byvalue  # heavy: only where it is needed
 
     buffers, apart = _collector()
     try:

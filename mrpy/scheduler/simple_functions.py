@@ -1,0 +1,160 @@
+"""Simple functions of the main module, pickled by value without cloudpickle, whose import costs 10 ms and
+more in the parent, and again in each worker.
+
+    parent                                            worker, the same interpreter
+      code (marshal), the globals it names,   ────>   a function of that code, over globals of its own;
+      defaults, closure, attributes                   then filled, so that it may refer to itself
+
+Simple is what holds nothing but numbers, strings, containers of these, modules, what workers import by its
+name, and other simple functions. All else is refused (`NotSimple`) and left to ``byvalue.py``: classes and
+objects of the main module, methods, caches, packages whose submodules would have to be found.
+
+What comes out is what cloudpickle makes of it, to the letter: functions of one pickle share their globals if
+they did before, and variables of closures are copied. ``tests/test_simple_functions.py`` compares them.
+"""
+
+from __future__ import annotations
+
+import io
+import marshal
+import sys
+from functools import partial
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
+
+from mrpy.light import TYPE_CHECKING, later, pickle
+
+if TYPE_CHECKING:
+    import opcode
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+else:
+    opcode = later("opcode")  # for the parent only
+
+IMPORTS_GO_BY = ("__package__", "__name__", "__path__", "__file__")  # globals of the main module
+SET_LATER = (
+    "__name__", "__qualname__", "__annotations__", "__kwdefaults__", "__defaults__", "__module__", "__doc__",
+)  # fmt: skip
+
+
+class NotSimple(Exception):
+    """Something that only cloudpickle can pickle."""
+
+
+def dumps(value: Any, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
+    """Pickle `value`, simple functions of the main module by value. Raises `NotSimple`."""
+    cloudpickle = sys.modules.get("cloudpickle")
+    if cloudpickle is not None and cloudpickle.list_registry_pickle_by_value():
+        raise NotSimple("the user has modules that shall travel by value")
+    with io.BytesIO() as file:
+        try:
+            _Pickler(file, 5, buffer_callback=buffer_callback).dump(value)
+        except Exception as problem:  # cloudpickle may know how, or say it better
+            raise NotSimple(str(problem)) from problem
+        return file.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: Any, protocol: int, *, buffer_callback: Any) -> None:
+        super().__init__(file, protocol, buffer_callback=buffer_callback)
+        self._globals: dict[int, dict[str, Any]] = {}  # of what is to be made, by the id of the old
+
+    def reducer_override(self, thing: Any) -> Any:
+        """Asked for all but numbers, strings and containers."""
+        if isinstance(thing, ModuleType):
+            return _import, (_importable_name(thing),)
+        if type(thing) is FunctionType and not _is_importable(thing):
+            return self._by_value(thing)
+        if isinstance(thing, FunctionType | BuiltinFunctionType | type):
+            if _is_importable(thing):
+                return NotImplemented
+        elif type(thing) is partial or type(thing).__module__.startswith("mrpy."):
+            return NotImplemented  # a step, say; what it holds is looked at in its turn
+        raise NotSimple(f"a {type(thing).__qualname__} is not simple")
+
+    def _by_value(self, function: FunctionType) -> Any:
+        if getattr(function, "__type_params__", ()):
+            raise NotSimple("it has type parameters")
+        code, variables = function.__code__, function.__globals__
+        base = self._globals.setdefault(id(variables), {})
+        if not base:
+            base.update((name, variables[name]) for name in IMPORTS_GO_BY if name in variables)
+        used = {name: variables[name] for name in dict.fromkeys(_globals_of(code)) if name in variables}
+        closure = function.__closure__
+        contents = None if closure is None else [_content(cell) for cell in closure]
+        _refuse_packages([*used.values(), *(value for content in contents or () for value in content)])
+        rest = {name: getattr(function, name) for name in SET_LATER}
+        state = used, contents, rest, function.__dict__
+        return _make, (marshal.dumps(code), base, contents and len(contents)), state, None, None, _fill
+
+
+def _make(code: bytes, variables: dict[str, Any], cells: int | None) -> FunctionType:
+    """In the worker: the function, still empty."""
+    variables["__builtins__"] = __builtins__
+    closure = None if cells is None else tuple(CellType() for _ in range(cells))
+    return FunctionType(marshal.loads(code), variables, None, None, closure)
+
+
+def _fill(function: FunctionType, state: tuple[Any, ...]) -> None:
+    """In the worker: what it refers to, which may be itself."""
+    used, contents, rest, attributes = state
+    function.__globals__.update(used)
+    for cell, content in zip(function.__closure__ or (), contents or (), strict=True):
+        for value in content:
+            cell.cell_contents = value
+    for name, value in rest.items():
+        setattr(function, name, value)
+    function.__dict__.update(attributes)
+
+
+def _import(name: str) -> ModuleType:
+    __import__(name)
+    return sys.modules[name]
+
+
+def _content(cell: CellType) -> tuple[Any, ...]:
+    try:
+        return (cell.cell_contents,)
+    except ValueError:  # it is empty, and stays so
+        return ()
+
+
+def _importable_name(module: ModuleType) -> str:
+    name = module.__name__
+    if name == "__main__" or sys.modules.get(name) is not module:
+        raise NotSimple(f"{module!r} cannot be imported")
+    return name
+
+
+def _is_importable(thing: Any) -> bool:
+    """Whether a worker finds it by its name."""
+    if isinstance(thing, BuiltinFunctionType) and not isinstance(thing.__self__, ModuleType | None):
+        return False  # a method of an object
+    found = sys.modules.get(thing.__module__) if thing.__module__ != "__main__" else None
+    for name in thing.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is thing
+
+
+def _refuse_packages(values: Iterable[Any]) -> None:
+    """``concurrent.futures`` is there only where somebody has imported it: cloudpickle sees to that."""
+    for value in values:
+        if isinstance(value, ModuleType) and hasattr(value, "__path__"):
+            raise NotSimple(f"{value!r} is a package")
+
+
+def _globals_of(code: CodeType) -> Iterator[str]:
+    """The names of the global variables that code, and code inside it, reads or writes."""
+    raw = code.co_code  # two bytes a step: the operation, and what it is done to
+    high = 0  # of an operand that takes more than one byte
+    load, extended = opcode.opmap["LOAD_GLOBAL"], opcode.EXTENDED_ARG
+    others = opcode.opmap["STORE_GLOBAL"], opcode.opmap["DELETE_GLOBAL"]
+    for place in range(0, len(raw), 2):
+        step, operand = raw[place], high | raw[place + 1]
+        high = operand << 8 if step == extended else 0
+        if step == load:
+            yield code.co_names[operand >> 1]  # the last bit is about calls
+        elif step in others:
+            yield code.co_names[operand]
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _globals_of(constant)
