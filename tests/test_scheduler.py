@@ -773,7 +773,7 @@ def test_what_came_and_went_leaves_nothing_behind(slots: int) -> None:
     scheduler = play.scheduler
     assert set(scheduler.records) == {"root"}
     assert len(scheduler._ready) < 100
-    assert len(scheduler.records["root"].dependents) == 0
+    assert not scheduler.records["root"].dependents
 
 
 def test_timers_of_the_dead_are_not_kept_until_their_time() -> None:

@@ -37,7 +37,8 @@ from mrpy.scheduler.messages import (
     WakeAt,
 )
 from mrpy.scheduler.policy import Policy
-from mrpy.scheduler.scheduler import Record, Scheduler
+from mrpy.scheduler.record import Record
+from mrpy.scheduler.scheduler import Scheduler
 from mrpy.scheduler.states import FINAL, ON_BACKEND, TABLE, State
 from mrpy.scheduler.trace import Trace, replay
 
@@ -255,10 +256,10 @@ class SchedulersLife(RuleBasedStateMachine):
                 missing = {key for key in needed if alive[key].state is not State.DONE}
                 assert len(missing) == record.missing > 0
                 assert all(alive[key].state not in FINAL for key in missing)
-                assert all(record.task.key in alive[key].dependents for key in missing)
+                assert all(record in (alive[key].dependents or {}) for key in missing)
             elif record.state is not State.DONE:
                 assert needed <= self.values
-            assert all(alive[key].state is State.WAITING for key in record.dependents)
+            assert all(waiting.state is State.WAITING for waiting in record.dependents or {})
 
     @precondition(lambda self: not self.pending)
     @invariant()

@@ -12,8 +12,7 @@ from __future__ import annotations
 import os
 import reprlib
 import traceback
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, item_of, pin
 from mrpy.scheduler import codec
@@ -22,13 +21,13 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # 
 TEXT_LIMIT = 20_000  # characters of traceback that travel; a RecursionError can print megabytes
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """An exception on its way.
 
     ``item``   the item of the source that it belongs to, once that is known
     ``index``  which item of the task it was, where only that is known
-    ``live``   the exception itself, where it never left the process
+    ``live``   the exception itself, where it never left the process. Not compared: it is another object in
+               a replay, which has to equal its run
     """
 
     type_name: str
@@ -36,8 +35,17 @@ class Failure:
     trace: str = ""
     payload: codec.Payload | None = None
     item: Item | None = None
-    index: int | None = None
-    live: BaseException | None = field(default=None, compare=False)  # or no replay would equal its run
+    index: int | None = None  # type: ignore[assignment]  # a tuple's method of that name is not missed here
+    live: BaseException | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Failure) and self[:-1] == other[:-1]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self[:-1])
 
     def exception(self) -> BaseException:
         """Rebuild what the user shall see."""
@@ -61,7 +69,7 @@ class Failure:
 
     def at(self, item: Item) -> Failure:
         """The same failure, pinned to an item."""
-        return replace(self, item=item)
+        return self._replace(item=item)
 
 
 def capture(error: BaseException, *, travels: bool, skip: int = 0) -> Failure:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """Budgets and delays. A value: a test or a simulation may bring another.
 
     ``deaths_of_an_item``  workers that an announced item may take with it before it is blamed: two, since
