@@ -33,7 +33,7 @@ from mrpy.scheduler.backends.lifespan import Lifespan
 from mrpy.scheduler.backends.packing import Packer
 from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.transport import Frame
-from mrpy.scheduler.backends.worker_handle import Death, Ticket, WorkerHandle
+from mrpy.scheduler.backends.worker_handle import Death, Ticket, WorkerHandle, is_stopped
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.failure import Failure, of
 
@@ -92,6 +92,8 @@ class ProcessesBackend(Backend):
         self._tickets[ticket.number] = ticket
         worker.queue.append(ticket)
         worker.tasks += 1
+        if task.timeout is not None and worker.look_after(task.timeout):
+            self.wake()  # whoever blocks has to look at the clock before that
         worker.send_code(code.number, function)
         worker.send_run(ticket, (code.number, order.careful, shape), parts)
         self._unsent.add(worker)
@@ -118,6 +120,7 @@ class ProcessesBackend(Backend):
             else:
                 self._attend(key.data, key.fileobj, events)
         self._kill_overdue()
+        self._bury_stopped()
         facts, self._facts = self._facts, []
         return facts
 
@@ -307,11 +310,22 @@ class ProcessesBackend(Backend):
             else:  # what runs there is wanted; the stopped one waits behind it, and will be dropped
                 worker.kill_at = now + GRACE
 
+    def _bury_stopped(self) -> None:
+        """Where a time is kept, see to workers that did not even begin in it: nobody else would tell those
+        that are stopped (SIGSTOP) from those that are slow to open a function."""
+        now = time.monotonic()
+        for worker in [each for each in self._team if each.look_at is not None and each.look_at <= now]:
+            if worker.queue and worker.queue[0].item is None and is_stopped(worker.pid):
+                self._bury(worker)
+            else:
+                worker.look_at = now + worker.look_every if worker.queue else None
+
     def _patience(self, timeout: float | None) -> float | None:
         for worker in self._team:
-            if worker.kill_at is not None:
-                left = max(0.0, worker.kill_at - time.monotonic())
-                timeout = left if timeout is None else min(timeout, left)
+            for at in (worker.kill_at, worker.look_at):
+                if at is not None:
+                    left = max(0.0, at - time.monotonic())
+                    timeout = left if timeout is None else min(timeout, left)
         return timeout
 
     def _drain_wakes(self) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,8 @@ class WorkerHandle:
         self.leaving = False  # it gets no more
         self.seconds = 0.0  # how long tasks took here lately
         self.kill_at: float | None = None  # a task of its is being stopped: its grace ends then
+        self.look_at: float | None = None  # when to see whether it is stopped, where a time is kept
+        self.look_every = 0.0
         self._codes: OrderedDict[int, None] = OrderedDict()
         self.lender = Lender()
         self.borrower = Borrower(tell)
@@ -131,6 +134,14 @@ class WorkerHandle:
         news = (lent.loans, self.borrower.unused())
         self.end.send(kind, number, [marshal.dumps((*meta, *news)), *lent.others], lent.fds)
 
+    def look_after(self, timeout: float) -> bool:
+        """A task of this timeout was sent: see to it that the worker begins with it. Whether that is news."""
+        self.look_every = timeout
+        if self.look_at is not None:
+            return False
+        self.look_at = time.monotonic() + timeout
+        return True
+
     def receive(self) -> list[Frame] | None:
         """What has come; None when it is dead."""
         return self.end.receive()
@@ -157,6 +168,15 @@ class WorkerHandle:
         if self.exit_watch is not None:
             os.close(self.exit_watch)
             self.exit_watch = None
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether somebody has stopped a process (SIGSTOP, a debugger). False where that cannot be told."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat.rpartition(b")")[2].split()[0] in (b"T", b"t")
 
 
 def how_it_died(code: int) -> str:
