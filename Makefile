@@ -24,8 +24,8 @@ lint: $(STAMP)-lint ## ruff, and mypy --strict on mrpy/
 bench: $(STAMP)-core ## measure mrpy beside its peers
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-soak: $(STAMP)-test ## the slow and the exhaustive tests: minutes
-	@for file in $(wildcard tests/soak/*.py); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+soak: $(STAMP)-test ## the long runs: all faults at random, idle waiting, level memory; ten minutes
+	@for file in $(wildcard tests/soak/soak_*.py); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 docs: $(STAMP)-test ## check the pages: their code, links and tables
 	$(BIN)/python -m pytest tests/test_docs.py

@@ -38,8 +38,8 @@ def read(loop: Iterable[Any], limit: int | None = None) -> Got:
         for value in islice(loop, limit):
             values.append(token(value))  # noqa: PERF401
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and not hasattr(error, "mrpy_item"):
-            raise  # somebody's own
+        if isinstance(error, KeyboardInterrupt) and error.__cause__ is None:
+            raise  # somebody's own: that of an item has the worker's traceback as its cause
         return Got(values, token(error))
     return Got(values)
 

@@ -257,14 +257,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Flaky:
-    """As `work`, but every fifth item raises at its first attempt in each process. ``run``: which run it is."""
+    """As `work`, but a few items raise at their first attempt in each process. ``run``: which run it is."""
 
     work: Work
     run: int
 
     def __call__(self, item: Any) -> Any:
         key = key_of(item)
-        if key % 5 == 2 and (self.run, key) not in _attempted:
+        if key % 5 == 2 and key < 50 and (self.run, key) not in _attempted:
             _attempted.add((self.run, key))
             raise OSError("at the first attempt")
         return self.work(item)
