@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrpy.iterators.lift import lift
 from mrpy.light import pickle
 from mrpy.mapreduce.kernels import MapChunk, Rules
 from mrpy.mapreduce.plan import Body, Map
@@ -155,6 +156,13 @@ def test_a_kernel_with_simple_steps_travels_plainly() -> None:
     arrived = plainly(kernel)
     assert arrived.rules == kernel.rules
     assert list(arrived.steps[1].over(arrived.steps[0].over(iter([1, 2])))) == [11, 12]
+
+
+def test_a_lifted_expression_travels_plainly_with_and_without_variables() -> None:
+    for expression in ("(x + 1 for x in range(3))", "(lambda n: (x + n for x in range(3)))(1)"):
+        plan = lift(made_by(f"f = {expression}"))
+        [step] = plainly(plan.steps)
+        assert list(step.over(iter([1, 2]))) == [2, 3]
 
 
 def test_what_is_imported_travels_by_its_name() -> None:

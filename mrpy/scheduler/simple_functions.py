@@ -84,7 +84,8 @@ class _Pickler(pickle.Pickler):
         _refuse_packages([*used.values(), *(value for content in contents or () for value in content)])
         rest = {name: getattr(function, name) for name in SET_LATER}
         state = used, contents, rest, function.__dict__
-        return _make, (marshal.dumps(code), base, contents and len(contents)), state, None, None, _fill
+        cells = None if contents is None else len(contents)
+        return _make, (marshal.dumps(code), base, cells), state, None, None, _fill
 
 
 def _make(code: bytes, variables: dict[str, Any], cells: int | None) -> FunctionType:
