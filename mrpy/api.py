@@ -8,25 +8,35 @@ from __future__ import annotations
 
 import operator as operators
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack
-from typing import Any, TypeVar
 
 from mrpy.errors import OptionError
 from mrpy.iterators.lift import lift, lift_program
-from mrpy.iterators.pending import PendingResult
 from mrpy.iterators.stream import ParallelIterator, stream_of
-from mrpy.mapreduce.folds import MISSING
+from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import Filter, StarMap
+from mrpy.mapreduce.tree import MISSING
 from mrpy.options import configure, of_session, resolve
-from mrpy.scheduler.current import opened
-from mrpy.scheduler.session import Session
+from mrpy.scheduler.early import start_first_worker
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from typing import Any
+
+    from mrpy.iterators import keyed as mapreducing
+    from mrpy.iterators import pending
+    from mrpy.iterators.pending import PendingResult
+    from mrpy.scheduler import current
+    from mrpy.scheduler import session as sessions
+    from mrpy.scheduler.session import Session
+else:
+    # What it takes to run something: most of mrpy, and nothing that making a plan needs.
+    mapreducing, pending = later("mrpy.iterators.keyed"), later("mrpy.iterators.pending")
+    current, sessions = later("mrpy.scheduler.current"), later("mrpy.scheduler.session")
 
 __all__ = [
     "configure", "mapreduce", "parallel", "pfilter", "pfold", "pmap", "preduce", "pstarmap", "session",
     "stream", "submit",
 ]  # fmt: skip
-
-T = TypeVar("T")
 
 
 def parallel(iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
@@ -138,13 +148,11 @@ def mapreduce(
     >>> sorted(pairs)
     [('a', 3), ('b', 2)]
     """
-    from mrpy.iterators.keyed import keyed
-
     _check_callable("mapreduce", mapper, inputs)
     for name, function in (("reducer", reducer), ("combiner", combiner)):
         if function is not None and not callable(function):
             raise TypeError(f"mapreduce() needs a callable {name}, not {type(function).__name__}")
-    return keyed(lift(inputs), (mapper, reducer, combiner), partitions, sort, options)
+    return mapreducing.keyed(lift(inputs), (mapper, reducer, combiner), partitions, sort, options)
 
 
 def stream(iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
@@ -171,7 +179,9 @@ def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Pendin
     1024
     """
     _check_callable("submit", function, ())
-    return PendingResult(function, args, kwargs, resolve({}))
+    options = resolve({})
+    start_first_worker(options)
+    return pending.PendingResult(function, args, kwargs, options)
 
 
 def session(
@@ -210,13 +220,15 @@ class _Opened:
         self._defaults = {**(of_session.get() or {}), **given, "backend": options.backend}
         self._options = resolve(self._defaults)
         self._settings = settings
+        from contextlib import ExitStack  # as heavy as the rest of this module
+
         self._open = ExitStack()
 
     def __enter__(self) -> Session:
-        own = Session(self._options.backend, self._options.worker_count, self._settings)
+        own = sessions.Session(self._options.backend, self._options.worker_count, self._settings)
         self._open.callback(own.close)
         self._open.enter_context(of_session.set(self._defaults))
-        self._open.enter_context(opened(own, self._options))
+        self._open.enter_context(current.opened(own, self._options))
         return own
 
     def __exit__(self, *problem: Any) -> None:

@@ -7,18 +7,22 @@ innermost of these decides: the open `session`, `configure`, the environment (``
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, replace
-from typing import Any, Generic, Literal, TypeVar
 
 from mrpy.errors import OptionError
 from mrpy.inside import inside
+from mrpy.light import TYPE_CHECKING, Frozen, later
 
-OnError = Literal["raise", "skip", "return"] | Callable[[BaseException], Any]
+if TYPE_CHECKING:
+    import difflib
+    from contextlib import AbstractContextManager
+    from typing import Any, Literal, TypeAlias
+
+    OnError: TypeAlias = Literal["raise", "skip", "return"] | Callable[[BaseException], Any]
+else:
+    difflib = later("difflib")  # only for those who mistype
 
 BACKENDS = ("serial", "threads", "processes", "dask")  # where each lives: mrpy/scheduler/backends
 
@@ -37,8 +41,7 @@ _ELSEWHERE = {  # what other libraries call it
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Frozen):
     """How a run is to be done. None of these changes what is computed.
 
     ``backend``     ``"processes"``, ``"threads"``, ``"serial"`` or ``"dask"``
@@ -79,6 +82,11 @@ class Options:
         """How many workers that means on this machine."""
         return self.workers if self.workers is not None else cpu_count()
 
+    @property
+    def threads_per_worker(self) -> int:
+        """How many threads a library may use in one worker, for all of them to share the processors."""
+        return max(1, cpu_count() // self.worker_count)
+
     def but(self, given: Mapping[str, Any]) -> Options:
         """These options with some replaced. Raises `OptionError` on a name or value that is wrong.
 
@@ -93,7 +101,7 @@ class Options:
             problem = _CHECKS[name](value)
             if problem:
                 raise OptionError(f"{name}={value!r}: {problem}")
-        return replace(self, **given) if given else self
+        return self.replaced(**given) if given else self
 
 
 def cpu_count() -> int:
@@ -179,18 +187,15 @@ _CHECKS: dict[str, Callable[[Any], str]] = {
     "check": _truth,
     "name": _text,
 }
-assert [field.name for field in fields(Options)] == list(_CHECKS)
+assert Options.__match_args__ == tuple(_CHECKS)
 
 
 # ---- defaults ------------------------------------------------------------------------------------
 
-T = TypeVar("T")
-
-
-class _Set(Generic[T]):
+class _Set:
     """A class and no generator: exceptions of the user pass through it untouched."""
 
-    def __init__(self, here: ContextVar[T | None], anywhere: list[T], value: T) -> None:
+    def __init__(self, here: ContextVar[Any], anywhere: list[Any], value: Any) -> None:
         self._here = here
         self._anywhere = anywhere
         self._value = value
@@ -207,19 +212,19 @@ class _Set(Generic[T]):
                 break
 
 
-class Scoped(Generic[T]):
+class Scoped:
     """A value for the length of a ``with`` block: of this context (task, thread) if it has set one, else
     the one that was set last anywhere in the process, so that threads started inside a block are in it."""
 
     def __init__(self, name: str) -> None:
-        self._here: ContextVar[T | None] = ContextVar(name, default=None)
-        self._anywhere: list[T] = []
+        self._here: ContextVar[Any] = ContextVar(name, default=None)
+        self._anywhere: list[Any] = []
 
-    def set(self, value: T) -> AbstractContextManager[None]:
+    def set(self, value: Any) -> AbstractContextManager[None]:
         """Set it for a ``with`` block."""
         return _Set(self._here, self._anywhere, value)
 
-    def get(self) -> T | None:
+    def get(self) -> Any:
         """The value in force."""
         here = self._here.get()
         if here is not None:
@@ -231,7 +236,7 @@ class Scoped(Generic[T]):
 
 
 _configured: dict[str, Any] = {}
-of_session: Scoped[Mapping[str, Any]] = Scoped("mrpy_session_options")
+of_session = Scoped("mrpy_session_options")
 
 
 def configure(**given: Any) -> None:

@@ -14,16 +14,22 @@ import warnings
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import GeneratorType, MappingProxyType
-from typing import Any, TypeAlias
 
-from mrpy.iterators.order import Run
+from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
 from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced
 from mrpy.options import resolve
 
-Given: TypeAlias = Mapping[str, Any]
-Lift: TypeAlias = Callable[[Iterable[Any]], Plan]
-Handler: TypeAlias = Callable[[Any, Lift, Given], Plan | None]
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+    from mrpy.iterators import order
+
+    Given: TypeAlias = Mapping[str, Any]
+    Lift: TypeAlias = Callable[[Iterable[Any]], Plan]
+    Handler: TypeAlias = Callable[[Any, Lift, Given], Plan | None]
+else:
+    order = later("mrpy.iterators.order")  # what it takes to run something
 
 NONE_GIVEN: Given = MappingProxyType({})
 
@@ -38,7 +44,7 @@ class Inner:
         self._given = given
 
     def __iter__(self) -> Iterator[Any]:
-        return Run(self._plan, resolve(self._given)).items
+        return order.Run(self._plan, resolve(self._given)).items
 
     def __str__(self) -> str:
         return f"[{self._plan}]"

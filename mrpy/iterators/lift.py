@@ -11,16 +11,22 @@ The same holds for an iterator over a sequence: it is exhausted, as it would be 
 
 from __future__ import annotations
 
-import dis
-import inspect
 from collections.abc import Callable, Iterable
-from types import CellType, CodeType, FunctionType, GeneratorType
-from typing import Any
+from types import AsyncGeneratorType, CellType, CodeType, FunctionType, GeneratorType
 
 from mrpy.errors import LiftError
-from mrpy.iterators.builtin import HANDLERS, NONE_GIVEN, Given
+from mrpy.iterators.builtin import HANDLERS, NONE_GIVEN
+from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import GENEXPR, Body, Plan
 from mrpy.mapreduce.sources import source_of
+
+if TYPE_CHECKING:
+    import opcode
+    from typing import Any
+
+    from mrpy.iterators.builtin import Given
+else:
+    opcode = later("opcode")  # only for generators
 
 
 def lift(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
@@ -45,14 +51,14 @@ def lift_program(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
         why = _why_not(iterable)
         if why:
             raise LiftError(why)
-    elif inspect.isasyncgen(iterable):
+    elif isinstance(iterable, AsyncGeneratorType):
         raise LiftError("an asynchronous generator cannot be run in parallel; write it without async")
     return lift(iterable, given)
 
 
 def _why_not(generator: GeneratorType[Any, Any, Any]) -> str:
     name = generator.__qualname__
-    if inspect.getgeneratorstate(generator) != inspect.GEN_CREATED:
+    if generator.gi_running or generator.gi_suspended or generator.gi_frame is None:
         return (
             f"the generator {name} was already started, so what it would do with its items is not known any "
             "more; hand it over before the first next(), or use mrpy.pmap(function, generator)"
@@ -93,12 +99,13 @@ def _binds(code: CodeType) -> bool:
     """Whether a walrus in a generator expression binds a name of the scope around it."""
     raw = code.co_code  # two bytes a step: the operation, and what it is done to
     high = 0  # of an operand that takes more than one byte
+    store_global, store_cell = opcode.opmap["STORE_GLOBAL"], opcode.opmap["STORE_DEREF"]
     for place in range(0, len(raw), 2):
         step, operand = raw[place], high | raw[place + 1]
-        high = operand << 8 if step == dis.EXTENDED_ARG else 0
-        if step == _STORE_GLOBAL:
+        high = operand << 8 if step == opcode.EXTENDED_ARG else 0
+        if step == store_global:
             return True
-        if step == _STORE_DEREF and operand >= len(code.co_varnames) + _own_cells(code):
+        if step == store_cell and operand >= len(code.co_varnames) + _own_cells(code):
             return True
     return any(_binds(inner) for inner in code.co_consts if isinstance(inner, CodeType))
 
@@ -106,6 +113,3 @@ def _binds(code: CodeType) -> bool:
 def _own_cells(code: CodeType) -> int:
     """How many of its variables are cells of its own and no local ones (free ones come behind these)."""
     return len(set(code.co_cellvars) - set(code.co_varnames))
-
-
-_STORE_GLOBAL, _STORE_DEREF = dis.opmap["STORE_GLOBAL"], dis.opmap["STORE_DEREF"]

@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from contextvars import copy_context
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mrpy.light import later
 from mrpy.mapreduce.account import Account
-from mrpy.mapreduce.check import ON_A_RUN, check_steps
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder, Slot
 from mrpy.mapreduce.kernels import MapChunk, Rules
@@ -22,6 +22,11 @@ from mrpy.progress import watched
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.current import job_for
 from mrpy.scheduler.driver import Delivery
+
+if TYPE_CHECKING:
+    from mrpy.mapreduce import check
+else:
+    check = later("mrpy.mapreduce.check")
 
 
 class Run:
@@ -133,7 +138,7 @@ class _feeding:
             feeder = entering.enter_context(Feeder(job, plan, options, code, account))
             feeder.checkpoint = checkpoint
             if options.check:
-                check_steps(plan.steps, feeder.sample(ON_A_RUN))
+                check.check_steps(plan.steps, feeder.sample(check.ON_A_RUN))
             entering.enter_context(account.running(job.driver.backend.name, job.driver.backend.workers))
             self._open = entering.pop_all()
         return feeder

@@ -10,14 +10,21 @@ import builtins
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Self
 
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least, function_for, key_for
-from mrpy.mapreduce import statistics
-from mrpy.mapreduce.folds import MISSING, Fold, folding, reduction
+from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.random import fresh_seed
+from mrpy.mapreduce.tree import MISSING
+
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+    from mrpy.mapreduce import folds, statistics
+    from mrpy.mapreduce.folds import Fold
+else:
+    folds, statistics = later("mrpy.mapreduce.folds"), later("mrpy.mapreduce.statistics")
 
 
 class Reductions(ABC):
@@ -37,7 +44,7 @@ class Reductions(ABC):
 
     def reduce(self, operator: Callable[[Any, Any], Any], initial: Any = MISSING) -> Any:
         """``functools.reduce(operator, self, initial)`` for an associative operator."""
-        return self._fold(reduction(function_for("reduce", operator), initial))
+        return self._fold(folds.reduction(function_for("reduce", operator), initial))
 
     def fold(
         self,
@@ -47,7 +54,7 @@ class Reductions(ABC):
     ) -> Any:
         """``functools.reduce(step, self, initial)`` where partial results can be combined. `initial`
         must be neutral: every part starts with a copy of it."""
-        return self._fold(folding(function_for("fold", step), initial, function_for("fold", combine)))
+        return self._fold(folds.folding(function_for("fold", step), initial, function_for("fold", combine)))
 
     def count(self) -> int:
         """``sum(1 for _ in self)``: the number of items."""

@@ -12,10 +12,13 @@ import operator
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, Self
 
 from mrpy.iterators.arguments import all_iterable, at_least, function_for, key_for
+from mrpy.light import TYPE_CHECKING
 from mrpy.mapreduce.plan import Body, FlatMap
+
+if TYPE_CHECKING:
+    from typing import Any, Self
 
 
 class Reshaping(ABC):

@@ -8,28 +8,40 @@ What looks at several items is in ``reshaping.py``, what comes to one answer in 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from typing import Any, Self
 
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import function_for
-from mrpy.iterators.elsewhere import called_here
-from mrpy.iterators.explain import explained, upstream
-from mrpy.iterators.graph import Graph, draw
 from mrpy.iterators.lift import lift
-from mrpy.iterators.order import Run, run_map_async
 from mrpy.iterators.reductions import Reductions
 from mrpy.iterators.reshaping import Reshaping
+from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
-from mrpy.mapreduce.folds import Fold
-from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap, Step
-from mrpy.mapreduce.reduce import run_fold
+from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap
 from mrpy.mapreduce.sources import Pulled
-from mrpy.options import Options, resolve
-from mrpy.progress import watched
-from mrpy.scheduler.current import job_for
+from mrpy.options import resolve
+from mrpy.scheduler.early import start_first_worker
+
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+    import mrpy.progress as progress
+    from mrpy.iterators import elsewhere, explain, graph, order
+    from mrpy.iterators.graph import Graph
+    from mrpy.iterators.order import Run
+    from mrpy.mapreduce import reduce
+    from mrpy.mapreduce.folds import Fold
+    from mrpy.mapreduce.plan import Step
+    from mrpy.options import Options
+    from mrpy.scheduler import current
+else:
+    # What it takes to run a plan, or to look at it: most of mrpy, and nothing that making one needs.
+    order, reduce = later("mrpy.iterators.order"), later("mrpy.mapreduce.reduce")
+    current, progress = later("mrpy.scheduler.current"), later("mrpy.progress")
+    explain, graph = later("mrpy.iterators.explain"), later("mrpy.iterators.graph")
+    elsewhere = later("mrpy.iterators.elsewhere")
 
 
-class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
+class ParallelIterator(Reshaping, Reductions, Iterator["Any"]):
     """A lazy iterator whose items are computed in parallel. Made by `parallel`, `pmap`, `stream`, ...
 
     Printed, it shows its plan; nothing runs before the first item is asked for. As any iterator it can be
@@ -67,7 +79,8 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
         if self._running is not None:
             raise TypeError("this parallel iterator is already being iterated without async")
         if self._running_async is None:
-            self._running_async = run_map_async(self._plan, self._options(), self._account)
+            options = self._starting()  # before anything of `order` is asked for, which imports it
+            self._running_async = order.run_map_async(self._plan, options, self._account)
         return self._running_async
 
     async def __aenter__(self) -> Self:
@@ -80,11 +93,19 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
         if self._running is None:
             if self._running_async is not None:
                 raise TypeError("this parallel iterator is already being iterated with async for")
-            self._running = Run(self._plan, self._options(), self._account)
+            options = self._starting()  # as above
+            self._running = order.Run(self._plan, options, self._account)
         return self._running
 
     def _options(self) -> Options:
         return resolve(self._given)
+
+    def _starting(self) -> Options:
+        """The options of a run that begins now."""
+        options = self._options()
+        if self._plan.steps and not self._plan.source.is_empty() and options.checkpoint is None:
+            start_first_worker(options)
+        return options
 
     def __str__(self) -> str:
         return str(self._plan)
@@ -105,18 +126,19 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
         order     as the source
         backend   serial, 1 worker (as given)
         """
-        before = [source.explain() for source in upstream(self._plan)]
-        return "\n\n".join([*before, explained(self._plan, self._options(), self._given, self._account)])
+        before = [source.explain() for source in explain.upstream(self._plan)]
+        ours = explain.explained(self._plan, self._options(), self._given, self._account)
+        return "\n\n".join([*before, ours])
 
     def graph(self) -> Graph:
         """The task graph, as a picture: see `Graph`."""
-        graph = Graph()
-        self._draw(graph)
-        return graph
+        drawn = graph.Graph()
+        self._draw(drawn)
+        return drawn
 
-    def _draw(self, graph: Graph) -> str:
-        before = [source._draw(graph) for source in upstream(self._plan)]
-        return draw(self._plan, graph, before, self._options().ordered)
+    def _draw(self, drawn: Graph) -> str:
+        before = [source._draw(drawn) for source in explain.upstream(self._plan)]
+        return graph.draw(self._plan, drawn, before, self._options().ordered)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {**self.graph()._repr_mimebundle_(), "text/plain": repr(self)}
@@ -125,7 +147,7 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
         raise TypeError("a ParallelIterator is consumed once, and so would be its copy; use 'tee' here")
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(called_here(name))
+        raise AttributeError(elsewhere.called_here(name))
 
     # ---- narrow steps: fused ---------------------------------------------------------------------
 
@@ -165,12 +187,11 @@ class ParallelIterator(Reshaping, Reductions, Iterator[Any]):
         return self._plan if self._running is None else Plan(Pulled(self._running.items))
 
     def _fold(self, fold: Fold) -> Any:
-        options = self._options()
-        if options.on_error == "return":
+        if self._options().on_error == "return":
             raise OptionError("on_error='return' puts exceptions among the items: nothing to be reduced")
-        plan = self._taken()
-        with job_for(options) as job, watched(job, plan, options):
-            return run_fold(plan, fold, job, options, self._account)
+        plan, options = self._taken(), self._starting()
+        with current.job_for(options) as job, progress.watched(job, plan, options):
+            return reduce.run_fold(plan, fold, job, options, self._account)
 
 
 def stream_of(iterable: Iterable[Any], given: dict[str, Any]) -> ParallelIterator:

@@ -9,16 +9,22 @@ or that is somebody else's, is refused.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrpy.errors import CheckpointError
+from mrpy.light import later
 from mrpy.scheduler import codec
+
+if TYPE_CHECKING:
+    import hashlib
+    import sqlite3
+else:
+    hashlib, sqlite3 = later("hashlib"), later("sqlite3")  # only for those who ask for a checkpoint
 
 _TABLES = """
 create table if not exists run (program text not null, version integer not null);
@@ -31,8 +37,6 @@ class Checkpoint:
     """The finished chunks of one run. Raises `CheckpointError` where the file cannot be used."""
 
     def __init__(self, path: str | os.PathLike[str], program: str) -> None:
-        import sqlite3  # slow to import, and only for those who ask for a checkpoint
-
         self._path = os.fspath(path)
         self._problem = sqlite3.Error
         _make_private(self._path)

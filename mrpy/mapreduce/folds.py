@@ -19,7 +19,7 @@ from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.kernels import Announce, Rules, counted, run_careful, through
 from mrpy.mapreduce.plan import Step
 from mrpy.mapreduce.random import at_positions
-from mrpy.mapreduce.tree import NOTHING, Node, combine, leaf_end, leaf_index, total
+from mrpy.mapreduce.tree import MISSING, NOTHING, Node, combine, leaf_end, leaf_index, total
 from mrpy.scheduler.calls import TaskStopped
 
 
@@ -123,9 +123,6 @@ class Finish:
 
 
 # ---- the folds behind the verbs --------------------------------------------------------------------
-
-MISSING: Any = NOTHING  # "no initial value", where None is one
-
 
 @dataclass(frozen=True, slots=True)
 class _ReduceLeaf:

@@ -37,6 +37,9 @@ class Source(Protocol):
     def reader(self) -> Reader:
         """Begin to read."""
 
+    def is_empty(self) -> bool:
+        """Whether it is known to have no items."""
+
     def __str__(self) -> str: ...
 
 
@@ -48,6 +51,9 @@ class Sliced(Frozen):
 
     def reader(self) -> Reader:
         return _Slices(self.sequence, self.start)
+
+    def is_empty(self) -> bool:
+        return self.reader().remaining() == 0
 
     def __str__(self) -> str:
         if isinstance(self.sequence, range):
@@ -63,6 +69,9 @@ class Zipped(Frozen):
     def reader(self) -> Reader:
         return _ZippedSlices([source.reader() for source in self.sources])
 
+    def is_empty(self) -> bool:
+        return self.reader().remaining() == 0
+
     def __str__(self) -> str:
         return f"zip of {', '.join(map(str, self.sources))}"
 
@@ -74,6 +83,9 @@ class Pulled(Frozen):
 
     def reader(self) -> Reader:
         return _Pulls(iter(self.iterable))
+
+    def is_empty(self) -> bool:
+        return False
 
     def __str__(self) -> str:
         if is_run(self.iterable):

@@ -16,20 +16,30 @@ Items that a filter drops leave their place empty, items that a step multiplies 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from enum import Enum
-from typing import Any, NamedTuple
+
+from mrpy.light import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
 
 PER_SIZE = 64  # leaves of each size
 LARGEST = 4096  # items; above this the cost of a leaf no longer shows
 
 
-class Nothing(Enum):
-    """The value of a leaf in which no item was left."""
+class Nothing:
+    """The value of a leaf in which no item was left. There is one of it, wherever it travels."""
 
-    NOTHING = "nothing"
+    __slots__ = ()
+
+    def __reduce__(self) -> str:
+        return "NOTHING"
+
+    def __repr__(self) -> str:
+        return "NOTHING"
 
 
-NOTHING = Nothing.NOTHING
+NOTHING = Nothing()
+MISSING: Any = NOTHING  # "no initial value", where None is one
 
 
 class Node(NamedTuple):

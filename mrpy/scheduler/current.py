@@ -11,7 +11,7 @@ from mrpy.scheduler.job import Job
 from mrpy.scheduler.session import Session, shared
 
 _submits = count()
-_open: Scoped[tuple[Session, Options]] = Scoped("mrpy_session")
+_open = Scoped("mrpy_session")  # of a session and its options
 
 
 def opened(session: Session, options: Options) -> AbstractContextManager[None]:
@@ -27,6 +27,7 @@ def session_for(options: Options) -> Session:
 def _opened_for(options: Options) -> Session | None:
     current = _open.get()
     if current is not None and not inside.task:
+        session: Session
         session, theirs = current
         if (options.backend, options.workers) == (theirs.backend, theirs.workers):
             return session

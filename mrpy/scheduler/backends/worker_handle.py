@@ -6,9 +6,6 @@ import contextlib
 import marshal
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -17,22 +14,13 @@ from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from mrpy.scheduler import codec
-from mrpy.scheduler.backends.last_stack import LastStack
 from mrpy.scheduler.backends.segments import Borrower, Lender, Lent
+from mrpy.scheduler.backends.spawn import spawned
 from mrpy.scheduler.backends.transport import Frame, ParentEnd
 from mrpy.scheduler.backends.worker_main import CODE, FORGET, RETURNED, RUN
 from mrpy.scheduler.messages import Key
 
 CODES_KEPT = 64  # functions a worker holds; out of the air
-_HOME = str(Path(__file__).resolve().parents[3])  # the folder that holds the package
-_BOOT = (
-    "import sys; sys.path.append({home!r}); "
-    "from mrpy.scheduler.backends.worker_main import main; main{fds}"
-)
-THREAD_COUNTS = (  # what libraries with threads of their own obey, if it is set when they are loaded
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS",
-)  # fmt: skip
 
 _alive: WeakSet[WorkerHandle] = WeakSet()
 
@@ -73,20 +61,9 @@ class WorkerHandle:
     ``threads``: how many the libraries in it may use."""
 
     def __init__(self, tell: Callable[[], None], threads: int) -> None:
-        ours, theirs = socket.socketpair()
-        self.lifeline, line = socket.socketpair()
-        self.stack = LastStack()
-        try:
-            self.process = _spawn((theirs.fileno(), line.fileno(), self.stack.fd), threads)
-        except BaseException:
-            ours.close()
-            self.lifeline.close()
-            self.stack.close()
-            raise
-        finally:
-            theirs.close()
-            line.close()
-        self.end = ParentEnd(ours)
+        new = spawned(threads)
+        self.process, self.lifeline, self.stack = new.process, new.lifeline, new.stack
+        self.end = ParentEnd(new.sock)
         self.pid = self.process.pid
         self.exit_watch = _pidfd(self.pid)
         self.ready = False  # it has said that it is up
@@ -191,18 +168,6 @@ def how_it_died(code: int) -> str:
         except ValueError:
             return f"killed by signal {-code}"
     return f"exited with code {code}"
-
-
-def _spawn(fds: tuple[int, int, int], threads: int) -> subprocess.Popen[bytes]:
-    """Start a fresh interpreter: not a fork, since the user's process may have threads and locks."""
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    return subprocess.Popen(
-        [sys.executable, *flags, "-S", "-P", "-c", _BOOT.format(home=_HOME, fds=fds)],
-        stdin=subprocess.DEVNULL,
-        pass_fds=fds,
-        env={**dict.fromkeys(THREAD_COUNTS, str(threads)), **os.environ},
-        start_new_session=True,
-    )
 
 
 def _pidfd(pid: int) -> int | None:

@@ -56,6 +56,7 @@ _F_SETSIG = 10  # Linux; Python's fcntl does not name it
 def main(channel: int, lifeline: int, stack: int) -> None:
     """Serve until the parent goes away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _close_all_but(0, 1, 2, channel, lifeline, stack)
     sock, line = socket(fileno=channel), socket(fileno=lifeline)
     die_with_parent(line)
     last_stack.keep(stack)
@@ -68,6 +69,16 @@ def main(channel: int, lifeline: int, stack: int) -> None:
     except OSError:  # the parent is gone, or a task closed our socket, or this is a forked child
         os._exit(1)
     os._exit(0)
+
+
+def _close_all_but(*ours: int) -> None:
+    """What the parent, or a library in it, let its children inherit is none of ours."""
+    for fd in map(int, os.listdir("/dev/fd")):
+        if fd not in ours:
+            try:
+                os.close(fd)
+            except OSError:  # it was the one for the list
+                pass
 
 
 def die_with_parent(line: socket) -> None:

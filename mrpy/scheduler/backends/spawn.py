@@ -1,0 +1,149 @@
+"""Starting a worker process: a fresh interpreter, its two sockets, and the file for its last stack.
+
+Nothing else is in here, and little is imported, for the sake of `ahead`: the very first worker of a script is
+started before most of mrpy is imported, and boots beside that on another processor. Whoever needs a worker
+next takes that one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from _socket import AF_UNIX, SOCK_STREAM, socketpair
+
+from mrpy.light import TYPE_CHECKING, signal
+from mrpy.scheduler.backends.last_stack import LastStack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+_HOME = os.path.dirname(_PACKAGE)  # the folder that holds the package
+_BOOT = (
+    "import sys; sys.path.append({home!r}); "
+    "from mrpy.scheduler.backends.worker_main import main; main{fds}"
+)
+THREAD_COUNTS = (  # what libraries with threads of their own obey, if it is set when they are loaded
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS",
+)  # fmt: skip
+
+
+class Process:
+    """A child process, and its end. As `subprocess.Popen`, whose import alone takes 4 ms."""
+
+    __slots__ = ("_code", "pid")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code, the negative number of the signal that killed it, or None while it lives."""
+        return self._ask(os.WNOHANG)
+
+    def wait(self) -> int:
+        """Wait for its end; the same."""
+        code = self._ask(0)
+        assert code is not None
+        return code
+
+    def _ask(self, how: int) -> int | None:
+        if self._code is None:
+            try:
+                pid, status = os.waitpid(self.pid, how)
+            except ChildProcessError:  # somebody else has waited for it: how it ended is not known
+                self._code = 0
+            else:
+                self._code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._code
+
+
+class Spawned:
+    """A worker process that nobody talks to yet. Raises OSError where it cannot be started."""
+
+    def __init__(self, threads: int) -> None:
+        self.sock, theirs = socketpair(AF_UNIX, SOCK_STREAM)
+        self.lifeline, line = socketpair(AF_UNIX, SOCK_STREAM)
+        self.stack = LastStack()
+        try:
+            self.process = Process(_start((theirs.fileno(), line.fileno(), self.stack.fd), threads))
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            theirs.close()
+            line.close()
+
+    def close(self) -> None:
+        """Give back the descriptors. The worker, if alive, is killed by the kernel."""
+        self.sock.close()
+        self.lifeline.close()
+        self.stack.close()
+
+
+def _start(fds: tuple[int, int, int], threads: int) -> int:
+    """Start a fresh interpreter: not a fork, since the user's process may have threads and locks."""
+    for fd in fds:
+        os.set_inheritable(fd, True)  # others that inherit one by chance close it, or do no harm with it
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, *_flags(), "-S", "-P", "-c", _BOOT.format(home=_HOME, fds=fds)],
+        {**dict.fromkeys(THREAD_COUNTS, str(threads)), **os.environ},
+        file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+        setsid=True,
+        setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # which this interpreter ignores
+    )
+
+
+def _flags() -> Sequence[str]:
+    """The flags of this interpreter; what was said in the environment is there for the worker too."""
+    if sys.orig_argv and not "".join(sys.orig_argv[1:2]).startswith("-"):
+        return ()
+    import subprocess  # only for those who gave flags
+
+    flags: Sequence[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return flags
+
+
+# ---- the first worker of a script ----------------------------------------------------------------------
+
+_ahead: list[tuple[int, Spawned]] = []
+
+
+def ahead(threads: int) -> None:
+    """Start a worker now for whoever asks for one next."""
+    try:
+        _ahead.append((threads, Spawned(threads)))
+    except OSError:  # whoever needs it will see why
+        pass
+
+
+def spawned(threads: int) -> Spawned:
+    """A worker process: the one that was started ahead, if there is, or a new one."""
+    for known in _ahead:
+        if known[0] == threads:
+            _ahead.remove(known)
+            return known[1]
+    return Spawned(threads)
+
+
+def _end() -> None:
+    """Nobody asked for it."""
+    while _ahead:
+        _, unused = _ahead.pop()
+        os.killpg(unused.process.pid, signal.SIGKILL)
+        unused.process.wait()
+        unused.close()
+
+
+def _let_go_after_fork() -> None:
+    """As in ``worker_handle.py``."""
+    while _ahead:
+        _ahead.pop()[1].close()
+
+
+atexit.register(_end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_after_fork)
