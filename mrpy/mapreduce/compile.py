@@ -25,7 +25,7 @@ from mrpy.mapreduce.checkpoint import Checkpoint
 from mrpy.mapreduce.chunking import LARGEST_UNSEEN, Chunker
 from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.plan import Plan
-from mrpy.mapreduce.sources import PutBack, Reader
+from mrpy.mapreduce.sources import PutBack, Reader, waits_its_turn
 from mrpy.mapreduce.tree import LARGEST, leaf_end, leaf_size
 from mrpy.mapreduce.window import Receipts, Window, puller
 from mrpy.options import Options
@@ -138,7 +138,9 @@ class Feeder:
         try:
             with self._window:
                 data = self._taken(size)
-        except Exception as error:
+        except BaseException as error:
+            if not waits_its_turn(error):
+                raise
             self.error = error
             self._ended = True
             return None

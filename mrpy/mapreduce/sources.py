@@ -143,7 +143,7 @@ class _Pulls:
         try:
             items.extend(islice(self._iterator, count))  # keeps what came before an error
         except BaseException as error:
-            if not items or not isinstance(error, Exception):  # Ctrl-C does not wait its turn
+            if not items or not waits_its_turn(error):
                 self._ended = True
                 raise
             self._error = error
@@ -207,3 +207,9 @@ def source_of(iterable: Iterable[Any]) -> Source:
     if not hasattr(type(iterable), "__iter__") and not hasattr(type(iterable), "__getitem__"):
         iter(iterable)  # raises now, as the builtins do, and not at the first item
     return Pulled(iterable)
+
+
+def waits_its_turn(error: BaseException) -> bool:
+    """Whether what a source raises comes behind what it gave before. Ctrl-C does not; but where the source is
+    another run, an interrupt that is raised by an item is that item's failure."""
+    return isinstance(error, Exception) or hasattr(error, "mrpy_item")

@@ -46,3 +46,18 @@ def test_a_function_for_errors_may_raise_for_results_that_cannot_be_opened(sessi
     with pytest.raises(KeyError, match="worse") as caught:
         next(loop)
     assert caught.value.mrpy_item.position == 2
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, ValueError])
+def test_what_comes_before_an_item_that_raises_is_delivered_along_a_chain(session: Any, kind: type) -> None:
+    def raises(x: int) -> int:
+        if x == 7:
+            raise kind
+        return x
+
+    got = []
+    with pytest.raises(kind) as caught:
+        for total in mrpy.stream(range(20), chunksize=10).map(raises).batch(2).map(sum):
+            got.append(total)  # noqa: PERF402
+    assert got == [1, 5, 9]
+    assert caught.value.mrpy_item.position == 7
