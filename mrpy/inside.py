@@ -5,6 +5,13 @@ from __future__ import annotations
 from _thread import _local  # `threading.local`, without the import of `threading`: workers start sooner
 from collections.abc import Callable
 
+from mrpy.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 
 class Place(str):
     """Where a task runs, seen from the user who asked for it. Compared by identity, as members of an Enum
@@ -24,6 +31,7 @@ class _Inside(_local):
     """What this thread is doing."""
 
     place = Place.NOWHERE
+    give_way: Callable[[int], None] | None = None  # with 1: let one more task run; with -1: it is back
     position: Callable[[], int] | None = None  # asked, it says which item is at work
 
     @property
@@ -33,3 +41,16 @@ class _Inside(_local):
 
 
 inside = _Inside()
+
+
+def waiting(block: Callable[[], T]) -> T:
+    """Call what blocks this thread. Where it runs a task, another may run in the meantime: the one that is
+    waited for may have to."""
+    give_way = inside.give_way
+    if give_way is None:
+        return block()
+    give_way(1)
+    try:
+        return block()
+    finally:
+        give_way(-1)

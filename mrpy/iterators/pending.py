@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mrpy.errors import BackendError, Cancelled, SchedulerError
+from mrpy.inside import waiting
 from mrpy.mapreduce.kernels import Submitted
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import Options
@@ -95,7 +96,7 @@ class PendingResult:
             threading.Thread(target=function, args=(self,), daemon=True, name="mrpy-callback").start()
 
     def _outcome(self, timeout: float | None) -> tuple[bool, Any]:
-        if not self._arrived.wait(timeout):
+        if not self._arrived.is_set() and not waiting(lambda: self._arrived.wait(timeout)):
             raise TimeoutError(f"{self._name} has not ended after {timeout:g} seconds; it goes on")
         with self._lock:
             if self._opened is None:

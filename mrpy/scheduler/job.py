@@ -8,6 +8,7 @@ from itertools import count
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from mrpy.inside import waiting
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.driver import Delivery, Driver
 from mrpy.scheduler.messages import Input, Key, Task
@@ -44,7 +45,7 @@ class Job:
         """Block until one more task has ended; say how."""
         if not self.driver.backend.threaded:
             self.driver.wait_for(lambda: not self._inbox.empty())
-        return self._taken(self._inbox.get())
+        return self._taken(waiting(self._inbox.get))
 
     async def next_async(self) -> Delivery:
         """As `next`, without blocking the event loop."""

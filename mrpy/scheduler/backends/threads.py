@@ -7,6 +7,9 @@
 Python threads cannot be killed. A task that is stopped gets an exception thrown into it, which ends
 pure-Python loops at once; whether or not that works, its lane is given up - the thread ends with its
 task and nobody listens to it any more - and a new lane takes its place.
+
+A task that waits for the result of another gives its slot away meanwhile: else all lanes could wait for
+tasks that wait for a lane.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import traceback
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from mrpy.inside import Place
+from mrpy.inside import Place, inside
 from mrpy.scheduler.backends.alarm import throw_into
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.memory import Store
@@ -53,11 +56,12 @@ class ThreadsBackend(Backend):
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._store = Store()
-        self._outcome: SimpleQueue[tuple[_Lane, Fact, Any] | None] = SimpleQueue()
+        self._outcome: SimpleQueue[Any] = SimpleQueue()
         self._facts: list[Fact] = [Slots(workers)]
         self._idle: list[_Lane] = []
         self._busy: dict[Key, _Lane] = {}
         self._made = 0
+        self._waiting = 0  # tasks that wait for others, and gave their slots away
 
     def start(self, order: Start) -> None:
         try:
@@ -124,6 +128,10 @@ class ThreadsBackend(Backend):
         if message is None:
             return True
         lane, fact, value = message
+        if lane is None:
+            self._waiting += value
+            self._facts.append(Slots(self.workers + self._waiting))
+            return True
         order = lane.order
         if order is None or getattr(fact, "attempt", None) != order.attempt:
             return True  # of a lane that was given up
@@ -139,6 +147,7 @@ class ThreadsBackend(Backend):
 
 def _serve(lane: _Lane, outcome: SimpleQueue[Any]) -> None:
     """The life of a worker thread."""
+    inside.give_way = lambda change: outcome.put((None, None, change))
     try:
         while (work := lane.box.get()) is not None:
             order, inputs = work
