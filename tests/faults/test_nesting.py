@@ -1,0 +1,108 @@
+"""Row 21: parallel calls inside of tasks, deeper than there are workers, and waiting for results there."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import threading
+from typing import Any
+
+import pytest
+from laws import LOCAL
+
+import mrpy
+
+DEPTH = 4
+
+over_backends = pytest.mark.parametrize("backend", LOCAL)
+
+
+@pytest.mark.fault(21)
+@over_backends
+@pytest.mark.parametrize("inner", [None, *LOCAL])
+def test_maps_nest_four_deep_on_every_backend_within_every_other(backend: str, inner: str | None) -> None:
+    options: dict[str, Any] = {"workers": 2} if inner is None else {"workers": 2, "backend": inner}
+
+    def level(depth: int, x: int) -> int:
+        if depth == 0:
+            return x
+        return sum(mrpy.pmap(functools.partial(level, depth - 1), [x, x + 1, x + 2], **options))
+
+    def plainly(depth: int, x: int) -> int:
+        return x if depth == 0 else sum(plainly(depth - 1, y) for y in (x, x + 1, x + 2))
+
+    got = mrpy.pmap(functools.partial(level, DEPTH - 1), range(4), backend=backend, workers=2, chunksize=1)
+    assert list(got) == [plainly(DEPTH - 1, x) for x in range(4)]
+
+
+@pytest.mark.fault(21)
+@over_backends
+def test_a_task_may_submit_and_wait_deeper_than_there_are_workers(backend: str) -> None:
+    def countdown(depth: int) -> int:
+        return depth if depth == 0 else 1 + mrpy.submit(countdown, depth - 1).result()
+
+    with mrpy.session(backend, workers=2):
+        assert mrpy.submit(countdown, 10).result(40) == 10
+        assert list(mrpy.pmap(countdown, range(10), chunksize=1)) == list(range(10))
+        assert [p.result(40) for p in [mrpy.submit(countdown, n) for n in range(6)]] == list(range(6))
+
+
+@pytest.mark.fault(21)
+@over_backends
+def test_a_task_may_iterate_reduce_and_group(backend: str) -> None:
+    def words(n: int) -> Any:
+        pairs = mrpy.mapreduce(lambda x: (x % 3, 1), lambda k, v: sum(v), range(n), workers=2)
+        return sorted(pairs), mrpy.preduce(operator.add, range(n), 0), list(mrpy.stream(range(n)).take(2))
+
+    expected = [([(0, 2), (1, 2), (2, 1)], 10, [0, 1])] * 4
+    assert list(mrpy.pmap(words, [5] * 4, backend=backend, workers=2, chunksize=1)) == expected
+
+
+@pytest.mark.fault(21)
+@over_backends
+def test_an_error_four_deep_says_what_and_where(backend: str) -> None:
+    def level(depth: int, x: int) -> int:
+        if depth == 0:
+            return 12 // x
+        return sum(mrpy.pmap(functools.partial(level, depth - 1), [x, x - 1], workers=2))
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(mrpy.pmap(functools.partial(level, 3), [9, 3], backend=backend, workers=2))
+    assert caught.value.mrpy_item == (1, "0"), "the innermost item"  # type: ignore[attr-defined]
+    skipped = mrpy.pmap(functools.partial(level, 3), [9, 3], backend=backend, workers=2, on_error="skip")
+    assert len(list(skipped)) == 1
+
+
+@pytest.mark.fault(21)
+def test_threads_may_wait_for_each_other_though_all_are_busy() -> None:
+    """Every worker waits for a call that comes after it: somebody has to run that."""
+    handed = threading.Event()
+    later: list[mrpy.PendingResult] = []
+
+    def wait_for_it(place: int) -> int:
+        assert handed.wait(30)
+        return later[place].result(30)
+
+    with mrpy.session("threads", workers=2):
+        waiting = [mrpy.submit(wait_for_it, place) for place in range(2)]
+        later += [mrpy.submit(operator.neg, place) for place in range(2)]
+        handed.set()
+        assert [each.result(40) for each in waiting] == [0, -1]
+        assert list(mrpy.pmap(abs, range(-5, 0), chunksize=1)) == [5, 4, 3, 2, 1]
+
+
+@pytest.mark.fault(21)
+def test_threads_may_wait_for_a_loop_of_their_own_session() -> None:
+    """A task that opens no session of its own, but iterates one that was made outside."""
+    with mrpy.session("threads", workers=1):
+        outside = mrpy.pmap(operator.neg, range(200), chunksize=1)
+        assert next(outside) == 0
+        assert mrpy.submit(lambda: list(outside)).result(30) == list(range(-1, -200, -1))
+
+
+@pytest.mark.fault(21)
+def test_a_pending_result_does_not_travel_and_says_so(session: Any) -> None:
+    pending = mrpy.submit(abs, -1)
+    with pytest.raises(mrpy.errors.SerializationError):
+        mrpy.submit(lambda: pending.result()).result(30)
+    assert pending.result(30) == 1
