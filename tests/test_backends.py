@@ -20,8 +20,9 @@ import pytest
 import mrpy
 from mrpy.errors import OptionError, RemoteError, SerializationError, WorkerCrashed
 from mrpy.inside import inside
+from mrpy.options import BACKENDS
 from mrpy.scheduler import messages as m
-from mrpy.scheduler.backends import BACKENDS, make
+from mrpy.scheduler.backends import make
 from mrpy.scheduler.backends.base import Backend
 from mrpy.scheduler.calls import Call, Code, Parts
 

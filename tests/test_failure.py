@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, WorkerCrashed
-from mrpy.scheduler import failure as failure_module
 from mrpy.scheduler.failure import (
     TEXT_LIMIT,
     Failure,
@@ -288,7 +287,7 @@ def test_a_traceback_that_cannot_be_printed_says_so(monkeypatch: pytest.MonkeyPa
     def broken(*_: Any) -> NoReturn:
         raise LookupError("no source")
 
-    monkeypatch.setattr(failure_module.traceback, "format_exception", broken)
+    monkeypatch.setattr(traceback, "format_exception", broken)
     assert format_trace(ValueError("bad")) == (
         "ValueError (its traceback cannot be printed: LookupError('no source'))"
     )

@@ -6,9 +6,8 @@ from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from contextvars import copy_context
 from itertools import chain
-from typing import TYPE_CHECKING, Any
 
-from mrpy.light import later
+from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder, Slot
@@ -24,6 +23,8 @@ from mrpy.scheduler.current import job_for
 from mrpy.scheduler.driver import Delivery
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mrpy.mapreduce import check
 else:
     check = later("mrpy.mapreduce.check")

@@ -100,10 +100,10 @@ class ParallelIterator(Reshaping, Reductions, Iterator["Any"]):
     def _options(self) -> Options:
         return resolve(self._given)
 
-    def _starting(self) -> Options:
+    def _starting(self, *, reducing: bool = False) -> Options:
         """The options of a run that begins now."""
         options = self._options()
-        if self._plan.steps and not self._plan.source.is_empty() and options.checkpoint is None:
+        if (self._plan.steps or reducing) and not self._plan.source.is_empty() and options.checkpoint is None:
             start_first_worker(options)
         return options
 
@@ -189,7 +189,7 @@ class ParallelIterator(Reshaping, Reductions, Iterator["Any"]):
     def _fold(self, fold: Fold) -> Any:
         if self._options().on_error == "return":
             raise OptionError("on_error='return' puts exceptions among the items: nothing to be reduced")
-        plan, options = self._taken(), self._starting()
+        plan, options = self._taken(), self._starting(reducing=True)
         with current.job_for(options) as job, progress.watched(job, plan, options):
             return reduce.run_fold(plan, fold, job, options, self._account)
 

@@ -14,15 +14,15 @@ import stat
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from types import CodeType
-from typing import TYPE_CHECKING, Any
 
 from mrpy.errors import CheckpointError
-from mrpy.light import later
+from mrpy.light import TYPE_CHECKING, later
 from mrpy.scheduler import codec
 
 if TYPE_CHECKING:
     import hashlib
     import sqlite3
+    from typing import Any
 else:
     hashlib, sqlite3 = later("hashlib"), later("sqlite3")  # only for those who ask for a checkpoint
 

@@ -10,11 +10,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator
 from enum import Enum
-from typing import Any, TypeAlias, cast
 
+from mrpy.light import TYPE_CHECKING
 from mrpy.mapreduce.chunks import Outcome
 from mrpy.mapreduce.compile import Feeder, Slot
 from mrpy.scheduler.driver import Delivery
+
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+    Turns: TypeAlias = Generator["Slot | Wait", Delivery | None, None]
 
 
 class Wait(Enum):
@@ -24,7 +29,6 @@ class Wait(Enum):
 
 
 WAIT = Wait.WAIT
-Turns: TypeAlias = Generator[Slot | Wait, Delivery | None, None]
 
 
 def turns(feeder: Feeder, *, ordered: bool) -> Turns:
@@ -94,7 +98,7 @@ def results_of(slot: Slot) -> tuple[list[Any], BaseException | None]:
         return [], slot.failure.exception()
     result = slot.result
     if not isinstance(result, Outcome):
-        return cast("list[Any]", result), None
+        return result, None  # type: ignore[return-value]  # parts are not for the consumer
     values = list(result.values)
     for index, failure in result.failures.items():
         values[index] = failure.exception()

@@ -11,11 +11,16 @@ from __future__ import annotations
 
 import os
 import reprlib
-import traceback
-from typing import Any, NamedTuple
 
 from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, item_of, pin
+from mrpy.light import TYPE_CHECKING, NamedTuple, later
 from mrpy.scheduler import codec
+
+if TYPE_CHECKING:
+    import traceback
+    from typing import Any
+else:
+    traceback = later("traceback")  # only where something failed
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # the folder of mrpy
 TEXT_LIMIT = 20_000  # characters of traceback that travel; a RecursionError can print megabytes

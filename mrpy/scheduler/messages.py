@@ -8,10 +8,13 @@ times as long to make. The scheduler never looks into a `Call`: what a task comp
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, NamedTuple, TypeAlias
 
+from mrpy.light import TYPE_CHECKING, NamedTuple
 from mrpy.scheduler.failure import Failure
 from mrpy.scheduler.states import Move, State
+
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
 
 Key: TypeAlias = Hashable
 

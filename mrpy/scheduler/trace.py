@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple
 
+from mrpy.light import NamedTuple
 from mrpy.scheduler.messages import Fact, Key, Moved, Order
 from mrpy.scheduler.policy import DEFAULT, Policy
 from mrpy.scheduler.scheduler import Scheduler

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from mrpy.errors import OptionError
+from mrpy.light import NamedTuple
 
 
 class Lifespan(NamedTuple):

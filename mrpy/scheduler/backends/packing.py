@@ -11,11 +11,14 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
+from mrpy.light import TYPE_CHECKING
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends.segments import SHARED, Pool, Shelved
 from mrpy.scheduler.calls import Call, Code
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Packed:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mrpy.errors import SerializationError
+from mrpy.light import TYPE_CHECKING
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import Parts
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Pickled:

@@ -94,9 +94,9 @@ class ProcessesBackend(Backend):
         worker.tasks += 1
         if task.timeout is not None and worker.look_after(task.timeout):
             self.wake()  # whoever blocks has to look at the clock before that
-        worker.send_code(code.number, function)
-        worker.send_run(ticket, (code.number, order.careful, shape), parts)
-        self._unsent.add(worker)
+        ticket.message = function, (code.number, order.careful, shape), parts
+        if worker.ready:
+            self._hand_out(ticket)  # else when it is up; until then another may take it over
 
     def stop(self, key: m.Key, attempt: int) -> None:
         for ticket in self._tickets.values():
@@ -171,6 +171,31 @@ class ProcessesBackend(Backend):
                 self._selector.register(best.exit_watch, selectors.EVENT_READ, best)
         return best
 
+    def _hand_out(self, ticket: Ticket) -> None:
+        """Send a task to its worker."""
+        worker = ticket.worker
+        function, meta, parts = ticket.message
+        ticket.message = ()
+        worker.send_code(meta[0], function)
+        worker.send_run(ticket, meta, parts)
+        self._unsent.add(worker)
+
+    def _relieve(self, worker: WorkerHandle) -> None:
+        """A worker that is through takes over what waits for another that still boots: a few short tasks are
+        done by the first worker before the second is up."""
+        if worker.queue or worker.leaving:
+            return
+        for other in self._team:
+            if not other.ready and other.queue and not other.queue[0].stopping:
+                ticket = other.queue.popleft()
+                ticket.worker = worker
+                worker.queue.append(ticket)
+                worker.tasks, other.tasks = worker.tasks + 1, other.tasks - 1
+                if other.look_at is not None:
+                    worker.look_after(other.look_every)
+                self._hand_out(ticket)
+                return
+
     def _dismiss(self) -> None:
         """Let workers go whose time is over and who have nothing left to do."""
         for worker in [each for each in self._team if each.leaving and not each.queue]:
@@ -226,6 +251,8 @@ class ProcessesBackend(Backend):
         if frame.kind == w.READY:
             worker.ready = True
             self._failed_boots = 0
+            for ticket in worker.queue:
+                self._hand_out(ticket)
             return
         if frame.kind == w.SAID:
             relay.show(marshal.loads(frame.parts[0]), worker.pid)
@@ -239,6 +266,7 @@ class ProcessesBackend(Backend):
             self._facts.append(m.Began(ticket.key, ticket.attempt, ticket.item))
             return
         self._punch(ticket)
+        self._relieve(worker)
         *meta, loans, unused = marshal.loads(frame.parts[0])
         worker.lender.returned(unused)
         try:

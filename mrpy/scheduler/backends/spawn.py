@@ -113,9 +113,10 @@ _ahead: list[tuple[int, Spawned]] = []
 
 
 def ahead(threads: int) -> None:
-    """Start a worker now for whoever asks for one next."""
+    """Start a worker now for whoever asks for one next. One at a time."""
     try:
-        _ahead.append((threads, Spawned(threads)))
+        if not _ahead:
+            _ahead.append((threads, Spawned(threads)))
     except OSError:  # whoever needs it will see why
         pass
 

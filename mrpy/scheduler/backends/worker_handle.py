@@ -10,15 +10,19 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 from weakref import WeakSet
 
+from mrpy.light import TYPE_CHECKING, NamedTuple
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends.segments import Borrower, Lender, Lent
 from mrpy.scheduler.backends.spawn import spawned
 from mrpy.scheduler.backends.transport import Frame, ParentEnd
 from mrpy.scheduler.backends.worker_main import CODE, FORGET, RETURNED, RUN
-from mrpy.scheduler.messages import Key
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mrpy.scheduler.messages import Key
 
 CODES_KEPT = 64  # functions a worker holds; out of the air
 
@@ -38,7 +42,7 @@ if hasattr(os, "register_at_fork"):
 class Ticket:
     """One attempt that a worker owes an answer for."""
 
-    __slots__ = ("attempt", "item", "key", "number", "stopping", "worker")
+    __slots__ = ("attempt", "item", "key", "message", "number", "stopping", "worker")
 
     def __init__(self, number: int, key: Key, attempt: int, worker: WorkerHandle) -> None:
         self.number = number
@@ -47,6 +51,7 @@ class Ticket:
         self.worker = worker
         self.item: int | None = None  # the last one announced
         self.stopping = False
+        self.message: Any = ()  # what to send, until it is sent
 
 
 class Death(NamedTuple):

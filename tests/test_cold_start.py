@@ -1,0 +1,130 @@
+"""What the first run of a script starts and imports, and when; and that no worker is started too many."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DEADLINE = 60  # seconds, against hangs; each takes a tenth of one
+HEAVY = {
+    "cloudpickle", "concurrent.futures", "dataclasses", "enum", "inspect", "logging", "mrpy.options", "multiprocessing",
+    "re", "socket", "subprocess", "threading", "traceback", "typing",
+}  # fmt: skip
+
+CHILDREN = """
+import os
+def children():
+    threads = os.listdir("/proc/self/task")
+    return [child for thread in threads for child in open(f"/proc/self/task/{thread}/children").read().split()]
+"""
+
+
+def printed(script: str, tmp_path: Path, *flags: str, **environment: str) -> list[str]:
+    """The lines that a script prints in a process of its own."""
+    file = tmp_path / "script.py"
+    file.write_text(CHILDREN + script, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, *flags, file], capture_output=True, text=True, timeout=DEADLINE, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_worker_imports_nothing_heavy_before_the_users_function(tmp_path: Path) -> None:
+    script = "import sys, mrpy\nprint(*next(mrpy.pmap(lambda x: sorted(sys.modules), [1])))"
+    [line] = printed(script, tmp_path)
+    assert "mrpy.mapreduce.kernels" in line.split()
+    assert not set(line.split()) & HEAVY
+
+
+def test_making_a_plan_imports_nothing_that_runs_one_and_starts_nothing(tmp_path: Path) -> None:
+    script = """
+import sys, mrpy
+numbers = mrpy.parallel(x + 1 for x in range(9)).map(str)
+print(numbers, len(children()), "mrpy.scheduler.driver" in sys.modules, "mrpy.iterators.order" in sys.modules)
+print(sorted(numbers)[0], len(children()) > 0)
+"""
+    assert printed(script, tmp_path) == ["range(0, 9) -> (x + 1 for x in range(9)) -> map str 0 False False", "1 True"]
+
+
+@pytest.mark.parametrize(
+    ("run", "workers"),
+    [
+        ("list(mrpy.pmap(abs, []))", 0),
+        ("list(mrpy.pmap(abs, range(9), backend='serial'))", 0),
+        ("list(mrpy.pmap(abs, range(9), backend='threads'))", 0),
+        ("list(mrpy.stream(range(9)))", 0),
+        ("list(mrpy.pmap(abs, [-1], workers=4))", 1),
+        ("mrpy.submit(abs, -1).result()", 1),
+        ("mrpy.stream([5]).sum()", 1),
+        ("list(mrpy.pmap(abs, range(9), workers=1))", 1),
+    ],
+)
+def test_no_more_workers_are_started_than_there_is_work_for(run: str, workers: int, tmp_path: Path) -> None:
+    assert printed(f"import mrpy\n{run}\nprint(len(children()))", tmp_path) == [str(workers)]
+
+
+def test_a_worker_that_nobody_asked_for_ends_with_the_script(tmp_path: Path) -> None:
+    script = "from mrpy.scheduler.backends import spawn\nspawn.ahead(1)\nprint(*children())"
+    [worker] = printed(script, tmp_path)
+    assert not Path(f"/proc/{worker}").exists()
+
+
+def test_a_worker_started_ahead_is_the_one_that_works(tmp_path: Path) -> None:
+    script = """
+import mrpy
+from mrpy.options import Options
+from mrpy.scheduler.early import start_first_worker
+start_first_worker(Options(workers=1))
+[begun] = children()
+print(begun == str(next(mrpy.pmap(lambda x: os.getpid(), [0], workers=1))), children() == [begun])
+"""
+    assert printed(script, tmp_path) == ["True True"]
+
+
+def test_short_tasks_do_not_wait_for_a_second_worker_that_boots(tmp_path: Path) -> None:
+    """Here it boots for ever."""
+    script = """
+import mrpy
+from mrpy.scheduler.backends import spawn
+begin, numbers = spawn._start, []
+def start(fds, threads):
+    if numbers:
+        spawn._BOOT = "import time; time.sleep(3600)"
+    numbers.append(1)
+    return begin(fds, threads)
+spawn._start = start
+print(sum(mrpy.pmap(abs, range(1000), workers=2)), len(numbers))
+"""
+    assert printed(script, tmp_path) == [f"{sum(range(1000))} 2"]
+
+
+def test_a_worker_inherits_nothing_but_its_own(tmp_path: Path) -> None:
+    script = """
+import mrpy
+ours, theirs = os.pipe()
+os.set_inheritable(theirs, True)
+print(len(next(mrpy.pmap(lambda x: os.listdir("/dev/fd"), [0], workers=1))))
+"""
+    assert printed(script, tmp_path) == ["7"]  # three standard ones, two sockets, the stack, and the list itself
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment"),
+    [((), {}), (("-O",), {}), (("-OO", "-W", "error"), {}), (("-X", "dev"), {}), ((), {"PYTHONOPTIMIZE": "1"})],
+)
+def test_a_worker_has_the_flags_of_its_parent(
+    flags: tuple[str, ...], environment: dict[str, str], tmp_path: Path
+) -> None:
+    script = """
+import sys, mrpy
+def told(_):
+    return sys.flags.optimize, sys.flags.dev_mode, sys.warnoptions
+print(told(0) == next(mrpy.pmap(told, [0], workers=1)))
+"""
+    assert printed(script, tmp_path, *flags, **environment) == ["True"]
