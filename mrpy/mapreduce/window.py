@@ -43,7 +43,8 @@ _pulling = _Pulling()
 
 def puller() -> Window | None:
     """The window of the run that asks for items here, if it is one that asks."""
-    return _pulling.window if _pulling.place is inside.place else None
+    window = _pulling.window
+    return window if window is not None and _pulling.place is inside.place and not window.over else None
 
 
 class Window:
@@ -63,6 +64,7 @@ class Window:
         self._came: Receipts = []  # since the last chunk was cut
         self._before: tuple[Window | None, Place] = (None, inside.place)  # who pulled when this began to
         self._per_item = 1.0  # items of the sources for one of ours, lately
+        self.over = False  # it may still be noted as pulling, if a Ctrl-C came when it had just stopped to
 
     # ---- how much may follow ---------------------------------------------------------------------
 
@@ -145,7 +147,8 @@ class Window:
     # ---- what goes, comes, and is through --------------------------------------------------------
 
     def __enter__(self) -> None:
-        self._before = _pulling.window, _pulling.place
+        before = _pulling.window
+        self._before = (None if before is not None and before.over else before), _pulling.place
         _pulling.window, _pulling.place = self, inside.place
 
     def __exit__(self, *_: object) -> None:
@@ -193,6 +196,7 @@ class Window:
 
     def close(self) -> None:
         """The run is over: nothing of what it pulled counts any more."""
+        self.over = True
         for source in self._sources:
             source._further = 0
 

@@ -29,6 +29,9 @@ from mrpy.scheduler.states import State
 from mrpy.scheduler.trace import Trace
 
 
+_LOST = "a Ctrl-C has cost this session what it was to do next; open another"
+
+
 class Delivery(NamedTuple):
     """How a task ended, as its adder is told."""
 
@@ -94,18 +97,19 @@ class Driver:
             self.observers.remove(observer)
 
     def close(self) -> None:
-        """Stop everything. Whoever still waits is told so."""
+        """Stop everything. Whoever still waits is told so. The driver's thread does it where there is one:
+        a Ctrl-C, which comes to the main thread, ends the waiting for it and nothing else."""
         if os.getpid() != self._pid:
             return  # a forked child: nothing of this is its own
         if self._end is None:
             self._end = SessionClosed("the session was closed before this was done")
-        thread = self._thread
+        with self._turning:
+            thread = self._thread
+            if thread is None:
+                self._shut(self._end)
         if thread is not None and thread is not threading.current_thread():
             self.backend.wake()
             thread.join()
-        with self._turning:
-            self.backend.close()
-            self._give_up(self._end)
 
     @property
     def closed(self) -> bool:
@@ -116,8 +120,9 @@ class Driver:
         """Where the backend has no thread of its own: run until `arrived` says so."""
         while not arrived():
             with self._turning:
-                if not arrived():
-                    self._turn()
+                if not arrived() and not self._turn():
+                    self._end = SessionClosed(_LOST)
+                    self._give_up(self._end)
 
     def _tell(self, fact: m.Fact) -> None:
         self._inbox.append(fact)
@@ -131,19 +136,31 @@ class Driver:
     def _start_thread(self) -> None:
         with self._turning:
             if self._thread is None and self._end is None:
-                self._thread = threading.Thread(target=self._loop, name="mrpy-driver", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._loop, name="mrpy-driver", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def _loop(self) -> None:
+        with self._turning:
+            # A Ctrl-C may come when the thread has started and before that is noted, or the other way round.
+            # So each notes it himself, and one too many goes.
+            if self._thread not in (None, threading.current_thread()):
+                return
+            self._thread = threading.current_thread()
         try:
             while self._end is None:
                 self._turn()
         except BaseException as error:
-            self._break(error)
+            self._end = _broken(error)
+        self._shut(self._end)
 
-    def _turn(self) -> None:
-        """Take in what happened, decide, carry out."""
-        self._decide(self.backend.wait(0 if self._inbox else self._patience()))
+    def _turn(self) -> bool:
+        """Take in what happened, decide, carry out. Say whether anything has happened, or will in time."""
+        patience = 0 if self._inbox else self._patience()
+        facts = self.backend.wait(patience)
+        happens = patience is not None or bool(facts)
+        self._decide(facts)
+        return happens
 
     def _let_go(self) -> None:
         """Where nobody has to wait here ever again: take in now what was abandoned."""
@@ -198,11 +215,10 @@ class Driver:
                 self.observers.remove(observer)
                 print(f"mrpy: an observer was dropped: {error!r}", file=sys.stderr)
 
-    def _break(self, error: BaseException) -> None:
-        text = f"the scheduler's loop broke, which is a bug in mrpy:\n{format_trace(error)}"
-        self._end = SchedulerError(text)
-        self.backend.close()
-        self._give_up(self._end)
+    def _shut(self, why: MrpyError) -> None:
+        with self._turning:
+            self.backend.close()
+            self._give_up(why)
 
     def _give_up(self, why: MrpyError) -> None:
         failure = of(why)
@@ -212,3 +228,8 @@ class Driver:
             except KeyError:  # another thread took the last one
                 return
             receiver(Delivery(key, State.FAILED, failure, 0.0, None))
+
+
+def _broken(error: BaseException) -> MrpyError:
+    text = f"the scheduler's loop broke, which is a bug in mrpy:\n{format_trace(error)}"
+    return SchedulerError(text)

@@ -44,7 +44,11 @@ class Session:
 
     def close(self) -> None:
         """Stop the workers. Work that is under way fails with `SessionClosed`."""
-        self.driver.close()
+        try:
+            self.driver.close()
+        except KeyboardInterrupt:  # it may have come before the driver was told
+            self.driver.close()
+            raise
 
 
 # ---- the sessions of this process ----------------------------------------------------------------
