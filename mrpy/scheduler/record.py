@@ -41,9 +41,10 @@ class Record:
         self.deadline: float | None = None
         self.timer: float | None = None  # its entry among the timers; never later than the deadline
         self.failure: Failure | None = None
-        self.history: list[float | Move] = []  # time, move, time, move, ...
+        self.history: list[float | Move] | None = None  # time, move, time, move, ...
 
     def story(self) -> str:
         """Its life so far, one move a line."""
-        moves = zip(self.history[::2], self.history[1::2], strict=True)
+        history = self.history or []
+        moves = zip(history[::2], history[1::2], strict=True)
         return "\n".join(f"{time:.6f} {self.key!r} {move.value}" for time, move in moves)  # type: ignore[union-attr]

@@ -203,8 +203,10 @@ class Scheduler:
 
     def _move(self, record: Record, move: Move) -> None:
         old = record.state
-        record.history.append(self._now)
-        record.history.append(move)
+        if record.history is None:
+            record.history = [self._now, move]
+        else:
+            record.history += self._now, move
         new = record.state = after(old, move, record.story)
         if self.observer is not None:
             self.observer(m.Moved(record.task, move, old, new, self._now))
