@@ -1,0 +1,245 @@
+"""Row 14: Ctrl-C at any point - in a script, in a notebook cell, twice, and in the middle of `close`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from laws import LOCAL, eventually
+from watching import ROOT, alive, pids_of, running_script, team
+
+import mrpy
+from mrpy.errors import SessionClosed
+
+pytestmark = [
+    pytest.mark.fault(14),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
+]
+
+# ---- in a script -------------------------------------------------------------------------------------
+
+SCRIPT = """
+import mrpy, os, sys, time
+from mrpy.scheduler.backends.worker_handle import WorkerHandle
+
+def slowly(self, kill=WorkerHandle.kill):
+    print("closing", flush=True)
+    time.sleep({slow})
+    return kill(self)
+
+WorkerHandle.kill = slowly
+with mrpy.session("processes", workers=2):
+    print(*set(mrpy.pmap(lambda x: (time.sleep(0.05), os.getpid())[1], range(8), chunksize=1)), flush=True)
+    {work}
+print("not reached")
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_ctrl_c_inside_close_ends_the_script_and_leaves_nothing(times: int) -> None:
+    with running_script(SCRIPT.format(slow=0.2, work="pass"), lines=2) as (process, lines):
+        assert lines[1] == "closing"
+        interrupt(process, times)
+        assert process.returncode == -signal.SIGINT
+        assert eventually(lambda: not any(map(alive, pids_of(lines[0]))), 2)
+
+
+@pytest.mark.parametrize("times", [2, 5])
+@pytest.mark.parametrize("work", ["list(mrpy.pmap(time.sleep, [60] * 9))", "mrpy.submit(time.sleep, 60).result()"])
+def test_ctrl_c_twice_is_as_good_as_once(work: str, times: int) -> None:
+    code = SCRIPT.format(slow=0, work=f"print('ready', flush=True); {work}")
+    with running_script(code, lines=2) as (process, lines):
+        began = time.monotonic()
+        interrupt(process, times)
+        assert process.returncode == -signal.SIGINT
+        assert time.monotonic() - began < 5
+        assert eventually(lambda: not any(map(alive, pids_of(lines[0]))), 2)
+
+
+def interrupt(process: Any, times: int) -> None:
+    """As somebody does who is losing patience; then wait for the end."""
+    for _ in range(times):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.02)  # between two keystrokes
+    out, errors = process.communicate(timeout=20)
+    assert "not reached" not in out
+    assert "KeyboardInterrupt" in errors
+
+
+# ---- at every point ----------------------------------------------------------------------------------
+
+
+def interrupted_at(moment: int, call: Callable[[], object]) -> bool:
+    """Call with a Ctrl-C at the n-th moment at which Python may raise one in this thread: when a
+    function is entered or left. Whether the call was long enough for that."""
+    passed = 0
+
+    def tick(frame: Any, event: str, argument: Any) -> None:
+        nonlocal passed
+        if event in ("call", "return", "c_return"):
+            passed += 1
+            if passed == moment:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGINT)  # so that what is shielded from signals is
+
+    try:
+        sys.setprofile(tick)
+        try:
+            call()
+        finally:
+            sys.setprofile(None)
+    except KeyboardInterrupt:
+        return True
+    except RuntimeError as error:  # threading's own locks, while it waits for a thread to start
+        assert isinstance(error.__context__, KeyboardInterrupt)
+        return True
+    return False
+
+
+def drivers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "mrpy-driver" and thread.ident]
+
+
+def double(x: int) -> int:
+    return 2 * x
+
+
+def work() -> list[int]:
+    return list(mrpy.pmap(double, range(4), chunksize=2))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("backend", LOCAL)
+def test_wherever_an_interrupt_meets_close_nothing_is_left(backend: str) -> None:
+    before = len(drivers())
+    moment, came = 1, True
+    while came:
+        moment += 1  # the first is before anything of ours has begun
+        with mrpy.session(backend, workers=1) as session:
+            assert work() == [0, 2, 4, 6]
+            workers = team(session) if backend == "processes" else []
+            came = interrupted_at(moment, session.close)
+            assert eventually(lambda: len(drivers()) == before)
+            assert not any(map(alive, workers)) or eventually(lambda gone=workers: not any(map(alive, gone)))
+    assert moment > 5
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(("backend", "step"), [("serial", 17), ("threads", 7), ("processes", 47)])
+def test_wherever_an_interrupt_meets_a_run_the_session_works_or_says_that_it_does_not(
+    backend: str, step: int
+) -> None:
+    """From its first call on, which starts threads and workers."""
+    moment, came = 0, True
+    while came:
+        moment += step
+        with mrpy.session(backend, workers=1) as session:
+            came = interrupted_at(moment, work)
+            if backend == "serial":  # its decisions are made in this very thread, and can be cut in two
+                with contextlib.suppress(SessionClosed):
+                    assert work() == [0, 2, 4, 6]
+            else:
+                assert work() == [0, 2, 4, 6]
+                assert eventually(lambda opened=session: not opened.driver._scheduler.records)
+        assert list(mrpy.pmap(double, range(3), backend="serial")) == [0, 2, 4]
+    assert moment > 5 * step
+
+
+# ---- in a notebook ---------------------------------------------------------------------------------------
+
+
+class Notebook:
+    """A real kernel, and cells that are run in it."""
+
+    def __init__(self) -> None:
+        manager = pytest.importorskip("jupyter_client.manager")
+        pytest.importorskip("ipykernel")
+        self.kernel = manager.KernelManager(kernel_name="python3")
+        self.kernel.start_kernel(env={**os.environ, "PYTHONPATH": str(ROOT)})
+        self.client = self.kernel.blocking_client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=40)
+
+    def start(self, code: str) -> None:
+        self._cell = self.client.execute(code)
+
+    def printed(self) -> str:
+        """The next that the running cell prints."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=30)
+            if message["parent_header"].get("msg_id") == self._cell and message["msg_type"] == "stream":
+                return str(message["content"]["text"])
+
+    def end(self) -> str:
+        """How the cell ended: "ok", or the name of the exception."""
+        while True:
+            message = self.client.get_shell_msg(timeout=30)
+            if message["parent_header"].get("msg_id") == self._cell:
+                content = message["content"]
+                return str(content["ename"] if content["status"] == "error" else content["status"])
+
+    def run(self, code: str) -> str:
+        """Run a cell that prints; return what."""
+        self.start(code)
+        said = self.printed()
+        assert self.end() == "ok"
+        return said
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        self.kernel.shutdown_kernel(now=True)
+
+
+@pytest.fixture
+def notebook() -> Iterator[Notebook]:
+    opened = Notebook()
+    yield opened
+    opened.close()
+
+
+CELLS = {
+    "a loop": "print('ready', flush=True); list(mrpy.pmap(time.sleep, [60] * 9))",
+    "a reduction": "print('ready', flush=True); mrpy.preduce(max, mrpy.pmap(time.sleep, [60] * 9))",
+    "a result": "pending = mrpy.submit(time.sleep, 60); print('ready', flush=True); pending.result()",
+    "threads": "print('ready', flush=True); list(mrpy.pmap(time.sleep, [60] * 9, backend='threads'))",
+    "serial": "print('ready', flush=True); list(mrpy.pmap(time.sleep, [60] * 9, backend='serial'))",
+    "a session": """
+with mrpy.session("processes", workers=1):
+    print('ready', flush=True)
+    list(mrpy.pmap(time.sleep, [60] * 9))
+""",
+}
+
+
+@pytest.mark.fault(39)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_cell_that_is_interrupted_ends_and_the_next_one_works(notebook: Notebook) -> None:
+    notebook.run(
+        "import mrpy, os, time\nmrpy.configure(workers=2)\nFACTOR = 3\ndef triple(x):\n    return FACTOR * x\nprint('ok')"
+    )
+    use = "print(list(mrpy.pmap(triple, range(3))), list(mrpy.parallel(triple(x) for x in range(2))))"
+    assert notebook.run(use) == "[0, 3, 6] [0, 3]\n"
+    workers = pids_of(
+        notebook.run("print(*set(mrpy.pmap(lambda x: (time.sleep(0.05), os.getpid())[1], range(8), chunksize=1)))")
+    )
+    for cell in CELLS.values():
+        notebook.start(cell)
+        assert notebook.printed() == "ready\n"
+        began = time.monotonic()
+        notebook.kernel.interrupt_kernel()
+        assert notebook.end() == "KeyboardInterrupt"
+        assert time.monotonic() - began < 10, "the cell went on"
+        if cell == CELLS["a result"]:  # the wait has ended, the call goes on: it may be asked for again
+            assert notebook.run("print(pending.cancel())") == "True\n"
+        assert notebook.run(use) == "[0, 3, 6] [0, 3]\n"
+    workers += pids_of(notebook.run("print(*set(mrpy.pmap(lambda x: os.getpid(), range(8), chunksize=1)))"))
+    notebook.kernel.shutdown_kernel(now=True)
+    assert eventually(lambda: not any(map(alive, workers)), 3)
