@@ -5,6 +5,8 @@ INPUT ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 
+BENCHMARKS := import_time generators wordcount scheduler engine chunks sharing
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench soak docs clean
 
@@ -21,8 +23,8 @@ lint: $(STAMP)-lint ## ruff, and mypy --strict on mrpy/
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict mrpy
 
-bench: $(STAMP)-core ## measure mrpy beside its peers
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: $(STAMP)-bench ## measure mrpy beside its peers
+	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || echo "== $$name: see above"; done
 
 soak: $(STAMP)-test ## the long runs: all faults at random, idle waiting, level memory; ten minutes
 	@for file in $(wildcard tests/soak/soak_*.py); do echo "== $$file"; $(BIN)/python $$file || exit 1; done

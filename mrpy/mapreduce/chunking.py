@@ -20,7 +20,8 @@ LARGEST = 1 << 16  # items; a bound on memory where items cost nothing
 LARGEST_UNSEEN = 1 << 20  # the same where neither items nor results pass through the consumer
 BYTES = 1 << 23  # of a chunk, and of its results; much more than it takes to keep a memcpy busy
 BYTES_AHEAD = 1 << 26  # per worker, of all chunks that are out and their results
-SMALLEST = 0.005  # seconds; towards the end chunks do not shrink below this
+SMALLEST = 0.001  # seconds; towards the end chunks do not shrink below this: several round trips
+OVERHEAD = 10e-6  # seconds that a chunk takes besides its items; what so short a one says of them is little
 AHEAD = 8  # chunks per worker that are out at most; out of the air
 AHEAD_GROWING = 2  # the same while chunks still grow: small ones that are out already are in the way
 BUNDLE = 0.001  # seconds; much longer than a round trip, and too short to be waited for
@@ -37,6 +38,7 @@ class Chunker:
         self._workers = workers
         self._size = self._unit
         self._cost: float | None = None  # seconds per item, lately
+        self._seen = 0  # items of the largest chunk so far
         self._nbytes = 0.0  # per item and its results, lately
         self._growing = True
         self.largest = LARGEST
@@ -63,11 +65,12 @@ class Chunker:
             return
         each = nbytes / items
         self._nbytes = max(each, 0.5 * (self._nbytes + each))
-        cost = max(seconds / items, 1e-9)
+        cost = max(max(seconds - OVERHEAD, seconds / 8) / items, 1e-9)
         # The first items pay for imports and caches: what large chunks say counts for more.
-        trust = 0.5 if self._cost is None or items * 2 >= self._size else 0.1
+        trust = 1.0 if items >= 8 * self._seen else 0.5 if items * 2 >= self._size else 0.1
+        self._seen = max(self._seen, items)
         self._cost = cost if self._cost is None else self._cost + trust * (cost - self._cost)
         wanted = max(1, min(int(self._target / self._cost), int(BYTES / (self._nbytes or 1.0))))
-        size = min(wanted, max(self._size, items) * GROWTH, max(self.largest, self._unit))
+        size = min(wanted, max(self._size, items * GROWTH), max(self.largest, self._unit))
         self._growing = size < min(wanted, self.largest)
         self._size = max(1, size // self._unit) * self._unit

@@ -37,6 +37,8 @@ from mrpy.scheduler.messages import Key, Task
 from mrpy.scheduler.sizes import about, size_of
 from mrpy.scheduler.states import State
 
+SOON = 0.0001  # seconds; what is cut within so short a time is sent together. About a round trip
+
 
 class Slot:
     """A chunk on its way: what was sent, under which key, and what came back."""
@@ -99,8 +101,12 @@ class Feeder:
         """Send chunks while the window is open; return them."""
         slots: list[Slot] = []
         tasks: list[Task] = []
+        began = perf_counter()
         try:
             while not self._ended and (size := self._room()) > 0:
+                if tasks and perf_counter() - began > SOON:
+                    cut, tasks, began = tasks, [], perf_counter()
+                    self.job.add(*cut)
                 known = self.checkpoint.get(self._position) if self.checkpoint is not None else None
                 chunk = self._cut(known[0] if known is not None else size)
                 if chunk is None:

@@ -25,9 +25,9 @@ from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.failure import Failure, format_trace, of
 from mrpy.scheduler.scheduler import Observer, Scheduler
+from mrpy.scheduler.shield import Shield
 from mrpy.scheduler.states import State
 from mrpy.scheduler.trace import Trace
-
 
 _LOST = "a Ctrl-C has cost this session what it was to do next; open another"
 
@@ -61,6 +61,8 @@ class Driver:
         self._wake_at: float | None = None
         self._end: MrpyError | None = None  # why nothing is taken in any more
         self._turning = threading.RLock()
+        self._inline = threading.Lock()  # whoever has it drives, where any thread may
+        self._shield = Shield()
         self._deciding = False
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -124,12 +126,45 @@ class Driver:
                     self._end = SessionClosed(_LOST)
                     self._give_up(self._end)
 
+    def look(self) -> None:
+        """Take in what has come, if nobody does just now. Does not block."""
+        if self.backend.inline and self._thread is not None:
+            self._turn_here()
+
     def _tell(self, fact: m.Fact) -> None:
         self._inbox.append(fact)
         if self.backend.threaded:
             if self._thread is None:
                 self._start_thread()
-            self.backend.wake()
+            if type(fact) is not m.Added or not self._turn_here():
+                self.backend.wake()
+
+    def _turn_here(self) -> bool:
+        """Drive in this thread, if no other does just now; say whether all that was said is taken in."""
+        if not self.backend.inline:
+            return False
+        try:
+            with self._shield:
+                if not self._inline.acquire(blocking=False):
+                    return False
+                try:
+                    self._turn_over()
+                finally:
+                    self._inline.release()
+        except RecursionError:  # there was no room left to begin
+            return False
+        return not self._inbox and self._end is None
+
+    def _turn_over(self) -> None:
+        """Take in what there is until there is nothing more. For whoever has the lock."""
+        try:
+            while self._end is None:
+                facts = [] if self._inbox else self.backend.wait(0)
+                if not facts and not self._inbox and self._patience() != 0:
+                    break
+                self._decide(facts)
+        except BaseException as error:
+            self._end = _broken(error)
 
     # ---- the loop --------------------------------------------------------------------------------
 
@@ -149,10 +184,16 @@ class Driver:
             self._thread = threading.current_thread()
         try:
             while self._end is None:
-                self._turn()
+                self._turn_and_sleep() if self.backend.inline else self._turn()
         except BaseException as error:
             self._end = _broken(error)
         self._shut(self._end)
+
+    def _turn_and_sleep(self) -> None:
+        with self._inline:
+            self._turn_over()
+        if self._end is None:
+            self.backend.block(0 if self._inbox else self._patience())
 
     def _turn(self) -> bool:
         """Take in what happened, decide, carry out. Say whether anything has happened, or will in time."""
@@ -200,6 +241,8 @@ class Driver:
                 self.backend.stop(order.key, order.attempt)
             case m.WakeAt():
                 self._wake_at = order.time
+                if self.backend.inline and order.time is not None:
+                    self.backend.wake()  # whoever sleeps does not know of it
 
     def _report(self, order: m.Report) -> None:
         receiver, keep = self._receivers.pop(order.key)

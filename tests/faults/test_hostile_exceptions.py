@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from laws import HAS_DASK, LOCAL
+from watching import team
 
 import mrpy
 from mrpy.errors import ItemTimeout, RemoteError, WorkerCrashed
@@ -269,7 +270,8 @@ def test_a_hostile_exception_is_an_error_at_its_item_and_nothing_else(name: str,
     if name == "a_keyboard_interrupt" and backend == "serial":
         pytest.skip("in the user's own thread it is his own Ctrl-C")
     make = KINDS[name]
-    before = list(mrpy.pmap(lambda x: os.getpid(), range(4), chunksize=1))
+    assert list(mrpy.pmap(abs, range(4), chunksize=1)) == [0, 1, 2, 3]
+    before = team(warm)
     for options in ({"chunksize": 1}, {"chunksize": 6}, {"chunksize": 6, "timeout": 60}):
         where: dict[str, Any] = {"backend": backend, "workers": 2, **options}
         got = list(mrpy.pmap(lambda x: raising(x, make), range(6), on_error="return", **where))
@@ -288,7 +290,7 @@ def test_a_hostile_exception_is_an_error_at_its_item_and_nothing_else(name: str,
         assert list(mrpy.pmap(lambda x: raising(x, make), range(6), on_error="skip", **where)) == got
         named = mrpy.pmap(lambda x: raising(x, make), range(6), on_error=lambda e: "bad", **where)
         assert list(named) == [0, 1, 2, "bad", 4, 5]
-    assert set(mrpy.pmap(lambda x: os.getpid(), range(4), chunksize=1)) <= set(before), "no worker was lost for it"
+    assert set(before) <= set(team(warm)), "no worker was lost for it"
 
 
 @pytest.mark.fault(5, 7, 8)

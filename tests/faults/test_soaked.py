@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import sys
 from typing import Any
 
@@ -9,6 +12,9 @@ import pytest
 
 import mrpy
 from mrpy.errors import SerializationError
+from mrpy.scheduler import messages as m
+from mrpy.scheduler.backends.processes import ProcessesBackend
+from mrpy.scheduler.calls import Call, Code
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -61,3 +67,30 @@ def test_what_comes_before_an_item_that_raises_is_delivered_along_a_chain(sessio
             got.append(total)  # noqa: PERF402
     assert got == [1, 5, 9]
     assert caught.value.mrpy_item.position == 7
+
+
+def test_what_a_worker_said_before_it_died_still_counts() -> None:
+    def same(data: Any) -> Any:
+        return data
+
+    def facts_of(count: int) -> list[str]:
+        facts: list[Any] = []
+        while len(facts) < count:
+            facts += [fact for fact in backend.wait(1) if not isinstance(fact, m.Slots)]
+        return [type(fact).__name__ for fact in facts]
+
+    code, backend = Code(same, "same"), ProcessesBackend(1)
+    first, second, third = (m.Start(m.Task((1, n), backend.pack(Call(code, n))), 1, False) for n in range(3))
+    try:
+        backend.start(first)
+        assert facts_of(1) == ["Succeeded"]
+        [worker] = backend._team
+        backend.start(second)
+        backend._send()
+        assert select.select([worker.end.sock], [], [], 20)[0], "its answer is here, and nobody has read it"
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.process.wait()
+        backend.start(third)
+        assert facts_of(2) == ["Succeeded", "Lost"]
+    finally:
+        backend.close()

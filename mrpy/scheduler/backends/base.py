@@ -41,6 +41,7 @@ class Backend(ABC):
     name: ClassVar[str]
     threaded: ClassVar[bool] = True  # False: `wait` itself runs the tasks, in the caller's thread
     remote: ClassVar[bool] = True  # False: values never leave this process, nothing is pickled
+    inline: ClassVar[bool] = False  # True: any thread may drive, one at a time, and sleep in `block`
     workers: int
 
     def pack(self, call: Call) -> Call:
@@ -59,6 +60,10 @@ class Backend(ABC):
     @abstractmethod
     def wait(self, timeout: float | None) -> list[Fact]:
         """Block until something happened; return it. `None` waits for ever."""
+
+    def block(self, timeout: float | None) -> None:
+        """Where it is `inline`: as `wait`, but take nothing in. Others may drive meanwhile."""
+        raise NotImplementedError
 
     @abstractmethod
     def wake(self) -> None:

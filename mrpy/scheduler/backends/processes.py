@@ -47,6 +47,7 @@ class ProcessesBackend(Backend):
     """As many worker processes as `workers`, warm between calls."""
 
     name = "processes"
+    inline = True
 
     def __init__(
         self, workers: int, *, max_tasks_per_worker: int | None = None, memory_limit: int | None = None
@@ -106,21 +107,32 @@ class ProcessesBackend(Backend):
                     ticket.worker.stack.ask(ticket.worker.pid)
                 if ticket.worker.kill_at is None:
                     ticket.worker.kill_at = time.monotonic() + GRACE
+                    self.wake()  # whoever blocks has to look at the clock before that
                 return
 
     def wait(self, timeout: float | None) -> list[m.Fact]:
+        facts = self._collect()
+        if facts or timeout == 0:
+            return facts
+        self.block(timeout)
+        return self._collect()
+
+    def block(self, timeout: float | None) -> None:
+        for key, _ in self._selector.select(self._patience(timeout)):
+            if key.data is None:  # only here: what another thread takes in meanwhile does not wake us
+                self._drain_wakes()
+
+    def _collect(self) -> list[m.Fact]:
+        """Send what was started, take in what has come."""
         self._dismiss()
         self._send_news()
         self._send()
-        if self._facts:
-            timeout = 0
-        for key, events in self._selector.select(self._patience(timeout)):
-            if key.data is None:
-                self._drain_wakes()
-            else:
+        for key, events in self._selector.select(0):
+            if key.data is not None:
                 self._attend(key.data, key.fileobj, events)
         self._kill_overdue()
         self._bury_stopped()
+        self._send()  # who is up now, or through, may have got a task
         facts, self._facts = self._facts, []
         return facts
 
@@ -214,15 +226,20 @@ class ProcessesBackend(Backend):
 
     def _send(self) -> None:
         """Write what was started since the last time: all of a worker's frames at once."""
-        for worker in self._unsent:
+        while self._unsent:
+            worker = self._unsent.pop()
             if worker in self._team:
-                try:
-                    worker.end.flush()
-                except OSError:  # it died under our hands; its queue is told
-                    self._bury(worker)
-                else:
-                    self._watch(worker)
-        self._unsent.clear()
+                self._flush(worker)
+
+    def _flush(self, worker: WorkerHandle) -> None:
+        try:
+            worker.end.flush()
+        except OSError:  # it died under our hands: what it has said before still counts
+            for frame in worker.receive() or ():
+                self._take(worker, frame)
+            self._bury(worker)
+        else:
+            self._watch(worker)
 
     def _watch(self, worker: WorkerHandle) -> None:
         """Ask to be told when its socket takes bytes again, if some wait."""
@@ -240,12 +257,7 @@ class ProcessesBackend(Backend):
             self._bury(worker)
             return
         if events & selectors.EVENT_WRITE:
-            try:
-                worker.end.flush()
-            except OSError:
-                self._bury(worker)
-                return
-            self._watch(worker)
+            self._flush(worker)
 
     def _take(self, worker: WorkerHandle, frame: Frame) -> None:
         if frame.kind == w.READY:
@@ -349,7 +361,7 @@ class ProcessesBackend(Backend):
                 worker.look_at = now + worker.look_every if worker.queue else None
 
     def _patience(self, timeout: float | None) -> float | None:
-        for worker in self._team:
+        for worker in list(self._team):  # others may change it
             for at in (worker.kill_at, worker.look_at):
                 if at is not None:
                     left = max(0.0, at - time.monotonic())
