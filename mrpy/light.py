@@ -112,15 +112,19 @@ class Frozen(metaclass=_MakeFrozen):
 class _Later:
     """Stands for a module until something is asked of it, and then asks the module."""
 
-    __slots__ = ("_name",)
+    __slots__ = ("_module", "_name")
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._module: Any = None
 
     def __getattr__(self, name: str) -> Any:
-        if self._name not in sys.modules:
+        if self._module is None:
+            # Always by an import: a module stands in `sys.modules` before it is whole, and only an import
+            # waits for another thread that is at it.
             __import__(self._name)
-        return getattr(sys.modules[self._name], name)
+            self._module = sys.modules[self._name]
+        return getattr(self._module, name)
 
 
 def later(module: str) -> Any:

@@ -128,3 +128,25 @@ def told(_):
 print(told(0) == next(mrpy.pmap(told, [0], workers=1)))
 """
     assert printed(script, tmp_path, *flags, **environment) == ["True"]
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_threads_may_begin_together_in_a_process_that_has_run_nothing_yet(backend: str, tmp_path: Path) -> None:
+    script = f"""
+import operator, threading, mrpy
+how, begin, answers = {{"backend": "{backend}"}}, threading.Barrier(8), []
+runs = [
+    lambda: mrpy.preduce(operator.add, range(9), **how),
+    lambda: list(mrpy.pmap(abs, range(9), **how)),
+    lambda: mrpy.stream(range(9), **how).frequencies().to_list(),
+    lambda: list(mrpy.mapreduce(lambda x: [(x, 1)], lambda key, values: sum(values), range(9), **how)),
+]
+def run(number):
+    begin.wait()
+    answers.append((number, runs[number % 4]()))
+threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(len(answers), all(answer == runs[number % 4]() for number, answer in answers))
+"""
+    assert printed(script, tmp_path) == ["8 True"]
