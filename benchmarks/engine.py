@@ -195,7 +195,7 @@ class Engine:
         draw = random.Random(7)
         costs = [draw.lognormvariate(0, 1) for _ in range(200)]
         costs.append(costs.pop(costs.index(max(costs))))
-        unit = loops_for(1.0 / sum(costs))
+        unit = loops_for(0.01 * len(costs) / sum(costs))  # 10 ms on average
         limit = 2 * sum(costs) / (sum(costs) + costs[-1])
         title = f"log-normal durations, the longest last, 200 items (limit {limit:.2f})"
         figures = self._speed_up("uneven", title, [max(1, int(unit * cost)) for cost in costs])

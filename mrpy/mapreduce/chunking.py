@@ -23,7 +23,8 @@ BYTES_AHEAD = 1 << 26  # per worker, of all chunks that are out and their result
 SMALLEST = 0.001  # seconds; towards the end chunks do not shrink below this: several round trips
 OVERHEAD = 10e-6  # seconds that a chunk takes besides its items; what so short a one says of them is little
 AHEAD = 8  # chunks per worker that are out at most; out of the air
-AHEAD_GROWING = 2  # the same while chunks still grow: small ones that are out already are in the way
+AT_LEAST = 2  # chunks per worker, however large they are: one to work on, one to be worked on next
+AT_WORK_GROWING = 1  # unanswered chunks per worker while they still grow: small ones are in the way
 BUNDLE = 0.001  # seconds; much longer than a round trip, and too short to be waited for
 ITEMS_AHEAD = 128  # where a small chunksize is given, so many items are out: a round trip is long
 
@@ -54,10 +55,15 @@ class Chunker:
         """How many tasks may be out at the same time, where no buffersize is given."""
         nbytes = self._nbytes * self._size
         if nbytes > BYTES_AHEAD / AHEAD:
-            return max(AHEAD_GROWING, int(BYTES_AHEAD / nbytes)) * self._workers
+            return max(AT_LEAST, int(BYTES_AHEAD / nbytes)) * self._workers
         if self.chunksize is not None:
             return max(AHEAD * self._workers, ITEMS_AHEAD // self._size)
-        return self._workers * (AHEAD_GROWING if self._growing else AHEAD)
+        return self._workers * AHEAD
+
+    def at_work(self) -> int:
+        """How many of these may be without an answer."""
+        growing = self._growing and self.chunksize is None
+        return self._workers * AT_WORK_GROWING if growing else self.ahead()
 
     def learn(self, items: int, seconds: float, nbytes: int) -> None:
         """A task of so many items took so long, and so many bytes, results and all."""

@@ -61,14 +61,15 @@ def blocking(feeder: Feeder, *, ordered: bool) -> Iterator[Slot]:
 def _in_order(feeder: Feeder) -> Turns:
     waiting: deque[Slot] = deque()
     while True:
-        waiting.extend(feeder.top_up())
+        waiting.extend(feeder.top_up())  # also while the first one is waited for: it may take long
         if not waiting:
             return
-        while not waiting[0].done:
-            delivery = yield WAIT
-            assert delivery is not None
-            feeder.take(delivery)
-        yield waiting.popleft()
+        if waiting[0].done:
+            yield waiting.popleft()
+            continue
+        delivery = yield WAIT
+        assert delivery is not None
+        feeder.take(delivery)
 
 
 def _as_completed(feeder: Feeder) -> Turns:

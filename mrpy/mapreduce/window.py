@@ -58,6 +58,7 @@ class Window:
         self._chunks = 0
         self._bytes = 0
         self._awaited = 0  # items whose results are not here yet
+        self._unanswered = 0  # chunks likewise
         self._going = self._coming = 0.0  # bytes per item, out and back, lately: the next are expected alike
         self._further = 0  # items that runs further on hold
         self._sources: set[Window] = set()  # runs that this one pulls from
@@ -72,7 +73,9 @@ class Window:
         """How many items the next chunk may take; 0: none before something is settled."""
         size = chunker.size(remaining)
         limit = self._options.buffersize
-        if (limit == "auto" or self._options.chunksize == "auto") and self._chunks >= chunker.ahead():
+        if (limit == "auto" or self._options.chunksize == "auto") and (
+            self._chunks >= chunker.ahead() or self._unanswered >= chunker.at_work()
+        ):
             return 0
         if isinstance(limit, int):
             size = min(self._room_in_items(size, limit), self._share(limit))
@@ -167,12 +170,14 @@ class Window:
         self._chunks += 1
         if awaited:
             self._awaited += items
+            self._unanswered += 1
             self._going = _lately(self._going, nbytes / max(1, items))
         self._bytes += nbytes
 
     def arrived(self, items: int, nbytes: int) -> None:
         """A chunk has ended; its results take so many bytes."""
         self._awaited -= items
+        self._unanswered -= 1
         self._bytes += nbytes
         self._coming = _lately(self._coming, nbytes / max(1, items))
 
