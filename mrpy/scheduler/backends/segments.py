@@ -143,7 +143,7 @@ class Pool:
         was never written to takes no memory."""
         size = 1 << (size - 1).bit_length()
         with self._lock:
-            for segment in reversed(self._free):
+            for segment in tuple(reversed(self._free)):  # a `Held` that is collected here adds to it
                 if segment.size == size:
                     self._free.remove(segment)
                     self._kept -= size
