@@ -8,6 +8,7 @@ innermost of these decides: the open `session`, `configure`, the environment (``
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 
@@ -155,8 +156,9 @@ def _retries(value: Any) -> str:
 
 
 def _timeout(value: Any) -> str:
-    fine = value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
-    return "" if fine else "must be a number of seconds above 0, or None"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fine = value is None or (number and 0 < value <= sys.float_info.max)
+    return "" if fine else "must be a number of seconds above 0, or None for no limit"
 
 
 def _seed(value: Any) -> str:

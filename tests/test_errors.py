@@ -650,6 +650,50 @@ def test_submitted_calls_draw_numbers_of_their_own_that_the_seed_fixes() -> None
     assert len(set(drawn("serial"))) == 3
 
 
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+@pytest.mark.parametrize("seconds", [1e7, 1e12, sys.float_info.max])
+def test_a_timeout_of_ages_is_one_that_never_comes(backend: str, seconds: float) -> None:
+    assert list(mrpy.pmap(abs, range(-3, 0), backend=backend, workers=2, timeout=seconds)) == [3, 2, 1]
+    assert mrpy.preduce(operator.add, range(9), backend=backend, workers=2, timeout=seconds) == 36
+    with mrpy.session(backend, workers=1, timeout=seconds):
+        assert mrpy.submit(time.sleep, 0.01).result(timeout=seconds) is None
+        assert mrpy.submit(time.sleep, 0.01).exception(timeout=float("inf")) is None
+
+
+def test_a_timeout_of_ages_is_kept_outside_the_main_thread_too() -> None:
+    got: list[int] = []
+    run = mrpy.pmap(abs, [-1], backend="serial", timeout=1e12)
+    thread = threading.Thread(target=lambda: got.extend(run))
+    thread.start()
+    thread.join(20)
+    assert got == [1]
+
+
+@pytest.mark.parametrize("in_main", [True, False])
+def test_an_alarm_that_sleeps_several_times_rings_when_it_is_due(
+    in_main: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mrpy.scheduler.backends.alarm.LONGEST_WAIT", 0.02)
+    began = time.monotonic()
+    run = mrpy.pmap(spin, [60], backend="serial", timeout=0.3, on_error=lambda e: (type(e), time.monotonic() - began))
+    got: list[Any] = []
+    if in_main:
+        got += run
+    else:
+        thread = threading.Thread(target=lambda: got.extend(run))
+        thread.start()
+        thread.join(20)
+    [(kind, seconds)] = got
+    assert kind is ItemTimeout
+    assert seconds >= 0.3
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 10**400, 0, -1, True, "1"])
+def test_a_timeout_that_is_no_time_is_refused(seconds: Any) -> None:
+    with pytest.raises(OptionError, match="number of seconds above 0, or None for no limit"):
+        mrpy.pmap(abs, [1], timeout=seconds)
+
+
 # ---- the time of an item in the caller's own thread -----------------------------------------------------------------
 
 

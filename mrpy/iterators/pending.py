@@ -96,7 +96,8 @@ class PendingResult:
             threading.Thread(target=function, args=(self,), daemon=True, name="mrpy-callback").start()
 
     def _outcome(self, timeout: float | None) -> tuple[bool, Any]:
-        if not self._arrived.is_set() and not waiting(lambda: self._arrived.wait(timeout)):
+        longest = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)  # 292 years
+        if not self._arrived.is_set() and not waiting(lambda: self._arrived.wait(longest)):
             raise TimeoutError(f"{self._name} has not ended after {timeout:g} seconds; it goes on")
         with self._lock:
             if self._opened is None:

@@ -24,6 +24,7 @@ from mrpy.errors import MrpyError, SchedulerError, SessionClosed
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.failure import Failure, format_trace, of
+from mrpy.scheduler.policy import LONGEST_WAIT
 from mrpy.scheduler.scheduler import Observer, Scheduler
 from mrpy.scheduler.shield import Shield
 from mrpy.scheduler.states import State
@@ -227,7 +228,7 @@ class Driver:
     def _patience(self) -> float | None:
         if self._wake_at is None:
             return None
-        return max(0.0, self._wake_at - time.monotonic())
+        return min(LONGEST_WAIT, max(0.0, self._wake_at - time.monotonic()))
 
     def _carry_out(self, order: m.Order) -> None:
         match order:

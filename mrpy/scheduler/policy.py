@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mrpy.light import NamedTuple
 
+LONGEST_WAIT = 86_400.0  # seconds asleep at a time, a day: selectors and timers cannot take many more
+
 
 class Policy(NamedTuple):
     """Budgets and delays. A value: a test or a simulation may bring another.

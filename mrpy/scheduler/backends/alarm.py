@@ -13,6 +13,7 @@ import time
 from types import FrameType
 
 from mrpy.scheduler.calls import TaskStopped
+from mrpy.scheduler.policy import LONGEST_WAIT
 
 AGAIN = 0.2  # seconds until it rings once more, should the user's code have caught the first
 
@@ -75,7 +76,7 @@ class _BySignal(Alarm):
 
 def _set_timer() -> None:
     first = min((each.deadline for each in _ours), default=float("inf"))
-    left = max(1e-6, first - time.monotonic()) if first < float("inf") else 0.0
+    left = min(LONGEST_WAIT, max(1e-6, first - time.monotonic())) if first < float("inf") else 0.0
     signal.setitimer(signal.ITIMER_REAL, left, AGAIN if left else 0.0)
 
 
@@ -84,6 +85,7 @@ def _ring(signum: int, frame: FrameType | None) -> None:
     for each in _ours:  # the outermost first: its end is the end of those within
         if each.deadline <= now:
             raise each.rings
+    _set_timer()  # it was the longest wait that was over
 
 
 def _nobody_uses_it() -> bool:
@@ -122,7 +124,7 @@ class _ByWatchdog(Alarm):
                 if left <= 0:
                     throw_into(self._thread, self.rings)
                     left = AGAIN
-                self._changed.wait(None if left == float("inf") else left)
+                self._changed.wait(None if left == float("inf") else min(left, LONGEST_WAIT))
 
 
 def throw_into(thread: int, exception: type[BaseException] | None) -> None:

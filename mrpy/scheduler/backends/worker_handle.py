@@ -18,6 +18,7 @@ from mrpy.scheduler.backends.segments import Borrower, Lender, Lent
 from mrpy.scheduler.backends.spawn import spawned
 from mrpy.scheduler.backends.transport import Frame, ParentEnd
 from mrpy.scheduler.backends.worker_main import CODE, FORGET, RETURNED, RUN
+from mrpy.scheduler.policy import LONGEST_WAIT
 
 if TYPE_CHECKING:
     from typing import Any
@@ -118,10 +119,10 @@ class WorkerHandle:
 
     def look_after(self, timeout: float) -> bool:
         """A task of this timeout was sent: see to it that the worker begins with it. Whether that is news."""
-        self.look_every = timeout
+        self.look_every = min(timeout, LONGEST_WAIT)
         if self.look_at is not None:
             return False
-        self.look_at = time.monotonic() + timeout
+        self.look_at = time.monotonic() + self.look_every
         return True
 
     def receive(self) -> list[Frame] | None:
