@@ -519,6 +519,19 @@ def test_a_name_from_elsewhere_says_the_name_here(theirs: str) -> None:
     assert not hasattr(mrpy.ParallelIterator, theirs)
 
 
+@pytest.mark.parametrize(
+    ("theirs", "advice"),
+    [
+        ("fmean", "'mean'"), ("imap_unordered", r"map\(\).*ordered=False"), ("groupby", r"mrpy\.mapreduce\("),
+        ("reduceByKey", r"mrpy\.mapreduce\("), ("foldby", r"mrpy\.mapreduce\("),
+        ("tap", r"map\(\).*returns it"), ("inspect", r"map\(\).*returns it"),
+    ],
+)  # fmt: skip
+def test_what_is_no_method_here_is_named_in_the_error(theirs: str, advice: str) -> None:
+    with pytest.raises(AttributeError, match=f"{theirs!r}; .*{advice}"):
+        getattr(mrpy.stream([1], backend="serial"), theirs)
+
+
 def test_an_unknown_name_is_an_ordinary_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nonsense'$"):
         _ = mrpy.stream([1], backend="serial").nonsense

@@ -560,6 +560,13 @@ def test_a_setting_of_dask_is_refused_elsewhere() -> None:
         pass
 
 
+@pytest.mark.parametrize("client", [3, "tcp://127.0.0.1:1", object()], ids=repr)
+def test_what_is_no_client_of_dask_is_an_error_that_names_it(client: Any) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(OptionError, match="client="), mrpy.session("dask", client=client):
+        pass
+
+
 # ---- wrong arguments ------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ _HERE = {
     "topk": ("top", "nlargest", "top_k", "takeOrdered", "largest"),
     "count": ("size", "length", "len", "num_rows"),
     "frequencies": ("value_counts", "countByValue", "counts", "counter", "tally"),
-    "mean": ("average", "avg"),
+    "mean": ("average", "avg", "fmean"),
     "std": ("stdev", "stddev", "pstdev", "var", "variance"),
     "reduce": ("accumulate", "combine", "treeReduce"),
     "fold": ("aggregate", "foldl", "fold_left", "treeAggregate"),
@@ -29,8 +29,14 @@ _HERE = {
     "first": ("find_first", "head_one", "next", "get_first"),
     "to_list": ("collect", "compute", "list", "tolist", "toList", "get", "gather", "result", "results"),
     "foreach": ("for_each", "forEach", "each", "do"),
-    "peek": ("inspect",),
     "tee": ("split", "copy", "fork"),
+}
+_BY_KEY = "grouping by key is mrpy.mapreduce(mapper, reducer, items) here"
+_LOOKING = "write map() with a function that looks at its item and returns it"
+_OTHERWISE = {
+    **dict.fromkeys(("groupby", "group_by", "groupBy", "groupByKey", "reduceByKey", "foldby"), _BY_KEY),
+    **dict.fromkeys(("tap", "inspect"), _LOOKING),
+    "imap_unordered": "write map() and the option ordered=False",
 }
 _NAMES = {theirs: ours for ours, many in _HERE.items() for theirs in many}
 
@@ -38,4 +44,6 @@ _NAMES = {theirs: ours for ours, many in _HERE.items() for theirs in many}
 def called_here(name: str) -> str:
     """What to say to somebody who asked a parallel iterator for `name`."""
     text = f"a ParallelIterator has no attribute {name!r}"
+    if name in _OTHERWISE:
+        return f"{text}; {_OTHERWISE[name]}"
     return f"{text}; it is called {_NAMES[name]!r} here" if name in _NAMES else text

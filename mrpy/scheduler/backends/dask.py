@@ -38,7 +38,7 @@ from distributed import Client
 from distributed.scheduler import KilledWorker
 from distributed.utils import silence_logging_cmgr
 
-from mrpy.errors import BackendError, WorkerCrashed
+from mrpy.errors import BackendError, OptionError, WorkerCrashed
 from mrpy.scheduler import codec
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends import dask_worker as w
@@ -114,6 +114,8 @@ class DaskBackend(Backend):
 
     def _connect(self, workers: int, address: str | None, client: Any) -> None:
         security = None
+        if client is not None and getattr(client, "scheduler", None) is None:
+            raise OptionError(f"client={client!r:.60}: must be a distributed.Client that is connected")
         if client is not None:  # a connection of our own to the same place: we leave no trace in the user's
             address, security = client.scheduler.address, client.security
         if address is None:
