@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import mrpy
-from mrpy.errors import CheckpointError
+from mrpy.errors import CheckpointError, OptionError
 
 ran: list[int] = []
 
@@ -63,6 +65,69 @@ def test_a_resumed_sum_has_the_same_bits(tmp_path: Path, backend: str) -> None:
     plain = mrpy.preduce(operator.add, numbers, backend=backend, workers=2)
     for _ in range(2):
         assert mrpy.preduce(operator.add, numbers, backend=backend, workers=2, checkpoint=tmp_path / "c") == plain
+
+
+CHAINS = {
+    "batched": lambda s, f: s.map(f).batch(2).map(sum),
+    "batched twice": lambda s, f: s.map(f).batch(2).map(sum).batch(2).map(sum),
+    "batched first": lambda s, f: s.batch(2).map(sum).map(f),
+    "counted": lambda s, f: s.map(f).frequencies().map(str),
+    "counted as it is": lambda s, f: s.frequencies().starmap(operator.add).map(f).batch(2).map(sum),
+    "sorted and reduced": lambda s, f: [s.map(f).sorted().map(abs).sum()],
+    "begun": lambda s, f: [next(begun := s.map(f)), *begun.map(abs)],
+    "peeked at": lambda s, f: s.map(f).peek()[1].map(abs),
+    "distinct": lambda s, f: s.distinct().map(f),
+}
+BEHIND = ("counted as it is", "distinct")  # `f` belongs to a later run, which is computed again
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_chain_of_runs_is_resumed_where_its_source_is_read(chain: str, tmp_path: Path) -> None:
+    def answer(**options: object) -> list[object]:
+        ran.clear()
+        source = mrpy.stream(range(60), backend="threads", workers=2, chunksize=10, **options)
+        return list(CHAINS[chain](source, note))
+
+    plain = answer()
+    behind = len(ran) if chain in BEHIND else 0
+    for _ in range(2):
+        assert answer(checkpoint=tmp_path / "c") == plain
+    assert len(ran) == behind
+    if not behind:
+        with pytest.raises(CheckpointError, match="another program"):
+            list(CHAINS[chain](mrpy.stream(range(60), checkpoint=tmp_path / "c"), lambda n: -n))
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_a_mapreduce_with_a_checkpoint_chains_on(backend: str, tmp_path: Path) -> None:
+    def chained(**options: object) -> list[int]:
+        pairs = mrpy.mapreduce(lambda n: (n % 3, n), lambda key, values: sum(values), range(99), **options)
+        return sorted(pairs.map(lambda pair: pair[1]))
+
+    for _ in range(2):
+        assert chained(backend=backend, workers=2, checkpoint=tmp_path / "c") == chained(backend="serial")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda: zip((note(n) for n in range(5)), (note(n) for n in range(5, 10)), strict=False),
+        lambda: itertools.chain((note(n) for n in range(5)), (note(n) for n in range(5, 10))),
+        lambda: map(abs, enumerate(note(n) for n in range(5))),
+    ],
+)
+def test_a_program_whose_parts_would_share_the_file_is_refused(program: Callable[[], Any], tmp_path: Path) -> None:
+    """The rows of one part would be taken for those of another."""
+    with pytest.raises(OptionError, match=r"mrpy\.parallel\(part, checkpoint=\.\.\.\)"):
+        list(mrpy.parallel(program(), backend="serial", checkpoint=tmp_path / "c"))
+
+
+def test_a_program_over_several_plain_sources_can_be_resumed(tmp_path: Path) -> None:
+    for _ in range(2):
+        program = (note(a + b) for a, b in zip(range(5), itertools.count()))  # noqa: B905
+        ran.clear()
+        assert list(mrpy.parallel(program, backend="serial", checkpoint=tmp_path / "c")) == [0, 4, 8, 12, 16]
+    assert ran == []
 
 
 def test_another_program_is_refused(tmp_path: Path) -> None:

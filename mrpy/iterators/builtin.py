@@ -15,6 +15,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import GeneratorType, MappingProxyType
 
+from mrpy.errors import OptionError
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
 from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced
@@ -44,7 +45,14 @@ class Inner:
         self._given = given
 
     def __iter__(self) -> Iterator[Any]:
-        return order.Run(self._plan, resolve(self._given)).items
+        options = resolve(self._given)
+        if options.checkpoint is not None and self._plan.steps:
+            raise OptionError(
+                f"checkpoint={str(options.checkpoint)!r}: a file keeps the chunks of one run, and {self} is "
+                "a part that is run by itself; write mrpy.parallel(part, checkpoint=...) in its place, and give "
+                "no checkpoint here"
+            )
+        return order.Run(self._plan, options).items
 
     def __str__(self) -> str:
         return f"[{self._plan}]"

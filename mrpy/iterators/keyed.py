@@ -106,4 +106,6 @@ def keyed(
         partitions = DEFAULT
     if not isinstance(partitions, int) or isinstance(partitions, bool) or partitions < 1:
         raise OptionError(f"partitions={partitions!r}: must be a whole number from 1 up, or 'auto'")
-    return ParallelIterator(Plan(Pulled(Keyed(plan, functions, partitions, sort, given))), given)
+    resolve(given)  # all of it: a wrong option is an error here
+    behind = {**given, "checkpoint": None}  # the file is the map side's, and not for what runs over the pairs
+    return ParallelIterator(Plan(Pulled(Keyed(plan, functions, partitions, sort, given))), behind)

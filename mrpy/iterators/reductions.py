@@ -114,11 +114,11 @@ class Reductions(ABC):
         >>> mrpy.stream("banana", backend="serial").frequencies().to_list()
         [('b', 1), ('a', 3), ('n', 2)]
         """
-        return self._after(_Later(self, statistics.FREQUENCIES))
+        return self._after(Reduced(self, statistics.FREQUENCIES))
 
     def sorted(self, key: Any = None, reverse: bool = False) -> Self:
         """``sorted(self, key=key, reverse=reverse)``: stable; `key` a function, or an index."""
-        return self._after(_Later(self, statistics.sorting(key, reverse)))
+        return self._after(Reduced(self, statistics.sorting(key, reverse)))
 
     def topk(self, count: int, key: Any = None) -> Self:
         """``heapq.nlargest(count, self, key=key)``: the largest first; `key` a function, or an index.
@@ -127,10 +127,10 @@ class Reductions(ABC):
         >>> mrpy.stream("banana", backend="serial").frequencies().topk(1, key=1).to_list()
         [('a', 3)]
         """
-        return self._after(_Later(self, statistics.largest(at_least("topk", count, 0), key)))
+        return self._after(Reduced(self, statistics.largest(at_least("topk", count, 0), key)))
 
 
-class _Later:
+class Reduced:
     """The answer of a fold that is run when somebody asks for the first of its items."""
 
     run_of_its_own = True

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import function_for
 from mrpy.iterators.lift import lift
-from mrpy.iterators.reductions import Reductions
+from mrpy.iterators.reductions import Reduced, Reductions
 from mrpy.iterators.reshaping import Reshaping
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
@@ -95,6 +95,8 @@ class ParallelIterator(Reshaping, Reductions, Iterator["Any"]):
                 raise TypeError("this parallel iterator is already being iterated with async for")
             options = self._starting()  # as above
             self._running = order.Run(self._plan, options, self._account)
+            if self._plan.steps:
+                self._given = self._behind()
         return self._running
 
     def _options(self) -> Options:
@@ -178,7 +180,13 @@ class ParallelIterator(Reshaping, Reductions, Iterator["Any"]):
         return type(self)(self._taken().then(step), self._given)
 
     def _after(self, items: Iterable[Any]) -> Self:
-        return type(self)(Plan(Pulled(items)), self._given)
+        given = self._behind() if self._plan.steps or isinstance(items, Reduced) else self._given
+        return type(self)(Plan(Pulled(items)), given)
+
+    def _behind(self) -> dict[str, Any]:
+        """The options of whatever runs over the results of this run. It has no checkpoint: a file is one
+        run's, and where its chunks would begin may depend on which items failed or came first."""
+        return {**self._given, "checkpoint": None}
 
     def _taken(self) -> Plan:
         """The plan, to build upon; once it runs, what is left of it is a plain source."""
