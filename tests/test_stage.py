@@ -527,3 +527,57 @@ def test_check_on_a_run_looks_at_a_genexpr_and_keeps_all_items(backend: str) -> 
 
 def test_the_docstring_of_check_is_true() -> None:
     assert textwrap.dedent(mrpy.check.__doc__ or "")
+
+
+@over_local
+def test_the_stages_of_a_mapreduce_are_checked(backend: str) -> None:
+    options = {"backend": backend, "workers": 2, "check": True}
+    good = mrpy.mapreduce(lambda n: (n, 1), lambda key, ones: sum(ones), (n for n in [1, 2, 1]), **options)
+    assert sorted(good) == [(1, 2), (2, 1)]
+    carried = {"seen": 0}
+    with pytest.raises(CheckFailed, match="carries something"):
+        list(
+            mrpy.mapreduce(
+                lambda n: (n, 1), lambda key, ones: sum(ones),
+                (carried.__setitem__("seen", carried["seen"] + n) or carried["seen"] for n in [1, 2, 3]), **options,
+            )
+        )  # fmt: skip
+
+
+@over_local
+@pytest.mark.parametrize("sort", [True, False])
+def test_a_combiner_that_changes_the_answer_is_found(backend: str, sort: bool) -> None:
+    def mean(key: object, values: Iterator[float]) -> float:
+        numbers = list(values)
+        return sum(numbers) / len(numbers)
+
+    def pairs(number: int) -> list[tuple[object, float]]:
+        return [((number % 2,), float(number)), ("all", 1.0)]
+
+    options = {"backend": backend, "workers": 2, "check": True}
+    with pytest.raises(CheckFailed, match="the combiner .*mean changes the answer"):
+        list(mrpy.mapreduce(pairs, mean, range(9), combiner=mean, **options))
+    total = mrpy.mapreduce(
+        lambda n: (n % 2, n), lambda key, values: sum(values), range(40),
+        combiner=lambda key, values: (yield sum(values)), sort=sort, **options,
+    )  # fmt: skip
+    assert sorted(total) == [(0, 380), (1, 400)]
+
+
+@over_local
+def test_an_initial_value_that_is_not_neutral_is_found(backend: str) -> None:
+    options = {"backend": backend, "workers": 2, "check": True}
+    with pytest.raises(CheckFailed, match="initial value 5, which must be neutral"):
+        mrpy.pfold(operator.add, range(9), 5, **options)
+    assert mrpy.pfold(operator.add, range(9), 0, **options) == 36
+    assert mrpy.pfold(lambda seen, n: [*seen, n], range(30), [], **options) == list(range(30))
+    assert mrpy.pfold(operator.add, [3], 5, **options) == 8
+    assert mrpy.pfold(operator.add, [], 5, **options) == 5
+
+
+@over_local
+def test_the_parts_of_a_program_are_checked(backend: str) -> None:
+    carried = {"sum": 0}
+    program = zip((carried.__setitem__("sum", carried["sum"] + n) or carried["sum"] for n in [1, 2, 3]), "abc")  # noqa: B905
+    with pytest.raises(CheckFailed, match="carries something"):
+        list(mrpy.parallel(program, backend=backend, workers=2, check=True))

@@ -49,8 +49,8 @@ class Inner:
         if options.checkpoint is not None and self._plan.steps:
             raise OptionError(
                 f"checkpoint={str(options.checkpoint)!r}: a file keeps the chunks of one run, and {self} is "
-                "a part that is run by itself; write mrpy.parallel(part, checkpoint=...) in its place, and give "
-                "no checkpoint here"
+                "a part that is run by itself; write mrpy.parallel(part, checkpoint=...) in its place, and "
+                "give no checkpoint here"
             )
         return order.Run(self._plan, options).items
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import heapq
 from collections.abc import Callable, Generator, Iterator
 from operator import itemgetter
@@ -9,13 +10,14 @@ from typing import Any, cast
 
 from mrpy.errors import OptionError
 from mrpy.iterators.stream import ParallelIterator
+from mrpy.mapreduce import check
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder, Slot
-from mrpy.mapreduce.kernels import Rules
-from mrpy.mapreduce.partition import DEFAULT
-from mrpy.mapreduce.plan import Plan, name_of
-from mrpy.mapreduce.shuffle import MapTask, ReduceTask
+from mrpy.mapreduce.kernels import Rules, through
+from mrpy.mapreduce.partition import DEFAULT, shown
+from mrpy.mapreduce.plan import FlatMap, Plan, name_of
+from mrpy.mapreduce.shuffle import MapTask, Pairs, ReduceTask, grouping
 from mrpy.mapreduce.sources import Pulled
 from mrpy.options import Options, resolve
 from mrpy.progress import watched
@@ -61,11 +63,24 @@ class Keyed:
             Feeder(job, self._plan, options, code, Account()) as feeder,
             checkpoint_for(options.checkpoint, functions, "mapreduce") as feeder.checkpoint,
         ):
+            if options.check:
+                self._check(feeder.sample(check.ON_A_RUN))
             feeder.aligned = self._combiner is not None  # without one the cuts do not show in the answer
             feeder.keep = options.checkpoint is None  # else the groups come here, to be written down
             for _ in feeder.completed(slots.append):
                 pass
         return slots
+
+    def _check(self, sample: list[Any]) -> None:
+        """See on some items that the answer does not depend on the cut."""
+        steps = self._plan.steps
+        check.check_steps(steps, sample)
+        if self._combiner is None:  # then the reducer has all the values of a key
+            return
+        pairs = through((*steps, FlatMap(Pairs(self._mapper))), iter(copy.deepcopy(sample)))
+        for key, group in grouping(None).leaf(pairs).items():
+            name = key if type(key) is str else shown(key)
+            check.check_combiner(self._combiner, self._reducer, name, group if type(group) is list else [group])
 
     def _reduce(self, job: Job, slots: list[Slot], at_hand: bool) -> Iterator[tuple[Any, Any]]:
         kernel = ReduceTask(self._reducer, self._combiner, self._sort)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations, islice
+from itertools import combinations, islice, pairwise
+from types import GeneratorType
 from typing import Any
 
 from mrpy.errors import CheckFailed
-from mrpy.mapreduce.folds import Fold
+from mrpy.mapreduce.folds import Fold, FoldLeaf
 from mrpy.mapreduce.kernels import through
 from mrpy.mapreduce.plan import Body, Step, name_of
 from mrpy.mapreduce.tree import NOTHING
@@ -24,6 +25,7 @@ TRIPLES = 2000  # triples tried of an operator, at most
 ON_A_RUN = 24  # items of the real data that ``check=True`` looks at; the work grows with their third power
 
 Function = Callable[[Iterator[Any]], Iterator[Any]]
+Reducer = Callable[[Any, Iterator[Any]], Any]
 
 
 def check_steps(steps: tuple[Step, ...], items: Sequence[Any]) -> None:
@@ -37,9 +39,51 @@ def check_steps(steps: tuple[Step, ...], items: Sequence[Any]) -> None:
 def check_fold(steps: tuple[Step, ...], fold: Fold, items: Sequence[Any]) -> None:
     """See whether the stages and the reducer of a run depend on the cut, on some of its items."""
     check_steps(steps, items)
-    values = through(steps, iter(copy.deepcopy(list(items))))
+    values = list(through(steps, iter(copy.deepcopy(list(items)))))
+    if isinstance(fold.leaf, FoldLeaf):
+        check_initial(fold, fold.leaf.initial, values)
     leaves = [fold.leaf(iter([value])) for value in values]
     check_operator(fold.merge, [leaf for leaf in leaves if leaf is not NOTHING], fold.name)
+
+
+def check_initial(fold: Fold, initial: Any, items: Sequence[Any]) -> None:
+    """Raise `CheckFailed` if it shows in the answer that each stretch begins with the initial value."""
+
+    def over(part: Sequence[Any]) -> Any:
+        return fold.leaf(iter(_fresh(list(part))))
+
+    for part in (*pairwise(items), items):  # small examples first
+        for cut in range(1, len(part)):
+            whole, joined = over(part), fold.merge(over(part[:cut]), over(part[cut:]))
+            if not same(whole, joined):
+                raise CheckFailed(
+                    f"{fold.name} depends on the cut: over {short_repr(list(part))} as a whole it comes to "
+                    f"{short_repr(whole)}, but cut before item {cut} and combined to {short_repr(joined)}; "
+                    f"each part begins with the initial value {short_repr(initial)}, which must be neutral"
+                )
+
+
+def check_combiner(combiner: Reducer, reducer: Reducer, key: Any, values: list[Any]) -> None:
+    """Raise `CheckFailed` if what the reducer makes of a key depends on what was combined before."""
+
+    def combined(part: list[Any]) -> list[Any]:
+        return _made(combiner, key, part) if len(part) > 1 else part
+
+    whole = _made(reducer, key, values)
+    for cut in range(1, len(values)):
+        part = _made(reducer, key, combined(combined(values[:cut]) + combined(values[cut:])))
+        if not same(whole, part):
+            raise CheckFailed(
+                f"the combiner {name_of(combiner)} changes the answer: of the values {short_repr(values)} of "
+                f"the key {short_repr(key)} the reducer makes {short_repr(whole)}, but {short_repr(part)} "
+                f"where those before and from value {cut} on were combined first"
+            )
+
+
+def _made(function: Reducer, key: Any, values: list[Any]) -> list[Any]:
+    """All that a reducer or combiner returns, or yields."""
+    made = function(key, iter(_fresh(values)))
+    return list(made) if isinstance(made, GeneratorType) else [made]
 
 
 def check_body(body: Function, items: Sequence[Any], name: str) -> None:

@@ -153,7 +153,9 @@ def reduction(operator: Callable[[Any, Any], Any], initial: Any = MISSING) -> Fo
 
 
 @dataclass(frozen=True, slots=True)
-class _FoldLeaf:
+class FoldLeaf:
+    """The leaf of `folding`: each begins with the initial value."""
+
     step: Callable[[Any, Any], Any]
     initial: Any
 
@@ -174,4 +176,4 @@ class _OrInitial:
 
 def folding(step: Callable[[Any, Any], Any], initial: Any, merge: Callable[[Any, Any], Any]) -> Fold:
     """``functools.reduce(step, items, initial)`` where partial results can be merged."""
-    return Fold(_FoldLeaf(step, initial), merge, _OrInitial(initial), "fold")
+    return Fold(FoldLeaf(step, initial), merge, _OrInitial(initial), "fold")
