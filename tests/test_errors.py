@@ -640,6 +640,35 @@ def test_submit_follows_on_error(backend: str) -> None:
             mrpy.submit(operator.truediv, 1, 0).result()
 
 
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_an_on_error_of_submit_that_raises_stop_iteration_is_a_runtime_error(backend: str) -> None:
+    def ends(error: BaseException) -> None:
+        raise StopIteration(5)
+
+    with mrpy.session(backend, workers=1, on_error=ends):
+        pending = mrpy.submit(operator.truediv, 1, 0)
+        with pytest.raises(RuntimeError, match=r"StopIteration\(5\)") as raised:
+            pending.result()
+    assert type(raised.value.__cause__) is StopIteration
+
+
+@over_remote
+def test_a_result_that_cannot_travel_is_said_to_come_back(backend: str) -> None:
+    def locked(x: int) -> Any:
+        import threading
+
+        return {"lock": threading.Lock()} if x == 1 else x
+
+    got, error = drain(mrpy.pmap(locked, range(3), backend=backend, workers=1))
+    assert got == [0]
+    assert type(error) is SerializationError
+    assert str(error).startswith("a result cannot be sent back from a worker: dict")
+    with mrpy.session(backend, workers=1), pytest.raises(SerializationError, match="sent back"):
+        mrpy.submit(locked, 1).result(timeout=60)
+    _, error = drain(mrpy.pmap(abs, [threading.Lock()], backend=backend, workers=1))
+    assert "cannot be sent to a worker" in str(error)
+
+
 def test_submitted_calls_draw_numbers_of_their_own_that_the_seed_fixes() -> None:
     def drawn(backend: str) -> list[int]:
         with mrpy.session(backend, workers=2, seed=3):

@@ -80,7 +80,8 @@ class Keyed:
         pairs = through((*steps, FlatMap(Pairs(self._mapper))), iter(copy.deepcopy(sample)))
         for key, group in grouping(None).leaf(pairs).items():
             name = key if type(key) is str else shown(key)
-            check.check_combiner(self._combiner, self._reducer, name, group if type(group) is list else [group])
+            values = group if type(group) is list else [group]
+            check.check_combiner(self._combiner, self._reducer, name, values)
 
     def _reduce(self, job: Job, slots: list[Slot], at_hand: bool) -> Iterator[tuple[Any, Any]]:
         kernel = ReduceTask(self._reducer, self._combiner, self._sort)

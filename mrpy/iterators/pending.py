@@ -112,6 +112,10 @@ class PendingResult:
             return False, value
         try:
             return False, self._on_error(value)
+        except StopIteration as error:  # where somebody waits, it would end a loop of his in silence
+            instead = RuntimeError(f"a function raised {error!r}")
+            instead.__cause__ = error
+            return True, instead
         except Exception as error:
             return True, error
 

@@ -174,7 +174,7 @@ class _Attempt(Frozen):
         opened = codec.decode(item) if self.chunk.separately else item
         with at_positions(self.rules.seed, lambda: self.chunk.first + index):
             made = through(self.steps, iter((opened,)))
-            values.extend(map(codec.encode, made) if self.chunk.separately else made)
+            values.extend((codec.encode(one, back=True) for one in made) if self.chunk.separately else made)
 
 
 class _Collector:
@@ -198,7 +198,7 @@ class _Collector:
         if callable(on_error):
             try:
                 value = on_error(error)
-                self.values.append(codec.encode(value) if self._chunk.separately else value)
+                self.values.append(codec.encode(value, back=True) if self._chunk.separately else value)
                 self.index.append(index)
                 return True
             except BaseException as second:

@@ -32,8 +32,9 @@ class Payload(NamedTuple):
         return sum((int(buffer.nbytes) for buffer in self.buffers), len(self.body))
 
 
-def encode(value: Any, *, whole: bool = False) -> Payload:
-    """Pickle `value`, if ``whole`` in one piece. Raises `SerializationError` that names it and the reason."""
+def encode(value: Any, *, whole: bool = False, back: bool = False) -> Payload:
+    """Pickle `value`, if ``whole`` in one piece; ``back``: it is a result. Raises `SerializationError` that
+    names it and the reason."""
     buffers, apart = _collector()
     if whole:
         apart = None
@@ -49,7 +50,7 @@ def encode(value: Any, *, whole: bool = False) -> Payload:
     try:
         return Payload(byvalue.dumps(value, apart), tuple(buffers))
     except REFUSALS as problem:
-        raise SerializationError(_why_not(value, problem)) from problem
+        raise SerializationError(_why_not(value, problem, back=back)) from problem
 
 
 def _collector() -> tuple[list[memoryview], Callable[[pickle.PickleBuffer], bool] | None]:
@@ -130,12 +131,17 @@ def encode_function(function: Any, name: str, *, same_python: bool = False) -> P
         raise SerializationError(_why_not(function, problem, name)) from problem
 
 
-def _why_not(value: Any, problem: BaseException, name: str = "") -> str:
+def _why_not(value: Any, problem: BaseException, name: str = "", *, back: bool = False) -> str:
     what = name or f"{type(value).__name__} {_name(value)}"
     from mrpy.scheduler.culprit import culprit
 
     found = culprit(value)
     where = f" because of {found}" if found else ""
+    if back:
+        return (
+            f"a result cannot be sent back from a worker: {what}{where}: {problem} "
+            "(return what can be pickled, or use backend='threads')"
+        )
     return (
         f"{what} cannot be sent to a worker{where}: {problem} "
         "(create it inside the function that needs it, or use backend='threads')"

@@ -142,7 +142,7 @@ def _perform(order: Job, blob: bytes, inputs: tuple[Outcome, ...]) -> Outcome:
     value = perform(function, data, values, announce)
     seconds = perf_counter() - began
     in_parts = type(value) is Parts
-    payloads = [_owned(codec.encode(part)) for part in (value if in_parts else [value])]
+    payloads = [_owned(codec.encode(part, back=True)) for part in (value if in_parts else [value])]
     _tell(order, THROUGH, seconds, sum(payload.nbytes for payload in payloads))
     return Outcome(payloads, in_parts)
 

@@ -176,7 +176,7 @@ class Worker:
             seconds = perf_counter() - began
             del data, inputs
             in_parts = type(value) is Parts
-            answers = [codec.encode(part) for part in (value if in_parts else (value,))]
+            answers = [codec.encode(part, back=True) for part in (value if in_parts else (value,))]
         except BaseException as error:
             self._say_all()
             self._answer(FAILED, number, (), [encode_failure(error, skip=2)])
