@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _contextvars import ContextVar  # as `_local`: the part in C, without the import of `contextvars`
 from _thread import _local  # `threading.local`, without the import of `threading`: workers start sooner
 from collections.abc import Callable
 
@@ -36,11 +37,43 @@ class _Inside(_local):
 
     @property
     def task(self) -> bool:
-        """Whether a task runs in this thread."""
-        return self.place is not Place.NOWHERE
+        """Whether a task runs in this thread, or one waits for it as far as its context knows."""
+        return self.place is not Place.NOWHERE or bool(_running.get())
 
 
 inside = _Inside()
+
+# The task whose context this is: a list that is emptied when the task ends, since a copy of its context,
+# which `asyncio.to_thread` carries into another thread, may outlive it.
+_running: ContextVar[list[Place]] = ContextVar("mrpy_running", default=[])  # stays empty
+
+
+class taken:
+    """While this is open, this thread runs a task."""
+
+    __slots__ = ("_before", "_place", "_token")
+
+    def __init__(self, place: Place) -> None:
+        self._place = [place]
+
+    def __enter__(self) -> None:
+        self._before, inside.place = inside.place, self._place[0]
+        self._token = _running.set(self._place)
+
+    def __exit__(self, *_: object) -> None:
+        inside.place = self._before
+        _running.reset(self._token)
+        self._place.clear()
+
+
+def carried() -> Callable[[], None]:
+    """To be called in a thread that works for this one and nobody else: it takes this one's place."""
+    place, give_way = inside.place, inside.give_way
+
+    def carry() -> None:
+        inside.place, inside.give_way = place, give_way
+
+    return carry
 
 
 def waiting(block: Callable[[], T]) -> T:

@@ -534,7 +534,7 @@ def test_wait_returns_when_the_time_is_over(bench: Bench) -> None:
 
 
 def test_a_task_knows_that_it_is_one(bench: Bench) -> None:
-    assert bench.value(lambda data: __import__("mrpy.scheduler.calls").scheduler.calls.inside.task)
+    assert bench.value(lambda data: __import__("mrpy.inside").inside.inside.task)
     assert not inside.task
 
 

@@ -786,3 +786,16 @@ def test_timers_of_the_dead_are_not_kept_until_their_time() -> None:
         play(Succeeded(i, 1), at=i)
     assert len(play.scheduler._timers) < 100
     assert only(Stop, play(Ticked(), at=3600.0)) == [Stop("long", 1)]
+
+
+def test_of_the_tasks_of_each_waiter_one_runs_be_it_beyond_the_slots() -> None:
+    play = Play(slots=1)
+    first, second = (task(f"a{n}", waiter=1) for n in range(2))
+    third, fourth = (task(f"b{n}", waiter=2) for n in range(2))
+    assert play(add(first, second)) == [start(first)]
+    assert play(add(third, fourth)) == [start(third)]
+    assert start(fourth) in play(Succeeded("b0", 1)), "its turn among all has not come, but among its own"
+    assert start(second) in play(Succeeded("a0", 1))
+    assert not only(Start, play(Succeeded("b1", 1), Succeeded("a1", 1)))
+    assert not play.alive
+    assert not play.scheduler._waiters

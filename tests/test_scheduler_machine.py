@@ -57,6 +57,7 @@ settings_of_a_task: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "urgent": st.booleans(),
         "retries": st.integers(0, 2),
         "timeout": st.sampled_from([None, None, 2.0, 50.0]),
+        "waiter": st.sampled_from([None, None, 1, 2]),
     }
 )
 
@@ -191,7 +192,8 @@ class SchedulersLife(RuleBasedStateMachine):
         match order:
             case Start(task, attempt):
                 assert task.key not in self.backend, "started while it runs"
-                assert len(self.backend) < self.slots, "more than the slots"
+                served = task.waiter in {None, *(other.task.waiter for other in self.backend.values())}
+                assert len(self.backend) < self.slots or not served, "more than the slots"
                 assert {needed.key for needed in task.inputs} <= self.values, "an input has no value"
                 self.backend[task.key] = order
                 self.ever_started.add((task.key, attempt))
@@ -233,6 +235,8 @@ class SchedulersLife(RuleBasedStateMachine):
         runnable = [record for record in ready if record.deadline is None]
         assert not runnable or self.scheduler.busy >= self.scheduler.slots
         assert self.scheduler.slots == self.slots
+        served = {start.task.waiter for start in self.backend.values()}
+        assert {record.task.waiter for record in runnable} - {None} <= served, "a waiter has nothing running"
 
     @precondition(lambda self: not self.pending)
     @invariant()

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from contextvars import copy_context
 from itertools import chain
 
+from mrpy.inside import carried
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
@@ -112,7 +113,7 @@ async def _in_thread(run: Run) -> AsyncGenerator[Any, None]:
     def advance() -> Any:
         return next(run, end)
 
-    with ThreadPoolExecutor(1, "mrpy-async") as thread:
+    with ThreadPoolExecutor(1, "mrpy-async", carried()) as thread:
         try:
             while (item := await loop.run_in_executor(thread, context.run, advance)) is not end:
                 yield item

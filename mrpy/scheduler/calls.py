@@ -10,7 +10,7 @@ from _thread import allocate_lock
 from collections.abc import Callable, Sequence
 from itertools import count
 
-from mrpy.inside import Place, inside
+from mrpy.inside import Place, taken
 from mrpy.light import TYPE_CHECKING, NamedTuple, pickle
 from mrpy.scheduler import codec
 from mrpy.scheduler.here import here
@@ -88,10 +88,7 @@ def perform(
     place: Place = Place.ELSEWHERE,
 ) -> Any:
     """Run a call here and now. Whatever it raises comes out; a nested mrpy call finds `inside` set."""
-    before, inside.place = inside.place, place
-    try:
+    with taken(place):
         if announce is None:
             return function(data, *inputs)
         return function(data, *inputs, announce=announce)
-    finally:
-        inside.place = before

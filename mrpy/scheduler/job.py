@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from itertools import count
 from queue import SimpleQueue
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from mrpy.inside import waiting
@@ -33,7 +34,10 @@ class Job:
 
     def task(self, call: Call, inputs: Iterable[Input] = (), **settings: Any) -> Task:
         """Make a task of this job. Raises `SerializationError` where its data cannot travel."""
-        packed = self.driver.backend.pack(call)
+        backend = self.driver.backend
+        packed = backend.pack(call)
+        if backend.elastic:
+            settings["waiter"] = get_ident()
         return Task((self.number, next(self._numbers)), packed, tuple(inputs), **settings)
 
     def add(self, *tasks: Task) -> None:

@@ -36,6 +36,7 @@ class Task(NamedTuple):
     ``timeout``  seconds that one item may run, counted from its own start
     ``careful``  announce each item from the first attempt on: it was seen that something in it kills
     ``size``     how many items it stands for: for observers and messages
+    ``waiter``   which thread waits for it: of all its tasks one runs at any time, be it beyond the slots
     """
 
     key: Key
@@ -47,6 +48,7 @@ class Task(NamedTuple):
     timeout: float | None = None
     careful: bool = False
     size: int = 1
+    waiter: int | None = None
 
 
 # ---- facts: what happened ------------------------------------------------------------------------

@@ -72,6 +72,16 @@ class Ready:
         return record is not None and record.turn is turn and record.state is _READY
 
 
+class Waiter:
+    """A thread that waits for tasks: how many of them run, and those that could start, once more."""
+
+    __slots__ = ("busy", "ready")
+
+    def __init__(self, ready: Ready) -> None:
+        self.ready = ready
+        self.busy = 0
+
+
 class Timers:
     """When to look at whom: the end of a back-off, or of the time that an item has.
 

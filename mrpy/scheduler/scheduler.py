@@ -8,7 +8,8 @@ replayed from its facts, and a simulation of ten thousand workers needs no worke
 
 What it guarantees, after every `handle`:
 
-* never more tasks on the backend than slots, and no slot free while a task is ready;
+* never more tasks on the backend than slots, and no slot free while a task is ready; beyond the slots one
+  task for each waiter that has others ready and none on the backend;
 * every task is reported exactly once, in state DONE, FAILED or CANCELLED;
 * nobody waits for a task that can no longer succeed: failures travel down the graph at once;
 * an input's value is released when its last user is through and nobody holds it, and a task of which
@@ -31,7 +32,7 @@ from mrpy.errors import Cancelled, SchedulerError
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.failure import Failure, of, overran
 from mrpy.scheduler.policy import DEFAULT, Policy
-from mrpy.scheduler.queues import Ready, Timers
+from mrpy.scheduler.queues import Ready, Timers, Waiter
 from mrpy.scheduler.record import Record
 from mrpy.scheduler.states import ON_BACKEND, Move, State, after
 
@@ -54,6 +55,7 @@ class Scheduler:
         self.observer = observer
         self._policy = policy
         self._ready = Ready(self.records)
+        self._waiters: dict[int, Waiter] = {}  # those that have tasks ready or on the backend
         self._timers = Timers(self.records)
         self._numbers = count()
         self._orders: list[m.Order] = []
@@ -70,6 +72,8 @@ class Scheduler:
             self._fire_timers()
         if self.busy < self.slots:
             self._fill_slots()
+        if self._waiters:
+            self._serve_waiters()
         if self._ready.dead:
             self._ready.prune()
         if self._timers.entries or self._wake is not None:
@@ -218,19 +222,30 @@ class Scheduler:
         if record is None or record.attempt != attempt or record.state not in ON_BACKEND:
             return None
         self.busy -= 1
+        if record.task.waiter is not None:
+            self._waiters[record.task.waiter].busy -= 1
         record.deadline = None
         return record
 
     def _unblock(self, record: Record) -> None:
         self._move(record, UNBLOCK)
-        self._ready.push(record)
+        self._push(record)
 
     def _retry(self, record: Record, delay: float) -> None:
         self._move(record, RETRY)
+        record.turn = (not record.task.urgent, record.number, record.key)  # what it left in a queue is dead
         if delay > 0:
             self._timers.set(record, self._now + delay)
         else:
-            self._ready.push(record)
+            self._push(record)
+
+    def _push(self, record: Record) -> None:
+        self._ready.push(record)
+        if (name := record.task.waiter) is not None:
+            waiter = self._waiters.get(name)
+            if waiter is None:
+                waiter = self._waiters[name] = Waiter(Ready(self.records))
+            waiter.ready.push(record)
 
     def _end_on_backend(self, record: Record, failure: Failure) -> None:
         """The attempt is over and there will be no other."""
@@ -295,6 +310,8 @@ class Scheduler:
             elif one.state is WAITING or one.state is READY:
                 if one.state is READY and one.deadline is None:  # else it is not in the queue yet
                     self._ready.leave()
+                    if one.task.waiter is not None:
+                        self._waiters[one.task.waiter].ready.leave()
                 self._move(one, CANCEL)
                 self._orders.append(m.Report(one.key, one.state))
                 del self.records[one.key]
@@ -309,19 +326,38 @@ class Scheduler:
             record = self._ready.pop()
             if record is None:
                 return
-            task = record.task
-            record.attempt += 1
-            record.item = None
-            self.busy += 1
-            self._move(record, START)
-            careful = record.deaths > 0 or task.careful or task.timeout is not None
-            self._orders.append(m.Start(task, record.attempt, careful))
+            if record.task.waiter is not None:
+                self._waiters[record.task.waiter].ready.leave()
+            self._start(record)
+
+    def _serve_waiters(self) -> None:
+        """All that have the slots may wait, each in his own way, for a thread that waits for us."""
+        for name, waiter in list(self._waiters.items()):
+            if waiter.busy == 0:
+                record = waiter.ready.pop()
+                if record is None:
+                    del self._waiters[name]
+                    continue
+                self._ready.leave()
+                self._start(record)
+            waiter.ready.prune()
+
+    def _start(self, record: Record) -> None:
+        task = record.task
+        record.attempt += 1
+        record.item = None
+        self.busy += 1
+        if task.waiter is not None:
+            self._waiters[task.waiter].busy += 1
+        self._move(record, START)
+        careful = record.deaths > 0 or task.careful or task.timeout is not None
+        self._orders.append(m.Start(task, record.attempt, careful))
 
     def _fire_timers(self) -> None:
         for record in self._timers.due(self._now):
             if record.state is READY:
                 record.deadline = None
-                self._ready.push(record)
+                self._push(record)
             elif record.state is RUNNING:
                 self._time_out(record)
 

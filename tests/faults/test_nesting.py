@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import operator
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -106,3 +109,99 @@ def test_a_pending_result_does_not_travel_and_says_so(session: Any) -> None:
     with pytest.raises(mrpy.errors.SerializationError):
         mrpy.submit(lambda: pending.result()).result(30)
     assert pending.result(30) == 1
+
+
+# ---- loops in threads that a task starts, or hands them to -----------------------------------------------
+
+
+def in_a_thread(function: Callable[[], Any]) -> Any:
+    """What it returns, from a new thread of the user's own, which knows nothing of who waits for it."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+def ends(function: Callable[[], Any], seconds: float = 30) -> Any:
+    """What it returns, within so many seconds."""
+    outcome: list[Any] = []
+    thread = threading.Thread(target=lambda: outcome.append(function()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert outcome, "it hangs, or it raised"
+    return outcome[0]
+
+
+@pytest.mark.fault(21)
+@over_backends
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_task_may_wait_for_a_thread_that_runs_a_loop(backend: str, depth: int) -> None:
+    """At any depth. On processes, only once: a worker that starts workers is slow."""
+    if backend == "processes" and depth > 1:
+        depth, backend = 1, "serial"
+
+    def level(left: int, n: int) -> int:
+        if left == 0:
+            return n
+        inner = functools.partial(level, left - 1)
+        return in_a_thread(lambda: sum(mrpy.pmap(inner, range(n), chunksize=1, backend=backend, workers=2)))
+
+    def plainly(left: int, n: int) -> int:
+        return n if left == 0 else sum(plainly(left - 1, m) for m in range(n))
+
+    got = ends(lambda: list(mrpy.pmap(functools.partial(level, depth), range(5), chunksize=1, backend=backend, workers=2)))
+    assert got == [plainly(depth, n) for n in range(5)]
+
+
+@pytest.mark.fault(21)
+def test_all_tasks_on_threads_may_wait_for_one_loop_that_one_thread_runs() -> None:
+    """There are more of them than slots, and they stand before its tasks."""
+
+    def once() -> int:
+        return sum(mrpy.pmap(abs, range(20), chunksize=1))
+
+    with mrpy.session("threads", workers=2), ThreadPoolExecutor(1) as pool:
+        lock, futures = threading.Lock(), []
+
+        def shared(n: int) -> int:
+            with lock:
+                if not futures:
+                    futures.append(pool.submit(once))
+            return futures[0].result() + n
+
+        assert ends(lambda: list(mrpy.pmap(shared, range(12), chunksize=1))) == [190 + n for n in range(12)]
+
+
+@pytest.mark.fault(21)
+def test_a_thread_that_a_task_waits_for_may_submit_and_go_on_with_a_loop_begun_outside() -> None:
+    with mrpy.session("threads", workers=1):
+        outside = mrpy.pmap(operator.neg, range(300), chunksize=1)
+        assert next(outside) == 0
+
+        def both(n: int) -> Any:
+            return in_a_thread(lambda: mrpy.submit(abs, -n).result()), in_a_thread(lambda: next(outside))
+
+        assert ends(lambda: list(mrpy.pmap(both, range(3), chunksize=1))) == [(n, -n - 1) for n in range(3)]
+
+
+@pytest.mark.fault(21)
+@over_backends
+def test_a_task_may_run_an_event_loop_whose_loops_run_in_threads(backend: str) -> None:
+    async def main(n: int) -> Any:
+        numbers = [x async for x in mrpy.pmap(abs, range(n), workers=2, backend=backend).batch(2).map(sum)]
+        return numbers, await asyncio.to_thread(lambda: sum(mrpy.pmap(abs, range(n), workers=2, backend=backend)))
+
+    def task(n: int) -> Any:
+        return asyncio.run(main(n))
+
+    got = ends(lambda: list(mrpy.pmap(task, range(4), chunksize=1, workers=2, backend=backend)))
+    assert got == [([], 0), ([0], 0), ([1], 1), ([1, 2], 3)]
+
+
+def test_what_a_task_leaves_running_is_inside_it_no_more() -> None:
+    """A context that outlives the task it was copied in: loops there are not serial for ever."""
+    import contextvars
+
+    from mrpy.inside import inside
+
+    with mrpy.session("threads", workers=1):
+        context = mrpy.submit(contextvars.copy_context).result()
+    assert not context.run(lambda: inside.task)

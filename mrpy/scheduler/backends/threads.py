@@ -9,7 +9,10 @@ pure-Python loops at once; whether or not that works, its lane is given up - the
 task and nobody listens to it any more - and a new lane takes its place.
 
 A task that waits for the result of another gives its slot away meanwhile: else all lanes could wait for
-tasks that wait for a lane.
+tasks that wait for a lane. A task may also wait for a thread of the user's own that runs a loop here. Of that
+we see nothing: neither that it waits nor who started the thread. So every thread that has tasks here has one
+of them running at any time, be it beyond the slots (``Task.waiter``). Then whoever waits moves on, at any
+depth, unless two wait for each other; and there are at most as many lanes more as there are such threads.
 """
 
 from __future__ import annotations
@@ -52,6 +55,7 @@ class ThreadsBackend(Backend):
 
     name = "threads"
     remote = False
+    elastic = True
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
