@@ -17,6 +17,7 @@ import pytest
 from laws import LOCAL, eventually
 
 import mrpy
+from mrpy.mapreduce.window import Receipt, shared
 
 over_local = pytest.mark.parametrize("backend", LOCAL)
 
@@ -92,6 +93,28 @@ def test_the_buffer_holds_through_a_chain(name: str, chunksize: Any, backend: st
             meter.over(run, 100)
         assert meter.given == 100
         assert meter.worst <= buffersize
+
+
+@over_local
+@pytest.mark.parametrize("ordered", [True, False])
+def test_the_buffer_holds_through_many_runs_in_any_order(ordered: bool, backend: str) -> None:
+    """Parts of a chunk that another run takes may be through before those that it took earlier."""
+    for _ in range(5):
+        meter = Meter()
+        run = mrpy.stream(meter, backend=backend, workers=2, buffersize=16, ordered=ordered)
+        for _ in range(4):
+            run = run.take(10**9).map(abs)
+        with run:
+            meter.over(run, 200)
+        assert meter.worst <= 16
+
+
+@pytest.mark.parametrize("part", [0, 1, 2, 3])
+def test_receipts_are_shared_out_and_none_is_lost(part: int) -> None:
+    window: Any = object()
+    given, rest = shared([Receipt(window, 1)] * 7, part, 3)
+    assert sum(one.items for one in given) == 7 * part // 3
+    assert sum(one.items for one in [*given, *rest]) == 7
 
 
 @over_local
@@ -210,6 +233,24 @@ def test_buffer_bytes_bounds_what_is_out(backend: str, chunksize: Any, ordered: 
     with mrpy.pmap(bytes, source, buffer_bytes=100 * KB, **options) as run:
         meter.over(run, 100)
     assert meter.worst <= 11
+
+
+WRAPPED: dict[str, Callable[[bytes], Any]] = {
+    "tuple": lambda block: (1, block),
+    "list": lambda block: [block],
+    "dict": lambda block: {"a": block},
+    "nested": lambda block: ({"a": [block]},),
+}
+
+
+@over_local
+@pytest.mark.parametrize("name", WRAPPED)
+def test_buffer_bytes_counts_what_lies_within_containers(name: str, backend: str) -> None:
+    meter = Meter()
+    source = iter((WRAPPED[name](bytes(100 * KB)) for _ in meter).__next__, None)
+    with mrpy.pmap(lambda x: x, source, backend=backend, workers=2, buffer_bytes=500 * KB) as run:
+        meter.over(run, 60)
+    assert meter.worst <= 5
 
 
 @over_local

@@ -27,7 +27,7 @@ from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.sources import PutBack, Reader, waits_its_turn
 from mrpy.mapreduce.tree import LARGEST, leaf_end, leaf_size
-from mrpy.mapreduce.window import Receipts, Window, puller
+from mrpy.mapreduce.window import Receipts, Window, puller, shared
 from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code, Parts
 from mrpy.scheduler.driver import Delivery
@@ -245,8 +245,10 @@ class Feeder:
 
     def passing(self, slot: Slot, share: float) -> None:
         """The same of a share of this chunk, for a consumer that is a run itself and keeps account of it."""
-        passed = int(len(slot.chunk.data) * share)
-        self._window.passed(passed - slot.passed, [])
+        items, left = len(slot.chunk.data), len(slot.chunk.data) - slot.passed
+        passed = int(items * share)
+        receipts, slot.receipts = shared(slot.receipts, passed - slot.passed, max(1, left))
+        self._window.passed(passed - slot.passed, receipts)
         slot.passed = passed
 
     def __enter__(self) -> Feeder:

@@ -30,6 +30,16 @@ class Receipt(NamedTuple):
 Receipts: TypeAlias = list[Receipt]
 
 
+def shared(receipts: Receipts, part: int, whole: int) -> tuple[Receipts, Receipts]:
+    """Receipts for a part of what became of those items, and for the rest of it."""
+    totals: dict[Window, int] = {}
+    for window, items in receipts:
+        totals[window] = totals.get(window, 0) + items
+    parts = {window: items * part // whole for window, items in totals.items()}
+    rest = [Receipt(window, items - parts[window]) for window, items in totals.items()]
+    return [Receipt(*one) for one in parts.items() if one[1]], [one for one in rest if one.items]
+
+
 class _Pulling(threading.local):
     """The window for which this thread pulls from a source right now, and where that is: a run inside a
     task that happens to be worked on meanwhile is not pulled by it."""
