@@ -99,13 +99,13 @@ def test_the_buffer_holds_through_a_chain(name: str, chunksize: Any, backend: st
 @pytest.mark.parametrize("ordered", [True, False])
 def test_the_buffer_holds_through_many_runs_in_any_order(ordered: bool, backend: str) -> None:
     """Parts of a chunk that another run takes may be through before those that it took earlier."""
-    for _ in range(5):
+    for _ in range(10):
         meter = Meter()
-        run = mrpy.stream(meter, backend=backend, workers=2, buffersize=16, ordered=ordered)
+        run = mrpy.pmap(abs, meter, backend=backend, workers=2, buffersize=16, ordered=ordered)
         for _ in range(4):
             run = run.take(10**9).map(abs)
         with run:
-            meter.over(run, 200)
+            meter.over(run, 300)
         assert meter.worst <= 16
 
 
