@@ -1,0 +1,94 @@
+"""Rows 35 and 36: clocks that jump, very many tasks, no descriptors left."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from laws import LOCAL
+from watching import run_script
+
+import mrpy
+from mrpy.errors import ItemTimeout
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
+
+
+@pytest.mark.fault(35)
+def test_nothing_in_mrpy_looks_at_the_wall_clock() -> None:
+    for path in Path(mrpy.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert (node.value.id, node.attr) != ("time", "time"), f"{path}:{node.lineno}"
+            if isinstance(node, ast.ImportFrom) and node.module == "time":
+                assert "time" not in [alias.name for alias in node.names], f"{path}:{node.lineno}"
+
+
+@pytest.mark.fault(35)
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_clock_that_jumps_changes_no_timeout(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    jumps = iter(range(0, 10**12, 10**7))
+    monkeypatch.setattr(time, "time", lambda: float(next(jumps)))
+
+    def nap(x: int) -> int:
+        time.sleep(60 if x == 2 else 0.01)
+        return x
+
+    got: list[Any] = list(mrpy.pmap(nap, range(5), timeout=1, on_error="return", backend=backend, workers=2))
+    assert isinstance(got.pop(2), ItemTimeout)
+    assert got == [0, 1, 3, 4]
+
+
+@pytest.mark.fault(36)
+@pytest.mark.parametrize("backend", LOCAL)
+def test_very_many_tiny_items_never_stand_in_memory_together(backend: str) -> None:
+    alive = most = 0
+
+    class Counted(int):
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    def source() -> Iterator[int]:
+        nonlocal alive, most
+        for n in range(200_000):
+            alive += 1
+            most = max(most, alive)
+            yield Counted(n)
+
+    count = sum(1 for _ in mrpy.pmap(int, source(), backend=backend, workers=2, buffersize=2_000))
+    assert count == 200_000
+    assert most < 10_000
+
+
+@pytest.mark.fault(36)
+def test_without_descriptors_a_run_says_so_and_with_them_it_goes_on() -> None:
+    done = run_script(
+        """
+        import mrpy, os, resource
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        list(map(len, mrpy.pmap(str, range(3), backend="serial")))  # imports what it needs
+        held = []
+        while True:
+            try:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                break
+        try:
+            list(mrpy.pmap(abs, range(4), workers=2))
+        except (OSError, mrpy.errors.MrpyError) as error:
+            print("open" in str(error).lower())
+        for fd in held:
+            os.close(fd)
+        with mrpy.session("processes", workers=2):
+            print(list(mrpy.pmap(abs, range(4))))
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["True", "[0, 1, 2, 3]"]
