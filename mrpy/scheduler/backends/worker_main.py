@@ -207,6 +207,7 @@ class Worker:
     def _go_to(self, place: Here) -> None:
         """Be where the user was when he wrote this call."""
         if place == self._place:
+            _go_back(place.folder)
             return
         sys.path[:] = place.path
         if place.folder is not None:
@@ -214,6 +215,15 @@ class Worker:
         if place.levels is not None:
             relay.relay_logging(place.levels, self._say)
         self._place = place
+
+
+def _go_back(folder: str | None) -> None:
+    """To the working directory, in case that the last task has left it."""
+    try:
+        if folder is not None and os.getcwd() != folder:
+            os.chdir(folder)
+    except OSError:  # it was renamed or removed, and this is still the one
+        pass
 
 
 def encode_failure(error: BaseException, skip: int) -> bytes:
