@@ -97,8 +97,10 @@ class PendingResult:
 
     def _outcome(self, timeout: float | None) -> tuple[bool, Any]:
         longest = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)  # 292 years
-        if not self._arrived.is_set() and not waiting(lambda: self._arrived.wait(longest)):
-            raise TimeoutError(f"{self._name} has not ended after {timeout:g} seconds; it goes on")
+        if not self._arrived.is_set():
+            self._driver.check_owner()
+            if not waiting(lambda: self._arrived.wait(longest)):
+                raise TimeoutError(f"{self._name} has not ended after {timeout:g} seconds; it goes on")
         with self._lock:
             if self._opened is None:
                 self._opened = self._open()

@@ -72,13 +72,17 @@ class Driver:
 
     def add(self, tasks: Sequence[m.Task], receiver: Receiver) -> None:
         """Have these tasks run. The receiver is told once of each."""
-        if os.getpid() != self._pid:
-            raise SessionClosed("this session belongs to the parent process; open one after the fork")
+        self.check_owner()
         for task in tasks:
             self._receivers[task.key] = (receiver, task.keep)
         self._tell(m.Added(tuple(tasks)))
         if self._end is not None:
             self._give_up(self._end)
+
+    def check_owner(self) -> None:
+        """Raises `SessionClosed` in a forked child, where nothing ever arrives."""
+        if os.getpid() != self._pid:
+            raise SessionClosed("this session belongs to the parent process; open one after the fork")
 
     def abandon(self, keys: Iterable[m.Key]) -> None:
         """Nobody wants these any more; their receivers may still be told."""

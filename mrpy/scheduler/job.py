@@ -47,6 +47,7 @@ class Job:
 
     def next(self) -> Delivery:
         """Block until one more task has ended; say how."""
+        self.driver.check_owner()
         if not self.driver.backend.threaded:
             self.driver.wait_for(lambda: not self._inbox.empty())
         elif self._inbox.empty():
@@ -57,6 +58,7 @@ class Job:
         """As `next`, without blocking the event loop."""
         import asyncio  # heavy, and only for those who run a loop already
 
+        self.driver.check_owner()
         if not self.driver.backend.threaded:
             await asyncio.sleep(0)  # a serial backend works here and now; let the others have a turn
             return self.next()

@@ -94,6 +94,7 @@ class Pool:
     """The segments of a process: makes them, and keeps those that are not in use, up to `KEPT` bytes."""
 
     def __init__(self) -> None:
+        self._pid = os.getpid()
         self._free: deque[Segment] = deque()
         self._kept = 0
         self._lock = RLock()  # a `Held` may be collected while this very thread has it
@@ -120,6 +121,8 @@ class Pool:
 
     def take_back(self, segment: Segment) -> None:
         """Keep a segment that is not in use any more, and give up the oldest that are too many."""
+        if os.getpid() != self._pid:
+            return  # a forked child, in which the lock may be held for ever by a thread that is not there
         with self._lock:
             if segment.size > KEPT // 4:
                 segment.close()

@@ -1,0 +1,313 @@
+"""Rows 34 and 40: sessions beside each other, shared by threads, inherited by forks, closed at the wrong time."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from laws import CONCURRENT, LOCAL, eventually
+from watching import alive, run_script, team
+
+import mrpy
+from mrpy.errors import SessionClosed
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+over_local = pytest.mark.parametrize("backend", LOCAL)
+
+
+def in_threads(*calls: Callable[[], Any]) -> list[Any]:
+    """What the calls return or raise, each in a thread of its own, all at once."""
+    outcomes: list[Any] = [None] * len(calls)
+    together = threading.Barrier(len(calls))
+
+    def run(place: int) -> None:
+        together.wait()
+        try:
+            outcomes[place] = calls[place]()
+        except BaseException as error:
+            outcomes[place] = error
+
+    threads = [threading.Thread(target=run, args=(place,)) for place in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(40)
+        assert not thread.is_alive()
+    return outcomes
+
+
+# ---- 40: beside each other ---------------------------------------------------------------------------
+
+
+@pytest.mark.fault(40)
+@over_local
+def test_two_sessions_take_turns_and_each_ends_its_own_workers(backend: str) -> None:
+    with mrpy.session(backend, workers=1) as outer:
+        first = mrpy.pmap(abs, itertools.count(), buffersize=10)
+        assert next(first) == 0
+        with mrpy.session(backend, workers=1) as inner:
+            second = mrpy.pmap(abs, itertools.count(), buffersize=10)
+            pairs = [pair for pair, _ in zip(zip(first, second, strict=True), range(100), strict=False)]
+            assert pairs == [(n + 1, n) for n in range(100)]
+            if backend == "processes":
+                assert not set(team(outer)) & set(team(inner))
+        assert next(first) == 102, "the outer session goes on"
+        with pytest.raises(SessionClosed):
+            list(second)
+
+
+@pytest.mark.fault(40)
+@over_local
+def test_threads_share_a_session_and_none_gets_what_another_asked_for(backend: str) -> None:
+    def work(shift: int) -> Callable[[], list[int]]:
+        return lambda: [
+            *mrpy.pmap(lambda x: x + shift, range(200), chunksize=3),
+            mrpy.preduce(max, (x + shift for x in range(50))),
+            mrpy.submit(abs, -shift).result(30),
+        ]
+
+    shifts = [1_000 * n for n in range(4)]
+    with mrpy.session(backend, workers=2):
+        for shift, got in zip(shifts, in_threads(*map(work, shifts)), strict=True):
+            assert got == [*range(shift, shift + 200), shift + 49, shift]
+
+
+@pytest.mark.fault(40)
+@pytest.mark.parametrize("backend", CONCURRENT[:2])
+def test_threads_that_make_the_first_call_at_once_start_one_driver(backend: str) -> None:
+    for _ in range(20):
+        with mrpy.session(backend, workers=1):
+            got = in_threads(*[lambda: list(mrpy.pmap(abs, range(3)))] * 4)
+            assert got == [[0, 1, 2]] * 4
+            drivers = [thread for thread in threading.enumerate() if thread.name == "mrpy-driver"]
+        assert eventually(lambda gone=drivers: not any(thread.is_alive() for thread in gone[-1:]))
+
+
+# ---- 40: closed -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(40)
+@over_local
+def test_a_session_may_be_closed_twice_and_by_several_threads(backend: str) -> None:
+    with mrpy.session(backend, workers=1) as session:
+        assert list(mrpy.pmap(abs, [-1])) == [1]
+        assert in_threads(*[session.close] * 4) == [None] * 4
+        session.close()
+        with pytest.raises(SessionClosed, match="open another"):
+            list(mrpy.pmap(abs, [-1]))
+        with pytest.raises(SessionClosed):
+            mrpy.submit(abs, -1).result(10)
+    session.close()
+
+
+@pytest.mark.fault(40)
+@over_local
+def test_a_session_that_was_never_used_closes(backend: str) -> None:
+    for _ in range(3):
+        with mrpy.session(backend) as session:
+            session.close()
+
+
+@pytest.mark.fault(40)
+@over_local
+def test_a_loop_whose_session_is_closed_inside_of_it_says_so(backend: str) -> None:
+    got = []
+    with mrpy.session(backend, workers=2) as session, pytest.raises(SessionClosed):  # noqa: PT012
+        for x in mrpy.pmap(abs, itertools.count(), chunksize=2, buffersize=8):
+            got.append(x)
+            if x == 20:
+                session.close()
+    assert got == list(range(len(got)))
+    assert 21 <= len(got) <= 29
+
+
+@pytest.mark.fault(40)
+@pytest.mark.parametrize("backend", CONCURRENT[:2])
+@pytest.mark.parametrize("way", ["loop", "reduction", "result"])
+def test_a_thread_that_waits_is_told_when_another_closes_the_session(way: str, backend: str) -> None:
+    ways: dict[str, Callable[[], Any]] = {
+        "loop": lambda: list(mrpy.pmap(time.sleep, [60] * 9)),
+        "reduction": lambda: mrpy.preduce(max, mrpy.pmap(time.sleep, [60] * 9)),
+        "result": lambda: mrpy.submit(time.sleep, 60).result(),
+    }
+    with mrpy.session(backend, workers=2) as session:
+
+        def close() -> None:
+            assert eventually(lambda: bool(session.driver._scheduler.records))
+            session.close()
+
+        told, closed = in_threads(ways[way], close)
+    assert isinstance(told, SessionClosed)
+    assert closed is None
+
+
+@pytest.mark.fault(40)
+@pytest.mark.parametrize("backend", CONCURRENT[:2])
+def test_closing_in_the_midst_of_many_short_calls_breaks_nothing(backend: str) -> None:
+    """Whoever adds tasks may be turning the loop when another closes what it turns."""
+    for _ in range(15):
+        with mrpy.session(backend, workers=1) as session:
+            workers = []
+
+            def call() -> None:
+                while True:
+                    mrpy.submit(abs, -1).result(30)
+
+            def close(opened: Any = session, seen: list[int] = workers) -> None:
+                for _ in range(20):
+                    list(mrpy.pmap(abs, range(3)))
+                seen += team(opened) if backend == "processes" else []
+                opened.close()
+
+            *told, closed = in_threads(call, call, close)
+            assert closed is None
+            assert [type(error) for error in told] == [SessionClosed] * 2, told
+        assert not any(map(alive, workers))
+
+
+# ---- 40: after a fork -----------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(40)
+@pytest.mark.parametrize("backend", CONCURRENT[:2])
+@pytest.mark.parametrize(
+    "use",
+    [
+        "list(mrpy.pmap(abs, [-1]))",  # a new run in the session
+        "list(run)",  # one that had begun
+        "pending.result(10)",  # one that was waited for
+        "pending.result()",
+        "mrpy.submit(abs, -1).result()",
+    ],
+)
+def test_what_a_fork_inherits_of_a_session_says_that_it_is_the_parents(use: str, backend: str) -> None:
+    done = run_script(
+        f"""
+        import mrpy, os, signal, time
+        with mrpy.session({backend!r}, workers=2):
+            run = mrpy.pmap(lambda x: (time.sleep(0.3), x)[1], range(6), chunksize=1)
+            next(run)
+            pending = mrpy.submit(time.sleep, 0.5)
+            child = os.fork()
+            if child == 0:
+                signal.alarm(10)  # a child that hangs is killed
+                try:
+                    {use}
+                except mrpy.errors.SessionClosed as error:
+                    print("parent process" in str(error), flush=True)
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+            print(list(run), pending.result())
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["True", "[1, 2, 3, 4, 5] None"]
+
+
+@pytest.mark.fault(34, 40)
+def test_a_parent_may_fork_again_and_again_while_arrays_travel() -> None:
+    """Whatever locks its other threads hold at that moment: the child gets through to its own work."""
+    done = run_script(
+        """
+        import mrpy, numpy, os, signal, threading
+        arrays = [numpy.full(100_000, float(n)) for n in range(8)]
+        list(mrpy.pmap(abs, [-1, -2], workers=1))  # what is being imported when a fork comes stays locked
+        stop = threading.Event()
+        def traffic():
+            while not stop.is_set():
+                list(mrpy.pmap(lambda a: a + 1, arrays, workers=2, chunksize=1))
+        thread = threading.Thread(target=traffic)
+        thread.start()
+        for n in range(25):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                assert n % 5 or list(mrpy.pmap(abs, [-1, -2], workers=1)) == [1, 2]
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0, n
+        stop.set()
+        thread.join()
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.fault(34, 40)
+def test_a_fork_while_the_memory_that_is_shared_is_locked_gets_through() -> None:
+    """The child lets go of what its parent has lent to workers, and waits for no lock of a thread that is not
+    there."""
+    done = run_script(
+        """
+        import mrpy, numpy, os, signal, sys, threading, time
+        from mrpy.scheduler.session import shared
+        mrpy.configure(workers=1)
+        mrpy.submit(setattr, sys, "kept", numpy.ones(100_000)).result()  # the worker does not give it back
+        held, release = threading.Event(), threading.Event()
+        def hold():
+            with shared("processes", 1).driver.backend._packer.pool._lock:
+                held.set()
+                release.wait()
+        threading.Thread(target=hold).start()
+        held.wait()
+        child = os.fork()
+        if child == 0:
+            print(list(mrpy.pmap(abs, [-1])), flush=True)
+            os._exit(0)
+        end = time.monotonic() + 15
+        while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end:
+            time.sleep(0.01)
+        ended[0] or os.kill(child, signal.SIGKILL)
+        release.set()
+        print(ended[0] == child)
+        """
+    )
+    assert (done.stdout, done.returncode) == ("[1]\nTrue\n", 0), done.stderr
+
+
+# ---- 34: threads and locks ---------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(34)
+def test_workers_start_while_other_threads_hold_every_lock_there_is() -> None:
+    """A fork would copy the locks, and nobody would be there to release them."""
+    done = run_script(
+        """
+        import importlib, io, logging, mrpy, os, sys, threading
+        held, release = threading.Event(), threading.Event()
+        handler = logging.StreamHandler()
+        logging.getLogger().addHandler(handler)
+        mine = threading.RLock()
+        def hold():
+            with mine, handler.lock:
+                logging._lock.acquire()
+                held.set()
+                release.wait()
+                logging._lock.release()
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        def talk(x):
+            logging.getLogger("of the task").debug("not shown")
+            return x
+        got = list(mrpy.pmap(talk, range(20), workers=2, chunksize=1))
+        release.set()
+        thread.join()
+        print(got == list(range(20)))
+        """
+    )
+    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
+
+
+@pytest.mark.fault(34)
+def test_many_threads_may_make_sessions_at_the_same_moment() -> None:
+    def work() -> list[int]:
+        with mrpy.session("processes", workers=1):
+            return list(mrpy.pmap(abs, [-1, -2]))
+
+    assert in_threads(*[work] * 6) == [[1, 2]] * 6
