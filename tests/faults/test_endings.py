@@ -1,0 +1,247 @@
+"""Rows 15 to 17 and 19: however the parent ends, and whatever tasks leave behind, nothing of it is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from laws import eventually
+from watching import ROOT, alive, assert_usable, pids_of, run_script, running_script, team
+
+import mrpy
+from mrpy.errors import WorkerCrashed
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+# ---- 15: the parent is killed ------------------------------------------------------------------------
+
+KILLED = """
+    import mrpy, numpy, os, subprocess, sys, time
+    def work(array):
+        child = subprocess.Popen(["sleep", "300"])
+        os.write(2, f"{os.getpid()} {child.pid}\\n".encode())
+        time.sleep(60)
+        return array + 1
+    with mrpy.session("processes", workers=2):
+        kept = list(mrpy.pmap(lambda x: numpy.full(200_000, x), range(4), chunksize=1))
+        print("ready", flush=True)
+        list(mrpy.pmap(work, kept, chunksize=1))
+"""
+
+
+@pytest.mark.fault(15)
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_a_parent_that_is_killed_leaves_no_process_no_file_and_no_shared_memory(
+    how: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with running_script(KILLED) as (process, lines):
+        assert lines == ["ready"]
+        assert process.stderr is not None
+        pids = [pid for _ in range(2) for pid in pids_of(process.stderr.readline())]
+        maps = "".join(Path(f"/proc/{pid}/maps").read_text() for pid in [process.pid, *pids])
+        assert "/memfd:mrpy" in maps, "the arrays are in shared memory"
+        assert "/dev/shm" not in maps, "which has no name that could be left"
+        process.send_signal(how)
+        process.wait(5)
+        assert eventually(lambda: not any(map(alive, pids)), 2), "workers, and the children of tasks, are gone"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.fault(15)
+def test_a_parent_that_is_killed_while_its_workers_start_leaves_none() -> None:
+    code = """
+        import mrpy, os, time
+        os.environ["OF_THE_TEST"] = str(os.getpid())
+        for _ in range(8):
+            mrpy.submit(time.sleep, 60)
+        print("ready", flush=True)
+        time.sleep(60)
+    """
+    with running_script(code) as (process, _):
+        process.kill()
+        process.wait(5)
+        assert eventually(lambda: not of_the_test(process.pid), 2)
+
+
+def of_the_test(parent: int) -> list[int]:
+    """Processes that were started by the script of this pid."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"OF_THE_TEST={parent}\0".encode() in (folder / "environ").read_bytes() and alive(int(folder.name)):
+                found.append(int(folder.name))
+    return found
+
+
+# ---- 16: the parent ends ---------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(16)
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "held = mrpy.session('processes', workers=1); held.__enter__(); print(mrpy.submit(os.getpid).result())",
+        "held = mrpy.submit(time.sleep, 60)",
+        "run = iter(mrpy.pmap(time.sleep, [0, 60, 60], backend='threads', workers=2, chunksize=1)); next(run)",
+        "atexit.register(lambda: print(os.getpid(), *mrpy.pmap(lambda x: os.getpid(), [1], workers=1)))",
+        "mrpy.submit(time.sleep, 60).add_done_callback(print)",
+        "threading.Thread(target=lambda: [run_on(x) for x in mrpy.pmap(abs, range(3), workers=1)]).start()",
+    ],
+)
+def test_a_program_ends_whatever_is_still_open(ending: str) -> None:
+    code = f"""
+        import atexit, mrpy, os, sys, threading, time
+        os.environ["OF_THE_TEST"] = str(os.getpid())
+        print(os.getpid())
+        def run_on(x): time.sleep(0.05)
+        {ending}
+    """
+    began = time.monotonic()
+    done = run_script(code)
+    assert time.monotonic() - began < 10
+    assert (done.returncode, done.stderr) == (0, "")
+    assert eventually(lambda: not of_the_test(pids_of(done.stdout.splitlines()[0])[0]), 2)
+
+
+# ---- 17: what tasks leave -----------------------------------------------------------------------------------
+
+
+def leave_files(_: int) -> int:
+    vars(sys).setdefault("kept", []).append([open(os.devnull) for _ in range(200)])  # noqa: SIM115
+    return os.getpid()
+
+
+def leave_a_thread(_: int) -> int:
+    import threading
+
+    threading.Thread(target=threading.Event().wait).start()
+    return os.getpid()
+
+
+def leave_a_child(_: int) -> int:
+    vars(sys).setdefault("kept", []).append(subprocess.Popen(["sleep", "300"]))
+    return os.getpid()
+
+
+def leave_a_child_with_all_descriptors(_: int) -> int:
+    os.system("sleep 300 &")  # noqa: S605, S607
+    return os.getpid()
+
+
+def leave_a_stubborn_child(_: int) -> int:
+    deaf = "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"
+    vars(sys).setdefault("kept", []).append(subprocess.Popen([sys.executable, "-c", deaf]))
+    return os.getpid()
+
+
+LEFT: list[Callable[[int], int]] = [
+    leave_files, leave_a_thread, leave_a_child, leave_a_child_with_all_descriptors, leave_a_stubborn_child,
+]  # fmt: skip
+
+
+def group(worker: int) -> list[int]:
+    """The processes of a worker's group that live: itself and the children of its tasks."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            if os.getpgid(int(folder.name)) == worker and alive(int(folder.name)):
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.fault(17)
+@pytest.mark.parametrize("leave", LEFT)
+def test_what_a_task_leaves_running_ends_with_its_session(leave: Callable[[int], int]) -> None:
+    with mrpy.session("processes", workers=2) as session:
+        workers = set(mrpy.pmap(leave, range(6), chunksize=1))
+        assert_usable(session)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    assert eventually(lambda: not any(map(group, workers)), 2)
+
+
+@pytest.mark.fault(17)
+@pytest.mark.parametrize("leave", LEFT[2:])
+def test_what_a_task_leaves_running_ends_with_its_worker_and_hides_no_death(leave: Callable[[int], int]) -> None:
+    with mrpy.session("processes", workers=1) as session:
+        worker = mrpy.submit(leave, 0).result(20)
+        os.kill(worker, signal.SIGKILL)  # its socket is still held, by the child
+        assert eventually(lambda: worker not in team(session), 2), "a death is noticed within two seconds"
+        assert eventually(lambda: not group(worker), 2)
+        assert_usable(session)
+
+
+@pytest.mark.fault(17)
+@pytest.mark.parametrize("leave", [leave_a_thread, leave_a_child])
+def test_a_script_whose_tasks_leave_something_ends(leave: Callable[[int], int]) -> None:
+    code = f"import mrpy, os, subprocess, sys\n{source_of(leave)}\nprint(*mrpy.pmap({leave.__name__}, [0], workers=1))"
+    done = run_script(code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert eventually(lambda: not group(pids_of(done.stdout)[0]), 2)
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    import inspect
+
+    return textwrap.dedent(inspect.getsource(function))
+
+
+# ---- 19: descriptors and output ------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(19)
+@pytest.mark.parametrize("then", ["returns", "goes on", "closes all"])
+def test_a_task_that_closes_its_descriptors_loses_itself_only(session: Any, then: str) -> None:
+    def close(x: int) -> int:
+        if x == 3:
+            os.closerange(0 if then == "closes all" else 3, 1024)
+            if then == "goes on":
+                time.sleep(60)
+        return x
+
+    got = list(mrpy.pmap(close, range(8), chunksize=4, on_error="return"))
+    assert isinstance(got.pop(3), WorkerCrashed)
+    assert got == [0, 1, 2, 4, 5, 6, 7]
+    assert_usable(session)
+
+
+@pytest.mark.fault(19)
+def test_a_flood_past_python_does_no_harm() -> None:
+    """Bytes that go to descriptor 1 itself, from a task and from a program that it starts."""
+    done = run_script(
+        """
+        import mrpy, os, subprocess
+        def flood(x):
+            for _ in range(80):
+                os.write(1, b"y" * 65536)
+            subprocess.run("head -c 5000000 /dev/zero | tr '\\\\0' y", shell=True, check=True)
+            return x
+        print(list(mrpy.pmap(flood, range(2), workers=2, chunksize=1)) == [0, 1])
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("y") > 2 * (80 * 65_000 + 4_900_000)
+    assert done.stdout.endswith("True\n")
+
+
+@pytest.mark.fault(19)
+def test_a_parent_that_reads_no_output_is_waited_for_and_nothing_is_lost() -> None:
+    """A pipe that nobody reads stops who writes, as it does in a plain loop."""
+    code = "import mrpy\nprint(list(mrpy.pmap(lambda x: print('z' * 100_000) or x, range(30), workers=2)))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    time.sleep(0.5)  # the reader that is late
+    out, _ = process.communicate(timeout=30)
+    assert out.count("z" * 100_000) == 30
+    assert out.splitlines()[-1] == str(list(range(30)))
