@@ -1,0 +1,212 @@
+"""Row 39: functions are found and the main module is not run again, wherever it comes from."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipapp
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from watching import run_script, script_environment
+
+pytestmark = pytest.mark.fault(39)
+
+# No guard, a side effect, and one of everything that a main module may define.
+MAIN = """
+import functools, mrpy, operator, os
+with open(os.environ["RUNS"], "a") as file:
+    file.write("run\\n")
+
+FACTOR = 3
+class Point:
+    def __init__(self, x): self.x = x
+    def __add__(self, other): return Point(self.x + other.x)
+class Wrong(Exception): pass
+def triple(x): return FACTOR * x
+def point(x): return Point(triple(x))
+def wrong(x): raise Wrong(x)
+@functools.cache
+def cached(x): return triple(x) + 1
+@mrpy.stage
+def doubled(items):
+    for item in items:
+        yield 2 * triple(item)
+
+mrpy.configure(workers=2)
+def show(*values): print(*values, sep=", ")
+show(list(mrpy.pmap(triple, range(4), chunksize=1)), list(mrpy.parallel(triple(x) for x in range(3))))
+show(mrpy.preduce(operator.add, map(point, range(4))).x, list(mrpy.pmap(cached, [1])), list(doubled([1, 2])))
+show(isinstance(mrpy.submit(point, 1).result(), Point), sorted(mrpy.mapreduce(lambda x: (x % 2, x), lambda k, v: sum(v), range(4))))
+show([type(error) is Wrong for error in mrpy.pmap(wrong, [1], on_error="return")])
+"""  # noqa: E501
+SAID = """[0, 3, 6, 9], [0, 3, 6]
+18, [4], [6, 12]
+True, [(0, 2), (1, 4)]
+[True]
+"""
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file in which the main module notes that it is run."""
+    file = tmp_path / "runs"
+    monkeypatch.setenv("RUNS", str(file))
+    return file
+
+
+def assert_said(done: subprocess.CompletedProcess[str], runs: Path) -> None:
+    assert (done.stderr, done.stdout, done.returncode) == ("", SAID, 0)
+    assert runs.read_text() == "run\n", "a worker ran the main module"
+
+
+def a_file(folder: Path) -> list[str]:
+    (folder / "script.py").write_text(MAIN)
+    return ["script.py"]
+
+
+def a_file_without_suffix(folder: Path) -> list[str]:
+    (folder / "a script").write_text(MAIN)
+    return ["a script"]
+
+
+def a_module(folder: Path) -> list[str]:
+    (folder / "job.py").write_text(MAIN)
+    return ["-m", "job"]
+
+
+def a_package(folder: Path) -> list[str]:
+    (folder / "job").mkdir()
+    (folder / "job" / "__init__.py").write_text("FACTOR_OF_THE_PACKAGE = 3\n")
+    (folder / "job" / "helper.py").write_text("from . import FACTOR_OF_THE_PACKAGE as FACTOR\n")
+    main = MAIN.replace("FACTOR = 3\n", "from .helper import FACTOR\n")
+    late = "def triple(x):\n    from .helper import FACTOR as late\n    return late * x\n"
+    (folder / "job" / "__main__.py").write_text(main.replace("def triple(x): return FACTOR * x\n", late))
+    return ["-m", "job"]
+
+
+def a_folder(folder: Path) -> list[str]:
+    (folder / "app").mkdir()
+    (folder / "app" / "helper.py").write_text("FACTOR = 3\n")
+    (folder / "app" / "__main__.py").write_text(MAIN.replace("FACTOR = 3\n", "from helper import FACTOR\n"))
+    return ["app"]
+
+
+def a_zip(folder: Path) -> list[str]:
+    a_folder(folder)
+    zipapp.create_archive(folder / "app", folder / "app.pyz")
+    return ["app.pyz"]
+
+
+def an_exec(folder: Path) -> list[str]:
+    """As a notebook does it: cell after cell in one namespace, from no file."""
+    (folder / "cells").write_text(MAIN)
+    code = """
+from pathlib import Path
+first, second = Path("cells").read_text().split("mrpy.configure")
+space = {"__name__": "__main__"}
+exec(compile(first, "<cell 1>", "exec"), space)
+exec(compile("mrpy.configure" + second, "<cell 2>", "exec"), space)
+"""
+    return ["-c", code]
+
+
+def an_exec_without_a_name(folder: Path) -> list[str]:
+    (folder / "cells").write_text(MAIN)
+    return ["-c", "from pathlib import Path; exec(Path('cells').read_text(), {})"]
+
+
+def runpy(folder: Path) -> list[str]:
+    (folder / "script.py").write_text(MAIN)
+    return ["-c", "import runpy; runpy.run_path('script.py', run_name='__main__')"]
+
+
+WAYS: list[Callable[[Path], list[str]]] = [
+    a_file, a_file_without_suffix, a_module, a_package, a_folder, a_zip, an_exec, an_exec_without_a_name, runpy,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_main_module_is_run_once_from(way: Callable[[Path], list[str]], tmp_path: Path, runs: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    assert_said(run_script("", *way(folder), cwd=folder), runs)
+
+
+@pytest.mark.parametrize("how", ["-c", "stdin"])
+def test_a_main_module_without_a_file_is_run_once(how: str, tmp_path: Path, runs: Path) -> None:
+    done = run_script("", "-c", MAIN) if how == "-c" else run_script("", "-", input=MAIN)
+    assert_said(done, runs)
+
+
+def test_what_a_module_in_a_zip_defines_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNS", "/dev/null")
+    definitions, run = MAIN.split("mrpy.configure")
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "inside.py").write_text(definitions)
+    (tmp_path / "app" / "__main__.py").write_text(f"from inside import *\nmrpy.configure{run}")
+    zipapp.create_archive(tmp_path / "app", tmp_path / "app.pyz")
+    done = run_script("", "app.pyz", cwd=tmp_path)
+    assert (done.stderr, done.stdout) == ("", SAID)
+
+
+def test_a_script_that_goes_elsewhere_first_still_finds_what_lies_beside_it(tmp_path: Path, runs: Path) -> None:
+    for way in (a_folder, a_zip):
+        folder = tmp_path / way.__name__
+        folder.mkdir()
+        [name] = way(folder)
+        moved = MAIN.replace("FACTOR = 3\n", "from helper import FACTOR, triple\nos.chdir('/')\n")
+        (folder / "app" / "helper.py").write_text("FACTOR = 3\ndef triple(x): return 3 * x\n")
+        moved = moved.replace("def triple(x): return FACTOR * x\n", "")
+        (folder / "app" / "__main__.py").write_text(moved)
+        if way is a_zip:
+            zipapp.create_archive(folder / "app", folder / "app.pyz")
+        runs.unlink(missing_ok=True)
+        assert_said(run_script("", name, cwd=folder), runs)
+
+
+# ---- an editable install ---------------------------------------------------------------------------------
+
+FINDER = """
+import sys
+from importlib.util import spec_from_file_location
+class Finder:
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return spec_from_file_location(name, {where!r}) if name == "edited" else None
+def install():
+    sys.meta_path.append(Finder)
+"""
+
+
+@pytest.mark.parametrize("kind", ["a path", "a finder"])
+def test_what_is_installed_in_place_is_found(kind: str, tmp_path: Path, runs: Path) -> None:
+    """The two ways in which installers do it: a line with a path, and a line that installs an import hook."""
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    (sources / "edited.py").write_text("FACTOR = 3\ndef triple(x): return FACTOR * x\nclass Wrong(Exception): pass\n")
+    venv.create(tmp_path / "env", with_pip=False, symlinks=True)
+    [site] = (tmp_path / "env").glob("lib/python*/site-packages")
+    (site / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    if kind == "a path":
+        (site / "edited.pth").write_text(f"{sources}\n")
+    else:
+        (site / "edited_finder.py").write_text(FINDER.format(where=str(sources / "edited.py")))
+        (site / "edited.pth").write_text("import edited_finder; edited_finder.install()\n")
+    main = MAIN.replace("FACTOR = 3\n", "from edited import Wrong, triple\n")
+    main = main.replace("class Wrong(Exception): pass\n", "").replace("def triple(x): return FACTOR * x\n", "")
+    (tmp_path / "script.py").write_text(main)
+    assert_said(in_venv(tmp_path, "script.py"), runs)
+
+
+def in_venv(folder: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:
+    python = folder / "env" / "bin" / "python"
+    assert sys.executable != str(python)
+    return subprocess.run(
+        [str(python), *arguments], cwd=folder, env=script_environment(), capture_output=True, text=True, timeout=30,
+        check=False,
+    )  # fmt: skip
