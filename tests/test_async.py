@@ -15,7 +15,6 @@ from laws import LOCAL, eventually
 import mrpy
 
 over_local = pytest.mark.parametrize("backend", LOCAL)
-over_concurrent = pytest.mark.parametrize("backend", ["threads", "processes"])
 
 
 def run(main: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
@@ -102,7 +101,7 @@ def test_items_can_be_asked_for_one_by_one(backend: str) -> None:
 # ---- the loop is not blocked ------------------------------------------------------------------------------------
 
 
-@over_concurrent
+@over_local
 @pytest.mark.parametrize("chained", [False, True])
 def test_other_tasks_go_on_meanwhile(backend: str, chained: bool) -> None:
     async def main() -> int:
@@ -128,7 +127,7 @@ def test_other_tasks_go_on_meanwhile(backend: str, chained: bool) -> None:
     assert run(main) >= 30
 
 
-@over_concurrent
+@over_local
 def test_two_loops_at_once(backend: str) -> None:
     async def main() -> None:
         async def loop(k: int) -> list[int]:
@@ -140,7 +139,7 @@ def test_two_loops_at_once(backend: str) -> None:
     run(main)
 
 
-@over_concurrent
+@over_local
 def test_event_loops_in_two_threads(backend: str) -> None:
     found: dict[int, Any] = {}
 
@@ -169,7 +168,7 @@ class Tap(Iterator[int]):
 
 @over_local
 @pytest.mark.parametrize("buffersize", [1, 6])
-def test_the_buffer_holds_and_the_source_is_pulled_by_the_loop(backend: str, buffersize: int) -> None:
+def test_the_buffer_holds_and_one_thread_pulls_the_source_the_loops_own_unless_it_computes(backend: str, buffersize: int) -> None:
     tap = Tap()
 
     async def main() -> None:
@@ -181,7 +180,8 @@ def test_the_buffer_holds_and_the_source_is_pulled_by_the_loop(backend: str, buf
 
     run(main)
     assert tap.worst <= buffersize
-    assert tap.threads == {threading.get_ident()}
+    assert len(tap.threads) == 1
+    assert (tap.threads == {threading.get_ident()}) == (backend != "serial")
 
 
 # ---- ends --------------------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def is_clean(session: Any) -> bool:
     return not scheduler.records and not session.driver._receivers and scheduler.busy == 0
 
 
-@over_concurrent
+@over_local
 @pytest.mark.parametrize("chained", [False, True])
 def test_cancelling_the_task_that_iterates_closes_the_run(backend: str, chained: bool) -> None:
     with mrpy.session(backend, workers=2) as session:
@@ -219,7 +219,7 @@ def test_cancelling_the_task_that_iterates_closes_the_run(backend: str, chained:
         assert list(mrpy.pmap(abs, range(5))) == list(range(5))
 
 
-@over_concurrent
+@over_local
 def test_a_time_limit_ends_a_wait_for_a_slow_item(backend: str) -> None:
     with mrpy.session(backend, workers=2) as session:
 
@@ -233,6 +233,24 @@ def test_a_time_limit_ends_a_wait_for_a_slow_item(backend: str) -> None:
 
         run(main)
         assert eventually(lambda: is_clean(session))
+
+
+@over_local
+@pytest.mark.parametrize("chained", [False, True])
+def test_cancelling_does_not_wait_for_an_item_that_does_not_end(backend: str, chained: bool) -> None:
+    go_on = threading.Event()
+    endless = (lambda n: time.sleep(10)) if backend == "processes" else (lambda n: go_on.wait(10))
+
+    async def main() -> None:
+        items = mrpy.pmap(endless, range(2))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(collected(items.batch(2) if chained else items), 0.05)
+
+    with mrpy.session(backend, workers=2):
+        try:
+            run(main, 5)
+        finally:
+            go_on.set()
 
 
 @over_local

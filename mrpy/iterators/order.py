@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from contextvars import copy_context
 from itertools import chain
 
-from mrpy.inside import carried
+from mrpy.inside import carried, inside
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
@@ -77,9 +77,11 @@ def _blocks(plan: Plan, options: Options, account: Account) -> Generator[Iterabl
 async def run_map_async(
     plan: Plan, options: Options, account: Account | None = None
 ) -> AsyncGenerator[Any, None]:
-    """As `Run`, in an event loop. The source is pulled in the loop's thread, as everything else;
-    but where the source is another run, that one and this are iterated in a thread of their own."""
-    if not plan.steps or (isinstance(plan.source, Pulled) and is_run(plan.source.iterable)):
+    """As `Run`, in an event loop. The source is pulled in the loop's thread, as everything else; but what
+    would block it has a thread of its own: a run whose source is another run, with that one, and a
+    serial run, which computes in the thread that asks."""
+    serial = options.backend == "serial" or inside.task
+    if not plan.steps or serial or (isinstance(plan.source, Pulled) and is_run(plan.source.iterable)):
         async for item in _in_thread(Run(plan, options, account)):
             yield item
         return
@@ -102,23 +104,29 @@ async def run_map_async(
 
 
 async def _in_thread(run: Run) -> AsyncGenerator[Any, None]:
-    """An ordinary run, asked for its items in one thread from begin to end."""
+    """An ordinary run, asked for its items in one thread from begin to end. Who is cancelled while he waits
+    for an item does not wait for its end: then the thread closes the run, when it comes to that."""
     import asyncio  # heavy, and only for those who run a loop already
     from concurrent.futures import ThreadPoolExecutor
 
-    loop = asyncio.get_running_loop()
     context = copy_context()  # the open session, as seen from here
     end = object()
 
     def advance() -> Any:
         return next(run, end)
 
-    with ThreadPoolExecutor(1, "mrpy-async", carried()) as thread:
-        try:
-            while (item := await loop.run_in_executor(thread, context.run, advance)) is not end:
-                yield item
-        finally:
-            await asyncio.shield(loop.run_in_executor(thread, context.run, run.close))
+    thread = ThreadPoolExecutor(1, "mrpy-async", carried())
+    try:
+        while True:
+            asked = thread.submit(context.run, advance)
+            if (item := await asyncio.wrap_future(asked)) is end:
+                return
+            yield item
+    finally:
+        closing = thread.submit(context.run, run.close)
+        thread.shutdown(wait=False)
+        if asked.done():
+            await asyncio.shield(asyncio.wrap_future(closing))
 
 
 class _feeding:
