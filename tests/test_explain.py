@@ -195,6 +195,117 @@ def test_each_stage_of_a_chain_has_its_own_account(backend: str) -> None:
     assert "20 items in 2 chunks" in text
 
 
+# ---- runs within runs ------------------------------------------------------------------------------------------------
+
+
+def grouped(t: Any, **options: Any) -> Any:
+    return mrpy.mapreduce(
+        lambda x: (x % 3, x), lambda key, values: sum(values), t, lambda key, values: sum(values),
+        partitions=5, workers=2, **options,
+    )  # fmt: skip
+
+
+@over_local
+def test_a_mapreduce_is_explained_stage_by_stage(backend: str) -> None:
+    run = grouped(map(named, range(60)), backend=backend, chunksize=10)
+    before = run.explain()
+    assert "range(0, 60) -> map named -> map " in before
+    assert "2 steps fused into one task per chunk; the source is cut without being walked" in before
+    assert re.search(r"combiner +grouped.*, within", before)
+    assert re.search(r"parts +5, ", before)
+    assert "10 items each, as given" in before
+    assert "one task per part" in before
+    assert len(re.findall(rf"backend +{backend}, ", before)) == 2
+    assert before.index("map named") < before.index("parts ") < before.index("one task per part")
+    assert "nothing to compute" not in before and "it ran" not in before
+    assert len(list(run)) == 3
+    after = run.explain()
+    assert "60 items in 6 chunks of 10" in after
+    assert "5 tasks" in after
+    assert after.count("computing ") == after.count("the consumer: ") == 2
+
+
+def test_what_stands_before_and_behind_a_mapreduce_is_explained_too() -> None:
+    text = grouped(mrpy.pmap(abs, range(9)).batch(2).unbatch(), backend="serial").map(str).explain()
+    assert text.index("map abs") < text.index("batch 2") < text.index("one task per part") < text.index("map str")
+
+
+def test_the_picture_of_a_mapreduce_shows_map_tasks_parts_and_reduce_tasks() -> None:
+    text = str(grouped(map(named, range(9)), backend="serial").map(str).graph())
+    boxes = dict(re.findall(r'(n\d+)\["([^"]*)"\]', text))
+    arrows = re.findall(r"(n\d+) --> (n\d+)", text)
+    said = {(boxes[begin].split(":")[0], boxes[end].split(":")[0]) for begin, end in arrows}
+    assert {("range(0, 9)", "chunk 0"), ("chunk 0", "part 0"), ("chunk 1", "part 0"), ("chunk 0", "part 1"),
+            ("part 0", "reduce 0"), ("part 1", "reduce 1"), ("reduce 0", "pairs")} <= said  # fmt: skip
+    assert ("pairs", "chunk 0") in said, "the steps over the pairs"
+
+
+INNER: dict[str, tuple[Callable[[], Any], str]] = {
+    "chain": (lambda: itertools.chain((x + 1 for x in range(3)), map(str, range(4))),
+              "chain of [range(0, 3) -> (x + 1 for x in range(3))], [range(0, 4) -> map str]"),
+    "zip": (lambda: zip((x + 1 for x in range(3)), map(str, range(4))),
+            "zip of [range(0, 3) -> (x + 1 for x in range(3))], [range(0, 4) -> map str]"),
+    "enumerate": (lambda: enumerate(map(str, range(4))), "enumerate of [range(0, 4) -> map str]"),
+    "nested": (lambda: enumerate(itertools.chain([7], map(str, range(4)))),
+               "enumerate of chain of items of a list, [range(0, 4) -> map str]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_parts_that_run_by_themselves_are_shown(name: str) -> None:
+    make, shown = INNER[name]
+    expected = list(make())
+    run = mrpy.parallel(make(), backend="serial")
+    assert str(run) == shown
+    text = run.explain()
+    assert "nothing to compute" not in text
+    for part in re.findall(r"\[(range[^\]]*)\]", shown):
+        assert f"stage     {part}\n" in text
+        assert f"chunk 0: {part.split(' -> ')[1]}" in str(run.graph())
+    assert list(run) == expected
+    assert text.count("it ran") == 0 < run.explain().count("it ran")
+
+
+def test_the_other_iterators_of_zip_and_chain_are_shown() -> None:
+    for verb in ("zip", "chain"):
+        other = mrpy.pmap(named, range(4), backend="serial", chunksize=2)
+        run = getattr(mrpy.pmap(abs, range(4), backend="serial"), verb)(other, [1, 2, 3, 4])
+        assert str(run) == f"range(0, 4) -> map abs -> {verb} [range(0, 4) -> map named]"
+        assert "stage     range(0, 4) -> map named\n" in run.explain()
+        assert "chunk 0: map named" in str(run.graph()) and "chunk 0: map abs" in str(run.graph())
+        list(run)
+        assert "4 items in 2 chunks of 2" in run.explain()
+
+
+def test_copies_of_a_run_keep_its_plan() -> None:
+    one, two = mrpy.pmap(named, range(4), backend="serial").tee()
+    _, peeked = mrpy.pmap(named, range(4), backend="serial").peek()
+    for run, name in ((one, "tee"), (two, "tee"), (peeked, "peek")):
+        assert str(run) == f"range(0, 4) -> map named -> {name}"
+        assert "one step; the source is cut" in run.explain()
+        assert "chunk 0: map named" in str(run.graph())
+        assert list(run) == [0, 1, 2, 3]
+        assert "it ran" in run.explain()
+
+
+def test_a_run_over_a_run_shows_both() -> None:
+    run = mrpy.mapreduce(named, max, mrpy.pmap(abs, range(4), backend="serial"), backend="serial")
+    assert str(run) == "range(0, 4) -> map abs -> map named -> by key -> reduce max"
+    assert run.explain().count("one step; ") == 2
+    assert "chunk 0: map abs" in str(run.graph()) and "chunk 0: map named" in str(run.graph())
+
+
+def test_attributes_of_a_foreign_source_are_not_taken_for_a_plan() -> None:
+    class Odd(Tap):
+        upstream = "abc"
+        label = 7
+
+    run = mrpy.stream(Odd(), backend="serial").map(abs)
+    assert str(run) == "items of a Odd -> map abs"
+    assert run.explain().startswith("stage     items of a Odd -> map abs")
+    assert "items of a Odd" in str(run.graph())
+
+
 # ---- pictures ----------------------------------------------------------------------------------------------------------------
 
 CHAIN = {

@@ -17,20 +17,23 @@ from types import GeneratorType, MappingProxyType
 
 from mrpy.errors import OptionError
 from mrpy.light import TYPE_CHECKING, later
+from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
-from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced
+from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced, is_run
 from mrpy.options import resolve
 
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
-    from mrpy.iterators import order
+    from mrpy.iterators import explain, graph, order
+    from mrpy.iterators.graph import Graph
 
     Given: TypeAlias = Mapping[str, Any]
     Lift: TypeAlias = Callable[[Iterable[Any]], Plan]
     Handler: TypeAlias = Callable[[Any, Lift, Given], Plan | None]
 else:
     order = later("mrpy.iterators.order")  # what it takes to run something
+    explain, graph = later("mrpy.iterators.explain"), later("mrpy.iterators.graph")  # or to look at it
 
 NONE_GIVEN: Given = MappingProxyType({})
 
@@ -43,6 +46,7 @@ class Inner:
     def __init__(self, plan: Plan, given: Given) -> None:
         self._plan = plan
         self._given = given
+        self._account = Account()
 
     def __iter__(self) -> Iterator[Any]:
         options = resolve(self._given)
@@ -52,10 +56,46 @@ class Inner:
                 "a part that is run by itself; write mrpy.parallel(part, checkpoint=...) in its place, and "
                 "give no checkpoint here"
             )
-        return order.Run(self._plan, options).items
+        return order.Run(self._plan, options, self._account).items
 
     def __str__(self) -> str:
         return f"[{self._plan}]"
+
+    def explain(self) -> str:
+        """The text of `explain`."""
+        return explain.explained(self._plan, resolve(self._given), self._given, self._account)
+
+    def _draw(self, drawn: Graph) -> str:
+        return graph.draw(self._plan, drawn, resolve(self._given).ordered)
+
+
+class Joined:
+    """``function(*parts)``, where some of the parts are run by themselves."""
+
+    run_of_its_own = True
+
+    def __init__(
+        self, label: str, parts: list[Iterable[Any]], function: Callable[..., Iterable[Any]]
+    ) -> None:
+        self.label = label
+        self._parts = parts
+        self._function = function
+
+    @property
+    def upstream(self) -> list[Any]:
+        return [run for part in self._parts for run in explain.upstream(Plan(Pulled(part)))]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._function(*self._parts))
+
+    def __str__(self) -> str:
+        return f"{self.label} of {', '.join(str(Pulled(part)) for part in self._parts)}"
+
+
+def _joined(label: str, parts: list[Iterable[Any]], function: Callable[..., Iterable[Any]]) -> Plan:
+    """A plan over parts. Where none of them is run by itself, it is a plain source."""
+    runs = any(is_run(part) for part in parts)
+    return Plan(Pulled(Joined(label, parts, function) if runs else function(*parts)))
 
 
 def _inner(plan: Plan, given: Given) -> Iterable[Any]:
@@ -131,7 +171,7 @@ def _side_by_side(sources: Iterable[Any], lift: Lift, given: Given) -> Plan:
     slices = [plan.source for plan in plans if not plan.steps and isinstance(plan.source, Sliced)]
     if len(slices) == len(plans):
         return Plan(Zipped(tuple(slices)))
-    return Plan(Pulled(zip(*(_inner(plan, given) for plan in plans), strict=False)))
+    return _joined("zip", [_inner(plan, given) for plan in plans], zip)
 
 
 def _enumerate(iterator: Any, lift: Lift, given: Given) -> Plan | None:
@@ -141,7 +181,7 @@ def _enumerate(iterator: Any, lift: Lift, given: Given) -> Plan | None:
         left = plan.source.reader().remaining()
         if left is not None:  # a range may be longer than can be counted
             return Plan(Zipped((Sliced(range(start, start + left)), plan.source)))
-    return Plan(Pulled(enumerate(_inner(plan, given), start)))
+    return _joined("enumerate", [_inner(plan, given)], lambda items: enumerate(items, start))
 
 
 def _starmap(iterator: Any, lift: Lift, given: Given) -> Plan | None:
@@ -156,8 +196,16 @@ def _chain(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     sources, *active = made[2]
     if _share([iterator]):
         return None
-    parts = itertools.chain(active, sources)
-    return Plan(Pulled(itertools.chain.from_iterable(_inner(lift(part), given) for part in parts)))
+    if type(sources) is not _TUPLE_ITERATOR:  # of ``chain.from_iterable``: asked for one part after the other
+        parts = itertools.chain(active, sources)
+        return Plan(Pulled(itertools.chain.from_iterable(_inner(lift(part), given) for part in parts)))
+    known = [*active, *sources]
+    # What has no steps is taken over only when it is its turn.
+    programs = (GeneratorType, *_PROGRAMS)
+    ready = [_inner(lift(part), given) if type(part) in programs else part for part in known]
+    return _joined("chain", ready, lambda *parts: (
+        item for part in parts for item in (part if is_run(part) else _inner(lift(part), given))
+    ))  # fmt: skip
 
 
 def _islice(iterator: Any, lift: Lift, given: Given) -> Plan | None:
@@ -240,6 +288,7 @@ _OVER_SEQUENCES: tuple[Any, ...] = (
     range(0), range(2**70), [], (), "", "\u00e9", b"", bytearray(), {}, {}.values(), {}.items(), set(),
 )  # fmt: skip
 _END = object()
+_TUPLE_ITERATOR = type(iter(()))
 
 
 class _Old:

@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from mrpy.inside import inside
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.chunking import AHEAD, TARGET
 from mrpy.mapreduce.plan import Plan
-from mrpy.mapreduce.sources import Pulled
+from mrpy.mapreduce.sources import Pulled, shows_its_plan
 from mrpy.options import Options, origin
+
+Given: TypeAlias = Mapping[str, Any]
 
 INDENT = " " * 10
 
 
 def upstream(plan: Plan) -> list[Any]:
-    """The parallel iterators that are the source of this plan."""
+    """The runs that are the source of this plan: each can `explain` itself and `_draw` itself."""
     iterable = plan.source.iterable if isinstance(plan.source, Pulled) else None
-    return list(getattr(iterable, "upstream", ()))
+    if not shows_its_plan(iterable):
+        return []
+    return runs_among([iterable]) or list(getattr(iterable, "upstream", ()))
 
 
-def explained(plan: Plan, options: Options, given: Any, account: Account | None) -> str:
-    """The text of `explain`, for one fused stage."""
+def runs_among(iterables: Iterable[object]) -> list[Any]:
+    """Those of them that can be shown as runs."""
+    return [each for each in iterables if hasattr(type(each), "_draw")]
+
+
+def explained(plan: Plan, options: Options, given: Given, account: Account) -> str:
+    """The text of `explain`, for a plan and all that it comes from."""
+    before = [source.explain() for source in upstream(plan)]
+    return "\n\n".join([*before, stage(plan, options, given, account)])
+
+
+def stage(
+    plan: Plan, options: Options, given: Given, account: Account, instead: Sequence[tuple[str, str]] = ()
+) -> str:
+    """The text for one fused stage. Rows may be given `instead` of the one about the order of results."""
     lines = _row("stage", [str(plan), _fusion(plan)])
     if plan.steps:
         lines += _row("chunks", [_chunks(options)])
         lines += _row("window", [_window(options)])
-        lines += _row("order", ["as the source" if options.ordered else "as they are completed"])
+        order = ("order", "as the source" if options.ordered else "as they are completed")
+        lines += [line for name, text in instead or (order,) for line in _row(name, [text])]
         lines += _row("backend", [_backend(options, given)])
-    if account is not None and account.chunks:
-        lines += _row("it ran", _ran(account))
+    if account.chunks:
+        lines += _row("it ran", _ran(account, _sizes(account)))
+    return "\n".join(lines)
+
+
+def reduce_stage(name: str, order: str, options: Options, given: Given, account: Account) -> str:
+    """The text for the stage behind a shuffle."""
+    lines = _row("stage", [name, "one task per part, which takes its own of every chunk's groups"])
+    lines += _row("order", [order]) + _row("backend", [_backend(options, given)])
+    if account.tasks:
+        lines += _row("it ran", _ran(account, f"{account.tasks:,} tasks"))
     return "\n".join(lines)
 
 
@@ -40,7 +68,7 @@ def _row(name: str, texts: list[str]) -> list[str]:
 def _fusion(plan: Plan) -> str:
     cut = "pulled by the consumer" if isinstance(plan.source, Pulled) else "cut without being walked"
     if not plan.steps:
-        return f"nothing to compute; the source is {cut}"
+        return f"nothing {'more ' if upstream(plan) else ''}to compute; the source is {cut}"
     steps = f"{len(plan.steps)} steps fused into one task per chunk" if len(plan.steps) > 1 else "one step"
     return f"{steps}; the source is {cut}"
 
@@ -59,23 +87,27 @@ def _window(options: Options) -> str:
     return text + (f", and {options.buffer_bytes:,} bytes" if options.buffer_bytes is not None else "")
 
 
-def _backend(options: Options, given: Any) -> str:
+def _backend(options: Options, given: Given) -> str:
     if inside.task:
         return "serial: inside a task everything is"
     count = 1 if options.backend == "serial" else options.worker_count
     return f"{options.backend}, {count} worker{'s' * (count != 1)} ({origin('backend', given)})"
 
 
-def _ran(account: Account) -> list[str]:
+def _sizes(account: Account) -> str:
     sizes = str(account.largest)
     if account.smallest < account.largest:
         sizes = f"{account.smallest} to {account.largest}"
     if account.tasks < account.chunks:
         sizes += f" in {account.tasks:,} messages"
     again = f", {account.again} sent again" if account.again else ""
+    return f"{account.items:,} items in {account.chunks:,} chunks of {sizes}{again}"
+
+
+def _ran(account: Account, sizes: str) -> list[str]:
     capacity = account.elapsed * account.workers or 1.0
     return [
-        f"{account.items:,} items in {account.chunks:,} chunks of {sizes}{again}, {account.elapsed:.3f} s",
+        f"{sizes}, {account.elapsed:.3f} s",
         f"computing {account.computing:.3f} s ({account.computing / capacity:.0%} of {account.workers} "
         f"{account.backend}), pickling {account.unpacking:.3f} s, idle {account.idle:.3f} s",
         f"the consumer: pickling {account.pickling:.3f} s, waiting {account.waiting:.3f} s",

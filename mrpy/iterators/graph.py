@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
+from mrpy.iterators.explain import upstream
 from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.sources import shows_its_plan
 
 TASKS = 3  # chunks that are drawn; the rest is three dots
 
@@ -54,22 +56,49 @@ class Graph:
         return {**shown, "image/svg+xml": svg} if svg is not None else shown
 
 
-def draw(plan: Plan, graph: Graph, before: list[str], ordered: bool) -> str:
-    """Add a plan to the picture: its source, some of its tasks, and the place where results meet."""
-    label = getattr(getattr(plan.source, "iterable", None), "label", "")
+def draw(plan: Plan, graph: Graph, ordered: bool) -> str:
+    """Add a plan to the picture: all that it comes from, some of its tasks, and the place where their
+    results meet, which is returned."""
+    source = _draw_source(plan, graph)
+    if not plan.steps:
+        return source
+    meet = graph.box("in order" if ordered else "as completed")
+    for task in _tasks(graph, "chunk", " → ".join(map(str, plan.steps))):
+        graph.arrow(source, task)
+        graph.arrow(task, meet)
+    return meet
+
+
+def draw_shuffle(plan: Plan, graph: Graph, reduce: str) -> str:
+    """The same for a MapReduce: map tasks, of which each gives to all parts, and a reduce task per part."""
+    source = _draw_source(plan, graph)
+    tasks = _tasks(graph, "chunk", " → ".join(map(str, plan.steps)))
+    parts = _tasks(graph, "part")
+    for task in tasks:
+        graph.arrow(source, task)
+        for part in parts:
+            graph.arrow(task, part)
+    meet = graph.box("pairs")
+    for part, task in zip(parts, _tasks(graph, "reduce", reduce), strict=True):
+        graph.arrow(part, task)
+        graph.arrow(task, meet)
+    return meet
+
+
+def _draw_source(plan: Plan, graph: Graph) -> str:
+    before = [source._draw(graph) for source in upstream(plan)]
+    iterable = getattr(plan.source, "iterable", None)
+    label = getattr(iterable, "label", "") if shows_its_plan(iterable) else ""
     source = graph.box(label or str(plan.source)) if label or not before else before[0]
     for previous in before:
         if source != previous:
             graph.arrow(previous, source)
-    if not plan.steps:
-        return source
-    meet = graph.box("in order" if ordered else "as completed")
-    text = " → ".join(map(str, plan.steps))
-    for number in range(TASKS):
-        task = graph.box(f"chunk {number}: {text}" if number < TASKS - 1 else "...")
-        graph.arrow(source, task)
-        graph.arrow(task, meet)
-    return meet
+    return source
+
+
+def _tasks(graph: Graph, kind: str, text: str = "") -> list[str]:
+    shown = [f"{kind} {number}: {text}" if text else f"{kind} {number}" for number in range(TASKS - 1)]
+    return [graph.box(each) for each in (*shown, "...")]
 
 
 def _escaped(text: str) -> str:

@@ -14,11 +14,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 
 from mrpy.iterators.arguments import all_iterable, at_least, function_for, key_for
-from mrpy.light import TYPE_CHECKING
+from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import Body, FlatMap
 
 if TYPE_CHECKING:
     from typing import Any, Self
+
+    from mrpy.iterators import explain
+else:
+    explain = later("mrpy.iterators.explain")
 
 
 class Reshaping(ABC):
@@ -40,7 +44,8 @@ class Reshaping(ABC):
 
     def _by(self, name: str, function: Callable[..., Iterator[Any]], *arguments: Any) -> Self:
         shown = [repr(argument) for argument in arguments if type(argument) is int]
-        return self._after(_Reshaped(self, " ".join([name, *shown]), function, arguments))
+        others = [other for group in arguments if type(group) is tuple for other in group]
+        return self._after(_Reshaped(self, " ".join([name, *shown]), function, arguments, others))
 
     def batch(self, size: int) -> Self:
         """``itertools.batched(self, size)``: tuples of so many items, the last one shorter.
@@ -75,7 +80,7 @@ class Reshaping(ABC):
 
     def chain(self, *others: Iterable[Any]) -> Self:
         """``itertools.chain(self, *others)``."""
-        return self._by("chain", itertools.chain, *all_iterable(others))
+        return self._by("chain", _chained, all_iterable(others))
 
     def take(self, count: int) -> Self:
         """``itertools.islice(self, count)``: the first items; the rest is never asked for.
@@ -117,12 +122,12 @@ class Reshaping(ABC):
             item = next(items)
         except StopIteration:
             raise ValueError("peek() at no items") from None
-        return item, self._after(_Closing(itertools.chain((item,), items), self))
+        return item, self._after(_Same("peek", itertools.chain((item,), items), self, close=True))
 
     def tee(self, count: int = 2) -> tuple[Self, ...]:
         """``itertools.tee(self, count)``: iterators over the same items, computed once. What one has
         read and another has not is kept."""
-        return tuple(self._after(copy) for copy in itertools.tee(iter(self), count))
+        return tuple(self._after(_Same("tee", copy, self)) for copy in itertools.tee(iter(self), count))
 
     def to_list(self) -> list[Any]:
         """``list(self)``."""
@@ -135,16 +140,22 @@ class _Reshaped:
     run_of_its_own = True
 
     def __init__(
-        self, items: Reshaping, label: str, function: Callable[..., Any], arguments: tuple[Any, ...]
+        self,
+        items: Reshaping,
+        label: str,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        others: Iterable[Any],
     ) -> None:
+        self._others = explain.runs_among(others)
         self.label = label
         self._items = items
         self._function = function
         self._arguments = arguments
 
     @property
-    def upstream(self) -> list[Reshaping]:
-        return [self._items]
+    def upstream(self) -> list[Any]:
+        return [self._items, *self._others]
 
     def __iter__(self) -> Generator[Any, None, None]:
         try:
@@ -153,21 +164,29 @@ class _Reshaped:
             self._items.close()
 
     def __str__(self) -> str:
-        return f"{self._items} -> {self.label}"
+        return " ".join([f"{self._items} -> {self.label}", *(f"[{other}]" for other in self._others)])
 
 
-class _Closing:
-    """An iterator over items of `owner`, which is closed at its end."""
+class _Same:
+    """An iterator over the items of `owner`, which is closed at its end where that is asked for."""
 
-    def __init__(self, items: Iterator[Any], owner: Reshaping) -> None:
+    shows_plan = True
+
+    def __init__(self, label: str, items: Iterator[Any], owner: Reshaping, *, close: bool = False) -> None:
+        self.label = label
+        self.upstream = [owner]
         self._items = items
-        self._owner = owner
+        self._close = close
 
     def __iter__(self) -> Generator[Any, None, None]:
         try:
             yield from self._items
         finally:
-            self._owner.close()
+            if self._close:
+                self.upstream[0].close()
+
+    def __str__(self) -> str:
+        return f"{self.upstream[0]} -> {self.label}"
 
 
 class _Unique:
@@ -203,6 +222,10 @@ def _windows(items: Iterator[Any], size: int) -> Iterator[tuple[Any, ...]]:
 
 def _zipped(items: Iterator[Any], others: tuple[Iterable[Any], ...], strict: bool) -> Iterator[Any]:
     return builtins.zip(items, *others, strict=strict)
+
+
+def _chained(items: Iterator[Any], others: tuple[Iterable[Any], ...]) -> Iterator[Any]:
+    return itertools.chain(items, *others)
 
 
 def _take_while(items: Iterator[Any], predicate: Callable[[Any], Any]) -> Iterator[Any]:

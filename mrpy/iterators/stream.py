@@ -49,6 +49,8 @@ class ParallelIterator(Reshaping, Reductions, Iterator["Any"]):
     In asyncio ``async for`` and ``async with`` do the same without blocking the event loop.
     """
 
+    shows_plan = True
+
     def __init__(self, plan: Plan, given: dict[str, Any]) -> None:
         resolve(given)  # a wrong option is an error here, not at the first item
         self._plan = plan
@@ -128,9 +130,7 @@ class ParallelIterator(Reshaping, Reductions, Iterator["Any"]):
         order     as the source
         backend   serial, 1 worker (as given)
         """
-        before = [source.explain() for source in explain.upstream(self._plan)]
-        ours = explain.explained(self._plan, self._options(), self._given, self._account)
-        return "\n\n".join([*before, ours])
+        return explain.explained(self._plan, self._options(), self._given, self._account)
 
     def graph(self) -> Graph:
         """The task graph, as a picture: see `Graph`."""
@@ -139,8 +139,7 @@ class ParallelIterator(Reshaping, Reductions, Iterator["Any"]):
         return drawn
 
     def _draw(self, drawn: Graph) -> str:
-        before = [source._draw(drawn) for source in explain.upstream(self._plan)]
-        return graph.draw(self._plan, drawn, before, self._options().ordered)
+        return graph.draw(self._plan, drawn, self._options().ordered)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {**self.graph()._repr_mimebundle_(), "text/plain": repr(self)}

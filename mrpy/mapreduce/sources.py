@@ -88,7 +88,7 @@ class Pulled(Frozen):
         return False
 
     def __str__(self) -> str:
-        if is_run(self.iterable):
+        if shows_its_plan(self.iterable):
             return str(self.iterable)
         return f"items of a {type(self.iterable).__name__}"
 
@@ -158,6 +158,11 @@ class _Pulls:
 def is_run(iterable: object) -> bool:
     """Whether it is a run of its own, that prints its own plan: what ``run_of_its_own`` is set on."""
     return getattr(iterable, "run_of_its_own", False) is True
+
+
+def shows_its_plan(iterable: object) -> bool:
+    """Whether it is made here, from other runs: it prints their plans, and has them as its `upstream`."""
+    return is_run(iterable) or getattr(iterable, "shows_plan", False) is True
 
 
 class PutBack:
