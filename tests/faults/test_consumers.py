@@ -237,6 +237,18 @@ def test_a_consumer_that_fails_inside_another_threads_loop_frees_the_workers(bac
         assert mrpy.submit(abs, -1).result(20) == 1
 
 
+@pytest.mark.fault(13)
+def test_a_call_that_goes_on_holds_up_no_other_run_while_a_worker_is_free(session: Any) -> None:
+    """Also where tasks were so short before that they are queued ahead."""
+    for _ in range(3):
+        assert list(mrpy.pmap(abs, range(200), chunksize=1)) == list(range(200))
+        pending = mrpy.submit(nap, 50)
+        assert list(mrpy.pmap(abs, range(40), chunksize=1)) == list(range(40))
+        assert mrpy.preduce(operator.add, range(4000), chunksize=10) == sum(range(4000))
+        assert not pending.done()
+        pending.cancel()
+
+
 # ---- a consumer that sleeps -----------------------------------------------------------------------------
 
 

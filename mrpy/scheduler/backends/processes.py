@@ -1,7 +1,7 @@
 """Worker processes of this machine: mrpy's own pool, and the backend that people get if they ask for none.
 
     driver's thread                          one socket pair per worker
-      start ─> encode ─> least busy worker ──────── CODE, RUN ────────> worker_main
+      start ─> encode ─> backlog ─> a free worker ─ CODE, RUN ────────> worker_main
       wait  ─> selector: sockets, exits, wake <──── BEGAN, DONE, FAILED
                     │
                     └─> facts, values by key (still pickled: the consumer opens them)
@@ -10,8 +10,8 @@ Workers are started when there is work for them and kept until `close`. A worker
 socket or by its process descriptor, whichever comes first; the task at the head of its queue was running
 and is Lost, those behind it are lost without blame, and the next start brings a new worker.
 
-A worker holds more than one task at a time only while tasks are so short that its idle time between two
-of them would matter: see `QUEUE_BELOW`.
+What cannot go to a worker now stays in the backlog: nothing waits for a worker that still boots while another
+is free.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import marshal
 import os
 import selectors
 import time
+from collections import deque
 from itertools import count
 
 from mrpy.errors import BackendError, WorkerCrashed
-from mrpy.options import cpu_count
 from mrpy.scheduler import codec
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends import relay
@@ -32,13 +32,12 @@ from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.lifespan import Lifespan
 from mrpy.scheduler.backends.packing import Packer
 from mrpy.scheduler.backends.pickled import Pickled
+from mrpy.scheduler.backends.team import Team
 from mrpy.scheduler.backends.transport import Frame
-from mrpy.scheduler.backends.worker_handle import Death, Ticket, WorkerHandle, is_stopped
+from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle, is_stopped
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.failure import Failure, of
 
-QUEUE_BELOW = 0.005  # seconds; tasks shorter than this are queued ahead. A round trip takes 0.1 ms
-DEPTH = 3  # tasks a worker holds then: one runs, two wait in its socket
 GRACE = 0.2  # seconds that a stopped task has to end by itself before its worker is killed
 BOOTS = 3  # workers in a row that may die before they are up
 
@@ -54,15 +53,15 @@ class ProcessesBackend(Backend):
     ) -> None:
         self.workers = workers
         self._lifespan = Lifespan.of(max_tasks_per_worker, memory_limit)
-        self._team: list[WorkerHandle] = []
         self._tickets: dict[int, Ticket] = {}
+        self._backlog: deque[Ticket] = deque()  # those of them that no worker has yet
         self._numbers = count(1)
         self._values: dict[m.Key, Pickled] = {}
         self._facts: list[m.Fact] = [m.Slots(workers)]
-        self._depth = 1
         self._failed_boots = 0
         self._closed = False
         self._selector = selectors.DefaultSelector()
+        self._team = Team(workers, self._lifespan, self._selector, self.wake)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -84,31 +83,35 @@ class ProcessesBackend(Backend):
                 payloads.append(self._packer.shelved(self._values[needed.key].part(needed.part)))
             shape, parts = codec.flatten(payloads)
             function = self._packer.function(code)
-            worker = self._choose()
         except Exception as error:
             failure = of(BackendError(f"the task could not be handed to a worker: {error}"))
             self._facts.append(m.Failed(task.key, order.attempt, failure))
             return
-        ticket = Ticket(next(self._numbers), task.key, order.attempt, worker)
-        self._tickets[ticket.number] = ticket
-        worker.queue.append(ticket)
-        worker.tasks += 1
-        if task.timeout is not None and worker.look_after(task.timeout):
-            self.wake()  # whoever blocks has to look at the clock before that
+        ticket = Ticket(next(self._numbers), task, order.attempt)
         ticket.message = function, (code.number, order.careful, shape), parts
-        if worker.ready:
-            self._hand_out(ticket)  # else when it is up; until then another may take it over
+        self._tickets[ticket.number] = ticket
+        self._backlog.append(ticket)
+        self._deal()
 
     def stop(self, key: m.Key, attempt: int) -> None:
         for ticket in self._tickets.values():
             if ticket.key == key and ticket.attempt == attempt:
-                ticket.stopping = True
-                if ticket is ticket.worker.queue[0]:
-                    ticket.worker.stack.ask(ticket.worker.pid)
-                if ticket.worker.kill_at is None:
-                    ticket.worker.kill_at = time.monotonic() + GRACE
-                    self.wake()  # whoever blocks has to look at the clock before that
+                self._stop(ticket)
                 return
+
+    def _stop(self, ticket: Ticket) -> None:
+        ticket.stopping = True
+        worker = ticket.worker
+        if worker is None:
+            self._backlog.remove(ticket)
+            del self._tickets[ticket.number]
+            self._facts.append(m.Stopped(ticket.key, ticket.attempt))
+            return
+        if ticket is worker.queue[0]:
+            worker.stack.ask(worker.pid)
+        if worker.kill_at is None:
+            worker.kill_at = time.monotonic() + GRACE
+            self.wake()  # whoever blocks has to look at the clock before that
 
     def wait(self, timeout: float | None) -> list[m.Fact]:
         facts = self._collect()
@@ -157,12 +160,12 @@ class ProcessesBackend(Backend):
             return
         self._closed = True
         for worker in self._team:
-            self._selector.unregister(worker.end.sock)
             worker.lifeline.close()  # all are told at once; `kill` then waits for each
         for worker in self._team:
+            self._team.let_go(worker)
             worker.kill()
-        self._team.clear()
         self._tickets.clear()
+        self._backlog.clear()
         self._values.clear()
         self._packer.close()
         self._selector.close()
@@ -171,42 +174,53 @@ class ProcessesBackend(Backend):
 
     # ---- workers ---------------------------------------------------------------------------------
 
-    def _choose(self) -> WorkerHandle:
-        """The worker with the shortest queue; a new one while all are busy and there may be more."""
-        staying = [worker for worker in self._team if not worker.leaving]
-        best = min(staying, key=_load, default=None)
-        if best is None or (best.queue and len(staying) < self.workers):
-            best = WorkerHandle(self.wake, self._threads())
-            self._team.append(best)
-            self._selector.register(best.end.sock, selectors.EVENT_READ, best)
-            if best.exit_watch is not None:
-                self._selector.register(best.exit_watch, selectors.EVENT_READ, best)
-        return best
+    def _deal(self) -> None:
+        """Hand out of the backlog what can go now, and start workers for the rest."""
+        left: deque[Ticket] = deque()
+        for ticket in self._backlog:
+            worker = self._team.free_for(ticket)
+            if worker is None:
+                left.append(ticket)
+            else:
+                self._hand_out(ticket, worker)
+        self._backlog = left
+        if left:
+            self._hire()
+            self._look_after_boots()
 
-    def _hand_out(self, ticket: Ticket) -> None:
-        """Send a task to its worker."""
-        worker = ticket.worker
+    def _hire(self) -> None:
+        try:
+            self._team.hire(len(self._backlog))
+        except OSError as error:
+            if not len(self._team):  # else somebody will come to it
+                self._give_up(f"the task could not be handed to a worker: {error}")
+
+    def _give_up(self, problem: str) -> None:
+        """There are no workers for what is left."""
+        for ticket in self._backlog:
+            del self._tickets[ticket.number]
+            self._facts.append(m.Failed(ticket.key, ticket.attempt, of(BackendError(problem))))
+        self._backlog.clear()
+
+    def _look_after_boots(self) -> None:
+        """Where a time is kept of what waits, see to it that those who are to do it come up."""
+        timeout = min((each.timeout for each in self._backlog if each.timeout is not None), default=None)
+        for worker in self._team:
+            if timeout is not None and not worker.ready and worker.look_after(timeout):
+                self.wake()  # whoever blocks has to look at the clock before that
+
+    def _hand_out(self, ticket: Ticket, worker: WorkerHandle) -> None:
+        """Send a task to a worker."""
+        ticket.worker = worker
+        worker.queue.append(ticket)
+        worker.tasks += 1
+        if ticket.timeout is not None and worker.look_after(ticket.timeout):
+            self.wake()  # whoever blocks has to look at the clock before that
         function, meta, parts = ticket.message
         ticket.message = ()
         worker.send_code(meta[0], function)
         worker.send_run(ticket, meta, parts)
         self._unsent.add(worker)
-
-    def _relieve(self, worker: WorkerHandle) -> None:
-        """A worker that is through takes over what waits for another that still boots: a few short tasks are
-        done by the first worker before the second is up."""
-        if worker.queue or worker.leaving:
-            return
-        for other in self._team:
-            if not other.ready and other.queue and not other.queue[0].stopping:
-                ticket = other.queue.popleft()
-                ticket.worker = worker
-                worker.queue.append(ticket)
-                worker.tasks, other.tasks = worker.tasks + 1, other.tasks - 1
-                if other.look_at is not None:
-                    worker.look_after(other.look_every)
-                self._hand_out(ticket)
-                return
 
     def _dismiss(self) -> None:
         """Let workers go whose time is over and who have nothing left to do."""
@@ -216,6 +230,8 @@ class ProcessesBackend(Backend):
     def _send_news(self) -> None:
         """Have workers forget functions that nobody will send again, and give back shared memory."""
         gone = self._packer.gone()
+        for number in gone:
+            self._team.forget(number)
         for worker in self._team:
             if gone:
                 for number in gone:
@@ -239,13 +255,7 @@ class ProcessesBackend(Backend):
                 self._take(worker, frame)
             self._bury(worker)
         else:
-            self._watch(worker)
-
-    def _watch(self, worker: WorkerHandle) -> None:
-        """Ask to be told when its socket takes bytes again, if some wait."""
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.end.clogged else 0)
-        if self._selector.get_key(worker.end.sock).events != events:
-            self._selector.modify(worker.end.sock, events, worker)
+            self._team.watch(worker)
 
     def _attend(self, worker: WorkerHandle, source: object, events: int) -> None:
         if worker not in self._team:
@@ -263,8 +273,7 @@ class ProcessesBackend(Backend):
         if frame.kind == w.READY:
             worker.ready = True
             self._failed_boots = 0
-            for ticket in worker.queue:
-                self._hand_out(ticket)
+            self._deal()
             return
         if frame.kind == w.SAID:
             relay.show(marshal.loads(frame.parts[0]), worker.pid)
@@ -277,8 +286,7 @@ class ProcessesBackend(Backend):
             ticket.item = int.from_bytes(frame.parts[0], "little") if frame.parts else None
             self._facts.append(m.Began(ticket.key, ticket.attempt, ticket.item))
             return
-        self._punch(ticket)
-        self._relieve(worker)
+        self._punch(worker, ticket)
         *meta, loans, unused = marshal.loads(frame.parts[0])
         worker.lender.returned(unused)
         try:
@@ -294,53 +302,43 @@ class ProcessesBackend(Backend):
             seconds, pickling, in_parts, shape = meta
             self._values[ticket.key] = Pickled(codec.unflatten(shape, parts), in_parts)
             self._facts.append(m.Succeeded(ticket.key, ticket.attempt, seconds, pickling))
-            self._adapt(worker, seconds)
+            if self._team.learn(worker, ticket.code, seconds):
+                self._facts.append(m.Slots(self._team.depth * self.workers))
         else:
             told: Failure = codec.decode(codec.Payload(parts[0]))
             self._facts.append(m.Failed(ticket.key, ticket.attempt, told))
 
-    def _punch(self, ticket: Ticket) -> None:
+    def _punch(self, worker: WorkerHandle, ticket: Ticket) -> None:
         """The ticket is answered."""
         del self._tickets[ticket.number]
-        worker = ticket.worker
         worker.queue.remove(ticket)  # the first: workers answer in order
         worker.leaving = worker.leaving or self._lifespan.is_over(worker.pid, worker.tasks)
         if worker.kill_at is not None and not any(other.stopping for other in worker.queue):
             worker.kill_at = None
-
-    def _adapt(self, worker: WorkerHandle, seconds: float) -> None:
-        """Queue ahead while tasks are short; hand them out one by one while they are long."""
-        worker.seconds = seconds if not worker.seconds else 0.5 * (worker.seconds + seconds)
-        short = max(each.seconds for each in self._team) < QUEUE_BELOW
-        depth = DEPTH if short and self._lifespan.max_tasks is None else 1  # what is counted is not ahead
-        if depth != self._depth:
-            self._depth = depth
-            self._facts.append(m.Slots(depth * self.workers))
+        if self._backlog:
+            self._deal()
 
     def _bury(self, worker: WorkerHandle) -> None:
         """A worker is dead, or is to be: say what became of its tasks."""
-        self._selector.unregister(worker.end.sock)
-        if worker.exit_watch is not None:
-            self._selector.unregister(worker.exit_watch)
-        self._team.remove(worker)
+        self._team.let_go(worker)
         death = worker.kill()
         if not worker.ready:
             self._failed_boots += 1
+            if self._failed_boots >= BOOTS:
+                self._give_up(
+                    f"worker processes die before they are up ({death.how}); see their standard error"
+                )
         for place, ticket in enumerate(worker.queue):
             del self._tickets[ticket.number]
-            self._facts.append(self._obituary(ticket, death, running=place == 0))
+            if ticket.stopping:
+                self._facts.append(m.Stopped(ticket.key, ticket.attempt, death.trace))
+                continue
+            crash = WorkerCrashed(f"the worker process {worker.pid} was lost while it ran this: {death.how}")
+            failure = of(crash, trace=death.trace)
+            self._facts.append(m.Lost(ticket.key, ticket.attempt, failure, ticket.item, blame=place == 0))
         worker.queue.clear()
-
-    def _obituary(self, ticket: Ticket, death: Death, running: bool) -> m.Fact:
-        if ticket.stopping:
-            return m.Stopped(ticket.key, ticket.attempt, death.trace)
-        worker = ticket.worker
-        if not worker.ready and self._failed_boots >= BOOTS:
-            problem = f"worker processes die before they are up ({death.how}); see their standard error"
-            return m.Failed(ticket.key, ticket.attempt, of(BackendError(problem)))
-        crash = WorkerCrashed(f"the worker process {worker.pid} was lost while it ran this: {death.how}")
-        blame = running and worker.ready
-        return m.Lost(ticket.key, ticket.attempt, of(crash, trace=death.trace), ticket.item, blame)
+        if self._backlog:
+            self._deal()
 
     def _kill_overdue(self) -> None:
         now = time.monotonic()
@@ -355,13 +353,15 @@ class ProcessesBackend(Backend):
         that are stopped (SIGSTOP) from those that are slow to open a function."""
         now = time.monotonic()
         for worker in [each for each in self._team if each.look_at is not None and each.look_at <= now]:
-            if worker.queue and worker.queue[0].item is None and is_stopped(worker.pid):
+            expected = not worker.ready or (worker.queue and worker.queue[0].item is None)
+            if expected and is_stopped(worker.pid):
                 self._bury(worker)
             else:
-                worker.look_at = now + worker.look_every if worker.queue else None
+                waits = worker.queue or (self._backlog and not worker.ready)
+                worker.look_at = now + worker.look_every if waits else None
 
     def _patience(self, timeout: float | None) -> float | None:
-        for worker in list(self._team):  # others may change it
+        for worker in self._team:
             for at in (worker.kill_at, worker.look_at):
                 if at is not None:
                     left = max(0.0, at - time.monotonic())
@@ -377,11 +377,3 @@ class ProcessesBackend(Backend):
         # already, which is looked at after `wait`. The other way round its byte could be read here and
         # the flag stay set: no later wake would write, and the driver would sleep on.
         self._woken = False
-
-    def _threads(self) -> int:
-        """How many threads a library may use in one worker, for all of them to share the processors."""
-        return max(1, cpu_count() // self.workers)
-
-
-def _load(worker: WorkerHandle) -> int:
-    return len(worker.queue)

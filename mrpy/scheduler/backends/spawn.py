@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 _HOME = os.path.dirname(_PACKAGE)  # the folder that holds the package
 _BOOT = (
-    "import sys; sys.path.append({home!r}); "
-    "from mrpy.scheduler.backends.worker_main import main; main{fds}"
+    "import sys; sys.path.append({home!r}); from mrpy.scheduler.backends.worker_main import main; main{fds}"
 )
 THREAD_COUNTS = (  # what libraries with threads of their own obey, if it is set when they are loaded
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",

@@ -23,7 +23,7 @@ from mrpy.scheduler.policy import LONGEST_WAIT
 if TYPE_CHECKING:
     from typing import Any
 
-    from mrpy.scheduler.messages import Key
+    from mrpy.scheduler.messages import Task
 
 CODES_KEPT = 64  # functions a worker holds; out of the air
 
@@ -41,15 +41,15 @@ if hasattr(os, "register_at_fork"):
 
 
 class Ticket:
-    """One attempt that a worker owes an answer for."""
+    """One attempt that an answer is owed for, by a worker once it has one."""
 
-    __slots__ = ("attempt", "item", "key", "message", "number", "stopping", "worker")
+    __slots__ = ("attempt", "code", "item", "key", "message", "number", "stopping", "timeout", "worker")
 
-    def __init__(self, number: int, key: Key, attempt: int, worker: WorkerHandle) -> None:
+    def __init__(self, number: int, task: Task, attempt: int) -> None:
         self.number = number
-        self.key = key
+        self.key, self.code, self.timeout = task.key, task.call.code.number, task.timeout
         self.attempt = attempt
-        self.worker = worker
+        self.worker: WorkerHandle | None = None
         self.item: int | None = None  # the last one announced
         self.stopping = False
         self.message: Any = ()  # what to send, until it is sent
@@ -76,7 +76,7 @@ class WorkerHandle:
         self.queue: deque[Ticket] = deque()  # in the order it will answer; the first one runs
         self.tasks = 0  # that it was given
         self.leaving = False  # it gets no more
-        self.seconds = 0.0  # how long tasks took here lately
+        self.seconds = 0.0  # how long tasks like the last one took lately
         self.kill_at: float | None = None  # a task of its is being stopped: its grace ends then
         self.look_at: float | None = None  # when to see whether it is stopped, where a time is kept
         self.look_every = 0.0

@@ -1,0 +1,97 @@
+"""The workers of a pool: who is there, who is free for a task, and who has to come.
+
+A worker holds more than one task only where all of them are known to be so short that its idle time between
+two of them would matter. So nothing waits behind a task that takes long while another worker is free.
+"""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Callable, Iterator
+
+from mrpy.options import cpu_count
+from mrpy.scheduler.backends.lifespan import Lifespan
+from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle
+
+QUEUE_BELOW = 0.005  # seconds; tasks shorter than this are queued ahead. A round trip takes 0.1 ms
+DEPTH = 3  # tasks a worker holds then: one runs, two wait in its socket
+
+
+class Team:
+    """At most `size` workers, each watched by `selector`. ``tell``: see `WorkerHandle`."""
+
+    def __init__(
+        self, size: int, lifespan: Lifespan, selector: selectors.BaseSelector, tell: Callable[[], None]
+    ) -> None:
+        self.depth = 1  # tasks that a worker is to have at a time
+        self._size = size
+        self._lifespan = lifespan
+        self._selector = selector
+        self._tell = tell
+        self._workers: list[WorkerHandle] = []
+        self._seconds: dict[int, float] = {}  # how long tasks of a code took lately
+
+    def __iter__(self) -> Iterator[WorkerHandle]:
+        return iter(list(self._workers))  # others may change it
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def __contains__(self, worker: WorkerHandle) -> bool:
+        return worker in self._workers
+
+    def free_for(self, ticket: Ticket) -> WorkerHandle | None:
+        """A worker that has nothing to do; else, if the task is short, one that is through soon."""
+        able = [worker for worker in self._workers if worker.ready and not worker.leaving]
+        best = min(able, key=_load, default=None)
+        if best is None or not best.queue:
+            return best
+        room = len(best.queue) < DEPTH and self._is_short(ticket) and all(map(self._is_short, best.queue))
+        if room and self._lifespan.max_tasks is None:  # what is counted is not queued ahead
+            return best
+        return None
+
+    def learn(self, worker: WorkerHandle, code: int, seconds: float) -> bool:
+        """A task of this code took so long there. Say whether `depth` is another now: tasks are queued ahead
+        while they are short, and wait to be chosen while they are long."""
+        before = self._seconds.get(code, seconds)
+        worker.seconds = self._seconds[code] = 0.5 * (before + seconds)
+        short = max(each.seconds for each in self._workers) < QUEUE_BELOW
+        old, self.depth = self.depth, DEPTH if short and self._lifespan.max_tasks is None else 1
+        return old != self.depth
+
+    def forget(self, code: int) -> None:
+        """Nobody will run this any more."""
+        self._seconds.pop(code, None)
+
+    def hire(self, waiting: int) -> None:
+        """Start workers for so many tasks that nobody can take, as far as there may be more. Raises OSError
+        where one cannot be started."""
+        booting = sum(not worker.ready for worker in self._workers)
+        staying = sum(not worker.leaving for worker in self._workers)
+        for _ in range(min(waiting - booting, self._size - staying)):
+            worker = WorkerHandle(self._tell, max(1, cpu_count() // self._size))
+            self._workers.append(worker)
+            self._selector.register(worker.end.sock, selectors.EVENT_READ, worker)
+            if worker.exit_watch is not None:
+                self._selector.register(worker.exit_watch, selectors.EVENT_READ, worker)
+
+    def watch(self, worker: WorkerHandle) -> None:
+        """Have the selector tell when its socket takes bytes again, if some wait."""
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.end.clogged else 0)
+        if self._selector.get_key(worker.end.sock).events != events:
+            self._selector.modify(worker.end.sock, events, worker)
+
+    def let_go(self, worker: WorkerHandle) -> None:
+        """It is not one of us any more."""
+        self._selector.unregister(worker.end.sock)
+        if worker.exit_watch is not None:
+            self._selector.unregister(worker.exit_watch)
+        self._workers.remove(worker)
+
+    def _is_short(self, ticket: Ticket) -> bool:
+        return self._seconds.get(ticket.code, QUEUE_BELOW) < QUEUE_BELOW
+
+
+def _load(worker: WorkerHandle) -> int:
+    return len(worker.queue)
