@@ -41,6 +41,7 @@ from distributed.utils import silence_logging_cmgr
 from mrpy.errors import BackendError, OptionError, WorkerCrashed
 from mrpy.scheduler import codec
 from mrpy.scheduler import messages as m
+from mrpy.scheduler.backends import dask_cluster
 from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.calls import Call, Code
@@ -119,12 +120,11 @@ class DaskBackend(Backend):
         if client is not None:  # a connection of our own to the same place: we leave no trace in the user's
             address, security = client.scheduler.address, client.security
         if address is None:
-            from mrpy.scheduler.backends import dask_cluster
-
             self._quiet.enter_context(silence_logging_cmgr(logging.CRITICAL + 1))
             self._cluster = dask_cluster.start(workers)
             address = self._cluster.scheduler_address
         self._client = Client(address, security=security, set_as_default=False, timeout=PATIENCE)
+        dask_cluster.steady(self._client.loop)
         self._topic = self._client.id  # Dask forgets these events some time after we are gone
         self._client.subscribe_topic(self._topic, self._heard)
         self._client.subscribe_topic("all", self._heard_of_team)
@@ -211,8 +211,6 @@ class DaskBackend(Backend):
                 self._client.unsubscribe_topic(topic)
             self._client.close()
         if self._cluster is not None:
-            from mrpy.scheduler.backends import dask_cluster
-
             dask_cluster.stop(self._cluster)
 
     # ---- to the cluster --------------------------------------------------------------------------

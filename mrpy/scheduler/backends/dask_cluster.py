@@ -9,6 +9,8 @@ It differs from Dask's LocalCluster in two ways. The workers do not import the u
 no ``if __name__ == "__main__"`` is needed. And they die with us: when the lifeline closes, even by a
 ``kill -9``, the kernel kills the worker and its children; a Ctrl-C in the terminal does not reach them.
 There is no nanny: it would be one more process, and its semaphores would outlive a kill.
+
+And the wall clock may be set back (`steady`); Dask would send nothing until it has caught up.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -26,13 +28,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import dask.config
 import psutil
-from distributed import Scheduler, Worker
+from distributed import Scheduler, Worker, batched
 from distributed.deploy.spec import ProcessInterface, SpecCluster
+from tornado.ioloop import IOLoop
 
 from mrpy.scheduler.backends.worker_main import die_with_parent
 
@@ -111,6 +115,7 @@ def start(workers: int) -> SpecCluster:
             silence_logs=False,  # who starts it does that, for longer
         )
     cluster.spill_folder = spill  # type: ignore[attr-defined]
+    steady(cluster.loop)
     return cluster
 
 
@@ -129,9 +134,23 @@ def serve(lifeline: int, scheduler: str, spill: str) -> None:
 
 
 async def _live(scheduler: str, spill: str) -> None:
+    steady(IOLoop.current())
     worker = Worker(scheduler, nthreads=1, silence_logs=logging.CRITICAL, local_directory=spill, **_PLACE)
     async with worker:
         await worker.finished()
+
+
+def steady(loop: Any) -> None:
+    """Have a loop of ours that runs Dask go by a clock that nobody sets.
+
+    Dask sends messages in batches, the next one not before a time on the wall clock that is milliseconds
+    ahead. Where the clock is set back by an hour meanwhile, it is an hour ahead, and so long nothing is
+    sent: no error, no answer. So a stream asks the loop that it runs on for the time, as that loop's
+    timers do. Loops that are not ours go by the wall clock, as before.
+    """
+    ahead = loop.time() - time.monotonic()
+    loop.time = lambda: ahead + time.monotonic()
+    batched.time = lambda: IOLoop.current().time()  # type: ignore[attr-defined]
 
 
 def _spill_folder() -> str:
