@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from laws import eventually
 
 import mrpy
 from mrpy.errors import OptionError, RemoteError, SerializationError, WorkerCrashed
@@ -657,6 +658,31 @@ def test_a_script_needs_no_guard_and_its_workers_die_with_it(name: str, tmp_path
         process.kill()
     psutil.wait_procs([worker], timeout=2)
     assert not worker.is_running()
+
+
+def test_a_dask_worker_outlives_a_call_that_is_stopped_while_its_exception_is_told(tmp_path: Path) -> None:
+    class Endless(Exception):
+        def __str__(self) -> str:
+            (tmp_path / "asked").touch()
+            while True:
+                pass
+
+    def fails(_: None) -> None:
+        raise Endless
+
+    def naps(seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+    bench = Bench(make("dask", 1))
+    try:
+        bench.start(fails, key="fails")
+        assert eventually((tmp_path / "asked").exists, 20)
+        bench.backend.stop("fails", 1)
+        assert isinstance(bench.end("fails"), m.Stopped)
+        assert bench.value(naps, 1.5, key="naps") == 1.5  # longer than a stopped call has until it is killed
+    finally:
+        bench.backend.close()
 
 
 def test_a_script_that_ends_with_dask_at_work_ends_at_once_and_in_silence(tmp_path: Path) -> None:

@@ -120,13 +120,15 @@ def run(order: Job, blob: bytes, *inputs: Outcome) -> Outcome:
     """Run a call. Raises nothing but `Raised`."""
     outcome, failure = None, b""
     try:
-        with _lock:
-            _running[order.topic, order.number] = threading.get_ident()
-        _tell(order, RUNS, get_worker().address, sure=True)  # else nobody knows whom a death is due to
-        outcome = _perform(order, blob, inputs)
-    except BaseException as error:
-        failure = encode_failure(error, skip=3)
-    _through(order)
+        try:
+            with _lock:
+                _running[order.topic, order.number] = threading.get_ident()
+            _tell(order, RUNS, get_worker().address, sure=True)  # else nobody knows whom a death is due to
+            outcome = _perform(order, blob, inputs)
+        except BaseException as error:
+            failure = encode_failure(error, skip=3)
+    finally:  # it may be stopped while its exception is told: it ends then, and is not to cost the worker
+        _through(order)
     if outcome is None:
         raise Raised(failure)  # out here, it holds no frame of the user's
     return outcome
