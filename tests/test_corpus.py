@@ -113,6 +113,8 @@ CUT = [
     "(x for x in array.array('i', [1]))", "(x for x in np.arange(9))", "(x for x in TABLE.items())",
     "(x for x in advanced(reversed([1, 2, 3])))", "enumerate('abc')", "zip('abc', [1, 2])", "{1, 2}",
     "map(double, map(double, range(9)))", "filter(None, (x for x in (y for y in range(9))))",
+    "enumerate(zip('abc', [1, 2]), 3)", "zip(enumerate('abc'), reversed([1, 2, 3]), zip('de', 'fg'))",
+    "enumerate(enumerate('abc'))", "map(max, range(3), [5, 0, 1], reversed(range(9)))",
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import gc
 import importlib.util
 import inspect
 import itertools
+import operator
 import os
 import shutil
 import subprocess
@@ -112,6 +113,114 @@ def test_a_slice_of_an_iterator_leaves_the_rest(backend: str) -> None:
     lines = iter(["a", "b", "c"])
     assert list(mrpy.parallel(itertools.islice(lines, 2), backend=backend, workers=2)) == ["a", "b"]
     assert list(lines) == ["c"]
+
+
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_what_is_sliced_runs_in_parallel_unless_somebody_else_holds_it(backend: str) -> None:
+    here = f"{os.getpid()} {threading.get_ident()}"
+    programs: dict[str, Callable[[Any], Any]] = {
+        "map": lambda where: map(where, range(50)),
+        "generator": lambda where: (where(x) for x in range(50)),
+        "map of a filter": lambda where: map(where, filter(None, range(1, 51))),
+        "slice": lambda where: itertools.islice(map(where, range(50)), 40),
+    }
+    for name, program in programs.items():
+        where = lambda x: f"{os.getpid()} {threading.get_ident()}"  # noqa: E731
+        for made in (itertools.islice(program(where), 2, 9), itertools.chain(itertools.islice(program(where), 7))):
+            places = list(mrpy.parallel(made, backend=backend, workers=2))
+            assert len(places) == 7
+            assert here not in places, name
+        held = map(where, range(9))
+        assert list(mrpy.parallel(itertools.islice(held, 4), backend=backend, workers=2)) == [here] * 4
+        assert len(list(held)) == 5, "it goes on behind the slice"
+
+
+PORTIONS: dict[str, Callable[[Iterator[int]], Any]] = {
+    "genexpr": lambda it: (x * x for x in it), "map": lambda it: map(operator.neg, it),
+    "filter": lambda it: filter(lambda x: x % 2, it), "starmap": lambda it: itertools.starmap(pow, zip(it, it)),  # noqa: B905
+    "nested": lambda it: enumerate(x for x in map(abs, filter(None, it))), "zip": lambda it: zip(it, range(99)),  # noqa: B905
+    "chain": lambda it: itertools.chain(map(abs, it), "end"), "slice": lambda it: itertools.islice(map(abs, it), 50),
+    "from_iterable": lambda it: itertools.chain.from_iterable((x, x) for x in it),
+}  # fmt: skip
+HELD: dict[str, Callable[[], Iterator[int]]] = {
+    "list": lambda: iter(list(range(40))), "range": lambda: iter(range(40)), "count": lambda: itertools.count(),
+    "generator": lambda: (x + 1 for x in range(40)), "map": lambda: map(abs, range(40)), "array": lambda: iter(numpy.arange(40)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", HELD)
+@pytest.mark.parametrize("name", PORTIONS)
+def test_a_slice_of_a_program_leaves_the_rest_to_who_holds_its_source(name: str, source: str) -> None:
+    held, plain = HELD[source](), HELD[source]()
+    for _ in range(3):
+        portion = mrpy.parallel(itertools.islice(PORTIONS[name](held), 3), backend="threads", workers=2)
+        assert list(portion) == list(itertools.islice(PORTIONS[name](plain), 3))
+    assert next(held) == next(plain)
+
+
+def test_a_slice_runs_where_its_session_is_when_it_is_iterated() -> None:
+    run = mrpy.parallel(itertools.islice(map(abs, range(9)), 2, 7))
+    assert str(run) == "islice 2 to 7 of [range(0, 9) -> map abs]"
+    with mrpy.session("serial"):
+        assert list(run) == [2, 3, 4, 5, 6]
+        assert "serial, 1 worker" in run.explain()
+    plan = lift(itertools.islice(map(abs, range(9)), 2, None, 3))
+    assert str(plan) == "islice 2 to the end by 3 of [range(0, 9) -> map abs]"
+
+
+# ---- runs that have not begun --------------------------------------------------------------------------------------
+
+
+@mrpy.stage
+def doubled(items: Any) -> Iterator[Any]:
+    for item in items:
+        yield 2 * item
+
+
+@over_local
+def test_a_run_that_has_not_begun_is_a_program_and_fuses(backend: str) -> None:
+    for make in (lambda: doubled(range(9)), lambda: mrpy.pmap(operator.neg, range(9))):
+        plain = list(make())
+        run = mrpy.parallel((x + 1 for x in make() if x != 4), backend=backend, workers=2)
+        assert str(run).startswith("range(0, 9) -> ") and str(run).count(" -> ") == 2
+        assert list(run) == [x + 1 for x in plain if x != 4]
+        assert "2 steps fused" in run.explain()
+        shown = str(mrpy.parallel(zip(make(), "abc"), backend=backend))  # noqa: B905
+        assert shown.startswith("zip of [range(0, 9) -> "), shown
+        assert list(mrpy.parallel(map(abs, make()), backend=backend)) == list(map(abs, plain))
+        assert list(mrpy.parallel(itertools.chain(make(), make()), backend=backend)) == plain * 2
+
+
+@over_local
+def test_a_run_that_was_taken_over_is_at_its_end(backend: str) -> None:
+    inner = mrpy.pmap(abs, range(5))
+    outer = mrpy.parallel((x for x in inner), backend=backend, workers=2)
+    assert list(inner) == []
+    assert list(outer) == [0, 1, 2, 3, 4]
+    assert list(mrpy.parallel((x for x in inner), backend=backend, workers=2)) == []
+
+
+@over_local
+def test_a_run_that_has_begun_or_has_options_of_its_own_is_a_source(backend: str) -> None:
+    begun = mrpy.pmap(abs, range(5), backend="serial")
+    assert next(begun) == 0
+    run = mrpy.parallel((x + 1 for x in begun), backend=backend, workers=2)
+    assert list(run) == [2, 3, 4, 5]
+    other = mrpy.pmap(lambda x: 1 // x, range(3), backend="serial", on_error="skip")
+    run = mrpy.parallel((x + 1 for x in other), backend=backend, workers=2)
+    assert "pulled by the consumer" in run.explain()
+    assert list(run) == [2, 1]
+    same = mrpy.pmap(lambda x: 1 // x, range(3), backend=backend, on_error="skip")
+    run = mrpy.parallel((x + 1 for x in same), backend=backend, on_error="skip")
+    assert "2 steps fused" in run.explain()
+    assert list(run) == [2, 1]
+
+
+def test_a_run_that_was_taken_over_twice_gives_its_items_once() -> None:
+    once = doubled(range(3))
+    assert list(mrpy.parallel(itertools.chain(once, once), backend="serial")) == [0, 2, 4]
+    once = doubled(range(4))
+    assert list(mrpy.parallel(zip(once, once), backend="serial")) == [(0, 2), (4, 6)]  # noqa: B905
 
 
 def test_a_lifted_generator_lets_go_of_what_it_held() -> None:

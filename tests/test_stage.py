@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import os
 import pickle
@@ -581,3 +582,27 @@ def test_the_parts_of_a_program_are_checked(backend: str) -> None:
     program = zip((carried.__setitem__("sum", carried["sum"] + n) or carried["sum"] for n in [1, 2, 3]), "abc")  # noqa: B905
     with pytest.raises(CheckFailed, match="carries something"):
         list(mrpy.parallel(program, backend=backend, workers=2, check=True))
+
+
+@over_local
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda stage: (x for x in stage([1, 2, 3])),
+        lambda stage: map(str, stage([1, 2, 3])),
+        lambda stage: zip(stage([1, 2, 3]), "abc"),  # noqa: B905
+        lambda stage: enumerate(stage([1, 2, 3])),
+        lambda stage: itertools.chain("ab", stage([1, 2, 3])),
+        lambda stage: filter(None, (x for x in stage([1, 2, 3]))),
+    ],
+)
+def test_a_stage_inside_of_a_program_is_checked(program: Any, backend: str) -> None:
+    @mrpy.stage
+    def running(items: Any) -> Any:
+        total = 0
+        for item in items:
+            total += item
+            yield total
+
+    with pytest.raises(CheckFailed, match="running carries something"):
+        list(mrpy.parallel(program(running), backend=backend, workers=2, check=True))

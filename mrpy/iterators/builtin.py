@@ -1,5 +1,5 @@
 """Built-in iterators as programs: `map`, `filter`, `zip`, `enumerate`, some of itertools, and iterators over
-sequences, each taken apart by what it says of itself to pickle.
+sequences, each taken apart by what it says of itself to pickle; and runs that have not begun.
 
 A handler gets the iterator, a function that lifts what is inside it, and the options of the run. It returns
 None where there is nothing to gain; the iterator is then a plain source, which is never an error. Python
@@ -12,7 +12,7 @@ import itertools
 import sys
 import warnings
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import GeneratorType, MappingProxyType
 
 from mrpy.errors import OptionError
@@ -36,6 +36,31 @@ else:
     explain, graph = later("mrpy.iterators.explain"), later("mrpy.iterators.graph")  # or to look at it
 
 NONE_GIVEN: Given = MappingProxyType({})
+
+
+class Items(itertools.chain):  # type: ignore[type-arg]  # one that goes through blocks of items in C
+    """What a run yields. Until it begins it is a program, as a generator is: a generator expression or a
+    ``zip`` around it takes it over.
+
+    ``given``  the options that were given to this run; None where it is not to be taken over
+    """
+
+    run_of_its_own = True
+    upstream = ()
+
+    @classmethod
+    def of(cls, blocks: Generator[Iterable[Any], None, None], plan: Plan, given: Given | None) -> Items:
+        """An iterator over the items in the blocks."""
+        items: Items = cls.from_iterable(blocks)  # type: ignore[assignment]  # it makes one of this class
+        items.blocks, items.plan, items.given = blocks, plan, given
+        return items
+
+    blocks: Generator[Iterable[Any], None, None]
+    plan: Plan
+    given: Given | None
+
+    def __str__(self) -> str:
+        return f"[{self.plan}]"
 
 
 class Inner:
@@ -168,7 +193,7 @@ def _side_by_side(sources: Iterable[Any], lift: Lift, given: Given) -> Plan:
     if _share(iterators):
         return Plan(Pulled(zip(*iterators, strict=False)))
     plans = [lift(each) for each in iterators]
-    slices = [plan.source for plan in plans if not plan.steps and isinstance(plan.source, Sliced)]
+    slices = [plan.source for plan in plans if not plan.steps and isinstance(plan.source, Sliced | Zipped)]
     if len(slices) == len(plans):
         return Plan(Zipped(tuple(slices)))
     return _joined("zip", [_inner(plan, given) for plan in plans], zip)
@@ -177,7 +202,7 @@ def _side_by_side(sources: Iterable[Any], lift: Lift, given: Given) -> Plan:
 def _enumerate(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     source, start = iterator.__reduce__()[1]
     plan = lift(source)
-    if not plan.steps and isinstance(plan.source, Sliced):
+    if not plan.steps and isinstance(plan.source, Sliced | Zipped):
         left = plan.source.reader().remaining()
         if left is not None:  # a range may be longer than can be counted
             return Plan(Zipped((Sliced(range(start, start + left)), plan.source)))
@@ -198,35 +223,57 @@ def _chain(iterator: Any, lift: Lift, given: Given) -> Plan | None:
         return None
     if type(sources) is not _TUPLE_ITERATOR:  # of ``chain.from_iterable``: asked for one part after the other
         parts = itertools.chain(active, sources)
-        return Plan(Pulled(itertools.chain.from_iterable(_inner(lift(part), given) for part in parts)))
+        return Plan(Pulled(itertools.chain.from_iterable(_inner(lift(iter(part)), given) for part in parts)))
     known = [*active, *sources]
     # What has no steps is taken over only when it is its turn.
-    programs = (GeneratorType, *_PROGRAMS)
+    programs = (GeneratorType, Items, *_PROGRAMS)
     ready = [_inner(lift(part), given) if type(part) in programs else part for part in known]
     return _joined("chain", ready, lambda *parts: (
-        item for part in parts for item in (part if is_run(part) else _inner(lift(part), given))
+        item for part in parts for item in (part if is_run(part) else _inner(lift(iter(part)), given))
     ))  # fmt: skip
 
 
 def _islice(iterator: Any, lift: Lift, given: Given) -> Plan | None:
+    if _held(iterator):
+        return None  # whoever holds what is inside goes on behind the slice, so it is not taken over
     made = _reduced(iterator)
     if len(made) != 3:  # it has ended
         return None
     (source, *limits), taken = made[1], made[2]
-    if (type(source) is not GeneratorType and type(source) not in _PROGRAMS) or _holders(iterator) > _ALONE:
-        return None  # whoever holds the iterator goes on behind the slice, so it is not taken over
+    if type(source) is not GeneratorType and type(source) not in _PROGRAMS:
+        return None
     start, stop, step = limits if len(limits) == 3 else (0, limits[0], 1)
-    inner = iter(_inner(lift(source), given))
-    stop = None if stop is None else max(0, stop - taken)
-    return Plan(Pulled(itertools.islice(inner, max(0, start - taken), stop, step)))
+    start, stop = max(0, start - taken), None if stop is None else max(0, stop - taken)
+    label = f"islice {start} to {'the end' if stop is None else stop}" + (f" by {step}" if step != 1 else "")
+    inner = _inner(lift(source), given)
+    return _joined(label, [inner], lambda items: itertools.islice(items, start, stop, step))
 
 
-def _holders(iterator: Any) -> int:
-    """How many references there are to the iterator inside a slice."""
-    return sys.getrefcount(_reduced(iterator)[1][0])
+def _held(iterator: Any) -> bool:
+    """Whether somebody else holds a part of a program."""
+    todo = [iterator]
+    while todo:
+        one = todo.pop()
+        if any(count > _UNHELD.get(type(one), 0) for count in _counts(one)):
+            return True
+        todo += [part for part in _parts(one) if hasattr(part, "__next__")]
+    return False
 
 
-_ALONE = 0  # set below: as many as there are when nobody else holds it
+def _counts(iterator: Any) -> list[int]:
+    """How many references there are to each iterator that this one takes its items from."""
+    return [sys.getrefcount(part) for part in _parts(iterator) if hasattr(part, "__next__")]
+
+
+def _items(items: Any, lift: Lift, given: Given) -> Plan | None:
+    """A run that has not begun, as the program that it is; but not where it has options of its own."""
+    blocks = items.blocks
+    if blocks.gi_frame is None or blocks.gi_suspended or blocks.gi_running:
+        return None
+    if items.given is None or not items.given.items() <= given.items():
+        return None
+    blocks.close()
+    return items.plan  # type: ignore[no-any-return]
 
 
 def _groupby(iterator: Any, lift: Lift, given: Given) -> Plan:
@@ -311,9 +358,15 @@ HANDLERS: dict[type, Handler] = {
     itertools.chain: _or_plain(_chain),
     itertools.islice: _or_plain(_islice),
     itertools.groupby: _groupby,
+    Items: _items,
     type(iter(array("d"))): _array_iterator,
     **{type(iter(example)): _sequence_iterator for example in (*_OVER_SEQUENCES, _Old())},
 }
 
-# Python counts some of its own; and 3.14 has nothing to look at, and nothing to take over
-_ALONE = _holders(itertools.islice(map(abs, ()), 1)) if hasattr(itertools.islice, "__setstate__") else 0
+# References to what is inside of each, where nobody else holds it: Python counts some of its own. A chain is
+# not among them: its parts are asked for one after the other.
+_EXAMPLES: tuple[Iterator[object], ...] = (
+    map(abs, ()), filter(None, []), zip([]), enumerate([]), itertools.starmap(pow, ()),
+    itertools.islice([], 1), (each for each in ""),
+)  # fmt: skip
+_UNHELD = {type(example): max(_counts(example), default=0) for example in _EXAMPLES}

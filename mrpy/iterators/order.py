@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from contextvars import copy_context
-from itertools import chain
 
-from mrpy.inside import carried, inside
+from mrpy.inside import carried
+from mrpy.iterators.builtin import Items
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
@@ -20,15 +20,18 @@ from mrpy.mapreduce.window import Window, puller
 from mrpy.options import Options
 from mrpy.progress import watched
 from mrpy.scheduler.calls import Code
-from mrpy.scheduler.current import job_for
+from mrpy.scheduler.current import job_for, session_for
 from mrpy.scheduler.driver import Delivery
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from mrpy.iterators.builtin import Given
     from mrpy.mapreduce import check
 else:
     check = later("mrpy.mapreduce.check")
+
+AT_ONCE = 64  # items of a source that is cut without being walked, where nothing is done to them
 
 
 class Run:
@@ -38,9 +41,11 @@ class Run:
     in C, and comes back here only for the next chunk.
     """
 
-    def __init__(self, plan: Plan, options: Options, account: Account | None = None) -> None:
+    def __init__(
+        self, plan: Plan, options: Options, account: Account | None = None, given: Given | None = None
+    ) -> None:
         self._blocks = _blocks(plan, options, account or Account())
-        self.items: Iterator[Any] = chain.from_iterable(self._blocks)
+        self.items: Iterator[Any] = Items.of(self._blocks, plan, given)
 
     def __iter__(self) -> Iterator[Any]:
         return self.items
@@ -80,8 +85,8 @@ async def run_map_async(
     """As `Run`, in an event loop. The source is pulled in the loop's thread, as everything else; but what
     would block it has a thread of its own: a run whose source is another run, with that one, and a
     serial run, which computes in the thread that asks."""
-    serial = options.backend == "serial" or inside.task
-    if not plan.steps or serial or (isinstance(plan.source, Pulled) and is_run(plan.source.iterable)):
+    run = isinstance(plan.source, Pulled) and is_run(plan.source.iterable)
+    if run or not plan.steps or not session_for(options).driver.backend.threaded:
         async for item in _in_thread(Run(plan, options, account)):
             yield item
         return
@@ -161,7 +166,8 @@ def _as_it_is(plan: Plan, options: Options) -> Iterator[Iterable[Any]]:
     """A source without steps: there is nothing to send anywhere."""
     reader = plan.source.reader()
     if options.buffersize == "auto" and options.buffer_bytes is None:
-        while len(items := reader.take(1)):
+        count = 1 if isinstance(plan.source, Pulled) else AT_ONCE
+        while len(items := reader.take(count)):
             yield items
         return
     window = Window(options, 1)

@@ -62,9 +62,9 @@ class Sliced(Frozen):
 
 
 class Zipped(Frozen):
-    """Several sliced sources side by side, as `zip` does it: up to the end of the shortest."""
+    """Several such sources side by side, as `zip` does it: up to the end of the shortest."""
 
-    sources: tuple[Sliced, ...]
+    sources: tuple[Sliced | Zipped, ...]
 
     def reader(self) -> Reader:
         return _ZippedSlices([source.reader() for source in self.sources])
@@ -73,7 +73,8 @@ class Zipped(Frozen):
         return self.reader().remaining() == 0
 
     def __str__(self) -> str:
-        return f"zip of {', '.join(map(str, self.sources))}"
+        parts = (f"[{part}]" if isinstance(part, Zipped) else str(part) for part in self.sources)
+        return f"zip of {', '.join(parts)}"
 
 
 class Pulled(Frozen):

@@ -55,13 +55,10 @@ class Job:
         return self._taken(waiting(self._inbox.get))
 
     async def next_async(self) -> Delivery:
-        """As `next`, without blocking the event loop."""
+        """As `next`, without blocking the event loop. For backends that have a thread of their own."""
         import asyncio  # heavy, and only for those who run a loop already
 
         self.driver.check_owner()
-        if not self.driver.backend.threaded:
-            await asyncio.sleep(0)  # a serial backend works here and now; let the others have a turn
-            return self.next()
         if self._inbox.empty():
             loop = asyncio.get_running_loop()
             arrived = loop.create_future()
