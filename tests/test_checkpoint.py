@@ -6,6 +6,8 @@ import itertools
 import operator
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -196,3 +198,50 @@ def test_a_mapreduce_that_failed_goes_on_behind_what_was_finished(
     assert not (tmp_path / "ran").exists()
     with pytest.raises(CheckpointError, match="another program"):
         list(mrpy.mapreduce(lambda n: (n, 1), total, range(600), combiner=combiner, **options))
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_a_file_that_another_run_is_using_is_refused(backend: str, tmp_path: Path) -> None:
+    """Each would take the rows of the other for its own, though their sources may differ."""
+    options = {"backend": backend, "workers": 2, "checkpoint": tmp_path / "c", "chunksize": 5}
+    first, second = (mrpy.pmap(abs, source, **options) for source in (range(20), range(100, 120)))
+    assert next(first) == 0
+    with pytest.raises(CheckpointError, match="in use by another run"):
+        next(second)
+    assert list(first) == list(range(1, 20)), "which goes on undisturbed"
+    assert list(mrpy.pmap(abs, range(30), **options)) == list(range(30))
+
+
+def test_a_run_that_was_closed_or_left_lets_go_of_its_file(tmp_path: Path) -> None:
+    for end in ("close", "break", "error"):
+        run = mrpy.pmap(lambda n: 10 // (n - 8), range(8), backend="serial", checkpoint=tmp_path / "c", chunksize=2)
+        for _ in run:
+            break
+        if end == "close":
+            run.close()
+        del run
+        longer = mrpy.pmap(lambda n: 10 // (n - 8), range(9), backend="serial", checkpoint=tmp_path / "c", chunksize=2)
+        with pytest.raises(ZeroDivisionError):
+            list(longer)
+
+
+def test_another_process_cannot_use_the_file_meanwhile(tmp_path: Path) -> None:
+    program = (
+        f"import mrpy, sys\nrun = mrpy.pmap(abs, range(99), backend='serial', chunksize=1, checkpoint={str(tmp_path / 'c')!r})\n"
+        "next(run); print('on', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None and other.stdout is not None
+        assert other.stdout.readline() == "on\n"
+        for _ in range(2):
+            with pytest.raises(CheckpointError, match="in use by another run"):
+                list(mrpy.pmap(abs, range(99), backend="serial", checkpoint=tmp_path / "c"))
+        other.kill()
+    assert list(mrpy.pmap(abs, range(99), backend="serial", checkpoint=tmp_path / "c")) == list(range(99))
+
+
+def test_a_link_is_refused(tmp_path: Path) -> None:
+    run(tmp_path / "c", 5)
+    (tmp_path / "link").symlink_to(tmp_path / "c")
+    with pytest.raises(CheckpointError, match="cannot be used"):
+        run(tmp_path / "link", 5)

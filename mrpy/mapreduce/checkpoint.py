@@ -3,8 +3,9 @@
 The file is an SQLite database with one row per finished chunk: where in the source it begins, how many
 items it spans, its results as a pickle, and a checksum of that. It says which program it belongs to (the
 code of the steps, not what it found in variables) and is refused for another one. A row whose checksum
-is wrong is computed again. Pickles can run code when they are opened, so a file that others may write,
-or that is somebody else's, is refused.
+is wrong is computed again. One run at a time uses a file: until it ends any other is refused, in whatever
+process. Pickles can run code when they are opened, so a file that others may write, or that is somebody
+else's, is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from types import CodeType
 
 from mrpy.errors import CheckpointError
@@ -41,20 +42,31 @@ class Checkpoint:
         self._problem = sqlite3.Error
         _make_private(self._path)
         try:
-            self._file = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-            self._file.execute("pragma journal_mode = wal")
-            self._file.execute("pragma synchronous = normal")
-            self._file.executescript(_TABLES)
-            self._check(program)
+            self._file = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+            with ExitStack() as otherwise:
+                otherwise.callback(self._file.close)
+                self._begin(program)
+                otherwise.pop_all()
         except sqlite3.Error as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:  # the rest says in what way
+                raise CheckpointError(
+                    f"the checkpoint {self._path} is in use by another run; end or close() that one, or name "
+                    "another file"
+                ) from error
             raise CheckpointError(f"{self._path} cannot be used as a checkpoint: {error}") from error
+
+    def _begin(self, program: str) -> None:
+        self._file.execute("pragma locking_mode = exclusive")  # until it is closed
+        self._file.execute("pragma journal_mode = wal")
+        self._file.execute("pragma synchronous = normal")
+        self._file.executescript(_TABLES)
+        self._check(program)
 
     def _check(self, program: str) -> None:
         row = self._file.execute("select program, version from run").fetchone()
         if row is None:
             self._file.execute("insert into run values (?, ?)", (program, VERSION))
         elif row != (program, VERSION):
-            self.close()
             raise CheckpointError(
                 f"{self._path} is the checkpoint of another program: its functions were changed since, or it "
                 "was written by another Python; remove it, or name another file"
@@ -135,12 +147,16 @@ def _digest(body: bytes) -> bytes:
 
 
 def _make_private(path: str) -> None:
-    """Create the file for its owner alone, or see that it is so."""
+    """Create the file for its owner alone, or see that it is so. One that is there is not opened: to close it
+    would let go of the lock that a run of this process has on it, as POSIX wants it."""
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600))
-        found = os.stat(path)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        found = os.lstat(path)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be used as a checkpoint: {error.strerror}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise CheckpointError(f"{path} cannot be used as a checkpoint: it is no ordinary file")
     if hasattr(os, "getuid") and found.st_uid != os.getuid():
         raise CheckpointError(f"the checkpoint {path} belongs to somebody else")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
