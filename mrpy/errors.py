@@ -27,6 +27,8 @@ This room imports nothing of mrpy but `mrpy.light`: everyone may import it.
 
 from __future__ import annotations
 
+from _thread import _local  # `threading.local`, without the import of `threading`
+
 from mrpy.light import NamedTuple
 
 
@@ -44,15 +46,36 @@ class Item(NamedTuple):
         return f"item {self.position}: {self.text}" if self.text else f"item {self.position}"
 
 
-def pin(error: BaseException, item: Item) -> None:
-    """Have an exception say at which item it was raised: once, the innermost wins."""
-    if item_of(error) is not None:
+class _Pins(_local):
+    count = 0
+
+
+_pins = _Pins()
+
+
+def pins() -> int:
+    """How often this thread has pinned an exception to an item."""
+    return _pins.count
+
+
+def pin(error: BaseException, item: Item, since: int | None = None) -> None:
+    """Have an exception say at which item it was raised: once, the innermost wins. Where nothing was pinned
+    `since` (a number of `pins`) what it says is of another time: one object may be raised at many items."""
+    before, stale = item_of(error), since == _pins.count
+    _pins.count += 1
+    if before is not None and not stale:
         return
     try:
+        if before is not None:
+            error.__notes__.remove(_note(before))
         error.mrpy_item = item  # type: ignore[attr-defined]
-        error.add_note(f"mrpy: raised at {item}")
+        error.add_note(_note(item))
     except Exception:  # noqa: S110 - a class may forbid new attributes; then it goes without
         pass
+
+
+def _note(item: Item) -> str:
+    return f"mrpy: raised at {item}"
 
 
 def item_of(error: BaseException) -> Item | None:

@@ -216,6 +216,32 @@ def test_on_error_decides_what_stands_in_the_place(backend: str, chunksize: Any,
 
 
 @over_chunks
+@pytest.mark.parametrize("careful", [{}, {"retries": 1}], ids=["fast", "careful"])
+def test_one_object_that_several_items_raise_says_the_item_of_each_time(
+    backend: str, chunksize: Any, careful: Any
+) -> None:
+    kept = ValueError("the same each time")  # as a future of `concurrent.futures` that failed keeps its own
+
+    def raises(n: int) -> int:
+        if n % 3 == 0:
+            raise kept
+        return n
+
+    def place(error: Any) -> int:
+        assert error.__notes__ == [f"mrpy: raised at {error.mrpy_item}"]
+        return -int(error.mrpy_item.position)
+
+    options = {"backend": backend, "workers": 1, "chunksize": chunksize, **careful}
+    assert list(mrpy.pmap(raises, [3, 1, 6, 2, 9], on_error=place, **options)) == [0, 1, -2, 2, -4]
+    for items, position in (([1, 3], 1), ([3, 1], 0), ([1, 2, 4, 3], 3)):
+        with pytest.raises(ValueError, match="the same") as caught:
+            list(mrpy.pmap(raises, items, **options))
+        assert -place(caught.value) == position
+    nested = mrpy.pmap(lambda n: list(mrpy.pmap(raises, [1, 2, n])), [4, 3], on_error="return", **options)
+    assert place(list(nested)[1]) == -2, "the innermost item still wins"
+
+
+@over_chunks
 def test_a_callable_that_raises_is_the_error(backend: str, chunksize: Any) -> None:
     def worse(error: BaseException) -> Any:
         raise ValueError(f"instead of {type(error).__name__}")

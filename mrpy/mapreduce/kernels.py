@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from operator import length_hint
 
-from mrpy.errors import Item, pin
+from mrpy.errors import Item, pin, pins
 from mrpy.inside import Place, inside
 from mrpy.light import TYPE_CHECKING, Frozen, later
 from mrpy.mapreduce.chunks import Chunk, Outcome
@@ -187,13 +187,15 @@ class _Collector:
         self._ended = False
         self._rules = rules
         self._chunk = chunk
+        self._pins = pins()
 
     def failed(self, error: BaseException, index: int) -> bool:
         """Take in an item's exception; say whether to go on."""
         if _is_ctrl_c(error):
             raise error
         item = self._chunk.item(index) if not self._chunk.separately else _opened_item(self._chunk, index)
-        pin(error, item)
+        pin(error, item, since=self._pins)
+        self._pins = pins()
         on_error = self._rules.on_error
         if callable(on_error):
             try:
@@ -204,7 +206,7 @@ class _Collector:
             except BaseException as second:
                 if isinstance(second, TaskStopped) or _is_ctrl_c(second):
                     raise
-                pin(second, item)
+                pin(second, item, since=self._pins)
                 error = second
         elif on_error == "skip":
             return True
