@@ -13,6 +13,7 @@ The tree::
         ├── Cancelled               the result was cancelled before it was there
         ├── CheckFailed             a stage or operator whose answer depends on the cut     (ValueError)
         ├── CheckpointError         a checkpoint file that cannot be used
+        ├── SpillError              no room on disk for what does not fit into memory, or it was damaged
         ├── BackendError            workers that cannot be started, a cluster out of reach
         │   └── SessionClosed       the session was closed while it was still needed
         └── SchedulerError          mrpy broke a rule of its own: a bug, with the task's story
@@ -125,6 +126,17 @@ class CheckFailed(MrpyError, ValueError):
 
 class CheckpointError(MrpyError):
     """A checkpoint that cannot be read, written, or trusted, or belongs to another program."""
+
+
+class SpillError(MrpyError):
+    """What does not fit into memory could not be written to disk, or is not there any more as it was.
+
+    ``chunk``: the first item of those that it was made from, where it was damaged; else None.
+    """
+
+    def __init__(self, text: str, chunk: int | None = None) -> None:
+        super().__init__(text)
+        self.chunk = chunk
 
 
 class BackendError(MrpyError):

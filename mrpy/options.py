@@ -52,6 +52,8 @@ class Options(Frozen):
     ``buffersize``  items pulled from the source and not yet yielded (or, in a reduction, folded), at
                     most, in all runs of a chain together; ``"auto"``: a few chunks per worker
     ``buffer_bytes``  the same in bytes, as far as sizes are known: pickled chunks and results, arrays
+    ``memory``      bytes that a shuffle may hold, in all processes together, before it goes on on disk;
+                    ``"auto"``: a quarter of what the machine has free
     ``on_error``    ``"raise"``; ``"skip"`` the item; ``"return"`` the exception in its place; or a
                     callable that gets the exception and returns the replacement
     ``retries``     further attempts at an item whose function raised, after a growing pause
@@ -69,6 +71,7 @@ class Options(Frozen):
     chunksize: int | Literal["auto"] = "auto"
     buffersize: int | Literal["auto"] = "auto"
     buffer_bytes: int | None = None
+    memory: int | Literal["auto"] = "auto"
     on_error: OnError = "raise"
     retries: int = 0
     timeout: float | None = None
@@ -180,6 +183,7 @@ _CHECKS: dict[str, Callable[[Any], str]] = {
     "chunksize": _positive_or("auto"),
     "buffersize": _positive_or("auto"),
     "buffer_bytes": _positive_or(None),
+    "memory": _positive_or("auto"),
     "on_error": _on_error,
     "retries": _retries,
     "timeout": _timeout,

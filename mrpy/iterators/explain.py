@@ -52,10 +52,14 @@ def stage(
     return "\n".join(lines)
 
 
-def reduce_stage(name: str, order: str, options: Options, given: Given, account: Account) -> str:
-    """The text for the stage behind a shuffle."""
+def reduce_stage(
+    name: str, order: str, options: Options, given: Given, account: Account, disk: str = ""
+) -> str:
+    """The text for the stage behind a shuffle. ``disk``: what of it did not fit into memory."""
     lines = _row("stage", [name, "one task per part, which takes its own of every chunk's groups"])
     lines += _row("order", [order]) + _row("backend", [_backend(options, given)])
+    if disk:
+        lines += _row("spilled", [disk])
     if account.tasks:
         lines += _row("it ran", _ran(account, f"{account.tasks:,} tasks"))
     return "\n".join(lines)

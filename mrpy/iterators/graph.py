@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from typing import Any
 
 from mrpy.iterators.explain import upstream
@@ -69,15 +70,16 @@ def draw(plan: Plan, graph: Graph, ordered: bool) -> str:
     return meet
 
 
-def draw_shuffle(plan: Plan, graph: Graph, reduce: str) -> str:
+def draw_shuffle(sides: Sequence[Plan], graph: Graph, reduce: str) -> str:
     """The same for a MapReduce: map tasks, of which each gives to all parts, and a reduce task per part."""
-    source = _draw_source(plan, graph)
-    tasks = _tasks(graph, "chunk", " → ".join(map(str, plan.steps)))
+    sources = [_draw_source(plan, graph) for plan in sides]
+    tasks = [_tasks(graph, "chunk", " → ".join(map(str, plan.steps))) for plan in sides]
     parts = _tasks(graph, "part")
-    for task in tasks:
-        graph.arrow(source, task)
-        for part in parts:
-            graph.arrow(task, part)
+    for source, theirs in zip(sources, tasks, strict=True):
+        for task in theirs:
+            graph.arrow(source, task)
+            for part in parts:
+                graph.arrow(task, part)
     meet = graph.box("pairs")
     for part, task in zip(parts, _tasks(graph, "reduce", reduce), strict=True):
         graph.arrow(part, task)

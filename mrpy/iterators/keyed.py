@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import heapq
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from operator import itemgetter
-from time import perf_counter
-from typing import Any, cast
+from typing import Any, TypeAlias
 
 from mrpy.errors import OptionError
 from mrpy.iterators import explain, graph
 from mrpy.iterators.graph import Graph
+from mrpy.iterators.parts import Mapped, ReduceTasks, Side
 from mrpy.iterators.stream import ParallelIterator
 from mrpy.mapreduce import check
 from mrpy.mapreduce.account import Account
@@ -19,18 +21,58 @@ from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder, Slot
 from mrpy.mapreduce.kernels import Rules, through
 from mrpy.mapreduce.partition import DEFAULT, shown
-from mrpy.mapreduce.plan import FlatMap, Map, Plan, name_of
-from mrpy.mapreduce.shuffle import MapTask, Pairs, ReduceTask, grouping
+from mrpy.mapreduce.plan import FlatMap, Plan, name_of
+from mrpy.mapreduce.shuffle import MapTask, Pairs, Reducer, ReduceTask, Store, grouping
 from mrpy.mapreduce.sources import Pulled
+from mrpy.mapreduce.spill import SpillFolder
 from mrpy.options import Options, resolve
 from mrpy.progress import watched
-from mrpy.scheduler.calls import Call, Code, Parts
+from mrpy.scheduler.calls import Code
 from mrpy.scheduler.current import job_for
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import Job
-from mrpy.scheduler.messages import Input
 
-Functions = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any] | None]
+Functions: TypeAlias = tuple[Callable[..., Any], Reducer, Reducer | None]
+Given: TypeAlias = Mapping[str, Any]
+
+FREE = 4  # of the memory that is free, the part that a shuffle takes where nobody says how much
+SHARES = 2  # of the memory of a process, the part that groups take; the rest is for what they are made of
+
+
+@dataclass(frozen=True, slots=True)
+class _Marked:
+    """The mapper of one side of several: its values say where they are from."""
+
+    mapper: Callable[[Any], Any]
+    number: int
+
+    def __call__(self, record: Any) -> Iterator[tuple[Any, Any]]:
+        for key, value in Pairs(self.mapper)(record):
+            yield key, (self.number, value)
+
+
+class _MapFeeder(Feeder):
+    """A feeder that knows how many bytes of results are held in memory."""
+
+    held = 0
+
+    def take(self, delivery: Delivery) -> Slot | None:
+        self.held += delivery.nbytes
+        return super().take(delivery)
+
+
+def _store(job: Job, options: Options, stack: ExitStack) -> Store | None:
+    """Where the tasks of this run may put what does not fit into memory. None where they cannot, or need not:
+    a cluster keeps its values itself, and a checkpoint holds them."""
+    if job.driver.backend.name == "dask" or options.checkpoint is not None:
+        return None
+    memory = options.memory
+    if not isinstance(memory, int):
+        import psutil
+
+        memory = psutil.virtual_memory().available // FREE
+    folder = stack.enter_context(closing(SpillFolder()))
+    return Store(folder.path, memory // (SHARES * (job.driver.backend.workers + 1)))
 
 
 class Keyed:
@@ -39,129 +81,152 @@ class Keyed:
     run_of_its_own = True
 
     def __init__(
-        self, plan: Plan, functions: Functions, partitions: int, sort: bool, given: dict[str, Any]
+        self,
+        sides: list[Side],
+        reducer: Reducer,
+        combiner: Reducer | None,
+        partitions: int,
+        sort: bool,
+        given: Given,
     ) -> None:
-        self._plan = plan
-        self._mapper, self._reducer, self._combiner = functions
+        self._sides = sides
+        self._reducer, self._combiner = reducer, combiner
         self._partitions = partitions
         self._sort = sort
         self._given = given
-        self._mapping, self._reducing = Account(), Account()
+        self._mapping, self._reducing = [Account() for _ in sides], Account()
+        self._spilled = (0, 0)  # files and bytes
 
     def __str__(self) -> str:
-        return f"{self._plan} -> map {name_of(self._mapper)} -> by key -> reduce {name_of(self._reducer)}"
+        sides = " and ".join(f"{side.plan} -> map {name_of(side.mapper)}" for side in self._sides)
+        return f"{sides} -> by key -> reduce {name_of(self._reducer)}"
 
     def __iter__(self) -> Generator[tuple[Any, Any], None, None]:
         options = resolve(self._given)
-        with job_for(options) as job:
+        with job_for(options) as job, ExitStack() as stack:
             where = job.driver.backend.name, job.driver.backend.workers
-            with watched(job, self._plan, options), self._mapping.running(*where):
-                slots = self._map(job, options)
+            store = _store(job, options, stack)
+            made: list[Mapped] = []
+            for side, account in zip(self._sides, self._mapping, strict=True):
+                with watched(job, side.plan, options), account.running(*where):
+                    made += self._map(side, account, job, options, store)
             with self._reducing.running(*where):
-                yield from self._reduce(job, slots, options.checkpoint is not None)
+                self._spilled = store.files() if store is not None else (0, 0)
+                yield from self._reduce(job, made, options.checkpoint is not None, store)
 
     def explain(self) -> str:
         """The text of `explain`: what is before the shuffle, and what is behind it."""
-        options, plan = resolve(self._given), self._map_plan()
+        options = resolve(self._given)
         rows = [("parts", f"{self._partitions}, by the value of the key")]
         if self._combiner is not None:
             rows.insert(0, ("combiner", f"{name_of(self._combiner)}, within a chunk and over its results"))
-        order = "sorted by key" if self._sort else "part by part, and in each as keys first came"
-        return "\n\n".join([
-            *(source.explain() for source in explain.upstream(plan)),
-            explain.stage(plan, options, self._given, self._mapping, rows),
-            explain.reduce_stage(self._reduce_name(), order, options, self._given, self._reducing),
-        ])  # fmt: skip
+        order = "sorted by key" if self._sort else "part by part, and in each by the hash of the key"
+        text: list[str] = []
+        for side, account in zip(self._sides, self._mapping, strict=True):
+            plan = side.to_be_shown()
+            text += [source.explain() for source in explain.upstream(plan)]
+            text.append(explain.stage(plan, options, self._given, account, rows))
+        files, nbytes = self._spilled
+        disk = f"{files:,} files, {nbytes:,} bytes on disk" if files else ""
+        name, account = self._reduce_name(), self._reducing
+        text.append(explain.reduce_stage(name, order, options, self._given, account, disk))
+        return "\n\n".join(text)
 
     def _draw(self, drawn: Graph) -> str:
-        return graph.draw_shuffle(self._map_plan(), drawn, self._reduce_name())
-
-    def _map_plan(self) -> Plan:
-        return self._plan.then(Map(self._mapper))  # to be shown: a mapper may yield many pairs
+        return graph.draw_shuffle([side.to_be_shown() for side in self._sides], drawn, self._reduce_name())
 
     def _reduce_name(self) -> str:
         return f"reduce {name_of(self._reducer)}"
 
-    def _map(self, job: Job, options: Options) -> list[Slot]:
+    def _map(
+        self, side: Side, account: Account, job: Job, options: Options, store: Store | None
+    ) -> list[Mapped]:
         rules = Rules.of(options)
-        kernel = MapTask(self._plan.steps, self._mapper, self._combiner, self._partitions, rules)
-        code = Code(kernel, options.name or f"map {name_of(self._mapper)}", announce=True)
-        functions = (*self._plan.steps, self._mapper, self._combiner, self._partitions)
+        code = self._code(side, options, rules, store)
+        functions = (*side.plan.steps, side.mapper, self._combiner, self._partitions)
         slots: list[Slot] = []
+        made: dict[Slot, Mapped] = {}
+        feeder = _MapFeeder(job, side.plan, options, code, account)
         with (
-            Feeder(job, self._plan, options, code, self._mapping) as feeder,
+            feeder,
             checkpoint_for(options.checkpoint, functions, "mapreduce") as feeder.checkpoint,
         ):
             if options.check:
-                self._check(feeder.sample(check.ON_A_RUN))
+                self._check(side, feeder.sample(check.ON_A_RUN))
             feeder.aligned = self._combiner is not None  # without one the cuts do not show in the answer
             feeder.keep = options.checkpoint is None  # else the groups come here, to be written down
-            for _ in feeder.completed(slots.append):
-                pass
-        return slots
+            for slot in feeder.completed(slots.append):
+                made[slot] = Mapped(side, feeder.code, slot, len(slot.chunk.data))
+                if store is not None and not store.all_of_it and feeder.held > store.memory:
+                    store = replace(store, all_of_it=True)
+                    feeder.code = self._code(side, options, rules, store)
+        return [made[slot] for slot in slots]
 
-    def _check(self, sample: list[Any]) -> None:
+    def _code(self, side: Side, options: Options, rules: Rules, store: Store | None) -> Code:
+        mapper = side.mapper if side.number is None else _Marked(side.mapper, side.number)
+        kernel = MapTask(side.plan.steps, mapper, self._combiner, self._partitions, rules, self._sort, store)
+        return Code(kernel, options.name or f"map {name_of(side.mapper)}", announce=True)
+
+    def _check(self, side: Side, sample: list[Any]) -> None:
         """See on some items that the answer does not depend on the cut."""
-        steps = self._plan.steps
+        steps = side.plan.steps
         check.check_steps(steps, sample)
         if self._combiner is None:  # then the reducer has all the values of a key
             return
-        pairs = through((*steps, FlatMap(Pairs(self._mapper))), iter(copy.deepcopy(sample)))
+        pairs = through((*steps, FlatMap(Pairs(side.mapper))), iter(copy.deepcopy(sample)))
         for key, group in grouping(None).leaf(pairs).items():
             name = key if type(key) is str else shown(key)
             values = group if type(group) is list else [group]
             check.check_combiner(self._combiner, self._reducer, name, values)
 
-    def _reduce(self, job: Job, slots: list[Slot], at_hand: bool) -> Iterator[tuple[Any, Any]]:
-        kernel = ReduceTask(self._reducer, self._combiner, self._sort)
+    def _reduce(
+        self, job: Job, made: list[Mapped], at_hand: bool, store: Store | None
+    ) -> Iterator[tuple[Any, Any]]:
+        kernel = ReduceTask(self._reducer, self._combiner, self._sort, store)
         code = Code(kernel, self._reduce_name())
-        tasks = []
-        for part in range(self._partitions):
-            rows = [cast("Parts", slot.result)[part] for slot in slots] if at_hand else None
-            inputs = [] if at_hand else [Input(slot.key, part) for slot in slots]
-            tasks.append(job.task(Call(code, rows), inputs))
-        self._reducing.tasks = len(tasks)
-        job.add(*tasks)
-        job.drop(slot.key for slot in slots)
-        return self._merged(job, [task.key for task in tasks])
-
-    def _merged(self, job: Job, keys: list[Any]) -> Iterator[tuple[Any, Any]]:
-        arrived: dict[Any, list[tuple[Any, Any]]] = {}
-
-        def partition(key: Any) -> list[tuple[Any, Any]]:
-            while key not in arrived:
-                delivery = self._next(job)
-                if delivery.failure is not None:
-                    raise delivery.failure.exception()
-                if delivery.key in keys and delivery.value is not None:
-                    began = perf_counter()
-                    arrived[delivery.key] = delivery.value.load()
-                    self._reducing.pickling += perf_counter() - began
-            return arrived.pop(key)
-
+        parts = ReduceTasks(job, code, made, self._partitions, at_hand, self._reducing)
         if self._sort:
-            yield from heapq.merge(*[partition(key) for key in keys], key=itemgetter(0))
+            yield from heapq.merge(*map(parts.pairs, range(self._partitions)), key=itemgetter(0))
         else:
-            for key in keys:
-                yield from partition(key)
-
-    def _next(self, job: Job) -> Delivery:
-        began, account = perf_counter(), self._reducing
-        delivery = job.next()
-        account.waiting += perf_counter() - began
-        account.computing += delivery.seconds
-        account.unpacking += delivery.pickling
-        return delivery
+            for part in range(self._partitions):
+                yield from parts.pairs(part)
 
 
 def keyed(
     plan: Plan, functions: Functions, partitions: int | str, sort: bool, given: dict[str, Any]
 ) -> ParallelIterator:
     """A MapReduce as a parallel iterator of (key, value) pairs."""
+    mapper, reducer, combiner = functions
+    return _iterator([Side(plan, mapper)], reducer, combiner, partitions, sort, given)
+
+
+def keyed_of_two(
+    left: Plan,
+    right: Plan,
+    mappers: tuple[Callable[[Any], Any], Callable[[Any], Any]],
+    reducer: Reducer,
+    partitions: int | str,
+    given: dict[str, Any],
+) -> ParallelIterator:
+    """The same of two inputs: the values of a key are (0, value) for all that come from the left one, and
+    then (1, value) for those from the right one."""
+    sides = [Side(left, mappers[0], 0), Side(right, mappers[1], 1)]
+    return _iterator(sides, reducer, None, partitions, False, given)
+
+
+def _iterator(
+    sides: list[Side],
+    reducer: Reducer,
+    combiner: Reducer | None,
+    partitions: int | str,
+    sort: bool,
+    given: dict[str, Any],
+) -> ParallelIterator:
     if partitions == "auto":
         partitions = DEFAULT
     if not isinstance(partitions, int) or isinstance(partitions, bool) or partitions < 1:
         raise OptionError(f"partitions={partitions!r}: must be a whole number from 1 up, or 'auto'")
     resolve(given)  # all of it: a wrong option is an error here
     behind = {**given, "checkpoint": None}  # the file is the map side's, and not for what runs over the pairs
-    return ParallelIterator(Plan(Pulled(Keyed(plan, functions, partitions, sort, given))), behind)
+    run = Keyed(sides, reducer, combiner, partitions, sort, given)
+    return ParallelIterator(Plan(Pulled(run)), behind)

@@ -50,7 +50,7 @@ class FoldChunk:
         fast = announce is None and not chunk.excluded and not chunk.separately
         fast = fast and not self.rules.retries and self.rules.on_error == "raise"
         leaf = self._fast if fast else self._careful
-        nodes = leaf_nodes(chunk, lambda part: leaf(part, _shifted(announce, chunk, part)))
+        nodes = leaf_nodes(chunk, lambda part: leaf(part, shifted(announce, chunk, part)))
         return combine(nodes, self.fold.merge)
 
     def _fast(self, chunk: Chunk, announce: Announce | None) -> Any:
@@ -84,7 +84,7 @@ class FoldChunk:
             raise
 
 
-def _shifted(announce: Announce | None, whole: Chunk, part: Chunk) -> Announce | None:
+def shifted(announce: Announce | None, whole: Chunk, part: Chunk) -> Announce | None:
     """`announce` for a part of a chunk: indexes count from the beginning of the whole."""
     if announce is None:
         return None
@@ -94,10 +94,16 @@ def _shifted(announce: Announce | None, whole: Chunk, part: Chunk) -> Announce |
 
 def leaf_nodes(chunk: Chunk, leaf: Callable[[Chunk], Any]) -> Iterator[Node]:
     """The leaves of a chunk, one after the other."""
+    for part in leaves(chunk):
+        yield Node(0, leaf_index(part.first), leaf(part))
+
+
+def leaves(chunk: Chunk) -> Iterator[Chunk]:
+    """A chunk cut where leaves end."""
     position, end = chunk.first, chunk.first + len(chunk.data)
     while position < end:
         behind = min(end, leaf_end(position))
-        yield Node(0, leaf_index(position), leaf(chunk.part(position, behind)))
+        yield chunk.part(position, behind)
         position = behind
 
 

@@ -16,24 +16,33 @@ to the garbage collector and travels several times faster than one of short list
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from operator import itemgetter
 from types import GeneratorType
 from typing import Any, TypeAlias
 from zlib import crc32
 
 from mrpy.errors import Item, pin
+from mrpy.inside import Place, inside
 from mrpy.mapreduce.chunks import Chunk
-from mrpy.mapreduce.folds import Fold, FoldChunk
+from mrpy.mapreduce.folds import Fold, FoldChunk, leaves, shifted
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.partition import NESTING, canonical, refusal, shown, stable_hash
 from mrpy.mapreduce.plan import FlatMap, Step
-from mrpy.mapreduce.tree import NOTHING, Node, total
+from mrpy.mapreduce.slices import Group, Groups, Streamed, merged, piece
+from mrpy.mapreduce.spill import BLOCK, RUN, Block, Run, RunFile, write_entries
+from mrpy.mapreduce.tree import NOTHING, Node, combine, leaf_index
 from mrpy.scheduler.calls import Parts
 from mrpy.scheduler.failure import short_repr
+from mrpy.scheduler.sizes import estimated
 
-Group: TypeAlias = Any  # see above
-Groups: TypeAlias = dict[Hashable, Group]
+BATCH = 1 << 16  # pairs of a leaf that are grouped, and combined, at a time
+AT_HAND = 8  # a reduce task sends back at most so small a part of its memory; the rest is read from its file
+
 Reducer: TypeAlias = Callable[[Any, Iterator[Any]], Any]
 
 
@@ -131,60 +140,239 @@ def grouping(combiner: Reducer | None) -> Fold:
 
 
 @dataclass(frozen=True, slots=True)
+class Store:
+    """Where a task may put what does not fit into memory, and how much fits. ``all_of_it``: nothing of the
+    result is to be kept in memory."""
+
+    folder: str
+    memory: int
+    all_of_it: bool = False
+
+    def files(self) -> tuple[int, int]:
+        """How many files there are, and how many bytes."""
+        sizes = [entry.stat().st_size for entry in os.scandir(self.folder) if entry.name.endswith(RUN)]
+        return len(sizes), sum(sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class ByRank:
+    """The order of keys: by their hash, or by themselves."""
+
+    sort: bool
+
+    def __call__(self, key: Any) -> Any:
+        if self.sort:
+            return key
+        # Most keys are strings: for them the call of stable_hash would cost as much as the hash.
+        return crc32(key.encode("utf-8", "surrogatepass")) if type(key) is str else stable_hash(key)
+
+
+@dataclass(frozen=True, slots=True)
 class MapTask:
-    """The kernel of the map side: a chunk to nodes of groups, in one part per partition."""
+    """The kernel of the map side: a chunk to nodes of groups, in one part per partition. Where they do not
+    fit into memory, the values of nodes are runs in a file."""
 
     steps: tuple[Step, ...]
     mapper: Callable[[Any], Any]
     combiner: Reducer | None
     partitions: int
     rules: Rules
+    sort: bool = False
+    store: Store | None = None
 
     def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Parts:
         steps = (*self.steps, FlatMap(Pairs(self.mapper)))
-        nodes = FoldChunk(steps, grouping(self.combiner), self.rules)(chunk, announce)
-        parts: list[list[Node]] = [[] for _ in range(self.partitions)]
-        for node in nodes:
-            for part, groups in zip(parts, self._split(node.value, chunk), strict=True):
-                part.append(Node(node.level, node.place, groups))
-        return Parts(parts)
+        made = _Made(self, chunk)
+        kernel = FoldChunk(steps, replace(grouping(self.combiner), leaf=made.leaf), self.rules)
+        for part in leaves(chunk):
+            made.place = leaf_index(part.first)
+            for node in kernel(part, shifted(announce, chunk, part)):
+                made.add(node)
+        if self.store is not None and self.store.all_of_it:
+            made.spill()
+        return made.parts()
 
-    def _split(self, groups: Groups, chunk: Chunk) -> list[Groups]:
-        split: list[Groups] = [{} for _ in range(self.partitions)]
-        try:
-            for key, group in groups.items():
-                # Most keys are strings: for them the call of stable_hash would cost as much as the hash.
-                number = crc32(key.encode("utf-8", "surrogatepass")) if type(key) is str else stable_hash(key)
-                split[number % self.partitions][key] = group
-        except TypeError as error:
-            pin(error, Item(chunk.first, f"or one of the {len(chunk.data) - 1} after it"))
-            raise
-        return split
+
+class Weighed(Parts):
+    """Parts that stay in this process, and say how many bytes they take."""
+
+    def __new__(cls, parts: list[Any], nbytes: int) -> Weighed:
+        made = super().__new__(cls, parts)
+        made.nbytes = nbytes
+        return made
+
+    nbytes: int
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Parts, (list(self),)
+
+
+class _Made:
+    """What a map task has made: nodes that are in memory, and behind them, per partition, those on disk."""
+
+    def __init__(self, task: MapTask, chunk: Chunk) -> None:
+        self.place = 0  # of the leaf that is being made
+        self._cut_up = False  # whether the first pieces of it are on disk
+        self._task = task
+        self._chunk = chunk
+        self._group, self._join = _Group(task.combiner), _Join(task.combiner)
+        self._nodes: list[Node] = []
+        self._size = 0
+        self._done: list[list[Node]] = [[] for _ in range(task.partitions)]
+
+    def leaf(self, pairs: Iterator[Any]) -> Groups:
+        """The groups of a leaf. It is grouped in batches that end at fixed places; what does not fit into
+        memory is spilled between them."""
+        self._cut_up = False
+        groups = self._group(islice(pairs, BATCH))
+        more = self._group(islice(pairs, BATCH)) if groups else {}
+        while more:
+            if self._cut_up or self._size + estimated(list(groups.items())) > self._memory:
+                self._nodes.append(piece(self.place, groups))
+                self.spill()
+                groups, self._cut_up = more, True
+            else:
+                groups = self._join(groups, more)
+            more = self._group(islice(pairs, BATCH))
+        return groups
+
+    def add(self, node: Node) -> None:
+        """A leaf is done."""
+        self._nodes.append(piece(self.place, node.value) if self._cut_up else node)
+        if self._task.store is None:
+            return
+        self._size += estimated(list(node.value.items()))
+        if self._size > self._memory:
+            self.spill()
+
+    def spill(self) -> None:
+        """Write what is in memory to disk."""
+        store, task = self._task.store, self._task
+        assert store is not None
+        rank = ByRank(task.sort)
+        with RunFile(store.folder) as file:
+            for node, split in self._split():
+                for done, groups in zip(self._done, split, strict=True):
+                    entries = [(rank(key), key, group) for key, group in groups.items()]
+                    entries.sort(key=itemgetter(0))
+                    done.append(node._replace(value=write_entries(file, entries, self._chunk.first)))
+
+    def parts(self) -> Parts:
+        """All of it, by partition."""
+        size = self._size
+        for node, split in self._split():
+            for done, groups in zip(self._done, split, strict=True):
+                done.append(node._replace(value=groups))
+        return Parts(self._done) if inside.place is Place.ELSEWHERE else Weighed(self._done, size)
+
+    @property
+    def _memory(self) -> float:
+        return math.inf if self._task.store is None else self._task.store.memory
+
+    def _split(self) -> Iterator[tuple[Node, list[Groups]]]:
+        """The nodes in memory, each with its groups by partition. They are not here any more then."""
+        nodes, self._nodes, self._size = combine(self._nodes, self._join), [], 0
+        rank, number = ByRank(False), self._task.partitions
+        for node in nodes:
+            split: list[Groups] = [{} for _ in range(number)]
+            try:
+                for key, group in node.value.items():
+                    split[rank(key) % number][key] = group
+            except TypeError as error:
+                pin(error, Item(self._chunk.first, f"or one of the {len(self._chunk.data) - 1} after it"))
+                raise
+            yield node._replace(value=None), split
 
 
 @dataclass(frozen=True, slots=True)
 class ReduceTask:
-    """The kernel of the reduce side: one partition's nodes of all map tasks to (key, value) pairs. The rows
-    of nodes are the values of the map tasks, or come from the consumer, who had them from a checkpoint."""
+    """The kernel of the reduce side: one partition's nodes of all map tasks to (key, value) pairs, in the
+    order of rank. The rows of nodes are the values of the map tasks, or come from the consumer, who had them
+    from a checkpoint. What does not fit into memory goes to a file: see `Written`."""
 
     reducer: Reducer
     combiner: Reducer | None
     sort: bool
+    store: Store | None = None
 
-    def __call__(self, at_hand: list[list[Node]] | None, *rows: list[Node]) -> list[tuple[Any, Any]]:
+    def __call__(self, at_hand: list[list[Node]] | None, *rows: list[Node]) -> Written:
         nodes = [node for row in at_hand or rows for node in row]
-        groups: Groups = _same(total(nodes, _Join(self.combiner)))
-        keys = sorted(groups) if self.sort else list(groups)  # type: ignore[type-var]
-        out: list[tuple[Any, Any]] = []
-        for key in keys:
-            name = key if type(key) is str else shown(key)
-            group = groups.pop(key)
-            made = self.reducer(name, iter(group if type(group) is list else (group,)))
-            if type(made) is GeneratorType:
-                out += [(name, value) for value in made]
-            else:
-                out.append((name, made))
-        return out
+        memory = self.store.memory if self.store is not None else 0
+        groups = merged(nodes, ByRank(self.sort), _Join(self.combiner), self.combiner is not None, memory)
+        with _Output(self.store) as out:
+            for key, group in groups:
+                name = key if type(key) is str else shown(key)
+                made = self.reducer(name, _values(group))
+                if type(made) is GeneratorType:
+                    for value in made:
+                        out.add((name, value))
+                else:
+                    out.add((name, made))
+        return out.written()
+
+
+def _values(group: Group) -> Iterator[Any]:
+    if type(group) is list:
+        return iter(group)
+    return group.values if type(group) is Streamed else iter((group,))
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Pairs: first those on disk, then those at hand."""
+
+    run: Run | None
+    pairs: list[tuple[Any, Any]]
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        if self.run is not None:
+            for block in self.run.blocks:
+                yield from self.run.read(block)
+        yield from self.pairs
+
+
+class _Output:
+    """Pairs as they are made: what is too much to be sent goes to a file."""
+
+    def __init__(self, store: Store | None) -> None:
+        self._store = store
+        self._pairs: list[tuple[Any, Any]] = []
+        self._look_at = 1
+        self._file: RunFile | None = None
+        self._blocks: list[Block] = []
+
+    def add(self, pair: tuple[Any, Any]) -> None:
+        """One more."""
+        self._pairs.append(pair)
+        if self._store is not None and len(self._pairs) >= self._look_at:
+            self._look()
+
+    def _look(self) -> None:
+        """Now and then, see how much it is."""
+        assert self._store is not None
+        size = estimated(self._pairs)
+        if size < BLOCK if self._file is not None else size < self._store.memory / AT_HAND:
+            self._look_at = 2 * len(self._pairs)
+            return
+        if self._file is None:
+            self._file = RunFile(self._store.folder)
+        count = max(1, len(self._pairs) * BLOCK // size)
+        for begin in range(0, len(self._pairs), count):
+            part = self._pairs[begin : begin + count]
+            self._blocks.append(self._file.add(None, None, part, size * len(part) // len(self._pairs)))
+        self._pairs, self._look_at = [], 1
+
+    def __enter__(self) -> _Output:
+        return self
+
+    def __exit__(self, *failed: object) -> None:
+        if self._file is not None:
+            self._file.__exit__(*failed)
+
+    def written(self) -> Written:
+        """All of it."""
+        run = Run(self._file.path, tuple(self._blocks)) if self._file is not None else None
+        return Written(run, self._pairs)
 
 
 def reduced(combiner: Reducer, key: Any, values: list[Any]) -> Group:

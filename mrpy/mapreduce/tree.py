@@ -87,7 +87,7 @@ def combine(nodes: Iterable[Node], merge: Callable[[Any, Any], Any]) -> list[Nod
     return row
 
 
-def total(nodes: list[Node], merge: Callable[[Any, Any], Any]) -> Any:
+def total(nodes: Iterable[Node], merge: Callable[[Any, Any], Any]) -> Any:
     """The value of all nodes: what is not paired at the end of the source, from right to left."""
     value: Any = NOTHING
     for node in reversed(combine(nodes, merge)):

@@ -42,6 +42,7 @@ class Delivery(NamedTuple):
     seconds: float
     value: Value | None  # None unless it is DONE and was not to be kept
     pickling: float = 0.0  # seconds that the worker took to open and write what travelled
+    nbytes: int = 0  # of the value, about, also where it is kept
 
 
 Receiver = Callable[[Delivery], None]
@@ -251,8 +252,10 @@ class Driver:
 
     def _report(self, order: m.Report) -> None:
         receiver, keep = self._receivers.pop(order.key)
-        value = self.backend.fetch(order.key) if order.state is State.DONE and not keep else None
-        receiver(Delivery(order.key, order.state, order.failure, order.seconds, value, order.pickling))
+        key, state, failure, seconds, pickling = order
+        value = self.backend.fetch(key) if state is State.DONE else None
+        nbytes = value.nbytes if value is not None else 0
+        receiver(Delivery(key, state, failure, seconds, None if keep else value, pickling, nbytes))
 
     def _observed(self, moved: m.Moved) -> None:
         """Tell the observers. One that raises is dropped: observers never steer."""

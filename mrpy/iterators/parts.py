@@ -1,0 +1,125 @@
+"""The reduce side of a shuffle: a task per part, and their pairs as they arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, cast
+
+from mrpy.errors import SpillError
+from mrpy.mapreduce.account import Account
+from mrpy.mapreduce.chunks import Chunk
+from mrpy.mapreduce.compile import Slot
+from mrpy.mapreduce.plan import Map, Plan
+from mrpy.mapreduce.shuffle import Written
+from mrpy.mapreduce.sources import Pulled
+from mrpy.scheduler.calls import Call, Code, Parts
+from mrpy.scheduler.driver import Delivery
+from mrpy.scheduler.job import Job
+from mrpy.scheduler.messages import Input, Key
+
+TRIES = 3  # at a chunk, where what was spilled of it turns out to be damaged
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One input of a shuffle. ``number``: which one, where there are several; values say it then."""
+
+    plan: Plan
+    mapper: Callable[[Any], Any]
+    number: int | None = None
+
+    def to_be_shown(self) -> Plan:
+        """The plan with the mapper, though that may yield many pairs."""
+        return self.plan.then(Map(self.mapper))
+
+
+@dataclass(slots=True)
+class Mapped:
+    """A map task that is done: whose side it was, and what it takes to run it again."""
+
+    side: Side
+    code: Code
+    slot: Slot
+    size: int
+    tries: int = 1
+
+
+class ReduceTasks:
+    """The reduce tasks, one per part, and their results as they arrive."""
+
+    def __init__(
+        self, job: Job, code: Code, made: list[Mapped], parts: int, at_hand: bool, account: Account
+    ) -> None:
+        self._job = job
+        self._code = code
+        self._made = made
+        self._at_hand = at_hand
+        self._account = account
+        self._inputs: dict[int, set[Key]] = {}  # of the last attempt at a part
+        self._part_of: dict[Key, int] = {}
+        self._arrived: dict[int, Written] = {}
+        account.tasks = parts
+        for part in range(parts):
+            self._start(part)
+
+    def pairs(self, part: int) -> Iterator[tuple[Any, Any]]:
+        """The pairs of a part."""
+        while part not in self._arrived:
+            self._take(self._next())
+        yield from self._arrived.pop(part)
+
+    def _start(self, part: int) -> None:
+        rows = inputs = None
+        if self._at_hand:
+            rows = [cast("Parts", each.slot.result)[part] for each in self._made]
+        else:
+            inputs = [Input(each.slot.key, part) for each in self._made]
+        task = self._job.task(Call(self._code, rows), inputs or ())
+        self._part_of[task.key] = part
+        self._inputs[part] = {each.slot.key for each in self._made}
+        self._job.add(task)
+
+    def _next(self) -> Delivery:
+        began, account = perf_counter(), self._account
+        delivery = self._job.next()
+        account.waiting += perf_counter() - began
+        account.computing += delivery.seconds
+        account.unpacking += delivery.pickling
+        return delivery
+
+    def _take(self, delivery: Delivery) -> None:
+        part = self._part_of.get(delivery.key)
+        if part is None:  # a map task that was run again: who waits for it will say what became of it
+            return
+        if delivery.failure is not None:
+            error = delivery.failure.exception()
+            if not (isinstance(error, SpillError) and self._make_again(error, part)):
+                raise error
+            return
+        assert delivery.value is not None
+        began = perf_counter()
+        self._arrived[part] = delivery.value.load()
+        self._account.pickling += perf_counter() - began
+
+    def _make_again(self, error: SpillError, part: int) -> bool:
+        """Whether what was spilled and is damaged is made once more: from a source that can be read again."""
+        damaged = [each for each in self._made if each.slot.chunk.first == error.chunk]
+        if not damaged or any(isinstance(each.side.plan.source, Pulled) for each in damaged):
+            return False
+        for each in damaged:  # one of each side
+            if each.slot.key in self._inputs[part]:  # else another part has seen to it
+                each.tries += 1
+                each.slot.key = self._mapped_again(each)
+        self._start(part)
+        self._account.again += 1
+        return all(each.tries < TRIES for each in damaged)
+
+    def _mapped_again(self, mapped: Mapped) -> Key:
+        reader, first = mapped.side.plan.source.reader(), mapped.slot.chunk.first
+        reader.take(first)
+        chunk = Chunk(first, reader.take(mapped.size))
+        task = self._job.task(Call(mapped.code, chunk), keep=True, size=mapped.size)
+        self._job.add(task)
+        return task.key

@@ -1,0 +1,244 @@
+"""Nodes of groups brought together where some lie on disk: slice by slice, in the order of rank.
+
+A rank is a number by which keys are sorted (the hash of the key, or the key itself where the user wants
+them sorted). Every run is sorted by rank, and its index says which ranks lie in which block. So the ranks are
+cut into slices, each of which fits into memory; the groups of a slice are read from all runs and joined as
+if nothing had been on disk. A rank that alone does not fit - a key with ten million values - is a slice of its
+own, and its values are read while the reducer asks for them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from itertools import groupby
+from typing import Any, NamedTuple, TypeAlias
+
+from mrpy.mapreduce.spill import Block, Entry, Run
+from mrpy.mapreduce.tree import Node, total
+
+Group: TypeAlias = Any
+Groups: TypeAlias = dict[Hashable, Group]
+Merge: TypeAlias = Callable[[Groups, Groups], Groups]
+Rank: TypeAlias = Callable[[Any], Any]
+Place: TypeAlias = tuple[int, int]  # of a cursor: blocks that were opened, and entries of the last
+
+
+class Streamed(NamedTuple):
+    """A group that is read from disk while it is asked for. To be read before the next key is asked for."""
+
+    values: Iterator[Any]
+
+
+class Slice(NamedTuple):
+    """The ranks below `end`, down to the slice before; None: all the rest. ``large``: they are one rank, whose
+    entries do not fit into memory."""
+
+    end: Any
+    large: bool
+
+
+def piece(place: int, groups: Groups) -> Node:
+    """A piece of the leaf at this place. The tree, which pairs a node with the next one to its right, leaves it
+    alone: pieces of a leaf are joined from left to right before anything else is."""
+    return Node(_PIECE, 2 * place, groups)
+
+
+_PIECE = -1  # a level of its own, with even places only
+
+
+def together(nodes: Iterable[Node], merge: Merge) -> Groups:
+    """The groups of all nodes, joined along the tree."""
+    value = total(_whole_leaves(nodes, merge), merge)
+    return value if type(value) is dict else {}
+
+
+def _whole_leaves(nodes: Iterable[Node], merge: Merge) -> Iterator[Node]:
+    left: Node | None = None
+    for node in nodes:
+        if left is not None and (node.level, node.place) == (left.level, left.place):
+            left = left._replace(value=merge(left.value, node.value))
+            continue
+        if left is not None:
+            yield Node(0, left.place // 2, left.value)
+        left = node if node.level == _PIECE else None
+        if left is None:
+            yield node
+    if left is not None:
+        yield Node(0, left.place // 2, left.value)
+
+
+def merged(
+    nodes: list[Node], rank: Rank, merge: Merge, combined: bool, memory: int
+) -> Iterator[tuple[Any, Group]]:
+    """All keys with their groups, in the order of rank. ``combined``: groups are combined as they are merged,
+    and small. Else that of a large rank is `Streamed`."""
+    runs = [node.value for node in nodes if type(node.value) is Run]
+    if not runs:
+        yield from _ranked(together(nodes, merge), rank)
+        return
+    cursors = [_cursor(node, rank) for node in nodes]
+    for end, large in _slices(runs, memory):
+        if large and not combined:
+            yield from _streamed(cursors, end)
+            continue
+        pairs = zip(nodes, cursors, strict=True)
+        taken = (node._replace(value=cursor.take(end)) for node, cursor in pairs)
+        yield from _ranked(together(taken, merge), rank)
+
+
+def _ranked(groups: Groups, rank: Rank) -> Iterator[tuple[Any, Group]]:
+    for key in sorted(groups, key=rank):
+        yield key, groups.pop(key)
+
+
+def _slices(runs: list[Run], memory: int) -> Iterator[Slice]:
+    """Cut the ranks so that the blocks of a slice take no more than `memory`, but for single ranks."""
+    blocks = sorted((block for run in runs for block in run.blocks), key=lambda block: block.low)
+    size, begun = 0, False
+    for low, same in groupby(blocks, key=lambda block: block.low):
+        here, alone = _sizes(same, low)
+        if begun and size + here > memory:
+            yield Slice(low, False)
+            size, begun = 0, False
+        if alone > memory:
+            yield Slice(low, False)  # also what is left of blocks that began before
+            yield Slice(_After(low), True)
+            size, begun = here - alone, here > alone
+            continue
+        size, begun = size + here, True
+    yield Slice(None, False)
+
+
+def _sizes(blocks: Iterable[Block], low: Any) -> tuple[int, int]:
+    """How large these are, and those of them that have one rank only."""
+    all_of_them = alone = 0
+    for block in blocks:
+        all_of_them += block.size
+        if not low < block.high:
+            alone += block.size
+    return all_of_them, alone
+
+
+class _After:
+    """Just above a rank: greater than it, and less than all that are greater."""
+
+    __slots__ = ("rank",)
+
+    def __init__(self, rank: Any) -> None:
+        self.rank = rank
+
+    def __gt__(self, other: Any) -> bool:  # asked for `other < self`, where `other` does not know us
+        return not self.rank < other
+
+
+def _streamed(cursors: list[_Cursor], end: _After) -> Iterator[tuple[Any, Group]]:
+    """The keys of one rank. What lies there is read once for each of them: there is hardly ever a second."""
+    begin = [cursor.place for cursor in cursors]
+    keys = dict.fromkeys(key for cursor in cursors for _, key, _ in cursor.entries(end))
+    behind = [cursor.place for cursor in cursors]
+    for key in keys:
+        _go(cursors, begin)
+        yield key, Streamed(_values(cursors, key, end))
+    _go(cursors, behind)
+
+
+def _go(cursors: list[_Cursor], places: list[Place]) -> None:
+    for cursor, place in zip(cursors, places, strict=True):
+        cursor.go(place)
+
+
+def _values(cursors: list[_Cursor], wanted: Any, end: _After) -> Iterator[Any]:
+    for cursor in cursors:
+        for _, key, group in cursor.entries(end):
+            if key == wanted:
+                if type(group) is list:
+                    yield from group
+                else:
+                    yield group
+
+
+def _cursor(node: Node, rank: Rank) -> _Cursor:
+    if type(node.value) is Run:
+        return _Cursor(node.value, [])
+    entries = sorted(
+        ((rank(key), key, group) for key, group in node.value.items()), key=lambda entry: entry[0]
+    )
+    return _Cursor(None, entries)
+
+
+class _Cursor:
+    """How far a run, or groups that never left memory, have been read. One block of a run is open."""
+
+    def __init__(self, run: Run | None, entries: list[Entry]) -> None:
+        self._run = run
+        self._next = 0  # block
+        self._place = 0  # in the open one
+        self._ranks, self._keys, self._groups = _columns(entries)
+
+    def take(self, end: Any) -> Groups:
+        """The groups of the ranks below `end`."""
+        groups: Groups = {}
+        while self._open(end):
+            behind = len(self._ranks) if end is None else bisect_left(self._ranks, end, self._place)
+            for key, group in zip(
+                self._keys[self._place : behind], self._groups[self._place : behind], strict=True
+            ):
+                if key in groups:  # a group that was cut up
+                    group = _joined(groups[key], group)
+                groups[key] = group
+            self._place = behind
+            if behind < len(self._ranks):
+                break
+        return groups
+
+    def entries(self, end: Any) -> Iterator[Entry]:
+        """The same, one by one, as they lie there."""
+        while self._open(end):
+            while self._place < len(self._ranks):
+                place = self._place
+                if not self._ranks[place] < end:
+                    return
+                self._place += 1
+                yield self._ranks[place], self._keys[place], self._groups[place]
+
+    @property
+    def place(self) -> Place:
+        """How far this has been read."""
+        return self._next, self._place
+
+    def go(self, place: Place) -> None:
+        """Go there, where it has been before."""
+        opened, behind = place
+        if opened != self._next:
+            self._next = max(0, opened - 1)
+            self._ranks, self._keys, self._groups = [], [], []
+            if opened:
+                self._load()
+        self._place = behind
+
+    def _open(self, end: Any) -> bool:
+        """See that there is an entry below `end` at hand; whether there is."""
+        while self._place >= len(self._ranks):
+            if self._run is None or self._next >= len(self._run.blocks):
+                return False
+            if end is not None and not self._run.blocks[self._next].low < end:
+                return False
+            self._load()
+        return end is None or self._ranks[self._place] < end
+
+    def _load(self) -> None:
+        assert self._run is not None
+        self._ranks, self._keys, self._groups = self._run.read(self._run.blocks[self._next])
+        self._next += 1
+        self._place = 0
+
+
+def _columns(entries: list[Entry]) -> tuple[list[Any], list[Any], list[Any]]:
+    ranks, keys, groups = [list(column) for column in zip(*entries, strict=True)] if entries else ([], [], [])
+    return ranks, keys, groups
+
+
+def _joined(left: Group, right: Group) -> list[Any]:
+    left = left if type(left) is list else [left]
+    return [*left, *right] if type(right) is list else [*left, right]

@@ -1,0 +1,232 @@
+"""Files for what does not fit into memory: runs of entries, sorted by rank, in blocks.
+
+    run    :=  magic, block, block, ...         written once, by one attempt of one task, under a name of its own
+    block  :=  zlib(pickle(ranks, keys, groups))
+
+What tells where the blocks lie, and what they hash to, is the `Run`: it goes back with the task's result and is
+never read from the file. So a file that was damaged, or put there by somebody else, is noticed before anything
+of it is unpickled.
+
+The files of a run are in a folder of its own that only its owner can enter (`SpillFolder`), beneath the
+system's folder for temporary files (``TMPDIR``). It goes with the run; what was left behind by a process that
+was killed goes when next one is made. Who is alive is told by a lock on a file in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+import uuid
+import weakref
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mrpy.errors import SpillError
+from mrpy.scheduler import codec
+from mrpy.scheduler.sizes import estimated
+
+MAGIC = b"mrpy spill 1\n"
+BLOCK = (
+    1 << 18
+)  # bytes of memory that a block takes when it is opened, about: one of each run is open at a time
+PREFIX = "mrpy-spill-"
+LOCK = "alive"
+RUN = ".run"  # at the end of the name of a file
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Block(NamedTuple):
+    """A stretch of a run. ``size``: bytes of memory, about, when it is opened."""
+
+    low: Any
+    high: Any
+    size: int
+    offset: int
+    length: int
+    digest: bytes
+
+
+class Run(NamedTuple):
+    """Entries (rank, key, group), sorted by rank, in a file. ``chunk``: the first item of those that it was
+    made from."""
+
+    path: str
+    blocks: tuple[Block, ...]
+    chunk: int = 0
+
+    def read(self, block: Block) -> Any:
+        """What lies in a block. Raises `SpillError` where it is not what was written."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(block.offset)
+                data = file.read(block.length)
+        except OSError as error:
+            raise SpillError(f"a spilled part cannot be read: {error}", self.chunk) from error
+        if _digest(data) != block.digest:
+            problem = f"a spilled part is damaged: {self.path}, {block.length} bytes at {block.offset}"
+            raise SpillError(problem, self.chunk)
+        return codec.decode(codec.Payload(zlib.decompress(data)))
+
+
+class RunFile:
+    """A file that is being written. In a ``with`` block: what fails leaves nothing behind."""
+
+    def __init__(self, folder: str) -> None:
+        self.path = os.path.join(folder, uuid.uuid4().hex + RUN)
+        self._offset = 0
+        try:
+            self._file = os.fdopen(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
+        except OSError as error:
+            raise SpillError(f"cannot spill to {folder}: {error}") from error
+        self._write(MAGIC)
+
+    def __enter__(self) -> RunFile:
+        return self
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        try:
+            self._file.close()
+        except OSError as error:
+            self._remove()
+            raise self._problem(0, error) from error
+        if failed is not None:
+            self._remove()
+
+    def add(self, low: Any, high: Any, content: Any, size: int) -> Block:
+        """Write a block."""
+        data = zlib.compress(codec.encode(content, whole=True, back=True).body, 1)
+        offset = self._offset
+        self._write(data)
+        return Block(low, high, size, offset, len(data), _digest(data))
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise self._problem(len(data), error) from error
+        self._offset += len(data)
+
+    def _problem(self, needed: int, error: OSError) -> SpillError:
+        if error.errno not in _NO_ROOM:
+            return SpillError(f"cannot spill to {self.path}: {error}")
+        with suppress(OSError):
+            free = shutil.disk_usage(os.path.dirname(self.path)).free
+            return SpillError(
+                f"no room to spill: {self.path} needs {max(needed, 1)} more bytes, {free} are free there "
+                "(set TMPDIR to a larger disk, or give memory=)"
+            )
+        return SpillError(f"no room to spill: {self.path}: {error}")
+
+    def _remove(self) -> None:
+        with suppress(OSError):
+            os.unlink(self.path)
+
+
+def _digest(data: bytes) -> bytes:
+    return blake2b(data, digest_size=16).digest()
+
+
+# ---- entries -----------------------------------------------------------------------------------------
+
+Entry = tuple[Any, Any, Any]  # rank, key, group
+
+
+def write_entries(file: RunFile, entries: list[Entry], chunk: int) -> Run:
+    """A run of these, which are sorted by rank. A group that is too large for a block is cut up."""
+    size = estimated(entries)
+    blocks: list[Block] = []
+    for part in _in_blocks(entries, size):
+        ranks, keys, groups = map(list, zip(*part, strict=True))
+        share = size * len(part) // len(entries)
+        blocks.append(file.add(ranks[0], ranks[-1], (ranks, keys, groups), max(share, estimated(part))))
+    return Run(file.path, tuple(blocks), chunk)
+
+
+def _in_blocks(entries: list[Entry], size: int) -> Iterator[list[Entry]]:
+    count = max(1, len(entries) * BLOCK // max(1, size))
+    if count >= len(entries) and size <= BLOCK:
+        if entries:
+            yield entries
+        return
+    part: list[Entry] = []
+    for entry in entries:
+        pieces = _pieces(entry)
+        if len(pieces) == 1:
+            part.append(entry)
+        if part and (len(pieces) > 1 or len(part) >= count):
+            yield part
+            part = []
+        if len(pieces) > 1:
+            yield from ([piece] for piece in pieces)
+    if part:
+        yield part
+
+
+def _pieces(entry: Entry) -> list[Entry]:
+    """An entry, in as many as it takes for each to fit into a block."""
+    rank, key, group = entry
+    if type(group) is not list or len(group) < 2 or (size := estimated(group)) <= BLOCK:
+        return [entry]
+    count = max(1, len(group) * BLOCK // size)
+    return [(rank, key, group[begin : begin + count]) for begin in range(0, len(group), count)]
+
+
+# ---- the folder --------------------------------------------------------------------------------------
+
+
+class SpillFolder:
+    """A folder for the files of one run. Made now; gone with `close`, with the object, or with the process."""
+
+    def __init__(self) -> None:
+        clear_stale()
+        try:
+            self.path = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getuid()}-")
+            self._lock = os.open(os.path.join(self.path, LOCK), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            _lock(self._lock)
+        except OSError as error:
+            raise SpillError(f"no folder to spill to: {error}") from error
+        self._gone = weakref.finalize(self, _remove, self.path, self._lock, os.getpid())
+
+    def close(self) -> None:
+        """Remove it. May be called twice."""
+        self._gone()
+
+
+def clear_stale() -> None:
+    """Remove what processes that were killed have left: our own user's only."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}{os.getuid()}-*"):
+        with suppress(OSError):
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            handle = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                if _lock(handle):
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Whether nobody else has it."""
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove(path: str, lock: int, owner: int) -> None:
+    if os.getpid() != owner:  # a forked child: the files are the parent's
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        os.close(lock)

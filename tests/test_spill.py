@@ -1,0 +1,317 @@
+"""Shuffles that do not fit into the memory that they are given: the same answer, by way of the disk."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mrpy
+from mrpy.errors import SpillError
+from mrpy.mapreduce import slices, spill
+from mrpy.mapreduce.partition import stable_hash
+from mrpy.mapreduce.shuffle import _Join
+from mrpy.mapreduce.spill import Run, RunFile, SpillFolder, write_entries
+from mrpy.mapreduce.tree import Node
+
+HERE = ("serial", "threads", "processes")  # where a shuffle may go to disk
+
+
+@pytest.fixture
+def spilled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder to spill to. At the end of the test nothing is left in it."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    yield tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+@dataclass(frozen=True)
+class Point:
+    """A key of the user's."""
+
+    x: int
+
+
+def pairs(record: int) -> Iterator[tuple[Any, int]]:
+    """Keys of many kinds, some of which are equal."""
+    kinds = (record % 7, float(record % 7), str(record % 5), None, (record % 3, "t"), Point(record % 2), True)
+    for kind in kinds:
+        yield kind, record
+
+
+def as_list(key: object, values: Iterator[int]) -> list[int]:
+    return list(values)
+
+
+def total(key: object, values: Iterator[float]) -> float:
+    return sum(values)
+
+
+def plainly(records: Any) -> dict[Any, list[int]]:
+    groups: dict[Any, list[int]] = {}
+    for record in records:
+        for key, value in pairs(record):
+            groups.setdefault(key, []).append(value)
+    return groups
+
+
+@pytest.mark.parametrize("backend", HERE)
+@pytest.mark.parametrize("memory", [1, 20_000, 10**9])
+def test_groups_have_all_their_values_in_order_whatever_fits(backend: str, memory: int, spilled: Path) -> None:
+    got = dict(mrpy.mapreduce(pairs, as_list, range(3000), backend=backend, workers=2, memory=memory))
+    assert got == plainly(range(3000))
+
+
+@pytest.mark.parametrize("backend", HERE)
+def test_the_order_of_keys_and_the_bits_do_not_depend_on_memory(backend: str, spilled: Path) -> None:
+    def some(record: int) -> Iterator[tuple[str, float]]:
+        for n in range(20):
+            yield f"{(record * 31 + n) % 50}", 0.1 * record + n / 7
+
+    def run(memory: int, **options: Any) -> list[Any]:
+        pairs = mrpy.mapreduce(some, total, range(700), combiner=total, memory=memory, **options)
+        return [(key, value.hex()) for key, value in pairs]
+
+    expected = run(10**9, backend="serial")
+    for memory in (1, 5_000, 50_000, 10**9):
+        for chunksize in ("auto", 1, 64, 700):
+            assert run(memory, backend=backend, workers=2, chunksize=chunksize) == expected
+
+
+def test_a_record_that_becomes_more_pairs_than_fit_is_cut_up_and_keeps_its_bits(spilled: Path) -> None:
+    def many(record: int) -> Iterator[tuple[int, float]]:
+        for n in range(200_000):
+            yield n % 3, (record + 1) / (n + 1)
+
+    def run(memory: int) -> list[Any]:
+        return [(k, v.hex()) for k, v in mrpy.mapreduce(many, total, range(3), combiner=total, memory=memory)]
+
+    assert run(1) == run(100_000) == run(10**9)
+
+
+@pytest.mark.parametrize("backend", HERE)
+def test_a_key_whose_values_do_not_fit_is_read_while_the_reducer_asks(backend: str, spilled: Path) -> None:
+    def hot(record: int) -> Iterator[tuple[str, bytes]]:
+        for n in range(50):
+            yield "hot", b"%08d" % (50 * record + n)
+        yield f"cold {record % 11}", b""
+
+    def check(key: str, values: Iterator[bytes]) -> Any:
+        if key != "hot":
+            return sum(1 for _ in values)
+        return [int(value) for value in values] == list(range(50 * 2000))
+
+    got = dict(mrpy.mapreduce(hot, check, range(2000), backend=backend, workers=2, memory=300_000))
+    assert got == {"hot": True, **{f"cold {n}": len(range(n, 2000, 11)) for n in range(11)}}
+
+
+@pytest.mark.parametrize("backend", HERE)
+def test_a_reducer_need_not_read_all_of_a_large_key(backend: str, spilled: Path) -> None:
+    def firsts(key: object, values: Iterator[int]) -> tuple[int, int]:
+        return next(values), next(values)
+
+    records = range(60_000)
+    got = mrpy.mapreduce(lambda n: (n % 2, n), firsts, records, backend=backend, workers=2, memory=50_000)
+    assert dict(got) == {0: (0, 2), 1: (1, 3)}
+
+
+def test_sorted_keys_come_sorted_by_way_of_the_disk(spilled: Path) -> None:
+    words = [f"{(n * 7919) % 4001:05d}" for n in range(20_000)]
+    got = list(mrpy.mapreduce(lambda word: (word, 1), total, words, sort=True, memory=100_000))
+    assert got == sorted(Counter(words).items())
+
+
+def test_a_reducer_that_yields_more_than_fits_is_read_from_disk_by_the_consumer(spilled: Path) -> None:
+    def spread(key: int, values: Iterator[int]) -> Iterator[str]:
+        for value in values:
+            for n in range(100):
+                yield f"{value}.{n}"
+
+    got = mrpy.mapreduce(lambda n: (n % 4, n), spread, range(2000), memory=200_000)
+    expected = {(n % 4, f"{n}.{m}") for n in range(2000) for m in range(100)}
+    listed = list(got)
+    assert len(listed) == len(expected)
+    assert set(listed) == expected
+
+
+def test_explain_says_what_went_to_disk(spilled: Path) -> None:
+    run = mrpy.mapreduce(pairs, as_list, range(2000), memory=1, workers=2)
+    assert "on disk" not in run.explain()
+    list(run)
+    assert "bytes on disk" in run.explain()
+
+
+def test_a_break_leaves_no_file(spilled: Path) -> None:
+    run = mrpy.mapreduce(pairs, as_list, range(2000), memory=1, workers=2)
+    for _ in run:
+        break
+    run.close()
+
+
+def test_a_reducer_that_raises_leaves_no_file(spilled: Path) -> None:
+    def bad(key: object, values: Iterator[int]) -> int:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        list(mrpy.mapreduce(pairs, bad, range(2000), memory=1, workers=2))
+
+
+# ---- the files -----------------------------------------------------------------------------------------
+
+
+def a_run(folder: str, entries: list[Any]) -> Run:
+    with RunFile(folder) as file:
+        return write_entries(file, entries, 0)
+
+
+def test_only_the_owner_may_enter_the_folder_or_read_a_file(spilled: Path) -> None:
+    before = os.umask(0)
+    try:
+        folder = SpillFolder()
+        run = a_run(folder.path, [(1, "a", [1])])
+    finally:
+        os.umask(before)
+    assert os.stat(folder.path).st_mode & 0o777 == 0o700
+    assert os.stat(run.path).st_mode & 0o777 == 0o600
+    folder.close()
+    folder.close()
+
+
+@pytest.mark.fault(25)
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone", "foreign"])
+def test_a_damaged_file_is_noticed_before_it_is_opened(damage: str, spilled: Path) -> None:
+    folder = SpillFolder()
+    run = a_run(folder.path, [(n, str(n), [n]) for n in range(1000)])
+    other = a_run(folder.path, [(n, str(n), [-n]) for n in range(1000)])
+    data = bytearray(Path(run.path).read_bytes())
+    if damage == "gone":
+        os.unlink(run.path)
+    elif damage == "foreign":
+        os.replace(other.path, run.path)
+    else:
+        data[len(data) // 2] ^= 1
+        Path(run.path).write_bytes(data[: len(data) // 3] if damage == "cut" else data)
+    with pytest.raises(SpillError, match="spilled part"):
+        [run.read(block) for block in run.blocks]
+    folder.close()
+
+
+def damaged_once(marker: str, folder: Path) -> Any:
+    """A reducer that damages all that was spilled, at its first call in the whole run. One worker only has then
+    not read what the other parts are made of."""
+
+    def reduce(key: object, values: Iterator[int]) -> list[int]:
+        first = next(values)
+        try:
+            os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return [first, *values]
+        found = list(folder.glob(f"{spill.PREFIX}*/*{spill.RUN}"))
+        assert found
+        for path in found:
+            path.write_bytes(b"nothing")
+        return [first, *values]
+
+    return reduce
+
+
+@pytest.mark.fault(25)
+def test_what_was_spilled_and_is_damaged_is_made_again(spilled: Path, tmp_path_factory: Any) -> None:
+    reducer = damaged_once(str(tmp_path_factory.mktemp("marker") / "done"), spilled)
+    run = mrpy.mapreduce(pairs, reducer, range(800), memory=1, workers=1, chunksize=200, partitions=2)
+    assert dict(run) == plainly(range(800))
+
+
+@pytest.mark.fault(25)
+def test_what_cannot_be_made_again_is_an_error_that_names_it(spilled: Path, tmp_path_factory: Any) -> None:
+    reducer = damaged_once(str(tmp_path_factory.mktemp("marker") / "done"), spilled)
+
+    def once() -> Iterator[int]:
+        yield from range(800)
+
+    with pytest.raises(SpillError, match="damaged"):
+        list(mrpy.mapreduce(pairs, reducer, once(), memory=1, workers=1, chunksize=200, partitions=2))
+
+
+@pytest.mark.fault(24)
+def test_a_full_disk_is_an_error_that_says_where_and_leaves_nothing(spilled: Path) -> None:
+    import resource
+
+    def filled(record: int) -> Any:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+        yield from ((n, os.urandom(100)) for n in range(5000))
+
+    with mrpy.session(workers=2), pytest.raises(SpillError, match=r"no room to spill: .*free"):
+        list(mrpy.mapreduce(filled, as_list, range(3), memory=1))
+
+
+@pytest.mark.fault(15)
+def test_what_a_killed_process_left_goes_when_the_next_one_spills(spilled: Path) -> None:
+    left = SpillFolder()
+    a_run(left.path, [(1, "a", [1])])
+    left._gone.detach()
+    mine = SpillFolder()
+    assert Path(left.path).exists()  # its owner lives
+    os.close(os.open(os.path.join(left.path, spill.LOCK), os.O_RDWR))
+    lock = [fd for fd in os.listdir("/dev/fd") if _leads_to(fd, os.path.join(left.path, spill.LOCK))]
+    for fd in lock:
+        os.close(int(fd))
+    another = SpillFolder()
+    assert not Path(left.path).exists()
+    for folder in (mine, another):
+        folder.close()
+
+
+def _leads_to(fd: str, path: str) -> bool:
+    try:
+        return os.readlink(f"/dev/fd/{fd}") == path
+    except OSError:
+        return False
+
+
+# ---- slices --------------------------------------------------------------------------------------------
+
+groups = st.dictionaries(st.integers(0, 12), st.lists(st.integers(), min_size=1, max_size=30), max_size=8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    parts=st.lists(st.tuples(groups, st.booleans()), max_size=7),
+    memory=st.integers(1, 4000),
+    block=st.integers(1, 3000),
+    collide=st.booleans(),
+)
+def test_slices_bring_together_what_a_loop_does(parts: Any, memory: int, block: int, collide: bool) -> None:
+    def rank(key: int) -> int:
+        return key // 4 if collide else stable_hash(key)
+
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(spill, "BLOCK", block)
+        nodes = []
+        for place, (part, on_disk) in enumerate(parts):
+            value: Any = {key: list(values) for key, values in part.items()}
+            if on_disk:
+                entries = sorted(((rank(key), key, group) for key, group in value.items()), key=lambda e: e[0])
+                value = a_run(folder, entries)
+            nodes.append(Node(0, place, value))
+        got = {}
+        ranks = []
+        for key, group in slices.merged(nodes, rank, _Join(None), False, memory):
+            assert key not in got
+            got[key] = list(group.values) if type(group) is slices.Streamed else group
+            ranks.append(rank(key))
+        expected: dict[int, list[int]] = {}
+        for part, _ in parts:
+            for key, values in part.items():
+                expected.setdefault(key, []).extend(values)
+        assert got == expected
+        assert ranks == sorted(ranks)
