@@ -51,7 +51,8 @@ class Options(Frozen):
     ``chunksize``   items per task; ``"auto"`` follows the measured cost of an item
     ``buffersize``  items pulled from the source and not yet yielded (or, in a reduction, folded), at
                     most, in all runs of a chain together; ``"auto"``: a few chunks per worker
-    ``buffer_bytes``  the same in bytes, as far as sizes are known: pickled chunks and results, arrays
+    ``buffer_bytes``  the same in bytes: pickled chunks and results, arrays. The size of an item is known once
+                    it is pulled; until then it is taken to be as large as the last ones
     ``memory``      bytes that a shuffle may hold, in all processes together, before it goes on on disk;
                     ``"auto"``: a quarter of what the machine has free
     ``on_error``    ``"raise"``; ``"skip"`` the item; ``"return"`` the exception in its place; or a
@@ -61,7 +62,8 @@ class Options(Frozen):
     ``progress``    show a progress bar on standard error
     ``seed``        seed of `mrpy.rng` inside tasks
     ``checkpoint``  a file in which finished chunks are kept, so that the same run can be resumed
-    ``check``       before the run, see on a few items that the answer does not depend on the cut
+    ``check``       before the run, see on copies of a few items, in this process, that the answer does not
+                    depend on the cut
     ``name``        what to call the run in progress bars, plans and errors
     """
 

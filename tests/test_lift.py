@@ -447,3 +447,20 @@ def test_lifting_under_python(version: str, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["serial", "fine", "threads", "fine", "processes", "fine", version]
+
+
+class Odd:
+    """An iterable that answers nobody who asks for what it does not have."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([1, 2])
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"no {name} here")
+
+
+def test_an_odd_iterable_is_asked_for_its_items_only() -> None:
+    for make in (lambda: Odd(), lambda: (x for x in Odd()), lambda: itertools.chain(Odd(), Odd()), lambda: zip(Odd(), [1, 2])):  # noqa: B905
+        run = mrpy.parallel(make(), backend="serial")
+        assert all([str(run), run.explain(), str(run.graph())])
+        assert list(run) == list(make())

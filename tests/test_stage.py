@@ -6,6 +6,7 @@ import itertools
 import operator
 import os
 import pickle
+import random
 import subprocess
 import sys
 import textwrap
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from laws import LOCAL
 
 import mrpy
-from mrpy.errors import CheckFailed, OptionError
+from mrpy.errors import CheckFailed, OptionError, SerializationError
 
 over_local = pytest.mark.parametrize("backend", LOCAL)
 
@@ -606,3 +607,77 @@ def test_a_stage_inside_of_a_program_is_checked(program: Any, backend: str) -> N
 
     with pytest.raises(CheckFailed, match="running carries something"):
         list(mrpy.parallel(program(running), backend=backend, workers=2, check=True))
+
+
+@over_local
+@pytest.mark.parametrize("on_error", ["raise", "skip", "return"])
+def test_an_item_that_raises_does_so_at_its_place_checked_or_not(on_error: str, backend: str) -> None:
+    got: list[Any] = []
+    options: dict[str, Any] = {"backend": backend, "workers": 2, "check": True, "on_error": on_error}
+    try:
+        got.extend(mrpy.parallel((1 // x if x != 5 else sys.exit("no") for x in [1, 0, -1, 5]), **options))
+    except ZeroDivisionError as error:
+        assert (on_error, got, error.mrpy_item.position) == ("raise", [1], 1)  # type: ignore[attr-defined]
+    else:
+        assert [item for item in got if type(item) is int] == [1, -1]
+        assert len(got) == (4 if on_error == "return" else 2)
+    if on_error == "skip":
+        assert mrpy.preduce(operator.add, (1 // x for x in [1, 0, 1]), **options) == 2
+
+
+@over_local
+def test_random_numbers_of_items_do_not_depend_on_the_cut(backend: str) -> None:
+    @mrpy.stage
+    def noisy(items: Any) -> Any:
+        for item in items:
+            yield item + mrpy.rng().random()
+
+    mrpy.check(noisy, [1, 2, 3])
+    for run in (lambda **o: noisy.with_options(**o)(range(5)), lambda **o: mrpy.parallel(map(abs, noisy(range(5))), **o)):
+        options: dict[str, Any] = {"backend": backend, "workers": 2, "seed": 1}
+        assert list(run(**options)) == list(run(check=True, **options))
+    with pytest.raises(CheckFailed, match=r"from one run to the next: .*mrpy\.rng"):
+        mrpy.check(mrpy.stage(lambda items: (item + random.random() for item in items)), [1, 2])
+
+
+class Plain:
+    """Equal to nothing but itself."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.myself = number, [self]
+
+
+def test_check_compares_objects_by_what_they_hold_where_they_do_not_say_when_they_are_equal() -> None:
+    items = [Plain(1), Plain(2), Plain(2)]
+    mrpy.check(mrpy.stage(lambda each: (item for item in each)), items)
+    mrpy.check(mrpy.stage(lambda each: (Plain(item) for item in each)), [1, 2])
+    mrpy.check(lambda a, b: Plain(a.number + b.number), items)
+    for bad in (lambda each: (Plain(place) for place, _ in enumerate(each)), lambda each: iter(list(each)[::-1])):
+        with pytest.raises(CheckFailed, match="carries something"):
+            mrpy.check(mrpy.stage(bad), items)
+    with pytest.raises(CheckFailed, match="not associative"):
+        mrpy.check(lambda a, b: Plain(a.number - b.number), items)
+
+
+def test_items_that_cannot_be_copied_are_said_to_be_it() -> None:
+    for item in (threading.Lock(), (n for n in [1])):
+        with pytest.raises(SerializationError, match=r"cannot be copied.*leave out check=True"):
+            mrpy.check(mrpy.stage(lambda each: (x for x in each)), [item, item])
+
+
+@over_local
+def test_a_mapper_that_raises_or_draws_random_numbers_is_checked_as_it_runs(backend: str) -> None:
+    def mapper(n: int) -> Any:
+        return 6 // n, mrpy.rng().integers(9)
+
+    def total(key: int, values: Any) -> Any:
+        return sum(values)
+
+    def run(**options: Any) -> Any:
+        items = [1, 2, 0, 2, 3]
+        return list(mrpy.mapreduce(mapper, total, items, combiner=total, backend=backend, workers=2, seed=1, **options))
+
+    assert run(on_error="skip", check=True) == run(on_error="skip")
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(check=True)
+    assert caught.value.mrpy_item.position == 2  # type: ignore[attr-defined]

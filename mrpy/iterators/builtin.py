@@ -256,13 +256,13 @@ def _held(iterator: Any) -> bool:
         one = todo.pop()
         if any(count > _UNHELD.get(type(one), 0) for count in _counts(one)):
             return True
-        todo += [part for part in _parts(one) if hasattr(part, "__next__")]
+        todo += [part for part in _parts(one) if hasattr(type(part), "__next__")]
     return False
 
 
 def _counts(iterator: Any) -> list[int]:
     """How many references there are to each iterator that this one takes its items from."""
-    return [sys.getrefcount(part) for part in _parts(iterator) if hasattr(part, "__next__")]
+    return [sys.getrefcount(part) for part in _parts(iterator) if hasattr(type(part), "__next__")]
 
 
 def _items(items: Any, lift: Lift, given: Given) -> Plan | None:
@@ -291,7 +291,7 @@ def _share(iterators: Iterable[Any]) -> bool:
         if id(one) in seen:
             return True
         seen[id(one)] = one
-        todo += [part for part in _parts(one) if hasattr(part, "__next__")]
+        todo += [part for part in _parts(one) if hasattr(type(part), "__next__")]
     return False
 
 

@@ -22,7 +22,7 @@ _HERE = {
     "frequencies": ("value_counts", "countByValue", "counts", "counter", "tally"),
     "mean": ("average", "avg", "fmean"),
     "std": ("stdev", "stddev", "pstdev", "var", "variance"),
-    "reduce": ("accumulate", "combine", "treeReduce"),
+    "reduce": ("combine", "treeReduce"),
     "fold": ("aggregate", "foldl", "fold_left", "treeAggregate"),
     "histogram": ("hist",),
     "sample": ("random_sample", "takeSample"),
@@ -33,9 +33,11 @@ _HERE = {
 }
 _BY_KEY = "grouping by key is mrpy.mapreduce(mapper, reducer, items) here"
 _LOOKING = "write map() with a function that looks at its item and returns it"
+_RUNNING = "each of its items needs all before it: write itertools.accumulate(this)"
 _OTHERWISE = {
     **dict.fromkeys(("groupby", "group_by", "groupBy", "groupByKey", "reduceByKey", "foldby"), _BY_KEY),
     **dict.fromkeys(("tap", "inspect"), _LOOKING),
+    **dict.fromkeys(("accumulate", "scan", "cumsum"), _RUNNING),
     "imap_unordered": "write map() and the option ordered=False",
 }
 _NAMES = {theirs: ours for ours, many in _HERE.items() for theirs in many}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import heapq
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
@@ -19,7 +18,7 @@ from mrpy.mapreduce import check
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder, Slot
-from mrpy.mapreduce.kernels import Rules, through
+from mrpy.mapreduce.kernels import Rules
 from mrpy.mapreduce.partition import DEFAULT, shown
 from mrpy.mapreduce.plan import FlatMap, Plan, name_of
 from mrpy.mapreduce.shuffle import MapTask, Pairs, Reducer, ReduceTask, Store, grouping
@@ -173,8 +172,9 @@ class Keyed:
         check.check_steps(steps, sample)
         if self._combiner is None:  # then the reducer has all the values of a key
             return
-        pairs = through((*steps, FlatMap(Pairs(side.mapper))), iter(copy.deepcopy(sample)))
-        for key, group in grouping(None).leaf(pairs).items():
+        to_pairs = (*steps, FlatMap(Pairs(side.mapper)))
+        pairs = check.made_of(to_pairs, check.passing(to_pairs, sample))
+        for key, group in grouping(None).leaf(iter(pairs)).items():
             name = key if type(key) is str else shown(key)
             values = group if type(group) is list else [group]
             check.check_combiner(self._combiner, self._reducer, name, values)

@@ -3,21 +3,24 @@
 A stage is run on the sample as a whole and cut in two at every place; an operator combines three
 neighbours both ways. Where the answers differ, items are taken away one by one as long as they still
 differ: what is left is the smallest example (delta debugging: Zeller and Hildebrandt, IEEE Trans.
-Softw. Eng. 28, 2002).
+Softw. Eng. 28, 2002). All of it is done on copies of the items, in the thread and process that asks.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import combinations, islice, pairwise
+from operator import length_hint
 from types import GeneratorType
 from typing import Any
 
-from mrpy.errors import CheckFailed
+from mrpy.errors import CheckFailed, SerializationError
 from mrpy.mapreduce.folds import Fold, FoldLeaf
 from mrpy.mapreduce.kernels import through
 from mrpy.mapreduce.plan import Body, Step, name_of
+from mrpy.mapreduce.random import at_positions
 from mrpy.mapreduce.tree import NOTHING
 from mrpy.scheduler.failure import short_repr
 
@@ -30,16 +33,38 @@ Reducer = Callable[[Any, Iterator[Any]], Any]
 
 def check_steps(steps: tuple[Step, ...], items: Sequence[Any]) -> None:
     """See whether the stages of a plan depend on the cut, on some of its items."""
+    items = passing(steps, items)
     for number, step in enumerate(steps):
         if isinstance(step, Body):
-            before = list(through(steps[:number], iter(copy.deepcopy(list(items)))))
-            check_body(step.over, before, str(step))
+            check_body(step.over, made_of(steps[:number], items), str(step))
+
+
+def passing(steps: tuple[Step, ...], items: Sequence[Any]) -> list[Any]:
+    """The items that go through the steps without an error. One that raises will do so in the run as well, at
+    its own place, and there `on_error` says what becomes of it."""
+    return [item for place, item in enumerate(items) if not _raises(steps, item, place)]
+
+
+def _raises(steps: tuple[Step, ...], item: Any, place: int) -> bool:
+    fresh = _copies([item])
+    try:
+        _run_over(partial(through, steps), fresh, place)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return True
+    return False
+
+
+def made_of(steps: tuple[Step, ...], items: Sequence[Any]) -> list[Any]:
+    """What the steps make of copies of the items."""
+    return _run(partial(through, steps), list(items))
 
 
 def check_fold(steps: tuple[Step, ...], fold: Fold, items: Sequence[Any]) -> None:
     """See whether the stages and the reducer of a run depend on the cut, on some of its items."""
     check_steps(steps, items)
-    values = list(through(steps, iter(copy.deepcopy(list(items)))))
+    values = made_of(steps, passing(steps, items))
     if isinstance(fold.leaf, FoldLeaf):
         check_initial(fold, fold.leaf.initial, values)
     leaves = [fold.leaf(iter([value])) for value in values]
@@ -50,7 +75,7 @@ def check_initial(fold: Fold, initial: Any, items: Sequence[Any]) -> None:
     """Raise `CheckFailed` if it shows in the answer that each stretch begins with the initial value."""
 
     def over(part: Sequence[Any]) -> Any:
-        return fold.leaf(iter(_fresh(list(part))))
+        return fold.leaf(iter(_copies(part)))
 
     for part in (*pairwise(items), items):  # small examples first
         for cut in range(1, len(part)):
@@ -82,7 +107,7 @@ def check_combiner(combiner: Reducer, reducer: Reducer, key: Any, values: list[A
 
 def _made(function: Reducer, key: Any, values: list[Any]) -> list[Any]:
     """All that a reducer or combiner returns, or yields."""
-    made = function(key, iter(_fresh(values)))
+    made = function(key, iter(_copies(values)))
     return list(made) if isinstance(made, GeneratorType) else [made]
 
 
@@ -99,7 +124,7 @@ def _bad_cut(body: Function, items: list[Any]) -> int | None:
     """A place where cutting the items changes the answer."""
     whole = _run(body, items)
     for cut in range(1, len(items)):
-        if not same(whole, _run(body, items[:cut]) + _run(body, items[cut:])):
+        if not same(whole, _in_two(body, items, cut)):
             return cut
     return None
 
@@ -116,17 +141,32 @@ def _smallest(body: Function, items: list[Any]) -> list[Any]:
     return items
 
 
-def _run(body: Function, items: list[Any]) -> list[Any]:
-    return list(body(iter(copy.deepcopy(items))))
+def _in_two(body: Function, items: list[Any], cut: int) -> list[Any]:
+    return _run(body, items[:cut]) + _run(body, items[cut:], cut)
+
+
+def _run(body: Function, items: list[Any], first: int = 0) -> list[Any]:
+    return _run_over(body, _copies(items), first)
+
+
+def _run_over(body: Function, items: list[Any], first: int) -> list[Any]:
+    """What comes of items, of which the first has this position: `mrpy.rng` asks for it."""
+    iterator = iter(items)
+    with at_positions(0, lambda: first + len(items) - length_hint(iterator) - 1):
+        return list(body(iterator))
 
 
 def _stage_text(body: Function, items: list[Any], name: str) -> str:
-    cut = _bad_cut(body, items)
-    whole = short_repr(_run(body, items))
-    parts = short_repr(_run(body, items[:cut]) + _run(body, items[cut:]))
+    whole, again = _run(body, items), _run(body, items)
+    if not same(whole, again):
+        return (
+            f"{name} carries something from one run to the next: over {short_repr(items)} it yields "
+            f"{short_repr(whole)} one time and {short_repr(again)} another; mrpy.rng() gives what is random"
+        )
+    cut = _bad_cut(body, items) or 0
     return (
         f"{name} carries something from one item to the next: over {short_repr(items)} as a whole it yields "
-        f"{whole}, but cut before item {cut} it yields {parts}"
+        f"{short_repr(whole)}, but cut before item {cut} it yields {short_repr(_in_two(body, items, cut))}"
     )
 
 
@@ -160,20 +200,34 @@ def _triples(items: Sequence[Any]) -> Iterator[tuple[Any, Any, Any]]:
 
 def _fresh(value: Any) -> Any:
     """A copy: an operator may change its left argument in place."""
-    return copy.deepcopy(value)
+    return _copies([value])[0]
 
 
-def same(left: Any, right: Any) -> bool:
+def _copies(items: Sequence[Any]) -> list[Any]:
+    try:
+        return copy.deepcopy(list(items))
+    except Exception as error:
+        raise SerializationError(
+            f"items are tried as copies, and one of {short_repr(list(items))} cannot be copied: {error}; "
+            "give mrpy.check others, or leave out check=True"
+        ) from error
+
+
+def same(left: Any, right: Any, seen: frozenset[int] = frozenset()) -> bool:
     """Whether two answers are the same. Floats need agree to nine digits only: their sums depend on the
-    order by their nature, and are made to be the same by the tree, not by the operator."""
+    order by their nature, and are made to be the same by the tree, not by the operator. Objects that are
+    equal to nothing but themselves are compared by what they hold; `seen` are those that hold these."""
     if isinstance(left, float | complex) and isinstance(right, float | complex):
         return left == right or (left != left and right != right) or abs(left - right) <= 1e-9 * abs(left)
     if type(left) is type(right) and isinstance(left, list | tuple):
-        return len(left) == len(right) and all(map(same, left, right))
+        return len(left) == len(right) and all(same(a, b, seen) for a, b in zip(left, right, strict=True))
     if type(left) is type(right) and isinstance(left, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+        return left.keys() == right.keys() and all(same(left[key], right[key], seen) for key in left)
     if hasattr(left, "tolist") and hasattr(right, "tolist"):  # arrays, which compare element by element
         return same(left.tolist(), right.tolist())
+    if type(left) is type(right) and getattr(type(left), "__eq__", None) is object.__eq__:
+        held = left is right or id(left) in seen
+        return held or same(left.__getstate__(), right.__getstate__(), seen | {id(left)})
     try:
         return bool(left == right)
     except Exception:  # tables of other libraries say so for each element

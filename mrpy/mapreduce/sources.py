@@ -158,12 +158,12 @@ class _Pulls:
 
 def is_run(iterable: object) -> bool:
     """Whether it is a run of its own, that prints its own plan: what ``run_of_its_own`` is set on."""
-    return getattr(iterable, "run_of_its_own", False) is True
+    return getattr(type(iterable), "run_of_its_own", False) is True
 
 
 def shows_its_plan(iterable: object) -> bool:
     """Whether it is made here, from other runs: it prints their plans, and has them as its `upstream`."""
-    return is_run(iterable) or getattr(iterable, "shows_plan", False) is True
+    return is_run(iterable) or getattr(type(iterable), "shows_plan", False) is True
 
 
 class PutBack:
