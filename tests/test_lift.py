@@ -449,6 +449,24 @@ def test_lifting_under_python(version: str, tmp_path: Path) -> None:
     assert done.stdout.split() == ["serial", "fine", "threads", "fine", "processes", "fine", version]
 
 
+TWICE: dict[str, Callable[[], Any]] = {
+    "chains": lambda: itertools.chain(itertools.chain([1, 2], (x for x in [3])), [4]),
+    "chains of plain parts": lambda: itertools.chain(itertools.chain("ab", [1]), itertools.chain([2], iter([3])), "c"),
+    "chains of generators": lambda: itertools.chain(itertools.chain(upto(3), "ab"), [4]),
+    "groups": lambda: ((k, list(v)) for k, v in itertools.chain(itertools.groupby("aab"), itertools.groupby("b"))),
+    "groups at a place": lambda: (
+        (n, k, list(v)) for n, (k, v) in itertools.chain(zip(itertools.count(), itertools.groupby("aabb")))  # noqa: B905
+    ),
+}
+
+
+@over_local
+@pytest.mark.parametrize("name", TWICE)
+def test_what_was_taken_apart_is_not_taken_for_a_program_of_the_users(name: str, backend: str) -> None:
+    assert list(mrpy.parallel(TWICE[name](), backend=backend, workers=2)) == list(TWICE[name]())
+    assert list(mrpy.pmap(str, TWICE[name](), backend=backend, workers=2)) == list(map(str, TWICE[name]()))
+
+
 class Odd:
     """An iterable that answers nobody who asks for what it does not have."""
 

@@ -226,11 +226,14 @@ def _chain(iterator: Any, lift: Lift, given: Given) -> Plan | None:
         return Plan(Pulled(itertools.chain.from_iterable(_inner(lift(iter(part)), given) for part in parts)))
     known = [*active, *sources]
     # What has no steps is taken over only when it is its turn.
-    programs = (GeneratorType, Items, *_PROGRAMS)
-    ready = [_inner(lift(part), given) if type(part) in programs else part for part in known]
-    return _joined("chain", ready, lambda *parts: (
-        item for part in parts for item in (part if is_run(part) else _inner(lift(iter(part)), given))
-    ))  # fmt: skip
+    early = [type(part) in (GeneratorType, Items, *_PROGRAMS) for part in known]
+    ready = [_inner(lift(part), given) if now else part for part, now in zip(known, early, strict=True)]
+
+    def one_by_one(*parts: Iterable[Any]) -> Iterator[Any]:  # a generator expression could be lifted again
+        for part, lifted in zip(parts, early, strict=True):
+            yield from part if lifted else _inner(lift(iter(part)), given)
+
+    return _joined("chain", ready, one_by_one)
 
 
 def _islice(iterator: Any, lift: Lift, given: Given) -> Plan | None:
@@ -278,7 +281,12 @@ def _items(items: Any, lift: Lift, given: Given) -> Plan | None:
 
 def _groupby(iterator: Any, lift: Lift, given: Given) -> Plan:
     """A group is gone when the next one is asked for: each is kept as it comes."""
-    return Plan(Pulled((key, iter(list(group))) for key, group in iterator))
+
+    def kept() -> Iterator[Any]:  # as above
+        for key, group in iterator:
+            yield key, iter(list(group))
+
+    return Plan(Pulled(kept()))
 
 
 def _share(iterators: Iterable[Any]) -> bool:
