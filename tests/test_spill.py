@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import mrpy
 from mrpy.errors import SpillError
-from mrpy.mapreduce import slices, spill
+from mrpy.mapreduce import slices, sorting, spill
 from mrpy.mapreduce.partition import stable_hash
 from mrpy.mapreduce.shuffle import _Join
 from mrpy.mapreduce.spill import Run, RunFile, SpillFolder, write_entries
@@ -66,7 +66,9 @@ def plainly(records: Any) -> dict[Any, list[int]]:
 
 @pytest.mark.parametrize("backend", HERE)
 @pytest.mark.parametrize("memory", [1, 20_000, 10**9])
-def test_groups_have_all_their_values_in_order_whatever_fits(backend: str, memory: int, spilled: Path) -> None:
+def test_groups_have_all_their_values_in_order_whatever_fits(
+    backend: str, memory: int, spilled: Path
+) -> None:
     got = dict(mrpy.mapreduce(pairs, as_list, range(3000), backend=backend, workers=2, memory=memory))
     assert got == plainly(range(3000))
 
@@ -163,6 +165,49 @@ def test_a_reducer_that_raises_leaves_no_file(spilled: Path) -> None:
 
     with pytest.raises(ValueError, match="no"):
         list(mrpy.mapreduce(pairs, bad, range(2000), memory=1, workers=2))
+
+
+# ---- sorting -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", HERE)
+@pytest.mark.parametrize("memory", [1, 50_000, 10**9])
+def test_more_than_fits_is_sorted_as_sorted_does_it(backend: str, memory: int, spilled: Path) -> None:
+    words = [f"{(n * 7919) % 1009:04d}{'x' * (n % 13)}" for n in range(9000)]
+    options = {"backend": backend, "workers": 2, "memory": memory}
+    assert mrpy.stream(words, **options).sorted().to_list() == sorted(words)
+    assert mrpy.stream(words, **options).sorted(len).to_list() == sorted(words, key=len)
+    expected = sorted(words, key=lambda word: word[:2], reverse=True)
+    assert mrpy.stream(words, **options).sorted(lambda word: word[:2], reverse=True).to_list() == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    items=st.lists(st.tuples(st.integers(0, 6), st.integers()), max_size=200),
+    memory=st.integers(1, 3000),
+    block=st.integers(1, 2000),
+    chunksize=st.integers(1, 60),
+    reverse=st.booleans(),
+)
+def test_a_sort_on_disk_is_stable_whatever_the_cuts(
+    items: Any, memory: int, block: int, chunksize: int, reverse: bool
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorting, "BLOCK", block)
+        run = mrpy.stream(items, backend="serial", memory=memory, chunksize=chunksize)
+        assert run.sorted(0, reverse=reverse).to_list() == sorted(items, key=lambda i: i[0], reverse=reverse)
+
+
+def test_a_sort_on_disk_can_be_left(spilled: Path) -> None:
+    run = mrpy.stream(range(20_000, 0, -1), memory=1, workers=2).sorted()
+    assert next(run) == 1
+    run.close()
+    assert mrpy.stream(range(20_000, 0, -1), memory=1, workers=2).sorted().take(3).to_list() == [1, 2, 3]
+
+
+def test_items_that_cannot_be_compared_are_an_error(spilled: Path) -> None:
+    with pytest.raises(TypeError, match="not supported between"):
+        mrpy.stream([1, "a"] * 500, memory=1, workers=2).sorted().to_list()
 
 
 # ---- the files -----------------------------------------------------------------------------------------
@@ -300,7 +345,9 @@ def test_slices_bring_together_what_a_loop_does(parts: Any, memory: int, block: 
         for place, (part, on_disk) in enumerate(parts):
             value: Any = {key: list(values) for key, values in part.items()}
             if on_disk:
-                entries = sorted(((rank(key), key, group) for key, group in value.items()), key=lambda e: e[0])
+                entries = sorted(
+                    ((rank(key), key, group) for key, group in value.items()), key=lambda e: e[0]
+                )
                 value = a_run(folder, entries)
             nodes.append(Node(0, place, value))
         got = {}

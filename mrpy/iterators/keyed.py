@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -17,25 +17,22 @@ from mrpy.iterators.stream import ParallelIterator
 from mrpy.mapreduce import check
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
-from mrpy.mapreduce.compile import Feeder, Slot
+from mrpy.mapreduce.compile import Slot
 from mrpy.mapreduce.kernels import Rules
 from mrpy.mapreduce.partition import DEFAULT, shown
 from mrpy.mapreduce.plan import FlatMap, Plan, name_of
-from mrpy.mapreduce.shuffle import MapTask, Pairs, Reducer, ReduceTask, Store, grouping
+from mrpy.mapreduce.shuffle import MapTask, Pairs, Reducer, ReduceTask, grouping
 from mrpy.mapreduce.sources import Pulled
-from mrpy.mapreduce.spill import SpillFolder
+from mrpy.mapreduce.spill import Store, store_for
+from mrpy.mapreduce.spilling import SpillingFeeder
 from mrpy.options import Options, resolve
 from mrpy.progress import watched
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.current import job_for
-from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import Job
 
 Functions: TypeAlias = tuple[Callable[..., Any], Reducer, Reducer | None]
 Given: TypeAlias = Mapping[str, Any]
-
-FREE = 4  # of the memory that is free, the part that a shuffle takes where nobody says how much
-SHARES = 2  # of the memory of a process, the part that groups take; the rest is for what they are made of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +45,6 @@ class _Marked:
     def __call__(self, record: Any) -> Iterator[tuple[Any, Any]]:
         for key, value in Pairs(self.mapper)(record):
             yield key, (self.number, value)
-
-
-class _MapFeeder(Feeder):
-    """A feeder that knows how many bytes of results are held in memory."""
-
-    held = 0
-
-    def take(self, delivery: Delivery) -> Slot | None:
-        self.held += delivery.nbytes
-        return super().take(delivery)
-
-
-def _store(job: Job, options: Options, stack: ExitStack) -> Store | None:
-    """Where the tasks of this run may put what does not fit into memory. None where they cannot, or need not:
-    a cluster keeps its values itself, and a checkpoint holds them."""
-    if job.driver.backend.name == "dask" or options.checkpoint is not None:
-        return None
-    memory = options.memory
-    if not isinstance(memory, int):
-        import psutil
-
-        memory = psutil.virtual_memory().available // FREE
-    folder = stack.enter_context(closing(SpillFolder()))
-    return Store(folder.path, memory // (SHARES * (job.driver.backend.workers + 1)))
 
 
 class Keyed:
@@ -104,7 +77,7 @@ class Keyed:
         options = resolve(self._given)
         with job_for(options) as job, ExitStack() as stack:
             where = job.driver.backend.name, job.driver.backend.workers
-            store = _store(job, options, stack)
+            store = store_for(job, options, stack)
             made: list[Mapped] = []
             for side, account in zip(self._sides, self._mapping, strict=True):
                 with watched(job, side.plan, options), account.running(*where):
@@ -140,12 +113,17 @@ class Keyed:
     def _map(
         self, side: Side, account: Account, job: Job, options: Options, store: Store | None
     ) -> list[Mapped]:
-        rules = Rules.of(options)
-        code = self._code(side, options, rules, store)
-        functions = (*side.plan.steps, side.mapper, self._combiner, self._partitions)
+        rules, functions = (
+            Rules.of(options),
+            (*side.plan.steps, side.mapper, self._combiner, self._partitions),
+        )
+
+        def code_for(store: Store | None) -> Code:
+            return self._code(side, options, rules, store)
+
         slots: list[Slot] = []
         made: dict[Slot, Mapped] = {}
-        feeder = _MapFeeder(job, side.plan, options, code, account)
+        feeder = SpillingFeeder(job, side.plan, options, account, store, code_for)
         with (
             feeder,
             checkpoint_for(options.checkpoint, functions, "mapreduce") as feeder.checkpoint,
@@ -156,9 +134,6 @@ class Keyed:
             feeder.keep = options.checkpoint is None  # else the groups come here, to be written down
             for slot in feeder.completed(slots.append):
                 made[slot] = Mapped(side, feeder.code, slot, len(slot.chunk.data))
-                if store is not None and not store.all_of_it and feeder.held > store.memory:
-                    store = replace(store, all_of_it=True)
-                    feeder.code = self._code(side, options, rules, store)
         return [made[slot] for slot in slots]
 
     def _code(self, side: Side, options: Options, rules: Rules, store: Store | None) -> Code:

@@ -21,10 +21,13 @@ from mrpy.mapreduce.tree import MISSING
 if TYPE_CHECKING:
     from typing import Any, Self
 
+    from mrpy.iterators import sorting
     from mrpy.mapreduce import folds, statistics
+    from mrpy.mapreduce import sorting as sorts
     from mrpy.mapreduce.folds import Fold
 else:
     folds, statistics = later("mrpy.mapreduce.folds"), later("mrpy.mapreduce.statistics")
+    sorting, sorts = later("mrpy.iterators.sorting"), later("mrpy.mapreduce.sorting")
 
 
 class Reductions(ABC):
@@ -117,8 +120,9 @@ class Reductions(ABC):
         return self._after(Reduced(self, statistics.FREQUENCIES))
 
     def sorted(self, key: Any = None, reverse: bool = False) -> Self:
-        """``sorted(self, key=key, reverse=reverse)``: stable; `key` a function, or an index."""
-        return self._after(Reduced(self, statistics.sorting(key, reverse)))
+        """``sorted(self, key=key, reverse=reverse)``: stable; `key` a function, or an index. What does not
+        fit into `memory` is sorted on disk."""
+        return self._after(sorting.Sorted(self, sorts.by(key, reverse)))
 
     def topk(self, count: int, key: Any = None) -> Self:
         """``heapq.nlargest(count, self, key=key)``: the largest first; `key` a function, or an index.

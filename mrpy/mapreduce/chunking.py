@@ -51,6 +51,11 @@ class Chunker:
         share = max(-(-remaining // (2 * self._workers)), int(min(SMALLEST, self._target) / self._cost))
         return max(1, min(self._size, share) // self._unit) * self._unit
 
+    def aim(self, seconds: float) -> None:
+        """From here on chunks are to take so long, where nobody has given their size."""
+        if self.chunksize is None:
+            self._target = seconds
+
     def ahead(self) -> int:
         """How many tasks may be out at the same time, where no buffersize is given."""
         nbytes = self._nbytes * self._size

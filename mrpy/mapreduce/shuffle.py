@@ -17,7 +17,6 @@ to the garbage collector and travels several times faster than one of short list
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -34,7 +33,7 @@ from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.partition import NESTING, canonical, refusal, shown, stable_hash
 from mrpy.mapreduce.plan import FlatMap, Step
 from mrpy.mapreduce.slices import Group, Groups, Streamed, merged, piece
-from mrpy.mapreduce.spill import BLOCK, RUN, Block, Run, RunFile, write_entries
+from mrpy.mapreduce.spill import BLOCK, Block, Run, RunFile, Store, write_entries
 from mrpy.mapreduce.tree import NOTHING, Node, combine, leaf_index
 from mrpy.scheduler.calls import Parts
 from mrpy.scheduler.failure import short_repr
@@ -137,21 +136,6 @@ def _same(value: Any) -> Any:
 def grouping(combiner: Reducer | None) -> Fold:
     """The fold that groups pairs by key."""
     return Fold(_Group(combiner), _Join(combiner), _same, "group")
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """Where a task may put what does not fit into memory, and how much fits. ``all_of_it``: nothing of the
-    result is to be kept in memory."""
-
-    folder: str
-    memory: int
-    all_of_it: bool = False
-
-    def files(self) -> tuple[int, int]:
-        """How many files there are, and how many bytes."""
-        sizes = [entry.stat().st_size for entry in os.scandir(self.folder) if entry.name.endswith(RUN)]
-        return len(sizes), sum(sizes)
 
 
 @dataclass(frozen=True, slots=True)

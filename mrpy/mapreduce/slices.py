@@ -3,15 +3,14 @@
 A rank is a number by which keys are sorted (the hash of the key, or the key itself where the user wants
 them sorted). Every run is sorted by rank, and its index says which ranks lie in which block. So the ranks are
 cut into slices, each of which fits into memory; the groups of a slice are read from all runs and joined as
-if nothing had been on disk. A rank that alone does not fit - a key with ten million values - is a slice of its
-own, and its values are read while the reducer asks for them.
+if nothing had been on disk. A rank that alone does not fit - a key with ten million values - is a slice of
+its own, and its values are read while the reducer asks for them.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from itertools import groupby
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from mrpy.mapreduce.spill import Block, Entry, Run
@@ -31,16 +30,16 @@ class Streamed(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """The ranks below `end`, down to the slice before; None: all the rest. ``large``: they are one rank, whose
-    entries do not fit into memory."""
+    """The ranks below `end`, down to the slice before; None: all the rest. ``large``: they are one rank,
+    whose entries do not fit into memory."""
 
     end: Any
     large: bool
 
 
 def piece(place: int, groups: Groups) -> Node:
-    """A piece of the leaf at this place. The tree, which pairs a node with the next one to its right, leaves it
-    alone: pieces of a leaf are joined from left to right before anything else is."""
+    """A piece of the leaf at this place. The tree, which pairs a node with the next one to its right, leaves
+    it alone: pieces of a leaf are joined from left to right before anything else is."""
     return Node(_PIECE, 2 * place, groups)
 
 
@@ -78,7 +77,7 @@ def merged(
         yield from _ranked(together(nodes, merge), rank)
         return
     cursors = [_cursor(node, rank) for node in nodes]
-    for end, large in _slices(runs, memory):
+    for end, large in slices(runs, memory):
         if large and not combined:
             yield from _streamed(cursors, end)
             continue
@@ -92,11 +91,11 @@ def _ranked(groups: Groups, rank: Rank) -> Iterator[tuple[Any, Group]]:
         yield key, groups.pop(key)
 
 
-def _slices(runs: list[Run], memory: int) -> Iterator[Slice]:
+def slices(runs: Sequence[Run], memory: int) -> Iterator[Slice]:
     """Cut the ranks so that the blocks of a slice take no more than `memory`, but for single ranks."""
     blocks = sorted((block for run in runs for block in run.blocks), key=lambda block: block.low)
     size, begun = 0, False
-    for low, same in groupby(blocks, key=lambda block: block.low):
+    for low, same in _by_low(blocks):
         here, alone = _sizes(same, low)
         if begun and size + here > memory:
             yield Slice(low, False)
@@ -108,6 +107,18 @@ def _slices(runs: list[Run], memory: int) -> Iterator[Slice]:
             continue
         size, begun = size + here, True
     yield Slice(None, False)
+
+
+def _by_low(blocks: list[Block]) -> Iterator[tuple[Any, list[Block]]]:
+    """Those that begin with the same rank. Only ``<`` is asked for, as sorting does."""
+    same: list[Block] = []
+    for block in blocks:
+        if same and same[0].low < block.low:
+            yield same[0].low, same
+            same = []
+        same.append(block)
+    if same:
+        yield same[0].low, same
 
 
 def _sizes(blocks: Iterable[Block], low: Any) -> tuple[int, int]:

@@ -1,11 +1,11 @@
 """Files for what does not fit into memory: runs of entries, sorted by rank, in blocks.
 
-    run    :=  magic, block, block, ...         written once, by one attempt of one task, under a name of its own
-    block  :=  zlib(pickle(ranks, keys, groups))
+    run    :=  magic, block, block, ...     written once, by one attempt of one task, in a file of its own
+    block  :=  zlib(pickle(ranks, keys, groups)), or of items where something is sorted
 
-What tells where the blocks lie, and what they hash to, is the `Run`: it goes back with the task's result and is
-never read from the file. So a file that was damaged, or put there by somebody else, is noticed before anything
-of it is unpickled.
+What tells where the blocks lie, and what they hash to, is the `Run`: it goes back with the task's result and
+is never read from the file. So a file that was damaged, or put there by somebody else, is noticed before
+anything of it is unpickled.
 
 The files of a run are in a folder of its own that only its owner can enter (`SpillFolder`), beneath the
 system's folder for temporary files (``TMPDIR``). It goes with the run; what was left behind by a process that
@@ -22,21 +22,28 @@ import uuid
 import weakref
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mrpy.errors import SpillError
+from mrpy.options import Options
 from mrpy.scheduler import codec
+from mrpy.scheduler.job import Job
 from mrpy.scheduler.sizes import estimated
 
 MAGIC = b"mrpy spill 1\n"
 BLOCK = (
     1 << 18
 )  # bytes of memory that a block takes when it is opened, about: one of each run is open at a time
+UNCUT = 16  # values; a group of no more is not looked at, and never cut up
 PREFIX = "mrpy-spill-"
 LOCK = "alive"
+FREE = 4  # of the memory that is free, the part that is taken where nobody says how much
+BARE = 40_000_000  # bytes that a process takes before it has done anything
+SHARES = 2  # of the memory of a process, the part that values take; the rest is for what is made of them
 RUN = ".run"  # at the end of the name of a file
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -140,49 +147,81 @@ Entry = tuple[Any, Any, Any]  # rank, key, group
 
 def write_entries(file: RunFile, entries: list[Entry], chunk: int) -> Run:
     """A run of these, which are sorted by rank. A group that is too large for a block is cut up."""
-    size = estimated(entries)
     blocks: list[Block] = []
-    for part in _in_blocks(entries, size):
+    for part, size in _in_blocks(entries):
         ranks, keys, groups = map(list, zip(*part, strict=True))
-        share = size * len(part) // len(entries)
-        blocks.append(file.add(ranks[0], ranks[-1], (ranks, keys, groups), max(share, estimated(part))))
+        blocks.append(file.add(ranks[0], ranks[-1], (ranks, keys, groups), size))
     return Run(file.path, tuple(blocks), chunk)
 
 
-def _in_blocks(entries: list[Entry], size: int) -> Iterator[list[Entry]]:
-    count = max(1, len(entries) * BLOCK // max(1, size))
-    if count >= len(entries) and size <= BLOCK:
-        if entries:
-            yield entries
+def _in_blocks(entries: list[Entry]) -> Iterator[tuple[list[Entry], int]]:
+    """Stretches of the entries, and about how many bytes each takes."""
+    if not entries:
         return
+    each = max(1, estimated(entries) // len(entries))
+    count = max(1, BLOCK // each)
     part: list[Entry] = []
     for entry in entries:
-        pieces = _pieces(entry)
-        if len(pieces) == 1:
+        pieces = _pieces(entry) if type(entry[2]) is list and len(entry[2]) > UNCUT else ()
+        if not pieces:
             part.append(entry)
-        if part and (len(pieces) > 1 or len(part) >= count):
-            yield part
+        if part and (pieces or len(part) >= count):
+            yield part, each * len(part)
             part = []
-        if len(pieces) > 1:
-            yield from ([piece] for piece in pieces)
+        yield from (([piece], estimated([piece])) for piece in pieces)
     if part:
-        yield part
+        yield part, each * len(part)
 
 
 def _pieces(entry: Entry) -> list[Entry]:
-    """An entry, in as many as it takes for each to fit into a block."""
+    """An entry that does not fit into a block, in as many as it takes; nothing for one that does."""
     rank, key, group = entry
-    if type(group) is not list or len(group) < 2 or (size := estimated(group)) <= BLOCK:
-        return [entry]
+    size = estimated(group)
+    if size <= BLOCK:
+        return []
     count = max(1, len(group) * BLOCK // size)
     return [(rank, key, group[begin : begin + count]) for begin in range(0, len(group), count)]
+
+
+# ---- how much fits -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where a task may put what does not fit into memory, and how much fits. ``all_of_it``: nothing of the
+    result is to be kept in memory."""
+
+    folder: str
+    memory: int
+    all_of_it: bool = False
+
+    def files(self) -> tuple[int, int]:
+        """How many files there are, and how many bytes."""
+        sizes = [entry.stat().st_size for entry in os.scandir(self.folder) if entry.name.endswith(RUN)]
+        return len(sizes), sum(sizes)
+
+
+def store_for(job: Job, options: Options, stack: ExitStack) -> Store | None:
+    """Where the tasks of this run may put what does not fit into memory, until `stack` is closed. None where
+    they cannot, or need not: a cluster keeps its values itself, and a checkpoint holds them."""
+    if job.driver.backend.name == "dask" or options.checkpoint is not None:
+        return None
+    memory, processes = options.memory, job.driver.backend.workers + 1
+    if not isinstance(memory, int):
+        import psutil
+
+        memory = psutil.virtual_memory().available // FREE
+    for_values = max(memory // 4, memory - processes * BARE)
+    folder = stack.enter_context(closing(SpillFolder()))
+    return Store(folder.path, for_values // (SHARES * processes))
 
 
 # ---- the folder --------------------------------------------------------------------------------------
 
 
 class SpillFolder:
-    """A folder for the files of one run. Made now; gone with `close`, with the object, or with the process."""
+    """A folder for the files of one run. Made now; gone with `close`, with the object, or with the
+    process."""
 
     def __init__(self) -> None:
         clear_stale()

@@ -239,28 +239,9 @@ def counted_pairs(value: Any) -> list[tuple[Any, int]]:
 FREQUENCIES = Fold(count_each, add_counts, counted_pairs, "frequencies")
 
 
-@dataclass(frozen=True, slots=True)
-class _Sorting:
-    key: Any
-    reverse: bool
-
-    def __call__(self, items: Iterator[Any]) -> list[Any]:
-        return sorted(items, key=self.key, reverse=self.reverse)
-
-    def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
-        # two sorted runs: the sort of the standard library finds and merges them, stably
-        return sorted(left + right, key=self.key, reverse=self.reverse)
-
-
 def or_empty(value: Any) -> Any:
     """A list."""
     return [] if value is NOTHING else value
-
-
-def sorting(key: Any, reverse: bool) -> Fold:
-    """``sorted(items, key=key, reverse=reverse)``."""
-    sort = _Sorting(None if key is None else key_function(key), reverse)
-    return Fold(sort, sort.merge, or_empty, "sorted")
 
 
 @dataclass(frozen=True, slots=True)

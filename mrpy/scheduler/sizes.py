@@ -11,7 +11,7 @@ from itertools import chain, islice
 from typing import Any
 
 SAMPLED = 4  # values; out of the air
-SAMPLED_WELL = 64  # values; likewise
+SAMPLED_WELL = 32  # values; likewise
 SAMPLED_INSIDE = 16  # members of a container within another; likewise
 DEEPEST = 3  # containers within each other; likewise
 
