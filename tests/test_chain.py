@@ -522,8 +522,9 @@ def test_a_name_from_elsewhere_says_the_name_here(theirs: str) -> None:
 @pytest.mark.parametrize(
     ("theirs", "advice"),
     [
-        ("fmean", "'mean'"), ("imap_unordered", r"map\(\).*ordered=False"), ("groupby", r"mrpy\.mapreduce\("),
-        ("reduceByKey", r"mrpy\.mapreduce\("), ("foldby", r"mrpy\.mapreduce\("),
+        ("fmean", "'mean'"), ("imap_unordered", r"map\(\).*ordered=False"), ("groupby", "'group_by'"),
+        ("reduceByKey", "'reduce_by'"), ("foldby", "'fold_by'"), ("leftOuterJoin", "how='left'"),
+        ("subtractByKey", "how='anti'"), ("repartition", "chunksize="), ("coalesce", "partitions="),
         ("tap", r"map\(\).*returns it"), ("inspect", r"map\(\).*returns it"),
     ],
 )  # fmt: skip

@@ -30,12 +30,28 @@ _HERE = {
     "to_list": ("collect", "compute", "list", "tolist", "toList", "get", "gather", "result", "results"),
     "foreach": ("for_each", "forEach", "each", "do"),
     "tee": ("split", "copy", "fork"),
+    "group_by": ("groupby", "groupBy", "groupByKey", "group_by_key", "partition_by"),
+    "count_by": ("countby", "countByKey", "count_by_key", "counts_by"),
+    "reduce_by": ("reduceby", "reduceByKey", "reduce_by_key", "reduceByKeyLocally"),
+    "fold_by": ("foldby", "foldBy", "foldByKey", "combineByKey", "aggregateByKey"),
+    "aggregate_by": ("agg", "agg_by", "aggregateBy", "summarise", "summarize"),
+    "topk_by": ("top_by", "nlargest_by", "top_k_by", "topKByKey"),
+    "join": ("merge", "inner_join", "join_by", "innerJoin", "hash_join", "equi_join"),
+    "cogroup": ("groupWith", "co_group", "CoGroupByKey", "cogroup_by", "group_join"),
 }
-_BY_KEY = "grouping by key is mrpy.mapreduce(mapper, reducer, items) here"
+_CUT = "chunks are cut as it runs: chunksize= says how many items, partitions= how many tasks take the keys"
+_JOINS = {
+    "left": ("left_join", "leftOuterJoin", "left_outer_join"),
+    "right": ("right_join", "rightOuterJoin", "right_outer_join"),
+    "outer": ("outer_join", "fullOuterJoin", "full_join", "full_outer_join"),
+    "semi": ("semi_join", "left_semi_join", "intersection"),
+    "anti": ("anti_join", "left_anti_join", "subtractByKey", "subtract", "difference"),
+}
 _LOOKING = "write map() with a function that looks at its item and returns it"
 _RUNNING = "each of its items needs all before it: write itertools.accumulate(this)"
 _OTHERWISE = {
-    **dict.fromkeys(("groupby", "group_by", "groupBy", "groupByKey", "reduceByKey", "foldby"), _BY_KEY),
+    **{theirs: f"write join(other, key, how={how!r})" for how, many in _JOINS.items() for theirs in many},
+    **dict.fromkeys(("repartition", "coalesce", "rebalance", "rechunk", "partitionBy"), _CUT),
     **dict.fromkeys(("tap", "inspect"), _LOOKING),
     **dict.fromkeys(("accumulate", "scan", "cumsum"), _RUNNING),
     "imap_unordered": "write map() and the option ordered=False",

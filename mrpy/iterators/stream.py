@@ -2,7 +2,8 @@
 
 It is a plan until it is iterated, and an ordinary iterator from then on. Steps that look at one item at a
 time (`map`, `filter`, `flat_map`, ...) are added to the plan and fused: nothing travels between them.
-What looks at several items is in ``reshaping.py``, what comes to one answer in ``reductions.py``.
+What looks at several items is in ``reshaping.py``, what comes to one answer in ``reductions.py``, what goes
+by key in ``grouping.py``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import function_for
+from mrpy.iterators.grouping import Grouping
 from mrpy.iterators.lift import lift
 from mrpy.iterators.reductions import Reduced, Reductions
 from mrpy.iterators.reshaping import Reshaping
@@ -41,7 +43,7 @@ else:
     elsewhere = later("mrpy.iterators.elsewhere")
 
 
-class ParallelIterator(Reshaping, Reductions, Iterator["Any"]):
+class ParallelIterator(Reshaping, Reductions, Grouping, Iterator["Any"]):
     """A lazy iterator whose items are computed in parallel. Made by `parallel`, `pmap`, `stream`, ...
 
     Printed, it shows its plan; nothing runs before the first item is asked for. As any iterator it can be

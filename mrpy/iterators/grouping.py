@@ -1,0 +1,254 @@
+"""The part of the chain that goes by key: items whose keys are equal meet, on whatever worker they were.
+
+All of these are MapReduces, run by ``keyed.py``. Whatever can be folded is folded on the workers before it
+travels. They are lazy; the first result comes when all items were looked at. Keys come in an order that
+depends on the keys alone, the same everywhere. Keys that are equal in Python (``1``, ``1.0``, ``True``) are
+one key, shown as the first of them; all NaN are one key, and None is one.
+"""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from mrpy.errors import OptionError
+from mrpy.iterators.arguments import at_least, function_for
+from mrpy.light import TYPE_CHECKING, later
+from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.sources import Pulled
+
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+    from mrpy.iterators import keyed, stream
+    from mrpy.iterators.stream import ParallelIterator
+    from mrpy.mapreduce import by_key, folds, statistics
+    from mrpy.options import Options
+
+    Partitions: TypeAlias = int | str
+else:
+    keyed, stream = later("mrpy.iterators.keyed"), later("mrpy.iterators.stream")
+    by_key, folds = later("mrpy.mapreduce.by_key"), later("mrpy.mapreduce.folds")
+    statistics = later("mrpy.mapreduce.statistics")
+
+
+class Grouping(ABC):
+    """What brings items together by key.
+
+    A ``key`` is a function of an item, or what to look up in it (an index, or the name of a column), or a
+    list of these, for a tuple. A key that cannot be hashed, or not to the same number in every process, is a
+    TypeError that names it. ``partitions``: into how many tasks the keys are divided; by default eight.
+    """
+
+    _given: dict[str, Any]
+
+    @abstractmethod
+    def _taken(self) -> Plan:
+        """The plan, to build upon."""
+
+    @abstractmethod
+    def _options(self) -> Options:
+        """The options of a run."""
+
+    def group_by(self, key: Any, *, partitions: Partitions = "auto") -> ParallelIterator:
+        """``toolz.groupby(key, self).items()``: pairs of a key and the list of its items, in their order. All
+        items travel: where they are folded in the end, one of the others takes less.
+
+        In plain Python: ``for item in items: groups.setdefault(key(item), []).append(item)``.
+
+        >>> import mrpy
+        >>> dict(mrpy.stream(["a", "bc", "d"], backend="serial").group_by(len))
+        {1: ['a', 'd'], 2: ['bc']}
+        """
+        mapper = by_key.WithItem(by_key.key_of("group_by", key))
+        return self._keyed(mapper, by_key.listed, None, partitions)
+
+    def count_by(self, key: Any, *, partitions: Partitions = "auto") -> ParallelIterator:
+        """``toolz.countby(key, self).items()``: pairs of a key and the number of its items.
+
+        In plain Python: ``collections.Counter(map(key, items)).items()``.
+
+        >>> import mrpy
+        >>> dict(mrpy.stream(["a", "bc", "d"], backend="serial").count_by(len))
+        {1: 2, 2: 1}
+        """
+        mapper = by_key.WithConstant(by_key.key_of("count_by", key), 1)
+        return self._keyed(mapper, by_key.total, by_key.total, partitions)
+
+    def reduce_by(
+        self, key: Any, operator: Callable[[Any, Any], Any], *, partitions: Partitions = "auto"
+    ) -> ParallelIterator:
+        """Pairs of a key and ``functools.reduce(operator, its items)``, for an associative operator. Floats
+        come to the same bits everywhere, which need not be those of a loop: see `mrpy.preduce`.
+
+        In plain Python: ``toolz.reduceby(key, operator, items).items()``.
+
+        >>> import mrpy
+        >>> dict(mrpy.stream([1, 2, 3, 4, 5], backend="serial").reduce_by(lambda n: n % 2, max))
+        {0: 4, 1: 5}
+        """
+        fold = by_key.Reduce(function_for("reduce_by", operator))
+        return self._keyed(by_key.WithItem(by_key.key_of("reduce_by", key)), fold, fold, partitions)
+
+    def fold_by(
+        self,
+        key: Any,
+        step: Callable[[Any, Any], Any],
+        initial: Any,
+        combine: Callable[[Any, Any], Any] = operator.add,
+        *,
+        partitions: Partitions = "auto",
+    ) -> ParallelIterator:
+        """Pairs of a key and ``functools.reduce(step, its items, initial)``, where partial results can be
+        combined. `initial` must be neutral: every part starts with a copy of it, which `step` may change.
+
+        In plain Python: ``toolz.reduceby(key, step, items, lambda: deepcopy(initial)).items()``.
+
+        >>> import mrpy
+        >>> words = mrpy.stream(["a", "bc", "ac"], backend="serial")
+        >>> dict(words.fold_by(len, lambda seen, word: seen | set(word), set(), set.union))[1]
+        {'a'}
+        """
+        checked = function_for("fold_by", step), initial, function_for("fold_by", combine)
+        return self._folded("fold_by", key, folds.folding(*checked), partitions)
+
+    def aggregate_by(
+        self, key: Any, /, *, partitions: Partitions = "auto", **aggregates: Any
+    ) -> ParallelIterator:
+        """Pairs of a key and a dict of answers, all from one pass: ``name="count"``, or
+        ``name=(field, "sum")``, where a field is given as a key is. There are count, sum, mean, std (the
+        divisor is the number of items), min, max, first and last; without a field they look at the items
+        themselves. Floats are added as `sum`, `mean` and `std` of the chain do it.
+
+        In plain Python: `group_by`, and then ``sum(...)``, ``statistics.fmean(...)`` and so on of each list.
+        In pandas: ``frame.groupby(key).agg(name=(column, "sum"))``.
+
+        >>> import mrpy
+        >>> sold = mrpy.stream([("ale", 2.5), ("rye", 4.0), ("ale", 3.5)], backend="serial")
+        >>> dict(sold.aggregate_by(0, cups="count", paid=(1, "sum"), usual=(1, "mean")))["ale"]
+        {'cups': 2, 'paid': 6.0, 'usual': 3.0}
+        """
+        fields, fold = by_key.aggregating(aggregates)
+        mapper = by_key.WithFields(by_key.key_of("aggregate_by", key), fields)
+        return self._keyed(mapper, by_key.Finish(fold), by_key.Combine(fold), partitions)
+
+    def topk_by(
+        self, key: Any, count: int, order: Any = None, *, partitions: Partitions = "auto"
+    ) -> ParallelIterator:
+        """Pairs of a key and the list of its largest items, the largest first. `order`: what of an item is
+        compared, a function or an index; by default the item itself.
+
+        In plain Python: `group_by`, and then ``heapq.nlargest(count, its items, key=order)``.
+
+        >>> import mrpy
+        >>> dict(mrpy.stream(["a", "bc", "ad", "ab"], backend="serial").topk_by(len, 2))
+        {1: ['a'], 2: ['bc', 'ad']}
+        """
+        fold = statistics.largest(at_least("topk_by", count, 0), order)
+        return self._folded("topk_by", key, fold, partitions)
+
+    def join(
+        self,
+        other: Iterable[Any],
+        key: Any,
+        other_key: Any = None,
+        how: str = "inner",
+        *,
+        default: Any = None,
+        partitions: Partitions = "auto",
+    ) -> ParallelIterator:
+        """Pairs of an item of this one and an item of the other one whose keys are equal, as ``toolz.join``.
+        `other_key` is the key of the other's items, by default the same.
+
+        ``how="inner"``   only where both have the key
+        ``how="left"``    also items of this one that have no match: ``(item, default)``
+        ``how="right"``   also items of the other one that have none: ``(default, item)``
+        ``how="outer"``   both
+        ``how="semi"``    items of this one that have a match, by themselves and once
+        ``how="anti"``    items of this one that have none
+
+        The order: key by key; of a key, the other's items in their order, and for each of them those of this
+        one in theirs. So the items of this one that have the same key have to fit into a worker's memory; the
+        other's need not. None and NaN match their like. Where `other` is this very iterator, it is computed
+        once. An `other` that was given options of its own is a run of its own. There can be no checkpoint.
+
+        In plain Python: ``[(a, b) for b in other for a in this if key(a) == other_key(b)]``, up to the order
+        of the keys.
+
+        >>> import mrpy
+        >>> ages, towns = [("Ann", 31), ("Bob", 25)], [("Bob", "Oslo"), ("Eve", "Rome")]
+        >>> mrpy.stream(ages, backend="serial").join(towns, 0).to_list()
+        [(('Bob', 25), ('Bob', 'Oslo'))]
+        >>> mrpy.stream(ages, backend="serial").join(towns, 0, how="anti").to_list()
+        [('Ann', 31)]
+        """
+        if how not in by_key.HOW:
+            raise OptionError(f"join(how={how!r}): must be one of {', '.join(by_key.HOW)}")
+        mappers = self._mappers("join", key, other_key)
+        if how in ("semi", "anti"):
+            mappers = mappers[0], by_key.WithConstant(mappers[1].key, None)
+        pairs = self._keyed_with("join", other, mappers, by_key.Join(how, default), partitions)
+        return pairs._by("rows", _without_keys)
+
+    def cogroup(
+        self, other: Iterable[Any], key: Any, other_key: Any = None, *, partitions: Partitions = "auto"
+    ) -> ParallelIterator:
+        """``(key, (items, others))`` for each key that this one or the other one has: two lists, either of
+        which may be empty. All else is as with `join`.
+
+        In plain Python: `toolz.groupby` of both, and ``left.get(key, []), right.get(key, [])`` of all keys.
+
+        >>> import mrpy
+        >>> dict(mrpy.stream(["a", "bc"], backend="serial").cogroup(["d", "efg"], len))
+        {1: (['a'], ['d']), 2: (['bc'], []), 3: ([], ['efg'])}
+        """
+        mappers = self._mappers("cogroup", key, other_key)
+        return self._keyed_with("cogroup", other, mappers, by_key.cogrouped, partitions)
+
+    # ---- how they are run ----------------------------------------------------------------------------
+
+    def _keyed(self, mapper: Any, reducer: Any, combiner: Any, partitions: Partitions) -> ParallelIterator:
+        if self._options().on_error == "return":
+            raise OptionError("on_error='return' puts exceptions among the items: they have no key")
+        return keyed.keyed(self._taken(), (mapper, reducer, combiner), partitions, False, self._given)
+
+    def _folded(self, name: str, key: Any, fold: folds.Fold, partitions: Partitions) -> ParallelIterator:
+        mapper = by_key.WithItem(by_key.key_of(name, key))
+        return self._keyed(mapper, by_key.Finish(fold), by_key.Combine(fold), partitions)
+
+    def _mappers(self, name: str, key: Any, other_key: Any) -> tuple[Any, Any]:
+        keys = key, key if other_key is None else other_key
+        left, right = (by_key.WithItem(by_key.key_of(name, each)) for each in keys)
+        return left, right
+
+    def _keyed_with(
+        self, name: str, other: Any, mappers: tuple[Any, Any], reducer: Any, partitions: Partitions
+    ) -> ParallelIterator:
+        itself: bool = other is self
+        if itself:
+            both = by_key.OnBothSides(*mappers)
+            return self._keyed(both, by_key.LeftFirst(reducer), None, partitions)
+        options = self._options()
+        if options.checkpoint is not None:
+            raise OptionError(f"{name}() has two inputs, and there is no checkpoint for that")
+        if options.on_error == "return":
+            raise OptionError("on_error='return' puts exceptions among the items: they have no key")
+        theirs = _plan_of(other, self._given)
+        return keyed.keyed_of_two(self._taken(), theirs, mappers, reducer, partitions, self._given)
+
+
+def _plan_of(other: Any, given: Mapping[str, Any]) -> Plan:
+    """The other input, for a run with these options. One that has options of its own runs by itself."""
+    if not isinstance(other, stream.ParallelIterator):
+        return stream.stream_of(other, dict(given))._taken()
+    own, ours = _told(other._given), _told(given)
+    return Plan(Pulled(other)) if own and own != ours and other._plan.steps else other._taken()
+
+
+def _told(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _without_keys(pairs: Iterator[tuple[Any, Any]]) -> Iterator[Any]:
+    return map(operator.itemgetter(1), pairs)

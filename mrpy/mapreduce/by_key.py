@@ -1,0 +1,327 @@
+"""The mappers, combiners and reducers behind `group_by`, `reduce_by`, `join` and their like.
+
+Those that fold run a `Fold` once per key: a combiner gets values as they were mapped, and what earlier calls
+made of such, which is marked as `Partial`. So a value that is the only one of its key travels as it is, and
+whatever a fold makes of values of one type may be of another.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
+from itertools import chain
+from typing import Any
+
+from mrpy.light import NamedTuple
+from mrpy.mapreduce import statistics
+from mrpy.mapreduce.folds import Fold
+from mrpy.mapreduce.plan import name_of
+from mrpy.mapreduce.tree import NOTHING, merged
+
+Key = Callable[[Any], Any]
+
+
+# ---- keys ----------------------------------------------------------------------------------------
+
+
+class Fields:
+    """Several fields of an item as a tuple, be it of one."""
+
+    __slots__ = ("indexes",)
+
+    def __init__(self, indexes: Sequence[Any]) -> None:
+        self.indexes = tuple(indexes)
+
+    def __call__(self, item: Any) -> tuple[Any, ...]:
+        return tuple(item[index] for index in self.indexes)
+
+
+def key_of(name: str, key: Any) -> Key:
+    """A key as toolz has it: a function, or an index, or a list of these, for a tuple.
+
+    >>> key_of("group_by", 1)(("a", 7)), key_of("group_by", ["n", "m"])({"n": 1, "m": 2})
+    (7, (1, 2))
+    """
+    if key is None:
+        raise TypeError(f"{name}() needs a key: a function, or what to look up in each item")
+    if callable(key):
+        return key  # type: ignore[no-any-return]
+    return Fields(key) if isinstance(key, list) else operator.itemgetter(key)
+
+
+def _shown(key: Any) -> str:
+    if isinstance(key, operator.itemgetter):
+        return f"item[{key.__reduce__()[1][0]!r}]"
+    return f"item{list(key.indexes)!r}" if isinstance(key, Fields) else name_of(key)
+
+
+# ---- mappers -------------------------------------------------------------------------------------
+
+
+class WithItem:
+    """From an item to its key and the item."""
+
+    __slots__ = ("__qualname__", "key")  # the name that plans show
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.__qualname__ = f"({_shown(key)}, item)"
+
+    def __call__(self, item: Any) -> tuple[Any, Any]:
+        return self.key(item), item
+
+
+class WithFields:
+    """From an item to its key and some values made of the item: a tuple."""
+
+    __slots__ = ("__qualname__", "fields", "key")
+
+    def __init__(self, key: Key, fields: tuple[Key, ...]) -> None:
+        self.key, self.fields = key, fields
+        self.__qualname__ = f"({', '.join(map(_shown, (key, *fields)))})"
+
+    def __call__(self, item: Any) -> tuple[Any, Any]:
+        return self.key(item), tuple([field(item) for field in self.fields])
+
+
+class WithConstant:
+    """From an item to its key and always the same value."""
+
+    __slots__ = ("__qualname__", "key", "value")
+
+    def __init__(self, key: Key, value: Any) -> None:
+        self.key, self.value = key, value
+        self.__qualname__ = f"({_shown(key)}, {value!r})"
+
+    def __call__(self, item: Any) -> tuple[Any, Any]:
+        return self.key(item), self.value
+
+
+class OnBothSides:
+    """From an item to two pairs, where an input is joined with itself: one as of the left side, one as of the
+    right."""
+
+    __slots__ = ("__qualname__", "left", "right")
+
+    def __init__(self, left: Callable[[Any], Any], right: Callable[[Any], Any]) -> None:
+        self.left, self.right = left, right
+        self.__qualname__ = f"{name_of(left)}, {name_of(right)}"
+
+    def __call__(self, item: Any) -> list[tuple[Any, Any]]:
+        (left, mine), (right, theirs) = self.left(item), self.right(item)
+        return [(left, (0, mine)), (right, (1, theirs))]
+
+
+# ---- folds, one per key ---------------------------------------------------------------------------
+
+
+class Partial(NamedTuple):
+    """What a fold has made of some values of a key."""
+
+    value: Any
+
+
+class Combine:
+    """The combiner of a fold."""
+
+    __slots__ = ("__qualname__", "fold")
+
+    def __init__(self, fold: Fold) -> None:
+        self.fold = fold
+        self.__qualname__ = fold.name
+
+    def __call__(self, key: Any, values: Iterator[Any]) -> Partial:
+        return Partial(_partial(self.fold, values))
+
+
+class Finish:
+    """Its reducer."""
+
+    __slots__ = ("__qualname__", "fold")
+
+    def __init__(self, fold: Fold) -> None:
+        self.fold = fold
+        self.__qualname__ = fold.name
+
+    def __call__(self, key: Any, values: Iterator[Any]) -> Any:
+        return self.fold.finish(_partial(self.fold, values))
+
+
+def _partial(fold: Fold, values: Iterator[Any]) -> Any:
+    """Neighbours that are not folded yet are a leaf; from there on there are merges."""
+    whole: Any = NOTHING
+    plain: list[Any] = []
+    for value in values:
+        if type(value) is not Partial:
+            plain.append(value)
+            continue
+        if plain:
+            whole, plain = merged(whole, fold.leaf(iter(plain)), fold.merge), []
+        whole = merged(whole, value.value, fold.merge)
+    return merged(whole, fold.leaf(iter(plain)), fold.merge) if plain else whole
+
+
+class Reduce:
+    """Combiner and reducer of `reduce_by`: values and what becomes of them are the same to the operator."""
+
+    __slots__ = ("__qualname__", "operator")
+
+    def __init__(self, operator: Callable[[Any, Any], Any]) -> None:
+        self.operator = operator
+        self.__qualname__ = name_of(operator)
+
+    def __call__(self, key: Any, values: Iterator[Any]) -> Any:
+        return reduce(self.operator, values)
+
+
+def total(key: Any, values: Iterator[int]) -> int:
+    """Combiner and reducer of `count_by`."""
+    return sum(values)
+
+
+def listed(key: Any, values: Iterator[Any]) -> list[Any]:
+    """The reducer of `group_by`."""
+    return list(values)
+
+
+# ---- several folds in one pass --------------------------------------------------------------------
+
+
+def _first_leaf(items: Iterator[Any]) -> Any:
+    return next(items, NOTHING)
+
+
+def _first(left: Any, right: Any) -> Any:
+    return left
+
+
+def _last_leaf(items: Iterator[Any]) -> Any:
+    last: Any = NOTHING
+    for item in items:
+        last = item
+    return last
+
+
+def _last(left: Any, right: Any) -> Any:
+    return right
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+AGGREGATES: Mapping[str, Fold] = {
+    "count": statistics.COUNT,
+    "sum": statistics.total_from(0),
+    "mean": statistics.MEAN,
+    "std": statistics.deviation(0),
+    "min": statistics.extreme(min, None, NOTHING),
+    "max": statistics.extreme(max, None, NOTHING),
+    "first": Fold(_first_leaf, _first, _as_it_is, "first"),
+    "last": Fold(_last_leaf, _last, _as_it_is, "last"),
+}
+
+
+class Aggregates:
+    """Several folds over the fields of rows, as one fold. Its answer is a dict."""
+
+    __slots__ = ("folds", "names")
+
+    def __init__(self, names: tuple[str, ...], folds: tuple[Fold, ...]) -> None:
+        self.names, self.folds = names, folds
+
+    def leaf(self, rows: Iterator[tuple[Any, ...]]) -> tuple[Any, ...]:
+        """Column by column."""
+        columns = zip(*rows, strict=True)
+        return tuple([fold.leaf(iter(column)) for fold, column in zip(self.folds, columns, strict=True)])
+
+    def merge(self, left: tuple[Any, ...], right: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The same."""
+        return tuple([fold.merge(a, b) for fold, a, b in zip(self.folds, left, right, strict=True)])
+
+    def finish(self, values: tuple[Any, ...]) -> dict[str, Any]:
+        """The answers by name."""
+        made = zip(self.names, self.folds, values, strict=True)
+        return {name: fold.finish(value) for name, fold, value in made}
+
+
+def aggregating(given: Mapping[str, Any]) -> tuple[tuple[Key, ...], Fold]:
+    """The fields to look at and the fold over them, of ``name="count"`` or ``name=(field, "sum")``."""
+    if not given:
+        raise TypeError("aggregate_by() needs aggregates: n='count', total=(field, 'sum')")
+    fields, folds = [], []
+    for name, each in given.items():
+        field, how = each if isinstance(each, tuple) and len(each) == 2 else (_as_it_is, each)
+        fold = AGGREGATES.get(how) if isinstance(how, str) else None
+        if fold is None:
+            there = ", ".join(AGGREGATES)
+            problem = f"no such aggregate; write one of {there}, or (field, one of them)"
+            raise ValueError(f"aggregate_by({name}={each!r}): {problem}")
+        fields.append(key_of("aggregate_by", field) if how != "count" else _nothing)
+        folds.append(fold)
+    made = Aggregates(tuple(given), tuple(folds))
+    return tuple(fields), Fold(made.leaf, made.merge, made.finish, "aggregate")
+
+
+def _nothing(item: Any) -> None:
+    """What there is to look at for who counts."""
+
+
+# ---- two inputs -----------------------------------------------------------------------------------
+
+
+class Join:
+    """The reducer of `join`: rows of a key. Those of the left side are held, those of the right one pass."""
+
+    __slots__ = ("__qualname__", "default", "how")
+
+    def __init__(self, how: str, default: Any) -> None:
+        self.how, self.default = how, default
+        self.__qualname__ = f"{how} join"
+
+    def __call__(self, key: Any, values: Iterator[tuple[int, Any]]) -> Iterator[Any]:
+        lefts, rights = sides_of(values)
+        matched = next(rights, NOTHING)
+        if self.how in ("semi", "anti"):
+            if (matched is NOTHING) == (self.how == "anti"):
+                yield from lefts
+        elif matched is NOTHING:
+            if self.how in ("left", "outer"):
+                yield from ((left, self.default) for left in lefts)
+        elif lefts:
+            yield from ((left, right) for right in chain((matched,), rights) for left in lefts)
+        elif self.how in ("right", "outer"):
+            yield from ((self.default, right) for right in chain((matched,), rights))
+
+
+HOW = ("inner", "left", "right", "outer", "semi", "anti")
+
+
+def cogrouped(key: Any, values: Iterator[tuple[int, Any]]) -> tuple[list[Any], list[Any]]:
+    """The reducer of `cogroup`."""
+    lefts, rights = sides_of(values)
+    return lefts, list(rights)
+
+
+class LeftFirst:
+    """A reducer of two sides over values in whose order the sides are mixed."""
+
+    __slots__ = ("__qualname__", "reducer")
+
+    def __init__(self, reducer: Any) -> None:
+        self.reducer = reducer
+        self.__qualname__ = name_of(reducer)
+
+    def __call__(self, key: Any, values: Iterator[tuple[int, Any]]) -> Any:
+        return self.reducer(key, iter(sorted(values, key=operator.itemgetter(0))))
+
+
+def sides_of(values: Iterator[tuple[int, Any]]) -> tuple[list[Any], Iterator[Any]]:
+    """The values of the left side, which come first, and an iterator over those of the right one."""
+    lefts: list[Any] = []
+    for side, value in values:
+        if side:
+            return lefts, chain((value,), (value for _, value in values))
+        lefts.append(value)
+    return lefts, iter(())

@@ -1,0 +1,395 @@
+"""What goes by key equals a loop over a dict, and a join the nested loops, on every local backend."""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import math
+import operator
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from generated import run_options
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from laws import LOCAL
+
+import mrpy
+from mrpy.errors import OptionError
+from mrpy.mapreduce.by_key import AGGREGATES, HOW
+
+Options = dict[str, Any]
+EXAMPLES = {"serial": 60, "threads": 40, "processes": 25}
+
+
+@dataclass(frozen=True)
+class Place:
+    x: int
+    y: float
+
+
+def over_local(**strategies: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A property over the local backends, with random chunks, workers and partitions."""
+
+    def decorate(claim: Callable[..., None]) -> Callable[..., None]:
+        @pytest.mark.parametrize("backend", LOCAL)
+        def test(backend: str) -> None:
+            @settings(max_examples=EXAMPLES[backend], deadline=None, suppress_health_check=list(HealthCheck))
+            @given(options=run_options, partitions=st.sampled_from(["auto", 1, 2, 5, 11]), **strategies)
+            def run(options: Options, partitions: Any, **drawn: Any) -> None:
+                claim({**options, "backend": backend}, partitions, **drawn)
+
+            run()
+
+        test.__doc__ = claim.__doc__
+        return test
+
+    return decorate
+
+
+scalars = st.sampled_from(
+    [None, True, 1, 1.0, Fraction(1), 0, -0.0, 0.5, math.nan, "a", "b", b"a", (), (1, "a"), (True, "a"), Place(1, 2)]
+)
+keys = st.one_of(scalars, st.builds(Place, st.integers(0, 1), st.sampled_from([1.0, 2.0])), st.integers(0, 3))
+# One hot key, many keys, a mixture of all sorts.
+rows = st.one_of(
+    st.lists(st.tuples(keys, st.integers(-9, 9)), max_size=40),
+    st.lists(st.tuples(st.just("hot"), st.integers(-9, 9)), max_size=200),
+    st.lists(st.tuples(st.integers(0, 60), st.integers(-9, 9)), max_size=200),
+)
+few = st.lists(st.tuples(keys, st.integers(-9, 9)), max_size=12)
+
+
+def one(key: Any) -> Any:
+    """All NaN are one key."""
+    return "NaN" if isinstance(key, float) and key != key else key
+
+
+def groups_of(items: list[Any], key: Callable[[Any], Any] = operator.itemgetter(0)) -> dict[Any, list[Any]]:
+    groups: dict[Any, list[Any]] = {}
+    for item in items:
+        groups.setdefault(one(key(item)), []).append(item)
+    return groups
+
+
+def found(pairs: Any) -> dict[Any, Any]:
+    """Pairs as a dict; no key comes twice."""
+    made: dict[Any, Any] = {}
+    for key, value in pairs:
+        assert one(key) not in made
+        made[one(key)] = value
+    return made
+
+
+def by_repr(items: Any) -> list[str]:
+    return sorted(map(repr, items))
+
+
+# ---- folds, one per key ----------------------------------------------------------------------------------------------
+
+
+@over_local(items=rows)
+def test_group_by_is_a_dict_of_lists(options: Options, partitions: Any, items: Any) -> None:
+    got = found(mrpy.stream(items, **options).group_by(0, partitions=partitions))
+    assert by_repr(got.items()) == by_repr(groups_of(items).items())  # also which of 1, 1.0, True stands for all
+
+
+@over_local(items=rows)
+def test_count_by_is_a_counter(options: Options, partitions: Any, items: Any) -> None:
+    got = found(mrpy.stream(items, **options).count_by(operator.itemgetter(0), partitions=partitions))
+    assert by_repr(got.items()) == by_repr((key, len(group)) for key, group in groups_of(items).items())
+
+
+@over_local(items=rows)
+def test_reduce_by_is_functools_reduce_of_each_group(options: Options, partitions: Any, items: Any) -> None:
+    join = lambda left, right: (left[0], left[1] + right[1])
+    listed = [(key, [value]) for key, value in items]  # a value that is a list, an operator that is not commutative
+    got = found(mrpy.stream(listed, **options).reduce_by(0, join, partitions=partitions))
+    expected = {key: functools.reduce(join, group) for key, group in groups_of(listed).items()}
+    assert by_repr(got.items()) == by_repr(expected.items())
+
+
+@over_local(items=rows)
+def test_fold_by_folds_each_group_from_a_copy_of_its_own(options: Options, partitions: Any, items: Any) -> None:
+    def step(seen: list[int], item: tuple[Any, int]) -> list[int]:
+        seen.append(item[1])
+        return seen
+
+    initial: list[int] = []
+    pairs = mrpy.stream(items, **options).fold_by(0, step, initial, operator.iadd, partitions=partitions)
+    assert found(pairs) == {key: [value for _, value in group] for key, group in groups_of(items).items()}
+    assert initial == []
+
+
+@over_local(items=rows, count=st.integers(0, 4))
+def test_topk_by_is_nlargest_of_each_group(options: Options, partitions: Any, items: Any, count: int) -> None:
+    got = found(mrpy.stream(items, **options).topk_by(0, count, 1, partitions=partitions))
+    expected = {key: heapq.nlargest(count, group, operator.itemgetter(1)) for key, group in groups_of(items).items()}
+    assert by_repr(got.items()) == by_repr(expected.items())
+
+
+@over_local(items=rows)
+def test_aggregate_by_is_all_of_them_in_one_pass(options: Options, partitions: Any, items: Any) -> None:
+    got = found(
+        mrpy.stream(items, **options).aggregate_by(
+            0, partitions=partitions, n="count", total=(1, "sum"), usual=(lambda item: item[1], "mean"),
+            spread=(1, "std"), low=(1, "min"), high=(1, "max"), begin="first", end=(1, "last"),
+        )
+    )  # fmt: skip
+    for key, group in groups_of(items).items():
+        values = [value for _, value in group]
+        made = got.pop(key)
+        assert math.isclose(made.pop("spread"), statistics.pstdev(values), abs_tol=1e-9)
+        assert math.isclose(made.pop("usual"), statistics.fmean(values), abs_tol=1e-12)
+        expected = {"n": len(values), "total": sum(values), "low": min(values), "high": max(values)}
+        assert repr(made) == repr({**expected, "begin": group[0], "end": values[-1]})
+    assert got == {}
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("chunksize", ["auto", 1000, 4097])
+def test_floats_by_key_have_the_same_bits_everywhere(backend: str, chunksize: Any) -> None:
+    items = [(n % 7, 1.0 / (n + 1)) for n in range(9000)]
+
+    def bits(**options: Any) -> list[Any]:
+        run = lambda: mrpy.stream(items, **options).filter(lambda item: hash(item) % 3)
+        reduced = run().map(lambda item: (item[0], item[1])).reduce_by(0, lambda a, b: (a[0], a[1] + b[1]))
+        folded = run().fold_by(0, lambda total, item: total + item[1], 0.0)
+        several = run().aggregate_by(0, a=(1, "sum"), b=(1, "mean"), c=(1, "std"))
+        return [*reduced, *folded, *several]  # in their order, which is the same everywhere too
+
+    assert repr(bits(backend=backend, chunksize=chunksize, workers=3)) == repr(bits(backend="serial"))
+
+
+def test_sums_by_key_are_as_good_as_those_of_the_chain() -> None:
+    numbers = [0.1] * 1000 + [1e16, 1.0, -1e16]
+    [(_, made)] = mrpy.stream(numbers, backend="serial").aggregate_by(lambda _: 0, total="sum", usual="mean")
+    assert made["total"] == math.fsum(numbers) == mrpy.stream(numbers, backend="serial").sum()
+    assert made["usual"] == math.fsum(numbers) / len(numbers)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_fold_travels_combined_and_not_item_by_item(backend: str, tmp_path: Any) -> None:
+    """The hot key of a long source comes to the reduce side as a few partial values."""
+    seen: list[int] = []
+
+    def merge(left: int, right: int) -> int:
+        with open(tmp_path / "merges", "ab") as file:
+            file.write(b".")
+        return left + right
+
+    items = range(50_000)
+    pairs = mrpy.stream(items, backend=backend, workers=2).fold_by(lambda _: "hot", lambda n, _: n + 1, 0, merge)
+    assert list(pairs) == [("hot", 50_000)]
+    assert 0 < (tmp_path / "merges").stat().st_size < 1000
+
+
+# ---- keys ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_a_function_an_index_a_name_or_a_list_of_these() -> None:
+    people = [{"name": "Ann", "age": 3}, {"name": "Bob", "age": 3}]
+    stream = lambda: mrpy.stream(people, backend="serial")
+    assert dict(stream().count_by("age")) == dict(stream().count_by(lambda one: one["age"])) == {3: 2}
+    assert dict(stream().count_by(["age"])) == {(3,): 2}
+    assert dict(stream().count_by(["age", "name"])) == {(3, "Ann"): 1, (3, "Bob"): 1}
+    assert dict(mrpy.stream(["ab", "ac"], backend="serial").count_by(0)) == {"a": 2}
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("verb", ["group_by", "count_by", "join"])
+def test_a_key_that_is_none_is_refused_by_name(backend: str, verb: str) -> None:
+    stream = mrpy.stream([1, 2], backend=backend)
+    arguments = ([3], lambda n: [n]) if verb == "join" else (lambda n: [n],)
+    with pytest.raises(TypeError, match=r"the key \[1\] of type list cannot be a key: it is not hashable"):
+        list(getattr(stream, verb)(*arguments))
+    with pytest.raises(TypeError, match="has no hash that is the same in every process"):
+        list(mrpy.stream([1], backend=backend).group_by(lambda n: object()))
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_what_a_key_function_raises_names_its_item(backend: str) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(mrpy.stream([2, 1, 0], backend=backend).group_by(lambda n: 1 // n))
+    assert caught.value.mrpy_item.position == 2
+    pairs = mrpy.stream([2, 1, 0], backend=backend, on_error="skip").group_by(lambda n: 1 // n)
+    assert dict(pairs) == {0: [2], 1: [1]}
+
+
+WRONG: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
+    (lambda s: s.group_by(None), TypeError, r"group_by\(\) needs a key"),
+    (lambda s: s.reduce_by(0, 3), TypeError, r"reduce_by\(\) needs a function"),
+    (lambda s: s.fold_by(0, max, 0, 3), TypeError, r"fold_by\(\) needs a function"),
+    (lambda s: s.topk_by(0, -1), ValueError, r"topk_by\(\) needs a whole number from 0 up"),
+    (lambda s: s.aggregate_by(0), TypeError, r"aggregate_by\(\) needs aggregates"),
+    (lambda s: s.aggregate_by(0, a="median"), ValueError, r"a='median'.*no such aggregate.*count, sum"),
+    (lambda s: s.aggregate_by(0, a=("sum", 1)), ValueError, "no such aggregate"),
+    (lambda s: s.join([], 0, how="cross"), OptionError, "how='cross'.*inner, left"),
+    (lambda s: s.join(3, 0), TypeError, "not iterable"),
+    (lambda s: s.join([], None), TypeError, r"join\(\) needs a key"),
+    (lambda s: s.group_by(0, partitions=0), OptionError, "partitions=0"),
+    (lambda s: s.cogroup([], 0, partitions="many"), OptionError, "partitions='many'"),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "text"), WRONG)
+def test_a_wrong_argument_is_an_error_at_the_call(call: Any, kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=text):
+        call(mrpy.stream(["a"], backend="serial"))
+
+
+def test_errors_that_are_returned_have_no_key() -> None:
+    with pytest.raises(OptionError, match="they have no key"):
+        mrpy.stream(["a"], on_error="return").group_by(0)
+    with pytest.raises(OptionError, match="they have no key"):
+        mrpy.stream(["a"], on_error="return").join(["a"], 0)
+
+
+# ---- two inputs ------------------------------------------------------------------------------------------------------
+
+
+def nested(left: list[Any], right: list[Any], how: str, default: Any = None) -> list[Any]:
+    """The loops, with all NaN one key."""
+    same = lambda a, b: one(a[0]) == one(b[0])
+    alone = [a for a in left if not any(same(a, b) for b in right)]
+    if how == "anti":
+        return alone
+    if how == "semi":
+        return [a for a in left if a not in alone]
+    pairs = [(a, b) for b in right for a in left if same(a, b)]
+    if how in ("left", "outer"):
+        pairs += [(a, default) for a in alone]
+    if how in ("right", "outer"):
+        pairs += [(default, b) for b in right if not any(same(a, b) for a in left)]
+    return pairs
+
+
+def of_each_key(joined: list[Any], how: str) -> dict[Any, list[str]]:
+    """The rows of each key, in their order."""
+    made: dict[Any, list[str]] = {}
+    for row in joined:
+        item = row if how in ("semi", "anti") else next(side for side in row if side is not None)
+        made.setdefault(one(item[0]), []).append(repr(row))
+    return made
+
+
+@over_local(left=few, right=few, how=st.sampled_from(HOW))
+def test_join_is_the_nested_loops_in_their_order(
+    options: Options, partitions: Any, left: Any, right: Any, how: str
+) -> None:
+    got = mrpy.stream(left, **options).join(right, 0, how=how, partitions=partitions).to_list()
+    assert of_each_key(got, how) == of_each_key(nested(left, right, how), how)
+
+
+@over_local(left=few, right=few)
+def test_cogroup_is_both_lists_of_each_key(options: Options, partitions: Any, left: Any, right: Any) -> None:
+    got = found(mrpy.stream(left, **options).cogroup(right, 0, partitions=partitions))
+    mine, theirs = groups_of(left), groups_of(right)
+    expected = {key: (mine.get(key, []), theirs.get(key, [])) for key in [*mine, *theirs]}
+    assert {key: repr(value) for key, value in got.items()} == {key: repr(value) for key, value in expected.items()}
+
+
+@over_local(items=few, how=st.sampled_from(HOW), walked=st.booleans())
+def test_an_iterator_may_be_joined_with_itself(
+    options: Options, partitions: Any, items: Any, how: str, walked: bool
+) -> None:
+    stream = mrpy.stream(iter(items) if not walked else (item for item in items), **options)
+    got = stream.join(stream, 0, how=how, partitions=partitions).to_list()
+    assert of_each_key(got, how) == of_each_key(nested(items, items, how), how)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_itself_under_another_key(backend: str) -> None:
+    staff = [("Ann", None), ("Bob", "Ann"), ("Cid", "Ann"), ("Dan", "Bob")]
+    stream = mrpy.stream(iter(staff), backend=backend)
+    pairs = stream.join(stream, 1, 0).to_list()
+    assert sorted(pairs) == [(("Bob", "Ann"), staff[0]), (("Cid", "Ann"), staff[0]), (("Dan", "Bob"), staff[1])]
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_the_keys_of_the_sides_may_be_others(backend: str) -> None:
+    got = mrpy.stream(["a", "bc"], backend=backend).join(range(4), len, lambda n: n / 1.0, "outer", default="-")
+    assert sorted(got, key=repr) == [("-", 0), ("-", 3), ("a", 1), ("bc", 2)]
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_sides_may_be_runs_themselves(backend: str) -> None:
+    words = ["a", "b", "a", "c", "a", "b"]
+    counts = mrpy.stream(words, backend=backend).count_by(lambda word: word)
+    lengths = mrpy.mapreduce(lambda w: (w, len(w)), lambda _, n: sum(n), words, backend=backend).filter(lambda p: p[1] > 1)
+    got = counts.take(3).join(lengths, 0, how="left")
+    assert sorted(got) == [(("a", 3), ("a", 3)), (("b", 2), ("b", 2)), (("c", 1), None)]
+    left, right = mrpy.stream(words, backend=backend).map(str.upper).tee()
+    assert left.join(right, 0).count() == 9 + 4 + 1
+    twice = mrpy.stream(words, backend=backend).join(words, 0).map(operator.itemgetter(0)).count_by(0)
+    assert dict(twice) == {"a": 9, "b": 4, "c": 1}
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_the_other_side_keeps_options_of_its_own(backend: str) -> None:
+    other = mrpy.stream([0, 1, 2], backend="serial", on_error="skip").map(lambda n: 2 // n)
+    assert sorted(mrpy.stream([1, 2], backend=backend).join(other, lambda n: n)) == [(1, 1), (2, 2)]
+    other = mrpy.stream([0, 1, 2]).map(lambda n: 2 // n)  # has none, so it follows ours
+    assert sorted(mrpy.stream([1, 2], backend=backend, on_error="skip").join(other, lambda n: n)) == [(1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_hot_key_meets_itself(backend: str) -> None:
+    left, right = [("hot", n) for n in range(300)], [("hot", -n) for n in range(200)]
+    got = mrpy.stream(left, backend=backend, chunksize=7).join(right, 0).to_list()
+    assert got == [(a, b) for b in right for a in left]
+
+
+def test_two_inputs_have_no_checkpoint(tmp_path: Any) -> None:
+    with pytest.raises(OptionError, match=r"join\(\) has two inputs"):
+        mrpy.stream(["a"], checkpoint=tmp_path / "file").join(["a"], 0)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_by_key_can_be_resumed_and_another_key_is_another_program(backend: str, tmp_path: Any) -> None:
+    def run(key: Any) -> dict[Any, int]:
+        return dict(mrpy.stream(range(9), backend=backend, checkpoint=tmp_path / "file").count_by(key))
+
+    assert run(lambda n: n % 2) == run(lambda n: n % 2) == {0: 5, 1: 4}
+    with pytest.raises(mrpy.errors.CheckpointError, match="another program"):
+        run(lambda n: n % 3)
+
+
+# ---- what is shown, and when it runs ---------------------------------------------------------------------------------
+
+
+def test_nothing_runs_before_the_first_result_is_asked_for() -> None:
+    def fail() -> Any:
+        raise AssertionError
+        yield
+
+    for made in (mrpy.stream(fail()).group_by(0), mrpy.stream(fail()).join(fail(), 0), mrpy.stream([]).cogroup(fail(), 0)):
+        assert isinstance(made, mrpy.ParallelIterator)
+
+
+def test_a_plan_says_what_is_the_key() -> None:
+    stream = mrpy.stream(["a"])
+    assert str(stream.group_by(len)) == "1 items of a list -> map (len, item) -> by key -> reduce listed"
+    assert "(item[0], 1) -> by key" in str(stream.count_by(0))
+    assert "(item['a', 'b'], item)" in str(stream.group_by(["a", "b"]))
+    shown = str(stream.join(["b"], 0, how="left"))
+    assert shown.endswith("-> by key -> reduce left join -> rows") and shown.count("(item[0], item)") == 2
+    assert "part 0" in str(stream.join(["b"], 0).graph())
+
+
+@pytest.mark.parametrize("name", sorted(AGGREGATES))
+def test_every_aggregate_is_in_the_docstring(name: str) -> None:
+    assert name in (mrpy.ParallelIterator.aggregate_by.__doc__ or "")
+
+
+def test_check_looks_at_folds_by_key() -> None:
+    with pytest.raises(mrpy.errors.CheckFailed):
+        list(mrpy.stream([3, 5, 9, 4], backend="serial", check=True).reduce_by(lambda _: 0, operator.sub))
+    fine = mrpy.stream([3, 5, 9, 4], backend="serial", check=True)
+    assert dict(fine.aggregate_by(lambda n: n % 2, n="count", total="sum")) == {
+        0: {"n": 1, "total": 4}, 1: {"n": 3, "total": 17}
+    }  # fmt: skip
