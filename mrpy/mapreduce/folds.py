@@ -14,7 +14,7 @@ from functools import reduce
 from operator import length_hint
 from typing import Any
 
-from mrpy.errors import Item, pin
+from mrpy.errors import Item, pin, pins
 from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.kernels import Announce, Rules, counted, run_careful, through
 from mrpy.mapreduce.plan import Step
@@ -60,13 +60,14 @@ class FoldChunk:
         def position() -> int:
             return chunk.first + len(data) - length_hint(items) - 1
 
+        before = pins()
         try:
             with at_positions(self.rules.seed, position):
                 return self.fold.leaf(through(self.steps, items))
         except TaskStopped:
             raise
         except BaseException as error:
-            pin(error, chunk.item(position() - chunk.first))
+            pin(error, chunk.item(position() - chunk.first), before)
             raise
 
     def _careful(self, chunk: Chunk, announce: Announce | None) -> Any:
@@ -76,11 +77,12 @@ class FoldChunk:
             for index in sorted(result.failures):
                 raise result.failures[index].exception()
             result = result.values
+        before = pins()
         try:
             with at_positions(self.rules.seed, lambda: chunk.first - 1):
                 return self.fold.leaf(iter(result))
         except Exception as error:  # of the fold itself: which item it was at is not known here
-            pin(error, Item(chunk.first, f"or one of the {len(chunk.data) - 1} after it"))
+            pin(error, Item(chunk.first, f"or one of the {len(chunk.data) - 1} after it"), before)
             raise
 
 

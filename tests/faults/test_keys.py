@@ -1,0 +1,180 @@
+"""Keys that split, merge, or break other engines; inputs at the edge; reducers that are not what they should be."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import math
+import operator
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from watching import script_environment
+
+import mrpy
+from mrpy.errors import CheckFailed
+
+BACKENDS = ("serial", "threads", "processes", "dask")
+
+
+class Colour(enum.Enum):
+    """A key of the user's."""
+
+    RED = 1
+    BLUE = 2
+
+
+@dataclass(frozen=True)
+class Point:
+    """Another."""
+
+    x: int
+    y: float
+
+
+KEYS: list[Any] = [
+    "a", "b", b"a", None, (None, 1), (None, 1.0), 1, 1.0, True, 0, False, -0.0, Decimal(1), Fraction(1, 2), 0.5, Colour.RED,
+    Colour.BLUE, Point(1, 2.0), Point(1, 2), (Point(0, 0.0), "x"), int, str, len, frozenset({1, 2}), frozenset({2.0, 1}), 2**70,
+    float("inf"), range(3), 1j, "",
+]  # fmt: skip
+
+
+def listed(key: object, values: Iterator[Any]) -> list[Any]:
+    return list(values)
+
+
+@pytest.fixture(params=BACKENDS, scope="module")
+def backend(request: Any) -> Iterator[str]:
+    with mrpy.session(request.param, workers=2):
+        yield request.param
+
+
+@pytest.mark.fault(26)
+@pytest.mark.parametrize("memory", [1, 10**9])
+def test_keys_that_are_equal_in_python_are_one_group_and_no_others(backend: str, memory: int) -> None:
+    records = [(number, key) for number in range(40) for key in KEYS]
+    expected: dict[Any, list[int]] = {}
+    for number, key in records:
+        expected.setdefault(key, []).append(number)
+    got = list(mrpy.mapreduce(lambda r: (r[1], r[0]), listed, records, memory=memory))
+    assert len(got) == len(expected)
+    assert dict(got) == expected
+
+
+SEEDED = """
+import mrpy
+keys = ["a", None, (None, "b"), "word", b"x", ("t", 1.5)] * 50
+pairs = mrpy.mapreduce(lambda k: (k, 1), lambda k, v: sum(v), keys, workers=2, chunksize=7)
+print(list(pairs))
+"""
+
+
+@pytest.mark.fault(26)
+def test_the_answer_and_its_order_do_not_depend_on_the_seed_of_hashes() -> None:
+    said = set()
+    for seed in ("0", "1", "random"):
+        environment = {**script_environment(), "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", SEEDED]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=50, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        said.add(done.stdout)
+    assert len(said) == 1
+
+
+@pytest.mark.fault(27)
+@pytest.mark.parametrize("memory", [1, 10**9])
+def test_all_nan_are_one_key(backend: str, memory: int) -> None:
+    def nan(n: int) -> tuple[Any, int]:
+        return (float("nan") if n % 2 else ("t", math.nan * n)), n
+
+    got = list(mrpy.mapreduce(nan, listed, range(200), memory=memory))
+    assert len(got) == 2
+    assert sorted(len(values) for _, values in got) == [100, 100]
+
+
+class Unhashable:
+    """Two of these are equal, and so they have no hash."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+class ByAddress:
+    """A hash that is another in each process."""
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize(
+    "key", [[1], {}, Unhashable(), ByAddress(), (1, [2])], ids=lambda key: type(key).__name__
+)
+def test_a_key_without_a_hash_is_named_before_the_shuffle(backend: str, key: Any) -> None:
+    def never(key: object, values: Iterator[Any]) -> None:
+        raise AssertionError("there was a shuffle")
+
+    with pytest.raises(TypeError, match=f"the key .*{type(key).__name__}|the key .*list"):
+        list(mrpy.mapreduce(lambda n: (key, n), never, range(50)))
+
+
+@pytest.mark.fault(28)
+def test_keys_that_cannot_be_ordered_are_grouped_and_only_sorting_them_is_an_error(backend: str) -> None:
+    mixed = [1, "a", None, 2.5, (1,)]
+    got = dict(mrpy.mapreduce(lambda n: (mixed[n % 5], n), listed, range(50)))
+    assert {key: len(values) for key, values in got.items()} == dict.fromkeys(mixed, 10)
+    with pytest.raises(TypeError, match="not supported between"):
+        list(mrpy.mapreduce(lambda n: (mixed[n % 5], n), listed, range(50), sort=True))
+
+
+@pytest.mark.fault(29)
+@pytest.mark.parametrize("memory", [20_000, 10**9])
+def test_one_key_with_nearly_all_records_is_one_group_in_order(backend: str, memory: int) -> None:
+    def skewed(n: int) -> tuple[str, int]:
+        return (f"rare {n}" if n % 100 == 0 else "hot"), n
+
+    got = dict(mrpy.mapreduce(skewed, lambda key, values: list(values), range(20_000), memory=memory))
+    assert got["hot"] == [n for n in range(20_000) if n % 100]
+    assert len(got) == 201
+
+
+@pytest.mark.fault(29)
+def test_nothing_none_and_one_are_inputs_as_others_are(backend: str) -> None:
+    assert list(mrpy.mapreduce(lambda x: (x, x), listed, [])) == []
+    assert list(mrpy.mapreduce(lambda x: (x, None), listed, [None] * 3)) == [(None, [None] * 3)]
+    assert list(mrpy.mapreduce(lambda x: (x, x), listed, [7])) == [(7, [7])]
+    assert mrpy.preduce(operator.add, [5]) == 5
+    assert mrpy.stream([]).sorted().to_list() == []
+    with pytest.raises(TypeError, match="empty"):
+        mrpy.preduce(operator.add, [])
+    with pytest.raises(TypeError):
+        functools.reduce(operator.add, [])
+
+
+@pytest.mark.fault(31)
+def test_a_reducer_that_is_not_associative_is_found_with_a_counterexample() -> None:
+    with pytest.raises(CheckFailed, match="-"):
+        mrpy.check(operator.sub, [1, 2, 3, 4])
+    with pytest.raises(CheckFailed):
+        mrpy.preduce(operator.sub, range(100), check=True, backend="serial")
+
+
+@pytest.mark.fault(25)
+def test_a_damaged_row_of_a_checkpoint_is_computed_again(tmp_path: Any) -> None:
+    import sqlite3
+
+    path = os.fspath(tmp_path / "c")
+    run = functools.partial(
+        mrpy.pmap, operator.neg, range(100), chunksize=10, backend="serial", checkpoint=path
+    )
+    assert list(run()) == [-n for n in range(100)]
+    with sqlite3.connect(path) as file:
+        file.execute("update chunk set body = ? where first = 30", (b"nonsense",))
+    file.close()
+    assert list(run()) == [-n for n in range(100)]
