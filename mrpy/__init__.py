@@ -31,17 +31,19 @@ if TYPE_CHECKING:
         submit,
     )
     from mrpy.iterators.check import check
+    from mrpy.iterators.jobs import Job
     from mrpy.iterators.pending import PendingResult
     from mrpy.iterators.stage import stage
     from mrpy.iterators.stream import ParallelIterator
     from mrpy.mapreduce.random import rng
 
 __all__ = [
-    "ParallelIterator", "PendingResult", "__version__", "check", "configure", "mapreduce", "parallel",
+    "Job", "ParallelIterator", "PendingResult", "__version__", "check", "configure", "mapreduce", "parallel",
     "pfilter", "pfold", "pmap", "preduce", "pstarmap", "rng", "session", "stage", "stream", "submit",
 ]  # fmt: skip
 
 _ELSEWHERE = {
+    "Job": "mrpy.iterators.jobs",
     "ParallelIterator": "mrpy.iterators.stream",
     "PendingResult": "mrpy.iterators.pending",
     "check": "mrpy.iterators.check",

@@ -1,0 +1,140 @@
+"""Jobs: a MapReduce as a class, with set-up, counters, and others behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+from mrpy.iterators.keyed import keyed
+from mrpy.iterators.stream import ParallelIterator, stream_of
+from mrpy.mapreduce.job_tasks import Combining, OnWorker, Reducing, without_counts
+from mrpy.mapreduce.job_tasks import Mapping as Mapped
+from mrpy.mapreduce.plan import Plan
+
+_HERE = {  # what other libraries call it
+    "mapper": "map", "reducer": "reduce", "combiner": "combine", "steps": "first | second",
+    "mapper_init": "setup", "combiner_init": "setup", "reducer_init": "setup", "set_up": "setup",
+    "mapper_final": "teardown", "reducer_final": "teardown", "cleanup": "teardown", "tear_down": "teardown",
+}  # fmt: skip
+
+
+class Job:
+    """A MapReduce to be subclassed. ``Job().run(records)`` gives its (key, value) pairs.
+
+    >>> import mrpy
+    >>> class CountWords(mrpy.Job):
+    ...     def map(self, line):
+    ...         if not line:
+    ...             self.count("empty lines")
+    ...         for word in line.split():
+    ...             yield word, 1
+    ...
+    ...     def reduce(self, word, counts):
+    ...         return sum(counts)
+    ...
+    ...     combine = reduce
+    >>> pairs = CountWords().run(["a b a", "", "b a"], backend="serial")
+    >>> sorted(pairs), pairs.counters
+    ([('a', 3), ('b', 2)], {'empty lines': 1})
+
+    ``first | second`` is a job whose second part gets the pairs of the first one as its records. Attributes
+    of an instance travel with it; what cannot travel, as a connection, is made in `setup`. The same as a
+    function: `mrpy.mapreduce`.
+
+    ``partitions``  into how many tasks the keys are divided
+    ``sort``        whether pairs come in the order of their keys
+    ``options``     run options; those given to `run` come before them
+    """
+
+    partitions: ClassVar[int | str] = "auto"
+    sort: ClassVar[bool] = False
+    options: ClassVar[Mapping[str, Any]] = {}
+    combine: ClassVar[Any] = None
+    _mrpy_counts: Any = None
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        for theirs in _HERE.keys() & vars(cls).keys():
+            raise TypeError(f"{cls.__name__}.{theirs}: in a mrpy.Job this is called {_HERE[theirs]!r}")
+
+    def map(self, record: Any) -> Any:
+        """Return a (key, value) pair, or several in a list or dict, or yield them. By default the record
+        itself, which is a pair where it comes from a job before."""
+        return record
+
+    def reduce(self, key: Any, values: Iterator[Any]) -> Any:
+        """Return the value of a key, or yield several. By default all its values. A ``combine`` of the same
+        shape, where there is one, is applied on the workers before anything travels."""
+        yield from values
+
+    def setup(self) -> None:
+        """Called once per worker, before its first record, on the instance that works there."""
+
+    def teardown(self) -> None:
+        """Called once per worker, when it lets go of the job, soon after the run; on threads in the thread of
+        who iterates. Not in a worker that is killed, be it with its session; and what it raises goes to
+        standard error. So it is for closing things, not for results."""
+
+    def count(self, name: str, number: int = 1) -> None:
+        """In `map` or `reduce`: add to a counter. Records that are run again are counted once. Outside of a
+        run nothing is counted, so that `map` can be tried by itself."""
+        if self._mrpy_counts is not None:
+            self._mrpy_counts.count(name, number)
+
+    def run(self, inputs: Iterable[Any], /, **options: Any) -> JobRun:
+        """The pairs, lazily; options as for every verb."""
+        return Chain(self).run(inputs, **options)
+
+    def __or__(self, following: Any) -> Chain:
+        return Chain(self, following) if isinstance(following, Job | Chain) else NotImplemented
+
+    def _run(self, inputs: Iterable[Any], given: dict[str, Any], counters: dict[str, int]) -> JobRun:
+        records = stream_of(inputs, {**self.options, **given})
+        worker = OnWorker(self)
+        combiner = Combining(worker) if self.combine is not None else None
+        functions = Mapped(worker), Reducing(worker), combiner
+        pairs = keyed(records._taken(), functions, self.partitions, self.sort, records._given)
+        results = pairs._by("counters", without_counts, counters, worker)
+        made = JobRun(results._plan, results._given)
+        made.counters = counters
+        return made
+
+
+class Chain:
+    """Jobs of which each gets the pairs of the one before. Made by ``first | second``."""
+
+    def __init__(self, *jobs: Job | Chain) -> None:
+        self.jobs: tuple[Job, ...] = sum((job.jobs if isinstance(job, Chain) else (job,) for job in jobs), ())
+
+    def run(self, inputs: Iterable[Any], /, **options: Any) -> JobRun:
+        """The pairs of the last job, lazily; the counters of all of them. A checkpoint is for the first."""
+        counters: dict[str, int] = {}
+        first, *others = self.jobs
+        pairs = first._run(inputs, options, counters)
+        for job in others:
+            pairs = job._run(pairs, {**options, "checkpoint": None}, counters)
+        return pairs
+
+    def __or__(self, following: Any) -> Chain:
+        return Chain(self, following) if isinstance(following, Job | Chain) else NotImplemented
+
+    def __repr__(self) -> str:
+        return " | ".join(f"{type(job).__name__}()" for job in self.jobs)
+
+
+class JobRun(ParallelIterator):
+    """The pairs of a job: a parallel iterator. ``counters``, a dict, is complete when it has ended."""
+
+    def __init__(self, plan: Plan, given: dict[str, Any]) -> None:
+        super().__init__(plan, given)
+        self.counters: dict[str, int] = {}
+
+    def _then(self, step: Any) -> JobRun:
+        return self._counting(super()._then(step))
+
+    def _after(self, items: Iterable[Any]) -> JobRun:
+        return self._counting(super()._after(items))
+
+    def _counting(self, made: JobRun) -> JobRun:
+        made.counters = self.counters
+        return made

@@ -1,0 +1,214 @@
+"""What runs on workers of a `Job`: its methods as mapper, combiner and reducer, and the counters.
+
+Each worker (a process, or a thread of one) has an instance of its own, a copy that is set up at its first
+record, shared by the map and the reduce side, and torn down when nobody refers to it any more: the worker has
+been told to forget the functions of the run.
+
+What is counted travels as pairs, under keys of a kind of its own, through the same shuffle as the results.
+So whatever is run again is not counted twice: the results of an attempt that failed are not there.
+"""
+
+from __future__ import annotations
+
+import copy
+from _thread import _local
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, count
+from os import getpid
+from types import GeneratorType
+from typing import Any
+from weakref import WeakValueDictionary
+
+from mrpy.mapreduce.shuffle import Pairs
+
+_numbers = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The key under which a counter travels. It comes before every other key, where keys are sorted."""
+
+    name: str
+
+    def __lt__(self, other: object) -> bool:
+        return type(other) is not Tally or self.name < other.name
+
+    def __gt__(self, other: object) -> bool:
+        return type(other) is Tally and self.name > other.name
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Among the values of a key: what its reduce has counted."""
+
+    counts: dict[str, int]
+
+
+class Counting(dict[str, int]):
+    """What a call of `map` or `reduce` has counted so far."""
+
+    def count(self, name: str, number: int) -> None:
+        """So many more."""
+        self[name] = self.get(name, 0) + number
+
+
+class Refusing:
+    """Where nothing can be counted: who knows how often a combiner runs?"""
+
+    def count(self, name: str, number: int) -> None:
+        """Say so."""
+        raise TypeError(
+            f"count({name!r}): only map() and reduce() can count; how often combine() or setup() run depends "
+            "on where the input is cut, and on the number of workers"
+        )
+
+
+class _Instance:
+    """A job that was set up. With the last reference to this it is torn down."""
+
+    def __init__(self, job: Any) -> None:
+        self.job = copy.copy(job)
+        self.job._mrpy_counts = Refusing()
+        self.pairs = Pairs(self.job.map)
+        self.job.setup()
+        self.torn_down = self.job.teardown
+
+    def __del__(self) -> None:
+        if hasattr(self, "torn_down"):  # else its set-up has failed
+            self.job._mrpy_counts = Refusing()
+            self.torn_down()
+
+
+class _Site:
+    """The instances of a run in this process, one per thread."""
+
+    def __init__(self) -> None:
+        self.local = _local()
+
+
+_sites: WeakValueDictionary[tuple[int, int], _Site] = WeakValueDictionary()
+
+
+class OnWorker:
+    """A job, and the instance that works for it here. The same number means the same run."""
+
+    def __init__(self, job: Any, number: tuple[int, int] | None = None) -> None:
+        self.job = job
+        self._number = number if number is not None else (getpid(), next(_numbers))
+        self._site: _Site | None = _sites.setdefault(self._number, _Site())
+
+    def __reduce__(self) -> Any:
+        return OnWorker, (self.job, self._number)
+
+    def instance(self) -> _Instance:
+        """That of this worker; set up if it is new."""
+        if self._site is None:
+            raise RuntimeError("the run has ended")  # in a task that was abandoned: nobody hears it
+        local = self._site.local
+        try:
+            return local.instance  # type: ignore[no-any-return]
+        except AttributeError:
+            local.instance = _Instance(self.job)
+            return local.instance  # type: ignore[no-any-return]
+
+    def leave(self) -> None:
+        """The run has ended, as far as this process is concerned. Who is still at work keeps his instance."""
+        self._site = None
+
+
+class _Method:
+    """A method of a job as a function for a MapReduce."""
+
+    __slots__ = ("__qualname__", "worker")
+    name = ""
+    code: Callable[..., Any]  # by which a checkpoint knows it
+
+    def __init__(self, worker: OnWorker) -> None:
+        self.worker = worker
+        self.code = getattr(type(worker.job), self.name)
+        self.__qualname__ = f"{type(worker.job).__name__}.{self.name}"
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.worker,)
+
+
+class Mapping(_Method):
+    """``map``: the pairs of a record, and behind them what it has counted."""
+
+    __slots__ = ("code",)
+    name = "map"
+
+    def __call__(self, record: Any) -> Iterator[tuple[Any, Any]]:
+        instance = self.worker.instance()
+        counts = instance.job._mrpy_counts = Counting()
+        try:
+            yield from instance.pairs(record)
+        except Exception:  # the record may be skipped; what was counted of it stands
+            yield from _tallies(counts)
+            raise
+        if counts:
+            yield from _tallies(counts)
+
+
+def _tallies(counts: Counting) -> Iterator[tuple[Tally, int]]:
+    return ((Tally(name), number) for name, number in counts.items())
+
+
+class Combining(_Method):
+    """``combine``."""
+
+    __slots__ = ("code",)
+    name = "combine"
+
+    def __call__(self, key: Any, values: Iterator[Any]) -> Any:
+        if type(key) is Tally:
+            return sum(values)
+        job = self.worker.instance().job
+        before = job._mrpy_counts  # of a record in the midst of whose pairs this is
+        job._mrpy_counts = Refusing()
+        try:
+            made = job.combine(key, values)
+            return (value for value in list(made)) if type(made) is GeneratorType else made
+        finally:
+            job._mrpy_counts = before
+
+
+class Reducing(_Method):
+    """``reduce``: the value or the values of a key, and behind them what was counted."""
+
+    __slots__ = ("code",)
+    name = "reduce"
+
+    def __call__(self, key: Any, values: Iterator[Any]) -> Any:
+        if type(key) is Tally:
+            return sum(values)
+        job = self.worker.instance().job
+        counts = job._mrpy_counts = Counting()
+        made = job.reduce(key, values)
+        if type(made) is GeneratorType:
+            return (value for value in chain(made, _counted(counts)))
+        return (value for value in (made, Counted(counts))) if counts else made
+
+
+def _counted(counts: Counting) -> Iterator[Counted]:
+    if counts:
+        yield Counted(counts)
+
+
+def without_counts(
+    pairs: Iterator[tuple[Any, Any]], counters: dict[str, int], worker: OnWorker
+) -> Iterator[tuple[Any, Any]]:
+    """The pairs of a run; what was counted goes to the counters."""
+    try:
+        for pair in pairs:
+            key, value = pair
+            if type(key) is Tally:
+                counters[key.name] = counters.get(key.name, 0) + value
+            elif type(value) is Counted:
+                for name, number in value.counts.items():
+                    counters[name] = counters.get(name, 0) + number
+            else:
+                yield pair
+    finally:
+        worker.leave()

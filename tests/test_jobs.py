@@ -1,0 +1,313 @@
+"""A job is a MapReduce, is set up once per worker, and counts every record once."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from laws import BACKENDS, LOCAL, eventually
+
+import mrpy
+from mrpy.errors import OptionError
+
+LINES = ["the cat sat", "", "the dog sat down", "  ", "a cat"] * 20
+
+
+class CountWords(mrpy.Job):
+    """Words; counts lines that are empty, and words that come once."""
+
+    def map(self, line: str) -> Any:
+        if not line.strip():
+            self.count("empty lines")
+        self.count("words", len(line.split()))
+        for word in line.split():
+            yield word, 1
+
+    def combine(self, word: str, counts: Any) -> int:
+        return sum(counts)
+
+    def reduce(self, word: str, counts: Any) -> int:
+        self.count("different words")
+        return sum(counts)
+
+
+class ByCount(mrpy.Job):
+    sort = True
+
+    def map(self, pair: tuple[str, int]) -> tuple[int, str]:
+        self.count("pairs")
+        return pair[1], pair[0]
+
+    def reduce(self, count: int, words: Any) -> Any:
+        self.count("different counts")
+        yield from sorted(words)
+
+
+WORDS = Counter(word for line in LINES for word in line.split())
+COUNTS = {"empty lines": 40, "words": WORDS.total(), "different words": len(WORDS)}
+
+
+# ---- what it computes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("combine", [CountWords.combine, None])
+def test_a_job_is_a_mapreduce_with_counters(backend: str, combine: Any) -> None:
+    job = type("Job", (CountWords,), {"combine": combine})()
+    pairs = job.run(LINES, backend=backend, workers=2)
+    assert isinstance(pairs, mrpy.ParallelIterator)
+    assert pairs.counters == {}  # nothing runs before it is asked for
+    assert dict(pairs) == WORDS
+    assert pairs.counters == COUNTS
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    lines=st.lists(st.text("ab ", max_size=6), max_size=40), workers=st.integers(1, 3), sort=st.booleans(),
+    chunksize=st.sampled_from(["auto", 1, 3]), partitions=st.sampled_from(["auto", 1, 3]),
+)  # fmt: skip
+def test_a_job_is_a_loop_over_a_dict(
+    backend: str, lines: list[str], workers: int, sort: bool, chunksize: Any, partitions: Any
+) -> None:
+    job = type("Job", (CountWords,), {"sort": sort, "partitions": partitions})()
+    pairs = job.run(lines, backend=backend, workers=workers, chunksize=chunksize)
+    found = list(pairs)
+    expected = Counter(word for line in lines for word in line.split())
+    assert sorted(found) == sorted(expected.items())
+    assert not sort or found == sorted(found)
+    assert pairs.counters.get("words", 0) == expected.total()
+    assert pairs.counters.get("different words", 0) == len(expected)
+    assert pairs.counters.get("empty lines", 0) == sum(not line.strip() for line in lines)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_jobs_are_chained(backend: str) -> None:
+    both = CountWords() | ByCount()
+    pairs = both.run(LINES, backend=backend)
+    expected = sorted((count, word) for word, count in WORDS.items())
+    assert list(pairs) == expected
+    assert pairs.counters == {**COUNTS, "pairs": len(WORDS), "different counts": len({n for n, _ in expected})}
+    assert repr(both | ByCount()) == "CountWords() | ByCount() | ByCount()"
+    assert repr(ByCount() | both) == "ByCount() | CountWords() | ByCount()"
+    with pytest.raises(TypeError):
+        _ = both | 3
+
+
+def test_the_chain_goes_on_behind_a_job() -> None:
+    pairs = CountWords().run(LINES, backend="serial")
+    top = pairs.filter(lambda pair: pair[0] in ("cat", "dog")).topk(1, key=1)
+    assert list(top) == [("cat", 40)]
+    assert top.counters == pairs.counters == COUNTS
+    assert "CountWords.map -> by key -> reduce CountWords.reduce" in str(pairs)
+    assert "CountWords.combine" in pairs.explain()
+
+
+def test_a_job_takes_another_run_as_its_records() -> None:
+    upper = mrpy.stream(LINES, backend="serial").map(str.upper)
+    assert dict(CountWords().run(upper)) == {word.upper(): count for word, count in WORDS.items()}
+
+
+def test_what_is_left_out_hands_on_what_it_gets() -> None:
+    pairs = [("a", 1), ("b", 2), ("a", 3)]
+    assert sorted(mrpy.Job().run(pairs, backend="serial")) == [("a", 1), ("a", 3), ("b", 2)]
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_an_instance_takes_its_attributes_along(backend: str) -> None:
+    @dataclass
+    class Longer(mrpy.Job):
+        than: int
+
+        def map(self, word: str) -> Any:
+            return [(word, len(word))] if len(word) > self.than else []
+
+        def reduce(self, word: str, lengths: Any) -> Any:
+            return next(lengths)
+
+    assert dict(Longer(2).run(["a", "abc", "abc", "ab"], backend=backend)) == {"abc": 3}
+
+
+def test_options_of_the_class_are_defaults() -> None:
+    class Careless(CountWords):
+        options = {"on_error": "skip", "backend": "serial"}
+
+    assert dict(Careless().run(["a", None, "b"])) == {"a": 1, "b": 1}
+    with pytest.raises(AttributeError):
+        list(Careless().run(["a", None, "b"], on_error="raise"))
+    with pytest.raises(OptionError, match="workers="):
+        CountWords().run([], n_jobs=3)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("mapper", "map"), ("reducer", "reduce"), ("mapper_init", "setup"), ("steps", r"first \| second")])
+def test_a_method_under_another_name_is_refused(theirs: str, ours: str) -> None:
+    with pytest.raises(TypeError, match=f"Wrong.{theirs}: in a mrpy.Job this is called '{ours}'"):
+        type("Wrong", (mrpy.Job,), {theirs: lambda self, _, line: None})
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_job_can_be_resumed_and_another_map_is_another_program(backend: str, tmp_path: Path) -> None:
+    for _ in range(2):
+        pairs = (CountWords() | ByCount()).run(LINES, backend=backend, checkpoint=tmp_path / "file")
+        assert len(list(pairs)) == len(WORDS)
+        assert pairs.counters["words"] == WORDS.total()
+    other = type("CountWords", (CountWords,), {"map": lambda self, line: [(line, 1)]})
+    with pytest.raises(mrpy.errors.CheckpointError, match="another program"):
+        list(other().run(LINES, backend=backend, checkpoint=tmp_path / "file"))
+
+
+# ---- counters --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_what_is_counted_of_a_record_that_is_skipped_stands(backend: str) -> None:
+    class Picky(CountWords):
+        def map(self, line: str) -> Any:
+            yield line, 1
+            if line == "bad":
+                self.count("bad lines")
+                raise ValueError(line)
+
+    pairs = Picky().run(["a", "bad", "b", "bad"], backend=backend, on_error="skip")
+    assert dict(pairs)["a"] == 1
+    assert pairs.counters["bad lines"] == 2
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_an_attempt_that_is_retried_is_not_counted(backend: str, tmp_path: Path) -> None:
+    class Flaky(CountWords):
+        def map(self, number: int) -> Any:
+            self.count("records")
+            yield number, 1
+            if number % 5 == 0 and not (tmp_path / str(number)).exists():
+                (tmp_path / str(number)).touch()
+                raise ValueError(number)
+
+    pairs = Flaky().run(range(30), backend=backend, retries=1)
+    assert dict(pairs) == dict.fromkeys(range(30), 1)
+    assert pairs.counters["records"] == 30
+
+
+def test_a_chunk_whose_worker_dies_is_counted_once(tmp_path: Path) -> None:
+    class Deadly(CountWords):
+        def map(self, number: int) -> Any:
+            self.count("records")
+            if number == 40 and not (tmp_path / "died").exists():
+                (tmp_path / "died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return number % 3, 1
+
+    pairs = Deadly().run(range(60), backend="processes", workers=2, chunksize=16)
+    assert dict(pairs) == {0: 20, 1: 20, 2: 20}
+    assert pairs.counters["records"] == 60
+    assert (tmp_path / "died").exists()
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("where", ["combine", "setup"])
+def test_only_map_and_reduce_can_count(backend: str, where: str) -> None:
+    def counts(self: mrpy.Job, *_: Any) -> Any:
+        self.count("calls")
+
+    job = type("Job", (CountWords,), {where: counts})()
+    with pytest.raises(TypeError, match=r"count\('calls'\): only map\(\) and reduce\(\) can count"):
+        list(job.run(["a a"], backend=backend))
+
+
+def test_map_can_be_tried_by_itself() -> None:
+    assert list(CountWords().map("a b")) == [("a", 1), ("b", 1)]
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_key_that_looks_like_a_counter_is_a_key(backend: str) -> None:
+    class Odd(mrpy.Job):
+        def map(self, name: str) -> Any:
+            self.count(name)
+            return [((name,), 1), (name, 1)]
+
+        def reduce(self, name: Any, ones: Any) -> int:
+            return sum(ones)
+
+    pairs = Odd().run(["a", "a", "b"], backend=backend)
+    assert dict(pairs) == {("a",): 2, "a": 2, ("b",): 1, "b": 1}
+    assert pairs.counters == {"a": 2, "b": 1}
+
+
+# ---- set-up and teardown ---------------------------------------------------------------------------------------------
+
+
+class Logged(mrpy.Job):
+    """Writes down when it is set up and torn down, and with which instance it works."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def log(self, what: str) -> None:
+        with open(self.folder / what, "a") as file:
+            file.write(f"{os.getpid()} {id(self)}\n")
+
+    def setup(self) -> None:
+        self.log("setup")
+        self.connection: Any = open(os.devnull)  # what cannot travel
+
+    def map(self, number: int) -> tuple[int, int]:
+        self.log("map")
+        assert not self.connection.closed
+        return number % 5, number
+
+    def reduce(self, key: int, values: Any) -> int:
+        self.log("reduce")
+        assert not self.connection.closed
+        return sum(values)
+
+    def teardown(self) -> None:
+        self.connection.close()
+        self.log("teardown")
+
+
+def logged(folder: Path, what: str) -> list[str]:
+    file = folder / what
+    return file.read_text().splitlines() if file.exists() else []
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_job_is_set_up_and_torn_down_once_per_worker(backend: str, tmp_path: Path) -> None:
+    with mrpy.session(backend, workers=2):
+        job = Logged(tmp_path)
+        assert len(list(job.run(range(200), chunksize=10))) == 5
+        assert not hasattr(job, "connection")  # it is a copy that works
+        assert eventually(lambda: len(logged(tmp_path, "teardown")) == len(logged(tmp_path, "setup")))
+        made = logged(tmp_path, "setup")
+        assert len(made) == len(set(made)) <= (1 if backend == "serial" else 2)
+        assert set(logged(tmp_path, "map") + logged(tmp_path, "reduce")) == set(made)
+        assert sorted(logged(tmp_path, "teardown")) == sorted(made)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_who_breaks_off_has_the_workers_torn_down_too(backend: str, tmp_path: Path) -> None:
+    with mrpy.session(backend, workers=2), Logged(tmp_path).run(range(200)) as pairs:
+        next(pairs)
+        pairs.close()
+        del pairs
+        gc.collect()
+        assert eventually(lambda: len(logged(tmp_path, "teardown")) == len(logged(tmp_path, "setup")) > 0)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_set_up_that_fails_is_an_error_of_the_record(backend: str, tmp_path: Path) -> None:
+    class Broken(Logged):
+        def setup(self) -> None:
+            raise ConnectionError("no database")
+
+    with pytest.raises(ConnectionError, match="no database") as caught:
+        list(Broken(tmp_path).run(range(3), backend=backend))
+    assert caught.value.mrpy_item.position == 0
+    assert logged(tmp_path, "teardown") == []
