@@ -249,6 +249,152 @@ def test_interrupted_it_ends_at_once_in_silence_and_its_workers_with_it(folder: 
     assert psutil.wait_procs(workers, timeout=DEADLINE)[1] == []
 
 
+# ---- jobs ------------------------------------------------------------------------------------------
+
+JOBS = """
+import mrpy
+
+class Words(mrpy.Job):
+    def map(self, line):
+        self.count("lines")
+        for word in line.split():
+            yield word.lower(), 1
+    def reduce(self, word, ones):
+        return sum(ones)
+    combine = reduce
+
+class Top(mrpy.Job):
+    def map(self, pair):
+        return "top", (pair[1], pair[0])
+    def reduce(self, _, counts):
+        yield max(counts)
+
+class Picky(Words):
+    def map(self, line):
+        if "bat" in line:
+            raise ValueError("no bats")
+        return super().map(line)
+
+class Careless(Picky):
+    options = {"on_error": "skip"}
+
+class Needs(mrpy.Job):
+    def __init__(self, more):
+        pass
+
+class Tabs(mrpy.Job):
+    sort = True
+    def map(self, line):
+        return line, line + "\\n"
+
+top = Words() | Top()
+number = 3
+"""
+
+
+@pytest.fixture
+def jobs(folder: Path) -> Path:
+    (folder / "jobs.py").write_text(JOBS)
+    (folder / "broken.py").write_text("raise ValueError('two\\nlines')")
+    (folder / "away").mkdir()
+    (folder / "away" / "other.py").write_text(JOBS)
+    (folder / "away" / "glob.py").write_text(JOBS)
+    return folder
+
+
+def rows(text: str) -> dict[str, str]:
+    return dict(line.split("\t") for line in text.splitlines())
+
+
+EXPECTED = {"the": "9", "and": "3", "cat": "3", "hat.": "3", "bat!": "3"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_job_runs_on_every_backend_and_its_counters_are_shown(jobs: Path, backend: str) -> None:
+    status, out, err = run(jobs, "run", "jobs:Words", "a.txt", "inner", "a.gz", "-b", backend, "--workers", "2")
+    assert (status, rows(out)) == (0, EXPECTED), err
+    assert err.splitlines() == ["lines: 6"]
+
+
+@pytest.mark.parametrize("target", ["jobs:Words", "jobs.py:Words", "away/other.py:Words", "./jobs.py:Words"])
+def test_a_job_is_found_in_a_module_or_a_file_and_its_pairs_go_to_a_file(jobs: Path, target: str) -> None:
+    (jobs / "out.tsv").write_text("old")
+    status, out, err = run(jobs, "run", target, "a.txt", "-o", "out.tsv")
+    assert (status, out) == (0, ""), err
+    assert rows((jobs / "out.tsv").read_text()) == {word: str(int(count) // 3) for word, count in EXPECTED.items()}
+    assert err.splitlines() == ["5 lines in out.tsv", "lines: 2"]
+    assert run(jobs, "run", target, "a.txt", "-q", "-o", "out.tsv") == (0, "", "")
+
+
+def test_an_instance_is_a_job_too(jobs: Path) -> None:
+    assert run(jobs, "run", "-q", "jobs:top", "a.*") == (0, "top\t(6, 'the')\n", "")
+
+
+def test_a_line_that_fails_is_skipped_alone(jobs: Path) -> None:
+    (jobs / "more.txt").write_text(TEXT + "the end\n")
+    for arguments in (["jobs:Picky", "--on-error", "skip"], ["jobs:Careless"]):
+        status, out, _ = run(jobs, "run", *arguments, "more.txt")
+        assert (status, rows(out)) == (0, {"the": "3", "cat": "1", "and": "1", "hat.": "1", "end": "1"})
+    err = refused(jobs, "run", "jobs:Picky", "more.txt")
+    assert "ValueError: no bats, at item 0: more.txt" in err and "unexpected" not in err
+
+
+def test_lines_are_those_of_a_text_file_and_tabs_in_fields_are_written_out(jobs: Path) -> None:
+    (jobs / "ends.txt").write_bytes("a\tb\r\n\u2028c\rd\n\nlast".encode())
+    status, out, _ = run(jobs, "run", "-q", "jobs:Tabs", "ends.txt")
+    assert status == 0
+    assert out.split("\n") == ["\t\\n", "a\\tb\ta\\tb\\n", "d\td\\n", "last\tlast\\n", "\u2028c\t\u2028c\\n", ""]
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "says"),
+    [
+        ("nowhere:Words", 2, "there is no module nowhere"),
+        ("jobs.deeper:Words", 2, "there is no module jobs.deeper"),
+        ("nowhere.py:Words", 2, "there is no file nowhere.py"),
+        ("jobs", 2, "jobs names no job; write module:Job, or file.py:Job"),
+        ("jobs:", 2, "names no job"),
+        ("jobs:Wrods", 2, "jobs has no Wrods; there is Words, Top, Picky, Careless, Needs, Tabs, top"),
+        ("jobs:number", 2, "jobs has a number that is no mrpy.Job"),
+        ("jobs:Needs", 2, "cannot be made without arguments"),
+        ("away/glob.py:Words", 2, "hidden by another module of that name"),
+        ("broken:Words", 1, "broken cannot be imported: ValueError: two lines"),
+    ],
+)
+def test_what_is_no_job_is_one_line(jobs: Path, target: str, status: int, says: str) -> None:
+    assert says in refused(jobs, "run", target, "a.txt", status=status)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["missing.txt"], 1, "there is no file missing.txt"),
+        (["binary.dat"], 1, "binary.dat is not text at byte 3"),
+        ([], 2, "Missing argument"),
+        (["a.txt", "-b", "rocket"], 2, "must be one of"),
+        (["a.txt", "-o", "nowhere/out"], 1, "nowhere/out: no such file or directory"),
+        (["a.txt", "-o", "nothing"], 1, "nothing: is a directory"),
+        (["a.txt", "--encoding", "martian"], 2, "no text encoding"),
+    ],
+)
+def test_an_input_or_output_that_cannot_be_is_one_line(
+    jobs: Path, arguments: list[str], status: int, says: str
+) -> None:
+    assert says in refused(jobs, "run", "jobs:Words", *arguments, status=status)
+
+
+def test_a_file_that_was_not_written_to_its_end_is_not_there(jobs: Path) -> None:
+    before = sorted(os.listdir(jobs))
+    refused(jobs, "run", "jobs:Picky", "a.txt", "-o", "out.tsv")
+    assert sorted({*os.listdir(jobs)} - {"__pycache__"}) == before
+
+
+def test_the_traceback_of_a_job_is_there_for_those_who_ask(jobs: Path) -> None:
+    status, _, err = run(jobs, "run", "jobs:Picky", "a.txt", MRPY_TRACEBACK="1")
+    assert status == 1
+    assert "Traceback" in err and "jobs.py" in err and "no bats" in err
+
+
 # ---- how files are cut -----------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -14,10 +14,11 @@ from rich.console import Console
 
 import mrpy
 from mrpy.cli import INTERRUPTED
-from mrpy.cli.corpus import File, NoInput, batches_of, files_of
-from mrpy.cli.report import show_times, show_top
-from mrpy.cli.words import SKIPPED, CountWords, NotText, Piece, total
-from mrpy.errors import MrpyError, OptionError
+from mrpy.cli.corpus import File, NoInput, batches_of, files_of, pieces_of
+from mrpy.cli.jobs import BrokenModule, NoJob, job_of, output, skips, write
+from mrpy.cli.report import show_counters, show_times, show_top
+from mrpy.cli.words import SKIPPED, CountWords, Lines, NotText, Piece, total
+from mrpy.errors import MrpyError, OptionError, item_of
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -81,14 +82,16 @@ class _Group(click.Group):
 
 
 def _explain(error: Exception) -> NoReturn:
-    if isinstance(error, OptionError):
+    if isinstance(error, OptionError | NoJob):
         raise click.UsageError(str(error)) from None
-    if isinstance(error, MrpyError | NotText | NoInput):
+    if isinstance(error, MrpyError | NotText | NoInput | BrokenModule):
         raise click.ClickException(str(error)) from None
     if isinstance(error, OSError) and error.strerror:
         what = error.strerror.lower()
         raise click.ClickException(f"{error.filename}: {what}" if error.filename else what) from None
-    what = f"unexpected {type(error).__name__}: {error}"
+    item = item_of(error)
+    kind = type(error).__name__ if item else f"unexpected {type(error).__name__}"
+    what = f"{kind}: {error}" + (f", at {item}" if item else "")
     raise click.ClickException(f"{what} (MRPY_TRACEBACK=1 shows where)") from None
 
 
@@ -192,6 +195,72 @@ def wordcount(
         show_times(out, workers, elapsed, slow, counts == expected)
         if counts != expected:
             raise click.ClickException("the parallel count and the plain one differ: please report this")
+
+
+@group.command("run")
+@click.argument("job", metavar="MODULE:JOB")
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.option("-o", "--output", "out", metavar="FILE", help="Where the pairs go; by default to the terminal.")
+@click.option("-b", "--backend", metavar="NAME", help="serial, threads, processes (the default) or dask.")
+@click.option(
+    "-w", "--workers", type=click.IntRange(min=1), metavar="N", help="Workers; by default one per processor."
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["raise", "skip"]),
+    metavar="HOW",
+    help="Lines of which the job raises something: raise or skip; by default as the job says, or raise.",
+)
+@click.option("--encoding", metavar="NAME", default="utf-8", show_default=True, help="Encoding of the texts.")
+@click.option(
+    "--errors",
+    type=click.Choice(["strict", "replace", "ignore"]),
+    metavar="HOW",
+    default="strict",
+    show_default=True,
+    help="Bytes that are not in this encoding: strict, replace or ignore.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar, and no counters on standard error.")
+@_with_traceback
+def run_job(
+    job: str,
+    inputs: tuple[str, ...],
+    out: str | None,
+    quiet: bool,
+    encoding: str,
+    errors: str,
+    **options: Any,
+) -> None:
+    """Run a mrpy.Job over the lines of texts, in parallel.
+
+    MODULE:JOB is a subclass of mrpy.Job, or an instance, in a module or in a file: wordcount.py:CountWords.
+    An INPUT is a file, a directory (all texts below it), a pattern such as '*.txt', or a .gz of any of these.
+
+    Each pair is a line: key, tab, value; tabs and ends of lines within them are written \\t and \\n. A FILE
+    is there when all of it was written. Counters are shown on standard error.
+
+    Exit status: 0 all is well, 1 the input cannot be read or the job failed, 2 the command line is wrong, 130
+    interrupted.
+    """
+    found = job_of(job)
+    to_lines = Lines(_mapper(encoding, errors).encoding, errors)
+    pieces = pieces_of(files_of(inputs), cut=_cuttable(encoding))
+    notes = Console(stderr=True, quiet=quiet, highlight=False)
+    given = {name: value for name, value in options.items() if value is not None}
+    lines: Iterable[str] = mrpy.stream(pieces).flat_map(to_lines)
+    if skips(found, given):
+        lines = _one_by_one(lines)  # else all that is left of a piece would be skipped with a line
+    pairs = found.run(lines, progress=notes.is_terminal and not quiet, **given)
+    with output(out) as file:
+        number = write(pairs, file)
+    if out is not None:
+        notes.print(f"{number:,} lines in {out}", style="dim", markup=False)
+    show_counters(notes, pairs.counters)
+
+
+def _one_by_one(lines: Iterable[str]) -> Iterator[str]:
+    """The lines as a source of their own, and not as a step over pieces."""
+    yield from lines
 
 
 def _read_once(files: Sequence[File]) -> None:

@@ -120,6 +120,11 @@ def batches_of(files: Iterable[File], cut: bool) -> list[list[Piece]]:
     return batches
 
 
+def pieces_of(files: Iterable[File], cut: bool) -> list[Piece]:
+    """The same one by one, in the order of the files."""
+    return [piece for file in files for piece, _ in _pieces(file, cut)]
+
+
 def _pieces(file: File, cut: bool) -> list[tuple[Piece, int]]:
     if file.path.endswith(".gz"):
         return [(Piece(file.path, found=file.found), file.size * UNPACKED)]

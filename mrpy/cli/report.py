@@ -48,6 +48,12 @@ def show_times(console: Console, workers: int, parallel: float, plain: float, eq
     console.print("results equal:", "[green]yes[/]" if equal else "[bold red]NO[/]")
 
 
+def show_counters(console: Console, counters: Mapping[str, int]) -> None:
+    """What a job has counted, by name."""
+    for name in sorted(counters):
+        console.print(f"{name}: {counters[name]:,}", markup=False)
+
+
 def seconds(value: float) -> str:
     """A time.
 

@@ -1,8 +1,9 @@
-"""What runs on a worker: from a batch of pieces of text to the counts of their words."""
+"""What runs on a worker: from a batch of pieces of text to the counts of their words, or to their lines."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import zlib
 from collections import Counter
@@ -26,6 +27,9 @@ class Piece(NamedTuple):
     begin: int = 0
     end: int | None = None
     found: bool = False
+
+    def __repr__(self) -> str:  # as errors show it
+        return self.path if self.end is None else f"{self.path}, bytes {self.begin:,} to {self.end:,}"
 
 
 class NotText(Exception):
@@ -51,7 +55,7 @@ class CountWords:
         counts: Counter[str] = Counter()
         for piece in batch:
             try:
-                text = self._text(piece)
+                text = decoded(piece, self.encoding, self.errors)
             except (NotText, OSError):
                 if not piece.found:
                     raise
@@ -60,15 +64,35 @@ class CountWords:
                 counts.update(words(text))
         return counts
 
-    def _text(self, piece: Piece) -> str:
-        first, data = read(piece, binary="\0".encode(self.encoding) == b"\0")
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """From a piece to its lines, without their ends. A file that was found and is no text has none."""
+
+    encoding: str = "utf-8"
+    errors: str = "strict"
+
+    def __call__(self, piece: Piece) -> Iterator[str]:
         try:
-            return data.decode(self.encoding, self.errors)
-        except UnicodeDecodeError as error:
-            if isinstance(error.object, bytes | bytearray) and len(error.object) == len(data):
-                first += error.start
-            why = f"{error.reason} for {self.encoding}"
-            raise NotText(piece.path, first, f"{why} (--errors replace reads it all the same)") from None
+            text = decoded(piece, self.encoding, self.errors)
+        except (NotText, OSError):
+            if not piece.found:
+                raise
+            return
+        for line in io.StringIO(text, newline=None):  # as a file that is opened as text: all ends are \n
+            yield line.removesuffix("\n")
+
+
+def decoded(piece: Piece, encoding: str, errors: str) -> str:
+    """The text of a piece. Raises `NotText`."""
+    first, data = read(piece, binary="\0".encode(encoding) == b"\0")
+    try:
+        return data.decode(encoding, errors)
+    except UnicodeDecodeError as error:
+        if isinstance(error.object, bytes | bytearray) and len(error.object) == len(data):
+            first += error.start
+        why = f"{error.reason} for {encoding}"
+        raise NotText(piece.path, first, f"{why} (--errors replace reads it all the same)") from None
 
 
 def words(text: str) -> list[str]:

@@ -86,7 +86,7 @@ class Job:
         return Chain(self).run(inputs, **options)
 
     def __or__(self, following: Any) -> Chain:
-        return Chain(self, following) if isinstance(following, Job | Chain) else NotImplemented
+        return Chain(self, following) if isinstance(following, Job) else NotImplemented
 
     def _run(self, inputs: Iterable[Any], given: dict[str, Any], counters: dict[str, int]) -> JobRun:
         records = stream_of(inputs, {**self.options, **given})
@@ -100,10 +100,10 @@ class Job:
         return made
 
 
-class Chain:
+class Chain(Job):
     """Jobs of which each gets the pairs of the one before. Made by ``first | second``."""
 
-    def __init__(self, *jobs: Job | Chain) -> None:
+    def __init__(self, *jobs: Job) -> None:
         self.jobs: tuple[Job, ...] = sum((job.jobs if isinstance(job, Chain) else (job,) for job in jobs), ())
 
     def run(self, inputs: Iterable[Any], /, **options: Any) -> JobRun:
@@ -114,9 +114,6 @@ class Chain:
         for job in others:
             pairs = job._run(pairs, {**options, "checkpoint": None}, counters)
         return pairs
-
-    def __or__(self, following: Any) -> Chain:
-        return Chain(self, following) if isinstance(following, Job | Chain) else NotImplemented
 
     def __repr__(self) -> str:
         return " | ".join(f"{type(job).__name__}()" for job in self.jobs)

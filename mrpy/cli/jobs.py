@@ -1,0 +1,128 @@
+"""Where the job of ``mrpy run`` is found, and where its pairs go."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import Any, TextIO
+
+import mrpy
+
+# What would end a field or a line early, and what says so.
+_ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+class NoJob(Exception):
+    """A name that stands for no job."""
+
+
+class BrokenModule(Exception):
+    """A module that raised something while it was imported."""
+
+
+def job_of(target: str) -> mrpy.Job:
+    """The job that ``module:name`` or ``file.py:name`` means. Raises `NoJob`, `BrokenModule`."""
+    where, colon, name = target.rpartition(":")
+    if not (where and colon and name):
+        raise NoJob(f"{target} names no job; write module:Job, or file.py:Job")
+    module = _imported(where)
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, type) and issubclass(found, mrpy.Job):
+        try:
+            return found()
+        except TypeError as error:
+            raise NoJob(f"{target} cannot be made without arguments: {error}; name an instance") from error
+    if isinstance(found, mrpy.Job):
+        return found
+    problem = f"has no {name}" if found is None else f"has a {name} that is no mrpy.Job"
+    there = [each for each, value in vars(module).items() if _is_job(value) and value is not mrpy.Job]
+    raise NoJob(f"{where} {problem}" + (f"; there is {', '.join(there)}" if there else ""))
+
+
+def _is_job(value: Any) -> bool:
+    return isinstance(value, mrpy.Job) or (isinstance(value, type) and issubclass(value, mrpy.Job))
+
+
+def _imported(where: str) -> ModuleType:
+    """A module by its name, looked for in the working directory first, or by its file. Workers import it too,
+    for they get our import path."""
+    folder, name = os.getcwd(), where
+    if where.endswith(".py") or os.sep in where:
+        if not os.path.isfile(where):
+            raise NoJob(f"there is no file {where}")
+        folder, file = os.path.split(os.path.abspath(where))
+        name = file.removesuffix(".py")
+    sys.path.insert(0, folder)
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
+            raise NoJob(f"there is no module {name}") from error
+        raise BrokenModule(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+    if name != where and not os.path.samefile(module.__file__ or os.devnull, where):
+        raise NoJob(f"{where} is hidden by another module of that name; rename it")
+    return module
+
+
+def skips(job: mrpy.Job, given: Mapping[str, Any]) -> bool:
+    """Whether records may fail and the job go on."""
+    first = getattr(job, "jobs", (job,))[0]
+    return bool({**first.options, **given}.get("on_error", "raise") != "raise")
+
+
+def write(pairs: Iterable[tuple[Any, Any]], file: TextIO) -> int:
+    """One line per pair: key, tab, value. How many there were."""
+    number = 0
+    for key, value in pairs:
+        file.write(f"{_field(key)}\t{_field(value)}\n")
+        number += 1
+    return number
+
+
+def _field(value: Any) -> str:
+    """A value as a field of a line.
+
+    >>> _field("a\\tb"), _field(1.5)
+    ('a\\\\tb', '1.5')
+    """
+    return str(value).translate(_ESCAPES)
+
+
+@contextlib.contextmanager
+def output(path: str | None) -> Iterator[TextIO]:
+    """The terminal, or a file, which is there when all of it was written and not before."""
+    if path is None or path == "-":
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe, say; a folder is refused
+        with open(path, "w", encoding="utf-8") as file:
+            yield file
+        return
+    folder, name = os.path.split(os.path.abspath(path))
+    try:
+        handle, part = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None  # and not the name of the part
+    try:
+        with open(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+            yield file
+        os.chmod(part, _ordinary_mode())
+        os.replace(part, path)
+    except BaseException:
+        os.unlink(part)
+        raise
+
+
+def _ordinary_mode() -> int:
+    """What a file that is opened for writing would have got."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
