@@ -101,7 +101,9 @@ class Reshaping(ABC):
 
     def distinct(self, key: Callable[[Any], Any] | None = None) -> Self:
         """``toolz.unique(self, key)``: each item once, where it first comes. Repetitions within a chunk
-        are dropped on the worker; the items, or their keys, must be hashable."""
+        are dropped on the worker; the items, or their keys, must be hashable. What was seen is kept in your
+        process; where that is too much, and the order does not matter, write
+        ``reduce_by(key, lambda first, _: first)``, whose pairs are of a key and its first item."""
         key = key_for("distinct", key)
         return self._then(Body(_Unique(key)))._by("distinct", _unique, key)
 
