@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import mrpy
 from mrpy.errors import SpillError
-from mrpy.mapreduce import slices, sorting, spill
+from mrpy.mapreduce import slices, spill
 from mrpy.mapreduce.partition import stable_hash
 from mrpy.mapreduce.shuffle import _Join
 from mrpy.mapreduce.spill import Run, RunFile, SpillFolder, write_entries
@@ -193,7 +193,7 @@ def test_a_sort_on_disk_is_stable_whatever_the_cuts(
     items: Any, memory: int, block: int, chunksize: int, reverse: bool
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sorting, "BLOCK", block)
+        patch.setattr(spill, "BLOCK", (block, block))
         run = mrpy.stream(items, backend="serial", memory=memory, chunksize=chunksize)
         assert run.sorted(0, reverse=reverse).to_list() == sorted(items, key=lambda i: i[0], reverse=reverse)
 
@@ -213,9 +213,9 @@ def test_items_that_cannot_be_compared_are_an_error(spilled: Path) -> None:
 # ---- the files -----------------------------------------------------------------------------------------
 
 
-def a_run(folder: str, entries: list[Any]) -> Run:
+def a_run(folder: str, entries: list[Any], block: int = 1000) -> Run:
     with RunFile(folder) as file:
-        return write_entries(file, entries, 0)
+        return write_entries(file, entries, 0, block)
 
 
 def test_only_the_owner_may_enter_the_folder_or_read_a_file(spilled: Path) -> None:
@@ -339,8 +339,7 @@ def test_slices_bring_together_what_a_loop_does(parts: Any, memory: int, block: 
     def rank(key: int) -> int:
         return key // 4 if collide else stable_hash(key)
 
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(spill, "BLOCK", block)
+    with tempfile.TemporaryDirectory() as folder:
         nodes = []
         for place, (part, on_disk) in enumerate(parts):
             value: Any = {key: list(values) for key, values in part.items()}
@@ -348,7 +347,7 @@ def test_slices_bring_together_what_a_loop_does(parts: Any, memory: int, block: 
                 entries = sorted(
                     ((rank(key), key, group) for key, group in value.items()), key=lambda e: e[0]
                 )
-                value = a_run(folder, entries)
+                value = a_run(folder, entries, block)
             nodes.append(Node(0, place, value))
         got = {}
         ranks = []

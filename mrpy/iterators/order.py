@@ -164,10 +164,17 @@ class _feeding:
 
 def _as_it_is(plan: Plan, options: Options) -> Iterator[Iterable[Any]]:
     """A source without steps: there is nothing to send anywhere."""
+    free = options.buffersize == "auto" and options.buffer_bytes is None
+    if free and isinstance(plan.source, Pulled):
+        one_by_one = (item for item in plan.source.iterable)
+        try:
+            yield one_by_one
+        finally:
+            one_by_one.close()  # whoever still holds the iterator gets no more
+        return
     reader = plan.source.reader()
-    if options.buffersize == "auto" and options.buffer_bytes is None:
-        count = 1 if isinstance(plan.source, Pulled) else AT_ONCE
-        while len(items := reader.take(count)):
+    if free:
+        while len(items := reader.take(AT_ONCE)):
             yield items
         return
     window = Window(options, 1)

@@ -16,7 +16,7 @@ from mrpy.progress import watched
 from mrpy.scheduler.current import job_for
 
 PLACE = ("backend", "workers", "name")  # options of the whole that its second part takes over
-AT_ONCE = 4  # ranges that fit into a worker's memory: one is merged, others are sent or wait to be read
+AT_ONCE = 2  # ranges that fit into a worker's memory: one is merged, others are sent or wait to be read
 
 
 class Sorted(Reduced):

@@ -33,7 +33,7 @@ from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.partition import NESTING, canonical, refusal, shown, stable_hash
 from mrpy.mapreduce.plan import FlatMap, Step
 from mrpy.mapreduce.slices import Group, Groups, Streamed, merged, piece
-from mrpy.mapreduce.spill import BLOCK, Block, Run, RunFile, Store, write_entries
+from mrpy.mapreduce.spill import Block, Run, RunFile, Store, write_entries
 from mrpy.mapreduce.tree import NOTHING, Node, combine, leaf_index
 from mrpy.scheduler.calls import Parts
 from mrpy.scheduler.failure import short_repr
@@ -239,7 +239,8 @@ class _Made:
                 for done, groups in zip(self._done, split, strict=True):
                     entries = [(rank(key), key, group) for key, group in groups.items()]
                     entries.sort(key=itemgetter(0))
-                    done.append(node._replace(value=write_entries(file, entries, self._chunk.first)))
+                    run = write_entries(file, entries, self._chunk.first, store.block)
+                    done.append(node._replace(value=run))
 
     def parts(self) -> Parts:
         """All of it, by partition."""
@@ -335,12 +336,12 @@ class _Output:
         """Now and then, see how much it is."""
         assert self._store is not None
         size = estimated(self._pairs)
-        if size < BLOCK if self._file is not None else size < self._store.memory / AT_HAND:
+        if size < self._store.block if self._file is not None else size < self._store.memory / AT_HAND:
             self._look_at = 2 * len(self._pairs)
             return
         if self._file is None:
             self._file = RunFile(self._store.folder)
-        count = max(1, len(self._pairs) * BLOCK // size)
+        count = max(1, len(self._pairs) * self._store.block // size)
         for begin in range(0, len(self._pairs), count):
             part = self._pairs[begin : begin + count]
             self._blocks.append(self._file.add(None, None, part, size * len(part) // len(self._pairs)))

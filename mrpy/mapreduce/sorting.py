@@ -22,7 +22,7 @@ from mrpy.mapreduce.folds import Fold, FoldChunk
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.plan import Plan, Step
 from mrpy.mapreduce.slices import slices
-from mrpy.mapreduce.spill import BLOCK, Block, Run, RunFile, Store
+from mrpy.mapreduce.spill import Block, Run, RunFile, Store
 from mrpy.mapreduce.spilling import SpillingFeeder
 from mrpy.mapreduce.statistics import key_function
 from mrpy.mapreduce.tree import NOTHING
@@ -111,14 +111,14 @@ class SortTask:
         if store is None or not (store.all_of_it or estimated(items) > store.memory):
             return items
         with RunFile(store.folder) as file:
-            return write_sorted(file, items, self.order, chunk.first)
+            return write_sorted(file, items, self.order, chunk.first, store.block)
 
 
-def write_sorted(file: RunFile, items: list[Any], order: Order, first: int) -> Run:
-    """A run of these."""
+def write_sorted(file: RunFile, items: list[Any], order: Order, first: int, size: int) -> Run:
+    """A run of these, in blocks of about this size."""
     blocks: list[Block] = []
     each = max(1, estimated(items) // max(1, len(items)))
-    count = max(1, BLOCK // each)
+    count = max(1, size // each)
     for begin in range(0, len(items), count):
         part = items[begin : begin + count]
         blocks.append(file.add(order.rank(part[0]), order.rank(part[-1]), part, each * len(part)))
@@ -154,7 +154,7 @@ def all_runs(parts: list[list[Any] | Run], order: Order, store: Store) -> tuple[
             runs.append(part)
             continue
         with RunFile(store.folder) as file:
-            runs.append(write_sorted(file, part, order, 0))
+            runs.append(write_sorted(file, part, order, 0, store.block))
     return tuple(runs)
 
 
@@ -187,9 +187,10 @@ class MergeTask:
     order: Order
 
     def __call__(self, range: Range) -> list[Any]:
-        return self.order.together(self._of(run, range) for run in self.runs[slice(*range.runs)])
+        runs = self.runs[slice(*range.runs)]
+        return self.order.together(part for run in runs for part in self._of(run, range))
 
-    def _of(self, run: Run, range: Range) -> Iterator[Any]:
+    def _of(self, run: Run, range: Range) -> Iterator[list[Any]]:
         for block in run.blocks:
             if range.end is not None and not block.low < range.end:
                 return
@@ -199,4 +200,4 @@ class MergeTask:
             rank = self.order.rank
             begin = 0 if range.begin is None else bisect_left(items, range.begin, key=rank)
             end = len(items) if range.end is None else bisect_left(items, range.end, begin, key=rank)
-            yield from items[begin:end]
+            yield items[begin:end]

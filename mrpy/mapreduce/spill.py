@@ -35,9 +35,8 @@ from mrpy.scheduler.job import Job
 from mrpy.scheduler.sizes import estimated
 
 MAGIC = b"mrpy spill 1\n"
-BLOCK = (
-    1 << 18
-)  # bytes of memory that a block takes when it is opened, about: one of each run is open at a time
+BLOCKS = 1024  # of them fit into the memory of a task: of each run that it reads one is open
+BLOCK = 1 << 14, 1 << 18  # bytes of memory that a block takes when it is opened, about: at least and at most
 UNCUT = 16  # values; a group of no more is not looked at, and never cut up
 PREFIX = "mrpy-spill-"
 LOCK = "alive"
@@ -145,24 +144,25 @@ def _digest(data: bytes) -> bytes:
 Entry = tuple[Any, Any, Any]  # rank, key, group
 
 
-def write_entries(file: RunFile, entries: list[Entry], chunk: int) -> Run:
-    """A run of these, which are sorted by rank. A group that is too large for a block is cut up."""
+def write_entries(file: RunFile, entries: list[Entry], chunk: int, size: int) -> Run:
+    """A run of these, which are sorted by rank, in blocks of about this size. A group that is too large for
+    one is cut up."""
     blocks: list[Block] = []
-    for part, size in _in_blocks(entries):
+    for part, nbytes in _in_blocks(entries, size):
         ranks, keys, groups = map(list, zip(*part, strict=True))
-        blocks.append(file.add(ranks[0], ranks[-1], (ranks, keys, groups), size))
+        blocks.append(file.add(ranks[0], ranks[-1], (ranks, keys, groups), nbytes))
     return Run(file.path, tuple(blocks), chunk)
 
 
-def _in_blocks(entries: list[Entry]) -> Iterator[tuple[list[Entry], int]]:
+def _in_blocks(entries: list[Entry], size: int) -> Iterator[tuple[list[Entry], int]]:
     """Stretches of the entries, and about how many bytes each takes."""
     if not entries:
         return
     each = max(1, estimated(entries) // len(entries))
-    count = max(1, BLOCK // each)
+    count = max(1, size // each)
     part: list[Entry] = []
     for entry in entries:
-        pieces = _pieces(entry) if type(entry[2]) is list and len(entry[2]) > UNCUT else ()
+        pieces = _pieces(entry, size) if type(entry[2]) is list and len(entry[2]) > UNCUT else ()
         if not pieces:
             part.append(entry)
         if part and (pieces or len(part) >= count):
@@ -173,13 +173,13 @@ def _in_blocks(entries: list[Entry]) -> Iterator[tuple[list[Entry], int]]:
         yield part, each * len(part)
 
 
-def _pieces(entry: Entry) -> list[Entry]:
+def _pieces(entry: Entry, block: int) -> list[Entry]:
     """An entry that does not fit into a block, in as many as it takes; nothing for one that does."""
     rank, key, group = entry
     size = estimated(group)
-    if size <= BLOCK:
+    if size <= block:
         return []
-    count = max(1, len(group) * BLOCK // size)
+    count = max(1, len(group) * block // size)
     return [(rank, key, group[begin : begin + count]) for begin in range(0, len(group), count)]
 
 
@@ -194,6 +194,11 @@ class Store:
     folder: str
     memory: int
     all_of_it: bool = False
+
+    @property
+    def block(self) -> int:
+        """How large blocks are to be."""
+        return min(max(BLOCK[0], self.memory // BLOCKS), BLOCK[1])
 
     def files(self) -> tuple[int, int]:
         """How many files there are, and how many bytes."""
