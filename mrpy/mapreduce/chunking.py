@@ -8,6 +8,11 @@ and Kuck, IEEE Trans. Comp. C-36, 1987).
 A chunk is not so large either that it or its results take much memory: where items, or what is made of
 them, are seen to be large, chunks have fewer of them, and fewer chunks are out.
 
+Of a source of known length the first chunks, for which nobody knows what an item costs, are large all the
+same: each has a budget of time, and when that is spent the worker answers with what it has done until then
+(`mrpy.mapreduce.kernels`). So trivial items need no ramp of round trips, and costly ones are not stuck in a
+chunk that is too large for them.
+
 A chunksize that is given is kept: each chunk is run by itself. But while chunks are so short that a worker
 is through with several of them in `BUNDLE` seconds, several travel in one message and are one task.
 """
@@ -25,6 +30,9 @@ OVERHEAD = 10e-6  # seconds that a chunk takes besides its items; what so short 
 AHEAD = 8  # chunks per worker that are out at most; out of the air
 AT_LEAST = 2  # chunks per worker, however large they are: one to work on, one to be worked on next
 AT_WORK_GROWING = 1  # unanswered chunks per worker while they still grow: small ones are in the way
+BUDGET = 0.003  # seconds of a first chunk; ten round trips, and little for who waits for the first result
+FIRST = 1 << 13  # items of it at most: half a millisecond of trivial ones
+FIRST_BYTES = 1 << 20  # of it: what costs no more than the budget, should most of it be sent in vain
 BUNDLE = 0.001  # seconds; much longer than a round trip, and too short to be waited for
 ITEMS_AHEAD = 128  # where a small chunksize is given, so many items are out: a round trip is long
 
@@ -43,11 +51,19 @@ class Chunker:
         self._nbytes = 0.0  # per item and its results, lately
         self._growing = True
         self.largest = LARGEST
+        self.guesses = False  # whether first chunks may be large
+
+    @property
+    def knows_nothing(self) -> bool:
+        """Whether the next chunk is a first one that may be large."""
+        return self.guesses and self._cost is None
 
     def size(self, remaining: int | None) -> int:
         """Items for the next task, given how many are left, where that is known."""
-        if remaining is None or self._cost is None:
+        if remaining is None:
             return self._size
+        if self._cost is None:
+            return max(1, min(FIRST, remaining // (8 * self._workers))) if self.guesses else self._size
         share = max(-(-remaining // (2 * self._workers)), int(min(SMALLEST, self._target) / self._cost))
         return max(1, min(self._size, share) // self._unit) * self._unit
 

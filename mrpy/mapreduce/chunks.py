@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 from mrpy.errors import Item, SerializationError, pin
 from mrpy.light import TYPE_CHECKING, NamedTuple, later
@@ -19,6 +21,41 @@ else:
     failing = later("mrpy.scheduler.failure")
 
 
+_SAMPLED = 4  # values, and members of a container; out of the air
+_PLAIN = frozenset({bool, int, float, complex, str, bytes, bytearray, type(None)})
+_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
+
+
+def visible_bytes(values: Sequence[Any]) -> int | None:
+    """About how many bytes some values take, from a few of them; None where that cannot be seen, since they
+    are objects of the user's, which may hold anything."""
+    some = _all_known(map(_visible, values[:: max(1, len(values) // _SAMPLED)]))
+    return None if some is None else len(values) * max(some, default=0)
+
+
+def _visible(value: Any, depth: int = 2) -> int | None:
+    nbytes = getattr(value, "nbytes", None)  # of an array
+    if type(nbytes) is int:
+        return nbytes
+    kind = type(value)
+    if kind in _PLAIN:
+        return sys.getsizeof(value)
+    if kind not in _CONTAINERS or depth == 0:
+        return None
+    members = islice(value.values() if kind is dict else value, _SAMPLED)
+    some = _all_known(_visible(member, depth - 1) for member in members)
+    return None if some is None else sys.getsizeof(value) + len(value) * sum(some) // max(1, len(some))
+
+
+def _all_known(sizes: Iterable[int | None]) -> list[int] | None:
+    known: list[int] = []
+    for size in sizes:
+        if size is None:
+            return None
+        known.append(size)
+    return known
+
+
 class Chunk(NamedTuple):
     """Items ``first, first + 1, ...`` of a source.
 
@@ -26,6 +63,8 @@ class Chunk(NamedTuple):
     ``piece``       that many items are a chunk of their own, and several travel together; None: all are one
     ``separately``  each item and each result is a pickle of its own, so that one that cannot be opened
                     harms no other. Slow, and only for chunks in which there was such a one.
+    ``budget``      it was cut before anybody knew what an item costs: after so many seconds the worker
+                    answers with what it has (`Outcome.done`), and the rest is cut again
     """
 
     first: int
@@ -33,6 +72,7 @@ class Chunk(NamedTuple):
     excluded: Excluded = {}
     separately: bool = False
     piece: int | None = None
+    budget: float | None = None
 
     def item(self, index: int) -> Item:
         """What to call an item of this chunk."""
@@ -44,7 +84,8 @@ class Chunk(NamedTuple):
         """The items at positions `begin` to `end`."""
         offset = begin - self.first
         excluded = {at - offset: why for at, why in self.excluded.items() if offset <= at < end - self.first}
-        return Chunk(begin, self.data[offset : end - self.first], excluded, self.separately)
+        data = self.data[offset : end - self.first]
+        return self._replace(first=begin, data=data, excluded=excluded, budget=None)
 
     def for_travel(self) -> Chunk:
         """This chunk with every item pickled by itself. Those that cannot be are excluded."""
@@ -65,6 +106,7 @@ class Outcome(NamedTuple):
     ``failures``  by index in `values`: a failure that stands in the place of a value
     ``ended``     the run is over at the last value, which is a failure
     ``pickled``   each value is a pickle of its own (see `Chunk.separately`)
+    ``done``      the budget of the chunk was spent after so many items; None: all were done, or it is over
     """
 
     values: list[Any]
@@ -72,6 +114,7 @@ class Outcome(NamedTuple):
     ended: bool
     pickled: bool
     positions: list[Item] | None = None  # of each value, where `pickled`
+    done: int | None = None
 
     def opened(self, on_error: object) -> Outcome:
         """The same with the pickles opened. One that does not open is a failure at its item."""
@@ -93,7 +136,7 @@ class Outcome(NamedTuple):
             values.append(None)
             if on_error != "return":
                 return Outcome(values, failures, True, False)
-        return Outcome(values, failures, self.ended, False)
+        return Outcome(values, failures, self.ended, False, done=self.done)
 
     def _decoded(self, index: int, value: codec.Payload, on_error: object) -> Any:
         """A value opened, or what `on_error` makes of it. Raises what stands at its place otherwise."""

@@ -4,11 +4,12 @@
 pulled and is not settled yet stays within the window. It also deals with chunks in which something
 went wrong that is no fault of their other items - an item that killed its worker, ran out of time, or
 does not pickle: the chunk is sent once more, without the culprit or with every item pickled apart.
+What was done in part, or was too much for a worker, is put back and cut again (`mrpy.mapreduce.cutting`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any
 
@@ -24,8 +25,9 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import Checkpoint
 from mrpy.mapreduce.chunking import LARGEST_UNSEEN, Chunker
 from mrpy.mapreduce.chunks import Chunk, Outcome
-from mrpy.mapreduce.plan import Plan
-from mrpy.mapreduce.sources import PutBack, Reader, waits_its_turn
+from mrpy.mapreduce.cutting import Cutter, Stretch
+from mrpy.mapreduce.kernels import MapChunk
+from mrpy.mapreduce.plan import GENEXPR, Body, Plan, Step
 from mrpy.mapreduce.tree import LARGEST, leaf_end, leaf_size
 from mrpy.mapreduce.window import Receipts, Window, puller, shared
 from mrpy.options import Options
@@ -37,6 +39,7 @@ from mrpy.scheduler.messages import Key, Task
 from mrpy.scheduler.sizes import about, size_of
 from mrpy.scheduler.states import State
 
+KILLED = "killed by SIGKILL"  # how a worker ends that takes too much memory, among others
 SOON = 0.0001  # seconds; what is cut within so short a time is sent together. About a round trip
 
 
@@ -44,7 +47,7 @@ class Slot:
     """A chunk on its way: what was sent, under which key, and what came back."""
 
     __slots__ = (
-        "chunk", "done", "failure", "key", "nbytes", "nbytes_back", "passed", "receipts", "result",
+        "chunk", "counted", "done", "failure", "key", "nbytes", "nbytes_back", "passed", "receipts", "result",
         "travelling",
     )  # fmt: skip
 
@@ -54,6 +57,7 @@ class Slot:
         self.passed = 0  # items of which the consumer has all results
         self.key: Key = None
         self.done = False
+        self.counted = False  # in the account
         self.nbytes = self.nbytes_back = 0  # of the chunk and of its results, where somebody counts them
         self.travelling = 0  # bytes, out and back, about
         self.result: list[Any] | Parts | Outcome = []
@@ -77,23 +81,26 @@ class Feeder:
     def __init__(self, job: Job, plan: Plan, options: Options, code: Code, account: Account) -> None:
         self.job = job
         self.account = account
-        self.error: BaseException | None = None  # the source raised, behind all that it gave
-        self._reader: Reader = plan.source.reader()
         self.code = code
         self._options = options
         self._remote = job.driver.backend.remote
         self._workers = job.driver.backend.workers
         self._chunker = Chunker(options.chunksize, self._workers)
-        self._position = 0
+        self._chunker.guesses = self._may_guess()
         self._slots: dict[Key, Slot] = {}
         self._window = Window(options, self._workers)
-        self._ended = False
+        self._cutter = Cutter(
+            plan.source.reader(), self._chunker, self._window, options, remote=self._remote
+        )
 
     def sample(self, count: int) -> list[Any]:
         """The first items of the source, which are read again afterwards."""
-        window = self._options.buffersize
-        self._reader = PutBack(self._reader, min(count, window) if isinstance(window, int) else count)
-        return list(self._reader.kept)
+        return self._cutter.sample(count)
+
+    @property
+    def error(self) -> BaseException | None:
+        """The source raised, behind all that it gave."""
+        return self._cutter.error
 
     # ---- cutting ---------------------------------------------------------------------------------
 
@@ -103,22 +110,23 @@ class Feeder:
         tasks: list[Task] = []
         began = perf_counter()
         try:
-            while not self._ended and (size := self._room()) > 0:
+            while not self._cutter.ended and (size := self._room()) > 0:
                 if tasks and perf_counter() - began > SOON:
                     cut, tasks, began = tasks, [], perf_counter()
                     self.job.add(*cut)
-                known = self.checkpoint.get(self._position) if self.checkpoint is not None else None
-                chunk = self._cut(known[0] if known is not None else size)
-                if chunk is None:
+                known = self.checkpoint.get(self._cutter.position) if self.checkpoint is not None else None
+                stretch = self._cutter.cut(known[0] if known is not None else size)
+                if stretch is None:
                     break
-                slot = Slot(chunk, self._window.cut(len(chunk.data)))
+                chunk, slot = stretch.chunk, Slot(*stretch)
                 if known is not None and known[0] == len(chunk.data):
                     slot.result, slot.done = known[1], True
                 else:
                     tasks.append(self._task(slot))
                 slots.append(slot)
                 self._window.sent(len(chunk.data), slot.nbytes, awaited=not slot.done)
-                self.account.sent(len(chunk.data), chunk.piece)
+                if chunk.budget is None:  # else how many items it was is known when it is answered
+                    self._count(slot)
         finally:
             if tasks:
                 self.job.add(*tasks)
@@ -126,48 +134,37 @@ class Feeder:
 
     def _room(self) -> int:
         """How many items the next chunk may take; 0: the window is closed."""
-        remaining = self._reader.remaining()
+        remaining, position = self._cutter.remaining(), self._cutter.position
         if self.keep and remaining is not None:
             self._chunker.largest = LARGEST_UNSEEN
-        size = self._window.room(self._chunker, remaining)
+        size = self._window.room(self._chunker, remaining, in_a_gap=self._cutter.in_a_gap)
         if self.within_leaves:
-            return min(size, leaf_end(self._position) - self._position)
-        return self._window.aligned(size, self._position) if self.aligned else size
+            return min(size, leaf_end(position) - position)
+        return self._window.aligned(size, position) if self.aligned else size
+
+    def _count(self, slot: Slot) -> None:
+        if not slot.counted:
+            slot.counted = True
+            self.account.sent(len(slot.chunk.data), slot.chunk.piece)
+
+    def _may_guess(self) -> bool:
+        """Whether first chunks may be large, each with a budget of time: where nothing is pulled ahead for
+        them, nobody counts chunks or looks at items one by one, and a step is not hurt by more cuts."""
+        kernel, options = self.code.function, self._options
+        return (
+            isinstance(kernel, MapChunk)
+            and all(map(_looks_at_single_items, kernel.steps))
+            and self.job.driver.backend.threaded
+            and (options.chunksize, options.buffersize, options.buffer_bytes) == ("auto", "auto", None)
+            and (options.timeout, options.checkpoint) == (None, None)
+            and not (options.retries or options.progress)
+        )
 
     def narrower_than_a_leaf(self) -> bool:
         """Whether the window may be too small for a leaf of this source."""
-        remaining, limit = self._reader.remaining(), self._options.buffersize
+        remaining, limit = self._cutter.remaining(), self._options.buffersize
         largest = LARGEST if remaining is None else leaf_size(max(0, remaining - 1))
         return self._options.buffer_bytes is not None or (isinstance(limit, int) and limit < largest)
-
-    def _cut(self, size: int) -> Chunk | None:
-        try:
-            with self._window:
-                data = self._taken(size)
-        except BaseException as error:
-            if not waits_its_turn(error):
-                raise
-            self.error = error
-            self._ended = True
-            return None
-        if len(data) == 0:
-            self._ended = True
-            return None
-        chunksize = self._chunker.chunksize
-        chunk = Chunk(self._position, data, piece=chunksize if size != chunksize else None)
-        self._position += len(data)
-        return chunk
-
-    def _taken(self, size: int) -> Sequence[Any]:
-        """The next items of the source; of the very first chunk only one, where it turns out that they come
-        from another run, of whose items one of ours may hold many."""
-        careful = self._position == 0 and size > 1 and isinstance(self._options.buffersize, int)
-        if not careful or self._reader.remaining() is not None:
-            return self._reader.take(size)
-        first = self._reader.take(1)
-        if len(first) == 0 or self._window.pulls_from_runs:
-            return first
-        return [*first, *self._reader.take(size - 1)]
 
     def _task(self, slot: Slot) -> Task:
         """A task for a chunk."""
@@ -216,13 +213,11 @@ class Feeder:
         """Take in how a chunk's task ended: the slot that is done now, or None if it was sent again."""
         slot = self._slots.pop(delivery.key)
         if delivery.state is State.DONE:
-            if delivery.value is not None:
-                slot.travelling += delivery.value.nbytes
-            self._chunker.learn(len(slot.chunk.data), delivery.seconds, slot.travelling)
             self.account.computing += delivery.seconds
             self.account.unpacking += delivery.pickling
             if delivery.value is not None and not self._opened(slot, delivery):
                 return None
+            self._learn(slot, delivery)
         else:
             failure = delivery.failure
             assert failure is not None, "nobody but us abandons our tasks"
@@ -230,8 +225,32 @@ class Feeder:
                 return None
             slot.failure = failure
         slot.done = True
+        self._count(slot)
         self._window.arrived(len(slot.chunk.data), slot.nbytes_back)
         return slot
+
+    def _learn(self, slot: Slot, delivery: Delivery) -> None:
+        """What a chunk tells of those that follow. What was not done of it is put back."""
+        items, result = len(slot.chunk.data), slot.result
+        done = result.done if isinstance(result, Outcome) else None
+        if done is not None:
+            self._put_back(slot, done)
+        nbytes = slot.travelling * len(slot.chunk.data) // items
+        if delivery.value is not None:
+            nbytes += delivery.value.nbytes
+        self._chunker.learn(len(slot.chunk.data), delivery.seconds, nbytes)
+
+    def _put_back(self, slot: Slot, items: int) -> None:
+        """Of a chunk that was sent only so many items are, or will be, done: the others are cut again."""
+        whole = len(slot.chunk.data)
+        head, tail = Stretch(slot.chunk, slot.receipts).split(items)
+        slot.chunk, slot.receipts = head
+        self._cutter.put_back(tail)
+        nbytes = slot.nbytes * tail.items // whole
+        slot.nbytes -= nbytes
+        self._window.put_back(tail.items, nbytes)
+        if slot.counted:
+            self.account.items -= tail.items
 
     def settle(self, slot: Slot) -> None:
         """The results of this chunk are with the consumer: the window opens by its items."""
@@ -280,9 +299,11 @@ class Feeder:
     def _send_again(self, slot: Slot, failure: Failure) -> bool:
         """Whether a chunk that failed as a whole can be saved without the one that is to blame."""
         chunk = slot.chunk
+        if failure.index is not None and failure.index in chunk.excluded:
+            return False
+        if self._in_smaller_parts(slot, failure):
+            return True
         if isinstance(failure.live, WorkerCrashed | ItemTimeout) and failure.index is not None:
-            if failure.index in chunk.excluded:
-                return False
             excluded = {**chunk.excluded, failure.index: failure.at(chunk.item(failure.index))}
             self._resend(slot, chunk._replace(excluded=excluded))
             return True
@@ -291,6 +312,22 @@ class Feeder:
         if chunk.separately or not self._remote:
             return False
         self._resend(slot, chunk._replace(separately=True))
+        return True
+
+    def _in_smaller_parts(self, slot: Slot, failure: Failure) -> bool:
+        """Whether a chunk that may have taken too much memory is tried in parts: what comes before the item
+        at work, that item, and the rest. So an item is blamed only for what it does by itself."""
+        items = len(slot.chunk.data)
+        killed = isinstance(failure.live, WorkerCrashed) and KILLED in failure.message
+        if not (killed or failure.type_name == "MemoryError") or items == 1:
+            return False
+        if not isinstance(self.code.function, MapChunk):  # the chunks of a reduction end where its leaves do
+            return False
+        ends = [items // 2] if failure.index is None else [failure.index + 1, failure.index]
+        for end in ends:
+            if 0 < end < len(slot.chunk.data):
+                self._put_back(slot, end)
+        self._resend(slot, slot.chunk)
         return True
 
     def _resend(self, slot: Slot, chunk: Chunk) -> None:
@@ -339,3 +376,11 @@ class Feeder:
                 done.chunk = done.chunk._replace(data=())  # not needed any more, and may be large
         if self.error is not None:
             raise self.error
+
+
+def _looks_at_single_items(step: Step) -> bool:
+    """Whether a step sees nothing of where stretches begin: a stage may have to set something up there."""
+    if not isinstance(step, Body):
+        return True
+    code = getattr(step.function, "__code__", None)
+    return code is not None and code.co_name == GENEXPR

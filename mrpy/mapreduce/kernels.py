@@ -19,7 +19,7 @@ from operator import length_hint
 from mrpy.errors import Item, pin, pins
 from mrpy.inside import Place, inside
 from mrpy.light import TYPE_CHECKING, Frozen, later
-from mrpy.mapreduce.chunks import Chunk, Outcome
+from mrpy.mapreduce.chunks import Chunk, Outcome, visible_bytes
 from mrpy.mapreduce.random import at_positions, fresh_seed
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import TaskStopped
@@ -36,6 +36,9 @@ else:
     failing, policy = later("mrpy.scheduler.failure"), later("mrpy.scheduler.policy")
 
 Announce = Callable[[int | None], None]
+
+GROWTH = 64  # at most so many times the last stretch
+MOST = 1 << 23  # bytes of results, as `mrpy.mapreduce.chunking` wants them
 
 _COUNTED = (list, tuple, range, str, bytes, bytearray)  # their iterators say how many items are left
 
@@ -84,6 +87,7 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, rules: Rules) -> list[Any] |
     data = counted(chunk.data)
     items = iter(data)
     out = _Collector(rules, chunk)
+    clock = _Clock(chunk.budget, len(data)) if chunk.budget is not None else None
 
     def position() -> int:
         return chunk.first + len(data) - length_hint(items) - 1
@@ -91,7 +95,9 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, rules: Rules) -> list[Any] |
     while True:
         try:
             with at_positions(rules.seed, position):
-                if chunk.piece is None:
+                if clock is not None:
+                    _by_the_clock(steps, items, clock, out.values)
+                elif chunk.piece is None:
                     out.values.extend(through(steps, items))  # what came before an error stays in the list
                 else:
                     _by_pieces(steps, items, chunk.piece, out.values)
@@ -102,7 +108,40 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, rules: Rules) -> list[Any] |
                 break
         else:
             break
-    return out.result()
+    left = length_hint(items) if clock is not None else 0
+    return out.result(len(data) - left if left else None)
+
+
+class _Clock:
+    """For a chunk with a budget: how many items are run next, before somebody looks at the clock again.
+    Stretches grow from one item as far as the rest of the budget goes."""
+
+    def __init__(self, budget: float, items: int) -> None:
+        self._left = items
+        self._size = 0
+        self._began = time.perf_counter()
+        self._ends = self._began + budget
+
+    def stretch(self, left: int, values: list[Any]) -> int:
+        """Of so many items that are left; 0: the budget is spent, or the results begin to take much memory,
+        or cannot be seen to take little."""
+        now = time.perf_counter()
+        if self._size == 0:
+            self._size = 1
+        else:
+            nbytes = visible_bytes(values)
+            if left == 0 or now >= self._ends or nbytes is None or nbytes >= MOST:
+                return 0
+            cost = max(now - self._began, 1e-9) / max(1, self._left - left)
+            self._size = max(1, min(self._size * GROWTH, int((self._ends - now) / cost)))
+        self._left, self._began = left, now
+        return self._size
+
+
+def _by_the_clock(steps: tuple[Step, ...], items: Iterator[Any], clock: _Clock, values: list[Any]) -> None:
+    """Stretches of a chunk, until it or its budget is spent."""
+    while size := clock.stretch(left := length_hint(items), values):
+        values.extend(through(steps, items if size >= left else islice(items, size)))
 
 
 def _by_pieces(steps: tuple[Step, ...], items: Iterator[Any], size: int, values: list[Any]) -> None:
@@ -119,7 +158,12 @@ def run_careful(
     """One item after the other."""
     out = _Collector(rules, chunk)
     attempt = _Attempt(steps, chunk, rules, announce)
+    done: int | None = None
+    began = time.perf_counter()
     for index, item in enumerate(chunk.data):
+        if chunk.budget is not None and index and time.perf_counter() - began > chunk.budget:
+            done = index
+            break
         if index in chunk.excluded:
             if not out.put_failure(chunk.excluded[index]):
                 break
@@ -136,7 +180,7 @@ def run_careful(
             break
     if announce is not None:
         announce(None)  # who dies of a fold, or of pickling the results, is not to be blamed on the last item
-    return out.result()
+    return out.result(done)
 
 
 class _Attempt(Frozen):
@@ -228,13 +272,15 @@ class _Collector:
         self._ended = self._rules.on_error != "return"
         return not self._ended
 
-    def result(self) -> list[Any] | Outcome:
-        """What to send back."""
+    def result(self, done: int | None) -> list[Any] | Outcome:
+        """What to send back. ``done``: see `Outcome`."""
         pickled = self._chunk.separately
-        if not self._failures and not pickled:
+        if not self._failures and not pickled and done is None:
             return self.values
         where = [_opened_item(self._chunk, index) for index in self.index] if pickled else None
-        return Outcome(self.values, self._failures, self._ended, pickled, where)
+        if self._ended:
+            done = None
+        return Outcome(self.values, self._failures, self._ended, pickled, where, done)
 
 
 def _is_ctrl_c(error: BaseException) -> bool:

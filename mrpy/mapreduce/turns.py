@@ -7,7 +7,6 @@ asynchronous one awaits.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Generator, Iterator
 from enum import Enum
 
@@ -59,13 +58,17 @@ def blocking(feeder: Feeder, *, ordered: bool) -> Iterator[Slot]:
 
 
 def _in_order(feeder: Feeder) -> Turns:
-    waiting: deque[Slot] = deque()
+    waiting: dict[int, Slot] = {}  # by first item: what is cut later may come earlier
+    position = 0
     while True:
-        waiting.extend(feeder.top_up())  # also while the first one is waited for: it may take long
+        # also while the first one is waited for: it may take long
+        waiting.update((slot.chunk.first, slot) for slot in feeder.top_up())
         if not waiting:
             return
-        if waiting[0].done:
-            yield waiting.popleft()
+        first = position
+        if first in waiting and waiting[first].done:
+            position += len(waiting[first].chunk.data)
+            yield waiting.pop(first)
             continue
         delivery = yield WAIT
         assert delivery is not None

@@ -79,12 +79,15 @@ class Window:
 
     # ---- how much may follow ---------------------------------------------------------------------
 
-    def room(self, chunker: Chunker, remaining: int | None) -> int:
-        """How many items the next chunk may take; 0: none before something is settled."""
+    def room(self, chunker: Chunker, remaining: int | None, *, in_a_gap: bool = False) -> int:
+        """How many items the next chunk may take; 0: none before something is settled. ``in_a_gap``: they
+        come before items that were sent already."""
         size = chunker.size(remaining)
         limit = self._options.buffersize
+        # What is behind the gap waits for it, and must not keep it from being filled.
+        ahead = chunker.ahead() * (2 if in_a_gap else 1)
         if (limit == "auto" or self._options.chunksize == "auto") and (
-            self._chunks >= chunker.ahead() or self._unanswered >= chunker.at_work()
+            self._chunks >= ahead or self._unanswered >= chunker.at_work()
         ):
             return 0
         if isinstance(limit, int):
@@ -190,6 +193,12 @@ class Window:
         self._unanswered -= 1
         self._bytes += nbytes
         self._coming = _lately(self._coming, nbytes / max(1, items))
+
+    def put_back(self, items: int, nbytes: int) -> None:
+        """So many items of a chunk that was sent were not done: they will be sent again."""
+        self._items -= items
+        self._awaited -= items
+        self._bytes -= nbytes
 
     def settled(self, items: int, nbytes: int, receipts: Receipts) -> None:
         """The consumer has moved on from the results of a chunk, or of the rest of it."""

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 from laws import eventually
@@ -365,6 +366,59 @@ def test_memory_that_cannot_be_had_is_an_error_of_its_item(backend: str) -> None
     got: list[Any] = list(mrpy.pmap(hungry, range(6), backend=backend, workers=2, chunksize=6, on_error="return"))
     assert isinstance(got.pop(3), MemoryError)
     assert got == [10] * 5
+
+
+class Large:
+    """A result of which a worker has room for five; a sixth has it killed, as the kernel would."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def within_memory() -> Callable[[int], Large]:
+    alive: WeakSet[Large] = WeakSet()
+
+    def make(x: int) -> Large:
+        made = Large(x)
+        alive.add(made)
+        if len(alive) > 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return made
+
+    return make
+
+
+@pytest.mark.fault(22)
+@pytest.mark.parametrize("options", [
+    {"chunksize": 20}, {"chunksize": "auto"}, {"chunksize": 20, "ordered": False},
+    {"chunksize": 8, "buffersize": 16}, {"chunksize": 20, "checkpoint": "here"},
+], ids=str)  # fmt: skip
+def test_a_chunk_that_takes_too_much_memory_is_run_in_smaller_parts(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No item is blamed for what all of them take together."""
+    monkeypatch.chdir(tmp_path)
+    with mrpy.session("processes", workers=2) as session:
+        got = [made.number for made in mrpy.pmap(within_memory(), range(40), **options)]
+        assert sorted(got) == list(range(40))
+        assert options.get("ordered") is False or got == list(range(40))
+        assert_usable(session)
+
+
+class NoRoom:
+    """An item for which there is no memory where it arrives."""
+
+    def __reduce__(self) -> Any:
+        return bytearray, (2**62,)
+
+
+@pytest.mark.fault(22)
+def test_items_that_find_no_memory_where_they_arrive_are_errors_of_their_own(warm: Any) -> None:
+    items = [NoRoom() if x in (3, 9) else x for x in range(16)]
+    got: list[Any] = list(mrpy.pmap(lambda x: x, items, chunksize=16, on_error="return"))
+    assert [place for place, value in enumerate(got) if isinstance(value, MemoryError)] == [3, 9]
+    assert [value for value in got if isinstance(value, int)] == [x for x in range(16) if x not in (3, 9)]
+    assert_usable(warm)
 
 
 @pytest.mark.fault(22)

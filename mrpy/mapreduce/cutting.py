@@ -1,0 +1,138 @@
+"""Where chunks come from: what was put back, before anything else of the source.
+
+A stretch is put back where its chunk was not done, or not to its end: its budget of time was spent
+(`Chunk.budget`), or it took too much memory. Stretches are cut again in the order of the source, and no chunk
+is made of two of them.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from mrpy.mapreduce.chunking import BUDGET, FIRST_BYTES, Chunker
+from mrpy.mapreduce.chunks import Chunk, visible_bytes
+from mrpy.mapreduce.sources import PutBack, Reader, waits_its_turn
+from mrpy.mapreduce.window import Receipts, Window, shared
+from mrpy.options import Options
+
+
+class Stretch(NamedTuple):
+    """Items that were cut, with the receipts for what was pulled from other runs to make them."""
+
+    chunk: Chunk
+    receipts: Receipts
+
+    @property
+    def items(self) -> int:
+        """How many they are."""
+        return len(self.chunk.data)
+
+    def split(self, items: int) -> tuple[Stretch, Stretch]:
+        """So many of them, and the others."""
+        chunk, whole = self.chunk, self.items
+        middle = chunk.first + items
+        ours, theirs = shared(self.receipts, items, whole)
+        head, tail = chunk.part(chunk.first, middle), chunk.part(middle, chunk.first + whole)
+        return Stretch(head, ours), Stretch(tail, theirs)
+
+
+class Cutter:
+    """Cuts a source, from its beginning to its end. ``remote``: chunks travel, so that it matters
+    how large their items are."""
+
+    def __init__(
+        self, reader: Reader, chunker: Chunker, window: Window, options: Options, *, remote: bool
+    ) -> None:
+        self.error: BaseException | None = None  # the source raised, behind all that it gave
+        self._reader = reader
+        self._chunker = chunker
+        self._window = window
+        self._limit = options.buffersize
+        self._remote = remote
+        self._position = 0
+        self._ended = False
+        self._rests: list[Stretch] = []  # what was put back, in the order of the source
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to be cut."""
+        return self._ended and not self._rests
+
+    @property
+    def in_a_gap(self) -> bool:
+        """Whether what is cut next comes before something that was sent."""
+        return bool(self._rests)
+
+    @property
+    def position(self) -> int:
+        """Where the next chunk begins."""
+        return self._rests[0].chunk.first if self._rests else self._position
+
+    def remaining(self) -> int | None:
+        """How many items are left, where that is known."""
+        left = self._reader.remaining()
+        return None if left is None else left + sum(rest.items for rest in self._rests)
+
+    def sample(self, count: int) -> list[Any]:
+        """The first items of the source, which are read again afterwards."""
+        count = min(count, self._limit) if isinstance(self._limit, int) else count
+        self._reader = PutBack(self._reader, count)
+        return list(self._reader.kept)
+
+    def cut(self, size: int) -> Stretch | None:
+        """The next chunk, of so many items at most; None at the end."""
+        first = size > 1 and self._chunker.knows_nothing and self._reader.remaining() is not None
+        stretch = self._cut_again(size) if self._rests else self._cut_source(size)
+        return stretch if stretch is None or not first else self._guessed(stretch)
+
+    def put_back(self, stretch: Stretch) -> None:
+        """These are to be cut again."""
+        insort(self._rests, stretch, key=lambda each: each.chunk.first)
+
+    def _guessed(self, stretch: Stretch) -> Stretch:
+        """Of a large first chunk as much as is seen to be small, with a budget."""
+        nbytes = visible_bytes(stretch.chunk.data) if self._remote else 0
+        fitting = 1 if nbytes is None else max(1, FIRST_BYTES * stretch.items // max(1, nbytes))
+        if fitting < stretch.items:
+            stretch, others = stretch.split(fitting)
+            self.put_back(others)
+        return stretch._replace(chunk=stretch.chunk._replace(budget=BUDGET))
+
+    def _cut_again(self, size: int) -> Stretch:
+        rest = self._rests.pop(0)
+        if rest.items <= size:
+            return rest
+        stretch, others = rest.split(size)
+        self._rests.insert(0, others)
+        return stretch
+
+    def _cut_source(self, size: int) -> Stretch | None:
+        try:
+            with self._window:
+                data = self._taken(size)
+        except BaseException as error:
+            if not waits_its_turn(error):
+                raise
+            self.error = error
+            self._ended = True
+            return None
+        if len(data) == 0:
+            self._ended = True
+            return None
+        chunksize = self._chunker.chunksize
+        chunk = Chunk(self._position, data, piece=chunksize if size != chunksize else None)
+        self._position += len(data)
+        return Stretch(chunk, self._window.cut(len(data)))
+
+    def _taken(self, size: int) -> Sequence[Any]:
+        """The next items of the source; of the very first chunk only one, where it turns out that they come
+        from another run, of whose items one of ours may hold many."""
+        careful = self._position == 0 and size > 1 and isinstance(self._limit, int)
+        if not careful or self._reader.remaining() is not None:
+            return self._reader.take(size)
+        first = self._reader.take(1)
+        if len(first) == 0 or self._window.pulls_from_runs:
+            return first
+        return [*first, *self._reader.take(size - 1)]

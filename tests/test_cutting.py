@@ -1,0 +1,365 @@
+"""First chunks that are large before anybody knows what an item costs, and what becomes of those cut short."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import mrpy
+from mrpy.mapreduce.chunking import Chunker
+from mrpy.mapreduce.chunks import Chunk, Outcome, visible_bytes
+from mrpy.mapreduce.cutting import Stretch
+from mrpy.mapreduce.kernels import MapChunk, Rules
+from mrpy.mapreduce.plan import Map
+from mrpy.mapreduce.window import Receipt, Window
+from mrpy.options import resolve
+
+cutting, kernels = (importlib.import_module(f"mrpy.mapreduce.{name}") for name in ("cutting", "kernels"))
+
+over_both = pytest.mark.parametrize("backend", ["threads", "processes"])
+AT_ONCE = -1.0  # seconds: a budget that is spent after one item
+
+
+# ---- in the worker, by a clock that the items move -----------------------------------------------------
+
+
+class Worked:
+    """Runs chunks by a clock of its own; each item takes as many seconds as its number says."""
+
+    def __init__(self, on_error: Any = "raise", bad: frozenset[int] = frozenset()) -> None:
+        self.now = 0.0
+        self.bad = bad
+        self.ran: list[int] = []
+        self.began: list[float] = []
+        self.kernel = MapChunk((Map(self._item),), Rules(on_error, seed=1))
+
+    def _item(self, item: tuple[int, float]) -> int:
+        place, cost = item
+        self.ran.append(place)
+        self.began.append(self.now)
+        self.now += cost
+        if place in self.bad:
+            raise ValueError(place)
+        return place
+
+    def run(self, chunk: Chunk, *, careful: bool = False) -> list[Any] | Outcome:
+        clock = SimpleNamespace(perf_counter=lambda: self.now, sleep=time.sleep)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kernels, "time", clock)
+            return self.kernel(chunk, (lambda index: None) if careful else None)
+
+
+def values_of(result: Any) -> tuple[list[Any], int | None]:
+    return (result.values, result.done) if isinstance(result, Outcome) else (result, None)
+
+
+costs = st.lists(st.sampled_from([0.0, 1e-7, 1e-4, 0.5, 2.0]), min_size=1, max_size=300)
+
+
+@settings(deadline=None)
+@given(costs=costs, budget=st.sampled_from([AT_ONCE, 0.001, 1.0, 100.0]), careful=st.booleans(), data=st.data())
+def test_a_chunk_in_parts_runs_each_item_once_and_in_order(
+    costs: list[float], budget: float, careful: bool, data: Any
+) -> None:
+    bad = frozenset(data.draw(st.sets(st.integers(0, len(costs) - 1), max_size=5)))
+    worked = Worked("return", bad)
+    items = list(enumerate(costs))
+    place, values = 0, []
+    while place < len(items):
+        some, done = values_of(worked.run(Chunk(place, items[place:], budget=budget), careful=careful))
+        assert done is None or 0 < done < len(items) - place
+        values += some
+        place += len(items) - place if done is None else done
+    assert worked.ran == list(range(len(items)))
+    assert values == [None if n in bad else n for n in range(len(items))]
+
+
+@given(costs=costs, budget=st.sampled_from([0.001, 1.0]))
+def test_no_stretch_begins_when_the_budget_is_spent(costs: list[float], budget: float) -> None:
+    """And none is longer than the items before it made it look: one item, where they were costly."""
+    worked = Worked()
+    worked.run(Chunk(0, list(enumerate(costs)), budget=budget))
+    late = sum(began >= budget for began in worked.began)
+    assert late <= 64 * max(1, len(worked.began) - late)
+    if min(costs) > budget:
+        assert len(worked.ran) == 1
+
+
+@pytest.mark.parametrize("cost", [0.001, 0.1, 3.0])
+def test_items_of_even_cost_overrun_the_budget_by_one_at_most(cost: float) -> None:
+    worked = Worked()
+    worked.run(Chunk(0, [(n, cost) for n in range(9000)], budget=1.0))
+    assert worked.now <= 1.0 + cost
+
+
+def test_trivial_items_are_one_chunk() -> None:
+    result = Worked().run(Chunk(0, [(n, 1e-7) for n in range(8192)], budget=0.003))
+    assert result == list(range(8192))
+
+
+def test_a_failure_that_ends_the_run_is_no_part() -> None:
+    result = Worked(bad=frozenset({3})).run(Chunk(0, [(n, 1.0) for n in range(9)], budget=100.0))
+    assert isinstance(result, Outcome)
+    assert result.ended
+    assert result.done is None
+
+
+@pytest.mark.parametrize("result", [bytes(2**23), object(), [object()], {1: object()}])
+def test_results_that_are_large_or_may_be_end_a_chunk(result: Any) -> None:
+    """An object may hold anything, and nobody looks into it."""
+    kernel = MapChunk((Map(lambda n: result),), Rules(seed=1))
+    assert values_of(kernel(Chunk(0, range(100), budget=100.0))) == ([result], 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "least", "most"),
+    [([], 0, 0), ([1] * 100, 2800, 4000), (["a" * 1000] * 10, 10_000, 11_000), ([(1, [bytes(5000)])] * 2, 10_000, 11_000),
+     (range(1000), 24_000, 40_000), ([{"a": bytes(100)}] * 3, 300, 1500)],
+)  # fmt: skip
+def test_bytes_are_counted_where_they_can_be_seen(values: Any, least: int, most: int) -> None:
+    counted = visible_bytes(values)
+    assert counted is not None
+    assert least <= counted <= most
+
+
+def test_an_array_says_how_large_it_is() -> None:
+    numpy = pytest.importorskip("numpy")
+    assert visible_bytes([numpy.zeros(1000)] * 3) == 24_000
+    assert visible_bytes(numpy.zeros((10, 100))) == 8_000
+
+
+# ---- the parts ---------------------------------------------------------------------------------------------
+
+
+@given(st.integers(2, 40), st.data())
+def test_a_stretch_is_split_with_all_that_belongs_to_it(items: int, data: Any) -> None:
+    at = data.draw(st.integers(1, items - 1))
+    failure: Any = object()
+    window: Any = object()
+    excluded = dict.fromkeys(data.draw(st.sets(st.integers(0, items - 1))), failure)
+    whole = Stretch(Chunk(7, list(range(items)), excluded, True, 3, 0.1), [Receipt(window, 1)] * items)
+    parts = whole.split(at)
+    assert [item for part in parts for item in part.chunk.data] == whole.chunk.data
+    assert [part.chunk.first for part in parts] == [7, 7 + at]
+    assert {part.chunk.first - 7 + index for part in parts for index in part.chunk.excluded} == set(excluded)
+    assert [sum(receipt.items for receipt in part.receipts) for part in parts] == [at, items - at]
+    assert all(part.chunk.separately and part.chunk.piece == 3 for part in parts)
+    assert all(part.chunk.budget is None for part in parts), "what it costs is known by then"
+
+
+# ---- whole runs ----------------------------------------------------------------------------------------------
+
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "map": lambda source: source.map(lambda x: x * 3),
+    "filter": lambda source: source.filter(lambda x: x % 3 == 0),
+    "flat_map": lambda source: source.flat_map(lambda x: [x] * (x % 3)),
+    "random": lambda source: source.map(lambda x: (x, float(mrpy.rng().random()))),
+    "failing": lambda source: source.map(lambda x: x if x % 7 else 1 // 0),
+    "large": lambda source: source.map(lambda x: bytes(1000 * (x % 2000))),
+    "opaque": lambda source: source.map(lambda x: iter([x])).map(list),
+    "fused": lambda source: source.map(str).filter(lambda s: "3" not in s).map(int),
+}
+
+
+def shown(items: Any) -> list[str]:
+    return [str(len(item)) if isinstance(item, bytes) else repr(item) for item in items]
+
+
+@over_both
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_chunks_that_are_cut_short_anywhere_give_the_same_answer(
+    name: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        length=st.integers(0, 700),
+        workers=st.integers(1, 3),
+        budget=st.sampled_from([AT_ONCE, 0.00002, 0.003, 10.0]),
+        kind=st.sampled_from([list, tuple, iter, range]),
+        ordered=st.booleans(),
+        on_error=st.sampled_from(["return", "skip"]),
+    )
+    def claim(length: int, workers: int, budget: float, kind: Any, ordered: bool, on_error: Any) -> None:
+        monkeypatch.setattr(cutting, "BUDGET", budget)
+        items = range(length) if kind is range else kind(range(length))
+        options: dict[str, Any] = {"on_error": on_error, "seed": 1}
+        run = FUNCTIONS[name](mrpy.stream(items, backend=backend, workers=workers, ordered=ordered, **options))
+        got = shown(run)
+        expected = shown(FUNCTIONS[name](mrpy.stream(range(length), backend="serial", **options)))
+        assert got == expected if ordered else Counter(got) == Counter(expected)
+
+    claim()
+
+
+@over_both
+def test_every_item_is_counted_once(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cutting, "BUDGET", AT_ONCE)
+    run = mrpy.pmap(abs, range(5000), backend=backend, workers=2)
+    assert list(run) == list(range(5000))
+    assert run._account.items == 5000
+    assert run._account.smallest == 1
+
+
+def test_no_item_runs_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cutting, "BUDGET", AT_ONCE)
+    ran: Counter[int] = Counter()
+
+    def count(x: int) -> int:
+        ran[x] += 1
+        return x
+
+    for ordered in (True, False):
+        assert len(list(mrpy.pmap(count, range(3000), backend="threads", workers=3, ordered=ordered))) == 3000
+    assert set(ran.values()) == {2}
+
+
+@over_both
+def test_an_error_comes_at_its_item_behind_all_before_it(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for budget in (AT_ONCE, 10.0):
+        monkeypatch.setattr(cutting, "BUDGET", budget)
+        got = []
+        with pytest.raises(ZeroDivisionError) as caught:
+            for x in mrpy.pmap(lambda x: x if x != 333 else 1 // 0, range(2000), backend=backend, workers=2):
+                got.append(x)  # noqa: PERF402
+        assert got == list(range(333))
+        assert caught.value.mrpy_item == (333, "333")  # type: ignore[attr-defined]
+
+
+def test_what_lies_behind_a_gap_does_not_keep_it_from_being_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first item waits until others have been run that fill the window; then its chunk is cut again."""
+    monkeypatch.setattr(cutting, "BUDGET", AT_ONCE)
+    others = threading.Semaphore(0)
+
+    def first_waits(x: int) -> int:
+        if x:
+            others.release()
+            return x
+        return all(others.acquire(timeout=30) for _ in range(100)) - 1
+
+    assert list(mrpy.pmap(first_waits, range(20_000), backend="threads", workers=2)) == list(range(20_000))
+
+
+def test_a_full_window_lets_through_what_fills_a_gap() -> None:
+    window, chunker = Window(resolve({"backend": "threads", "workers": 2}), 2), Chunker("auto", 2)
+    chunker.learn(1000, 0.03, 0)
+    while window.room(chunker, None):
+        window.sent(10, 0, awaited=True)
+        window.arrived(10, 0)
+    assert window.room(chunker, None, in_a_gap=True) == 1000
+
+
+@over_both
+def test_a_few_of_very_many_costly_items_are_there_soon_and_few_others_ran(backend: str, tmp_path: Any) -> None:
+    ran = tmp_path / "ran"
+
+    def costly(x: int) -> int:
+        with ran.open("a") as file:
+            file.write(f"{x}\n")
+        time.sleep(0.02)
+        return x
+
+    list(mrpy.pmap(abs, range(4), backend=backend, workers=2))  # the workers are there
+    began = time.monotonic()
+    taken = mrpy.pmap(costly, range(10**9), backend=backend, workers=2).take(10).to_list()
+    assert taken == list(range(10))
+    assert time.monotonic() - began < 5
+    assert len(ran.read_text().split()) <= 40
+
+
+# ---- where there is more to be thought of than time ------------------------------------------------------------
+
+
+@pytest.fixture
+def chunks(monkeypatch: pytest.MonkeyPatch) -> list[Chunk]:
+    """Those that have been run, on threads."""
+    seen: list[Chunk] = []
+    for name in ("run_fast", "run_careful"):
+        run = getattr(kernels, name)
+
+        def noted(steps: Any, chunk: Chunk, *rest: Any, run: Any = run) -> Any:
+            seen.append(chunk)
+            return run(steps, chunk, *rest)
+
+        monkeypatch.setattr(kernels, name, noted)
+    return seen
+
+
+def test_a_list_begins_with_a_large_chunk_per_worker(chunks: list[Chunk]) -> None:
+    assert len(list(mrpy.pmap(abs, range(100_000), backend="threads", workers=2))) == 100_000
+    assert sorted(len(chunk.data) for chunk in chunks if chunk.budget) == [5859, 6250]
+
+
+@pytest.mark.parametrize("options", [
+    {"timeout": 30}, {"retries": 1}, {"buffersize": 1000}, {"buffer_bytes": 10**9}, {"chunksize": 3},
+    {"backend": "serial"}, {"checkpoint": "here"},
+], ids=str)  # fmt: skip
+def test_with_these_options_it_begins_with_one_item(
+    options: dict[str, Any], chunks: list[Chunk], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given: dict[str, Any] = {"backend": "threads", "workers": 2, **options}
+    assert list(mrpy.pmap(abs, range(1000), **given)) == list(range(1000))
+    assert all(chunk.budget is None for chunk in chunks)
+
+
+def test_what_is_pulled_begins_with_one_item(chunks: list[Chunk]) -> None:
+    assert len(list(mrpy.pmap(abs, iter(set(range(1000)).__iter__().__next__, None), backend="threads", workers=2).take(900))) == 900
+    assert len(chunks[0].data) == 1
+
+
+def test_a_stage_begins_with_one_item() -> None:
+    """It may have to set something up, and would have to for each part of a chunk."""
+    lengths: list[int] = []
+
+    @mrpy.stage
+    def stretches(items: Iterator[int]) -> Iterator[int]:
+        count = 0
+        for count, x in enumerate(items, 1):  # noqa: B007
+            yield x
+        lengths.append(count)
+
+    assert list(stretches.with_options(backend="threads", workers=2)(range(3000))) == list(range(3000))
+    assert min(lengths) == lengths[0] == 1
+
+
+class Holder:
+    """It may be of any size."""
+
+    def __init__(self, number: int) -> None:
+        self.held = bytes(number)
+
+
+@pytest.mark.parametrize("item", [bytes(2**20), Holder(2**20)], ids=["large", "opaque"])
+def test_items_that_are_large_or_may_be_travel_one_by_one_at_first(
+    item: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    cut = cutting.Cutter.cut
+
+    def noted(self: Any, size: int) -> Any:
+        stretch = cut(self, size)
+        sizes.append(stretch.items if stretch is not None else 0)
+        return stretch
+
+    monkeypatch.setattr(cutting.Cutter, "cut", noted)
+    assert list(mrpy.pmap(lambda x: 1, [item] * 64, backend="processes", workers=2)) == [1] * 64
+    assert sizes[:2] == [1, 1]
+
+
+@over_both
+def test_a_run_within_a_chain_that_is_counted_is_cut_short_too(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cutting, "BUDGET", AT_ONCE)
+    inner = mrpy.pmap(lambda x: x + 1, range(2000), backend=backend, workers=2).enumerate()
+    outer = mrpy.pmap(max, inner, backend=backend, workers=2, buffersize=20)
+    assert list(outer) == list(range(1, 2001))
