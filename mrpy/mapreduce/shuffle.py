@@ -172,7 +172,7 @@ class MapTask:
             made.place = leaf_index(part.first)
             for node in kernel(part, shifted(announce, chunk, part)):
                 made.add(node)
-        if self.store is not None and self.store.all_of_it:
+        if self.store is not None and not self.store.keeps(made.size):
             made.spill()
         return made.parts()
 
@@ -201,7 +201,7 @@ class _Made:
         self._chunk = chunk
         self._group, self._join = _Group(task.combiner), _Join(task.combiner)
         self._nodes: list[Node] = []
-        self._size = 0
+        self.size = 0  # of the nodes, in bytes
         self._done: list[list[Node]] = [[] for _ in range(task.partitions)]
 
     def leaf(self, pairs: Iterator[Any]) -> Groups:
@@ -211,7 +211,7 @@ class _Made:
         groups = self._group(islice(pairs, BATCH))
         more = self._group(islice(pairs, BATCH)) if groups else {}
         while more:
-            if self._cut_up or self._size + estimated(list(groups.items())) > self._memory:
+            if self._cut_up or self.size + estimated(list(groups.items())) > self._memory:
                 self._nodes.append(piece(self.place, groups))
                 self.spill()
                 groups, self._cut_up = more, True
@@ -225,8 +225,8 @@ class _Made:
         self._nodes.append(piece(self.place, node.value) if self._cut_up else node)
         if self._task.store is None:
             return
-        self._size += estimated(list(node.value.items()))
-        if self._size > self._memory:
+        self.size += estimated(list(node.value.items()))
+        if self.size > self._memory:
             self.spill()
 
     def spill(self) -> None:
@@ -244,7 +244,7 @@ class _Made:
 
     def parts(self) -> Parts:
         """All of it, by partition."""
-        size = self._size
+        size = self.size
         for node, split in self._split():
             for done, groups in zip(self._done, split, strict=True):
                 done.append(node._replace(value=groups))
@@ -256,7 +256,7 @@ class _Made:
 
     def _split(self) -> Iterator[tuple[Node, list[Groups]]]:
         """The nodes in memory, each with its groups by partition. They are not here any more then."""
-        nodes, self._nodes, self._size = combine(self._nodes, self._join), [], 0
+        nodes, self._nodes, self.size = combine(self._nodes, self._join), [], 0
         rank, number = ByRank(False), self._task.partitions
         for node in nodes:
             split: list[Groups] = [{} for _ in range(number)]

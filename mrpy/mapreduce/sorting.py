@@ -11,14 +11,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from mrpy.errors import Item, pin
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.compile import Slot
-from mrpy.mapreduce.folds import Fold, FoldChunk
+from mrpy.mapreduce.folds import Fold, FoldChunk, leaves, shifted
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.plan import Plan, Step
 from mrpy.mapreduce.slices import slices
@@ -30,6 +30,8 @@ from mrpy.options import Options
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.sizes import estimated
+
+Part: TypeAlias = "list[Any] | Run"  # sorted
 
 
 class Down:
@@ -90,25 +92,35 @@ LISTS = Fold(list, _both, _as_it_is, "list")
 
 @dataclass(frozen=True, slots=True)
 class SortTask:
-    """The kernel of the first part: a chunk to a sorted list, or to a run."""
+    """The kernel of the first part: a chunk to sorted parts. All but the last are runs."""
 
     steps: tuple[Step, ...]
     order: Order
     rules: Rules
     store: Store | None
 
-    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> list[Any] | Run:
+    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> list[Part]:
+        parts: list[Part] = []
         items: list[Any] = []
-        for node in FoldChunk(self.steps, LISTS, self.rules)(chunk, announce):
-            if node.value is not NOTHING:
-                items += node.value
+        kernel, store = FoldChunk(self.steps, LISTS, self.rules), self.store
+        for leaf in leaves(chunk):
+            for node in kernel(leaf, shifted(announce, chunk, leaf)):
+                items += () if node.value is NOTHING else node.value
+            if store is not None and estimated(items) > store.memory:
+                parts.append(self._sorted(items, chunk, store))
+                items = []
+        if items:
+            keeps = store is None or store.keeps(estimated(items))
+            parts.append(self._sorted(items, chunk, None if keeps else store))
+        return parts
+
+    def _sorted(self, items: list[Any], chunk: Chunk, store: Store | None) -> Part:
         try:
             self.order.sort(items)
         except Exception as error:
             pin(error, Item(chunk.first, f"or one of the {len(chunk.data) - 1} after it"))
             raise
-        store = self.store
-        if store is None or not (store.all_of_it or estimated(items) > store.memory):
+        if store is None:
             return items
         with RunFile(store.folder) as file:
             return write_sorted(file, items, self.order, chunk.first, store.block)
@@ -127,8 +139,8 @@ def write_sorted(file: RunFile, items: list[Any], order: Order, first: int, size
 
 def runs_of(
     plan: Plan, order: Order, job: Job, options: Options, account: Account, store: Store | None
-) -> list[list[Any] | Run]:
-    """The source, sorted chunk by chunk."""
+) -> list[Part]:
+    """The source, sorted in parts."""
     rules = Rules.of(options)
 
     def code_for(store: Store | None) -> Code:
@@ -143,10 +155,10 @@ def runs_of(
     ):
         for _ in feeder.completed(slots.append):
             pass
-    return [cast("list[Any] | Run", slot.result) for slot in slots]
+    return [part for slot in slots for part in cast("list[Part]", slot.result)]
 
 
-def all_runs(parts: list[list[Any] | Run], order: Order, store: Store) -> tuple[Run, ...]:
+def all_runs(parts: list[Part], order: Order, store: Store) -> tuple[Run, ...]:
     """The same, all of it on disk."""
     runs: list[Run] = []
     for part in parts:

@@ -40,6 +40,7 @@ BLOCK = 1 << 14, 1 << 18  # bytes of memory that a block takes when it is opened
 UNCUT = 16  # values; a group of no more is not looked at, and never cut up
 PREFIX = "mrpy-spill-"
 LOCK = "alive"
+RESULTS = 16  # that are on their way at a time, about, and are to fit into the memory of a task together
 FREE = 4  # of the memory that is free, the part that is taken where nobody says how much
 BARE = 40_000_000  # bytes that a process takes before it has done anything
 SHARES = 2  # of the memory of a process, the part that values take; the rest is for what is made of them
@@ -195,6 +196,10 @@ class Store:
     memory: int
     all_of_it: bool = False
 
+    def keeps(self, nbytes: int) -> bool:
+        """Whether a result of so many bytes is to stay in memory: many may be on their way."""
+        return not self.all_of_it and nbytes <= self.memory // RESULTS
+
     @property
     def block(self) -> int:
         """How large blocks are to be."""
@@ -271,6 +276,9 @@ def _lock(handle: int) -> bool:
 def _remove(path: str, lock: int, owner: int) -> None:
     if os.getpid() != owner:  # a forked child: the files are the parent's
         return
-    shutil.rmtree(path, ignore_errors=True)
+    gone = f"{path}-gone"
+    with suppress(OSError):
+        os.rename(path, gone)  # so that no task that is still being stopped puts another file there
+    shutil.rmtree(gone, ignore_errors=True)
     with suppress(OSError):
         os.close(lock)

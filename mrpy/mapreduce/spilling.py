@@ -13,6 +13,7 @@ from mrpy.options import Options
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import Job
+from mrpy.scheduler.sizes import estimated
 
 SPILLING = 2.0  # seconds that a chunk takes then, about: there are few runs, since one block of each is open
 
@@ -35,10 +36,14 @@ class SpillingFeeder(Feeder):
         self._held = 0
 
     def take(self, delivery: Delivery) -> Slot | None:
-        self._held += delivery.nbytes
+        slot = super().take(delivery)
+        if self.keep:
+            self._held += delivery.nbytes
+        elif slot is not None and isinstance(slot.result, list):  # of lists, which are open here
+            self._held += sum(estimated(part) for part in slot.result if type(part) is list)
         store = self._store
         if store is not None and not store.all_of_it and self._held > store.memory:
             self._store = replace(store, all_of_it=True)
             self.code = self._code_for(self._store)
             self._chunker.aim(SPILLING)
-        return super().take(delivery)
+        return slot
