@@ -16,7 +16,7 @@ import pytest
 from generated import run_options
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from laws import LOCAL
+from laws import BACKENDS, LOCAL, with_chunks
 
 import mrpy
 from mrpy.errors import OptionError
@@ -33,15 +33,20 @@ class Place:
 
 
 def over_local(**strategies: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A property over the local backends, with random chunks, workers and partitions."""
+    """A property over the local backends, with random chunks, workers, partitions and memory."""
 
     def decorate(claim: Callable[..., None]) -> Callable[..., None]:
         @pytest.mark.parametrize("backend", LOCAL)
         def test(backend: str) -> None:
             @settings(max_examples=EXAMPLES[backend], deadline=None, suppress_health_check=list(HealthCheck))
-            @given(options=run_options, partitions=st.sampled_from(["auto", 1, 2, 5, 11]), **strategies)
-            def run(options: Options, partitions: Any, **drawn: Any) -> None:
-                claim({**options, "backend": backend}, partitions, **drawn)
+            @given(
+                options=run_options,
+                partitions=st.sampled_from(["auto", 1, 2, 5, 11]),
+                memory=st.sampled_from(["auto", "auto", 1, 3000]),  # bytes: with few of them it is done on disk
+                **strategies,
+            )
+            def run(options: Options, partitions: Any, memory: Any, **drawn: Any) -> None:
+                claim({**options, "backend": backend, "memory": memory}, partitions, **drawn)
 
             run()
 
@@ -150,8 +155,7 @@ def test_aggregate_by_is_all_of_them_in_one_pass(options: Options, partitions: A
     assert got == {}
 
 
-@pytest.mark.parametrize("backend", LOCAL)
-@pytest.mark.parametrize("chunksize", ["auto", 1000, 4097])
+@pytest.mark.parametrize(("backend", "chunksize"), with_chunks("auto", 1000, 4097))
 def test_floats_by_key_have_the_same_bits_everywhere(backend: str, chunksize: Any) -> None:
     items = [(n % 7, 1.0 / (n + 1)) for n in range(9000)]
 
@@ -162,7 +166,7 @@ def test_floats_by_key_have_the_same_bits_everywhere(backend: str, chunksize: An
         several = run().aggregate_by(0, a=(1, "sum"), b=(1, "mean"), c=(1, "std"))
         return [*reduced, *folded, *several]  # in their order, which is the same everywhere too
 
-    assert repr(bits(backend=backend, chunksize=chunksize, workers=3)) == repr(bits(backend="serial"))
+    assert repr(bits(backend=backend, chunksize=chunksize, workers=2)) == repr(bits(backend="serial"))
 
 
 def test_sums_by_key_are_as_good_as_those_of_the_chain() -> None:
@@ -316,7 +320,7 @@ def test_the_keys_of_the_sides_may_be_others(backend: str) -> None:
     assert sorted(got, key=repr) == [("-", 0), ("-", 3), ("a", 1), ("bc", 2)]
 
 
-@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_sides_may_be_runs_themselves(backend: str) -> None:
     words = ["a", "b", "a", "c", "a", "b"]
     counts = mrpy.stream(words, backend=backend).count_by(lambda word: word)

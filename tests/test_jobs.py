@@ -74,12 +74,13 @@ def test_a_job_is_a_mapreduce_with_counters(backend: str, combine: Any) -> None:
 @given(
     lines=st.lists(st.text("ab ", max_size=6), max_size=40), workers=st.integers(1, 3), sort=st.booleans(),
     chunksize=st.sampled_from(["auto", 1, 3]), partitions=st.sampled_from(["auto", 1, 3]),
+    memory=st.sampled_from(["auto", 1]),
 )  # fmt: skip
 def test_a_job_is_a_loop_over_a_dict(
-    backend: str, lines: list[str], workers: int, sort: bool, chunksize: Any, partitions: Any
+    backend: str, lines: list[str], workers: int, sort: bool, chunksize: Any, partitions: Any, memory: Any
 ) -> None:
     job = type("Job", (CountWords,), {"sort": sort, "partitions": partitions})()
-    pairs = job.run(lines, backend=backend, workers=workers, chunksize=chunksize)
+    pairs = job.run(lines, backend=backend, workers=workers, chunksize=chunksize, memory=memory)
     found = list(pairs)
     expected = Counter(word for line in lines for word in line.split())
     assert sorted(found) == sorted(expected.items())
