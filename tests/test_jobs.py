@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from laws import BACKENDS, LOCAL, eventually
 import mrpy
 from mrpy.errors import OptionError
 
+DEADLINE = 60  # seconds: against a hang
 LINES = ["the cat sat", "", "the dog sat down", "  ", "a cat"] * 20
 
 
@@ -197,6 +200,15 @@ def test_an_attempt_that_is_retried_is_not_counted(backend: str, tmp_path: Path)
     assert pairs.counters["records"] == 30
 
 
+@pytest.fixture
+def deadline() -> Iterator[None]:
+    """A hang is a failure, with the stacks of all threads."""
+    faulthandler.dump_traceback_later(DEADLINE, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.mark.usefixtures("deadline")
 def test_a_chunk_whose_worker_dies_is_counted_once(tmp_path: Path) -> None:
     class Deadly(CountWords):
         def map(self, number: int) -> Any:
