@@ -3,7 +3,7 @@
 It is a plan until it is iterated, and an ordinary iterator from then on. Steps that look at one item at a
 time (`map`, `filter`, `flat_map`, ...) are added to the plan and fused: nothing travels between them.
 What looks at several items is in ``reshaping.py``, what comes to one answer in ``reductions.py``, what goes
-by key in ``grouping.py``.
+by key in ``grouping.py``, what writes files in ``writing.py``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mrpy.iterators.grouping import Grouping
 from mrpy.iterators.lift import lift
 from mrpy.iterators.reductions import Reduced, Reductions
 from mrpy.iterators.reshaping import Reshaping
+from mrpy.iterators.writing import Writing
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from mrpy.mapreduce import reduce
     from mrpy.mapreduce.folds import Fold
     from mrpy.mapreduce.plan import Step
+    from mrpy.mapreduce.sinks import writing
+    from mrpy.mapreduce.sinks.parts import Written
+    from mrpy.mapreduce.sinks.writing import Sink
     from mrpy.options import Options
     from mrpy.scheduler import current
 else:
@@ -40,10 +44,10 @@ else:
     order, reduce = later("mrpy.iterators.order"), later("mrpy.mapreduce.reduce")
     current, progress = later("mrpy.scheduler.current"), later("mrpy.progress")
     explain, graph = later("mrpy.iterators.explain"), later("mrpy.iterators.graph")
-    elsewhere = later("mrpy.iterators.elsewhere")
+    elsewhere, writing = later("mrpy.iterators.elsewhere"), later("mrpy.mapreduce.sinks.writing")
 
 
-class ParallelIterator(Reshaping, Reductions, Grouping, Iterator["Any"]):
+class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]):
     """A lazy iterator whose items are computed in parallel. Made by `parallel`, `pmap`, `stream`, ...
 
     Printed, it shows its plan; nothing runs before the first item is asked for. As any iterator it can be
@@ -201,6 +205,22 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Iterator["Any"]):
         plan, options = self._taken(), self._starting(reducing=True)
         with current.job_for(options) as job, progress.watched(job, plan, options):
             return reduce.run_fold(plan, fold, job, options, self._account)
+
+    def _write(self, sink: Sink, given: dict[str, Any]) -> Written:
+        given = {**self._given, **given}
+        options = resolve(given)
+        if options.on_error == "return":
+            raise OptionError("on_error='return' puts exceptions among the items: nothing to be written")
+        if options.checkpoint is not None and self._plan.steps:  # a file has results, not parts: two runs
+            computed = type(self)(self._taken(), given)
+            return computed._by("checkpoint", iter)._write(sink, {"checkpoint": None})
+        plan = self._taken()
+        if not plan.source.is_empty():
+            start_first_worker(options)
+        with sink.staging() as staging:
+            with current.job_for(options) as job, progress.watched(job, plan, options):
+                parts = writing.write_parts(plan, sink, staging, job, options, self._account)
+            return sink.commit(staging, parts)
 
 
 def stream_of(iterable: Iterable[Any], given: dict[str, Any]) -> ParallelIterator:

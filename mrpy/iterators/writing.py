@@ -1,0 +1,137 @@
+"""The part of the chain that writes results to files.
+
+Each runs when it is called. The workers write what they compute, a part per task, into a folder beside the
+output; when all is there it gets its name in one step. So an output is complete, or not there, or still the
+old one, whatever fails on the way.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from mrpy.light import TYPE_CHECKING, later
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mrpy.mapreduce.sinks import columns, folder, lines, parquet, sqlite
+    from mrpy.mapreduce.sinks.parts import Written
+    from mrpy.mapreduce.sinks.writing import Sink
+else:
+    columns, folder = later("mrpy.mapreduce.sinks.columns"), later("mrpy.mapreduce.sinks.folder")
+    lines, parquet = later("mrpy.mapreduce.sinks.lines"), later("mrpy.mapreduce.sinks.parquet")
+    sqlite = later("mrpy.mapreduce.sinks.sqlite")
+
+
+class Writing(ABC):
+    """What writes a parallel iterator.
+
+    All of these take run options too, which come before those of the iterator. They raise `FileExistsError`,
+    before anything runs, where there is an output that is not to be overwritten. Parts without records are
+    not written.
+    """
+
+    @abstractmethod
+    def _write(self, sink: Sink, given: dict[str, Any]) -> Written:
+        """Run everything, into a sink."""
+
+    def to_text(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        encoding: str = "utf-8",
+        compression: str | None = None,
+        **options: Any,
+    ) -> Written:
+        """Each item, a string, as a line, into ``path/part-00000.txt`` and so on. `compression`: None,
+        "gzip", "bz2" or "xz". Returns the paths, the number of records, and of bytes.
+
+        >>> import mrpy, tempfile, pathlib
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     out = pathlib.Path(folder, "out")
+        ...     written = mrpy.stream("abcd", backend="serial", chunksize=2).to_text(out)
+        ...     [pathlib.Path(path).read_text() for path in written.paths]
+        ['a\\nb\\n', 'c\\nd\\n']
+        """
+        format = lines.Text(_encoding(encoding), _compression(compression, lines.SUFFIXES))
+        return self._write(folder.Folder(path, format, overwrite=overwrite), options)
+
+    def to_jsonl(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        compression: str | None = None,
+        **options: Any,
+    ) -> Written:
+        """``json.dumps(item)`` of each item as a line, into ``path/part-00000.jsonl`` and so on."""
+        format = lines.JsonLines(_compression(compression, lines.SUFFIXES))
+        return self._write(folder.Folder(path, format, overwrite=overwrite), options)
+
+    def to_csv(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fields: Sequence[str] | None = None,
+        delimiter: str = ",",
+        overwrite: bool = False,
+        encoding: str = "utf-8",
+        compression: str | None = None,
+        **options: Any,
+    ) -> Written:
+        """Each item, a dict, a named tuple or a sequence, as a row, into ``path/part-00000.csv`` and so on,
+        each with the names of its columns above, where there are names. `fields` says which there are;
+        without it all items have the same, in the same order."""
+        chosen = None if fields is None else columns.checked(fields)
+        packing = _compression(compression, lines.SUFFIXES)
+        format = lines.Csv(chosen, delimiter, _encoding(encoding), packing)
+        return self._write(folder.Folder(path, format, overwrite=overwrite), options)
+
+    def to_parquet(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fields: Sequence[str] | None = None,
+        schema: Any = None,
+        overwrite: bool = False,
+        compression: str | None = "snappy",
+        **options: Any,
+    ) -> Written:
+        """Each item, as for `to_csv`, as a row, into ``path/part-00000.parquet`` and so on. Needs pyarrow. A
+        `schema` (of pyarrow) says which columns there are, and of what types; without it all parts have to
+        come to the same types by themselves. `compression` is one that pyarrow knows, or None."""
+        parquet.pyarrow()
+        if schema is not None:
+            fields = schema.names
+        chosen = None if fields is None else columns.checked(fields)
+        format = parquet.Parquet(chosen, schema, compression)
+        return self._write(folder.Folder(path, format, overwrite=overwrite), options)
+
+    def to_sqlite(
+        self,
+        path: str | os.PathLike[str],
+        table: str,
+        *,
+        fields: Sequence[str] | None = None,
+        overwrite: bool = False,
+        **options: Any,
+    ) -> Written:
+        """Each item, as for `to_csv`, as a row of a table of the database `path`, in one transaction.
+        `overwrite` replaces the table, not the database."""
+        chosen = None if fields is None else columns.checked(fields)
+        return self._write(sqlite.Table(path, table, sqlite.Rows(chosen), overwrite=overwrite), options)
+
+
+def _encoding(name: str) -> str:
+    "".encode(name)  # raises LookupError, also for those that are no encodings of text
+    return codecs.lookup(name).name
+
+
+def _compression(name: str | None, known: dict[str | None, str]) -> str | None:
+    if name not in known:
+        raise ValueError(f"compression={name!r}: there are {', '.join(map(repr, known))}")
+    return name

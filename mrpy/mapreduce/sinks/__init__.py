@@ -1,0 +1,1 @@
+"""Sinks: results into files, a part per task, all or nothing."""

@@ -1,0 +1,78 @@
+"""Records with columns: dictionaries, named tuples, or sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mrpy.mapreduce.plan import name_of
+
+HINT = "fields= says which there are, and in which order"
+
+
+class Row(tuple["Any", ...]):
+    """The values of a record, one for each column."""
+
+    __slots__ = ()
+
+
+class Columns:
+    """The columns of one part: those that were given, or those of its first record. ``named``: sequences,
+    which say no names, will not do."""
+
+    def __init__(self, given: tuple[str, ...] | None, *, named: bool = False) -> None:
+        self.names = given
+        self._given = given is not None
+        self._known = self._given
+        self._named = named
+
+    def row(self, record: Any) -> Row:
+        """The values of a record in the order of the columns."""
+        names = getattr(type(record), "_fields", None)
+        if names is not None and isinstance(record, tuple):
+            record = dict(zip(names, record, strict=True))
+        if isinstance(record, Mapping):
+            return self._of_mapping(record)
+        if hasattr(type(record), "tolist"):  # an array
+            record = record.tolist()
+        if isinstance(record, Sequence) and not isinstance(record, str | bytes | bytearray):
+            return self._of_sequence(record)
+        kind = name_of(type(record))
+        raise TypeError(f"a record has to be a dict, a named tuple or a sequence, and this is a {kind}")
+
+    def _of_mapping(self, record: Mapping[Any, Any]) -> Row:
+        names = tuple(record)
+        if not self._known:
+            checked(names)
+            self.names, self._known = names, True
+        if names == self.names:
+            return Row(record.values())
+        if not self._given:
+            raise ValueError(f"a record has the fields {names} where others have {self.names}; {HINT}")
+        assert self.names is not None
+        unknown = [name for name in names if name not in self.names]
+        if unknown:
+            raise ValueError(f"a record has fields that fields= does not have: {unknown}")
+        return Row(record.get(name) for name in self.names)
+
+    def _of_sequence(self, record: Sequence[Any]) -> Row:
+        if self._named and not self._given:
+            raise TypeError(f"a record without names of its fields: {HINT}")
+        self._known = True
+        if self.names is None:
+            return Row(record)
+        if not self._given:
+            raise TypeError(f"a record without names of its fields, among others with; {HINT}")
+        if len(record) != len(self.names):
+            raise ValueError(f"a record has {len(record)} values for {len(self.names)} fields")
+        return Row(record)
+
+
+def checked(names: Sequence[Any]) -> tuple[str, ...]:
+    """Names of columns, if they can be that."""
+    wrong = [name for name in names if not isinstance(name, str)]
+    if isinstance(names, str) or wrong or not names:
+        raise TypeError(f"the names of fields have to be strings, one or more: {names!r}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"there are fields of the same name: {names!r}")
+    return tuple(names)

@@ -1,0 +1,65 @@
+"""A folder of parts as a sink."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+
+from mrpy.mapreduce.sinks.parts import Format, Part, Written
+from mrpy.mapreduce.sinks.staging import Staging, place_of
+
+PREFIX = "part-"
+DIGITS = 5  # of the number of a part, where that is enough; others write as many
+
+
+class Folder:
+    """``path/part-00000.txt`` and so on, in the order of the records. Raises `FileExistsError` where there is
+    something that is not to be overwritten."""
+
+    def __init__(self, path: str | os.PathLike[str], format: Format, *, overwrite: bool) -> None:
+        self.path = place_of(path)
+        self.format = format
+        self._overwrite = overwrite
+        self._check()
+
+    def staging(self) -> Staging:
+        """Where it is prepared."""
+        return Staging(self.path)
+
+    def commit(self, staging: Staging, parts: Sequence[Part]) -> Written:
+        """Make these the output."""
+        os.mkdir(staging.parts)
+        mode = os.stat(staging.parts).st_mode & 0o666  # what the user's own umask leaves
+        digits = max(DIGITS, len(str(len(parts) - 1)))
+        names = [f"{PREFIX}{number:0{digits}}{self.format.suffix}" for number in range(len(parts))]
+        for part, name in zip(parts, names, strict=True):
+            path = os.path.join(staging.parts, name)
+            os.rename(os.path.join(staging.attempts, part.name), path)
+            os.chmod(path, mode)
+        self._check()  # once more: it may have been some time
+        staging.publish(replace=self._overwrite)
+        paths = tuple(os.path.join(self.path, name) for name in names)
+        return Written(paths, sum(part.records for part in parts), sum(part.nbytes for part in parts))
+
+    def _check(self) -> None:
+        if not os.path.lexists(self.path):
+            return
+        if not self._overwrite:
+            text = "there is an output already (overwrite=True replaces it)"
+            raise FileExistsError(errno.EEXIST, text, self.path)
+        others = _others(self.path)
+        if others:
+            text = f"overwrite=True replaces folders of parts, and nothing else: here {others}"
+            raise FileExistsError(errno.EEXIST, text, self.path)
+
+
+def _others(path: str) -> str:
+    """What there is besides parts, in words."""
+    if not os.path.isdir(path):
+        return "is a file"
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if not (entry.name.startswith(PREFIX) and entry.is_file(follow_symlinks=False)):
+                return f"is {entry.name!r}"
+    return ""

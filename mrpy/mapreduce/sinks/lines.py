@@ -1,0 +1,158 @@
+"""Formats whose records are lines: text, JSON Lines, CSV. Compressed or not."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from mrpy.light import Frozen
+from mrpy.mapreduce.plan import name_of
+from mrpy.mapreduce.sinks.columns import Columns
+from mrpy.mapreduce.sinks.parts import PartFile, encoded
+
+SUFFIXES = {None: "", "gzip": ".gz", "bz2": ".bz2", "xz": ".xz"}
+BUFFER = 1 << 18  # bytes; out of the air
+LEVEL = 6  # of gzip: the program's own default, and twice as fast as Python's
+
+Liner: TypeAlias = Callable[[Any], str]
+
+
+class Text(Frozen):
+    """Strings, each a line."""
+
+    encoding: str
+    compression: str | None
+    label, streams = "to_text", True
+
+    @property
+    def suffix(self) -> str:
+        return f".txt{SUFFIXES[self.compression]}"
+
+    def writer(self, file: PartFile) -> LineWriter:
+        return LineWriter(file, _text, self.encoding, self.compression)
+
+
+class JsonLines(Frozen):
+    """Whatever `json` knows, each a line."""
+
+    compression: str | None
+    label, streams = "to_jsonl", True
+
+    @property
+    def suffix(self) -> str:
+        return f".jsonl{SUFFIXES[self.compression]}"
+
+    def writer(self, file: PartFile) -> LineWriter:
+        encode = json.JSONEncoder(ensure_ascii=False).encode
+        return LineWriter(file, lambda record: f"{encode(record)}\n", "utf-8", self.compression)
+
+
+class Csv(Frozen):
+    """Rows, with the names of the columns above them where they are known."""
+
+    fields: tuple[str, ...] | None
+    delimiter: str
+    encoding: str
+    compression: str | None
+    label, streams = "to_csv", True
+
+    @property
+    def suffix(self) -> str:
+        return f".csv{SUFFIXES[self.compression]}"
+
+    def writer(self, file: PartFile) -> LineWriter:
+        columns = Columns(self.fields)
+        # By the end of line that it writes `csv` decides what to quote: a "\r" by itself ends one, too.
+        line: Any = csv.writer(_Echo(), delimiter=self.delimiter, lineterminator="\r\n").writerow
+        liner: Liner = lambda record: line(columns.row(record))[:-2] + "\n"  # noqa: E731
+        return _CsvWriter(file, liner, self.encoding, self.compression, columns)
+
+
+class LineWriter:
+    """Writes a part that consists of lines."""
+
+    columns: tuple[str, ...] | None = None
+
+    def __init__(self, file: PartFile, liner: Liner, encoding: str, compression: str | None) -> None:
+        self._liner = liner
+        self._encoding = encoding
+        self._mark = "".encode(encoding)  # of the byte order, which some begin with: once is enough
+        self._buffer = io.BufferedWriter(file, BUFFER)
+        self._out: Any = _compressed(self._buffer, compression)
+        self._begun = False
+
+    def encode(self, record: Any) -> bytes:
+        return self._liner(record).encode(self._encoding)[len(self._mark) :]
+
+    def write(self, items: Iterator[Any]) -> int:
+        count = 0
+        for lines in encoded(items, self, bytes):
+            if not self._begun:
+                self._begun = True
+                self._out.write(self._mark + self._header())
+            self._out.write(b"".join(lines))
+            count += len(lines)
+        return count
+
+    def _header(self) -> bytes:
+        return b""
+
+    def finish(self) -> None:
+        if self._out is not self._buffer:
+            self._out.close()
+        self._buffer.flush()
+
+    def abandon(self) -> None:
+        for each in (self._out, self._buffer):
+            with suppress(Exception):
+                each.close()
+
+
+class _CsvWriter(LineWriter):
+    def __init__(
+        self, file: PartFile, liner: Liner, encoding: str, compression: str | None, columns: Columns
+    ) -> None:
+        super().__init__(file, liner, encoding, compression)
+        self._columns = columns
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        return self._columns.names
+
+    def _header(self) -> bytes:
+        names = self._columns.names
+        return self.encode(dict(zip(names, names, strict=True))) if names is not None else b""
+
+
+class _Echo:
+    """A file for `csv` that hands back what is written: `writerow` returns it."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def _text(record: Any) -> str:
+    if not isinstance(record, str):
+        kind = name_of(type(record))
+        raise TypeError(f"to_text() writes strings, and this is a {kind}: map(str) makes one of it")
+    return f"{record}\n"
+
+
+def _compressed(file: Any, compression: str | None) -> Any:
+    if compression == "gzip":
+        import gzip
+
+        return gzip.GzipFile("", "wb", LEVEL, file, mtime=0)  # the same bytes at any time
+    if compression == "bz2":
+        import bz2
+
+        return bz2.BZ2File(file, "wb")
+    if compression == "xz":
+        import lzma
+
+        return lzma.LZMAFile(file, "wb")
+    return file

@@ -1,0 +1,123 @@
+"""What a task writes: an attempt at a part, in a file of its own, and the receipt for it."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+
+from mrpy.light import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Protocol = object
+
+BATCH = 1024  # records that are written at once; out of the air
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Part(NamedTuple):
+    """The receipt for a part.
+
+    ``name``     of its file, among the attempts
+    ``columns``  what all parts of an output have to agree upon: the names of its columns, and their types
+    """
+
+    name: str
+    records: int
+    nbytes: int
+    columns: tuple[Any, ...] | None
+
+
+class Written(NamedTuple):
+    """What a sink has written: its files, in the order of the records, and how many records and bytes."""
+
+    paths: tuple[str, ...]
+    records: int
+    bytes: int
+
+
+class Format(Protocol):
+    """How records become a file. Frozen: it travels to the workers."""
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+
+    @property
+    def suffix(self) -> str:
+        """At the end of the name of a file."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether records are written as they come, and need not be in memory together."""
+
+    def writer(self, file: PartFile) -> Writer:
+        """Begin a part."""
+
+
+class Writer(Protocol):
+    """Writes one part."""
+
+    @property
+    def columns(self) -> tuple[Any, ...] | None:
+        """See `Part`."""
+
+    def encode(self, record: Any) -> Any:
+        """A record as it is written. It is the last step, so that what it raises is the item's error."""
+
+    def write(self, items: Iterator[Any]) -> int:
+        """Write some records, most of which are encoded; say how many."""
+
+    def finish(self) -> None:
+        """Write what is left."""
+
+    def abandon(self) -> None:
+        """Let go of everything. Never raises."""
+
+
+class PartFile(io.FileIO):
+    """A file for one attempt. ``output``: what it is a part of, as the user knows it."""
+
+    def __init__(self, folder: str, first: int, output: str) -> None:
+        self.path = os.path.join(folder, f"{first}-{os.urandom(8).hex()}")
+        self.output = output
+        super().__init__(self.path, "xb", opener=_for_the_owner)
+
+    def write(self, data: Any) -> int:  # the buffered files around this come here
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            raise explained(error, self.output, len(data)) from error
+
+    def synced(self) -> int:
+        """Have it on the disk; say how many bytes it has."""
+        try:
+            os.fsync(self.fileno())
+            return os.fstat(self.fileno()).st_size
+        except OSError as error:
+            raise explained(error, self.output, 1) from error
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def explained(error: OSError, output: str, needed: int) -> OSError:
+    """The same error; one of a disk that is full says where, how much room there is, and what it needs."""
+    if error.errno not in NO_ROOM:
+        return error
+    free = shutil.disk_usage(os.path.dirname(output)).free
+    text = f"no room to write: at least {needed} more bytes are needed, and {free} are free there"
+    return OSError(error.errno, text, output)
+
+
+def encoded(items: Iterator[Any], writer: Writer, kind: type) -> Iterator[list[Any]]:
+    """Records in batches. What is not encoded is what `on_error` has put there: it has not been through the
+    last step."""
+    while batch := list(islice(items, BATCH)):
+        yield [one if type(one) is kind else writer.encode(one) for one in batch]

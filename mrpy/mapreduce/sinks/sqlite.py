@@ -1,0 +1,172 @@
+"""Rows into a table of an SQLite database.
+
+Tasks write small databases of their own; the consumer copies their rows, in order, in one transaction. A new
+database is made beside its place and gets its name when it is complete. In one that is there the transaction
+sees to it that all rows are there, or none.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+
+from mrpy.light import Frozen
+from mrpy.mapreduce.plan import name_of
+from mrpy.mapreduce.sinks.columns import Columns, Row
+from mrpy.mapreduce.sinks.parts import Part, PartFile, Written, encoded, explained
+from mrpy.mapreduce.sinks.staging import Staging, place_of, sync_folder
+
+ROWS = "rows"  # the table in the database of a part
+PATIENCE = 60  # seconds that another writer may hold a database
+_LARGEST = 1 << 63
+
+
+class Rows(Frozen):
+    """The format of the parts: rows that can stand in a table."""
+
+    fields: tuple[str, ...] | None
+    label, suffix, streams = "to_sqlite", ".db", True
+
+    def writer(self, file: PartFile) -> RowWriter:
+        return RowWriter(file, Columns(self.fields, named=True))
+
+
+class RowWriter:
+    """Writes rows into a database of its own."""
+
+    def __init__(self, file: PartFile, columns: Columns) -> None:
+        self._file = file
+        self._columns = columns
+        self._database = sqlite3.connect(file.path, isolation_level=None, check_same_thread=False)
+        for setting in ("journal_mode = off", "synchronous = off"):  # what breaks off is thrown away
+            self._database.execute(f"pragma {setting}")
+        self._insert = ""
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        return self._columns.names
+
+    def encode(self, record: Any) -> Row:
+        row = self._columns.row(record)
+        for name, value in zip(self._columns.names or (), row, strict=True):
+            if not (value is None or isinstance(value, int | float | str | bytes)):
+                raise TypeError(f"SQLite has no place for a {name_of(type(value))}, which {name!r} is")
+            if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+                raise OverflowError(f"{name!r} is too large a number for SQLite: {value}")
+        return row
+
+    def write(self, items: Iterator[Any]) -> int:
+        count = 0
+        for rows in encoded(items, self, Row):
+            with _no_room(self._file.output):
+                if not self._insert:
+                    self._begin()
+                self._database.executemany(self._insert, rows)
+            count += len(rows)
+        return count
+
+    def _begin(self) -> None:
+        names = self._columns.names or ()
+        self._database.execute(f"create table {ROWS} ({', '.join(f'c{n}' for n in range(len(names)))})")
+        self._insert = _inserting(ROWS, len(names))
+        self._database.execute("begin")
+
+    def finish(self) -> None:
+        with _no_room(self._file.output):
+            if self._insert:
+                self._database.execute("commit")
+            self._database.close()
+
+    def abandon(self) -> None:
+        with suppress(Exception):
+            self._database.close()
+
+
+class Table:
+    """A table of a database as a sink. Only its owner has it, until it is complete."""
+
+    def __init__(self, path: str | os.PathLike[str], table: str, format: Rows, *, overwrite: bool) -> None:
+        self.path = place_of(path)
+        self.format = format
+        self._table = table
+        self._overwrite = overwrite
+        if os.path.isdir(self.path):
+            raise IsADirectoryError(errno.EISDIR, "a database is a file", self.path)
+        if os.path.lexists(self.path):
+            with closing(_opened(self.path)) as database:
+                self._check(database)
+
+    def staging(self) -> Staging:
+        """Where it is prepared."""
+        return Staging(self.path)
+
+    def commit(self, staging: Staging, parts: Sequence[Part]) -> Written:
+        """Make these the table."""
+        if os.path.lexists(self.path) or not self._is_new(staging, parts):
+            self._load(self.path, staging, parts)
+        return Written((self.path,), sum(part.records for part in parts), os.stat(self.path).st_size)
+
+    def _is_new(self, staging: Staging, parts: Sequence[Part]) -> bool:
+        """Whether a new database could be made, and nobody else has made one meanwhile."""
+        fresh = os.path.join(staging.attempts, "new")
+        self._load(fresh, staging, parts)
+        try:
+            os.link(fresh, self.path)  # where there is something a rename would replace it
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            if os.path.lexists(self.path):
+                return False
+            os.rename(fresh, self.path)
+        sync_folder(os.path.dirname(self.path))
+        return True
+
+    def _load(self, path: str, staging: Staging, parts: Sequence[Part]) -> None:
+        """All rows, in one transaction."""
+        names = parts[0].columns if parts else self.format.fields
+        if names is None:
+            raise ValueError("there are no records to tell which columns the table has: fields= says it")
+        table = _quoted(self._table)
+        with closing(_opened(path)) as database, _no_room(self.path, sum(part.nbytes for part in parts)):
+            database.execute("begin immediate")
+            self._check(database)  # once more: nobody else can make it from here on
+            database.execute(f"drop table if exists {table}")
+            database.execute(f"create table {table} ({', '.join(map(_quoted, names))})")
+            insert = _inserting(table, len(names))
+            for part in parts:
+                with closing(_opened(os.path.join(staging.attempts, part.name))) as source:
+                    database.executemany(insert, source.execute(f"select * from {ROWS} order by rowid"))
+            database.execute("commit")
+
+    def _check(self, database: sqlite3.Connection) -> None:
+        found = database.execute("select 1 from sqlite_master where lower(name) = lower(?)", (self._table,))
+        if found.fetchone() and not self._overwrite:
+            text = f"there is a table {self._table!r} already (overwrite=True replaces it)"
+            raise FileExistsError(errno.EEXIST, text, self.path)
+
+
+def _opened(path: str) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _inserting(table: str, columns: int) -> str:
+    return f"insert into {table} values ({', '.join('?' * columns)})"
+
+
+@contextmanager
+def _no_room(output: str, needed: int = 1) -> Iterator[None]:
+    """An error of SQLite that says that a disk is full becomes the one that all sinks raise."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
+            raise
+        raise explained(OSError(errno.ENOSPC, str(error)), output, needed) from error

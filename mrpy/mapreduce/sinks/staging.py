@@ -1,0 +1,186 @@
+"""A folder beside the output, in which it is prepared, and the one step that makes it the output.
+
+    out.3f9c0a1b2c4d5e6f.tmp/    only its owner can enter it
+        alive                    locked as long as its run is
+        attempts/                what tasks write: each attempt at a part is a file of its own
+        parts/                   those that count, under their last names: this becomes ``out``
+        old/                     what it replaces, for a moment, where the two cannot be exchanged
+
+Only the consumer knows which attempts count. So a task may be run twice, or come late, and its output is
+there once; whoever writes when all is over finds his folder gone. A run that ends in whatever way removes its
+folder. What a run has left that was killed, the next one clears that writes to the same place.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+from contextlib import suppress
+
+from mrpy.scheduler.shield import Shield
+
+LOCK = "alive"
+ATTEMPTS, PARTS, OLD = "attempts", "parts", "old"
+TRIES = 10  # out of the air; one is enough unless another run clears up at the same moment
+_EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
+_HERE = -100  # AT_FDCWD
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+
+
+class Staging:
+    """The folder of one run that writes to `target`. To be used in a ``with`` statement."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self._path = ""
+        self._lock = -1
+
+    def __enter__(self) -> Staging:
+        try:
+            with Shield():  # what is made here has to be known to whoever removes it
+                self._make()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with Shield():
+            if self._path:
+                with suppress(OSError):
+                    discard(self._path, self.target)
+            if self._lock >= 0:
+                os.close(self._lock)
+                self._lock = -1
+
+    @property
+    def attempts(self) -> str:
+        """The folder in which tasks write."""
+        return os.path.join(self._path, ATTEMPTS)
+
+    @property
+    def parts(self) -> str:
+        """Where what is to be published is put together."""
+        return os.path.join(self._path, PARTS)
+
+    def _make(self) -> None:
+        for _ in range(TRIES):
+            self._path = _fresh(self.target)
+            os.mkdir(self._path, 0o700)
+            try:
+                self._lock = _new_lock(self._path)
+                os.mkdir(self.attempts, 0o700)
+                return
+            except (FileNotFoundError, BlockingIOError):  # another run took it for something that was left
+                if self._lock >= 0:
+                    os.close(self._lock)
+                    self._lock = -1
+        raise FileNotFoundError(errno.ENOENT, "a folder that was just made is gone", self._path)
+
+    def publish(self, *, replace: bool) -> None:
+        """Make `parts` the output, in one step."""
+        sync_folder(self.parts)
+        if replace and os.path.lexists(self.target):
+            if not _exchanged(self.parts, self.target):
+                os.rename(self.target, os.path.join(self._path, OLD))
+                os.rename(self.parts, self.target)  # if it comes to nothing, `discard` puts the old one back
+        else:
+            try:
+                os.rename(self.parts, self.target)
+            except OSError as error:
+                if error.errno not in _IN_THE_WAY:
+                    raise
+                text = "another run has written there meanwhile"
+                raise FileExistsError(errno.EEXIST, text, self.target) from None
+        sync_folder(os.path.dirname(self.target))
+
+
+def place_of(path: str | os.PathLike[str]) -> str:
+    """Where an output goes: from any working directory, and behind links. What was left there is cleared."""
+    target = os.path.realpath(os.fsdecode(path))
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "the folder to write into does not exist", folder)
+    clear_stale(target)
+    return target
+
+
+def clear_stale(target: str) -> None:
+    """Remove what runs that were killed have left beside an output: our own user's only."""
+    folder, name = os.path.split(target)
+    ours = re.compile(re.escape(name) + r"\.[0-9a-f]{16}\.tmp")
+    with os.scandir(folder) as entries:
+        found = [entry.path for entry in entries if ours.fullmatch(entry.name) and _is_ours(entry)]
+    for path in found:
+        with suppress(OSError):  # it is alive, or somebody else clears it
+            try:
+                lock = os.open(os.path.join(path, LOCK), os.O_RDWR | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                os.rmdir(path)  # killed when it had just been made, or was nearly gone
+                continue
+            try:
+                _lock(lock)
+                discard(path, target)
+            finally:
+                os.close(lock)
+
+
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.getuid()
+
+
+def discard(path: str, target: str) -> None:
+    """Remove a folder that was prepared, and put back the output that was to be replaced, if it had come to
+    that. Under another name: tasks that are still at work can make no new files in it."""
+    old = os.path.join(path, OLD)
+    if os.path.lexists(old) and not os.path.lexists(target):
+        os.rename(old, target)
+    gone = _fresh(target)
+    os.rename(path, gone)
+    for name in (ATTEMPTS, PARTS, OLD):  # the lock goes last, so that what is left now is still cleared later
+        shutil.rmtree(os.path.join(gone, name), ignore_errors=True)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def sync_folder(path: str) -> None:
+    """Have the names in a folder on the disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # some file systems cannot
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _fresh(target: str) -> str:
+    return f"{target}.{os.urandom(8).hex()}.tmp"
+
+
+def _new_lock(path: str) -> int:
+    """The lock of a new folder, taken. BlockingIOError: somebody else has it."""
+    handle = os.open(os.path.join(path, LOCK), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    try:
+        _lock(handle)
+    except BlockingIOError:
+        os.close(handle)
+        raise
+    except OSError:  # a file system without locks: what is left there nobody clears
+        pass
+    return handle
+
+
+def _lock(handle: int) -> None:
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _exchanged(one: str, other: str) -> bool:
+    """Whether two names could be exchanged in one step, as most file systems of Linux can."""
+    import ctypes
+
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)

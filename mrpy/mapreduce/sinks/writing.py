@@ -1,0 +1,145 @@
+"""Writing parts: a task per part, on the workers; here the receipts come in.
+
+A part is what a task makes of its chunk. Where no chunksize is given a chunk takes longer than elsewhere, so
+that parts are few and large: about `SECONDS` of work, `BYTES` written at most.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Protocol, cast
+
+from mrpy.errors import Item, pin, pins
+from mrpy.light import Frozen
+from mrpy.mapreduce.account import Account
+from mrpy.mapreduce.check import ON_A_RUN, check_steps
+from mrpy.mapreduce.chunking import BYTES as BYTES_IN_MEMORY
+from mrpy.mapreduce.chunking import LARGEST_UNSEEN
+from mrpy.mapreduce.chunks import Chunk
+from mrpy.mapreduce.compile import Feeder, Slot
+from mrpy.mapreduce.folds import Fold, FoldChunk
+from mrpy.mapreduce.kernels import Announce, Rules
+from mrpy.mapreduce.plan import Map, Plan, Step
+from mrpy.mapreduce.sinks.parts import Format, Part, PartFile, Writer, Written
+from mrpy.mapreduce.sinks.staging import Staging
+from mrpy.mapreduce.sources import Sliced, Zipped
+from mrpy.options import Options
+from mrpy.scheduler.calls import Code
+from mrpy.scheduler.driver import Delivery
+from mrpy.scheduler.job import Job
+
+SECONDS = 1.0  # that a task takes: what is lost at most when a worker dies, and long beside making a file
+BYTES = 1 << 26  # of a part, about, as it lies on the disk; what others take for theirs
+
+
+class Sink(Protocol):
+    """Where results go. Made in the user's own call, and complains there if it cannot be."""
+
+    path: str
+
+    @property
+    def format(self) -> Format:
+        """How records become files."""
+
+    def staging(self) -> Staging:
+        """Where it is prepared."""
+
+    def commit(self, staging: Staging, parts: Sequence[Part]) -> Written:
+        """Make these parts, which are in order, the output: all of it in one step, or nothing."""
+
+
+class WriteChunk(Frozen):
+    """The kernel of a sink: a chunk through the steps and into a file of its own; its value is the receipt.
+
+    It is a fold whose leaves write. So results are written as they are made, and an item that fails is dealt
+    with, named or left out as in every fold.
+    """
+
+    steps: tuple[Step, ...]
+    rules: Rules
+    format: Format
+    folder: str
+    output: str
+
+    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Part:
+        before = pins()
+        try:
+            return self._written(chunk, announce)
+        except Exception as error:  # what is not of an item: the file, or the part as a whole
+            pin(error, Item(chunk.first, f"or one of the {len(chunk.data) - 1} after it"), before)
+            raise
+
+    def _written(self, chunk: Chunk, announce: Announce | None) -> Part:
+        file = PartFile(self.folder, chunk.first, self.output)
+        writer: Writer | None = None
+        part: Part | None = None
+        try:
+            writer = self.format.writer(file)
+            records = self._records(writer, chunk, announce)
+            writer.finish()
+            name = os.path.basename(file.path) if records else ""
+            part = Part(name, records, file.synced() if records else 0, writer.columns)
+        finally:
+            if writer is not None:
+                writer.abandon()
+            file.close()
+            if part is None or not part.records:
+                with suppress(OSError):  # the run is over, and its folder is gone
+                    os.unlink(file.path)
+        return part
+
+    def _records(self, writer: Writer, chunk: Chunk, announce: Announce | None) -> int:
+        """Write what comes out of the steps; how many records that was."""
+        fold = Fold(writer.write, operator.add, _itself, self.format.label)
+        nodes = FoldChunk((*self.steps, Map(writer.encode)), fold, self.rules)(chunk, announce)
+        return sum(node.value for node in nodes)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+class _WritingFeeder(Feeder):
+    """As `Feeder`. Receipts are small: it looks at what was written instead."""
+
+    def __init__(
+        self, job: Job, plan: Plan, options: Options, code: Code, account: Account, *, streams: bool
+    ) -> None:
+        super().__init__(job, plan, options, code, account)
+        self._chunker.aim(SECONDS)
+        if streams and isinstance(plan.source, Sliced | Zipped):
+            self._chunker.largest = LARGEST_UNSEEN
+
+    def take(self, delivery: Delivery) -> Slot | None:
+        slot = super().take(delivery)
+        part: Any = slot.result if slot is not None else None
+        if slot is not None and type(part) is Part:
+            nbytes = part.nbytes * BYTES_IN_MEMORY // BYTES
+            self._chunker.learn(len(slot.chunk.data), delivery.seconds, nbytes)
+        return slot
+
+
+def write_parts(
+    plan: Plan, sink: Sink, staging: Staging, job: Job, options: Options, account: Account
+) -> list[Part]:
+    """Write what a plan yields; the parts that count, in order."""
+    kernel = WriteChunk(plan.steps, Rules.of(options), sink.format, staging.attempts, sink.path)
+    code = Code(kernel, options.name or sink.format.label, announce=True)
+    parts: dict[int, Part] = {}
+    with _WritingFeeder(job, plan, options, code, account, streams=sink.format.streams) as feeder:
+        if options.check:
+            check_steps(plan.steps, feeder.sample(ON_A_RUN))
+        with account.running(job.driver.backend.name, job.driver.backend.workers):
+            for slot in feeder.completed(lambda _: None):
+                parts[slot.chunk.first] = cast("Any", slot.result)
+    made = [part for _, part in sorted(parts.items()) if part.records]
+    for part in made:
+        if part.columns != made[0].columns:
+            raise ValueError(
+                f"parts have different columns: {made[0].columns} and {part.columns}; "
+                "fields=, or schema=, says which there are"
+            )
+    return made

@@ -1,0 +1,614 @@
+"""Sinks: the parts, one after the other, are what a plain loop would have written, and an output is whole or not there."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import json
+import lzma
+import math
+import operator
+import os
+import sqlite3
+import stat
+import threading
+from collections import namedtuple
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from generated import run_options
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from laws import BACKENDS, EXAMPLES, LOCAL
+
+import mrpy
+from mrpy.errors import OptionError
+from mrpy.mapreduce.sinks import staging
+from mrpy.mapreduce.sinks.staging import Staging
+
+Options = dict[str, Any]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Iterator[Path]:
+    """Where to write. At the end of a test there is nothing beside it."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    yield folder / "out"
+    assert {path.name for path in folder.iterdir()} <= {"out"}
+
+
+def over_backends(**strategies: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A property over every backend; it writes to the same place again and again."""
+
+    def decorate(claim: Callable[..., None]) -> Callable[..., None]:
+        @pytest.mark.parametrize("backend", BACKENDS)
+        def test(backend: str, out: Path) -> None:
+            @settings(max_examples=EXAMPLES[backend], deadline=None, suppress_health_check=list(HealthCheck))
+            @given(options=run_options, **strategies)
+            def run(options: Options, **drawn: Any) -> None:
+                options["backend"] = backend
+                if backend == "dask":
+                    options["workers"] = 2  # one cluster
+                claim(out, {**options, "overwrite": True}, **drawn)
+
+            run()
+
+        test.__doc__ = claim.__doc__
+        return test
+
+    return decorate
+
+
+def together(written: Any, opened: Callable[..., Any] = open, encoding: str = "utf-8") -> str:
+    """The parts, one after the other."""
+    text = ""
+    for path in written.paths:
+        with opened(path, "rt", encoding=encoding, newline="") as file:
+            text += file.read()
+    return text
+
+
+# ---- what is written -----------------------------------------------------------------------------------
+
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=9)
+OPENED = {None: open, "gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+
+
+@over_backends(
+    lines=st.lists(words, max_size=40),
+    compression=st.sampled_from(list(OPENED)),
+    encoding=st.sampled_from(["utf-8", "utf-16", "utf-8-sig"]),
+    ordered=st.booleans(),
+    multiple=st.integers(0, 2),
+)
+def test_the_lines_of_all_parts_are_those_of_a_plain_loop(
+    out: Path, options: Options, lines: Any, compression: Any, encoding: str, ordered: bool, multiple: int
+) -> None:
+    items = mrpy.stream(lines).filter(len).flat_map(lambda line: [line] * multiple)
+    written = items.to_text(out, compression=compression, encoding=encoding, ordered=ordered, **options)
+    expected = [line for line in lines if line for _ in range(multiple)]
+    assert together(written, OPENED[compression], encoding) == "".join(f"{line}\n" for line in expected)
+    assert written.records == len(expected)
+    assert written.bytes == sum(os.path.getsize(path) for path in written.paths)
+    assert sorted(map(str, out.iterdir())) == list(written.paths)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@over_backends(records=st.lists(values, max_size=20))
+def test_json_lines_can_be_read_back(out: Path, options: Options, records: Any) -> None:
+    written = mrpy.stream(records).to_jsonl(out, **options)
+    assert [json.loads(line) for line in together(written).split("\n")[:-1]] == records
+
+
+cells = st.integers() | words | st.text('",;\r\n ', max_size=4)
+
+
+@over_backends(rows=st.lists(st.tuples(cells, cells), max_size=20), named=st.booleans(), delimiter=st.sampled_from(",;"))
+def test_csv_can_be_read_back_and_each_part_has_its_header(
+    out: Path, options: Options, rows: Any, named: bool, delimiter: str
+) -> None:
+    records = [{"a b": a, "ä,;": b} for a, b in rows] if named else rows
+    written = mrpy.stream(records).to_csv(out, delimiter=delimiter, **options)
+    got: list[list[str]] = []
+    for path in written.paths:
+        with open(path, encoding="utf-8", newline="") as file:
+            read = list(csv.reader(file, delimiter=delimiter))
+        if named:
+            assert read.pop(0) == ["a b", "ä,;"]
+        got += read
+    assert got == [[str(a), str(b)] for a, b in rows]
+
+
+@over_backends(rows=st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.none() | words), min_size=1, max_size=20))
+def test_a_table_has_the_rows_in_order(out: Path, options: Options, rows: Any) -> None:
+    written = mrpy.stream(rows).to_sqlite(out, "the table", fields=["n", 'te"xt'], **options)
+    assert written.records == len(rows)
+    assert table(out, "the table") == rows
+
+
+def table(path: Path, name: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute(f'select * from "{name}" order by rowid').fetchall()
+
+
+@over_backends(rows=st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), words), max_size=20))
+def test_parquet_can_be_read_back(out: Path, options: Options, rows: Any) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    written = mrpy.stream(rows).starmap(lambda n, text: {"n": n, "text": text}).to_parquet(out, **options)
+    got = [row for path in written.paths for row in parquet.read_table(path).to_pylist()]
+    assert got == [{"n": n, "text": text} for n, text in rows]
+
+
+def test_named_tuples_arrays_and_records_with_gaps_are_rows(out: Path) -> None:
+    import numpy as np
+
+    point = namedtuple("point", "x y")  # noqa: PYI024
+    written = mrpy.stream([point(1, 2)], backend="serial").to_csv(out)
+    assert together(written) == "x,y\n1,2\n"
+    written = mrpy.stream(np.arange(4).reshape(2, 2), backend="serial").to_csv(out, overwrite=True)
+    assert together(written) == "0,1\n2,3\n"
+    records = [{"b": 1}, {"a": 2, "b": 3}, (4, 5)]
+    written = mrpy.stream(records, backend="serial", chunksize=9).to_csv(out, fields=["a", "b"], overwrite=True)
+    assert together(written) == "a,b\n,1\n2,3\n4,5\n"
+
+
+def test_a_schema_says_the_types(out: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    schema = pyarrow.schema([("n", pyarrow.int8()), ("x", pyarrow.float64())])
+    records = [{"n": 1}, {"n": 2, "x": 3}]
+    with pytest.raises(ValueError, match="different columns"):
+        mrpy.stream(records, chunksize=1, backend="serial").to_parquet(out)
+    written = mrpy.stream(records, chunksize=1, backend="serial").to_parquet(out, schema=schema, compression=None)
+    assert len(written.paths) == 2
+    got = [pyarrow.parquet.read_table(path) for path in written.paths]
+    assert {each.schema for each in got} == {schema}
+    assert pyarrow.concat_tables(got).to_pylist() == [{"n": 1, "x": None}, {"n": 2, "x": 3.0}]
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_whatever_stands_before_a_sink_is_run(backend: str, out: Path) -> None:
+    """Runs of runs: a MapReduce, a sort, batches."""
+    pairs = mrpy.mapreduce(lambda n: (n % 3, n), lambda key, values: sum(values), range(10), backend=backend, sort=True)
+    assert together(pairs.to_jsonl(out)) == "[0, 18]\n[1, 12]\n[2, 15]\n"
+    ordered = mrpy.stream([3, 1, 2], backend=backend).sorted(reverse=True).map(str)
+    assert together(ordered.to_text(out, overwrite=True)) == "3\n2\n1\n"
+    batches = mrpy.pmap(abs, range(5), backend=backend).batch(2).map(str)
+    assert together(batches.to_text(out, overwrite=True)) == "(0, 1)\n(2, 3)\n(4,)\n"
+    assert together(mrpy.parallel((str(n) for n in range(3)), backend=backend).to_text(out, overwrite=True)) == "0\n1\n2\n"
+
+
+def test_the_same_program_writes_the_same_bytes_at_any_time(out: Path) -> None:
+    def run() -> list[bytes]:
+        written = mrpy.stream(range(100), chunksize=40, backend="serial").map(str).to_text(
+            out, compression="gzip", overwrite=True
+        )
+        return [Path(path).read_bytes() for path in written.paths]
+
+    assert run() == run()
+
+
+def test_random_numbers_do_not_depend_on_where_they_are_written(out: Path) -> None:
+    def draw(_: int) -> str:
+        return mrpy.rng().random().hex()
+
+    expected = list(mrpy.pmap(draw, range(20), seed=1, backend="serial"))
+    written = mrpy.pmap(draw, range(20), seed=1, chunksize=3).to_text(out, workers=2)
+    assert together(written).split() == expected
+
+
+def test_parts_are_few_and_not_large(out: Path) -> None:
+    written = mrpy.stream(range(300_000), workers=2).map(str).to_text(out)
+    assert len(written.paths) < 100
+    written = mrpy.stream(range(20), workers=1).map(lambda n: "x" * 20_000_000).to_text(out, overwrite=True)
+    assert max(map(os.path.getsize, written.paths)) < 5 * 20_000_001
+
+
+def test_a_part_is_a_task_and_chunksize_says_how_many_items(out: Path) -> None:
+    written = mrpy.stream("abcde", chunksize=2, backend="serial").to_text(out)
+    assert [os.path.basename(path) for path in written.paths] == ["part-00000.txt", "part-00001.txt", "part-00002.txt"]
+    written = mrpy.stream("abcde", chunksize=2, backend="serial").filter("e".__eq__).to_text(out, overwrite=True)
+    assert [Path(path).read_text() for path in written.paths] == ["e\n"], "parts without records are not written"
+    assert written.paths[0].endswith("part-00000.txt")
+
+
+def test_nothing_is_written_as_a_folder_without_parts(out: Path) -> None:
+    assert mrpy.stream([], backend="serial").to_text(out) == ((), 0, 0)
+    assert list(out.iterdir()) == []
+
+
+# ---- what goes wrong ------------------------------------------------------------------------------------
+
+
+def boom(n: int) -> str:
+    if n == 7:
+        raise ZeroDivisionError("seven")
+    return str(n)
+
+
+def put_there(out: Path) -> None:
+    """An output of before."""
+    mrpy.stream(["before"], backend="serial").to_text(out)
+
+
+@pytest.mark.parametrize("chunksize", [1, 4, 20])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_item_that_raises_leaves_the_old_output(backend: str, chunksize: int, out: Path) -> None:
+    for there in (False, True):
+        if there:
+            put_there(out)
+        with pytest.raises(ZeroDivisionError, match="seven") as caught:
+            mrpy.pmap(boom, range(20), backend=backend, workers=2, chunksize=chunksize).to_text(out, overwrite=there)
+        assert caught.value.mrpy_item == (7, "7")
+        assert out.exists() == there
+    assert (out / "part-00000.txt").read_text() == "before\n"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_on_error_is_followed(backend: str, out: Path) -> None:
+    fine = "".join(f"{n}\n" for n in range(20) if n != 7)
+    given: Options = {"backend": backend, "workers": 2, "chunksize": 6}
+    assert together(mrpy.pmap(boom, range(20), **given).to_text(out, on_error="skip")) == fine
+    written = mrpy.pmap(boom, range(20), on_error=lambda e: f"({e})", **given).to_text(out, overwrite=True)
+    assert together(written).split() == [f"{n}" if n != 7 else "(seven)" for n in range(20)]
+    with pytest.raises(OptionError, match="nothing to be written"):
+        mrpy.pmap(boom, range(20), on_error="return", **given).to_text(out, overwrite=True)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_record_that_cannot_be_written_is_its_items_error(backend: str, out: Path) -> None:
+    """So it can be skipped, as any other."""
+    records: list[Any] = ["a", "b", 3, "d", "\ud800"]
+    given: Options = {"backend": backend, "workers": 2, "chunksize": 5}
+    with pytest.raises(TypeError, match="to_text.. writes strings, and this is a int") as caught:
+        mrpy.stream(records, **given).to_text(out)
+    assert caught.value.mrpy_item.position == 2
+    assert together(mrpy.stream(records, on_error="skip", **given).to_text(out)) == "a\nb\nd\n"
+    with pytest.raises(TypeError, match="not JSON serializable") as caught:
+        mrpy.stream([1, {2}], **given).to_jsonl(out, overwrite=True)
+    assert caught.value.mrpy_item.position == 1
+    with pytest.raises(TypeError, match="'x' is"):
+        mrpy.stream([{"x": [1]}], **given).to_sqlite(out.parent / "db", "t")
+    with pytest.raises(OverflowError):
+        mrpy.stream([{"x": 2**63}], **given).to_sqlite(out.parent / "db", "t")
+
+
+@pytest.mark.parametrize("chunksize", [1, 10])
+@pytest.mark.parametrize(
+    "records", [[{"a": 1}, {"b": 1}], [{"a": 1, "b": 2}, {"b": 1, "a": 2}], [{"a": 1}, (1,)], [(1,), {"a": 1}]]
+)
+def test_records_that_differ_in_their_fields_are_refused_however_they_are_cut(
+    records: Any, chunksize: int, out: Path
+) -> None:
+    for write in ("to_csv", "to_parquet"):
+        with pytest.raises((ValueError, TypeError), match="fields="):
+            getattr(mrpy.stream(records, backend="serial", chunksize=chunksize), write)(out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("record", "given", "problem"),
+    [
+        (5, {}, "has to be a dict"),
+        ("text", {}, "has to be a dict"),
+        ({1: 2}, {}, "have to be strings"),
+        ((1, 2), {"fields": ["a"]}, "2 values for 1 fields"),
+        ({"a": 1, "z": 2}, {"fields": ["a"]}, "fields= does not have: .'z'."),
+        ({"a": 1}, {"fields": ["a", "a"]}, "same name"),
+        ({"a": 1}, {"fields": "a"}, "have to be strings"),
+        ({"a": 1}, {"compression": "zip"}, "there are None, 'gzip'"),
+        ({"a": 1}, {"encoding": "rot13"}, "not a text encoding"),
+        ({"a": 1}, {"encoding": "utf-9"}, "unknown encoding"),
+        ({"a": 1}, {"n_jobs": 9}, "workers="),
+    ],
+)
+def test_what_cannot_be_written_says_why(record: Any, given: Options, problem: str, out: Path) -> None:
+    with pytest.raises((TypeError, ValueError, LookupError), match=problem):
+        mrpy.stream([record], backend="serial").to_csv(out, **given)
+    assert not out.exists()
+
+
+def test_a_retried_item_is_written_once(out: Path, tmp_path: Path) -> None:
+    def flaky(n: int) -> Iterator[str]:
+        yield f"{n} a"
+        if n == 5 and not (tmp_path / "tried").exists():
+            (tmp_path / "tried").touch()
+            raise OSError
+        yield f"{n} b"
+
+    written = mrpy.stream(range(10), retries=2, workers=2, chunksize=4).flat_map(flaky).to_text(out)
+    assert together(written).splitlines() == [f"{n} {x}" for n in range(10) for x in "ab"]
+    assert (tmp_path / "tried").exists()
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_results_that_do_not_pickle_stay_on_the_worker_and_can_be_written(backend: str, out: Path) -> None:
+    items = mrpy.stream(range(3), backend=backend, workers=2).map(lambda n: (n, threading.Lock()))
+    assert together(items.map(lambda pair: str(pair[0])).to_text(out)) == "0\n1\n2\n"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_source_that_raises_leaves_nothing(backend: str, out: Path) -> None:
+    def source() -> Iterator[str]:
+        yield from "abc"
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        mrpy.stream(source(), backend=backend, workers=2).to_text(out)
+    assert not out.exists()
+
+
+# ---- where ------------------------------------------------------------------------------------------------
+
+
+def test_an_output_is_not_replaced_unless_that_is_asked_for_and_nothing_runs(out: Path) -> None:
+    put_there(out)
+    ran: list[int] = []
+    with pytest.raises(FileExistsError, match="overwrite=True replaces it"):
+        mrpy.pmap(ran.append, range(3), backend="serial").to_text(out)
+    assert not ran
+    assert (out / "part-00000.txt").read_text() == "before\n"
+    written = mrpy.stream("ab", backend="serial", chunksize=1).to_jsonl(out, overwrite=True)
+    assert sorted(out.iterdir()) == [Path(path) for path in written.paths], "nothing of the old one is left"
+
+
+@pytest.mark.parametrize("what", ["file", "other files", "subfolder"])
+def test_overwriting_removes_nothing_but_parts(what: str, out: Path) -> None:
+    if what == "file":
+        out.write_text("precious")
+    else:
+        put_there(out)
+        (out / "precious.txt").write_text("x") if what == "other files" else (out / "part-1").mkdir()
+    before = [path for path in out.parent.rglob("*")]
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsError):
+            mrpy.stream("ab", backend="serial").to_text(out, overwrite=overwrite)
+    assert [path for path in out.parent.rglob("*")] == before
+
+
+def test_a_folder_that_does_not_exist_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        mrpy.stream("ab", backend="serial").to_text(tmp_path / "nowhere" / "out")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        mrpy.stream(["ab"], backend="serial").to_sqlite(tmp_path / "nowhere" / "out", "t", fields=["a"])
+
+
+def test_a_link_stays_a_link_and_what_it_points_to_is_written(out: Path, tmp_path: Path) -> None:
+    out.symlink_to(tmp_path / "real")
+    written = mrpy.stream("a", backend="serial").to_text(out)  # it points to nothing
+    assert written.paths == (str(tmp_path.resolve() / "real" / "part-00000.txt"),)
+    with pytest.raises(FileExistsError):
+        mrpy.stream("a", backend="serial").to_text(out)
+    mrpy.stream("b", backend="serial").to_text(out, overwrite=True)
+    assert out.is_symlink()
+    assert (tmp_path / "real" / "part-00000.txt").read_text() == "b\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["place", "real"]
+
+
+def test_a_relative_path_is_one_of_the_caller_wherever_workers_are(out: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(out.parent)
+
+    def moving(n: int) -> str:
+        os.chdir("/")
+        return str(n)
+
+    written = mrpy.pmap(moving, range(4), chunksize=1, workers=2).to_text("out")
+    assert together(written) == "0\n1\n2\n3\n"
+    assert written.paths[0] == str(out.resolve() / "part-00000.txt")
+
+
+@pytest.mark.parametrize("umask", [0, 0o077, 0o027])
+def test_modes_are_those_of_the_users_umask_and_private_until_then(umask: int, out: Path) -> None:
+    seen: list[int] = []
+
+    def look(n: int) -> str:
+        (beside,) = [path for path in out.parent.iterdir()]
+        seen.append(stat.S_IMODE(beside.stat().st_mode))
+        return str(n)
+
+    before = os.umask(umask)
+    try:
+        mrpy.pmap(look, range(2), backend="serial").to_text(out)
+    finally:
+        os.umask(before)
+    assert set(seen) == {0o700}
+    assert stat.S_IMODE(out.stat().st_mode) == 0o777 & ~umask
+    assert {stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()} == {0o666 & ~umask}
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_an_output_may_be_read_by_the_run_that_replaces_it(
+    exchange: bool, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchange:  # as on a file system that cannot
+        monkeypatch.setattr(staging, "_exchanged", lambda one, other: False)
+    mrpy.stream(range(10), chunksize=3, backend="serial").map(str).to_text(out)
+    for _ in range(2):
+        paths = sorted(out.iterdir())
+        lines = mrpy.stream(paths, workers=2).flat_map(lambda path: path.read_text().split())
+        lines.map(lambda line: str(2 * int(line))).to_text(out, overwrite=True)
+    assert "".join(path.read_text() for path in sorted(out.iterdir())).split() == [str(4 * n) for n in range(10)]
+
+
+def test_an_old_output_that_was_moved_aside_comes_back_where_the_new_one_cannot_come(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_there(out)
+    monkeypatch.setattr(staging, "_exchanged", lambda one, other: False)
+
+    def rename(source: str, target: str, really: Any = os.rename) -> None:
+        if source.endswith("parts"):
+            raise PermissionError("not here")
+        really(source, target)
+
+    monkeypatch.setattr(staging.os, "rename", rename)
+    with pytest.raises(PermissionError):
+        mrpy.stream("ab", backend="serial").to_text(out, overwrite=True)
+    assert (out / "part-00000.txt").read_text() == "before\n"
+
+
+def test_names_of_files_with_any_character_will_do(out: Path) -> None:
+    strange = out.parent / "*[a]?\n ä"
+    mrpy.stream("ab", backend="serial").to_text(strange)
+    mrpy.stream("ab", backend="serial").to_text(os.fsencode(strange), overwrite=True)
+    assert [path.name for path in out.parent.iterdir()] == [strange.name]
+    for path in [*strange.iterdir()]:
+        path.unlink()
+    strange.rmdir()
+
+
+def test_other_folders_beside_an_output_are_left_alone(out: Path) -> None:
+    others = ["out.tmp", "out.0123.tmp", "out2.0123456789abcdef.tmp", "xout.0123456789abcdef.tmp"]
+    for name in others:
+        (out.parent / name).mkdir()
+    (out.parent / "out.0123456789abcdef.tmp").symlink_to(out.parent)
+    mrpy.stream("ab", backend="serial").to_text(out)
+    (out.parent / "out.0123456789abcdef.tmp").unlink()
+    for name in others:
+        (out.parent / name).rmdir()
+
+
+def test_a_live_run_is_not_cleared_away(out: Path) -> None:
+    target = str(out)
+    with Staging(target) as first:
+        staging.clear_stale(target)
+        assert os.path.isdir(first.attempts)
+        with Staging(target) as second:
+            assert first.attempts != second.attempts
+        assert os.path.isdir(first.attempts)
+
+
+# ---- tables --------------------------------------------------------------------------------------------------
+
+
+def test_a_table_of_a_database_that_is_there_is_added_or_replaced(out: Path) -> None:
+    mrpy.stream([{"n": 1}], backend="serial").to_sqlite(out, "one")
+    mrpy.stream([{"n": 2}], backend="serial").to_sqlite(out, "two")
+    with pytest.raises(FileExistsError, match="'ONE' already"):
+        mrpy.stream([{"n": 3}], backend="serial").to_sqlite(out, "ONE")
+    mrpy.stream([{"m": "x"}], backend="serial").to_sqlite(out, "one", overwrite=True)
+    assert (table(out, "one"), table(out, "two")) == ([("x",)], [(2,)])
+
+
+def test_a_failure_leaves_a_database_as_it_was(out: Path) -> None:
+    mrpy.stream([{"n": 1}], backend="serial").to_sqlite(out, "one")
+    before = out.read_bytes()
+    for where in ("one", "other"):
+        with pytest.raises(ZeroDivisionError):
+            mrpy.stream([1, 0], backend="serial", chunksize=1).map(lambda n: {"n": 1 / n}).to_sqlite(
+                out, where, overwrite=True
+            )
+    with pytest.raises(ValueError, match="different columns"):
+        mrpy.stream([{"n": 1}, {"m": 1}], backend="serial", chunksize=1).to_sqlite(out, "one", overwrite=True)
+    assert out.read_bytes() == before
+
+
+def test_what_is_no_database_is_refused_before_anything_runs(out: Path) -> None:
+    ran: list[int] = []
+    out.write_text("no database at all, though it is long enough for one" * 100)
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        mrpy.pmap(ran.append, [1], backend="serial").to_sqlite(out, "t", overwrite=True)
+    with pytest.raises(IsADirectoryError):
+        mrpy.pmap(ran.append, [1], backend="serial").to_sqlite(out.parent, "t", overwrite=True)
+    assert not ran
+
+
+def test_a_table_without_rows_needs_fields(out: Path) -> None:
+    with pytest.raises(ValueError, match="fields= says it"):
+        mrpy.stream([], backend="serial").to_sqlite(out, "t")
+    assert not out.exists()
+    mrpy.stream([], backend="serial").to_sqlite(out, "t", fields=["a"])
+    assert table(out, "t") == []
+
+
+def test_a_table_that_is_read_may_be_replaced(out: Path) -> None:
+    mrpy.stream(range(2000), backend="serial").map(lambda n: {"n": n}).to_sqlite(out, "t")
+    with closing(sqlite3.connect(out)) as database:
+        rows = database.execute("select n from t order by n")
+        mrpy.stream(rows, workers=2).map(lambda row: {"n": 2 * row[0]}).to_sqlite(out, "t", overwrite=True)
+    assert table(out, "t") == [(2 * n,) for n in range(2000)]
+
+
+def test_two_tables_may_be_written_into_a_new_database_at_once(out: Path) -> None:
+    def other(n: int) -> dict[str, int]:
+        mrpy.stream([{"n": 9}], backend="serial").to_sqlite(out, "two")
+        return {"n": n}
+
+    mrpy.stream([1], backend="serial").map(other).to_sqlite(out, "one")
+    assert (table(out, "one"), table(out, "two")) == ([(1,)], [(9,)])
+
+
+# ---- options ---------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_keeps_what_was_computed_for_the_sink(out: Path, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    calls.mkdir()
+
+    def once(n: int) -> str:
+        (calls / f"{n} {len(list(calls.iterdir()))}").touch()
+        if n == 9 and not (tmp_path / "mended").exists():
+            raise ValueError(n)
+        return str(n)
+
+    def run() -> Any:
+        items = mrpy.pmap(once, range(10), chunksize=2, backend="serial", checkpoint=tmp_path / "kept")
+        return items.to_text(out)
+
+    with pytest.raises(ValueError, match="9"):
+        run()
+    assert not out.exists()
+    (tmp_path / "mended").touch()
+    assert together(run()) == "".join(f"{n}\n" for n in range(10))
+    assert len(list(calls.iterdir())) == 12, "the first eight were not computed again"
+
+
+def test_check_looks_at_the_steps_first(out: Path) -> None:
+    @mrpy.stage
+    def pairs(items: Iterator[str]) -> Iterator[str]:
+        for item in items:
+            yield item + next(items, "")
+
+    with pytest.raises(mrpy.errors.CheckFailed):
+        mrpy.stream(pairs("abcdef"), backend="serial", check=True).to_text(out)
+
+
+def test_progress_is_shown(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mrpy.pmap(str, range(5), backend="serial", progress=True, name="writing").to_text(out)
+    assert "writing" in capsys.readouterr().err
+
+
+def test_explain_says_afterwards_where_the_time_went(out: Path) -> None:
+    items = mrpy.pmap(str, range(5), backend="serial", chunksize=2)
+    items.to_text(out)
+    assert "5 items in 3 chunks of 1 to 2" in items.explain()
+
+
+def test_a_sink_inside_of_a_task_is_serial_and_works(out: Path) -> None:
+    def write(n: int) -> int:
+        return mrpy.pmap(str, range(n)).to_text(out.parent / "out" / f"{n}").records
+
+    out.mkdir()
+    assert list(mrpy.pmap(write, [2, 3], workers=2)) == [2, 3]
+
+
+def test_what_a_sink_returns_says_what_it_is(out: Path) -> None:
+    written = mrpy.stream("ab", backend="serial", chunksize=2).to_text(out)
+    assert repr(written) == f"Written(paths=('{out.resolve()}/part-00000.txt',), records=2, bytes=4)"
+
+
+def test_sums_of_what_was_written_are_the_sums_of_the_parts(out: Path) -> None:
+    written = mrpy.stream(range(1, 101), workers=2).map(lambda n: math.sqrt(n).hex()).to_text(out)
+    assert written.records == 100
+    total = mrpy.preduce(operator.add, (float.fromhex(line) for line in together(written).split()))
+    assert total == mrpy.preduce(operator.add, (math.sqrt(n) for n in range(1, 101)))
