@@ -13,6 +13,7 @@ The tree::
         ├── Cancelled               the result was cancelled before it was there
         ├── CheckFailed             a stage or operator whose answer depends on the cut     (ValueError)
         ├── CheckpointError         a checkpoint file that cannot be used
+        ├── DataError               a file whose bytes are not what they should be: which, where (ValueError)
         ├── SpillError              no room on disk for what does not fit into memory, or it was damaged
         ├── BackendError            workers that cannot be started, a cluster out of reach
         │   └── SessionClosed       the session was closed while it was still needed
@@ -126,6 +127,25 @@ class CheckFailed(MrpyError, ValueError):
 
 class CheckpointError(MrpyError):
     """A checkpoint that cannot be read, written, or trusted, or belongs to another program."""
+
+
+class DataError(MrpyError, ValueError):
+    """A file that is damaged, in another encoding, or not in the format as which it is read.
+
+    >>> print(DataError("a.txt", 1200, "invalid start byte for utf-8"))
+    a.txt, byte 1,200: invalid start byte for utf-8
+
+    ``path``, ``offset``, ``why``: what is in the text. Of a compressed file the offset counts what it is
+    unpacked to; it is None where the format has no such thing.
+    """
+
+    def __init__(self, path: str, offset: int | None, why: str) -> None:
+        super().__init__(path, offset, why)  # as many arguments as here, so that it can be pickled
+        self.path, self.offset, self.why = path, offset, why
+
+    def __str__(self) -> str:
+        where = "" if self.offset is None else f", byte {self.offset:,}"
+        return f"{self.path}{where}: {self.why}"
 
 
 class SpillError(MrpyError):

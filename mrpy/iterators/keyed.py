@@ -143,12 +143,12 @@ class Keyed:
 
     def _check(self, side: Side, sample: list[Any]) -> None:
         """See on some items that the answer does not depend on the cut."""
-        steps = side.plan.steps
-        check.check_steps(steps, sample)
+        steps, items = check.read(side.plan.steps, sample)
+        check.check_steps(steps, items)
         if self._combiner is None:  # then the reducer has all the values of a key
             return
         to_pairs = (*steps, FlatMap(Pairs(side.mapper)))
-        pairs = check.made_of(to_pairs, check.passing(to_pairs, sample))
+        pairs = check.made_of(to_pairs, check.passing(to_pairs, items))
         for key, group in grouping(None).leaf(iter(pairs)).items():
             name = key if type(key) is str else shown(key)
             values = group if type(group) is list else [group]

@@ -33,10 +33,26 @@ Reducer = Callable[[Any, Iterator[Any]], Any]
 
 def check_steps(steps: tuple[Step, ...], items: Sequence[Any]) -> None:
     """See whether the stages of a plan depend on the cut, on some of its items."""
+    steps, items = read(steps, items)
     items = passing(steps, items)
     for number, step in enumerate(steps):
         if isinstance(step, Body):
             check_body(step.over, made_of(steps[:number], items), str(step))
+
+
+def read(steps: tuple[Step, ...], items: Sequence[Any]) -> tuple[tuple[Step, ...], Sequence[Any]]:
+    """Where the first step reads: some of what it reads, and the steps over that. Errors are for the run."""
+    if not steps or not hasattr(steps[0], "begin"):
+        return steps, items
+    records, made = steps[0].over(iter(items)), []
+    for _ in range(ON_A_RUN):
+        try:
+            made.append(next(records))
+        except StopIteration:
+            break
+        except Exception:  # noqa: S112
+            continue
+    return steps[1:], made
 
 
 def passing(steps: tuple[Step, ...], items: Sequence[Any]) -> list[Any]:
@@ -63,6 +79,7 @@ def made_of(steps: tuple[Step, ...], items: Sequence[Any]) -> list[Any]:
 
 def check_fold(steps: tuple[Step, ...], fold: Fold, items: Sequence[Any]) -> None:
     """See whether the stages and the reducer of a run depend on the cut, on some of its items."""
+    steps, items = read(steps, items)
     check_steps(steps, items)
     values = made_of(steps, passing(steps, items))
     if isinstance(fold.leaf, FoldLeaf):

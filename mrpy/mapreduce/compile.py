@@ -381,6 +381,6 @@ class Feeder:
 def _looks_at_single_items(step: Step) -> bool:
     """Whether a step sees nothing of where stretches begin: a stage may have to set something up there."""
     if not isinstance(step, Body):
-        return True
+        return not hasattr(step, "begin")  # one that reads stays over several stretches
     code = getattr(step.function, "__code__", None)
     return code is not None and code.co_name == GENEXPR

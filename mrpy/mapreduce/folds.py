@@ -16,7 +16,7 @@ from typing import Any
 
 from mrpy.errors import Item, pin, pins
 from mrpy.mapreduce.chunks import Chunk, Outcome
-from mrpy.mapreduce.kernels import Announce, Rules, counted, run_careful, through
+from mrpy.mapreduce.kernels import Announce, MapChunk, Rules, begun, counted, through
 from mrpy.mapreduce.plan import Step
 from mrpy.mapreduce.random import at_positions
 from mrpy.mapreduce.tree import MISSING, NOTHING, Node, combine, leaf_end, leaf_index, total
@@ -56,22 +56,24 @@ class FoldChunk:
     def _fast(self, chunk: Chunk, announce: Announce | None) -> Any:
         data = counted(chunk.data)
         items = iter(data)
+        base, above, reading = begun(self.steps, items)
 
         def position() -> int:
             return chunk.first + len(data) - length_hint(items) - 1
 
         before = pins()
         try:
-            with at_positions(self.rules.seed, position):
-                return self.fold.leaf(through(self.steps, items))
+            with at_positions(self.rules.seed, position, reading):
+                return self.fold.leaf(through(above, base))
         except TaskStopped:
             raise
         except BaseException as error:
-            pin(error, chunk.item(position() - chunk.first), before)
+            item = chunk.item(position() - chunk.first)
+            pin(error, item if reading is None else Item(item.position, reading.where()), before)
             raise
 
     def _careful(self, chunk: Chunk, announce: Announce | None) -> Any:
-        result = run_careful(self.steps, chunk, self.rules, announce)
+        result = MapChunk(self.steps, self.rules)(chunk, announce)
         if isinstance(result, Outcome):
             result = result.opened(self.rules.on_error)
             for index in sorted(result.failures):

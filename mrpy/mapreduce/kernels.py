@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from operator import length_hint
 
 from mrpy.errors import Item, pin, pins
@@ -27,6 +27,7 @@ from mrpy.scheduler.calls import TaskStopped
 if TYPE_CHECKING:
     from typing import Any
 
+    from mrpy.mapreduce.files.reading import Reading
     from mrpy.mapreduce.plan import Step
     from mrpy.options import OnError, Options
     from mrpy.scheduler import failure as failing
@@ -40,6 +41,7 @@ Announce = Callable[[int | None], None]
 GROWTH = 64  # at most so many times the last stretch
 MOST = 1 << 23  # bytes of results, as `mrpy.mapreduce.chunking` wants them
 
+_END = object()
 _COUNTED = (list, tuple, range, str, bytes, bytearray)  # their iterators say how many items are left
 
 
@@ -82,10 +84,23 @@ def counted(data: Sequence[Any]) -> Sequence[Any]:
     return data if type(data) in _COUNTED else list(data)
 
 
+def begun(
+    steps: tuple[Step, ...], items: Iterator[Any]
+) -> tuple[Iterator[Any], tuple[Step, ...], Reading | None]:
+    """The iterator that stays when a step raises, and the steps over it. It is the one over the chunk; or,
+    where the first step reads, the one over what it reads, and it can say where that is."""
+    begin = getattr(steps[0], "begin", None) if steps else None
+    if begin is None:
+        return items, steps, None
+    reading = begin(items)
+    return chain.from_iterable(reading), steps[1:], reading
+
+
 def run_fast(steps: tuple[Step, ...], chunk: Chunk, rules: Rules) -> list[Any] | Outcome:
     """The whole chunk at once."""
     data = counted(chunk.data)
     items = iter(data)
+    base, above, reading = begun(steps, items)
     out = _Collector(rules, chunk)
     clock = _Clock(chunk.budget, len(data)) if chunk.budget is not None else None
 
@@ -94,17 +109,17 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, rules: Rules) -> list[Any] |
 
     while True:
         try:
-            with at_positions(rules.seed, position):
+            with at_positions(rules.seed, position, reading):
                 if clock is not None:
                     _by_the_clock(steps, items, clock, out.values)
-                elif chunk.piece is None:
-                    out.values.extend(through(steps, items))  # what came before an error stays in the list
+                elif chunk.piece is None or reading is not None:
+                    out.values.extend(through(above, base))  # what came before an error stays in the list
                 else:
                     _by_pieces(steps, items, chunk.piece, out.values)
         except TaskStopped:
             raise
         except BaseException as error:
-            if not out.failed(error, position() - chunk.first):
+            if not out.failed(error, position() - chunk.first, reading):
                 break
         else:
             break
@@ -168,19 +183,33 @@ def run_careful(
             if not out.put_failure(chunk.excluded[index]):
                 break
             continue
+        if not _tried(attempt, index, item, out):
+            break
+    if announce is not None:
+        announce(None)  # who dies of a fold, or of pickling the results, is not to be blamed on the last item
+    return out.result(done)
+
+
+def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
+    """An item; or, where the first step reads, one after the other of the records that it stands for. Say
+    whether to go on."""
+    records, reading = attempt.records(item)
+    while True:
         problem: BaseException | None = None
         try:
-            attempt(index, item, out.values)
+            if reading is not None and attempt.announce is not None:
+                attempt.announce(index)
+            record = next(records, _END)
+            if record is _END:
+                return True
+            attempt(index, record, out.values, reading)
         except TaskStopped:
             raise
         except BaseException as error:
             problem = error
         out.index.extend([index] * (len(out.values) - len(out.index)))  # also what came before a problem
-        if problem is not None and not out.failed(problem, index):
-            break
-    if announce is not None:
-        announce(None)  # who dies of a fold, or of pickling the results, is not to be blamed on the last item
-    return out.result(done)
+        if problem is not None and not out.failed(problem, index, reading):
+            return False
 
 
 class _Attempt(Frozen):
@@ -191,14 +220,22 @@ class _Attempt(Frozen):
     rules: Rules
     announce: Announce | None
 
-    def __call__(self, index: int, item: Any, values: list[Any]) -> None:
+    def records(self, item: Any) -> tuple[Iterator[Any], Reading | None]:
+        """What is tried by itself of an item: it, unless the first step reads."""
+        if not self.steps or not hasattr(self.steps[0], "begin"):
+            return iter((item,)), None
+        block = codec.decode(item) if self.chunk.separately else item
+        records, _, reading = begun(self.steps, iter((block,)))
+        return records, reading
+
+    def __call__(self, index: int, item: Any, values: list[Any], reading: Reading | None) -> None:
         failures = 0
         before = len(values)
         while True:
             if self.announce is not None:
                 self.announce(index)  # each attempt has its own time
             try:
-                self._into(values, index, item)
+                self._into(values, index, item, reading)
                 return
             except Exception:
                 failures += 1
@@ -214,11 +251,13 @@ class _Attempt(Frozen):
             delay = min(delay, self.rules.timeout / 2)
         time.sleep(delay)
 
-    def _into(self, values: list[Any], index: int, item: Any) -> None:
-        opened = codec.decode(item) if self.chunk.separately else item
-        with at_positions(self.rules.seed, lambda: self.chunk.first + index):
-            made = through(self.steps, iter((opened,)))
-            values.extend((codec.encode(one, back=True) for one in made) if self.chunk.separately else made)
+    def _into(self, values: list[Any], index: int, item: Any, reading: Reading | None) -> None:
+        pickled = self.chunk.separately
+        opened = codec.decode(item) if pickled and reading is None else item
+        steps = self.steps if reading is None else self.steps[1:]
+        with at_positions(self.rules.seed, lambda: self.chunk.first + index, reading):
+            made = through(steps, iter((opened,)))
+            values.extend((codec.encode(one, back=True) for one in made) if pickled else made)
 
 
 class _Collector:
@@ -233,11 +272,13 @@ class _Collector:
         self._chunk = chunk
         self._pins = pins()
 
-    def failed(self, error: BaseException, index: int) -> bool:
+    def failed(self, error: BaseException, index: int, reading: Reading | None = None) -> bool:
         """Take in an item's exception; say whether to go on."""
         if _is_ctrl_c(error):
             raise error
         item = self._chunk.item(index) if not self._chunk.separately else _opened_item(self._chunk, index)
+        if reading is not None:
+            item = Item(item.position, reading.where())
         pin(error, item, since=self._pins)
         self._pins = pins()
         on_error = self._rules.on_error

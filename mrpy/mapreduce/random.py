@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
     import numpy
 
+    from mrpy.mapreduce.files.reading import Reading
+
 
 class _Here(_local):
     """The numbers of the item at work, whose position is in `inside`."""
 
     seed: int | None = None
+    reading: Reading | None = None  # where the item at work is one of many that an item of the source holds
     made: tuple[Any, Any] | None = None  # (seed, position) and the generator they got
 
 
@@ -36,18 +39,20 @@ _here = _Here()
 class at_positions:
     """While this is open, `rng` gives the numbers of `seed` and of the position that is asked for then."""
 
-    __slots__ = ("_before", "_position", "_seed")
+    __slots__ = ("_before", "_position", "_reading", "_seed")
 
-    def __init__(self, seed: int | None, position: Callable[[], int]) -> None:
+    def __init__(self, seed: int | None, position: Callable[[], int], reading: Reading | None = None) -> None:
         self._seed = seed
         self._position = position
+        self._reading = reading
 
     def __enter__(self) -> None:
-        self._before = _here.seed, inside.position, _here.made
+        self._before = _here.seed, inside.position, _here.made, _here.reading
         _here.seed, inside.position, _here.made = self._seed, self._position, None
+        _here.reading = self._reading
 
     def __exit__(self, *_: object) -> None:
-        _here.seed, inside.position, _here.made = self._before
+        _here.seed, inside.position, _here.made, _here.reading = self._before
 
 
 def fresh_seed() -> int:
@@ -79,8 +84,10 @@ def rng() -> numpy.random.Generator:
 
     if inside.position is None:
         raise MrpyError("mrpy.rng() gives the numbers of an item; call it inside a function that mrpy runs")
-    key = _here.seed, inside.position()
+    key: tuple[Any, ...] = _here.seed, inside.position()
+    if _here.reading is not None:
+        key += (_here.reading.number(),)
     if _here.made is None or _here.made[0] != key:
-        _here.made = key, Generator(Philox(SeedSequence(key)))  # type: ignore[arg-type]
+        _here.made = key, Generator(Philox(SeedSequence(key)))
     generator: numpy.random.Generator = _here.made[1]
     return generator

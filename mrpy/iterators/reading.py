@@ -1,0 +1,304 @@
+"""Files, tables and queries as sources: found and cut here, read by the workers.
+
+What does not exist, or cannot be read for want of a package, is an error at the call. All take the usual run
+options as keywords, and return a `ParallelIterator`.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable, Mapping, Sequence
+from zlib import crc32
+
+from mrpy.errors import OptionError
+from mrpy.iterators.arguments import at_least
+from mrpy.iterators.stream import ParallelIterator
+from mrpy.light import TYPE_CHECKING, Frozen
+from mrpy.mapreduce.files.blocks import Block, Blocks, blocksize_for, cut
+from mrpy.mapreduce.files.found import files_of
+from mrpy.mapreduce.files.lines import Lines, Parsed, Text, from_json, has_newlines
+from mrpy.mapreduce.files.opening import Opening, compression_for, zstd
+from mrpy.mapreduce.files.reading import Reads
+from mrpy.mapreduce.plan import Plan
+
+if TYPE_CHECKING:
+    import os
+    from typing import Any, TypeAlias
+
+    from mrpy.mapreduce.files.reading import Format
+
+    Path: TypeAlias = str | os.PathLike[str]
+    Paths: TypeAlias = Path | Iterable[Path]
+
+__all__ = [
+    "read_csv", "read_fasta", "read_fastq", "read_jsonl", "read_parquet", "read_records", "read_sql",
+    "read_text",
+]  # fmt: skip
+
+
+def read_text(
+    paths: Paths,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    blocksize: int | str | None = "auto",
+    *,
+    compression: str | None = "infer",
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> ParallelIterator:
+    r"""The lines of files, without their ends: ``(line.rstrip("\n") for line in open(path))``, file by file.
+
+    ``paths``        a path, or several: files, patterns (``"logs/**/*.gz"``), directories, URLs for fsspec
+    ``blocksize``    bytes that are one item to a worker; ``"auto"`` follows the sizes of the files; None:
+                     whole files. Lines are never cut
+    ``compression``  ``"infer"`` it from the ending of the name; ``"gzip"``, ``"bz2"``, ``"xz"``, ``"zstd"``;
+                     None
+    ``storage_options``  what fsspec is told of the place: keys, endpoints
+
+    What is compressed, or in an encoding where the end of a line is not a byte of its own (UTF-16, say), is
+    read file by file. A line that cannot be decoded is a `DataError`, and `on_error` says what becomes of it.
+
+    >>> import mrpy, tempfile
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+    ...     _ = file.write("one\ntwo\n")
+    ...     file.flush()
+    ...     mrpy.read_text(file.name, backend="serial").map(str.upper).to_list()
+    ['ONE', 'TWO']
+    """
+    asked = _Asked("read_text", paths, blocksize, compression, storage_options)
+    lines = _lines(encoding, errors)
+    return asked.read(lines, options, cuttable=lines.cuttable)
+
+
+def read_jsonl(
+    paths: Paths,
+    encoding: str = "utf-8-sig",
+    errors: str = "strict",
+    blocksize: int | str | None = "auto",
+    *,
+    compression: str | None = "infer",
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> ParallelIterator:
+    """The values of files with one piece of JSON per line. Empty lines are passed over.
+
+    The arguments are those of `read_text`. A line that is no JSON is a `DataError` with its offset.
+    """
+    asked = _Asked("read_jsonl", paths, blocksize, compression, storage_options)
+    lines = _lines(encoding, errors)
+    return asked.read(Parsed(lines, from_json, "JSON values"), options, cuttable=lines.cuttable)
+
+
+def read_csv(
+    paths: Paths,
+    encoding: str = "utf-8-sig",
+    errors: str = "strict",
+    blocksize: int | str | None = None,
+    *,
+    fieldnames: Sequence[str] | None = None,
+    restkey: Any = None,
+    restval: Any = None,
+    dialect: Any = "excel",
+    compression: str | None = "infer",
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> ParallelIterator:
+    """The rows of CSV files as dictionaries: ``csv.DictReader(open(path, newline=""))``, file by file.
+
+    The first row of each file has the names, unless there are `fieldnames`. ``delimiter=``, ``quotechar=``
+    and what else `csv.reader` takes are taken here too.
+
+    Each file is read as a whole, since a field in quotes may hold the end of a line. Where none does,
+    ``blocksize="auto"`` has one large file read by all workers; a field that does all the same is then a
+    `DataError` where it runs over the end of a block.
+    """
+    from mrpy.mapreduce.files import tables  # csv, for those who have some
+
+    asked = _Asked("read_csv", paths, blocksize, compression, storage_options)
+    given = {name: options.pop(name) for name in (*tables.PARAMETERS, *tables.ALSO) if name in options}
+    parameters = tables.parameters_of(dialect, given)
+    lines = _lines(encoding, errors)
+    names = None if fieldnames is None else tuple(fieldnames)
+    rows = tables.Rows(lines, names, restkey, restval, parameters, tables.limit())
+    return asked.read(rows, options, cuttable=lines.cuttable)
+
+
+def read_fasta(
+    paths: Paths,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    blocksize: int | str | None = "auto",
+    *,
+    compression: str | None = "infer",
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> ParallelIterator:
+    """The records of FASTA files, as named tuples ``(name, description, sequence)``.
+
+    The arguments are those of `read_text`.
+    """
+    from mrpy.mapreduce.files.sequences import Fasta
+
+    asked = _Asked("read_fasta", paths, blocksize, compression, storage_options)
+    return asked.read(Fasta(_cuttable_text("read_fasta", encoding, errors)), options)
+
+
+def read_fastq(
+    paths: Paths,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    blocksize: int | str | None = "auto",
+    *,
+    compression: str | None = "infer",
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> ParallelIterator:
+    """The records of FASTQ files, of four lines each, as named tuples.
+
+    They are ``(name, description, sequence, quality)``. The arguments are those of `read_text`. A record that
+    is none is a `DataError`; the next one is looked for behind it.
+    """
+    from mrpy.mapreduce.files.sequences import Fastq
+
+    asked = _Asked("read_fastq", paths, blocksize, compression, storage_options)
+    return asked.read(Fastq(_cuttable_text("read_fastq", encoding, errors)), options)
+
+
+def read_records(
+    paths: Paths,
+    record: Any,
+    blocksize: int | str | None = "auto",
+    *,
+    compression: str | None = "infer",
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> ParallelIterator:
+    """The records of binary files, all of the same size.
+
+    ``record``  how many bytes one has: then it is `bytes`; or a NumPy dtype: then it is a scalar of that. The
+                other arguments are those of `read_text`
+
+    >>> import mrpy, tempfile
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     _ = file.write(bytes([1, 0, 2, 0]))
+    ...     file.flush()
+    ...     mrpy.read_records(file.name, "<u2", backend="serial").map(int).to_list()
+    [1, 2]
+    """
+    from mrpy.mapreduce.files.records import Records
+
+    asked = _Asked("read_records", paths, blocksize, compression, storage_options)
+    if isinstance(record, int):
+        size, dtype = at_least("read_records", record, 1), None
+    else:
+        import numpy  # heavy, and only for those who give a dtype
+
+        dtype = numpy.dtype(record)
+        size = dtype.itemsize
+        if size == 0 or dtype.hasobject:
+            raise TypeError(f"read_records() needs a dtype of a fixed size, not {dtype!r}")
+    return asked.read(Records(size, dtype), options, unit=size)
+
+
+def read_parquet(
+    paths: Paths,
+    columns: Sequence[str] | None = None,
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> ParallelIterator:
+    """The rows of Parquet files, or of files in Arrow's own format, as dictionaries, by groups of rows.
+
+    ``columns``  the names of those to be read; None: all. Needs ``pip install 'mrpy[parquet]'``.
+    """
+    from mrpy.mapreduce.files import parquet
+
+    parquet.needed()
+    asked = _Asked("read_parquet", paths, None, None, storage_options)
+    if isinstance(columns, str):
+        raise TypeError(f"read_parquet() needs columns=[{columns!r}], a list of names")
+    format = parquet.Columns(None if columns is None else tuple(columns))
+    opening, files = asked.opening(), asked.files()
+    blocks = [block for file in files for block in format.cut(file, opening)]
+    step = Reads(format, opening, _fingerprint(files, blocks))
+    return _over(Blocks(tuple(blocks), len(files)), step, options)
+
+
+def read_sql(
+    query: Any, url: Any, key: str | None = None, partitions: int | str = "auto", **options: Any
+) -> ParallelIterator:
+    """The rows of a table or of a query, as dictionaries, by ranges of a key.
+
+    ``query``       a table's name, a SELECT, or what SQLAlchemy makes of one
+    ``url``         of the database, as SQLAlchemy has it: ``"sqlite:///path"``, ``"postgresql://..."``
+    ``key``         a column with numbers or dates, with an index if possible; None: one worker reads it all
+    ``partitions``  how many ranges, about; ``"auto"``: 128
+
+    Rows come in the order of the key. Each range is a query of its own: what is written meanwhile may be seen
+    by some of them. Needs ``pip install 'mrpy[sql]'``.
+    """
+    from mrpy.mapreduce.files import sql
+
+    sql.needed()
+    count = sql.PARTITIONS if partitions == "auto" else at_least("read_sql", partitions, 1)
+    shown = url.render_as_string(hide_password=False) if hasattr(url, "render_as_string") else url
+    if not isinstance(shown, str):
+        raise TypeError(f"read_sql() needs the URL of a database, not {type(url).__name__}")
+    format = sql.Query(query, shown, key)
+    blocks = format.cut(count)
+    source = Blocks(tuple(blocks), 1, "query")
+    return _over(source, Reads(format, files=_fingerprint([], blocks)), options)
+
+
+class _Asked(Frozen):
+    """What all of these are asked for."""
+
+    verb: str
+    paths: Any
+    blocksize: Any
+    compression: Any
+    storage: Any
+
+    def opening(self) -> Opening:
+        return Opening(compression_for(self.compression), self.storage)
+
+    def files(self) -> list[Any]:
+        return files_of(self.verb, self.paths, self.storage)
+
+    def read(
+        self, format: Format, options: dict[str, Any], *, cuttable: bool = True, unit: int = 1
+    ) -> ParallelIterator:
+        """The records of the files."""
+        size, opening = blocksize_for(self.verb, self.blocksize), self.opening()
+        files = self.files()
+        packed = [opening.packed(file.path) for file in files]
+        if "zstd" in packed:
+            zstd()  # raises where there is none
+        whole = {file.path for file, how in zip(files, packed, strict=True) if how or not cuttable}
+        blocks = list(cut(files, size, whole.__contains__, unit))
+        step = Reads(format, opening, _fingerprint(files, blocks))
+        return _over(Blocks(tuple(blocks), len(files)), step, options)
+
+
+def _over(source: Blocks, step: Reads, options: dict[str, Any]) -> ParallelIterator:
+    return ParallelIterator(Plan(source, (step,)), options)
+
+
+def _fingerprint(files: list[Any], blocks: list[Block]) -> int:
+    return crc32(repr((files, len(blocks), [block.start for block in blocks[:2]])).encode())
+
+
+def _lines(encoding: str, errors: str) -> Lines:
+    try:
+        codecs.lookup_error(errors)
+        "".encode(encoding)
+    except (LookupError, TypeError) as error:
+        raise OptionError(f"encoding={encoding!r}, errors={errors!r}: {error}") from None
+    return Lines(Text(encoding, errors), has_newlines(encoding))
+
+
+def _cuttable_text(verb: str, encoding: str, errors: str) -> Text:
+    lines = _lines(encoding, errors)
+    if not lines.cuttable:
+        raise OptionError(f"encoding={encoding!r}: {verb}() needs one in which the end of a line is a byte")
+    return lines.text

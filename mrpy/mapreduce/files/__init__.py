@@ -1,0 +1,1 @@
+"""Files as sources: found and cut into blocks in the consumer, read by the workers."""

@@ -1,0 +1,97 @@
+"""Where files are cut: at offsets that depend on their sizes alone.
+
+So the same files are the same items on every backend and with any number of workers, and a reduction over
+them has the same bits. Nothing is read for it: that a block has whole records is seen to by the worker that
+reads it (`mrpy.mapreduce.files.pieces`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from mrpy.errors import OptionError
+from mrpy.light import TYPE_CHECKING, Frozen
+from mrpy.mapreduce.files.found import File, is_url
+from mrpy.mapreduce.sources import Reader, Sliced
+
+if TYPE_CHECKING:
+    from typing import Any
+
+LARGEST = 1 << 24  # bytes of a block: some tens of milliseconds, and some ten times that in objects
+SMALLEST = 1 << 7  # bytes; some lines: each may stand for an hour of work
+SMALLEST_REMOTE = 1 << 22  # bytes of what takes a request over a network
+BLOCKS = 128  # in all, at least: they spread over many workers, and cost some milliseconds together
+
+
+class Block(Frozen):
+    """The records of a file that begin at ``start <= offset < end``; all of them where there is no `end`.
+
+    What has no bytes counts in other units: groups of rows, ranges of a `key`. ``weight``: how much of the
+    whole it is, in bytes about, for a progress bar
+    """
+
+    path: str
+    start: int = 0
+    end: int | None = None
+    weight: int = 0
+    key: Any = None
+
+    def __repr__(self) -> str:
+        if self.key is not None:
+            return f"{self.path!r}, key {self.key!r}"
+        if self.end is None:
+            return repr(self.path)
+        return f"{self.path!r} from {self.start:,} to {self.end:,}"
+
+
+class Blocks(Frozen):
+    """The source of a plan that reads: blocks, in order."""
+
+    blocks: tuple[Block, ...]
+    files: int
+    unit: str = "file"
+
+    def reader(self) -> Reader:
+        return Sliced(self.blocks).reader()
+
+    def is_empty(self) -> bool:
+        return not self.blocks
+
+    def __str__(self) -> str:
+        if self.files == 1 and self.blocks:
+            what = repr(self.blocks[0].path)
+        else:
+            what = f"{self.files:,} {self.unit}s"
+        return f"{len(self.blocks):,} block{'s' * (len(self.blocks) != 1)} of {what}"
+
+
+def cut(
+    files: Iterable[File], blocksize: int | str | None, whole: Callable[[str], object], unit: int = 1
+) -> Iterator[Block]:
+    """The blocks of files, each of a multiple of `unit` bytes. ``whole(path)``: that file is one block. So is
+    each with ``blocksize=None``, and a file of no bytes, which may have some: those of /proc do."""
+    files = list(files)
+    sizes = [0 if blocksize is None or whole(file.path) else file.size or 0 for file in files]
+    size = blocksize if isinstance(blocksize, int) else _automatic(files, sum(sizes))
+    size = max(unit, size - size % unit)
+    for file, length in zip(files, sizes, strict=True):
+        if not length:
+            yield Block(file.path, weight=file.size or 0)
+        for begin in range(0, length, size):
+            end = min(begin + size, length)
+            yield Block(file.path, begin, end, end - begin)
+
+
+def _automatic(files: list[File], total: int) -> int:
+    least = SMALLEST_REMOTE if any(is_url(file.path) for file in files) else SMALLEST
+    return min(LARGEST, max(least, -(-total // BLOCKS)))
+
+
+def blocksize_for(verb: str, value: Any) -> int | str | None:
+    """The block size, if it is one."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if value in ("auto", None) or (whole and value >= 1):
+        return value  # type: ignore[no-any-return]
+    raise OptionError(
+        f"blocksize={value!r}: {verb}() needs a number of bytes from 1 up, 'auto', or None for whole files"
+    )

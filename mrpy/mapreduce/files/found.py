@@ -1,0 +1,151 @@
+"""Which files are meant: paths, patterns, directories and URLs, in an order that does not change.
+
+All of it is looked up at once, in the consumer: what does not exist is an error on the user's own line. Of
+what the files hold nothing is read here.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from zlib import crc32
+
+from mrpy.light import TYPE_CHECKING, Frozen, later
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mrpy.mapreduce.files import opening
+else:
+    opening = later("mrpy.mapreduce.files.opening")
+
+
+class File(Frozen):
+    """A file: its bytes, where they are known, and a number that is another one when it was changed."""
+
+    path: str
+    size: int | None
+    version: int = 0
+
+
+def files_of(verb: str, paths: Any, storage: Mapping[str, Any] | None = None) -> list[File]:
+    """All files that these paths mean. Raises `FileNotFoundError` and its like for those that mean none."""
+    files = [file for path in _listed(verb, paths) for file in _files(path, storage)]
+    if not files:
+        raise FileNotFoundError(errno.ENOENT, f"{verb}() was given no path at all")
+    return files
+
+
+def _listed(verb: str, paths: Any) -> list[str]:
+    many = [paths] if isinstance(paths, str | bytes | os.PathLike) or hasattr(paths, "read") else paths
+    try:
+        return [_path(verb, path) for path in many]
+    except TypeError as error:
+        if not hasattr(many, "__iter__"):
+            raise TypeError(f"{verb}() needs a path, or several, not {type(paths).__name__}") from None
+        raise error
+
+
+def _path(verb: str, path: Any) -> str:
+    try:
+        name = os.fspath(path)
+    except TypeError:
+        raise TypeError(
+            f"{verb}() needs paths, not {type(path).__name__}: workers open the files themselves"
+        ) from None
+    return os.fsdecode(name)
+
+
+def is_url(path: str) -> bool:
+    """Whether fsspec is to open it.
+
+    >>> is_url("s3://bucket/key"), is_url("data/a.txt"), is_url("simplecache::http://example.org/a")
+    (True, False, True)
+    """
+    return "://" in path
+
+
+def _files(path: str, storage: Mapping[str, Any] | None) -> Iterator[File]:
+    if is_url(path):
+        yield from _remote(path, storage)
+    elif os.path.lexists(path) or not glob.has_magic(path):  # a file may have a star in its name
+        yield from _below(path)
+    else:
+        yield from _matching(path)
+
+
+def _matching(pattern: str) -> Iterator[File]:
+    """The files that match, or all below the directories where only these do."""
+    matches = sorted(glob.glob(pattern, recursive=True))
+    files = [match for match in matches if not os.path.isdir(match)]
+    if not matches:
+        raise FileNotFoundError(errno.ENOENT, "no file matches", pattern)
+    for match in files or matches:
+        yield from _below(match)
+
+
+def _below(path: str) -> Iterator[File]:
+    """The file of this name, or all in the directory of this name."""
+    found = os.stat(path)
+    if not stat.S_ISDIR(found.st_mode):
+        yield _checked(path, found)
+        return
+    files = list(_walked(path))
+    if not files:
+        raise FileNotFoundError(errno.ENOENT, "there is no file in the directory", path)
+    yield from files
+
+
+def _walked(folder: str) -> Iterator[File]:
+    """What is in a directory, without what is hidden; first its files, then what is in those below it."""
+    with os.scandir(folder) as entries:
+        seen = sorted((each for each in entries if not each.name.startswith(".")), key=lambda each: each.name)
+    for entry in seen:
+        if entry.is_file():
+            yield _checked(entry.path, entry.stat())
+    for entry in seen:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walked(entry.path)
+
+
+def _checked(path: str, found: os.stat_result) -> File:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "neither a file nor a directory", path)
+    if not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    return File(path, found.st_size, found.st_mtime_ns)
+
+
+def _remote(url: str, storage: Mapping[str, Any] | None) -> Iterator[File]:
+    files, inner = opening.file_system(url, storage)
+    if glob.has_magic(inner):
+        urls = [_match_of(url, match) for match in sorted(files.glob(inner))]
+        if not urls:
+            raise FileNotFoundError(errno.ENOENT, "no file matches", url)
+    elif files.isdir(inner):
+        urls = [_match_of(url, match) for match in sorted(files.find(inner)) if "/." not in match]
+        if not urls:
+            raise FileNotFoundError(errno.ENOENT, "there is no file in the directory", url)
+    else:
+        urls = [url]
+    for each in urls:
+        about = files.info(opening.file_system(each, storage)[1])
+        changed = repr([about.get(name) for name in ("mtime", "LastModified", "ETag", "etag", "updated")])
+        yield File(each, about.get("size"), crc32(changed.encode()))
+
+
+def _match_of(url: str, match: str) -> str:
+    """The URL of a file that was found by `url`, of which a part is a pattern or a directory.
+
+    >>> _match_of("s3://bucket/*.gz", "bucket/a.gz"), _match_of("simplecache::s3://b/*", "b/c")
+    ('s3://bucket/a.gz', 'simplecache::s3://b/c')
+    """
+    if "://" in match:
+        return match
+    parts = url.split("::")
+    place = next((at for at, part in enumerate(parts) if "://" in part), 0)
+    protocol = parts[place].split("://")[0]
+    return "::".join([*parts[:place], f"{protocol}://{match}", *parts[place + 1 :]])

@@ -1,0 +1,178 @@
+"""Lines of text, and what is one line each: JSON."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable, Iterator
+from operator import length_hint
+
+from mrpy.errors import DataError
+from mrpy.light import TYPE_CHECKING, Frozen, later
+from mrpy.mapreduce.files.opening import Opening
+from mrpy.mapreduce.files.pieces import line_start, pieces, whole
+from mrpy.scheduler.failure import short_repr
+
+if TYPE_CHECKING:
+    import json
+    from typing import Any
+
+    from mrpy.mapreduce.files.blocks import Block
+    from mrpy.mapreduce.files.reading import Place
+else:
+    json = later("json")
+
+MARK = "\udcff"  # what no text has that was decoded strictly stands before and behind the offset of bad bytes
+_MARKED = "mrpy-marked"
+_OFFSET = re.compile(f"{MARK}([0-9]+){MARK}")
+_WITH_STATE = ("utf_7", "iso2022", "hz", "punycode", "idna")  # a line may depend on what came before it
+
+
+def has_newlines(encoding: str) -> bool:
+    """Whether the end of a line is a byte of its own, which no other character has a part in.
+
+    >>> [has_newlines(name) for name in ("utf-8", "cp1252", "gb18030", "utf-16", "iso2022_jp")]
+    [True, True, True, False, False]
+    """
+    try:
+        plain = "\r\n".encode(encoding) == b"\r\n"
+    except UnicodeError:
+        return False
+    name = codecs.lookup(encoding).name.replace("-", "_")
+    return plain and not name.startswith(_WITH_STATE)
+
+
+class Text(Frozen):
+    """How bytes become text."""
+
+    encoding: str = "utf-8"
+    errors: str = "strict"
+
+    def decoded(self, path: str, offset: int, data: bytes) -> tuple[str, bool]:
+        """The text of bytes that begin at an offset, and whether some were none: they are marked there."""
+        encoding = self.encoding
+        if offset and codecs.lookup(encoding).name == "utf-8-sig":
+            encoding = "utf-8"  # the signature is at the beginning of the file
+        try:
+            return str(data, encoding, self.errors), False
+        except UnicodeError as error:
+            if self.errors != "strict" or not isinstance(error, UnicodeDecodeError):
+                raise DataError(path, offset, f"{error}") from error
+        codecs.register_error(_MARKED, _mark)
+        marked = str(data, encoding, _MARKED)
+        return _OFFSET.sub(lambda found: f"{MARK}{offset + int(found[1])}{MARK}", marked), True
+
+    def refused(self, path: str, text: str) -> DataError:
+        """What to raise for text with a mark in it."""
+        _, at, why, _ = text.split(MARK, 3)
+        return DataError(path, int(at), f"{why} for {self.encoding} (errors='replace' reads it all the same)")
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return f"{MARK}{error.start}{MARK}{error.reason}{MARK}", error.end
+
+
+class Lines(Frozen):
+    """Lines of text, without their ends: as ``open(path)`` gives them, and ``line.rstrip("\\n")``."""
+
+    text: Text = Text()
+    cuttable: bool = True  # whether the ends of lines can be seen in the bytes; else a file is read whole
+
+    def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
+        for offset, data in self.bytes_of(block, opening):
+            piece = Piece(self, block.path, offset, data)
+            yield piece.strict(), piece
+
+    def bytes_of(self, block: Block, opening: Opening) -> Iterator[tuple[int, bytes]]:
+        """The bytes of a block, in pieces of whole lines."""
+        if self.cuttable:
+            return pieces(block, line_start, opening)
+        return iter([(0, whole(block, opening))])
+
+    def __str__(self) -> str:
+        return "lines"
+
+
+class Piece:
+    """Some lines of a file. It knows how many of them were given out."""
+
+    def __init__(self, format: Lines, path: str, offset: int, data: bytes) -> None:
+        text, self._marked = format.text.decoded(path, offset, data)
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        lines = text.split("\n")
+        if not lines[-1]:
+            lines.pop()
+        self._format = format
+        self._path = path
+        self._offset = offset
+        self._data = data
+        self._count = len(lines)
+        self.lines = iter(lines)
+
+    def strict(self) -> Iterator[str]:
+        """The lines; each that is no text raises."""
+        return map(self._checked, self.lines) if self._marked else self.lines
+
+    def _checked(self, line: str) -> str:
+        if MARK in line:
+            raise self._format.text.refused(self._path, line)
+        return line
+
+    def offset(self) -> int | None:
+        """Where the line begins that was given out last."""
+        at = 0
+        if not self._format.cuttable:
+            return None
+        for _ in range(self.number()):
+            at = line_start(self._data, at + 1, True)
+        return self._offset + at
+
+    def number(self) -> int:
+        """Its number in this piece."""
+        return max(0, self._count - length_hint(self.lines) - 1)
+
+    def where(self) -> str:
+        """What to call it."""
+        at = self.offset()
+        return f"{self._path!r}, " + (f"line {self.number() + 1:,}" if at is None else f"byte {at:,}")
+
+
+class Parsed(Frozen):
+    """Lines of which each stands for something. Those with nothing in them are passed over."""
+
+    lines: Lines
+    parse: Callable[[str], Any]
+    name: str
+
+    def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
+        for offset, data in self.lines.bytes_of(block, opening):
+            piece = Piece(self.lines, block.path, offset, data)
+            strict = filter(str.strip, piece.strict())
+            yield map(_Parse(self.parse, block.path, piece), strict), piece
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class _Parse:
+    """A parser whose errors say where they were."""
+
+    def __init__(self, parse: Callable[[str], Any], path: str, piece: Piece) -> None:
+        self._parse = parse
+        self._path = path
+        self._piece = piece
+
+    def __call__(self, line: str) -> Any:
+        try:
+            return self._parse(line)
+        except ValueError as error:
+            why = f"{error} in {short_repr(line)}"
+            raise DataError(self._path, self._piece.offset(), why) from error
+
+
+def from_json(line: str) -> Any:
+    """The value of a line of JSON."""
+    return json.loads(line)

@@ -1,0 +1,109 @@
+"""How a file is opened: plain, compressed, or wherever fsspec reaches. Used on the workers."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from mrpy.errors import OptionError
+from mrpy.light import TYPE_CHECKING, Frozen, later
+from mrpy.mapreduce.files.found import is_url
+
+if TYPE_CHECKING:
+    import bz2
+    import gzip
+    import importlib
+    import lzma
+    from typing import IO, Any
+else:
+    bz2, gzip, lzma = later("bz2"), later("gzip"), later("lzma")  # each for its own files only
+    importlib = later("importlib")
+
+SUFFIXES = {
+    ".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".lzma": "xz", ".zst": "zstd", ".zstd": "zstd",
+}  # fmt: skip
+_ZSTD = ("compression.zstd", "backports.zstd", "zstandard")  # the first is Python's, from 3.14 on
+
+
+class Opening(Frozen):
+    """How the files of a run are opened.
+
+    ``compression``  ``"infer"`` it from the ending of the name, one of those below, or None
+    ``storage``      what fsspec is told: keys, endpoints
+    """
+
+    compression: str | None = "infer"
+    storage: Mapping[str, Any] | None = None
+
+    def packed(self, path: str) -> str | None:
+        """How a file is compressed."""
+        if self.compression != "infer":
+            return self.compression
+        name = path.split("::")[0].split("?")[0] if is_url(path) else path
+        return next((kind for ending, kind in SUFFIXES.items() if name.lower().endswith(ending)), None)
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[IO[bytes]]:
+        """The file, unpacked. It is closed in the end."""
+        with ExitStack() as stack:
+            raw = stack.enter_context(self._raw(path))
+            packed = self.packed(path)
+            yield raw if packed is None else stack.enter_context(_unpacked(raw, packed))
+
+    def _raw(self, path: str) -> Any:
+        if not is_url(path):
+            return open(path, "rb")
+        files, inner = file_system(path, self.storage)
+        return files.open(inner, "rb")
+
+    def __repr__(self) -> str:  # without what may be secret
+        return f"Opening({self.compression!r})"
+
+
+def compression_for(value: Any) -> str | None:
+    """The compression, if it is one."""
+    if value in (None, "infer") or value in SUFFIXES.values():
+        return value  # type: ignore[no-any-return]
+    kinds = ", ".join(map(repr, dict.fromkeys(SUFFIXES.values())))
+    raise OptionError(f"compression={value!r}: must be 'infer', {kinds}, or None")
+
+
+def file_system(url: str, storage: Mapping[str, Any] | None) -> tuple[Any, str]:
+    """The file system of a URL, and the name of the file in it."""
+    from fsspec.core import url_to_fs  # heavy, and only for URLs
+
+    try:
+        files, inner = url_to_fs(url, **(storage or {}))
+    except ImportError as error:
+        raise ImportError(f"{url} cannot be opened: {error}") from error
+    return files, str(inner)
+
+
+def _unpacked(raw: Any, packed: str) -> Any:
+    if packed == "gzip":
+        return gzip.GzipFile(fileobj=raw, mode="rb")
+    if packed == "bz2":
+        return bz2.BZ2File(raw)
+    if packed == "xz":
+        return lzma.LZMAFile(raw)
+    return zstd().open(raw, "rb")
+
+
+def zstd() -> Any:
+    """The module for zstd, of those that there may be."""
+    for name in _ZSTD:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise ImportError("zstd files need Python 3.14, or: pip install 'mrpy[zstd]'")
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an exception says that a file cannot be unpacked, and not that it cannot be read."""
+    if isinstance(error, OSError):
+        return error.errno is None  # the system has nothing to do with it: gzip and bz2 say so by this class
+    if isinstance(error, EOFError | zlib.error | lzma.LZMAError):
+        return True
+    return type(error).__name__ in ("ZstdError", "ZstdDecompressionError")

@@ -1,0 +1,106 @@
+"""Rows of Parquet and Arrow files, as dictionaries. Needs the package ``pyarrow``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from operator import length_hint
+
+from mrpy.light import TYPE_CHECKING, Frozen
+from mrpy.mapreduce.files.blocks import Block
+from mrpy.mapreduce.files.found import File, is_url
+from mrpy.mapreduce.files.opening import Opening
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mrpy.mapreduce.files.reading import Place
+
+ROWS = 4096  # that are made into objects at once
+ARROW = b"ARROW1"  # what a file of Arrow's own format begins with; that of a stream has no such mark
+
+
+class Columns(Frozen):
+    """The rows of some row groups of a Parquet file, or record batches of an Arrow file."""
+
+    columns: Sequence[str] | None = None
+
+    def cut(self, file: File, opening: Opening) -> Iterator[Block]:
+        """The blocks of a file: its groups of rows. Its footer is read for that."""
+        with _opened(file.path, opening) as opened:
+            if _is_arrow(opened):
+                groups = _arrow(opened).num_record_batches
+                weights = [(file.size or 0) // groups] * groups
+            else:
+                footer = _parquet(opened).metadata
+                weights = [footer.row_group(at).total_byte_size for at in range(footer.num_row_groups)]
+        for at, weight in enumerate(weights):
+            yield Block(file.path, at, at + 1, weight)
+
+    def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
+        begun = 0
+        with _opened(block.path, opening) as opened:
+            for batch in self._batches(opened, block.start):
+                rows = iter(batch.to_pylist())
+                yield rows, _Place(block, begun + batch.num_rows, rows)
+                begun += batch.num_rows
+
+    def _batches(self, opened: Any, group: int) -> Iterable[Any]:
+        columns = None if self.columns is None else list(self.columns)
+        if not _is_arrow(opened):
+            return _parquet(opened).iter_batches(ROWS, [group], columns)  # type: ignore[no-any-return]
+        batch = _arrow(opened).get_batch(group)
+        batch = batch if columns is None else batch.select(columns)
+        return (batch.slice(begin, ROWS) for begin in range(0, batch.num_rows, ROWS))
+
+    def __str__(self) -> str:
+        return "rows" if self.columns is None else f"rows of {', '.join(self.columns)}"
+
+
+class _Place:
+    """Where a piece stands."""
+
+    def __init__(self, block: Block, end: int, rows: Iterator[Any]) -> None:
+        self._block = block
+        self._end = end
+        self._rows = rows
+
+    def where(self) -> str:
+        """What to call the row that was given out last."""
+        return f"row {self.number():,} of group {self._block.start:,} of {self._block.path!r}"
+
+    def number(self) -> int:
+        """Its number in the group."""
+        return max(0, self._end - length_hint(self._rows) - 1)
+
+
+def needed() -> None:
+    """Raise `ImportError` where there is no pyarrow."""
+    try:
+        import pyarrow.parquet  # noqa: F401 - optional: the extra "parquet"
+    except ImportError:
+        raise ImportError("read_parquet() needs pyarrow: pip install 'mrpy[parquet]'") from None
+
+
+def _opened(path: str, opening: Opening) -> AbstractContextManager[Any]:
+    from pyarrow import memory_map
+
+    return opening.open(path) if is_url(path) else nullcontext(memory_map(path))
+
+
+def _is_arrow(opened: Any) -> bool:
+    begin: bytes = opened.read(len(ARROW))
+    opened.seek(0)
+    return begin == ARROW
+
+
+def _arrow(opened: Any) -> Any:
+    from pyarrow.ipc import open_file
+
+    return open_file(opened)
+
+
+def _parquet(opened: Any) -> Any:
+    from pyarrow.parquet import ParquetFile
+
+    return ParquetFile(opened)

@@ -1,0 +1,89 @@
+"""Records of a fixed size: bytes, or what NumPy makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from operator import length_hint
+
+from mrpy.errors import DataError
+from mrpy.light import TYPE_CHECKING, Frozen
+from mrpy.mapreduce.files.opening import Opening, is_damage
+from mrpy.mapreduce.files.pieces import PIECE, damaged, named
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mrpy.mapreduce.files.blocks import Block
+    from mrpy.mapreduce.files.reading import Place
+
+
+class Records(Frozen):
+    """Records of so many bytes each; with a NumPy dtype they are its scalars."""
+
+    size: int
+    dtype: Any = None
+
+    def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
+        size, position = self.size, block.start
+        with named(block.path), opening.open(block.path) as file:
+            if position:
+                file.seek(position)
+            at_once = max(1, PIECE // size) * size
+            while block.end is None or position < block.end:
+                wanted = at_once if block.end is None else min(at_once, block.end - position)
+                data, problem = _read(file, wanted)
+                whole = len(data) - len(data) % size
+                if whole:
+                    records = iter(self._records(data[:whole]))
+                    yield records, _Place(block.path, position, size, whole // size, records)
+                position += whole
+                if problem is not None:
+                    if not opening.packed(block.path) or not is_damage(problem):
+                        raise problem
+                    raise damaged(block.path, position, problem) from problem
+                if len(data) > whole or (len(data) < wanted and block.end is not None):
+                    left = len(data) - whole
+                    raise DataError(block.path, position, f"it ends {left:,} bytes into a record of {size:,}")
+                if len(data) < wanted:
+                    return
+
+    def _records(self, data: bytes) -> Any:
+        if self.dtype is None:
+            return [data[at : at + self.size] for at in range(0, len(data), self.size)]
+        import numpy  # heavy, and only for those who gave a dtype
+
+        return list(numpy.frombuffer(data, self.dtype))
+
+    def __str__(self) -> str:
+        return f"records of {self.size:,} bytes" if self.dtype is None else f"records of {self.dtype}"
+
+
+def _read(file: Any, count: int) -> tuple[bytes, Exception | None]:
+    """So many bytes, or all that come before something goes wrong; and what that is."""
+    got: list[bytes] = []
+    try:
+        while count > 0 and (part := file.read(min(count, PIECE))):
+            got.append(part)
+            count -= len(part)
+    except Exception as error:
+        return b"".join(got), error
+    return b"".join(got), None
+
+
+class _Place:
+    """Where a piece stands."""
+
+    def __init__(self, path: str, offset: int, size: int, count: int, records: Iterator[Any]) -> None:
+        self._path = path
+        self._offset = offset
+        self._size = size
+        self._count = count
+        self._records = records
+
+    def where(self) -> str:
+        """What to call the record that was given out last."""
+        return f"{self._path!r}, byte {self._offset + self.number() * self._size:,}"
+
+    def number(self) -> int:
+        """Its number in this piece."""
+        return max(0, self._count - length_hint(self._records) - 1)

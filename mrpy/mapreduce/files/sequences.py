@@ -1,0 +1,214 @@
+"""Sequences: FASTA and FASTQ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from operator import length_hint
+
+from mrpy.errors import DataError
+from mrpy.light import TYPE_CHECKING, Frozen, NamedTuple
+from mrpy.mapreduce.files.lines import MARK, Text
+from mrpy.mapreduce.files.opening import Opening
+from mrpy.mapreduce.files.pieces import NONE, UNSURE, line_start, pieces
+from mrpy.scheduler.failure import short_repr
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mrpy.mapreduce.files.blocks import Block
+    from mrpy.mapreduce.files.reading import Place
+
+
+class FastaRecord(NamedTuple):
+    """A sequence, and what stands in the line above it: a name, and what follows behind a space."""
+
+    name: str
+    description: str
+    sequence: str
+
+
+class FastqRecord(NamedTuple):
+    """A read with its qualities, as they stand there."""
+
+    name: str
+    description: str
+    sequence: str
+    quality: str
+
+
+def fasta_start(data: bytes, at: int, final: bool) -> int:
+    r"""The rule of FASTA: a record begins with a ``>`` at the begin of a line.
+
+    >>> fasta_start(b">a >b\nAC\n>c", 1, True)
+    9
+    """
+    found = [data.find(mark, at - 1) for mark in (b"\n>", b"\r>")]
+    return min((place + 1 for place in found if place >= 0), default=NONE)
+
+
+def fastq_start(data: bytes, at: int, final: bool) -> int:
+    r"""The rule of FASTQ: a record begins with an ``@`` at the begin of a line, and the next line but one
+    with a ``+``. A line of qualities may begin with an ``@``, but then the next but one is a sequence.
+
+    >>> fastq_start(b"@a\nAC\n+\n@@\n@b\nGT\n+\n!!\n", 1, True)
+    11
+    """
+    none = NONE if final else UNSURE
+    starts: list[int] = []
+    while True:
+        at = line_start(data, at, final)
+        if at < 0 or at >= len(data):
+            return none
+        starts.append(at)
+        if len(starts) > 2 and data[at] == 43 and data[starts[-3]] == 64:
+            return starts[-3]
+        at += 1
+
+
+class Fasta(Frozen):
+    """Records of FASTA."""
+
+    text: Text = Text()
+
+    def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
+        for offset, data in pieces(block, fasta_start, opening):
+            records = _Fasta(self, block.path, offset, data)
+            yield records, records
+
+    def __str__(self) -> str:
+        return "FASTA records"
+
+
+class _Fasta:
+    """The records of a piece."""
+
+    def __init__(self, format: Fasta, path: str, offset: int, data: bytes) -> None:
+        text, self._marked = format.text.decoded(path, offset, data)
+        before, *parts = f"\n{_with_newlines(text)}".split("\n>")
+        self._format = format
+        self._path = path
+        self._offset = offset
+        self._data = data
+        self._before = before.strip()  # what no record begins with
+        self._count = len(parts)
+        self._parts = iter(parts)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self._before:
+            before, self._before = self._before, ""
+            why = f"{short_repr(before)} where a '>' should begin a record"
+            raise DataError(self._path, self._offset, why)
+        part = next(self._parts)
+        if self._marked and MARK in part:
+            raise self._format.text.refused(self._path, part)
+        head, _, body = part.partition("\n")
+        return FastaRecord(*_named(head), "".join(body.split()))
+
+    def where(self) -> str:
+        """What to call the record that was given out last."""
+        at = 0 if self._data[:1] == b">" else fasta_start(self._data, 1, True)
+        for _ in range(self.number()):
+            at = fasta_start(self._data, at + 1, True)
+        return f"{self._path!r}, byte {self._offset + max(0, at):,}"
+
+    def number(self) -> int:
+        """Its number in this piece."""
+        return max(0, self._count - length_hint(self._parts) - 1)
+
+
+class Fastq(Frozen):
+    """Records of FASTQ, of four lines each."""
+
+    text: Text = Text()
+
+    def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
+        for offset, data in pieces(block, fastq_start, opening):
+            records = _Fastq(self, block.path, offset, data)
+            yield records, records
+
+    def __str__(self) -> str:
+        return "FASTQ records"
+
+
+class _Fastq:
+    """The records of a piece. Behind lines that are none it goes on with the next that can be one."""
+
+    def __init__(self, format: Fastq, path: str, offset: int, data: bytes) -> None:
+        text, self._marked = format.text.decoded(path, offset, data)
+        self._lines = _with_newlines(text).split("\n")
+        self._format = format
+        self._path = path
+        self._offset = offset
+        self._data = data
+        self._begin = 0  # of the record that was given out last, in lines
+        self._next = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        lines, at = self._lines, self._next
+        while at < len(lines) and not lines[at]:
+            at += 1
+        if at == len(lines):
+            raise StopIteration
+        self._begin, self._next = at, at + 4
+        head, sequence, plus, quality = (lines[at : at + 4] + [""] * 3)[:4]
+        problem = self._problem(head, sequence, plus, quality)
+        if problem:
+            self._next = self._following(at + 1)
+            raise DataError(self._path, self.offset(), problem)
+        if self._marked and any(MARK in line for line in (head, sequence, plus, quality)):
+            raise self._format.text.refused(self._path, "".join((head, sequence, plus, quality)))
+        return FastqRecord(*_named(head[1:]), sequence, quality)
+
+    def _problem(self, head: str, sequence: str, plus: str, quality: str) -> str:
+        if head[0] != "@":
+            return f"{short_repr(head)} where an '@' should begin a record of four lines"
+        if plus[:1] != "+":
+            return f"the record {short_repr(head)} has no line with a '+' behind its sequence"
+        if len(sequence) != len(quality) and not self._marked:
+            lengths = f"{len(sequence):,} bases and {len(quality):,} qualities"
+            return f"the record {short_repr(head)} has {lengths}"
+        return ""
+
+    def _following(self, at: int) -> int:
+        """The next line with which a record can begin."""
+        lines = self._lines
+        while at < len(lines):
+            if lines[at][:1] == "@" and at + 2 < len(lines) and lines[at + 2][:1] == "+":
+                return at
+            at += 1
+        return at
+
+    def offset(self) -> int:
+        """Where the record begins that was given out last."""
+        at = 0
+        for _ in range(self._begin):
+            at = line_start(self._data, at + 1, True)
+        return self._offset + at
+
+    def where(self) -> str:
+        """What to call it."""
+        return f"{self._path!r}, byte {self.offset():,}"
+
+    def number(self) -> int:
+        """The number of its first line in this piece."""
+        return self._begin
+
+
+def _with_newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _named(head: str) -> tuple[str, str]:
+    """The name in a line, and the rest of it.
+
+    >>> _named("chr1 of a mouse")
+    ('chr1', 'of a mouse')
+    """
+    name, description, *_ = *head.split(None, 1), "", ""
+    return name, description.rstrip()

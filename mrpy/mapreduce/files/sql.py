@@ -1,0 +1,173 @@
+"""Rows of a database, by ranges of a key. Needs the package ``sqlalchemy``."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from decimal import Decimal
+from operator import length_hint
+
+from mrpy.light import TYPE_CHECKING, Frozen
+from mrpy.mapreduce.files.blocks import Block
+from mrpy.mapreduce.files.opening import Opening
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mrpy.mapreduce.files.reading import Place
+
+ROWS = 1024  # that are fetched at once
+PARTITIONS = 128  # if nobody says how many: as blocks of files
+_CUTTABLE = (int, float, Decimal, datetime.date)  # a `datetime` is a date
+
+
+class Range(Frozen):
+    """Values of a key: ``low <= key < high``, or ``<= high`` at the end; `null` those that have none."""
+
+    low: Any = None
+    high: Any = None
+    last: bool = False
+    null: bool = False
+
+    def __repr__(self) -> str:
+        if self.null:
+            return "null"
+        return f"{self.low} to {self.high}" if self.low is not None else "all"
+
+
+class Query(Frozen):
+    """The rows of a query, or of a table, as dictionaries.
+
+    ``text``  a table's name, a SELECT, or one that was made by SQLAlchemy
+    ``url``   of the database; it may hold a password, and is never shown
+    """
+
+    text: Any
+    url: str
+    key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Query({self.text!r})"
+
+    def __str__(self) -> str:
+        return "rows"
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return " ".join(str(self.text).split())
+
+    def cut(self, partitions: int) -> list[Block]:
+        """The blocks: about as many ranges of the key, found by asking for the least and the greatest."""
+        if self.key is None:
+            return [self._block(0, Range())]
+        import sqlalchemy as sa
+
+        key: Any = sa.column(self.key)
+        rows = self._subquery()
+        with _Connection(self.url) as connection:
+            asked = sa.select(sa.func.min(key), sa.func.max(key), sa.func.count() - sa.func.count(key))
+            low, high, nulls = connection.execute(asked.select_from(rows)).one()
+        ranges = [] if low is None else list(ranges_of(self.key, low, high, partitions))
+        if nulls:
+            ranges.append(Range(null=True))
+        return [self._block(number, each) for number, each in enumerate(ranges)]
+
+    def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
+        begun = 0
+        with _Connection(self.url) as connection:
+            result = connection.execute(self._statement(block.key))
+            for rows in result.mappings().partitions(ROWS):
+                items = iter([dict(row) for row in rows])
+                begun += len(rows)
+                yield items, _Place(repr(block), begun, items)
+
+    def _block(self, number: int, range: Range) -> Block:
+        return Block(self.name, number, number + 1, 1, range)
+
+    def _subquery(self) -> Any:
+        import sqlalchemy as sa
+
+        if not isinstance(self.text, str):
+            return self.text.subquery() if hasattr(self.text, "subquery") else self.text
+        if len(self.text.split()) > 1:
+            return sa.text(self.text.strip().rstrip(";")).columns().subquery()
+        *schema, table = self.text.split(".")
+        return sa.table(table, schema=".".join(schema) or None)
+
+    def _statement(self, range: Range) -> Any:
+        import sqlalchemy as sa
+
+        chosen = sa.select(sa.text("*")).select_from(self._subquery())
+        if self.key is None:
+            return chosen
+        key: Any = sa.column(self.key)
+        if range.null:
+            return chosen.where(key.is_(None))
+        behind = key <= range.high if range.last else key < range.high
+        return chosen.where(key >= range.low, behind).order_by(key)
+
+
+def ranges_of(key: str, low: Any, high: Any, count: int) -> Iterator[Range]:
+    """A range of a key, cut evenly.
+
+    >>> [(each.low, each.high) for each in ranges_of("id", 1, 9, 2)]
+    [(1, 5), (5, 9)]
+    """
+    if not isinstance(low, _CUTTABLE) or isinstance(low, bool):
+        kind = type(low).__name__
+        raise TypeError(f"the key {key!r} has values of {kind}, which have no ranges: take numbers or dates")
+    span = high - low
+    if isinstance(span, int):
+        count = max(1, min(count, span))
+    cuts = [low, *(low + _part(span, at, count) for at in range(1, count)), high]
+    for at in range(count):
+        if cuts[at] < cuts[at + 1] or at == count - 1:
+            yield Range(cuts[at], cuts[at + 1], at == count - 1)
+
+
+def _part(span: Any, at: int, count: int) -> Any:
+    return span * at // count if isinstance(span, int) else span * at / count
+
+
+class _Connection:
+    """A connection of one's own, which ends with the block."""
+
+    def __init__(self, url: str) -> None:
+        import sqlalchemy as sa
+        from sqlalchemy.pool import NullPool
+
+        self._engine = sa.create_engine(url, poolclass=NullPool)
+
+    def __enter__(self) -> Any:
+        self._connection = self._engine.connect().execution_options(stream_results=True)
+        return self._connection
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        self._engine.dispose()
+
+
+class _Place:
+    """Where a piece stands."""
+
+    def __init__(self, block: str, end: int, rows: Iterator[Any]) -> None:
+        self._block = block
+        self._end = end
+        self._rows = rows
+
+    def where(self) -> str:
+        """What to call the row that was given out last."""
+        return f"row {self.number():,} of {self._block}"
+
+    def number(self) -> int:
+        """Its number in this range."""
+        return max(0, self._end - length_hint(self._rows) - 1)
+
+
+def needed() -> None:
+    """Raise `ImportError` where there is no SQLAlchemy."""
+    try:
+        import sqlalchemy  # noqa: F401 - optional: the extra "sql"
+    except ImportError:
+        raise ImportError("read_sql() needs SQLAlchemy: pip install 'mrpy[sql]'") from None

@@ -1,0 +1,136 @@
+"""Rows of CSV, as `csv.DictReader` gives them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from itertools import chain
+
+from mrpy.errors import DataError
+from mrpy.light import TYPE_CHECKING, Frozen
+from mrpy.mapreduce.files.blocks import Block
+from mrpy.mapreduce.files.lines import MARK, Lines
+from mrpy.mapreduce.files.opening import Opening
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mrpy.mapreduce.files.reading import Place
+
+PARAMETERS = (  # of a dialect, as far as readers look at them
+    "delimiter", "quotechar", "escapechar", "doublequote", "skipinitialspace", "quoting", "strict",
+)  # fmt: skip
+ALSO = ("dialect", "lineterminator")  # what else a reader is given
+
+
+class Rows(Frozen):
+    """Rows as dictionaries, by the names in the first row of each file, or by those that were given."""
+
+    lines: Lines
+    fieldnames: Sequence[str] | None
+    restkey: Any
+    restval: Any
+    parameters: Mapping[str, Any]
+    limit: int  # characters of a field: `csv.field_size_limit` of whoever asks
+
+    def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
+        csv.field_size_limit(max(self.limit, csv.field_size_limit()))
+        rows = _Reader(self, block, opening)
+        names = self.fieldnames
+        if names is None:
+            # A block that begins somewhere else asks the beginning of the file.
+            names = next(rows if not block.start else _Reader(self, Block(block.path), opening), None)
+        if names is not None:
+            rows.names = list(names)
+            yield rows, rows
+
+    def __str__(self) -> str:
+        return "CSV rows"
+
+
+def parameters_of(dialect: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a dialect, which may be known by its name in this process alone. Raises what `csv`
+    raises for wrong ones."""
+    made = csv.reader((), dialect, **given).dialect
+    return {name: getattr(made, name) for name in PARAMETERS}
+
+
+def limit() -> int:
+    """How long a field may be."""
+    return csv.field_size_limit()
+
+
+class _Reader:
+    """The rows of a block: an iterator that goes on behind a row that is none."""
+
+    def __init__(self, format: Rows, block: Block, opening: Opening) -> None:
+        self.names: list[str] | None = None  # until it is known: the rows as they are
+        self._format = format
+        self._path = block.path
+        self._cut = block.end is not None
+        self._offset = 0  # of the text that is read
+        self._text: StringIO | None = None
+        self._marked = False
+        self._ended = False
+        texts = self._texts(block, opening)
+        self._rows = csv.reader(chain(chain.from_iterable(texts), self._at_end()), **format.parameters)
+
+    def _texts(self, block: Block, opening: Opening) -> Iterator[StringIO]:
+        for offset, data in self._format.lines.bytes_of(block, opening):
+            text, marked = self._format.lines.text.decoded(self._path, offset, data)
+            self._marked |= marked
+            self._offset = offset
+            self._text = StringIO(text, newline="")
+            yield self._text
+
+    def _at_end(self) -> Iterator[str]:
+        self._ended = True
+        yield from ()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        while True:
+            try:
+                row = next(self._rows)
+            except csv.Error as error:
+                raise DataError(self._path, self.offset(), str(error)) from error
+            if row:
+                break
+        if self._marked and (bad := next((field for field in row if MARK in str(field)), None)):
+            raise self._format.lines.text.refused(self._path, bad)
+        if self._ended and self._cut:
+            why = "a quoted field goes on behind the end of its block; blocksize=None reads a file as a whole"
+            raise DataError(self._path, self.offset(), why)
+        return row if self.names is None else self._named(row, self.names)
+
+    def _named(self, row: list[Any], names: list[str]) -> dict[Any, Any]:
+        made: dict[Any, Any] = dict(zip(names, row, strict=False))
+        if len(row) > len(names):
+            made[self._format.restkey] = row[len(names) :]
+        else:
+            for name in names[len(row) :]:
+                made[name] = self._format.restval
+        return made
+
+    def offset(self) -> int | None:
+        """Where the line begins that was read last."""
+        if self._text is None or not self._format.lines.cuttable:
+            return None
+        before = self._text.getvalue()[: self._text.tell()]
+        if self._marked:
+            return None
+        length = len(before)
+        begin = max(before.rfind("\n", 0, length - 1), before.rfind("\r", 0, max(0, length - 2))) + 1
+        return self._offset + len(before[:begin].encode(self._format.lines.text.encoding, "replace"))
+
+    def number(self) -> int:
+        """How many lines were read."""
+        return self._rows.line_num
+
+    def where(self) -> str:
+        """What to call the row that was given out last."""
+        at = self.offset()
+        return f"{self._path!r}, " + (f"line {self._rows.line_num:,}" if at is None else f"byte {at:,}")
