@@ -152,7 +152,10 @@ def mapreduce(
     for name, function in (("reducer", reducer), ("combiner", combiner)):
         if function is not None and not callable(function):
             raise TypeError(f"mapreduce() needs a callable {name}, not {type(function).__name__}")
-    return mapreducing.keyed(lift(inputs), (mapper, reducer, combiner), partitions, sort, options)
+    records = stream_of(inputs, options)  # a run that has not begun is taken over, with its options
+    return mapreducing.keyed(
+        records._taken(), (mapper, reducer, combiner), partitions, sort, {**records._given, **options}
+    )
 
 
 def stream(iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:

@@ -755,3 +755,12 @@ def test_pending_results_and_loops_share_the_workers(backend: str) -> None:
         several = [mrpy.submit(pow, n, 2) for n in range(20)]
         loop = mrpy.pmap(lambda x: -x, range(20), chunksize=1)
         assert [(p.result(30), x) for p, x in zip(several, loop, strict=True)] == [(n * n, -n) for n in range(20)]
+
+
+def test_a_mapreduce_takes_over_a_run_that_has_not_begun() -> None:
+    """Its items do not come here on their way."""
+    inputs = mrpy.stream(range(100), backend="serial").map(str)
+    pairs = mrpy.mapreduce(lambda text: (len(text), text), lambda key, texts: len(list(texts)), inputs)
+    assert str(pairs).startswith("range(0, 100) -> map str -> map ")
+    assert "backend   serial" in pairs.explain()
+    assert sorted(pairs) == [(1, 10), (2, 90)]
