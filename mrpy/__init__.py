@@ -4,6 +4,7 @@
     squares = mrpy.pmap(f, xs)                      # like map(): lazy, in order
     total = mrpy.preduce(operator.add, (f(x) for x in xs), 0)
     counts = mrpy.mapreduce(mapper, reducer, inputs)
+    top = mrpy.read_text(paths).flat_map(str.split).frequencies().topk(10, key=1)
     pending = mrpy.submit(f, x)
 
 This is the shop window: public names, each loaded when it is first used. Importing mrpy imports neither
@@ -33,13 +34,24 @@ if TYPE_CHECKING:
     from mrpy.iterators.check import check
     from mrpy.iterators.jobs import Job
     from mrpy.iterators.pending import PendingResult
+    from mrpy.iterators.reading import (
+        read_csv,
+        read_fasta,
+        read_fastq,
+        read_jsonl,
+        read_parquet,
+        read_records,
+        read_sql,
+        read_text,
+    )
     from mrpy.iterators.stage import stage
     from mrpy.iterators.stream import ParallelIterator
     from mrpy.mapreduce.random import rng
 
 __all__ = [
     "Job", "ParallelIterator", "PendingResult", "__version__", "check", "configure", "mapreduce", "parallel",
-    "pfilter", "pfold", "pmap", "preduce", "pstarmap", "rng", "session", "stage", "stream", "submit",
+    "pfilter", "pfold", "pmap", "preduce", "pstarmap", "read_csv", "read_fasta", "read_fastq", "read_jsonl",
+    "read_parquet", "read_records", "read_sql", "read_text", "rng", "session", "stage", "stream", "submit",
 ]  # fmt: skip
 
 _ELSEWHERE = {
@@ -49,7 +61,11 @@ _ELSEWHERE = {
     "check": "mrpy.iterators.check",
     "rng": "mrpy.mapreduce.random",
     "stage": "mrpy.iterators.stage",
-}
+    **dict.fromkeys(
+        ("read_csv", "read_fasta", "read_fastq", "read_jsonl", "read_parquet", "read_records", "read_sql",
+         "read_text"), "mrpy.iterators.reading",
+    ),
+}  # fmt: skip
 _PACKAGES = ("errors", "iterators", "options", "scheduler")
 
 

@@ -35,7 +35,7 @@ def has_newlines(encoding: str) -> bool:
     [True, True, True, False, False]
     """
     try:
-        plain = "\r\n".encode(encoding) == b"\r\n"
+        plain = "\r\n".encode(encoding).removeprefix(codecs.BOM_UTF8) == b"\r\n"
     except UnicodeError:
         return False
     name = codecs.lookup(encoding).name.replace("-", "_")

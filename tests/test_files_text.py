@@ -1,0 +1,361 @@
+"""Lines of text files: as a plain loop reads them, wherever the files are cut, and what becomes of bad ones."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from laws import EXAMPLES, LOCAL
+
+import mrpy
+from mrpy.errors import DataError, OptionError
+from mrpy.mapreduce.files import pieces
+from mrpy.mapreduce.files.opening import zstd
+
+FEW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+PARTS = st.sampled_from([b"\n", b"\r\n", b"\r", b"", b"a", b"word ", "ü".encode(), "\u2028".encode(), b"\x0b\x0c\x1c", "🐟".encode(), b"x" * 300])
+TEXTS = st.lists(PARTS, max_size=40).map(b"".join)
+
+
+def plain(path: Path, encoding: str = "utf-8", errors: str = "strict") -> list[str]:
+    with open(path, encoding=encoding, errors=errors) as file:
+        return [line.rstrip("\n") for line in file]
+
+
+def written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+# ---- the oracle ----------------------------------------------------------------------------------------------
+
+
+@FEW
+@given(data=TEXTS, blocksize=st.integers(1, 400))
+def test_lines_are_those_of_a_plain_loop_wherever_the_file_is_cut(tmp_path: Path, data: bytes, blocksize: int) -> None:
+    path = written(tmp_path / "a.txt", data)
+    assert list(mrpy.read_text(path, blocksize=blocksize, backend="serial")) == plain(path)
+
+
+@FEW
+@given(data=TEXTS, blocksize=st.integers(1, 60), size=st.integers(2, 9))
+def test_it_does_not_show_how_much_is_read_at_once(
+    tmp_path: Path, data: bytes, blocksize: int, size: int
+) -> None:
+    path = written(tmp_path / "a.txt", data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "PIECE", size)
+        assert list(mrpy.read_text(path, blocksize=blocksize, backend="serial")) == plain(path)
+        assert list(mrpy.read_text(path, blocksize=None, backend="serial")) == plain(path)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_several_files_are_read_in_their_order_on_every_backend(tmp_path: Path, backend: str) -> None:
+    @settings(deadline=None, max_examples=EXAMPLES[backend], suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(texts=st.lists(TEXTS, min_size=1, max_size=4), blocksize=st.integers(1, 200), chunksize=st.sampled_from(["auto", 1, 3]))
+    def holds(texts: list[bytes], blocksize: int, chunksize: Any) -> None:
+        paths = [written(tmp_path / f"{number}.txt", data) for number, data in enumerate(texts)]
+        lines = mrpy.read_text(paths, blocksize=blocksize, backend=backend, chunksize=chunksize, workers=2)
+        assert list(lines) == [line for path in paths for line in plain(path)]
+
+    holds()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "gb18030", "shift_jis", "utf-7", "iso2022_jp"])
+def test_other_encodings(tmp_path: Path, encoding: str) -> None:
+    text = "".join(f"line {n} \n\r\nx" for n in range(50)) + ("日本\n" if encoding.startswith(("gb", "shift", "iso")) else "é\n" if encoding != "cp1252" else "€")
+    path = written(tmp_path / "a.txt", text.encode(encoding))
+    for blocksize in (1, 7, "auto", None):
+        assert list(mrpy.read_text(path, encoding, blocksize=blocksize, backend="serial")) == plain(path, encoding)
+
+
+@FEW
+@given(data=st.binary(max_size=200), blocksize=st.integers(1, 50), errors=st.sampled_from(["replace", "ignore", "surrogateescape", "backslashreplace"]))
+def test_any_bytes_with_a_handler_for_errors(tmp_path: Path, data: bytes, blocksize: int, errors: str) -> None:
+    path = written(tmp_path / "a.txt", data)
+    assert list(mrpy.read_text(path, errors=errors, blocksize=blocksize, backend="serial")) == plain(path, errors=errors)
+
+
+def test_very_long_lines(tmp_path: Path) -> None:
+    lines = ["x" * 3_000_000, "", "y", "z" * 700_000]
+    path = written(tmp_path / "a.txt", "\n".join(lines).encode())
+    for blocksize in (100_000, 1 << 20, "auto"):
+        assert list(mrpy.read_text(path, blocksize=blocksize, backend="serial")) == lines
+
+
+def test_reductions_have_the_same_bits_for_any_workers_and_chunks(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", "".join(f"{1 / (n + 1)!r}\n" for n in range(3000)).encode())
+    sums = {
+        mrpy.read_text(path, blocksize=200, backend=backend, workers=workers, chunksize=chunksize).map(float).reduce(lambda a, b: a + b)
+        for backend, workers in (("serial", 1), ("threads", 3), ("processes", 2))
+        for chunksize in ("auto", 1, 7)
+    }
+    assert len(sums) == 1
+
+
+def test_random_numbers_are_those_of_the_line_wherever_and_however_often_it_is_tried(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", b"a\nb\nc\nd\n" * 5)
+
+    def drawn(**options: Any) -> list[int]:
+        return list(mrpy.read_text(path, blocksize=9, seed=1, **options).map(lambda line: int(mrpy.rng().integers(1 << 40))))
+
+    assert len(set(drawn(backend="serial"))) == 20
+    assert drawn(backend="serial") == drawn(backend="threads", retries=2) == drawn(backend="processes", workers=2, chunksize=2)
+
+
+def test_a_generator_expression_over_it_is_fused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", b"one\ntwo\nthree\n")
+    program = mrpy.parallel((line.upper() for line in mrpy.read_text(path) if "t" in line), workers=1)
+    assert str(program).count("->") == 2 and "lines" in str(program)
+    assert list(program) == ["TWO", "THREE"]
+
+
+def test_a_large_file_is_cut_for_all_workers_and_a_small_one_at_its_lines(tmp_path: Path) -> None:
+    small = written(tmp_path / "urls.txt", b"http://example.org/some/page\n" * 200)
+    assert len(mrpy.read_text(small)._plan.source.blocks) > 40
+    large = tmp_path / "large.txt"
+    with open(large, "wb") as file:
+        file.truncate(2 << 30)
+    assert len(mrpy.read_text(large)._plan.source.blocks) == 128
+
+
+def test_check_looks_at_lines_and_not_at_blocks(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", b"1\n2\n3\n4\n")
+    assert mrpy.read_text(path, blocksize=None, backend="serial", check=True).map(int).sum() == 10
+
+    @mrpy.stage
+    def running(lines: Any) -> Any:
+        total = 0
+        for line in lines:
+            total += int(line)
+            yield total
+
+    with pytest.raises(mrpy.errors.CheckFailed, match="carries something"):
+        list(mrpy.parallel(running(mrpy.read_text(path, blocksize=None)), backend="serial", check=True))
+
+
+# ---- which files ----------------------------------------------------------------------------------------------
+
+
+def test_directories_patterns_and_lists(tmp_path: Path) -> None:
+    for name in ("b.txt", "a.txt", "sub/c.txt", ".hidden", "sub/.git/x", "sub/d.log", "a[1].txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{name}\n")
+
+    def read(paths: Any) -> list[str]:
+        return list(mrpy.read_text(paths, backend="serial"))
+
+    assert read(tmp_path) == ["a.txt", "a[1].txt", "b.txt", "sub/c.txt", "sub/d.log"]
+    assert read(str(tmp_path / "*.txt")) == ["a.txt", "a[1].txt", "b.txt"]
+    assert read(str(tmp_path / "**" / "*.txt")) == ["a.txt", "a[1].txt", "b.txt", "sub/c.txt"]
+    assert read([tmp_path / "b.txt", str(tmp_path / "a.txt")]) == ["b.txt", "a.txt"]
+    assert read(path for path in [tmp_path / "b.txt"]) == ["b.txt"]
+    assert read(tmp_path / "a[1].txt") == ["a[1].txt"]
+    assert read(str(tmp_path / "su*")) == ["sub/c.txt", "sub/d.log"]
+
+
+def test_what_does_not_exist_is_an_error_at_the_call(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for wrong in (tmp_path / "nowhere.txt", str(tmp_path / "*.txt"), tmp_path / "empty", []):
+        with pytest.raises(FileNotFoundError):
+            mrpy.read_text(wrong)
+    for wrong in (7, [7], None):
+        with pytest.raises(TypeError, match=r"read_text\(\) needs"):
+            mrpy.read_text(wrong)
+    with open(__file__) as file, pytest.raises(TypeError, match="workers open the files themselves"):
+        mrpy.read_text(file)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="neither a file nor a directory"):
+        mrpy.read_text(tmp_path / "pipe")
+
+
+def test_wrong_options_are_an_error_at_the_call() -> None:
+    for wrong in ({"blocksize": 0}, {"blocksize": "large"}, {"encoding": "utf-9"}, {"errors": "never"}, {"compression": "rar"}, {"n_jobs": 2}, {"encoding": "rot13"}):
+        with pytest.raises(OptionError):
+            mrpy.read_text(__file__, **wrong)
+
+
+def test_an_empty_file_has_no_lines_and_one_of_proc_has(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", b"")
+    assert list(mrpy.read_text(path, backend="serial")) == [] and mrpy.read_text(path, backend="serial").count() == 0
+    assert list(mrpy.read_text("/proc/self/status", backend="serial"))[0].startswith("Name:")
+
+
+@pytest.mark.parametrize("ending, pack", [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress), (".zst", lambda data: zstd().compress(data))])
+def test_compressed_files_are_unpacked(tmp_path: Path, ending: str, pack: Callable[[bytes], bytes]) -> None:
+    if ending == ".zst":
+        pytest.importorskip("backports.zstd")
+    data = b"".join(b"line %d\r\n" % n for n in range(100_000)) + b"no end"
+    path = written(tmp_path / f"a.txt{ending}", pack(data[:600_000]) + pack(data[600_000:]))
+    assert list(mrpy.read_text(path, backend="serial")) == data.decode().split("\r\n")
+    odd = written(tmp_path / "a.txt", path.read_bytes())
+    how = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}[ending]
+    assert mrpy.read_text(odd, compression=how, backend="serial").count() == 100_001
+    with pytest.raises(DataError):
+        list(mrpy.read_text(path, compression=None, backend="serial"))
+
+
+def test_whatever_fsspec_opens(tmp_path: Path) -> None:
+    a, b = written(tmp_path / "a.txt", b"one\ntwo\n" * 100), written(tmp_path / "b.txt", b"three\n")
+    written(tmp_path / "c.gz", gzip.compress(b"four\n"))
+    lines = plain(a) + plain(b)
+    assert list(mrpy.read_text(f"file://{a}", blocksize=50, workers=2)) == plain(a)
+    assert list(mrpy.read_text([f"file://{tmp_path}/*.txt"], backend="serial")) == lines
+    assert list(mrpy.read_text(f"file://{tmp_path}", backend="serial")) == [*lines, "four"]
+    assert list(mrpy.read_text(f"simplecache::file://{b}", backend="serial")) == plain(b)
+    with pytest.raises(FileNotFoundError):
+        mrpy.read_text(f"file://{tmp_path}/no.txt")
+    with pytest.raises(FileNotFoundError, match="no file matches"):
+        mrpy.read_text(f"file://{tmp_path}/*.csv")
+    with pytest.raises((ImportError, ValueError), match="nosuch"):
+        mrpy.read_text("nosuch://a/b")
+
+
+# ---- what goes wrong ------------------------------------------------------------------------------------------
+
+
+@FEW
+@given(lines=st.lists(st.sampled_from([b"fine", b"", b"b\xffd", b"\xc3", "ü".encode()]), max_size=30), blocksize=st.integers(1, 60))
+def test_each_line_that_is_no_text_is_one_error_with_its_offset(tmp_path: Path, lines: list[bytes], blocksize: int) -> None:
+    data = b"".join(line + b"\n" for line in lines)
+    path = written(tmp_path / "a.txt", data)
+    got = list(mrpy.read_text(path, blocksize=blocksize, backend="serial", on_error="return"))
+    at = 0
+    for line, item in zip(lines, got, strict=True):
+        try:
+            assert item == line.decode()
+        except UnicodeDecodeError as error:
+            assert isinstance(item, DataError) and (item.path, item.offset) == (str(path), at + error.start)
+        at += len(line) + 1
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("careful", [{}, {"retries": 1}, {"timeout": 30}])
+def test_a_bad_line_goes_by_on_error_and_its_neighbours_are_there(tmp_path: Path, backend: str, careful: dict[str, Any]) -> None:
+    path = written(tmp_path / "a.txt", b"one\nt\xffo\nthree\nfour\n")
+    options: dict[str, Any] = {"blocksize": None, "backend": backend, "workers": 1, **careful}
+    with pytest.raises(DataError, match=r"a\.txt, byte 5: invalid start byte") as caught:
+        list(mrpy.read_text(path, **options).map(str.upper))
+    assert "byte 4" in caught.value.__notes__[0]
+    assert list(mrpy.read_text(path, on_error="skip", **options).map(str.upper)) == ["ONE", "THREE", "FOUR"]
+    assert list(mrpy.read_text(path, on_error=lambda error: error.offset, **options)) == ["one", 5, "three", "four"]
+    assert mrpy.read_text(path, on_error="skip", **options).map(len).sum() == 12
+    assert list(mrpy.read_text(path, on_error="skip", **options).group_by(len))
+
+
+@pytest.mark.parametrize("careful", [{}, {"retries": 1}])
+def test_the_error_of_a_step_says_which_line_it_was(tmp_path: Path, careful: dict[str, Any]) -> None:
+    path = written(tmp_path / "a.txt", b"1\n2\nx\n4\n")
+    for run in (list, lambda numbers: numbers.sum()):
+        with pytest.raises(ValueError, match="invalid literal") as caught:
+            run(mrpy.read_text(path, blocksize=None, workers=1, **careful).map(int))
+        assert f"'{path}', byte 4" in caught.value.__notes__[0]
+    assert list(mrpy.read_text(path, blocksize=None, on_error="skip", workers=1, **careful).map(int)) == [1, 2, 4]
+
+
+def test_retries_try_a_line_and_not_its_block(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", b"1\n2\n3\n")
+    tried: list[str] = []
+
+    def second_time(line: str) -> int:
+        tried.append(line)
+        if line == "2" and tried.count("2") < 2:
+            raise OSError("not yet")
+        return int(line)
+
+    assert list(mrpy.read_text(path, blocksize=None, retries=1, backend="serial").map(second_time)) == [1, 2, 3]
+    assert tried == ["1", "2", "2", "3"]
+
+
+@pytest.mark.parametrize("cut", [10, 2000, -9, -4])
+def test_a_damaged_gzip_gives_what_comes_before_the_damage(tmp_path: Path, cut: int) -> None:
+    data = b"".join(b"%d %d\n" % (n, n * n % 997) for n in range(200_000))
+    path = written(tmp_path / "a.gz", gzip.compress(data)[:cut])
+    got = list(mrpy.read_text(path, backend="serial", on_error="return"))
+    assert isinstance(got[-1], DataError) and "cannot be unpacked" in str(got[-1]) and got[-1].path == str(path)
+    assert got[:-1] == data.decode().split("\n")[: len(got) - 1]
+    assert cut > 0 or len(got) > 190_000
+    with pytest.raises(DataError):
+        mrpy.read_text(path, backend="serial").count()
+
+
+def test_other_damage_is_a_data_error_too(tmp_path: Path) -> None:
+    good = lzma.compress(b"line\n" * 100_000)
+    for name, data in (("a.xz", good[: len(good) // 2]), ("b.xz", good[:40] + b"?" * 9 + good[49:]), ("c.bz2", b"no"), ("d.gz", b"nothing of the kind")):
+        path = written(tmp_path / name, data)
+        with pytest.raises(DataError, match="cannot be unpacked"):
+            list(mrpy.read_text(path, workers=1))
+
+
+def test_utf_16_with_a_bad_line_loses_that_line_only(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", "one\n".encode("utf-16-le") + b"\x00\xdc" + "\nthree\n".encode("utf-16-le"))
+    assert list(mrpy.read_text(path, "utf-16-le", backend="serial", on_error="skip")) == ["one", "three"]
+
+
+def test_a_file_that_vanishes_is_an_error_that_names_it(tmp_path: Path) -> None:
+    a, b = written(tmp_path / "a.txt", b"one\n"), written(tmp_path / "b.txt", b"two\n")
+    lines = mrpy.read_text([a, b], backend="serial", on_error="return", retries=1)
+    a.unlink()
+    gone, two = lines
+    assert isinstance(gone, FileNotFoundError) and gone.filename == str(a) and two == "two"
+
+
+@pytest.mark.parametrize("left, whole", [(0, 0), (4, 1), (5, 1), (8, 2), (38, 9)])
+def test_a_file_that_shrinks_is_an_error_behind_what_is_left(tmp_path: Path, left: int, whole: int) -> None:
+    path = written(tmp_path / "a.txt", b"abc\n" * 10)
+    for blocksize in (None, 40, 3, 10):
+        path.write_bytes(b"abc\n" * 10)
+        lines = mrpy.read_text(path, blocksize=blocksize, backend="serial", on_error="return")
+        os.truncate(path, left)
+        got = list(lines)
+        if blocksize is None:
+            assert got == plain(path)
+            continue
+        assert got[:whole] == ["abc"] * whole
+        assert got[whole:] and all(isinstance(item, DataError) and "longer when the run" in str(item) for item in got[whole:])
+
+
+def test_a_file_that_grows_is_read_to_the_end_of_its_last_line(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", b"one\ntw")
+    lines = mrpy.read_text(path, blocksize=6, backend="serial")
+    path.write_bytes(b"one\ntwo\nthree\n")
+    assert list(lines) == ["one", "two"]
+
+
+def test_a_checkpoint_of_other_files_is_refused(tmp_path: Path) -> None:
+    path, kept = written(tmp_path / "a.txt", b"one\n"), tmp_path / "kept"
+    assert list(mrpy.read_text(path, checkpoint=kept, backend="serial")) == ["one"]
+    assert list(mrpy.read_text(path, checkpoint=kept, backend="serial")) == ["one"]
+    path.write_bytes(b"other\n")
+    with pytest.raises(mrpy.errors.CheckpointError):
+        list(mrpy.read_text(path, checkpoint=kept, backend="serial"))
+
+
+# ---- JSON lines -----------------------------------------------------------------------------------------------
+
+
+@FEW
+@given(values=st.lists(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5), max_size=15), blocksize=st.integers(1, 99))
+def test_json_lines(tmp_path: Path, values: list[Any], blocksize: int) -> None:
+    text = "".join(json.dumps(value, ensure_ascii=False) + ["\n", "\r\n", "\n \n"][number % 3] for number, value in enumerate(values))
+    path = written(tmp_path / "a.jsonl", text.encode("utf-8", "surrogatepass") if text.isprintable() else json.dumps(values).encode())
+    expected = [json.loads(line) for line in plain(path) if line.strip()]
+    assert list(mrpy.read_jsonl(path, blocksize=blocksize, backend="serial")) == expected
+
+
+def test_a_line_that_is_no_json_is_a_data_error(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", '\ufeff{"a": 1}\n\n{"a": \n[2]\n'.encode())
+    with pytest.raises(DataError, match=r"a\.jsonl, byte 13: Expecting value") as caught:
+        list(mrpy.read_jsonl(path, blocksize=None, workers=1))
+    assert caught.value.offset == 13
+    assert list(mrpy.read_jsonl(path, blocksize=None, on_error="skip", backend="serial")) == [{"a": 1}, [2]]
