@@ -18,9 +18,11 @@ import fcntl
 import os
 import re
 import shutil
+import signal
+import threading
+import weakref
+from collections.abc import Callable
 from contextlib import suppress
-
-from mrpy.scheduler.shield import Shield
 
 LOCK = "alive"
 ATTEMPTS, PARTS, OLD = "attempts", "parts", "old"
@@ -31,30 +33,21 @@ _IN_THE_WAY = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
 class Staging:
-    """The folder of one run that writes to `target`. To be used in a ``with`` statement."""
+    """The folder of one run that writes to `target`: made at the begin of a ``with`` block and gone at its
+    end, or at the latest with the object or the process."""
 
     def __init__(self, target: str) -> None:
         self.target = target
         self._path = ""
-        self._lock = -1
+        self._end: weakref.finalize[[str, str, int, int], Staging] | None = None
 
     def __enter__(self) -> Staging:
-        try:
-            with Shield():  # what is made here has to be known to whoever removes it
-                self._make()
-        except BaseException:
-            self.__exit__()
-            raise
+        _undisturbed(self._make)
         return self
 
     def __exit__(self, *_: object) -> None:
-        with Shield():
-            if self._path:
-                with suppress(OSError):
-                    discard(self._path, self.target)
-            if self._lock >= 0:
-                os.close(self._lock)
-                self._lock = -1
+        if self._end is not None:
+            _undisturbed(self._end)
 
     @property
     def attempts(self) -> str:
@@ -71,13 +64,12 @@ class Staging:
             self._path = _fresh(self.target)
             os.mkdir(self._path, 0o700)
             try:
-                self._lock = _new_lock(self._path)
-                os.mkdir(self.attempts, 0o700)
-                return
+                lock = _new_lock(self._path)
             except (FileNotFoundError, BlockingIOError):  # another run took it for something that was left
-                if self._lock >= 0:
-                    os.close(self._lock)
-                    self._lock = -1
+                continue
+            self._end = weakref.finalize(self, _ended, self._path, self.target, lock, os.getpid())
+            os.mkdir(self.attempts, 0o700)
+            return
         raise FileNotFoundError(errno.ENOENT, "a folder that was just made is gone", self._path)
 
     def publish(self, *, replace: bool) -> None:
@@ -96,6 +88,29 @@ class Staging:
                 text = "another run has written there meanwhile"
                 raise FileExistsError(errno.EEXIST, text, self.target) from None
         sync_folder(os.path.dirname(self.target))
+
+
+def _ended(path: str, target: str, lock: int, owner: int) -> None:
+    if os.getpid() == owner:  # to a forked child it does not belong
+        with suppress(OSError):
+            discard(path, target)
+    os.close(lock)
+
+
+def _undisturbed(call: Callable[[], object]) -> None:
+    """Call it, and let a Ctrl-C wait until it is over: what is made has to be known to whoever removes it."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        call()
+        return
+    noted: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        call()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if noted:
+            signal.raise_signal(signal.SIGINT)
 
 
 def place_of(path: str | os.PathLike[str]) -> str:
