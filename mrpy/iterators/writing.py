@@ -120,8 +120,8 @@ class Writing(ABC):
         overwrite: bool = False,
         **options: Any,
     ) -> Written:
-        """Each item, as for `to_csv`, as a row of a table of the database `path`, in one transaction.
-        `overwrite` replaces the table, not the database."""
+        """``executemany("insert into ...", self)``: each item, as for `to_csv`, as a row of a table of the
+        database `path`, in one transaction. `overwrite` replaces the table, not the database."""
         chosen = None if fields is None else columns.checked(fields)
         return self._write(sqlite.Table(path, table, sqlite.Rows(chosen), overwrite=overwrite), options)
 
