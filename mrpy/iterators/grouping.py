@@ -136,8 +136,8 @@ class Grouping(ABC):
     def topk_by(
         self, key: Any, count: int, order: Any = None, *, partitions: Partitions = "auto"
     ) -> ParallelIterator:
-        """Pairs of a key and ``heapq.nlargest(count, its items, key=order)``: the largest first. `order`: what
-        of an item is compared, a function or an index; by default the item itself.
+        """Pairs of a key and ``heapq.nlargest(count, its items, key=order)``: the largest first. `order`:
+        what of an item is compared, a function or an index; by default the item itself.
 
         >>> import mrpy
         >>> dict(mrpy.stream(["a", "bc", "ad", "ab"], backend="serial").topk_by(len, 2))
