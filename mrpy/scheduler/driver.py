@@ -267,7 +267,7 @@ class Driver:
                 print(f"mrpy: an observer was dropped: {error!r}", file=sys.stderr)
 
     def _shut(self, why: MrpyError) -> None:
-        with self._turning:
+        with self._inline, self._turning:  # nobody is amid a turn of what is closed here
             self.backend.close()
             self._give_up(why)
 
