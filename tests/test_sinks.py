@@ -318,6 +318,7 @@ def test_what_cannot_be_written_says_why(record: Any, given: Options, problem: s
     assert not out.exists()
 
 
+@pytest.mark.fault(37)
 def test_a_retried_item_is_written_once(out: Path, tmp_path: Path) -> None:
     def flaky(n: int) -> Iterator[str]:
         yield f"{n} a"
