@@ -8,10 +8,10 @@ STAMP := .venv/.installed
 BENCHMARKS := import_time generators wordcount scheduler engine chunks sharing
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak docs clean
+.PHONY: help demo test lint bench bench-mapreduce soak docs clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 demo: $(STAMP)-core ## count the words of many files in parallel (INPUT='a.txt dir/ *.gz')
 	@$(BIN)/mrpy wordcount $(INPUT)
@@ -25,6 +25,9 @@ lint: $(STAMP)-lint ## ruff, and mypy --strict on mrpy/
 
 bench: $(STAMP)-bench ## measure mrpy beside its peers
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || echo "== $$name: see above"; done
+
+bench-mapreduce: $(STAMP)-bench ## measure MapReduce beside a pool, dask.bag, PySpark (needs java) and sort
+	@$(BIN)/python benchmarks/mapreduce.py
 
 soak: $(STAMP)-test ## the long runs: all faults at random, idle waiting, level memory; ten minutes
 	@for file in $(wildcard tests/soak/soak_*.py); do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -58,13 +58,9 @@ def _sized(values: Iterable[bytes]) -> tuple[int, int]:
 
 
 def sort_mrpy(source: str, target: str, memory: int) -> None:
+    lines = mrpy.read_text(source, memory=memory, workers=WORKERS).sorted()
     with open(target, "w", encoding="utf-8") as file:
-        lines = _read_text(source, memory=memory, workers=WORKERS).sorted()
         file.writelines(line + "\n" for line in lines)
-
-
-def _read_text(path: str, **options: Any) -> Any:
-    return mrpy.read_text(path, **options)
 
 
 def sort_gnu(source: str, target: str, memory: int) -> None:

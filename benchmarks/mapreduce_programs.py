@@ -20,8 +20,6 @@ from peers import WORKERS, Peer
 
 import mrpy
 
-read_text = getattr(mrpy, "read_text", None) or (lambda paths: mrpy.stream(paths).flat_map(lines_of))
-
 K = 21  # bases of a k-mer
 GAP = 1800  # seconds without a request end a session
 ROUNDS, DAMPING = 5, 0.85
@@ -75,6 +73,10 @@ def is_bases(line: str) -> bool:
 
 def kmers(read: str) -> list[str]:
     return [read[n : n + K] for n in range(len(read) - K + 1)]
+
+
+def kmers_of(record: Any) -> list[str]:
+    return kmers(record.sequence)
 
 
 def request(line: str) -> tuple[str, int]:
@@ -178,13 +180,13 @@ class Mrpy(peers.Mrpy):
         return dict(mrpy.mapreduce(postings, ordered, paths))
 
     def grep(self, paths: list[str]) -> list[str]:
-        return read_text(paths).filter(wanted).to_list()
+        return mrpy.read_text(paths).filter(wanted).to_list()
 
     def kmers(self, paths: list[str]) -> dict[str, int]:
-        return dict(read_text(paths).filter(is_bases).flat_map(kmers).frequencies())
+        return dict(mrpy.read_fasta(paths).flat_map(kmers_of).frequencies())
 
     def sessions(self, paths: list[str]) -> dict[str, tuple[int, int]]:
-        return dict(mrpy.mapreduce(request, sessions, read_text(paths)))
+        return dict(mrpy.mapreduce(request, sessions, mrpy.read_text(paths)))
 
     def pagerank(self, links: Links) -> dict[int, float]:
         ranks: Any = [(page, 1.0) for page, _ in links]
@@ -200,7 +202,7 @@ class Chain(Peer):
     name = "mrpy chain"
 
     def wordcount(self, paths: list[str]) -> dict[str, int]:
-        return dict(read_text(paths).flat_map(words).frequencies())
+        return dict(mrpy.read_text(paths).flat_map(words).frequencies())
 
 
 class Bag(peers.Bag):
