@@ -20,8 +20,8 @@ class watched:
     def __init__(self, job: Job, plan: Any, options: Options) -> None:
         self._job = job
         self._name = options.name or "mrpy"
-        self._total = plan.source.reader().remaining() if options.progress and sized(plan.source) else None
-        self._bar = _bar() if options.progress else None
+        self._total = _total(plan.source) if options.progress else None
+        self._bar = _bar(in_bytes=getattr(plan.source, "unit", "") == "file") if options.progress else None
 
     def __enter__(self) -> None:
         if self._bar is not None:
@@ -45,15 +45,23 @@ class watched:
             self._bar.advance(self._line, moved.task.size)
 
 
+def _total(source: Any) -> int | None:
+    """What there is to do: items, or what the source says they weigh (see `Task.size`)."""
+    if hasattr(source, "weight"):
+        return int(source.weight(source.blocks))
+    return source.reader().remaining() if sized(source) else None
+
+
 def sized(source: Any) -> bool:
     """Whether a source can say how many items it has without being walked."""
     return not hasattr(source, "iterable")
 
 
-def _bar() -> Progress:
+def _bar(*, in_bytes: bool) -> Progress:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
+        DownloadColumn,
         MofNCompleteColumn,
         Progress,
         TextColumn,
@@ -64,7 +72,7 @@ def _bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        DownloadColumn() if in_bytes else MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(file=sys.stderr),

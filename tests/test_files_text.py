@@ -113,6 +113,13 @@ def test_random_numbers_are_those_of_the_line_wherever_and_however_often_it_is_t
     assert drawn(backend="serial") == drawn(backend="threads", retries=2) == drawn(backend="processes", workers=2, chunksize=2)
 
 
+def test_a_progress_bar_counts_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path / "a.txt", b"line\n" * 1000)
+    packed = written(tmp_path / "b.gz", gzip.compress(b"line\n" * 10))
+    assert mrpy.read_text([path, packed], backend="serial", progress=True).count() == 1010
+    assert f"{(5000 + packed.stat().st_size) / 1000:.1f}/" in capsys.readouterr().err
+
+
 def test_a_generator_expression_over_it_is_fused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt", b"one\ntwo\nthree\n")
     program = mrpy.parallel((line.upper() for line in mrpy.read_text(path) if "t" in line), workers=1)

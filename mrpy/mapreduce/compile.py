@@ -85,6 +85,7 @@ class Feeder:
         self._options = options
         self._remote = job.driver.backend.remote
         self._workers = job.driver.backend.workers
+        self._weight: Callable[[Any], int] = getattr(plan.source, "weight", len)
         self._chunker = Chunker(options.chunksize, self._workers)
         self._chunker.guesses = self._may_guess()
         self._slots: dict[Key, Slot] = {}
@@ -181,7 +182,7 @@ class Feeder:
 
     def _packed(self, slot: Slot) -> Task:
         """A task with a chunk that can travel. What does not pickle is found item by item."""
-        size, timeout = len(slot.chunk.data), self._options.timeout
+        size, timeout = self._weight(slot.chunk.data), self._options.timeout
         settings: dict[str, Any] = {"keep": self.keep, "timeout": timeout, "size": size}
         settings["careful"] = bool(slot.chunk.excluded)
         if not slot.chunk.separately:

@@ -57,6 +57,10 @@ class Blocks(Frozen):
     def is_empty(self) -> bool:
         return not self.blocks
 
+    def weight(self, blocks: Iterable[Block]) -> int:
+        """How much of the whole these are."""
+        return sum(block.weight for block in blocks)
+
     def __str__(self) -> str:
         if self.files == 1 and self.blocks:
             what = repr(self.blocks[0].path)

@@ -50,9 +50,7 @@ class Text(Frozen):
 
     def decoded(self, path: str, offset: int, data: bytes) -> tuple[str, bool]:
         """The text of bytes that begin at an offset, and whether some were none: they are marked there."""
-        encoding = self.encoding
-        if offset and codecs.lookup(encoding).name == "utf-8-sig":
-            encoding = "utf-8"  # the signature is at the beginning of the file
+        encoding = self.behind(offset)
         try:
             return str(data, encoding, self.errors), False
         except UnicodeError as error:
@@ -61,6 +59,11 @@ class Text(Frozen):
         codecs.register_error(_MARKED, _mark)
         marked = str(data, encoding, _MARKED)
         return _OFFSET.sub(lambda found: f"{MARK}{offset + int(found[1])}{MARK}", marked), True
+
+    def behind(self, offset: int) -> str:
+        """The encoding of what begins there: a signature is at the beginning of the file only."""
+        signed = offset and codecs.lookup(self.encoding).name == "utf-8-sig"
+        return "utf-8" if signed else self.encoding
 
     def refused(self, path: str, text: str) -> DataError:
         """What to raise for text with a mark in it."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import length_hint
 
+from mrpy.errors import DataError
 from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce.files.blocks import Block
 from mrpy.mapreduce.files.found import File, is_url
@@ -27,7 +28,7 @@ class Columns(Frozen):
 
     def cut(self, file: File, opening: Opening) -> Iterator[Block]:
         """The blocks of a file: its groups of rows. Its footer is read for that."""
-        with _opened(file.path, opening) as opened:
+        with _named(file.path), _opened(file.path, opening) as opened:
             if _is_arrow(opened):
                 groups = _arrow(opened).num_record_batches
                 weights = [(file.size or 0) // groups] * groups
@@ -39,7 +40,7 @@ class Columns(Frozen):
 
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
         begun = 0
-        with _opened(block.path, opening) as opened:
+        with _named(block.path), _opened(block.path, opening) as opened:
             for batch in self._batches(opened, block.start):
                 rows = iter(batch.to_pylist())
                 yield rows, _Place(block, begun + batch.num_rows, rows)
@@ -80,6 +81,21 @@ def needed() -> None:
         import pyarrow.parquet  # noqa: F401 - optional: the extra "parquet"
     except ImportError:
         raise ImportError("read_parquet() needs pyarrow: pip install 'mrpy[parquet]'") from None
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """What Arrow says of the bytes of a file, said with its name."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except ArrowException as error:
+        raise DataError(path, None, str(error)) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise DataError(path, None, str(error)) from error
 
 
 def _opened(path: str, opening: Opening) -> AbstractContextManager[Any]:

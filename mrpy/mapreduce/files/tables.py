@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from itertools import chain
@@ -80,7 +81,8 @@ class _Reader:
         for offset, data in self._format.lines.bytes_of(block, opening):
             text, marked = self._format.lines.text.decoded(self._path, offset, data)
             self._marked |= marked
-            self._offset = offset
+            signed = offset == 0 and data.startswith(BOM_UTF8) and not text.startswith("\ufeff")
+            self._offset = offset + len(BOM_UTF8) * signed
             self._text = StringIO(text, newline="")
             yield self._text
 
@@ -124,7 +126,7 @@ class _Reader:
             return None
         length = len(before)
         begin = max(before.rfind("\n", 0, length - 1), before.rfind("\r", 0, max(0, length - 2))) + 1
-        return self._offset + len(before[:begin].encode(self._format.lines.text.encoding, "replace"))
+        return self._offset + len(before[:begin].encode(self._format.lines.text.behind(1), "replace"))
 
     def number(self) -> int:
         """How many lines were read."""

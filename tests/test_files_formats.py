@@ -1,0 +1,344 @@
+"""CSV, FASTA, FASTQ, fixed records, Parquet and SQL: as a plain reader gives them, wherever they are cut."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import gzip
+import io
+import sqlite3
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from laws import LOCAL
+
+import mrpy
+from mrpy.errors import DataError, OptionError
+from mrpy.mapreduce.files import pieces, records
+
+FEW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+# ---- CSV ------------------------------------------------------------------------------------------------------
+
+FIELDS = st.text(st.sampled_from('ab"\n\r,;ü '), max_size=6)
+PLAIN_FIELDS = st.text(st.sampled_from("ab;ü "), max_size=6)
+
+
+def as_csv(rows: list[list[str]], end: str = "\r\n") -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=end).writerows(rows)
+    return text.getvalue().encode()
+
+
+def dicts(path: Path, **how: Any) -> list[dict[Any, Any]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, **how))
+
+
+@FEW
+@given(rows=st.lists(st.lists(FIELDS, max_size=4), max_size=12), end=st.sampled_from(["\r\n", "\n", "\r"]), size=st.integers(2, 40))
+def test_csv_rows_are_those_of_a_dict_reader(tmp_path: Path, rows: list[list[str]], end: str, size: int) -> None:
+    path = written(tmp_path / "a.csv", as_csv([["a", "b", "ü"], *rows], end))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "PIECE", size)
+        assert list(mrpy.read_csv(path, backend="serial")) == dicts(path)
+        assert list(mrpy.read_csv([path, path], backend="serial", fieldnames=["x", "y"], restkey="more", restval="")) == 2 * dicts(path, fieldnames=["x", "y"], restkey="more", restval="")
+
+
+@FEW
+@given(rows=st.lists(st.lists(PLAIN_FIELDS, max_size=4), max_size=12), end=st.sampled_from(["\r\n", "\n"]), blocksize=st.integers(1, 60))
+def test_csv_without_line_ends_in_fields_can_be_cut(tmp_path: Path, rows: list[list[str]], end: str, blocksize: int) -> None:
+    path = written(tmp_path / "a.csv", as_csv([["a", "b"], *rows], end))
+    assert list(mrpy.read_csv(path, blocksize=blocksize, backend="serial")) == dicts(path)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_csv_on_every_backend(tmp_path: Path, backend: str) -> None:
+    path = written(tmp_path / "a.csv", as_csv([["n", "text"], *([str(n), f"it's {n}"] for n in range(3000))]))
+    rows = mrpy.read_csv(path, blocksize="auto", backend=backend, workers=2).filter(lambda row: int(row["n"]) % 7 == 0)
+    assert list(rows) == [row for row in dicts(path) if int(row["n"]) % 7 == 0]
+
+
+def test_csv_takes_what_csv_takes(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", b"a;b\n'x;\n1';2\n")
+    assert list(mrpy.read_csv(path, delimiter=";", quotechar="'", workers=1)) == [{"a": "x;\n1", "b": "2"}]
+    csv.register_dialect("of this process", delimiter=";", quoting=csv.QUOTE_NONE)
+    assert list(mrpy.read_csv(path, dialect="of this process", workers=1))[0] == {"a": "'x", "b": ""}
+    with pytest.raises(TypeError):
+        mrpy.read_csv(path, delimiter="long")
+    with pytest.raises(OptionError, match="delimeter"):
+        mrpy.read_csv(path, delimeter=";")
+    packed = written(tmp_path / "a.csv.gz", gzip.compress(b"a\n1\n"))
+    assert list(mrpy.read_csv(packed, backend="serial")) == [{"a": "1"}]
+    empty = written(tmp_path / "empty.csv", b"")
+    assert list(mrpy.read_csv(empty, backend="serial")) == []
+    wide = written(tmp_path / "wide.csv", "é\nü\n".encode("utf-16"))
+    assert list(mrpy.read_csv(wide, "utf-16", backend="serial")) == [{"é": "ü"}]
+
+
+def test_a_long_field_is_read_where_the_user_allows_it(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", b"a\n" + b"x" * 200_000 + b"\n3\n")
+    with pytest.raises(DataError, match="field limit"):
+        list(mrpy.read_csv(path, workers=1))
+    before = csv.field_size_limit(1 << 20)
+    try:
+        assert [len(row["a"]) for row in mrpy.read_csv(path, workers=1)] == [200_000, 1]
+    finally:
+        csv.field_size_limit(before)
+
+
+def test_a_quoted_line_end_at_a_cut_is_an_error_and_no_wrong_row(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", b'a,b\n1,"x\ny"\n2,z\n')
+    for blocksize in range(1, 20):
+        try:
+            assert list(mrpy.read_csv(path, blocksize=blocksize, backend="serial")) == dicts(path)
+        except DataError as error:
+            assert "blocksize=None" in str(error)
+
+
+def test_a_bad_row_is_one_error_with_its_offset(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", b'a,b\n1,2\n3,\xff\n"5"x,6\n7,8\n')
+    got = list(mrpy.read_csv(path, strict=True, on_error="return", backend="serial"))
+    assert [got[0], got[3]] == [{"a": "1", "b": "2"}, {"a": "7", "b": "8"}]
+    assert isinstance(got[1], DataError) and got[1].offset == 10
+    assert isinstance(got[2], DataError) and "expected after" in str(got[2])
+    path = written(tmp_path / "b.csv", b'a,b\n1,2\n"5"x,6\n7,8\n')
+    with pytest.raises(DataError, match="byte 8"):
+        list(mrpy.read_csv(path, strict=True, workers=1))
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(mrpy.read_csv(path, workers=1).map(lambda row: 1 // (int(row["b"]) - 8)))
+    assert "byte 15" in caught.value.__notes__[0]
+
+
+# ---- FASTA and FASTQ ------------------------------------------------------------------------------------------
+
+NAMES = st.text(st.sampled_from("ab>@+ \t."), max_size=6).map(lambda name: "n" + name.rstrip())
+BASES = st.text(st.sampled_from("ACGTN"), max_size=30)
+
+
+def halves(head: str) -> tuple[str, str]:
+    name, *rest = head.split(None, 1)
+    return name, rest[0] if rest else ""
+
+
+@FEW
+@given(records=st.lists(st.tuples(NAMES, BASES, st.integers(1, 9)), max_size=12), end=st.sampled_from(["\n", "\r\n", "\r"]), blocksize=st.integers(1, 90), size=st.sampled_from([3, 17, 1 << 18]))
+def test_fasta_records_are_those_of_a_simple_loop(tmp_path: Path, records: list[tuple[str, str, int]], end: str, blocksize: int, size: int) -> None:
+    lines: list[str] = []
+    for name, bases, width in records:
+        lines += [f">{name}", *(bases[at : at + width] for at in range(0, len(bases), width))]
+    path = written(tmp_path / "a.fasta", "".join(line + end for line in lines).encode())
+    expected = [(*halves(name), bases) for name, bases, _ in records]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "PIECE", size)
+        assert list(mrpy.read_fasta(path, blocksize=blocksize, backend="serial")) == expected
+        assert list(mrpy.read_fasta(path, blocksize=None, backend="serial")) == expected
+
+
+def test_fasta_fields_have_names_and_text_before_the_first_record_is_an_error(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.fa", b"\n>chr1 of a mouse\nAC\nGT\n\n>chr2\n")
+    first, second = mrpy.read_fasta(path, workers=1)
+    assert (first.name, first.description, first.sequence) == ("chr1", "of a mouse", "ACGT")
+    assert second == ("chr2", "", "")
+    path = written(tmp_path / "b.fa", b"ACGT\n>a\nGG\n")
+    with pytest.raises(DataError, match="byte 0: 'ACGT' where a '>'"):
+        list(mrpy.read_fasta(path, backend="serial"))
+    assert list(mrpy.read_fasta(path, backend="serial", on_error="skip")) == [("a", "", "GG")]
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(mrpy.read_fasta(path, backend="serial", on_error=lambda error: 1 // 0))
+    assert "b.fa" in caught.value.__notes__[0]
+
+
+@FEW
+@given(
+    records=st.lists(st.tuples(NAMES, BASES, st.sampled_from(["", "again"]), st.text(st.sampled_from("@+>!I"), min_size=30, max_size=30)), max_size=12),
+    end=st.sampled_from(["\n", "\r\n", "\r"]), blocksize=st.integers(1, 90), size=st.sampled_from([3, 17, 1 << 18]),
+)  # fmt: skip
+def test_fastq_records_are_those_of_a_simple_loop(tmp_path: Path, records: list[tuple[str, str, str, str]], end: str, blocksize: int, size: int) -> None:
+    data = "".join(f"@{name}{end}{bases}{end}+{plus}{end}{quality[: len(bases)]}{end}" for name, bases, plus, quality in records)
+    path = written(tmp_path / "a.fastq", data.encode())
+    expected = [(*halves(name), bases, quality[: len(bases)]) for name, bases, _, quality in records]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "PIECE", size)
+        assert list(mrpy.read_fastq(path, blocksize=blocksize, backend="serial")) == expected
+        assert list(mrpy.read_fastq(path, blocksize=None, backend="serial")) == expected
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_damaged_fastq_record_is_one_error(tmp_path: Path, backend: str) -> None:
+    good = "".join(f"@r{n}\nACGT\n+\n@@@@\n" for n in range(5))
+    for bad, why in (("@bad\nACGT\n+\nIII\n", "4 bases and 3"), ("@bad\nACGT\n@@@@\n", "no line with a '\\+'"), ("what\n", "where an '@'"), ("@bad\nAC", "no line with")):
+        path = written(tmp_path / "a.fq", f"{good}{bad}{'' if bad.endswith('AC') else good}".encode())
+        got = list(mrpy.read_fastq(path, backend=backend, workers=1, blocksize=None, on_error="return"))
+        errors = [item for item in got if isinstance(item, Exception)]
+        assert [(type(error), error.offset) for error in errors] == [(DataError, len(good))]
+        assert len(got) == (6 if bad.endswith("AC") else 11)
+        with pytest.raises(DataError, match=why):
+            mrpy.read_fastq(path, backend=backend, workers=1).count()
+
+
+def test_sequences_need_an_encoding_that_can_be_cut(tmp_path: Path) -> None:
+    for read in (mrpy.read_fasta, mrpy.read_fastq):
+        with pytest.raises(OptionError, match="end of a line is a byte"):
+            read(__file__, "utf-16")
+
+
+# ---- records of a fixed size ----------------------------------------------------------------------------------
+
+
+@FEW
+@given(data=st.binary(max_size=200), size=st.integers(1, 9), blocksize=st.integers(1, 60), piece=st.sampled_from([4, 1 << 18]))
+def test_records_are_slices(tmp_path: Path, data: bytes, size: int, blocksize: int, piece: int) -> None:
+    whole = len(data) - len(data) % size
+    expected = [data[at : at + size] for at in range(0, whole, size)]
+    plain, packed = written(tmp_path / "a.bin", data), written(tmp_path / "a.bin.gz", gzip.compress(data))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "PIECE", piece)
+        for path, how in ((plain, blocksize), (plain, None), (packed, None)):
+            got = list(mrpy.read_records(path, size, how, backend="serial", on_error="return"))
+            assert got[: len(expected)] == expected
+            rest = got[len(expected) :]
+            assert len(rest) == (whole < len(data))
+            assert all(isinstance(item, DataError) and item.offset == whole for item in rest)
+
+
+def test_records_of_a_dtype(tmp_path: Path) -> None:
+    rows = [(n, n / 7) for n in range(5000)]
+    path = written(tmp_path / "a.bin", b"".join(struct.pack("<id", *row) for row in rows))
+    dtype = [("n", "<i4"), ("x", "<f8")]
+    made = mrpy.read_records(path, dtype, workers=2)
+    assert list(made.map(lambda record: (int(record["n"]), float(record["x"])))) == rows
+    assert mrpy.read_records(path, dtype, backend="serial").map(lambda record: record["n"]).sum() == sum(range(5000))
+    assert mrpy.read_records(path, struct.calcsize("<id"), backend="serial").map(lambda raw: struct.unpack("<id", raw)[0]).max() == 4999
+    for wrong in (0, -3):
+        with pytest.raises(ValueError):
+            mrpy.read_records(path, wrong)
+    for wrong in ("O", "S0", "nonsense"):
+        with pytest.raises(TypeError):
+            mrpy.read_records(path, wrong)
+
+
+# ---- Parquet and Arrow ----------------------------------------------------------------------------------------
+
+
+def test_parquet_and_arrow_rows_are_dictionaries(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.ipc
+    import pyarrow.parquet
+
+    rows = [{"n": n, "text": f"row {n}", "more": [n] if n % 3 else None} for n in range(10_000)]
+    table = pa.Table.from_pylist(rows)
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet", row_group_size=700)
+    with pyarrow.ipc.new_file(tmp_path / "a.arrow", table.schema) as file:
+        file.write_table(table, 700)
+    for name in ("a.parquet", "a.arrow"):
+        read = mrpy.read_parquet(tmp_path / name, workers=2)
+        assert len(read._plan.source.blocks) == 15 and list(read) == rows
+        numbers = mrpy.read_parquet(str(tmp_path / name), columns=["n"], backend="serial")
+        assert list(numbers.take(2)) == [{"n": 0}, {"n": 1}]
+        assert list(mrpy.read_parquet(f"file://{tmp_path / name}", backend="serial")) == rows
+        with pytest.raises(ZeroDivisionError) as caught:
+            list(mrpy.read_parquet(tmp_path / name, workers=1).map(lambda row: 1 // (row["n"] - 1403)))
+        assert "row 3 of group 2" in caught.value.__notes__[0]
+    assert mrpy.read_parquet(tmp_path, backend="serial").count() == 20_000
+    with pytest.raises(TypeError, match=r"columns=\['n'\]"):
+        mrpy.read_parquet(tmp_path / "a.parquet", columns="n")
+    (tmp_path / "b.parquet").write_bytes(b"no")
+    with pytest.raises(DataError, match=r"b\.parquet"):
+        mrpy.read_parquet(tmp_path / "b.parquet")
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    for module in ("pyarrow", "pyarrow.parquet", "sqlalchemy", "compression.zstd", "backports.zstd", "zstandard"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=r"pip install 'mrpy\[parquet\]'"):
+        mrpy.read_parquet(__file__)
+    with pytest.raises(ImportError, match=r"pip install 'mrpy\[sql\]'"):
+        mrpy.read_sql("t", "sqlite://")
+    with pytest.raises(ImportError, match=r"pip install 'mrpy\[zstd\]'"):
+        mrpy.read_text(__file__, compression="zstd")
+
+
+# ---- SQL ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    pytest.importorskip("sqlalchemy")
+    path = tmp_path / "a.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("create table points (id integer, x real, name text, day date)")
+        days = [str(datetime.date(2020, 1, 1) + datetime.timedelta(n)) for n in range(1000)]
+        connection.executemany(
+            "insert into points values (?, ?, ?, ?)", [(n if n % 100 else None, n / 3, f"point {n}", days[n]) for n in range(1000)]
+        )
+        connection.execute("create table none (id integer)")
+    connection.close()
+    return f"sqlite:///{path}"
+
+
+def points() -> list[tuple[Any, str]]:
+    named = [(n if n % 100 else None, f"point {n}") for n in range(1000)]
+    return [point for point in named if point[0] is not None] + [point for point in named if point[0] is None]
+
+
+@pytest.mark.parametrize("partitions", ["auto", 1, 7, 5000])
+def test_sql_rows_come_by_ranges_of_the_key_and_each_once(database: str, partitions: Any) -> None:
+    rows = mrpy.read_sql("points", database, "id", partitions, workers=2)
+    assert list(rows.map(lambda row: (row["id"], row["name"]))) == points()
+    by_x = mrpy.read_sql("select x, name from points where x < 100;", database, "x", partitions, backend="serial")
+    assert list(by_x) == [{"x": n / 3, "name": f"point {n}"} for n in range(300)]
+
+
+def test_sql_without_a_key_and_of_an_empty_table(database: str) -> None:
+    assert mrpy.read_sql("points", database, backend="serial").count() == 1000
+    assert list(mrpy.read_sql("none", database, "id", backend="serial")) == []
+    assert list(mrpy.read_sql("select count(*) as n from points", database, backend="serial")) == [{"n": 1000}]
+
+
+def test_sql_made_by_sqlalchemy(database: str) -> None:
+    sa = pytest.importorskip("sqlalchemy")
+    table = sa.table("points", sa.column("id"), sa.column("name"))
+    rows = mrpy.read_sql(sa.select(table).where(table.c.id < 5), sa.make_url(database), "id", workers=1)
+    assert list(rows) == [{"id": n, "name": f"point {n}"} for n in range(1, 5)]
+
+
+def test_sql_keys_are_numbers_or_dates_and_passwords_are_not_shown(database: str) -> None:
+    with pytest.raises(TypeError, match="the key 'name' has values of str"):
+        mrpy.read_sql("points", database, "name")
+    for wrong in (0, "many"):
+        with pytest.raises(ValueError):
+            mrpy.read_sql("points", database, "id", wrong)
+    with pytest.raises(TypeError, match="URL"):
+        mrpy.read_sql("points", 7)
+    rows = mrpy.read_sql("points", database.replace("///", "///file:") + "?password=secret&uri=true", "id")
+    assert "secret" not in f"{rows} {rows!r} {rows._plan!r} {rows.explain()}"
+
+
+def test_ranges_of_dates_cover_all_of_them() -> None:
+    from mrpy.mapreduce.files.sql import ranges_of
+
+    low = datetime.date(2024, 1, 1)
+    days = [low + datetime.timedelta(n) for n in range(100)]
+    for count in (1, 3, 7, 99, 500):
+        ranges = list(ranges_of("day", days[0], days[-1], count))
+        for day in days:
+            assert sum(each.low <= day and (day <= each.high if each.last else day < each.high) for each in ranges) == 1
+
+
+def test_the_error_of_a_row_says_which_range_it_was(database: str) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(mrpy.read_sql("points", database, "id", 10, workers=1).map(lambda row: 1 // (row["id"] - 150)))
+    assert "'points', key 100 to 200" in caught.value.__notes__[0]
