@@ -50,6 +50,35 @@ def test_a_factor_is_found(tmp_path: Path) -> None:
     assert run("submit.py", tmp_path, str(10007 * 10009)) == "100,160,063 = 10,007 x 10,009\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "says"),
+    [
+        ("word_count.py", "30", "words in 30 files: "),
+        ("histogram.py", "1", "1 million pixels, mostly {"),
+        ("linear_regression.py", "20000", "20,000 points: y = "),
+        ("kmeans.py", "20000", "20,000 points, 8 rounds: "),
+        ("matrix_multiply.py", "30", "30 x 30: the trace is "),
+        ("pca.py", "40", "40 sensors: one direction has "),
+        ("string_match.py", "500", "500 words tried, found: "),
+        ("reverse_index.py", "20", "links in 20 pages; /pages/"),
+    ],
+)
+def test_a_program_of_phoenix_comes_to_what_its_plain_loop_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, size: str, says: str
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    measured, result = run(f"phoenix/{name}", tmp_path, size).splitlines()
+    assert "speed-up" in measured and says in result  # where the answers differ it ends with an error
+    assert not [path for path in tmp_path.iterdir() if "mrpy" not in path.name], "the input was left behind"
+
+
+def test_each_program_of_phoenix_is_short_and_has_a_test() -> None:
+    for file in (EXAMPLES / "phoenix").glob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert text.count("\n") <= 80 and ast.get_docstring(ast.parse(text))
+        assert file.name == "beside.py" or f'"{file.name}"' in Path(__file__).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda file: file.name)
 def test_an_example_is_short_and_has_a_test(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
