@@ -19,7 +19,7 @@ from laws import EXAMPLES, LOCAL
 import mrpy
 from mrpy.errors import DataError, OptionError
 from mrpy.mapreduce.files import pieces
-from mrpy.mapreduce.files.opening import zstd
+from mrpy.mapreduce.files.opening import Opening, zstd
 
 FEW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -282,6 +282,39 @@ def test_retries_try_a_line_and_not_its_block(tmp_path: Path) -> None:
 
     assert list(mrpy.read_text(path, blocksize=None, retries=1, backend="serial").map(second_time)) == [1, 2, 3]
     assert tried == ["1", "2", "2", "3"]
+
+
+def test_retries_open_a_file_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "a.txt", b"1\n2\n")
+    opened: list[str] = []
+
+    def flaky(self: Opening, path: str) -> Any:
+        opened.append(path)
+        if len(opened) < 3:
+            raise TimeoutError(110, "no answer")
+        return open(path, "rb")
+
+    monkeypatch.setattr(Opening, "_raw", flaky)
+    assert list(mrpy.read_text(path, blocksize=None, retries=2, backend="serial")) == ["1", "2"]
+    opened.clear()
+    with pytest.raises(TimeoutError) as caught:
+        list(mrpy.read_text(path, blocksize=None, retries=1, backend="serial"))
+    assert caught.value.filename == str(path)
+
+
+@pytest.mark.parametrize("backend", ["processes"])
+def test_a_worker_that_dies_while_it_reads_costs_nothing(tmp_path: Path, backend: str) -> None:
+    path = written(tmp_path / "a.txt", b"".join(b"%d\n" % n for n in range(5000)))
+    mark = tmp_path / "died"
+
+    def dies_once(line: str) -> int:
+        if line == "2500" and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), 9)
+        return int(line)
+
+    lines = mrpy.read_text(path, backend=backend, workers=2, blocksize=3000)
+    assert list(lines.map(dies_once)) == list(range(5000))
 
 
 @pytest.mark.parametrize("cut", [10, 2000, -9, -4])

@@ -194,6 +194,7 @@ def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
     """An item; or, where the first step reads, one after the other of the records that it stands for. Say
     whether to go on."""
     records, reading = attempt.records(item)
+    unread = 0
     while True:
         problem: BaseException | None = None
         try:
@@ -206,6 +207,10 @@ def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
         except TaskStopped:
             raise
         except BaseException as error:
+            if reading is not None and unread < attempt.rules.retries and reading.again(error):
+                unread += 1
+                attempt.pause(unread, index)
+                continue
             problem = error
         out.index.extend([index] * (len(out.values) - len(out.index)))  # also what came before a problem
         if problem is not None and not out.failed(problem, index, reading):
@@ -242,9 +247,10 @@ class _Attempt(Frozen):
                 if failures > self.rules.retries:
                     raise
                 del values[before:]
-                self._pause(failures, index)
+                self.pause(failures, index)
 
-    def _pause(self, failures: int, index: int) -> None:
+    def pause(self, failures: int, index: int) -> None:
+        """Before the next attempt."""
         delay = policy.DEFAULT.back_off(failures, self.chunk.first + index)
         if self.announce is not None and self.rules.timeout is not None:
             self.announce(index)  # a pause is neither taken off the time of an attempt nor a hang

@@ -75,6 +75,7 @@ class Reading:
         self._pieces: Iterator[tuple[Iterator[Any], Place]] = iter(())
         self._place: Place | None = None
         self._count = 0  # of the pieces of this block
+        self._unread: Exception | None = None  # what kept the block from being read at all
 
     def __iter__(self) -> Iterator[Iterator[Any]]:
         return self
@@ -87,12 +88,20 @@ class Reading:
                 piece = next(self._pieces, None)
             except Exception as error:
                 self._pieces = iter(())
+                self._unread = error if self._count == 1 and isinstance(error, OSError) else None
                 return _Raising(error)
             if piece is not None:
                 records, self._place = piece
                 return records
             self._block, self._count = next(self._blocks), 0
             self._pieces = self._step.format.pieces(self._block, self._step.opening)
+
+    def again(self, error: BaseException) -> bool:
+        """Begin the block once more, if it was this that kept it from being read: a network may be back."""
+        if self._unread is not error or self._block is None:
+            return False
+        self._pieces, self._count = self._step.format.pieces(self._block, self._step.opening), 0
+        return True
 
     def where(self) -> str:
         """What to call the record that was given out last, or that could not be read."""
