@@ -4,8 +4,9 @@
 
 Each workload is measured in turns over all sides; a figure is the median of its rounds, a ratio that of
 medians. All sides must come to the same answer. What is larger than memory is measured once, one side after
-the other, each in a process of its own. `--light` takes a tenth of everything. Exits with 1 where a bar is
-missed.
+the other, each in a process of its own. `--light` takes a tenth of the sizes, though no less memory than the
+processes need by themselves. PySpark has the heap that it takes by default, and is not held to the memory.
+Exits with 1 where a bar is missed.
 """
 
 from __future__ import annotations
