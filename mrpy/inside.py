@@ -51,19 +51,19 @@ _running: ContextVar[list[Place]] = ContextVar("mrpy_running", default=[])  # st
 class taken:
     """While this is open, this thread runs a task."""
 
-    __slots__ = ("_before", "_place", "_token")
+    __slots__ = ("_before", "_token", "running")
 
     def __init__(self, place: Place) -> None:
-        self._place = [place]
+        self.running = [place]
 
     def __enter__(self) -> None:
-        self._before, inside.place = inside.place, self._place[0]
-        self._token = _running.set(self._place)
+        self._before, inside.place = inside.place, self.running[0]
+        self._token = _running.set(self.running)
 
     def __exit__(self, *_: object) -> None:
         inside.place = self._before
         _running.reset(self._token)
-        self._place.clear()
+        self.running.clear()
 
 
 def carried() -> Callable[[], None]:

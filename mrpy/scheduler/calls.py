@@ -10,7 +10,7 @@ from _thread import allocate_lock
 from collections.abc import Callable, Sequence
 from itertools import count
 
-from mrpy.inside import Place, taken
+from mrpy.inside import Place, inside, taken
 from mrpy.light import TYPE_CHECKING, NamedTuple, pickle
 from mrpy.scheduler import codec
 from mrpy.scheduler.here import here
@@ -88,7 +88,12 @@ def perform(
     place: Place = Place.ELSEWHERE,
 ) -> Any:
     """Run a call here and now. Whatever it raises comes out; a nested mrpy call finds `inside` set."""
-    with taken(place):
-        if announce is None:
-            return function(data, *inputs)
-        return function(data, *inputs, announce=announce)
+    entered, before = taken(place), inside.place
+    try:
+        with entered:
+            if announce is None:
+                return function(data, *inputs)
+            return function(data, *inputs, announce=announce)
+    finally:  # once more, without a call into Python: a Ctrl-C may have come just when it was left
+        inside.place = before
+        entered.running.clear()

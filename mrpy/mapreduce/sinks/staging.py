@@ -67,8 +67,12 @@ class Staging:
                 lock = _new_lock(self._path)
             except (FileNotFoundError, BlockingIOError):  # another run took it for something that was left
                 continue
+            try:
+                os.mkdir(self.attempts, 0o700)
+            except FileNotFoundError:  # it did so just before this one had the lock
+                os.close(lock)
+                continue
             self._end = weakref.finalize(self, _ended, self._path, self.target, lock, os.getpid())
-            os.mkdir(self.attempts, 0o700)
             return
         raise FileNotFoundError(errno.ENOENT, "a folder that was just made is gone", self._path)
 
@@ -144,7 +148,10 @@ def clear_stale(target: str) -> None:
 
 
 def _is_ours(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.getuid()
+    try:
+        return entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.getuid()
+    except FileNotFoundError:  # another run has ended meanwhile
+        return False
 
 
 def discard(path: str, target: str) -> None:
