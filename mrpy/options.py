@@ -245,6 +245,9 @@ class Scoped:
 
 _configured: dict[str, Any] = {}
 of_session = Scoped("mrpy_session_options")
+# What the last call of `resolve` found: the environment, the other two, which are never changed in place,
+# and what they come to together.
+_merged: tuple[tuple[Any, Any, Any], Options] = ({}, _configured, None), Options()
 
 
 def configure(**given: Any) -> None:
@@ -253,19 +256,22 @@ def configure(**given: Any) -> None:
     >>> configure(workers=2, progress=False)
     >>> configure()
     """
+    global _configured
     Options().but(given)
-    if given:
-        _configured.update(given)
-    else:
-        _configured.clear()
+    _configured = {**_configured, **given} if given else {}  # another one: see `resolve`
 
 
 def resolve(given: Mapping[str, Any]) -> Options:
     """The options of a run for which these were given."""
     if inside.task:  # workers of another process know of no session, so those of this one ask none
         return Options().but(_environment()).but(given)
-    options = Options().but(_environment()).but(_configured).but(of_session.get() or {})
-    return options.but(given)
+    global _merged
+    scopes = _environment(), _configured, of_session.get()
+    last, options = _merged
+    if scopes[0] != last[0] or scopes[1] is not last[1] or scopes[2] is not last[2]:
+        options = Options().but(scopes[0]).but(scopes[1]).but(scopes[2] or {})
+        _merged = scopes, options
+    return options.but(given) if given else options
 
 
 def origin(name: str, given: Mapping[str, Any]) -> str:

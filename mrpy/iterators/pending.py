@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -96,9 +97,13 @@ class PendingResult:
             threading.Thread(target=function, args=(self,), daemon=True, name="mrpy-callback").start()
 
     def _outcome(self, timeout: float | None) -> tuple[bool, Any]:
-        longest = None if timeout is None else min(timeout, threading.TIMEOUT_MAX)  # 292 years
         if not self._arrived.is_set():
             self._driver.check_owner()
+            began = time.monotonic()
+            self._driver.lead(self._arrived.is_set, None if timeout is None else began + timeout)
+            longest = None  # and otherwise at most 292 years
+            if timeout is not None:
+                longest = min(max(0.0, began + timeout - time.monotonic()), threading.TIMEOUT_MAX)
             if not waiting(lambda: self._arrived.wait(longest)):
                 raise TimeoutError(f"{self._name} has not ended after {timeout:g} seconds; it goes on")
         with self._lock:

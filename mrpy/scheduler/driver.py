@@ -12,6 +12,7 @@ and for all that is added later: nobody waits for ever.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -21,15 +22,19 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from mrpy.errors import MrpyError, SchedulerError, SessionClosed
+from mrpy.inside import inside
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.failure import Failure, format_trace, of
 from mrpy.scheduler.policy import LONGEST_WAIT
+from mrpy.scheduler.queues import sooner
 from mrpy.scheduler.scheduler import Observer, Scheduler
 from mrpy.scheduler.shield import Shield
 from mrpy.scheduler.states import State
 from mrpy.scheduler.trace import Trace
 
+A_TURN = 0.01  # seconds that the driver's thread may take to let go of the lock; most take 0.1 ms
+_AMID = "what is called while a session decides (a finalizer, an observer) cannot wait for a run in it"
 _LOST = "a Ctrl-C has cost this session what it was to do next; open another"
 
 
@@ -48,6 +53,19 @@ class Delivery(NamedTuple):
 Receiver = Callable[[Delivery], None]
 
 
+def _yes() -> bool:
+    return True
+
+
+def _no() -> bool:
+    return False
+
+
+def _is_for_here(order: m.Order) -> bool:
+    """Whether the backend has nothing to do for it."""
+    return type(order) is m.Report or type(order) is m.Release or type(order) is m.WakeAt
+
+
 class Driver:
     """Runs one scheduler over one backend."""
 
@@ -57,14 +75,17 @@ class Driver:
         self._trace = trace
         if trace is not None:
             self.observers.append(trace)
-        self._scheduler = Scheduler(observer=self._observed)
+        self._scheduler = Scheduler()
         self._inbox: deque[m.Fact] = deque()
         self._receivers: dict[m.Key, tuple[Receiver, bool]] = {}
         self._wake_at: float | None = None
         self._end: MrpyError | None = None  # why nothing is taken in any more
         self._turning = threading.RLock()
         self._inline = threading.Lock()  # whoever has it drives, where any thread may
-        self._shield = Shield()
+        self._leader: int | None = None  # who that is
+        self._leader_sleeps = False
+        self._sleeps_until = 0.0  # the driver's thread, where others drive: the time of the clock
+        self._shield = Shield(backend.wake)
         self._deciding = False
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -117,7 +138,8 @@ class Driver:
                 self._shut(self._end)
         if thread is not None and thread is not threading.current_thread():
             self.backend.wake()
-            thread.join()
+            if self._leader != threading.get_ident():  # else it is closed when this thread drives no more
+                thread.join()
 
     @property
     def closed(self) -> bool:
@@ -132,43 +154,96 @@ class Driver:
                     self._end = SessionClosed(_LOST)
                     self._give_up(self._end)
 
-    def look(self) -> None:
-        """Take in what has come, if nobody does just now. Does not block."""
-        if self.backend.inline and self._thread is not None:
-            self._turn_here()
+    def lead(self, arrived: Callable[[], bool], until: float | None = None) -> None:
+        """Drive until `arrived` says so or it is `until`, where several may sleep at the workers. Returns at
+        once where another drives: then he, or the driver's thread after him, tells the receivers.
+
+        Whoever waits for a result sleeps at the workers himself, since to be woken by another thread, and to
+        get the interpreter lock from it, takes long. Others do not drive meanwhile: what they add they put
+        into the inbox, and wake him. Not in a thread that runs a task: there an exception may be thrown at
+        any moment (`TaskStopped`), even in the middle of a turn.
+        """
+        if self._thread is None or not self.backend.led or inside.task:
+            return
+        while self._end is None and not arrived() and (until is None or time.monotonic() < until):
+            if not self._drive(arrived, until):
+                return
 
     def _tell(self, fact: m.Fact) -> None:
         self._inbox.append(fact)
         if self.backend.threaded:
             if self._thread is None:
                 self._start_thread()
-            if type(fact) is not m.Added or not self._turn_here():
+            if type(fact) is not m.Added or not self.backend.inline or not self._drive() or self._inbox:
                 self.backend.wake()
 
-    def _turn_here(self) -> bool:
-        """Drive in this thread, if no other does just now; say whether all that was said is taken in."""
-        if not self.backend.inline:
-            return False
+    def _drive(self, arrived: Callable[[], bool] = _yes, until: float | None = None) -> bool:
+        """Drive in this thread, if no other does just now: take in what was added, and go on until `arrived`
+        says so, or it is `until`, or a signal came, whose handler is called on the way out. Say whether it
+        could be done."""
         try:
             with self._shield:
-                if not self._inline.acquire(blocking=False):
+                if not self._inline.acquire(blocking=False) and not self._take_over(arrived):
                     return False
+                self._leader = threading.get_ident()
                 try:
-                    self._turn_over()
+                    if self._inbox:
+                        self._turn_over()
+                    while not (arrived() or self._end is not None or self._shield.noted):
+                        if not self._sleep_as_leader(until):
+                            break
+                        self._turn_over(arrived)
                 finally:
-                    self._inline.release()
+                    self._resign()
         except RecursionError:  # there was no room left to begin
             return False
-        return not self._inbox and self._end is None
+        return True
 
-    def _turn_over(self) -> None:
-        """Take in what there is until there is nothing more. For whoever has the lock."""
+    def _take_over(self, arrived: Callable[[], bool]) -> bool:
+        """Get the lock, for one who wants to wait, from the driver's thread, which never sleeps with it."""
+        if arrived is _yes or self._thread is None:
+            return False
+        holder = self._leader  # None: it changes hands just now
+        if holder == threading.get_ident():
+            raise SchedulerError(_AMID)  # else it would wait for ever, for itself
+        return holder in (None, self._thread.ident) and self._inline.acquire(timeout=A_TURN)
+
+    def _sleep_as_leader(self, until: float | None) -> bool:
+        """Until something happens, or has to. False: it is `until`."""
+        now = time.monotonic()
+        if until is not None and now >= until:
+            return False
+        patience = sooner(sooner(LONGEST_WAIT, self._due(), now), until, now)
+        self._leader_sleeps = True
+        try:
+            self.backend.block(patience, leading=True)
+        except Exception as error:
+            self._end = _broken(error)
+        self._leader_sleeps = False
+        return True
+
+    def _resign(self) -> None:
+        """Let another drive; and see to it that the driver's thread knows of what is left to it."""
+        self._leader_sleeps, self._leader = False, None
+        try:
+            due = self._due()
+            if self._end is not None or (due is not None and due < self._sleeps_until):
+                self.backend.wake()
+            self.backend.pass_on()
+        finally:
+            self._inline.release()
+
+    def _turn_over(self, arrived: Callable[[], bool] = _no) -> None:
+        """Take in what there is until there is nothing more, or what is waited for has come. For whoever has
+        the lock."""
         try:
             while self._end is None:
                 facts = [] if self._inbox else self.backend.wait(0)
                 if not facts and not self._inbox and self._patience() != 0:
                     break
-                self._decide(facts)
+                orders = self._decide(facts)
+                if arrived() and not self._inbox and all(map(_is_for_here, orders)):
+                    break  # whoever drives next looks for more
         except BaseException as error:
             self._end = _broken(error)
 
@@ -196,10 +271,17 @@ class Driver:
         self._shut(self._end)
 
     def _turn_and_sleep(self) -> None:
-        with self._inline:
+        with self._inline:  # as long as another leads there is nothing to do
+            self._leader = threading.get_ident()
             self._turn_over()
+            self._leader = None
+            due = self._due()
+            self._sleeps_until = math.inf if due is None else due
         if self._end is None:
-            self.backend.block(0 if self._inbox else self._patience())
+            self.backend.block(sooner(LONGEST_WAIT, due, time.monotonic()))
+            self._sleeps_until = 0.0  # it is awake, and will look for itself
+            if self._leader_sleeps:
+                self.backend.pass_on()
 
     def _turn(self) -> bool:
         """Take in what happened, decide, carry out. Say whether anything has happened, or will in time."""
@@ -222,6 +304,7 @@ class Driver:
         if self._trace is not None:
             self._trace.told(facts, now)
         self._deciding = True
+        self._scheduler.observer = self._observed if self.observers else None
         try:
             orders = self._scheduler.handle(facts, now)
             for order in orders:
@@ -231,9 +314,14 @@ class Driver:
         return orders
 
     def _patience(self) -> float | None:
-        if self._wake_at is None:
-            return None
-        return min(LONGEST_WAIT, max(0.0, self._wake_at - time.monotonic()))
+        return None if self._wake_at is None else sooner(LONGEST_WAIT, self._wake_at, time.monotonic())
+
+    def _due(self) -> float | None:
+        """When somebody has to turn, at the latest."""
+        theirs = self.backend.due()
+        if self._wake_at is None or theirs is None:
+            return theirs if self._wake_at is None else self._wake_at
+        return min(theirs, self._wake_at)
 
     def _carry_out(self, order: m.Order) -> None:
         match order:
@@ -247,8 +335,6 @@ class Driver:
                 self.backend.stop(order.key, order.attempt)
             case m.WakeAt():
                 self._wake_at = order.time
-                if self.backend.inline and order.time is not None:
-                    self.backend.wake()  # whoever sleeps does not know of it
 
     def _report(self, order: m.Report) -> None:
         receiver, keep = self._receivers.pop(order.key)
@@ -267,7 +353,7 @@ class Driver:
                 print(f"mrpy: an observer was dropped: {error!r}", file=sys.stderr)
 
     def _shut(self, why: MrpyError) -> None:
-        with self._inline, self._turning:  # nobody is amid a turn of what is closed here
+        with self._inline, self._turning:  # who leads has been woken, and gives it up
             self.backend.close()
             self._give_up(why)
 

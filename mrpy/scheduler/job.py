@@ -51,7 +51,7 @@ class Job:
         if not self.driver.backend.threaded:
             self.driver.wait_for(lambda: not self._inbox.empty())
         elif self._inbox.empty():
-            self.driver.look()  # it may be here: no use in waiting for another thread to see it
+            self.driver.lead(lambda: not self._inbox.empty())
         return self._taken(waiting(self._inbox.get))
 
     async def next_async(self) -> Delivery:

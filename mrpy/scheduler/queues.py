@@ -1,4 +1,4 @@
-"""The scheduler's two queues: who may start, and who is to be looked at when.
+"""The scheduler's two queues: who may start, and who is to be looked at when. And how long to wait for that.
 
 Entries name a task by its key, and die with it or when it moves on. A dead entry is passed over when its
 turn comes. Where that may take long (slots that stay busy, timeouts of hours), a queue that is mostly dead
@@ -18,6 +18,18 @@ from mrpy.scheduler.states import State
 SPARE = 32  # dead entries that are not worth clearing away; out of the air
 
 _READY = State.READY
+
+
+def sooner(timeout: float | None, due: float | None, now: float) -> float | None:
+    """How long to wait where a span of time and a time of the clock end it, each if there is such.
+
+    >>> sooner(None, None, 7.0), sooner(3.0, None, 7.0), sooner(3.0, 8.0, 7.0), sooner(None, 6.0, 7.0)
+    (None, 3.0, 1.0, 0.0)
+    """
+    if due is None:
+        return timeout
+    left = max(0.0, due - now)
+    return left if timeout is None else min(left, timeout)
 
 
 class Ready:

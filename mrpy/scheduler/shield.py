@@ -1,43 +1,61 @@
-"""Keeps signal handlers of the user from breaking into what must not be left half done.
+"""Keeps signal handlers of the user from breaking into what must not be left half done, or be kept waiting.
 
 Python runs signal handlers in the main thread, between any two instructions, and a handler may raise: Ctrl-C
-does. Where the scheduler's loop is turned in the main thread that would leave its state in pieces. So while
-it is, the handlers that may raise are replaced by one that takes note, and what was noted is raised again
-when the turn is over. That is far less than a millisecond: whatever blocks is done outside.
+does. Where the scheduler's loop is turned in the main thread that would leave its state in pieces. And a
+handler may take long, or wait for another thread that waits for the loop. So while the main thread drives,
+the handlers are replaced by one that takes note; if the thread sleeps it is woken; and they are called when
+nothing of ours is held any more. That is far less than a millisecond later.
 """
 
 from __future__ import annotations
 
 # What `signal` wraps, and is ten times as fast without: this goes around every turn.
 import _signal as signal  # type: ignore[import-not-found]
+import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
-_MAY_RAISE = [
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGVTALRM", "SIGPROF")
-    if hasattr(signal, name)
-]
+_PUT_OFF = tuple(
+    getattr(signal, f"SIG{name}")
+    for name in (
+        "INT", "TERM", "ALRM", "HUP", "QUIT", "USR1", "USR2", "VTALRM", "PROF", "CHLD", "CONT", "IO", "PIPE",
+        "TSTP", "TTIN", "TTOU", "URG", "WINCH", "XCPU", "XFSZ", "PWR",
+    )
+    if hasattr(signal, f"SIG{name}")
+)  # fmt: skip
 _DEPTH = 40  # calls; a turn takes about half of them
 
 
 class Shield:
-    """To be used in a ``with`` statement, in any thread; only in the main one is there anything to do."""
+    """To be used in a ``with`` statement, in any thread; only in the main one is there anything to do.
+    ``wake`` is called when something was noted."""
 
-    def __init__(self) -> None:
-        self._replaced: list[tuple[int, object]] = []
-        self._noted: list[int] = []
+    def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
+        self.noted: list[int] = []
+        self._wake = wake
+        self._depth = 0  # a finalizer may run amid what is shielded, and use us too
+        self._replaced: list[tuple[int, Any]] = []
+        self._seen: tuple[Any, ...] = ()  # the handlers of the last time,
+        self._to_replace: list[tuple[int, Any]] = []  # and those of them that are Python's to call
 
     def __enter__(self) -> None:
         _needs(_DEPTH)  # a RecursionError comes now, or not at all
         if not _in_main():
             return
+        self._depth += 1
+        if self._depth > 1:
+            return
         try:
-            for number in _MAY_RAISE:
-                handler = signal.getsignal(number)
-                if callable(handler):
-                    self._replaced.append((number, handler))
-                    signal.signal(number, self._note)
+            handlers = tuple(map(signal.getsignal, _PUT_OFF))
+            if handlers != self._seen:
+                pairs = zip(_PUT_OFF, handlers, strict=True)
+                self._to_replace = [(number, handler) for number, handler in pairs if callable(handler)]
+                self._seen = handlers
+            for pair in self._to_replace:
+                self._replaced.append(pair)
+                signal.signal(pair[0], self._note)
         except BaseException:  # of a handler that was not replaced yet
             self.__exit__()
             raise
@@ -45,20 +63,31 @@ class Shield:
     def __exit__(self, *_: object) -> None:
         if not _in_main():
             return
+        if self._depth > 1:
+            self._depth -= 1
+            return
         try:
             while self._replaced:
-                number, handler = self._replaced[-1]
-                signal.signal(number, handler)
+                signal.signal(*self._replaced[-1])
                 self._replaced.pop()
         except BaseException:  # of a handler that is back; the others have to be, too
             self.__exit__()
             raise
-        noted, self._noted = self._noted, []
-        for number in noted:
-            signal.raise_signal(number)
+        self._depth = 0
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Call the handlers, as if the signals came now. They are not sent again: some were told of them
+        already, by a wakeup descriptor."""
+        while self.noted:
+            number = self.noted.pop(0)
+            handler = signal.getsignal(number)
+            if callable(handler):
+                handler(number, sys._getframe(1))
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self._noted.append(number)
+        self.noted.append(number)
+        self._wake()
 
 
 def _in_main() -> bool:

@@ -43,6 +43,7 @@ class Backend(ABC):
     remote: ClassVar[bool] = True  # False: values never leave this process, nothing is pickled
     elastic: ClassVar[bool] = False  # True: it can take more tasks than it has slots for, where it must
     inline: ClassVar[bool] = False  # True: any thread may drive, one at a time, and sleep in `block`
+    led: bool = False  # True: several may sleep in `block`; of each event one is told, the last to come
     workers: int
 
     def pack(self, call: Call) -> Call:
@@ -62,8 +63,16 @@ class Backend(ABC):
     def wait(self, timeout: float | None) -> list[Fact]:
         """Block until something happened; return it. `None` waits for ever."""
 
-    def block(self, timeout: float | None) -> None:
-        """Where it is `inline`: as `wait`, but take nothing in. Others may drive meanwhile."""
+    def block(self, timeout: float | None, *, leading: bool = False) -> None:
+        """Where it is `inline`: block as `wait` does, but take nothing in. Others may drive meanwhile, unless
+        one is `leading`: he may take in what he likes."""
+        raise NotImplementedError
+
+    def pass_on(self) -> None:  # noqa: B027 - there is nothing to do for most
+        """Where it is `led`: if one `block` has ended by what nobody has taken in yet, have another end."""
+
+    def due(self) -> float | None:
+        """Where it is `inline`: the time of the clock at which `wait` has to be called at the latest."""
         raise NotImplementedError
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
     driver's thread                          one socket pair per worker
       start ─> encode ─> backlog ─> a free worker ─ CODE, RUN ────────> worker_main
-      wait  ─> selector: sockets, exits, wake <──── BEGAN, DONE, FAILED
+      wait  ─> poller: sockets, exits, wake <────── BEGAN, DONE, FAILED
                     │
                     └─> facts, values by key (still pickled: the consumer opens them)
 
@@ -16,9 +16,8 @@ is free.
 
 from __future__ import annotations
 
+import itertools
 import marshal
-import os
-import selectors
 import time
 from collections import deque
 from itertools import count
@@ -32,13 +31,16 @@ from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.lifespan import Lifespan
 from mrpy.scheduler.backends.packing import Packer
 from mrpy.scheduler.backends.pickled import Pickled
+from mrpy.scheduler.backends.poller import Event, poller
 from mrpy.scheduler.backends.team import Team
 from mrpy.scheduler.backends.transport import Frame
 from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle, is_stopped
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.failure import Failure, of
+from mrpy.scheduler.queues import sooner
 
 GRACE = 0.2  # seconds that a stopped task has to end by itself before its worker is killed
+LISTENED_TO = 4  # workers, before we sleep: each costs 2 us, to be told by another thread 50 us or more
 BOOTS = 3  # workers in a row that may die before they are up
 
 
@@ -60,13 +62,9 @@ class ProcessesBackend(Backend):
         self._facts: list[m.Fact] = [m.Slots(workers)]
         self._failed_boots = 0
         self._closed = False
-        self._selector = selectors.DefaultSelector()
-        self._team = Team(workers, self._lifespan, self._selector, self.wake)
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, None)
-        self._woken = False
+        self._poller = poller()
+        self.led = self._poller.shared
+        self._team = Team(workers, self._lifespan, self._poller, self.wake)
         self._packer = Packer(self.wake)
         self._unsent: set[WorkerHandle] = set()  # frames of theirs wait for the next `wait`
 
@@ -111,43 +109,35 @@ class ProcessesBackend(Backend):
             worker.stack.ask(worker.pid)
         if worker.kill_at is None:
             worker.kill_at = time.monotonic() + GRACE
-            self.wake()  # whoever blocks has to look at the clock before that
 
     def wait(self, timeout: float | None) -> list[m.Fact]:
-        facts = self._collect()
-        if facts or timeout == 0:
-            return facts
-        self.block(timeout)
-        return self._collect()
-
-    def block(self, timeout: float | None) -> None:
-        for key, _ in self._selector.select(self._patience(timeout)):
-            if key.data is None:  # only here: what another thread takes in meanwhile does not wake us
-                self._drain_wakes()
-
-    def _collect(self) -> list[m.Fact]:
         """Send what was started, take in what has come."""
-        self._dismiss()
-        self._send_news()
-        self._send()
-        for key, events in self._selector.select(0):
-            if key.data is not None:
-                self._attend(key.data, key.fileobj, events)
+        if timeout != 0:
+            self._send_all()
+            if not self._facts:
+                self._poller.sleep(sooner(timeout, self.due(), time.monotonic()))
+        self._send_all()
+        for event in self._poller.take():
+            self._attend(event)
         self._kill_overdue()
         self._bury_stopped()
         self._send()  # who is up now, or through, may have got a task
         facts, self._facts = self._facts, []
         return facts
 
+    def due(self) -> float | None:
+        times = [at for each in self._team for at in (each.kill_at, each.look_at) if at is not None]
+        return min(times, default=None)
+
+    def block(self, timeout: float | None, *, leading: bool = False) -> None:
+        if not (leading and self._listen()):
+            self._poller.sleep(timeout, leading=leading)
+
+    def pass_on(self) -> None:
+        self._poller.pass_on()
+
     def wake(self) -> None:
-        if not self._woken:
-            self._woken = True
-            try:
-                os.write(self._wake_write, b"!")
-            except BlockingIOError:
-                pass
-            except OSError:  # closed in the meantime
-                pass
+        self._poller.pipe.write()
 
     def fetch(self, key: m.Key) -> Value:
         return self._values[key]
@@ -168,9 +158,7 @@ class ProcessesBackend(Backend):
         self._backlog.clear()
         self._values.clear()
         self._packer.close()
-        self._selector.close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        self._poller.close()
 
     # ---- workers ---------------------------------------------------------------------------------
 
@@ -206,21 +194,27 @@ class ProcessesBackend(Backend):
         """Where a time is kept of what waits, see to it that those who are to do it come up."""
         timeout = min((each.timeout for each in self._backlog if each.timeout is not None), default=None)
         for worker in self._team:
-            if timeout is not None and not worker.ready and worker.look_after(timeout):
-                self.wake()  # whoever blocks has to look at the clock before that
+            if timeout is not None and not worker.ready:
+                worker.look_after(timeout)
 
     def _hand_out(self, ticket: Ticket, worker: WorkerHandle) -> None:
         """Send a task to a worker."""
         ticket.worker = worker
         worker.queue.append(ticket)
         worker.tasks += 1
-        if ticket.timeout is not None and worker.look_after(ticket.timeout):
-            self.wake()  # whoever blocks has to look at the clock before that
+        if ticket.timeout is not None:
+            worker.look_after(ticket.timeout)
         function, meta, parts = ticket.message
         ticket.message = ()
         worker.send_code(meta[0], function)
         worker.send_run(ticket, meta, parts)
         self._unsent.add(worker)
+
+    def _send_all(self) -> None:
+        """All that there is to tell the workers."""
+        self._dismiss()
+        self._send_news()
+        self._send()
 
     def _dismiss(self) -> None:
         """Let workers go whose time is over and who have nothing left to do."""
@@ -257,17 +251,37 @@ class ProcessesBackend(Backend):
         else:
             self._team.watch(worker)
 
-    def _attend(self, worker: WorkerHandle, source: object, events: int) -> None:
+    def _attend(self, event: Event) -> None:
+        worker: WorkerHandle = event.owner
         if worker not in self._team:
             return  # buried a moment ago, in this same round
+        self._hear(worker)
+        if event.ended and not worker.end.gone:
+            self._hear(worker)  # a read ends behind the last bytes: the end itself takes another
+        if worker.end.gone:
+            return
+        if event.fd == worker.exit_watch and worker.exited():
+            self._bury(worker)
+        elif event.writable:
+            self._flush(worker)
+
+    def _listen(self) -> bool:
+        """Ask workers who owe an answer. The thread that was told of it may still wait for the interpreter
+        lock, which we have."""
+        for worker in itertools.islice(self._team, LISTENED_TO):
+            if worker.queue and self._hear(worker):
+                return True
+        return False
+
+    def _hear(self, worker: WorkerHandle) -> bool:
+        """Take in what a worker says, and if it was the last of it that it is gone; say whether there was
+        anything."""
         frames = worker.receive()
         for frame in frames or ():
             self._take(worker, frame)
-        if frames is None or (source == worker.exit_watch and worker.exited()):
+        if worker.end.gone:
             self._bury(worker)
-            return
-        if events & selectors.EVENT_WRITE:
-            self._flush(worker)
+        return worker.end.gone or bool(frames)
 
     def _take(self, worker: WorkerHandle, frame: Frame) -> None:
         if frame.kind == w.READY:
@@ -359,21 +373,3 @@ class ProcessesBackend(Backend):
             else:
                 waits = worker.queue or (self._backlog and not worker.ready)
                 worker.look_at = now + worker.look_every if waits else None
-
-    def _patience(self, timeout: float | None) -> float | None:
-        for worker in self._team:
-            for at in (worker.kill_at, worker.look_at):
-                if at is not None:
-                    left = max(0.0, at - time.monotonic())
-                    timeout = left if timeout is None else min(timeout, left)
-        return timeout
-
-    def _drain_wakes(self) -> None:
-        try:
-            os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            pass
-        # Only now: a wake that comes before this writes nothing, but what it announces is in the inbox
-        # already, which is looked at after `wait`. The other way round its byte could be read here and
-        # the flag stay set: no later wake would write, and the driver would sleep on.
-        self._woken = False

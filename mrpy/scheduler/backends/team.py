@@ -6,11 +6,11 @@ two of them would matter. So nothing waits behind a task that takes long while a
 
 from __future__ import annotations
 
-import selectors
 from collections.abc import Callable, Iterator
 
 from mrpy.options import cpu_count
 from mrpy.scheduler.backends.lifespan import Lifespan
+from mrpy.scheduler.backends.poller import Poller
 from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle
 
 QUEUE_BELOW = 0.005  # seconds; tasks shorter than this are queued ahead. A round trip takes 0.1 ms
@@ -18,15 +18,13 @@ DEPTH = 3  # tasks a worker holds then: one runs, two wait in its socket
 
 
 class Team:
-    """At most `size` workers, each watched by `selector`. ``tell``: see `WorkerHandle`."""
+    """At most `size` workers, each watched by `poller`. ``tell``: see `WorkerHandle`."""
 
-    def __init__(
-        self, size: int, lifespan: Lifespan, selector: selectors.BaseSelector, tell: Callable[[], None]
-    ) -> None:
+    def __init__(self, size: int, lifespan: Lifespan, poller: Poller, tell: Callable[[], None]) -> None:
         self.depth = 1  # tasks that a worker is to have at a time
         self._size = size
         self._lifespan = lifespan
-        self._selector = selector
+        self._poller = poller
         self._tell = tell
         self._workers: list[WorkerHandle] = []
         self._seconds: dict[int, float] = {}  # how long tasks of a code took lately
@@ -72,21 +70,19 @@ class Team:
         for _ in range(min(waiting - booting, self._size - staying)):
             worker = WorkerHandle(self._tell, max(1, cpu_count() // self._size))
             self._workers.append(worker)
-            self._selector.register(worker.end.sock, selectors.EVENT_READ, worker)
+            self._poller.add(worker.end.sock.fileno(), worker)
             if worker.exit_watch is not None:
-                self._selector.register(worker.exit_watch, selectors.EVENT_READ, worker)
+                self._poller.add(worker.exit_watch, worker)
 
     def watch(self, worker: WorkerHandle) -> None:
-        """Have the selector tell when its socket takes bytes again, if some wait."""
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.end.clogged else 0)
-        if self._selector.get_key(worker.end.sock).events != events:
-            self._selector.modify(worker.end.sock, events, worker)
+        """Have us be told when its socket takes bytes again, if some wait."""
+        self._poller.writes(worker.end.sock.fileno(), worker.end.clogged)
 
     def let_go(self, worker: WorkerHandle) -> None:
         """It is not one of us any more."""
-        self._selector.unregister(worker.end.sock)
+        self._poller.remove(worker.end.sock.fileno())
         if worker.exit_watch is not None:
-            self._selector.unregister(worker.exit_watch)
+            self._poller.remove(worker.exit_watch)
         self._workers.remove(worker)
 
     def _is_short(self, ticket: Ticket) -> bool:

@@ -161,9 +161,10 @@ class _End:
             self.fds.extend(fd for (fd,) in struct.iter_unpack("i", data))
         if flags & MSG_CTRUNC:  # some were lost: nobody could tell which of them belong to what
             raise OSError(errno.EMFILE, "a descriptor could not be received: too many are open")
+        # The kernel ends a read behind bytes that descriptors came with, though there may be others.
         if room is not None:
             return count, self._parser.filled(count), True
-        return count, self._parser.feed(self._buffer[:count]), count == READ
+        return count, self._parser.feed(self._buffer[:count]), count == READ or bool(ancillary)
 
     def close(self) -> None:
         """Close the socket."""
@@ -178,6 +179,7 @@ class ParentEnd(_End):
     def __init__(self, sock: socket) -> None:
         sock.setblocking(False)
         super().__init__(sock)
+        self.gone = False  # there is nothing more to read, ever
         self._waiting: deque[memoryview] = deque()
         self._going: dict[int, Sequence[int]] = {}  # descriptors, by the id of the buffer that they go with
 
@@ -219,9 +221,9 @@ class ParentEnd(_End):
         return bool(self._waiting)
 
     def receive(self) -> list[Frame] | None:
-        """Read what is there; None when the other end is gone."""
+        """Read all that is there; None when the other end is gone."""
         frames: list[Frame] = []
-        more = True
+        more = not self.gone
         while more:
             try:
                 count, new, more = self._read()
@@ -230,9 +232,10 @@ class ParentEnd(_End):
             except OSError:
                 count, new = 0, []
             if count == 0:
+                self.gone = True  # nobody may say so again: see `poller.py`
                 return frames or None
             frames += new
-        return frames
+        return frames if frames or not self.gone else None
 
 
 class WorkerEnd(_End):

@@ -117,13 +117,11 @@ class WorkerHandle:
         news = (lent.loans, self.borrower.unused())
         self.end.send(kind, number, [marshal.dumps((*meta, *news)), *lent.others], lent.fds)
 
-    def look_after(self, timeout: float) -> bool:
-        """A task of this timeout was sent: see to it that the worker begins with it. Whether that is news."""
+    def look_after(self, timeout: float) -> None:
+        """A task of this timeout was sent: see to it that the worker begins with it."""
         self.look_every = min(timeout, LONGEST_WAIT)
-        if self.look_at is not None:
-            return False
-        self.look_at = time.monotonic() + self.look_every
-        return True
+        if self.look_at is None:
+            self.look_at = time.monotonic() + self.look_every
 
     def receive(self) -> list[Frame] | None:
         """What has come; None when it is dead."""
