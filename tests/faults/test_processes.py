@@ -379,6 +379,23 @@ def test_ctrl_c_ends_a_script_within_a_second(where: str) -> None:
 
 
 @pytest.mark.fault(14)
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_ctrl_c_is_what_a_script_without_a_session_ends_by(backend: str) -> None:
+    # What imports the wrong module at the exit of the interpreter makes it forget, and it exits with 1.
+    code = f"""
+        import mrpy, time
+        numbers = mrpy.pmap(lambda x: time.sleep(0.01) or x, range(10**4), backend="{backend}", workers=2)
+        print(next(numbers), flush=True)
+        list(numbers)
+    """
+    with running_script(code) as (process, _):
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+        assert "KeyboardInterrupt" in errors
+        assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.fault(14)
 def test_after_ctrl_c_the_session_can_be_used() -> None:
     then = """
         try:

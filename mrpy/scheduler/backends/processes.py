@@ -153,7 +153,7 @@ class ProcessesBackend(Backend):
             worker.lifeline.close()  # all are told at once; `kill` then waits for each
         for worker in self._team:
             self._team.let_go(worker)
-            worker.kill()
+            worker.dismiss()
         self._tickets.clear()
         self._backlog.clear()
         self._values.clear()

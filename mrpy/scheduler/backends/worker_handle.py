@@ -133,12 +133,21 @@ class WorkerHandle:
 
     def kill(self) -> Death:
         """End it and all its children, give back what it took, and say how it died."""
+        death = Death(how_it_died(self._kill()), self.stack.text())
+        self.close()
+        return death
+
+    def dismiss(self) -> None:
+        """The same where nobody asks how. What tells imports modules, and at the exit of the interpreter these
+        would make it forget that it was ended by Ctrl-C."""
+        self._kill()
+        self.close()
+
+    def _kill(self) -> int:
         self.process.poll()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)  # its children are its process group, and may outlive it
-        death = Death(how_it_died(self.process.wait()), self.stack.text())
-        self.close()
-        return death
+        return self.process.wait()
 
     def close(self) -> None:
         """Give back the descriptors. The worker, if alive, is killed by the kernel."""
