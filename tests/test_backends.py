@@ -25,7 +25,7 @@ from mrpy.options import BACKENDS
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends import make
 from mrpy.scheduler.backends.base import Backend
-from mrpy.scheduler.calls import Call, Code, Parts
+from mrpy.scheduler.calls import Call, Code, Noted, Parts
 
 PATIENCE = 30.0  # seconds until silence counts as a hang
 BEYOND_HELP = 90  # seconds until a test that does not even return is shot, with its stacks
@@ -256,6 +256,17 @@ def test_inputs_arrive_in_parts(bench: Bench, size: int) -> None:
     value = bench.backend.fetch("parts").load()
     bench.backend.release("parts")
     assert value == Parts(letter * size for letter in "abc")
+
+
+def test_what_a_call_notes_comes_with_its_value_and_is_no_part_of_it(bench: Bench) -> None:
+    bench.run(lambda data: Noted(Parts("ab"), ("noted", 3)), key="parts")
+    value = bench.backend.fetch("parts")
+    assert (value.note, value.load()) == (("noted", 3), Parts("ab"))
+    assert bench.value(gather, inputs=[m.Input("parts", 1)]) == [None, "b"]
+    bench.backend.release("parts")
+    bench.run(double, 21, key="parts")
+    assert bench.backend.fetch("parts").note is None
+    bench.backend.release("parts")
 
 
 def test_a_part_that_is_not_there_is_a_failure(bench: Bench) -> None:

@@ -31,6 +31,19 @@ class Parts(tuple["Any", ...]):
     __slots__ = ()
 
 
+class Noted(NamedTuple):
+    """What a call returns that has something to say to whoever added its task, beside its value: that may stay
+    where it is. ``note``: of our own classes, and small."""
+
+    value: Any
+    note: Any
+
+
+def apart(made: Any) -> tuple[Any, Any]:
+    """What a call returned, as its value and its note, if there is one."""
+    return made if type(made) is Noted else (made, None)
+
+
 class Code:
     """A function that many calls share, with the place it was written for.
 

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mrpy.errors import MrpyError, SchedulerError, SessionClosed
 from mrpy.inside import inside
@@ -48,6 +48,7 @@ class Delivery(NamedTuple):
     value: Value | None  # None unless it is DONE and was not to be kept
     pickling: float = 0.0  # seconds that the worker took to open and write what travelled
     nbytes: int = 0  # of the value, about, also where it is kept
+    note: Any = None  # what the call said beside its value, likewise
 
 
 Receiver = Callable[[Delivery], None]
@@ -340,8 +341,8 @@ class Driver:
         receiver, keep = self._receivers.pop(order.key)
         key, state, failure, seconds, pickling = order
         value = self.backend.fetch(key) if state is State.DONE else None
-        nbytes = value.nbytes if value is not None else 0
-        receiver(Delivery(key, state, failure, seconds, None if keep else value, pickling, nbytes))
+        nbytes, note = (value.nbytes, value.note) if value is not None else (0, None)
+        receiver(Delivery(key, state, failure, seconds, None if keep else value, pickling, nbytes, note))
 
     def _observed(self, moved: m.Moved) -> None:
         """Tell the observers. One that raises is dropped: observers never steer."""

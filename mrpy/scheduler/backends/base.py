@@ -9,7 +9,7 @@ The contract (``tests/test_backends.py`` holds every backend to it)
 * Every start is answered by exactly one of Succeeded, Failed, Lost, Stopped, with its attempt.
 * ``wait`` blocks until there is a fact, `timeout` seconds are over, or `wake` was called. It does not poll.
 * Values stay in the backend under the task's key until ``release``. ``fetch`` hands over a `Value`,
-  which is opened by the consumer, in the consumer's thread.
+  which is opened by the consumer, in the consumer's thread. What the call noted beside it is there already.
 * The user's exception is Failed; the loss of a worker is Lost. They are never confused.
 * ``close`` may be called twice, and leaves no thread, process, descriptor or file behind.
 * How many tasks it takes at once is said by a Slots fact, at the beginning and whenever it changes.
@@ -30,6 +30,10 @@ class Value(Protocol):
     @property
     def nbytes(self) -> int:
         """About how many bytes it takes."""
+
+    @property
+    def note(self) -> Any:
+        """What the call had to say beside it (`Noted`). None: nothing, or it was fetched before."""
 
     def load(self) -> Any:
         """Open it. Raises what the user's own unpickling raises, as a `SerializationError`."""

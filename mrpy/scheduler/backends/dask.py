@@ -56,7 +56,7 @@ PATIENCE = 60  # seconds until our own workers, or a cluster's scheduler, have t
 class Ticket:
     """One attempt that the cluster owes an answer for."""
 
-    __slots__ = ("address", "future", "item", "order", "seconds", "size", "stopping")
+    __slots__ = ("address", "future", "item", "note", "order", "seconds", "size", "stopping")
 
     def __init__(self, order: m.Start) -> None:
         self.order = order
@@ -64,17 +64,19 @@ class Ticket:
         self.address: str | None = None  # where it runs
         self.item: int | None = None  # the last one announced
         self.seconds, self.size = 0.0, 0
+        self.note: bytes | None = None
         self.stopping = False
 
 
 class Far:
     """A value on the cluster. Holds its Future, so it outlives its release."""
 
-    __slots__ = ("future", "nbytes")
+    __slots__ = ("future", "nbytes", "note")
 
-    def __init__(self, future: Any, nbytes: int) -> None:
+    def __init__(self, future: Any, nbytes: int, note: bytes | None) -> None:
         self.future = future
         self.nbytes = nbytes
+        self.note = None if note is None else codec.decode(codec.Payload(note))
 
     def load(self) -> Any:
         """Bring it here and open it."""
@@ -295,7 +297,7 @@ class DaskBackend(Backend):
                     self.workers = message
                     self._facts.append(m.Slots(AHEAD * message))
 
-    def _told(self, number: int, kind: int, what: Any, size: int = 0) -> None:
+    def _told(self, number: int, kind: int, what: Any, size: int = 0, note: bytes | None = None) -> None:
         ticket = self._tickets.get(number)
         if kind == w.RUNS and number in self._stopped:
             self._interrupt(number, what)
@@ -307,7 +309,7 @@ class DaskBackend(Backend):
             ticket.item = what
             self._facts.append(m.Began(ticket.order.task.key, ticket.order.attempt, what))
         else:
-            ticket.seconds, ticket.size = what, size
+            ticket.seconds, ticket.size, ticket.note = what, size, note
 
     def _bury(self, address: str, expected: bool) -> None:
         """A worker is gone, with what ran there."""
@@ -327,7 +329,7 @@ class DaskBackend(Backend):
         if ticket.stopping:
             return m.Stopped(key, attempt)
         if status == "finished":
-            self._values[key] = Far(future, ticket.size)
+            self._values[key] = Far(future, ticket.size, ticket.note)
             return m.Succeeded(key, attempt, ticket.seconds)
         error = future.exception(timeout=PATIENCE) if status == "error" else None
         if isinstance(error, w.Raised):

@@ -7,7 +7,7 @@ What the session hears of a call, as events under the id of its client:
 
     (number, RUNS, address)           it began, and where
     (number, BEGAN, item)             an item began                    (only where `careful`)
-    (number, THROUGH, seconds, size)  it is through, and its value has this many bytes
+    (number, THROUGH, seconds, size, note)  it is through; its value has this many bytes; what it noted
 
 Workers that mrpy started itself are the user's own: they go to his working directory and import path. On
 somebody else's cluster the import path is only added to, at its end, and the working directory is left
@@ -34,7 +34,7 @@ from distributed.utils import sync
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.worker_main import encode_failure
-from mrpy.scheduler.calls import Parts, TaskStopped, perform
+from mrpy.scheduler.calls import Parts, TaskStopped, apart, perform
 from mrpy.scheduler.here import Here
 
 RUNS, BEGAN, THROUGH = 1, 2, 3
@@ -141,11 +141,12 @@ def _perform(order: Job, blob: bytes, inputs: tuple[Outcome, ...]) -> Outcome:
     announce = _announcer(order) if order.care.careful and announces else None
     data = order.data.private(None)
     began = perf_counter()
-    value = perform(function, data, values, announce)
+    value, note = apart(perform(function, data, values, announce))
     seconds = perf_counter() - began
     in_parts = type(value) is Parts
     payloads = [_owned(codec.encode(part, back=True)) for part in (value if in_parts else [value])]
-    _tell(order, THROUGH, seconds, sum(payload.nbytes for payload in payloads))
+    said = None if note is None else pickle.dumps(note, 5)
+    _tell(order, THROUGH, seconds, sum(payload.nbytes for payload in payloads), said)
     return Outcome(payloads, in_parts)
 
 

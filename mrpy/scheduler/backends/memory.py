@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mrpy.scheduler.calls import Parts
+from mrpy.scheduler.calls import Parts, apart
 from mrpy.scheduler.messages import Input, Key
 from mrpy.scheduler.sizes import about
 
@@ -12,10 +12,11 @@ from mrpy.scheduler.sizes import about
 class Held:
     """A value at hand."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_value", "note")
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, note: Any) -> None:
         self._value = value
+        self.note = note
 
     @property
     def nbytes(self) -> int:
@@ -32,18 +33,22 @@ class Store:
 
     def __init__(self) -> None:
         self._values: dict[Key, Any] = {}
+        self._notes: dict[Key, Any] = {}
 
-    def put(self, key: Key, value: Any) -> None:
-        """Keep a value."""
-        self._values[key] = value
+    def put(self, key: Key, made: Any) -> None:
+        """Keep what a call returned."""
+        self._values[key], note = apart(made)
+        if note is not None:
+            self._notes[key] = note
 
     def fetch(self, key: Key) -> Held:
         """Hand a value over."""
-        return Held(self._values[key])
+        return Held(self._values[key], self._notes.pop(key, None))
 
     def release(self, key: Key) -> None:
         """Forget a value."""
         self._values.pop(key, None)
+        self._notes.pop(key, None)
 
     def inputs(self, inputs: tuple[Input, ...]) -> list[Any]:
         """The values, or the parts of values, that a task asks for."""

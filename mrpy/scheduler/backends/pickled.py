@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 class Pickled:
     """A value as it came from a worker."""
 
-    __slots__ = ("in_parts", "payloads")
+    __slots__ = ("in_parts", "note", "payloads")
 
-    def __init__(self, payloads: list[codec.Payload], in_parts: bool) -> None:
+    def __init__(self, payloads: list[codec.Payload], in_parts: bool, note: Any = None) -> None:
         self.payloads = payloads
         self.in_parts = in_parts
+        self.note = note
 
     @property
     def nbytes(self) -> int:

@@ -313,8 +313,9 @@ class ProcessesBackend(Backend):
             self._facts.append(m.Stopped(ticket.key, ticket.attempt, worker.stack.text()))
             worker.stack.clear()
         elif frame.kind == w.DONE:
-            seconds, pickling, in_parts, shape = meta
-            self._values[ticket.key] = Pickled(codec.unflatten(shape, parts), in_parts)
+            seconds, pickling, in_parts, shape, said = meta
+            note = None if said is None else codec.decode(codec.Payload(said))
+            self._values[ticket.key] = Pickled(codec.unflatten(shape, parts), in_parts, note)
             self._facts.append(m.Succeeded(ticket.key, ticket.attempt, seconds, pickling))
             if self._team.learn(worker, ticket.code, seconds):
                 self._facts.append(m.Slots(self._team.depth * self.workers))

@@ -36,7 +36,7 @@ from mrpy.scheduler import codec
 from mrpy.scheduler.backends import last_stack, relay
 from mrpy.scheduler.backends.segments import Borrower, Lender, Pool
 from mrpy.scheduler.backends.transport import Frame, WorkerEnd
-from mrpy.scheduler.calls import Parts, perform
+from mrpy.scheduler.calls import Parts, apart, perform
 
 if TYPE_CHECKING:
     from typing import Any
@@ -172,11 +172,12 @@ class Worker:
             del payloads
             announce = self._announcer(number) if careful and announces else None
             began = perf_counter()
-            value = perform(function, data, inputs, announce)
+            value, note = apart(perform(function, data, inputs, announce))
             seconds = perf_counter() - began
             del data, inputs
             in_parts = type(value) is Parts
             answers = [codec.encode(part, back=True) for part in (value if in_parts else (value,))]
+            said = None if note is None else pickle.dumps(note, 5)
         except BaseException as error:
             self._say_all()
             self._answer(FAILED, number, (), [encode_failure(error, skip=2)])
@@ -185,7 +186,7 @@ class Worker:
         self._say_all()
         shape, parts = codec.flatten([self._pool.shelve(answer) for answer in answers])
         pickling = perf_counter() - received - seconds
-        self._answer(DONE, number, (seconds, pickling, in_parts, shape), parts)
+        self._answer(DONE, number, (seconds, pickling, in_parts, shape, said), parts)
 
     def _announcer(self, number: int) -> Any:
         def announce(item: int | None) -> None:
