@@ -277,6 +277,24 @@ def test_what_was_spilled_and_is_damaged_is_made_again(spilled: Path, tmp_path_f
 
 
 @pytest.mark.fault(25)
+@pytest.mark.parametrize("backend", HERE)
+def test_what_was_in_memory_is_as_it_was_when_a_part_is_tried_again(
+    backend: str, spilled: Path, tmp_path_factory: Any
+) -> None:
+    def uneven(record: int) -> Iterator[tuple[int, int]]:
+        for n in range(400 if record % 2 else 8):
+            yield n % 4 if n < 8 else n, 1000 * record + n
+
+    reducer = damaged_once(str(tmp_path_factory.mktemp("marker") / "done"), spilled)
+    options = {"memory": 600_000, "chunksize": 1, "partitions": 1, "backend": backend, "workers": 1}
+    expected: dict[int, list[int]] = {}
+    for record in range(40):
+        for key, value in uneven(record):
+            expected.setdefault(key, []).append(value)
+    assert dict(mrpy.mapreduce(uneven, reducer, range(40), **options)) == expected
+
+
+@pytest.mark.fault(25)
 def test_what_cannot_be_made_again_is_an_error_that_names_it(spilled: Path, tmp_path_factory: Any) -> None:
     reducer = damaged_once(str(tmp_path_factory.mktemp("marker") / "done"), spilled)
 

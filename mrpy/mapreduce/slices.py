@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from mrpy.mapreduce.spill import Block, Entry, Run
-from mrpy.mapreduce.tree import Node, total
+from mrpy.mapreduce.tree import NOTHING, Node, total
 
 Group: TypeAlias = Any
 Groups: TypeAlias = dict[Hashable, Group]
@@ -52,6 +52,26 @@ def together(nodes: Iterable[Node], merge: Merge) -> Groups:
     return value if type(value) is dict else {}
 
 
+def gathered(nodes: Iterable[Node]) -> Groups:
+    """The groups of all nodes with all their values, in the order of the nodes. What is not combined is
+    joined in any way to the same groups, so it is done as takes least. What the nodes hold stays as it
+    is: where a file turns out to be damaged, they are read once more."""
+    whole: Groups = {}
+    get = whole.get
+    for node in nodes:
+        for key, theirs in node.value.items():
+            mine = get(key, NOTHING)
+            if mine is NOTHING:
+                whole[key] = theirs[:] if type(theirs) is list else theirs
+            elif type(mine) is not list:
+                whole[key] = [mine, *theirs] if type(theirs) is list else [mine, theirs]
+            elif type(theirs) is list:
+                mine += theirs
+            else:
+                mine.append(theirs)
+    return whole
+
+
 def _whole_leaves(nodes: Iterable[Node], merge: Merge) -> Iterator[Node]:
     left: Node | None = None
     for node in nodes:
@@ -74,7 +94,7 @@ def merged(
     and small. Else that of a large rank is `Streamed`."""
     runs = [node.value for node in nodes if type(node.value) is Run]
     if not runs:
-        yield from _ranked(together(nodes, merge), rank)
+        yield from _ranked(together(nodes, merge) if combined else gathered(nodes), rank)
         return
     cursors = [_cursor(node, rank) for node in nodes]
     for end, large in slices(runs, memory):
@@ -83,7 +103,7 @@ def merged(
             continue
         pairs = zip(nodes, cursors, strict=True)
         taken = (node._replace(value=cursor.take(end)) for node, cursor in pairs)
-        yield from _ranked(together(taken, merge), rank)
+        yield from _ranked(together(taken, merge) if combined else gathered(taken), rank)
 
 
 def _ranked(groups: Groups, rank: Rank) -> Iterator[tuple[Any, Group]]:
