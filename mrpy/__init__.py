@@ -79,7 +79,7 @@ def __getattr__(name: str) -> object:
         return value
     if name in _PACKAGES:
         return import_module(f"mrpy.{name}")
-    raise AttributeError(f"module 'mrpy' has no attribute {name!r}")
+    raise AttributeError(import_module("mrpy.iterators.elsewhere").verb_called_here(name))
 
 
 def __dir__() -> list[str]:

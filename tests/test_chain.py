@@ -28,7 +28,7 @@ from laws import LOCAL
 
 import mrpy
 from mrpy.errors import OptionError
-from mrpy.iterators.elsewhere import _HERE, called_here
+from mrpy.iterators.elsewhere import _HERE, _VERBS, called_here
 
 Options = dict[str, Any]
 EXAMPLES = {"serial": 40, "threads": 15, "processes": 6}
@@ -525,6 +525,8 @@ def test_a_name_from_elsewhere_says_the_name_here(theirs: str) -> None:
         ("fmean", "'mean'"), ("imap_unordered", r"map\(\).*ordered=False"), ("groupby", "'group_by'"),
         ("reduceByKey", "'reduce_by'"), ("foldby", "'fold_by'"), ("leftOuterJoin", "how='left'"),
         ("subtractByKey", "how='anti'"), ("repartition", "chunksize="), ("coalesce", "partitions="),
+        ("saveAsTextFile", "'to_text'"), ("to_json", "'to_jsonl'"), ("to_sql", "'to_sqlite'"),
+        ("to_pickle", r"to_jsonl\(\)"),
         ("tap", r"map\(\).*returns it"), ("inspect", r"map\(\).*returns it"),
     ],
 )  # fmt: skip
@@ -533,7 +535,17 @@ def test_what_is_no_method_here_is_named_in_the_error(theirs: str, advice: str) 
         getattr(mrpy.stream([1], backend="serial"), theirs)
 
 
+@pytest.mark.parametrize("theirs", [theirs for many in _VERBS.values() for theirs in many])
+def test_a_verb_from_elsewhere_says_the_name_here(theirs: str) -> None:
+    ours = next(ours for ours, many in _VERBS.items() if theirs in many)
+    with pytest.raises(AttributeError, match=f"{theirs!r}; it is called {ours!r} here"):
+        getattr(mrpy, theirs)
+    assert ours in mrpy.__all__
+
+
 def test_an_unknown_name_is_an_ordinary_error() -> None:
+    with pytest.raises(AttributeError, match="module 'mrpy' has no attribute 'nonsense'$"):
+        _ = mrpy.nonsense
     with pytest.raises(AttributeError, match="no attribute 'nonsense'$"):
         _ = mrpy.stream([1], backend="serial").nonsense
     assert called_here("nonsense").endswith("'nonsense'")

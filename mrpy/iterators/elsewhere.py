@@ -38,6 +38,29 @@ _HERE = {
     "topk_by": ("top_by", "nlargest_by", "top_k_by", "topKByKey"),
     "join": ("merge", "inner_join", "join_by", "innerJoin", "hash_join", "equi_join"),
     "cogroup": ("groupWith", "co_group", "CoGroupByKey", "cogroup_by", "group_join"),
+    "to_text": ("to_textfiles", "to_textfile", "saveAsTextFile", "write_text", "to_txt"),
+    "to_jsonl": ("to_json", "to_ndjson", "to_json_lines", "write_json", "write_ndjson", "sink_ndjson"),
+    "to_csv": ("write_csv", "sink_csv", "saveAsCsv"),
+    "to_parquet": ("write_parquet", "sink_parquet"),
+    "to_sqlite": ("to_sql", "write_sql", "write_database", "to_table"),
+}
+_VERBS = {
+    "stream": ("from_sequence", "parallelize", "from_iterable", "from_iter", "from_list", "seq"),
+    "parallel": ("Parallel",),
+    "submit": ("delayed", "apply_async", "remote"),
+    "pmap": ("map", "imap", "parallel_map", "p_map", "map_async", "process_map"),
+    "pstarmap": ("starmap", "istarmap", "starmap_async"),
+    "pfilter": ("filter",),
+    "preduce": ("reduce",),
+    "pfold": ("fold", "aggregate"),
+    "mapreduce": ("map_reduce", "MapReduce"),
+    "Job": ("MRJob",),
+    "read_text": ("textFile", "wholeTextFiles", "read_lines", "read_textfiles", "open_text"),
+    "read_jsonl": ("read_json", "read_ndjson", "read_json_lines", "scan_ndjson"),
+    "read_csv": ("read_table", "scan_csv", "from_csv"),
+    "read_parquet": ("read_feather", "read_ipc", "scan_parquet", "scan_ipc", "from_parquet"),
+    "read_records": ("binaryRecords", "fromfile", "read_binary"),
+    "read_sql": ("read_sql_table", "read_sql_query", "read_database", "from_sql"),
 }
 _CUT = "chunks are cut as it runs: chunksize= says how many items, partitions= how many tasks take the keys"
 _JOINS = {
@@ -48,15 +71,18 @@ _JOINS = {
     "anti": ("anti_join", "left_anti_join", "subtractByKey", "subtract", "difference"),
 }
 _LOOKING = "write map() with a function that looks at its item and returns it"
+_PICKLES = "what it writes others can read: to_text(), to_jsonl(), to_csv(), to_parquet(), to_sqlite()"
 _RUNNING = "each of its items needs all before it: write itertools.accumulate(this)"
 _OTHERWISE = {
     **{theirs: f"write join(other, key, how={how!r})" for how, many in _JOINS.items() for theirs in many},
     **dict.fromkeys(("repartition", "coalesce", "rebalance", "rechunk", "partitionBy"), _CUT),
     **dict.fromkeys(("tap", "inspect"), _LOOKING),
     **dict.fromkeys(("accumulate", "scan", "cumsum"), _RUNNING),
+    **dict.fromkeys(("to_pickle", "saveAsPickleFile", "saveAsObjectFile", "saveAsSequenceFile"), _PICKLES),
     "imap_unordered": "write map() and the option ordered=False",
 }
 _NAMES = {theirs: ours for ours, many in _HERE.items() for theirs in many}
+_VERB_NAMES = {theirs: ours for ours, many in _VERBS.items() for theirs in many}
 
 
 def called_here(name: str) -> str:
@@ -65,3 +91,9 @@ def called_here(name: str) -> str:
     if name in _OTHERWISE:
         return f"{text}; {_OTHERWISE[name]}"
     return f"{text}; it is called {_NAMES[name]!r} here" if name in _NAMES else text
+
+
+def verb_called_here(name: str) -> str:
+    """The same to somebody who asked `mrpy` itself."""
+    text = f"module 'mrpy' has no attribute {name!r}"
+    return f"{text}; it is called {_VERB_NAMES[name]!r} here" if name in _VERB_NAMES else text
