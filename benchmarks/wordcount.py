@@ -17,18 +17,19 @@ from time import perf_counter
 
 import mrpy
 from mrpy.cli.corpus import batches_of, files_of
-from mrpy.cli.words import CountWords, Piece, total
+from mrpy.cli.words import CountWords, total
+from mrpy.mapreduce.files.blocks import Block
 
 BAR = 1.4
 RUNS = 5
 WORKERS = 2
-Batches = list[list[Piece]]
+Batches = list[list[Block]]
 COUNT = CountWords()
 
 
 def plain(batches: Batches) -> Counter[str]:
     """One process, one Counter."""
-    return COUNT(piece for batch in batches for piece in batch)
+    return COUNT(block for batch in batches for block in batch)
 
 
 def bare(batches: Batches) -> None:
@@ -56,7 +57,7 @@ def parallel(batches: Batches) -> dict[str, int]:
 def main(runs: int = RUNS) -> int:
     """Measure, print, judge."""
     files = files_of([])
-    batches = batches_of(files, cut=True)
+    batches = batches_of(files, COUNT)
     programs = {"plain loop": plain, f"{WORKERS} bare processes": bare, f"mrpy, {WORKERS} workers": parallel}
     times: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(runs):
@@ -66,7 +67,7 @@ def main(runs: int = RUNS) -> int:
             answers.append(program(batches))  # type: ignore[operator]
             times[name].append(perf_counter() - began)
         assert answers[0] == answers[2], "the answers differ"
-    size = sum(file.size for file in files) / 1e6
+    size = sum(file.size or 0 for file in files) / 1e6
     print(f"{len(files):,} files, {size:.0f} MB; the least of {runs} runs, seconds\n")
     least = {name: min(each) for name, each in times.items()}
     for name, seconds in least.items():

@@ -399,3 +399,47 @@ def test_a_line_that_is_no_json_is_a_data_error(tmp_path: Path) -> None:
         list(mrpy.read_jsonl(path, blocksize=None, workers=1))
     assert caught.value.offset == 13
     assert list(mrpy.read_jsonl(path, blocksize=None, on_error="skip", backend="serial")) == [{"a": 1}, [2]]
+
+
+# ---- only text -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A folder with two texts, and with what is none: at its end, by its encoding, by its packing."""
+    written(tmp_path / "a.txt", b"one\ntwo\n")
+    written(tmp_path / "b.gz", gzip.compress(b"three\n"))
+    written(tmp_path / "late", b"text\n" * 100_000 + b"\0")
+    written(tmp_path / "latin", "four\nfünf\n".encode("latin-1"))
+    written(tmp_path / "plain.gz", b"six\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_file_in_a_directory_that_is_no_text_is_passed_over_as_a_whole(
+    mixed: Path, backend: str, on_error: str
+) -> None:
+    lines = mrpy.read_text(mixed, only_text=True, blocksize=4, backend=backend, on_error=on_error)
+    assert list(lines) == ["one", "two", "three"]
+    replaced = mrpy.read_text(mixed, errors="replace", only_text=True, backend=backend)
+    assert list(replaced) == ["one", "two", "three", "four", "f\ufffdnf"]
+
+
+@pytest.mark.parametrize(("name", "offset"), [("late", 500_000), ("latin", 6), ("plain.gz", 0)])
+def test_a_file_that_is_no_text_and_was_named_is_an_error(mixed: Path, name: str, offset: int) -> None:
+    with pytest.raises(DataError) as caught:
+        list(mrpy.read_text(mixed / name, only_text=True, backend="serial"))
+    assert (caught.value.path, caught.value.offset) == (str(mixed / name), offset)
+
+
+def test_of_a_named_file_the_lines_with_a_nul_are_one_error_each(tmp_path: Path) -> None:
+    path = written(tmp_path / "a", b"one\nt\0o\nthree\n\0\0\nfive")
+    for blocksize in (1, 5, None):
+        lines = mrpy.read_text(path, only_text=True, blocksize=blocksize, on_error="return", backend="serial")
+        one, two, three, four, five = lines
+        assert [one, three, five] == ["one", "three", "five"]
+        assert [(error.offset, error.why) for error in (two, four)] == [
+            (5, "a NUL, as in binary files"), (14, "a NUL, as in binary files")
+        ]  # fmt: skip
+    assert list(mrpy.read_text(path, backend="serial"))[1] == "t\0o"

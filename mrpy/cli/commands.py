@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -14,11 +14,14 @@ from rich.console import Console
 
 import mrpy
 from mrpy.cli import INTERRUPTED
-from mrpy.cli.corpus import File, NoInput, batches_of, files_of, pieces_of
-from mrpy.cli.jobs import BrokenModule, NoJob, job_of, output, skips, write
+from mrpy.cli.corpus import NoInput, batches_of, files_of, lines_of
+from mrpy.cli.jobs import BrokenModule, NoJob, job_of, output, write
 from mrpy.cli.report import show_counters, show_times, show_top
-from mrpy.cli.words import SKIPPED, CountWords, Lines, NotText, Piece, total
-from mrpy.errors import MrpyError, OptionError, item_of
+from mrpy.cli.words import SKIPPED, CountWords, total
+from mrpy.errors import DataError, MrpyError, OptionError, item_of
+from mrpy.mapreduce.files.blocks import Block
+from mrpy.mapreduce.files.found import File
+from mrpy.mapreduce.files.lines import OnlyText, lines_for
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -84,7 +87,11 @@ class _Group(click.Group):
 def _explain(error: Exception) -> NoReturn:
     if isinstance(error, OptionError | NoJob):
         raise click.UsageError(str(error)) from None
-    if isinstance(error, MrpyError | NotText | NoInput | BrokenModule):
+    if isinstance(error, DataError):
+        where = "" if error.offset is None else f" at byte {error.offset:,}"
+        why = error.why.replace("errors='replace'", "--errors replace")
+        raise click.ClickException(f"{error.path} is not text{where}: {why}") from None
+    if isinstance(error, MrpyError | NoInput | BrokenModule):
         raise click.ClickException(str(error)) from None
     if isinstance(error, OSError) and error.strerror:
         what = error.strerror.lower()
@@ -105,6 +112,42 @@ def _with_traceback(command: Decorated) -> Decorated:
         "--traceback", is_flag=True, envvar="MRPY_TRACEBACK", expose_value=False, callback=remember, help=text
     )
     return option(command)
+
+
+def _of_texts(command: Decorated) -> Decorated:
+    """The options of all commands that read texts."""
+    where = "serial, threads, processes (the default) or dask."
+    many = "Workers; by default one per processor."
+    other = "Bytes that are not in this encoding: strict, replace or ignore."
+    silent = "No progress bar, and no remarks on standard error."
+    how = click.Choice(["strict", "replace", "ignore"])
+    shown: dict[str, Any] = {"show_default": True}
+    options = (
+        click.option("-b", "--backend", metavar="NAME", help=where),
+        click.option("-w", "--workers", type=click.IntRange(min=1), metavar="N", help=many),
+        click.option(
+            "--encoding",
+            metavar="NAME",
+            default="utf-8",
+            callback=_known,
+            help="Encoding of the texts.",
+            **shown,
+        ),
+        click.option("--errors", type=how, metavar="HOW", default="strict", help=other, **shown),
+        click.option("-q", "--quiet", is_flag=True, help=silent),
+        _with_traceback,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _known(_: click.Context, __: click.Parameter, encoding: str) -> str:
+    try:
+        "\n".encode(encoding)
+    except (LookupError, UnicodeError, ValueError):
+        raise click.UsageError(f"--encoding {encoding}: Python has no text encoding of this name") from None
+    return encoding
 
 
 @click.group(
@@ -129,22 +172,8 @@ def group(ctx: click.Context) -> None:
 @click.option(
     "-n", "--top", type=click.IntRange(min=1), metavar="N", default=20, help="Words to show; by default 20."
 )
-@click.option("-b", "--backend", metavar="NAME", help="serial, threads, processes (the default) or dask.")
-@click.option(
-    "-w", "--workers", type=click.IntRange(min=1), metavar="N", help="Workers; by default one per processor."
-)
-@click.option("--encoding", metavar="NAME", default="utf-8", show_default=True, help="Encoding of the texts.")
-@click.option(
-    "--errors",
-    type=click.Choice(["strict", "replace", "ignore"]),
-    metavar="HOW",
-    default="strict",
-    show_default=True,
-    help="Bytes that are not in this encoding: strict, replace or ignore.",
-)
 @click.option("--plain/--no-plain", default=True, show_default=True, help="Time a plain loop beside it.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress bar, and no remarks on standard error.")
-@_with_traceback
+@_of_texts
 def wordcount(
     paths: tuple[str, ...],
     top: int,
@@ -152,7 +181,8 @@ def wordcount(
     workers: int | None,
     plain: bool,
     quiet: bool,
-    **decoding: str,
+    encoding: str,
+    errors: str,
 ) -> None:
     """Count the words of texts, in parallel.
 
@@ -168,9 +198,9 @@ def wordcount(
     Exit status: 0 all is well, 1 the input cannot be counted or the results differ, 2 the command line is
     wrong, 130 interrupted.
     """
-    count = _mapper(**decoding)
+    count = CountWords(OnlyText(lines_for(encoding, errors, nul=False)))
     files = files_of(paths)
-    batches = batches_of(files, cut=_cuttable(count.encoding))
+    batches = batches_of(files, count)
     notes = Console(stderr=True, quiet=quiet, highlight=False)
     if plain:
         _read_once(files)
@@ -201,27 +231,13 @@ def wordcount(
 @click.argument("job", metavar="MODULE:JOB")
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option("-o", "--output", "out", metavar="FILE", help="Where the pairs go; by default to the terminal.")
-@click.option("-b", "--backend", metavar="NAME", help="serial, threads, processes (the default) or dask.")
-@click.option(
-    "-w", "--workers", type=click.IntRange(min=1), metavar="N", help="Workers; by default one per processor."
-)
 @click.option(
     "--on-error",
     type=click.Choice(["raise", "skip"]),
     metavar="HOW",
     help="Lines of which the job raises something: raise or skip; by default as the job says, or raise.",
 )
-@click.option("--encoding", metavar="NAME", default="utf-8", show_default=True, help="Encoding of the texts.")
-@click.option(
-    "--errors",
-    type=click.Choice(["strict", "replace", "ignore"]),
-    metavar="HOW",
-    default="strict",
-    show_default=True,
-    help="Bytes that are not in this encoding: strict, replace or ignore.",
-)
-@click.option("-q", "--quiet", is_flag=True, help="No progress bar, and no counters on standard error.")
-@_with_traceback
+@_of_texts
 def run_job(
     job: str,
     inputs: tuple[str, ...],
@@ -243,14 +259,9 @@ def run_job(
     interrupted.
     """
     found = job_of(job)
-    to_lines = Lines(_mapper(encoding, errors).encoding, errors)
-    pieces = pieces_of(files_of(inputs), cut=_cuttable(encoding))
     notes = Console(stderr=True, quiet=quiet, highlight=False)
     given = {name: value for name, value in options.items() if value is not None}
-    lines: Iterable[str] = mrpy.stream(pieces).flat_map(to_lines)
-    if skips(found, given):
-        lines = _one_by_one(lines)  # else all that is left of a piece would be skipped with a line
-    pairs = found.run(lines, progress=notes.is_terminal and not quiet, **given)
+    pairs = found.run(lines_of(inputs, encoding, errors), progress=notes.is_terminal and not quiet, **given)
     with output(out) as file:
         number = write(pairs, file)
     if out is not None:
@@ -258,15 +269,10 @@ def run_job(
     show_counters(notes, pairs.counters)
 
 
-def _one_by_one(lines: Iterable[str]) -> Iterator[str]:
-    """The lines as a source of their own, and not as a step over pieces."""
-    yield from lines
-
-
 def _read_once(files: Sequence[File]) -> None:
     """Have the operating system read the files before anybody is timed: else the first one waits for the
     disk, and the second one does not."""
-    if sum(file.size for file in files) > CACHEABLE:
+    if _bytes(files) > CACHEABLE:
         return
     for file in files:
         with contextlib.suppress(OSError), open(file.path, "rb") as opened:
@@ -274,24 +280,15 @@ def _read_once(files: Sequence[File]) -> None:
                 pass
 
 
-def _timed(count: CountWords, batches: list[list[Piece]]) -> tuple[float, Counter[str]]:
+def _timed(count: CountWords, batches: list[list[Block]]) -> tuple[float, Counter[str]]:
     """The plain loop: the same files, read and cut into words by the same functions, into one Counter."""
     began = time.perf_counter()
-    expected = count(piece for batch in batches for piece in batch)
+    expected = count(block for batch in batches for block in batch)
     return time.perf_counter() - began, expected
 
 
-def _mapper(encoding: str, errors: str) -> CountWords:
-    try:
-        "\n".encode(encoding)
-    except (LookupError, UnicodeError, ValueError):
-        raise click.UsageError(f"--encoding {encoding}: Python has no text encoding of this name") from None
-    return CountWords(encoding, errors)
-
-
-def _cuttable(encoding: str) -> bool:
-    """Whether a newline is one byte, and that byte is always a newline."""
-    return "\n".encode(encoding) == b"\n"
+def _bytes(files: Sequence[File]) -> int:
+    return sum(file.size or 0 for file in files)
 
 
 def _these(files: Sequence[File], skipped: int) -> str:
@@ -300,7 +297,7 @@ def _these(files: Sequence[File], skipped: int) -> str:
 
 
 def _title(files: Sequence[File], skipped: int, counts: dict[str, int]) -> str:
-    size = sum(file.size for file in files) / 1e6
+    size = _bytes(files) / 1e6
     number = len(files) - skipped
     return (
         f"{sum(counts.values()):,} words, {len(counts):,} different, "

@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any, TextIO
 
@@ -69,12 +69,6 @@ def _imported(where: str) -> ModuleType:
     if name != where and not os.path.samefile(module.__file__ or os.devnull, where):
         raise NoJob(f"{where} is hidden by another module of that name; rename it")
     return module
-
-
-def skips(job: mrpy.Job, given: Mapping[str, Any]) -> bool:
-    """Whether records may fail and the job go on."""
-    first = getattr(job, "jobs", (job,))[0]
-    return bool({**first.options, **given}.get("on_error", "raise") != "raise")
 
 
 def write(pairs: Iterable[tuple[Any, Any]], file: TextIO) -> int:

@@ -6,7 +6,6 @@ options as keywords, and return a `ParallelIterator`.
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterable, Mapping, Sequence
 from zlib import crc32
 
@@ -16,7 +15,7 @@ from mrpy.iterators.stream import ParallelIterator
 from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce.files.blocks import Block, Blocks, blocksize_for, cut
 from mrpy.mapreduce.files.found import files_of
-from mrpy.mapreduce.files.lines import Lines, Parsed, Text, from_json, has_newlines
+from mrpy.mapreduce.files.lines import OnlyText, Parsed, Text, from_json, lines_for
 from mrpy.mapreduce.files.opening import Opening, compression_for, zstd
 from mrpy.mapreduce.files.reading import Reads
 from mrpy.mapreduce.plan import Plan
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import os
     from typing import Any, TypeAlias
 
+    from mrpy.mapreduce.files.found import File
     from mrpy.mapreduce.files.reading import Format
 
     Path: TypeAlias = str | os.PathLike[str]
@@ -42,6 +42,7 @@ def read_text(
     errors: str = "strict",
     blocksize: int | str | None = "auto",
     *,
+    only_text: bool = False,
     compression: str | None = "infer",
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
@@ -51,6 +52,8 @@ def read_text(
     ``paths``        a path, or several: files, patterns (``"logs/**/*.gz"``), directories, URLs for fsspec
     ``blocksize``    bytes that are one item to a worker; ``"auto"`` follows the sizes of the files; None:
                      whole files. Lines are never cut
+    ``only_text``    True: a file in a directory that was given is passed over, as a whole, where it cannot be
+                     decoded, unpacked or read, or has a NUL in it. In one that was named these are errors
     ``compression``  ``"infer"`` it from the ending of the name; ``"gzip"``, ``"bz2"``, ``"xz"``, ``"zstd"``;
                      None
     ``storage_options``  what fsspec is told of the place: keys, endpoints
@@ -65,9 +68,9 @@ def read_text(
     ...     mrpy.read_text(file.name, backend="serial").map(str.upper).to_list()
     ['ONE', 'TWO']
     """
-    asked = _Asked("read_text", paths, blocksize, compression, storage_options)
-    lines = _lines(encoding, errors)
-    return asked.read(lines, options, cuttable=lines.cuttable)
+    asked = _Asked("read_text", paths, blocksize, compression, storage_options, only_text)
+    lines = lines_for(encoding, errors, nul=not only_text)
+    return asked.read(OnlyText(lines) if only_text else lines, options, cuttable=lines.cuttable)
 
 
 def read_jsonl(
@@ -85,7 +88,7 @@ def read_jsonl(
     The arguments are those of `read_text`. A line that is no JSON is a `DataError` with its offset.
     """
     asked = _Asked("read_jsonl", paths, blocksize, compression, storage_options)
-    lines = _lines(encoding, errors)
+    lines = lines_for(encoding, errors)
     return asked.read(Parsed(lines, from_json, "JSON values"), options, cuttable=lines.cuttable)
 
 
@@ -117,7 +120,7 @@ def read_csv(
     asked = _Asked("read_csv", paths, blocksize, compression, storage_options)
     given = {name: options.pop(name) for name in (*tables.PARAMETERS, *tables.ALSO) if name in options}
     parameters = tables.parameters_of(dialect, given)
-    lines = _lines(encoding, errors)
+    lines = lines_for(encoding, errors)
     names = None if fieldnames is None else tuple(fieldnames)
     rows = tables.Rows(lines, names, restkey, restval, parameters, tables.limit())
     return asked.read(rows, options, cuttable=lines.cuttable)
@@ -258,12 +261,13 @@ class _Asked(Frozen):
     blocksize: Any
     compression: Any
     storage: Any
+    only_text: bool = False
 
     def opening(self) -> Opening:
         return Opening(compression_for(self.compression), self.storage)
 
     def files(self) -> list[Any]:
-        return files_of(self.verb, self.paths, self.storage)
+        return files_of(self.verb, self.paths, self.storage, self.only_text)
 
     def read(
         self, format: Format, options: dict[str, Any], *, cuttable: bool = True, unit: int = 1
@@ -271,11 +275,14 @@ class _Asked(Frozen):
         """The records of the files."""
         size, opening = blocksize_for(self.verb, self.blocksize), self.opening()
         files = self.files()
-        packed = [opening.packed(file.path) for file in files]
-        if "zstd" in packed:
+        if any(opening.packed(file.path) == "zstd" for file in files):
             zstd()  # raises where there is none
-        whole = {file.path for file, how in zip(files, packed, strict=True) if how or not cuttable}
-        blocks = list(cut(files, size, whole.__contains__, unit))
+
+        def whole(file: File) -> bool:
+            found = self.only_text and file.found  # then all of it is passed over, or nothing
+            return found or not cuttable or opening.packed(file.path) is not None
+
+        blocks = list(cut(files, size, whole, unit))
         step = Reads(format, opening, _fingerprint(files, blocks))
         return _over(Blocks(tuple(blocks), len(files)), step, options)
 
@@ -288,17 +295,8 @@ def _fingerprint(files: list[Any], blocks: list[Block]) -> int:
     return crc32(repr((files, len(blocks), [block.start for block in blocks[:2]])).encode())
 
 
-def _lines(encoding: str, errors: str) -> Lines:
-    try:
-        codecs.lookup_error(errors)
-        "".encode(encoding)
-    except (LookupError, TypeError) as error:
-        raise OptionError(f"encoding={encoding!r}, errors={errors!r}: {error}") from None
-    return Lines(Text(encoding, errors), has_newlines(encoding))
-
-
 def _cuttable_text(verb: str, encoding: str, errors: str) -> Text:
-    lines = _lines(encoding, errors)
+    lines = lines_for(encoding, errors)
     if not lines.cuttable:
         raise OptionError(f"encoding={encoding!r}: {verb}() needs one in which the end of a line is a byte")
     return lines.text

@@ -27,7 +27,7 @@ class Block(Frozen):
     """The records of a file that begin at ``start <= offset < end``; all of them where there is no `end`.
 
     What has no bytes counts in other units: groups of rows, ranges of a `key`. ``weight``: how much of the
-    whole it is, in bytes about, for a progress bar
+    whole it is, in bytes about, for a progress bar. ``found``: as in `File`
     """
 
     path: str
@@ -35,6 +35,7 @@ class Block(Frozen):
     end: int | None = None
     weight: int = 0
     key: Any = None
+    found: bool = False
 
     def __repr__(self) -> str:
         if self.key is not None:
@@ -70,20 +71,20 @@ class Blocks(Frozen):
 
 
 def cut(
-    files: Iterable[File], blocksize: int | str | None, whole: Callable[[str], object], unit: int = 1
+    files: Iterable[File], blocksize: int | str | None, whole: Callable[[File], object], unit: int = 1
 ) -> Iterator[Block]:
-    """The blocks of files, each of a multiple of `unit` bytes. ``whole(path)``: that file is one block. So is
+    """The blocks of files, each of a multiple of `unit` bytes. ``whole(file)``: that one is one block. So is
     each with ``blocksize=None``, and a file of no bytes, which may have some: those of /proc do."""
     files = list(files)
-    sizes = [0 if blocksize is None or whole(file.path) else file.size or 0 for file in files]
+    sizes = [0 if blocksize is None or whole(file) else file.size or 0 for file in files]
     size = blocksize if isinstance(blocksize, int) else _automatic(files, sum(sizes))
     size = max(unit, size - size % unit)
     for file, length in zip(files, sizes, strict=True):
         if not length:
-            yield Block(file.path, weight=file.size or 0)
+            yield Block(file.path, weight=file.size or 0, found=file.found)
         for begin in range(0, length, size):
             end = min(begin + size, length)
-            yield Block(file.path, begin, end, end - begin)
+            yield Block(file.path, begin, end, end - begin, found=file.found)
 
 
 def _automatic(files: list[File], total: int) -> int:

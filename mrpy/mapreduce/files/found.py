@@ -24,16 +24,23 @@ else:
 
 
 class File(Frozen):
-    """A file: its bytes, where they are known, and a number that is another one when it was changed."""
+    """A file: its bytes, where they are known, and a number that is another one when it was changed.
+
+    ``found``  nobody named it, but a directory that it is in
+    """
 
     path: str
     size: int | None
     version: int = 0
+    found: bool = False
 
 
-def files_of(verb: str, paths: Any, storage: Mapping[str, Any] | None = None) -> list[File]:
-    """All files that these paths mean. Raises `FileNotFoundError` and its like for those that mean none."""
-    files = [file for path in _listed(verb, paths) for file in _files(path, storage)]
+def files_of(
+    verb: str, paths: Any, storage: Mapping[str, Any] | None = None, only_text: bool = False
+) -> list[File]:
+    """All files that these paths mean. Raises `FileNotFoundError` and its like for those that mean none.
+    ``only_text``: who is found may turn out to be none of those that are meant, so he is not refused here."""
+    files = [file for path in _listed(verb, paths) for file in _files(path, storage, only_text)]
     if not files:
         raise FileNotFoundError(errno.ENOENT, f"{verb}() was given no path at all")
     return files
@@ -68,64 +75,70 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
-def _files(path: str, storage: Mapping[str, Any] | None) -> Iterator[File]:
+def _files(path: str, storage: Mapping[str, Any] | None, only_text: bool) -> Iterator[File]:
     if is_url(path):
         yield from _remote(path, storage)
     elif os.path.lexists(path) or not glob.has_magic(path):  # a file may have a star in its name
-        yield from _below(path)
+        yield from _below(path, only_text)
     else:
-        yield from _matching(path)
+        yield from _matching(path, only_text)
 
 
-def _matching(pattern: str) -> Iterator[File]:
+def _matching(pattern: str, only_text: bool) -> Iterator[File]:
     """The files that match, or all below the directories where only these do."""
     matches = sorted(glob.glob(pattern, recursive=True))
     files = [match for match in matches if not os.path.isdir(match)]
     if not matches:
         raise FileNotFoundError(errno.ENOENT, "no file matches", pattern)
     for match in files or matches:
-        yield from _below(match)
+        yield from _below(match, only_text)
 
 
-def _below(path: str) -> Iterator[File]:
+def _below(path: str, only_text: bool) -> Iterator[File]:
     """The file of this name, or all in the directory of this name."""
-    found = os.stat(path)
-    if not stat.S_ISDIR(found.st_mode):
-        yield _checked(path, found)
+    about = os.stat(path)
+    if not stat.S_ISDIR(about.st_mode):
+        _check(path, about)
+        yield File(path, about.st_size, about.st_mtime_ns)
         return
-    files = list(_walked(path))
+    files = list(walked(path, check=not only_text))
     if not files:
         raise FileNotFoundError(errno.ENOENT, "there is no file in the directory", path)
     yield from files
 
 
-def _walked(folder: str) -> Iterator[File]:
-    """What is in a directory, without what is hidden; first its files, then what is in those below it."""
+def walked(folder: str, check: bool = True) -> Iterator[File]:
+    """What is in a directory, without what is hidden; first its files, then what is in those below it.
+    ``check``: that they can be read."""
     with os.scandir(folder) as entries:
         seen = sorted((each for each in entries if not each.name.startswith(".")), key=lambda each: each.name)
     for entry in seen:
         if entry.is_file():
-            yield _checked(entry.path, entry.stat())
+            about = entry.stat()
+            if check:
+                _check(entry.path, about)
+            yield File(entry.path, about.st_size, about.st_mtime_ns, True)
     for entry in seen:
         if entry.is_dir(follow_symlinks=False):
-            yield from _walked(entry.path)
+            yield from walked(entry.path, check)
 
 
-def _checked(path: str, found: os.stat_result) -> File:
-    if not stat.S_ISREG(found.st_mode):
+def _check(path: str, about: os.stat_result) -> None:
+    if not stat.S_ISREG(about.st_mode):
         raise OSError(errno.EINVAL, "neither a file nor a directory", path)
     if not os.access(path, os.R_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-    return File(path, found.st_size, found.st_mtime_ns)
 
 
 def _remote(url: str, storage: Mapping[str, Any] | None) -> Iterator[File]:
     files, inner = opening.file_system(url, storage)
+    found = False
     if glob.has_magic(inner):
         urls = [_match_of(url, match) for match in sorted(files.glob(inner))]
         if not urls:
             raise FileNotFoundError(errno.ENOENT, "no file matches", url)
     elif files.isdir(inner):
+        found = True
         urls = [_match_of(url, match) for match in sorted(files.find(inner)) if "/." not in match]
         if not urls:
             raise FileNotFoundError(errno.ENOENT, "there is no file in the directory", url)
@@ -134,7 +147,7 @@ def _remote(url: str, storage: Mapping[str, Any] | None) -> Iterator[File]:
     for each in urls:
         about = files.info(opening.file_system(each, storage)[1])
         changed = repr([about.get(name) for name in ("mtime", "LastModified", "ETag", "etag", "updated")])
-        yield File(each, about.get("size"), crc32(changed.encode()))
+        yield File(each, about.get("size"), crc32(changed.encode()), found)
 
 
 def _match_of(url: str, match: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from operator import length_hint
 
-from mrpy.errors import DataError
+from mrpy.errors import DataError, OptionError
 from mrpy.light import TYPE_CHECKING, Frozen, later
 from mrpy.mapreduce.files.opening import Opening
 from mrpy.mapreduce.files.pieces import line_start, pieces, whole
@@ -47,6 +48,7 @@ class Text(Frozen):
 
     encoding: str = "utf-8"
     errors: str = "strict"
+    nul: bool = True  # whether it may have one
 
     def decoded(self, path: str, offset: int, data: bytes) -> tuple[str, bool]:
         """The text of bytes that begin at an offset, and whether some were none: they are marked there."""
@@ -84,9 +86,13 @@ class Lines(Frozen):
     cuttable: bool = True  # whether the ends of lines can be seen in the bytes; else a file is read whole
 
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
-        for offset, data in self.bytes_of(block, opening):
-            piece = Piece(self, block.path, offset, data)
+        for piece in self.read(block, opening):
             yield piece.strict(), piece
+
+    def read(self, block: Block, opening: Opening) -> Iterator[Piece]:
+        """The text of a block, in pieces of whole lines."""
+        for offset, data in self.bytes_of(block, opening):
+            yield Piece(self, block.path, offset, data)
 
     def bytes_of(self, block: Block, opening: Opening) -> Iterator[tuple[int, bytes]]:
         """The bytes of a block, in pieces of whole lines."""
@@ -98,30 +104,83 @@ class Lines(Frozen):
         return "lines"
 
 
+def lines_for(encoding: str, errors: str, nul: bool = True) -> Lines:
+    """Lines in this encoding, if it is one."""
+    try:
+        codecs.lookup_error(errors)
+        "".encode(encoding)
+    except (LookupError, TypeError) as error:
+        raise OptionError(f"encoding={encoding!r}, errors={errors!r}: {error}") from None
+    return Lines(Text(encoding, errors, nul), has_newlines(encoding))
+
+
+class OnlyText(Frozen):
+    """The same of those files that are text. One that was found in a directory, and is none, is passed over:
+    all of it, so it is read before anything of it is given out."""
+
+    lines: Lines
+
+    def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
+        for piece in self.read(block, opening) or ():
+            yield piece.strict(), piece
+
+    def read(self, block: Block, opening: Opening) -> Iterable[Piece] | None:
+        """The text of a block, in pieces of whole lines; None: it is passed over."""
+        pieces = self.lines.read(block, opening)
+        if not block.found:
+            return pieces
+        whole = []
+        try:
+            for piece in pieces:
+                if piece.marked:
+                    return None
+                whole.append(piece)
+        except (DataError, OSError):
+            return None
+        return whole
+
+    def __str__(self) -> str:
+        return str(self.lines)
+
+
 class Piece:
     """Some lines of a file. It knows how many of them were given out."""
 
     def __init__(self, format: Lines, path: str, offset: int, data: bytes) -> None:
-        text, self._marked = format.text.decoded(path, offset, data)
+        self._text, self.marked = format.text.decoded(path, offset, data)
+        self.marked |= not format.text.nul and "\0" in self._text
+        self._format = format
+        self._path = path
+        self._offset = offset
+        self._data = data
+        self._count = 0
+        self._lines: Iterator[str] = iter(())
+
+    def whole(self) -> str:
+        """The text. Raises where some of it is none."""
+        if self.marked:
+            deque(self.strict(), maxlen=0)
+        return self._text
+
+    def strict(self) -> Iterator[str]:
+        """The lines; each that is no text raises."""
+        text, self._text = self._text, ""  # not kept beside its lines
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         lines = text.split("\n")
         if not lines[-1]:
             lines.pop()
-        self._format = format
-        self._path = path
-        self._offset = offset
-        self._data = data
         self._count = len(lines)
-        self.lines = iter(lines)
-
-    def strict(self) -> Iterator[str]:
-        """The lines; each that is no text raises."""
-        return map(self._checked, self.lines) if self._marked else self.lines
+        self._lines = iter(lines)
+        return map(self._checked, self._lines) if self.marked else self._lines
 
     def _checked(self, line: str) -> str:
         if MARK in line:
             raise self._format.text.refused(self._path, line)
+        if "\0" in line and not self._format.text.nul:
+            at = self.offset()
+            nul = None if at is None else self._offset + self._data.find(0, at - self._offset)
+            raise DataError(self._path, nul, "a NUL, as in binary files")
         return line
 
     def offset(self) -> int | None:
@@ -135,7 +194,7 @@ class Piece:
 
     def number(self) -> int:
         """Its number in this piece."""
-        return max(0, self._count - length_hint(self.lines) - 1)
+        return max(0, self._count - length_hint(self._lines) - 1)
 
     def where(self) -> str:
         """What to call it."""
@@ -151,8 +210,7 @@ class Parsed(Frozen):
     name: str
 
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
-        for offset, data in self.lines.bytes_of(block, opening):
-            piece = Piece(self.lines, block.path, offset, data)
+        for piece in self.lines.read(block, opening):
             strict = filter(str.strip, piece.strict())
             yield map(_Parse(self.parse, block.path, piece), strict), piece
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from mrpy.errors import OptionError
 from mrpy.light import TYPE_CHECKING, Frozen, later
@@ -41,15 +41,18 @@ class Opening(Frozen):
         if self.compression != "infer":
             return self.compression
         name = path.split("::")[0].split("?")[0] if is_url(path) else path
-        return next((kind for ending, kind in SUFFIXES.items() if name.lower().endswith(ending)), None)
+        return SUFFIXES.get(name[name.rfind(".") :].lower())
 
     @contextmanager
     def open(self, path: str) -> Iterator[IO[bytes]]:
         """The file, unpacked. It is closed in the end."""
-        with ExitStack() as stack:
-            raw = stack.enter_context(self._raw(path))
-            packed = self.packed(path)
-            yield raw if packed is None else stack.enter_context(_unpacked(raw, packed))
+        packed = self.packed(path)
+        with self._raw(path) as raw:
+            if packed is None:
+                yield raw
+            else:
+                with _unpacked(raw, packed) as unpacked:
+                    yield unpacked
 
     def _raw(self, path: str) -> Any:
         if not is_url(path):
