@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -217,8 +218,9 @@ def test_a_script_ends_while_a_daemon_thread_leads(how: str) -> None:
 # ---- signals ----------------------------------------------------------------------------------------------
 
 
-def signalled(session: Any, number: int) -> threading.Thread:
-    """Send this process a signal as soon as its main thread leads."""
+@contextlib.contextmanager
+def signalled(session: Any, number: int) -> Iterator[None]:
+    """This process gets a signal as soon as its main thread leads."""
 
     def send() -> None:
         if eventually(lambda: leads(session, threading.main_thread()), 20):
@@ -226,7 +228,8 @@ def signalled(session: Any, number: int) -> threading.Thread:
 
     thread = threading.Thread(target=send)
     thread.start()
-    return thread
+    yield
+    thread.join()
 
 
 @pytest.fixture
@@ -242,11 +245,9 @@ def handler() -> Any:
 def test_ctrl_c_ends_the_wait_of_who_leads_and_the_session_goes_on(session: Any, way: str) -> None:
     quiet(session)
     for _ in range(5):
-        sent = signalled(session, signal.SIGINT)
         began = time.monotonic()
-        with pytest.raises(KeyboardInterrupt):
+        with signalled(session, signal.SIGINT), pytest.raises(KeyboardInterrupt):
             WAYS[way]()
-        sent.join()
         assert time.monotonic() - began < 10
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert list(mrpy.pmap(abs, [-1, -2], workers=1)) == [1, 2]  # elsewhere: here calls may still be waited for
@@ -265,9 +266,8 @@ def test_a_handler_may_run_loops_of_its_own_while_the_main_thread_leads(
 
     quiet(session)
     handler(handle)
-    sent = signalled(session, signal.SIGUSR1)
-    assert waits_for(tmp_path / "go")() == "done"
-    sent.join()
+    with signalled(session, signal.SIGUSR1):
+        assert waits_for(tmp_path / "go")() == "done"
     assert seen == [[32, 3, 2, 1]]
     assert signal.getsignal(signal.SIGUSR1) is handle
 
@@ -286,9 +286,8 @@ def test_a_handler_may_wait_for_a_thread_that_waits_for_the_session(
 
     quiet(session)
     handler(handle)
-    sent = signalled(session, signal.SIGUSR1)
-    assert waits_for(tmp_path / "go")() == "done"
-    sent.join()
+    with signalled(session, signal.SIGUSR1):
+        assert waits_for(tmp_path / "go")() == "done"
     assert got == [3, 2, 1]
 
 
@@ -302,10 +301,8 @@ def test_a_handler_may_close_the_session_that_the_main_thread_leads(session: Any
 
     quiet(session)
     handler(handle)
-    sent = signalled(session, signal.SIGUSR1)
-    with pytest.raises(SessionClosed):
+    with signalled(session, signal.SIGUSR1), pytest.raises(SessionClosed):
         mrpy.submit(time.sleep, 60).result()
-    sent.join()
     assert workers
     assert not any(map(alive, workers))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from laws import eventually
-from watching import assert_usable, run_script, running_script
+from watching import assert_usable, once, run_script, running_script
 
 import mrpy
 from mrpy.mapreduce.spill import PREFIX
@@ -21,15 +21,6 @@ pytestmark = pytest.mark.fault(1)
 
 RECORDS = range(1200)
 PHASES = ("map", "late map", "reduce", "reduce amid its values", "combine")
-
-
-def once(marker: Path) -> bool:
-    """Whether nobody was here before, on the whole machine."""
-    try:
-        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return False
-    return True
 
 
 def die() -> None:

@@ -8,12 +8,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from laws import LOCAL, eventually
-from watching import ROOT, alive, pids_of, running_script, team
+from watching import ROOT, alive, interrupted_at, pids_of, running_script, team
 
 import mrpy
 from mrpy.errors import SessionClosed
@@ -29,12 +29,12 @@ SCRIPT = """
 import mrpy, os, sys, time
 from mrpy.scheduler.backends.worker_handle import WorkerHandle
 
-def slowly(self, kill=WorkerHandle.kill):
+def slowly(self, kill=WorkerHandle._kill):
     print("closing", flush=True)
     time.sleep({slow})
     return kill(self)
 
-WorkerHandle.kill = slowly
+WorkerHandle._kill = slowly
 with mrpy.session("processes", workers=2):
     print(*set(mrpy.pmap(lambda x: (time.sleep(0.05), os.getpid())[1], range(8), chunksize=1)), flush=True)
     {work}
@@ -75,33 +75,6 @@ def interrupt(process: Any, times: int) -> None:
 
 
 # ---- at every point ----------------------------------------------------------------------------------
-
-
-def interrupted_at(moment: int, call: Callable[[], object]) -> bool:
-    """Call with a Ctrl-C at the n-th moment at which Python may raise one in this thread: when a
-    function is entered or left. Whether the call was long enough for that."""
-    passed = 0
-
-    def tick(frame: Any, event: str, argument: Any) -> None:
-        nonlocal passed
-        if event in ("call", "return", "c_return"):
-            passed += 1
-            if passed == moment:
-                sys.setprofile(None)
-                signal.raise_signal(signal.SIGINT)  # so that what is shielded from signals is
-
-    try:
-        sys.setprofile(tick)
-        try:
-            call()
-        finally:
-            sys.setprofile(None)
-    except KeyboardInterrupt:
-        return True
-    except RuntimeError as error:  # threading's own locks, while it waits for a thread to start
-        assert isinstance(error.__context__, KeyboardInterrupt)
-        return True
-    return False
 
 
 def drivers() -> list[threading.Thread]:

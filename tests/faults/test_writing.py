@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from laws import LOCAL, eventually
-from watching import assert_usable, run_script, running_script
+from watching import assert_usable, interrupted_at, once, run_script, running_script
 
 import mrpy
 from mrpy.mapreduce.chunks import Chunk
@@ -40,15 +40,6 @@ def out(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     yield folder / "out"
     assert eventually(lambda: {path.name for path in folder.iterdir()} <= {"out"})
-
-
-def once(marker: Path) -> bool:
-    """Whether nobody was here before, on the whole machine."""
-    try:
-        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return False
-    return True
 
 
 def write(sink: str, out: Path, items: Any, **given: Any) -> Any:
@@ -405,32 +396,8 @@ def test_a_parent_that_is_killed_at_any_point_has_written_all_or_nothing(
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file closed by its finalizer
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_ctrl_c_at_any_point_leaves_one_whole_output_and_nothing_beside_it(overwrite: bool, out: Path) -> None:
-    """When a function is entered or left: there Python may raise it."""
-    import sys
-
     def write_it() -> None:
         mrpy.stream(["new"] * 5, backend="serial", chunksize=2).to_text(out, overwrite=overwrite)
-
-    def interrupted(moment: int) -> bool:
-        passed = 0
-
-        def tick(frame: Any, event: str, argument: Any) -> None:
-            nonlocal passed
-            if event in ("call", "return", "c_return"):
-                passed += 1
-                if passed == moment:
-                    sys.setprofile(None)
-                    signal.raise_signal(signal.SIGINT)
-
-        try:
-            sys.setprofile(tick)
-            try:
-                write_it()
-            finally:
-                sys.setprofile(None)
-        except KeyboardInterrupt:
-            return True
-        return False
 
     write_it()  # imports what it takes
     results: set[tuple[str, ...]] = set()
@@ -439,7 +406,7 @@ def test_ctrl_c_at_any_point_leaves_one_whole_output_and_nothing_beside_it(overw
         remove(out)
         if overwrite:
             mrpy.stream(["old"] * 3, backend="serial", chunksize=1).to_text(out)
-        was = interrupted(moment)
+        was = interrupted_at(moment, write_it)
         assert {path.name for path in out.parent.iterdir()} <= {"out"}, moment
         there = tuple(lines_of(out)) if out.exists() else ()
         assert there in ({("old",) * 3, ("new",) * 5} if overwrite else {(), ("new",) * 5}), moment

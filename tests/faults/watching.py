@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,42 @@ def run_script(code: str, *how: str, **given: Any) -> subprocess.CompletedProces
     return subprocess.run(
         command, capture_output=True, text=True, timeout=30, env=script_environment(), check=False, **given
     )
+
+
+def once(marker: Path) -> bool:
+    """Whether nobody was here before, on the whole machine."""
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+def interrupted_at(moment: int, call: Callable[[], object]) -> bool:
+    """Call with a Ctrl-C at the n-th moment at which Python may raise one in this thread: when a
+    function is entered or left. Whether the call was long enough for that."""
+    passed = 0
+
+    def tick(frame: Any, event: str, argument: Any) -> None:
+        nonlocal passed
+        if event in ("call", "return", "c_return"):
+            passed += 1
+            if passed == moment:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGINT)  # so that what is shielded from signals is
+
+    try:
+        sys.setprofile(tick)
+        try:
+            call()
+        finally:
+            sys.setprofile(None)
+    except KeyboardInterrupt:
+        return True
+    except RuntimeError as error:  # threading's own locks, while it waits for a thread to start
+        assert isinstance(error.__context__, KeyboardInterrupt)
+        return True
+    return False
 
 
 @contextlib.contextmanager
