@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import mrpy
 from mrpy.errors import SpillError
-from mrpy.mapreduce import slices, spill
+from mrpy.mapreduce import own_folder, slices, spill
 from mrpy.mapreduce.partition import stable_hash
 from mrpy.mapreduce.shuffle import _Join
 from mrpy.mapreduce.spill import Run, RunFile, SpillFolder, write_entries
@@ -324,8 +324,8 @@ def test_what_a_killed_process_left_goes_when_the_next_one_spills(spilled: Path)
     left._gone.detach()
     mine = SpillFolder()
     assert Path(left.path).exists()  # its owner lives
-    os.close(os.open(os.path.join(left.path, spill.LOCK), os.O_RDWR))
-    lock = [fd for fd in os.listdir("/dev/fd") if _leads_to(fd, os.path.join(left.path, spill.LOCK))]
+    os.close(os.open(os.path.join(left.path, own_folder.LOCK), os.O_RDWR))
+    lock = [fd for fd in os.listdir("/dev/fd") if _leads_to(fd, os.path.join(left.path, own_folder.LOCK))]
     for fd in lock:
         os.close(int(fd))
     another = SpillFolder()

@@ -14,9 +14,7 @@ was killed goes when next one is made. Who is alive is told by a lock on a file 
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 import tempfile
 import uuid
 import weakref
@@ -25,10 +23,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from mrpy.errors import SpillError
+from mrpy.mapreduce import own_folder
 from mrpy.options import Options
 from mrpy.scheduler import codec
 from mrpy.scheduler.job import Job
@@ -39,14 +37,11 @@ BLOCKS = 1024  # of them fit into the memory of a task: of each run that it read
 BLOCK = 1 << 14, 1 << 18  # bytes of memory that a block takes when it is opened, about: at least and at most
 UNCUT = 16  # values; a group of no more is not looked at, and never cut up
 PREFIX = "mrpy-spill-"
-LOCK = "alive"
 RESULTS = 16  # that are on their way at a time, about, and are to fit into the memory of a task together
 FREE = 4  # of the memory that is free, the part that is taken where nobody says how much
 BARE = 40_000_000  # bytes that a process takes before it has done anything
 SHARES = 2  # of the memory of a process, the part that values take; the rest is for what is made of them
 RUN = ".run"  # at the end of the name of a file
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Block(NamedTuple):
@@ -121,15 +116,12 @@ class RunFile:
         self._offset += len(data)
 
     def _problem(self, needed: int, error: OSError) -> SpillError:
-        if error.errno not in _NO_ROOM:
+        folder = os.path.dirname(self.path)
+        problem = own_folder.no_room(error, folder, needed)
+        if problem is None:
             return SpillError(f"cannot spill to {self.path}: {error}")
-        with suppress(OSError):
-            free = shutil.disk_usage(os.path.dirname(self.path)).free
-            return SpillError(
-                f"no room to spill: {self.path} needs {max(needed, 1)} more bytes, {free} are free there "
-                "(set TMPDIR to a larger disk, or give memory=)"
-            )
-        return SpillError(f"no room to spill: {self.path}: {error}")
+        advice = "set TMPDIR to a larger disk, or give memory="
+        return SpillError(f"no room to spill: {problem} (in {folder}; {advice})")
 
     def _remove(self) -> None:
         with suppress(OSError):
@@ -234,51 +226,33 @@ class SpillFolder:
     process."""
 
     def __init__(self) -> None:
-        clear_stale()
+        begin = os.path.join(tempfile.gettempdir(), f"{PREFIX}{os.getuid()}-")
+        clear_stale(begin)
         try:
-            self.path = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getuid()}-")
-            self._lock = os.open(os.path.join(self.path, LOCK), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-            _lock(self._lock)
+            self.path, lock = own_folder.make(lambda: begin + uuid.uuid4().hex)
         except OSError as error:
             raise SpillError(f"no folder to spill to: {error}") from error
-        self._gone = weakref.finalize(self, _remove, self.path, self._lock, os.getpid())
+        self._gone = weakref.finalize(self, _remove, self.path, lock, os.getpid())
 
     def close(self) -> None:
         """Remove it. May be called twice."""
         self._gone()
 
 
-def clear_stale() -> None:
-    """Remove what processes that were killed have left: our own user's only."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}{os.getuid()}-*"):
-        with suppress(OSError):
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-                continue
-            handle = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
-            try:
-                if _lock(handle):
-                    shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(handle)
+def clear_stale(begin: str) -> None:
+    """Remove what processes that were killed have left, in folders whose paths begin so."""
+    with suppress(OSError), os.scandir(os.path.dirname(begin)) as entries:
+        own_folder.clear([entry for entry in entries if entry.path.startswith(begin)], _discard)
 
 
-def _lock(handle: int) -> bool:
-    """Whether nobody else has it."""
-    import fcntl
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+def _discard(path: str) -> None:
+    own_folder.discard(path, f"{path}-gone")
 
 
 def _remove(path: str, lock: int, owner: int) -> None:
     if os.getpid() != owner:  # a forked child: the files are the parent's
         return
-    gone = f"{path}-gone"
     with suppress(OSError):
-        os.rename(path, gone)  # so that no task that is still being stopped puts another file there
-    shutil.rmtree(gone, ignore_errors=True)
+        _discard(path)
     with suppress(OSError):
         os.close(lock)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
-import shutil
 from collections.abc import Iterator
 from itertools import islice
 
 from mrpy.light import TYPE_CHECKING, NamedTuple
+from mrpy.mapreduce.own_folder import no_room
 
 if TYPE_CHECKING:
     from typing import Any, Protocol
@@ -17,7 +16,6 @@ else:
     Protocol = object
 
 BATCH = 1024  # records that are written at once; out of the air
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Part(NamedTuple):
@@ -109,11 +107,8 @@ def _for_the_owner(path: str, flags: int) -> int:
 
 def explained(error: OSError, output: str, needed: int) -> OSError:
     """The same error; one of a disk that is full says where, how much room there is, and what it needs."""
-    if error.errno not in NO_ROOM:
-        return error
-    free = shutil.disk_usage(os.path.dirname(output)).free
-    text = f"no room to write: at least {needed} more bytes are needed, and {free} are free there"
-    return OSError(error.errno, text, output)
+    problem = no_room(error, os.path.dirname(output), needed)
+    return error if problem is None else OSError(error.errno, f"no room to write: {problem}", output)
 
 
 def encoded(items: Iterator[Any], writer: Writer, kind: type) -> Iterator[list[Any]]:

@@ -14,19 +14,17 @@ folder. What a run has left that was killed, the next one clears that writes to 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
-import shutil
 import signal
 import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
-LOCK = "alive"
+from mrpy.mapreduce import own_folder
+
 ATTEMPTS, PARTS, OLD = "attempts", "parts", "old"
-TRIES = 10  # out of the air; one is enough unless another run clears up at the same moment
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 _HERE = -100  # AT_FDCWD
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
@@ -60,21 +58,9 @@ class Staging:
         return os.path.join(self._path, PARTS)
 
     def _make(self) -> None:
-        for _ in range(TRIES):
-            self._path = _fresh(self.target)
-            os.mkdir(self._path, 0o700)
-            try:
-                lock = _new_lock(self._path)
-            except (FileNotFoundError, BlockingIOError):  # another run took it for something that was left
-                continue
-            try:
-                os.mkdir(self.attempts, 0o700)
-            except FileNotFoundError:  # it did so just before this one had the lock
-                os.close(lock)
-                continue
-            self._end = weakref.finalize(self, _ended, self._path, self.target, lock, os.getpid())
-            return
-        raise FileNotFoundError(errno.ENOENT, "a folder that was just made is gone", self._path)
+        self._path, lock = own_folder.make(lambda: _fresh(self.target))
+        self._end = weakref.finalize(self, _ended, self._path, self.target, lock, os.getpid())
+        os.mkdir(self.attempts, 0o700)
 
     def publish(self, *, replace: bool) -> None:
         """Make `parts` the output, in one step."""
@@ -132,39 +118,17 @@ def clear_stale(target: str) -> None:
     folder, name = os.path.split(target)
     ours = re.compile(re.escape(name) + r"\.[0-9a-f]{16}\.tmp")
     with os.scandir(folder) as entries:
-        found = [entry.path for entry in entries if ours.fullmatch(entry.name) and _is_ours(entry)]
-    for path in found:
-        with suppress(OSError):  # it is alive, or somebody else clears it
-            try:
-                lock = os.open(os.path.join(path, LOCK), os.O_RDWR | os.O_NOFOLLOW)
-            except FileNotFoundError:
-                os.rmdir(path)  # killed when it had just been made, or was nearly gone
-                continue
-            try:
-                _lock(lock)
-                discard(path, target)
-            finally:
-                os.close(lock)
-
-
-def _is_ours(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.getuid()
-    except FileNotFoundError:  # another run has ended meanwhile
-        return False
+        found = [entry for entry in entries if ours.fullmatch(entry.name)]
+    own_folder.clear(found, lambda path: discard(path, target))
 
 
 def discard(path: str, target: str) -> None:
     """Remove a folder that was prepared, and put back the output that was to be replaced, if it had come to
-    that. Under another name: tasks that are still at work can make no new files in it."""
+    that."""
     old = os.path.join(path, OLD)
     if os.path.lexists(old) and not os.path.lexists(target):
         os.rename(old, target)
-    gone = _fresh(target)
-    os.rename(path, gone)
-    for name in (ATTEMPTS, PARTS, OLD):  # the lock goes last, so that what is left now is still cleared later
-        shutil.rmtree(os.path.join(gone, name), ignore_errors=True)
-    shutil.rmtree(gone, ignore_errors=True)
+    own_folder.discard(path, _fresh(target))
 
 
 def sync_folder(path: str) -> None:
@@ -179,23 +143,6 @@ def sync_folder(path: str) -> None:
 
 def _fresh(target: str) -> str:
     return f"{target}.{os.urandom(8).hex()}.tmp"
-
-
-def _new_lock(path: str) -> int:
-    """The lock of a new folder, taken. BlockingIOError: somebody else has it."""
-    handle = os.open(os.path.join(path, LOCK), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-    try:
-        _lock(handle)
-    except BlockingIOError:
-        os.close(handle)
-        raise
-    except OSError:  # a file system without locks: what is left there nobody clears
-        pass
-    return handle
-
-
-def _lock(handle: int) -> None:
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _exchanged(one: str, other: str) -> bool:

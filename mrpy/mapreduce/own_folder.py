@@ -1,0 +1,100 @@
+"""Folders on disk that belong to one run, and a disk that is full.
+
+Only its owner can enter such a folder. A file in it is locked as long as the run is alive; the kernel frees
+the lock of a process that was killed. So the next run knows what may go (`clear`). Between the moments at
+which a folder is made and is locked, another run may take it for one that was left: whoever makes one sees to
+it that he still has it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+LOCK = "alive"
+TRIES = 10  # out of the air; one is enough unless another run clears up at the same moment
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def make(name: Callable[[], str]) -> tuple[str, int]:
+    """A new folder under a fresh name, and its lock: it is free again when that is closed."""
+    for _ in range(TRIES):
+        path = name()
+        os.mkdir(path, 0o700)
+        try:
+            return path, _new_lock(path)
+        except (FileNotFoundError, BlockingIOError):  # another run took it for something that was left
+            continue
+    raise FileNotFoundError(errno.ENOENT, "a folder that was just made is gone", path)
+
+
+def clear(entries: Iterable[os.DirEntry[str]], remove: Callable[[str], object]) -> None:
+    """Remove those folders of which the run was killed: our own user's only."""
+    for path in [entry.path for entry in entries if _is_ours(entry)]:
+        with suppress(OSError):  # it is alive, or somebody else clears it
+            try:
+                lock = os.open(os.path.join(path, LOCK), os.O_RDWR | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                os.rmdir(path)  # killed when it had just been made, or was nearly gone
+                continue
+            try:
+                _lock(lock)
+                remove(path)
+            finally:
+                os.close(lock)
+
+
+def discard(path: str, gone: str) -> None:
+    """Remove a folder, under another name: tasks that are still at work can make no new files in it."""
+    os.rename(path, gone)
+    with suppress(OSError):  # the lock goes last: what is left if this is killed is still cleared later
+        for name in os.listdir(gone):
+            if name == LOCK:
+                continue
+            inner = os.path.join(gone, name)
+            if os.path.isdir(inner) and not os.path.islink(inner):
+                shutil.rmtree(inner, ignore_errors=True)
+            else:
+                os.unlink(inner)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def no_room(error: OSError, folder: str, needed: int) -> str | None:
+    """What to say where a disk is full: how much more it takes, at least, and how much is free; None where it
+    is something else."""
+    if error.errno not in _NO_ROOM:
+        return None
+    text = f"at least {max(1, needed)} more bytes are needed"
+    with suppress(OSError):
+        text += f", and {shutil.disk_usage(folder).free} are free there"
+    return text
+
+
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.getuid()
+    except FileNotFoundError:  # another run has ended meanwhile
+        return False
+
+
+def _new_lock(path: str) -> int:
+    """The lock of a new folder, taken. BlockingIOError, FileNotFoundError: somebody else removes it."""
+    handle = os.open(os.path.join(path, LOCK), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    try:
+        _lock(handle)
+        if not os.fstat(handle).st_nlink:
+            raise FileNotFoundError(errno.ENOENT, "removed before it was locked", path)
+    except (BlockingIOError, FileNotFoundError):
+        os.close(handle)
+        raise
+    except OSError:  # a file system without locks: what is left there nobody clears
+        pass
+    return handle
+
+
+def _lock(handle: int) -> None:
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
