@@ -27,7 +27,7 @@ from laws import BACKENDS, EXAMPLES, LOCAL
 
 import mrpy
 from mrpy.errors import OptionError
-from mrpy.mapreduce.sinks import staging
+from mrpy.mapreduce.sinks import parts, staging
 from mrpy.mapreduce.sinks.staging import Staging
 
 Options = dict[str, Any]
@@ -224,6 +224,33 @@ def test_parts_are_few_and_not_large(out: Path) -> None:
     assert len(written.paths) < 100
     written = mrpy.stream(range(20), workers=1).map(lambda n: "x" * 20_000_000).to_text(out, overwrite=True)
     assert max(map(os.path.getsize, written.paths)) < 5 * 20_000_001
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("sink", ["to_text", "to_jsonl", "to_csv", "to_parquet"])
+def test_a_small_output_is_one_part_on_every_backend(sink: str, backend: str, out: Path) -> None:
+    if sink == "to_parquet":
+        pytest.importorskip("pyarrow")
+    items = mrpy.stream(range(100), backend=backend, workers=2)
+    records: Any = items.map(str) if sink == "to_text" else items.map(lambda n: {"n": n})
+    written = getattr(records, sink)(out)
+    (path,) = written.paths
+    assert os.path.basename(path).startswith("part-00000.")
+    assert (written.records, written.bytes) == (100, os.path.getsize(path))
+    read = getattr(mrpy, sink.replace("to", "read"))
+    numbers = read(path, backend="serial").map(lambda row: int(row["n"] if isinstance(row, dict) else row))
+    assert numbers.to_list() == list(range(100))
+
+
+def test_an_output_that_is_not_small_is_left_in_parts(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "SMALL", 289)
+    written = mrpy.stream(range(100), backend="serial").map(str).to_text(out)
+    assert written.bytes == 290
+    assert len(written.paths) > 1
+    assert together(written).split() == [str(n) for n in range(100)]
+    monkeypatch.setattr(parts, "SMALL", 290)
+    written = mrpy.stream(range(100), backend="serial").map(str).to_text(out, overwrite=True)
+    assert len(written.paths) == 1
 
 
 def test_a_part_is_a_task_and_chunksize_says_how_many_items(out: Path) -> None:

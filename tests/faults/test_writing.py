@@ -261,6 +261,22 @@ def test_a_full_disk_is_an_error_with_path_needed_and_free_and_the_old_output_st
 
 
 @pytest.mark.fault(24)
+@pytest.mark.parametrize("sink", ["to_jsonl", "to_parquet"])
+def test_a_disk_that_is_full_when_small_parts_are_joined_leaves_nothing(sink: str, out: Path) -> None:
+    code = f"""
+        import mrpy, random, resource
+        limits = 100_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        records = [{{"text": random.Random(n).randbytes(300).hex()}} for n in range(200)]
+        mrpy.stream(records, backend="serial").{sink}({str(out)!r})
+    """
+    done = run_script(code)
+    assert re.search(NO_ROOM, done.stderr), done.stderr
+    assert "joined" in done.stderr, "each part had room"
+    assert list(out.parent.iterdir()) == []
+
+
+@pytest.mark.fault(24)
 @pytest.mark.parametrize("there", [False, True])
 def test_no_room_for_a_table_when_all_parts_are_there_leaves_the_database_as_it_was(there: bool, out: Path) -> None:
     if there:
@@ -394,10 +410,14 @@ def test_a_parent_that_is_killed_at_any_point_has_written_all_or_nothing(
 
 @pytest.mark.fault(14)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file closed by its finalizer
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_ctrl_c_at_any_point_leaves_one_whole_output_and_nothing_beside_it(overwrite: bool, out: Path) -> None:
+@pytest.mark.parametrize(("overwrite", "chunksize"), [(False, 2), (True, 2), (False, "auto")])
+def test_ctrl_c_at_any_point_leaves_one_whole_output_and_nothing_beside_it(
+    overwrite: bool, chunksize: Any, out: Path
+) -> None:
+    """With ``"auto"`` its parts are joined."""
+
     def write_it() -> None:
-        mrpy.stream(["new"] * 5, backend="serial", chunksize=2).to_text(out, overwrite=overwrite)
+        mrpy.stream(["new"] * 5, backend="serial", chunksize=chunksize).to_text(out, overwrite=overwrite)
 
     write_it()  # imports what it takes
     results: set[tuple[str, ...]] = set()
@@ -413,7 +433,7 @@ def test_ctrl_c_at_any_point_leaves_one_whole_output_and_nothing_beside_it(overw
         results.add(there)
         if not was:
             break
-        moment += 7
+        moment += 11
     assert len(results) == 2
     remove(out)
 

@@ -17,6 +17,8 @@ class Folder:
     """``path/part-00000.txt`` and so on, in the order of the records. Raises `FileExistsError` where there is
     something that is not to be overwritten."""
 
+    joins = True
+
     def __init__(self, path: str | os.PathLike[str], format: Format, *, overwrite: bool) -> None:
         self.path = place_of(path)
         self.format = format

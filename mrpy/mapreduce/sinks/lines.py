@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
 from mrpy.light import Frozen
+from mrpy.mapreduce.files.opening import Opening
 from mrpy.mapreduce.plan import name_of
 from mrpy.mapreduce.sinks.columns import Columns
 from mrpy.mapreduce.sinks.parts import PartFile, encoded
@@ -81,6 +83,7 @@ class LineWriter:
         self._liner = liner
         self._encoding = encoding
         self._mark = "".encode(encoding)  # of the byte order, which some begin with: once is enough
+        self._opening = Opening(compression)
         self._buffer = io.BufferedWriter(file, BUFFER)
         self._out: Any = _compressed(self._buffer, compression)
         self._begun = False
@@ -100,6 +103,14 @@ class LineWriter:
 
     def _header(self) -> bytes:
         return b""
+
+    def join(self, paths: Sequence[str], columns: tuple[Any, ...] | None) -> None:
+        head = len(self._mark + self._header())
+        for number, path in enumerate(paths):
+            with self._opening.open(path) as part:
+                if number:
+                    part.read(head)
+                shutil.copyfileobj(part, self._out)
 
     def finish(self) -> None:
         if self._out is not self._buffer:
@@ -122,6 +133,10 @@ class _CsvWriter(LineWriter):
     @property
     def columns(self) -> tuple[str, ...] | None:  # type: ignore[override]
         return self._columns.names
+
+    def join(self, paths: Sequence[str], columns: tuple[Any, ...] | None) -> None:
+        self._columns.names = columns
+        super().join(paths, columns)
 
     def _header(self) -> bytes:
         names = self._columns.names

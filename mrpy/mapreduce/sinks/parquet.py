@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -65,6 +65,13 @@ class ParquetWriter:
         table = self._arrow.Table.from_arrays(arrays, names=names) if schema is None else (
             self._arrow.Table.from_arrays(arrays, schema=schema)
         )  # fmt: skip
+        self._write_table(table)
+
+    def join(self, paths: Sequence[str], columns: tuple[Any, ...] | None) -> None:
+        read = self._arrow.parquet.read_table
+        self._write_table(self._arrow.concat_tables([read(path, partitioning=None) for path in paths]))
+
+    def _write_table(self, table: Any) -> None:
         self.columns = tuple((field.name, str(field.type)) for field in table.schema)
         self._arrow.parquet.write_table(table, self._buffer, compression=self._format.compression or "none")
         self._buffer.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from mrpy.light import TYPE_CHECKING, NamedTuple
@@ -16,6 +16,7 @@ else:
     Protocol = object
 
 BATCH = 1024  # records that are written at once; out of the air
+SMALL = 1 << 22  # bytes; an output of no more is one part: to copy it takes some milliseconds
 
 
 class Part(NamedTuple):
@@ -78,6 +79,13 @@ class Writer(Protocol):
         """Let go of everything. Never raises."""
 
 
+class Joiner(Writer, Protocol):
+    """A writer of a sink that joins."""
+
+    def join(self, paths: Sequence[str], columns: tuple[Any, ...] | None) -> None:
+        """Write what is in several parts, instead of records."""
+
+
 class PartFile(io.FileIO):
     """A file for one attempt. ``output``: what it is a part of, as the user knows it."""
 
@@ -116,3 +124,21 @@ def encoded(items: Iterator[Any], writer: Writer, kind: type) -> Iterator[list[A
     last step."""
     while batch := list(islice(items, BATCH)):
         yield [one if type(one) is kind else writer.encode(one) for one in batch]
+
+
+def joined(parts: list[Part], format: Format, folder: str, output: str) -> list[Part]:
+    """These in one, where all of them together are small."""
+    if len(parts) < 2 or sum(part.nbytes for part in parts) > SMALL:
+        return parts
+    file = PartFile(folder, 0, output)
+    try:
+        writer: Any = format.writer(file)  # a `Joiner`
+        try:
+            writer.join([os.path.join(folder, part.name) for part in parts], parts[0].columns)
+            writer.finish()
+            records = sum(part.records for part in parts)
+            return [Part(os.path.basename(file.path), records, file.synced(), parts[0].columns)]
+        finally:
+            writer.abandon()
+    finally:
+        file.close()

@@ -89,6 +89,8 @@ class RowWriter:
 class Table:
     """A table of a database as a sink. Only its owner has it, until it is complete."""
 
+    joins = False  # there is but one file
+
     def __init__(self, path: str | os.PathLike[str], table: str, format: Rows, *, overwrite: bool) -> None:
         self.path = place_of(path)
         self.format = format

@@ -1,7 +1,7 @@
 """Writing parts: a task per part, on the workers; here the receipts come in.
 
 A part is what a task makes of its chunk. Where no chunksize is given a chunk takes longer than elsewhere, so
-that parts are few and large: about `SECONDS` of work, `BYTES` written at most.
+that parts are few and large: about `SECONDS` of work, `BYTES` written at most. What is small in all is one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mrpy.mapreduce.compile import Feeder, Slot
 from mrpy.mapreduce.folds import Fold, FoldChunk
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.plan import Map, Plan, Step
-from mrpy.mapreduce.sinks.parts import Format, Part, PartFile, Writer, Written
+from mrpy.mapreduce.sinks.parts import Format, Part, PartFile, Writer, Written, joined
 from mrpy.mapreduce.sinks.staging import Staging
 from mrpy.mapreduce.sources import Sliced, Zipped
 from mrpy.options import Options
@@ -43,6 +43,10 @@ class Sink(Protocol):
     @property
     def format(self) -> Format:
         """How records become files."""
+
+    @property
+    def joins(self) -> bool:
+        """Whether small parts are to be one: where somebody sees them."""
 
     def staging(self) -> Staging:
         """Where it is prepared."""
@@ -135,6 +139,7 @@ def write_parts(
         with account.running(job.driver.backend.name, job.driver.backend.workers):
             for slot in feeder.completed(lambda _: None):
                 parts[slot.chunk.first] = cast("Any", slot.result)
+    joins = sink.joins and options.chunksize == "auto"  # else the user has said what a part is
     made = [part for _, part in sorted(parts.items()) if part.records]
     for part in made:
         if part.columns != made[0].columns:
@@ -142,4 +147,4 @@ def write_parts(
                 f"parts have different columns: {made[0].columns} and {part.columns}; "
                 "fields=, or schema=, says which there are"
             )
-    return made
+    return joined(made, sink.format, staging.attempts, sink.path) if joins else made
