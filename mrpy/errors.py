@@ -10,6 +10,7 @@ The tree::
         ├── RemoteError             the user's exception, where its own type cannot travel
         ├── WorkerCrashed           an item that killed its worker                        (RuntimeError)
         ├── ItemTimeout             an item that ran longer than ``timeout``              (TimeoutError)
+        ├── TooManyErrors           more items were skipped than ``max_errors`` allows
         ├── Cancelled               the result was cancelled before it was there
         ├── CheckFailed             a stage or operator whose answer depends on the cut     (ValueError)
         ├── CheckpointError         a checkpoint file that cannot be used
@@ -115,6 +116,21 @@ class WorkerCrashed(MrpyError, RuntimeError):
 
 class ItemTimeout(MrpyError, TimeoutError):
     """An item ran longer than ``timeout`` seconds and was stopped."""
+
+
+class TooManyErrors(MrpyError):
+    """``on_error="skip"`` has skipped more items than ``max_errors``: here are the first of them, with their
+    positions, and the last one as the cause.
+
+    ``count``, ``limit``: how many had been skipped by then, and how many may be.
+    """
+
+    def __init__(self, text: str, count: int, limit: int) -> None:
+        super().__init__(text, count, limit)  # as many arguments as here, so that it can be pickled
+        self.text, self.count, self.limit = text, count, limit
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Cancelled(MrpyError):

@@ -57,6 +57,8 @@ class Options(Frozen):
                     ``"auto"``: a quarter of what the machine has free
     ``on_error``    ``"raise"``; ``"skip"`` the item; ``"return"`` the exception in its place; or a
                     callable that gets the exception and returns the replacement
+    ``max_errors``  with ``on_error="skip"``: more skipped items than this end the run with `TooManyErrors`;
+                    None: no limit
     ``retries``     further attempts at an item whose function raised, after a growing pause
     ``timeout``     seconds that one item may run, counted from its own start; None: no limit
     ``progress``    show a progress bar on standard error
@@ -75,6 +77,7 @@ class Options(Frozen):
     buffer_bytes: int | None = None
     memory: int | Literal["auto"] = "auto"
     on_error: OnError = "raise"
+    max_errors: int | None = None
     retries: int = 0
     timeout: float | None = None
     progress: bool = False
@@ -107,7 +110,16 @@ class Options(Frozen):
             problem = _CHECKS[name](value)
             if problem:
                 raise OptionError(f"{name}={value!r}: {problem}")
-        return self.replaced(**given) if given else self
+        return self.replaced(**given)._fitting(given) if given else self
+
+    def _fitting(self, given: Mapping[str, Any]) -> Options:
+        """These, if what was given goes with the others."""
+        if given.get("max_errors") is not None and self.on_error != "skip":
+            raise OptionError(
+                f"max_errors={self.max_errors} is for on_error='skip' only, and this is "
+                f"on_error={self.on_error!r}; max_errors=None is no limit"
+            )
+        return self
 
 
 def cpu_count() -> int:
@@ -160,6 +172,11 @@ def _retries(value: Any) -> str:
     return "" if _is_int(value) and value >= 0 else "must be a whole number from 0 up"
 
 
+def _max_errors(value: Any) -> str:
+    fine = value is None or (_is_int(value) and value >= 0)
+    return "" if fine else "must be a whole number from 0 up, or None for no limit"
+
+
 def _timeout(value: Any) -> str:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     fine = value is None or (number and 0 < value <= sys.float_info.max)
@@ -187,6 +204,7 @@ _CHECKS: dict[str, Callable[[Any], str]] = {
     "buffer_bytes": _positive_or(None),
     "memory": _positive_or("auto"),
     "on_error": _on_error,
+    "max_errors": _max_errors,
     "retries": _retries,
     "timeout": _timeout,
     "progress": _truth,
@@ -257,7 +275,7 @@ def configure(**given: Any) -> None:
     >>> configure()
     """
     global _configured
-    Options().but(given)
+    Options().but({**_configured, **given})
     _configured = {**_configured, **given} if given else {}  # another one: see `resolve`
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from mrpy.iterators import explain, graph, order
     from mrpy.iterators.graph import Graph
+    from mrpy.mapreduce.skipped import Skipped
 
     Given: TypeAlias = Mapping[str, Any]
     Lift: TypeAlias = Callable[[Iterable[Any]], Plan]
@@ -49,18 +50,24 @@ class Items(itertools.chain):  # type: ignore[type-arg]  # one that goes through
     upstream = ()
 
     @classmethod
-    def of(cls, blocks: Generator[Iterable[Any], None, None], plan: Plan, given: Given | None) -> Items:
+    def of(
+        cls, blocks: Generator[Iterable[Any], None, None], plan: Plan, given: Given | None, account: Account
+    ) -> Items:
         """An iterator over the items in the blocks."""
         items: Items = cls.from_iterable(blocks)  # type: ignore[assignment]  # it makes one of this class
-        items.blocks, items.plan, items.given = blocks, plan, given
+        items.blocks, items.plan, items.given, items.account = blocks, plan, given, account
         return items
 
     blocks: Generator[Iterable[Any], None, None]
     plan: Plan
     given: Given | None
+    account: Account
 
     def __str__(self) -> str:
         return f"[{self.plan}]"
+
+    def _skips(self) -> list[Skipped]:
+        return explain.skips(self.plan, self.account)
 
 
 class Inner:
@@ -89,6 +96,9 @@ class Inner:
     def explain(self) -> str:
         """The text of `explain`."""
         return explain.explained(self._plan, resolve(self._given), self._given, self._account)
+
+    def _skips(self) -> list[Skipped]:
+        return explain.skips(self._plan, self._account)
 
     def _draw(self, drawn: Graph) -> str:
         return graph.draw(self._plan, drawn, resolve(self._given).ordered)

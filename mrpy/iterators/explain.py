@@ -9,6 +9,7 @@ from mrpy.inside import inside
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.chunking import AHEAD, TARGET
 from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.sources import Pulled, shows_its_plan
 from mrpy.options import Options, origin
 
@@ -30,6 +31,14 @@ def runs_among(iterables: Iterable[object]) -> list[Any]:
     return [each for each in iterables if hasattr(type(each), "_draw")]
 
 
+def skips(plan: Plan, account: Account) -> list[Skipped]:
+    """What was skipped in a run, behind what was in all that it comes from."""
+    iterable: Any = plan.source.iterable if isinstance(plan.source, Pulled) else None
+    runs = [iterable] if hasattr(type(iterable), "_skips") else upstream(plan)
+    before = [each for run in runs for each in run._skips()]
+    return list({id(each): each for each in (*before, account.skipped)}.values())
+
+
 def explained(plan: Plan, options: Options, given: Given, account: Account) -> str:
     """The text of `explain`, for a plan and all that it comes from."""
     before = [source.explain() for source in upstream(plan)]
@@ -49,6 +58,8 @@ def stage(
         lines += _row("backend", [_backend(options, given)])
     if account.chunks:
         lines += _row("it ran", _ran(account, _sizes(account)))
+    if account.skipped:
+        lines += _row("skipped", account.skipped.lines())
     return "\n".join(lines)
 
 

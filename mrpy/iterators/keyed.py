@@ -22,6 +22,7 @@ from mrpy.mapreduce.kernels import Rules
 from mrpy.mapreduce.partition import DEFAULT, shown
 from mrpy.mapreduce.plan import FlatMap, Plan, name_of
 from mrpy.mapreduce.shuffle import MapTask, Pairs, Reducer, ReduceTask, grouping
+from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.sources import Pulled
 from mrpy.mapreduce.spill import Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder
@@ -67,6 +68,8 @@ class Keyed:
         self._sort = sort
         self._given = given
         self._mapping, self._reducing = [Account() for _ in sides], Account()
+        for account in self._mapping:  # what they skip counts together
+            account.of_the_run = self._mapping
         self._spilled = (0, 0)  # files and bytes
 
     def __str__(self) -> str:
@@ -103,6 +106,10 @@ class Keyed:
         name, account = self._reduce_name(), self._reducing
         text.append(explain.reduce_stage(name, order, options, self._given, account, disk))
         return "\n\n".join(text)
+
+    def _skips(self) -> list[Skipped]:
+        sides = zip(self._sides, self._mapping, strict=True)
+        return [each for side, account in sides for each in explain.skips(side.plan, account)]
 
     def _draw(self, drawn: Graph) -> str:
         return graph.draw_shuffle([side.to_be_shown() for side in self._sides], drawn, self._reduce_name())

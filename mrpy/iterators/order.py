@@ -44,8 +44,9 @@ class Run:
     def __init__(
         self, plan: Plan, options: Options, account: Account | None = None, given: Given | None = None
     ) -> None:
-        self._blocks = _blocks(plan, options, account or Account())
-        self.items: Iterator[Any] = Items.of(self._blocks, plan, given)
+        account = account or Account()
+        self._blocks = _blocks(plan, options, account)
+        self.items: Iterator[Any] = Items.of(self._blocks, plan, given, account)
 
     def __iter__(self) -> Iterator[Any]:
         return self.items

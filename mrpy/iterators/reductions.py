@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mrpy.mapreduce import folds, statistics
     from mrpy.mapreduce import sorting as sorts
     from mrpy.mapreduce.folds import Fold
+    from mrpy.mapreduce.plan import Step
 else:
     folds, statistics = later("mrpy.mapreduce.folds"), later("mrpy.mapreduce.statistics")
     sorting, sorts = later("mrpy.iterators.sorting"), later("mrpy.mapreduce.sorting")
@@ -34,16 +35,12 @@ class Reductions(ABC):
     """What reduces a parallel iterator."""
 
     @abstractmethod
-    def _fold(self, fold: Fold) -> Any:
-        """Run a fold over the items."""
+    def _fold(self, fold: Fold, *steps: Step) -> Any:
+        """Run a fold over what the steps make of the items."""
 
     @abstractmethod
     def _after(self, items: Iterable[Any]) -> Self:
         """A parallel iterator over what `items` yields, with the same options."""
-
-    @abstractmethod
-    def _then(self, step: Any) -> Self:
-        """This iterator with one more narrow step."""
 
     def reduce(self, operator: Callable[[Any, Any], Any], initial: Any = MISSING) -> Any:
         """``functools.reduce(operator, self, initial)`` for an associative operator."""
@@ -107,7 +104,7 @@ class Reductions(ABC):
 
     def foreach(self, function: Callable[[Any], Any]) -> None:
         """``for item in self: function(item)``, on the workers; what it returns is dropped there."""
-        self._then(Map(function_for("foreach", function)))._fold(statistics.COUNT)
+        self._fold(statistics.COUNT, Map(function_for("foreach", function)))
 
     def frequencies(self) -> Self:
         """``collections.Counter(self).items()``: pairs of an item and how often it came, in the order in

@@ -20,6 +20,7 @@ from mrpy.iterators.writing import Writing
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap
+from mrpy.mapreduce.skipped import Skipped, together
 from mrpy.mapreduce.sources import Pulled
 from mrpy.options import resolve
 from mrpy.scheduler.early import start_first_worker
@@ -113,6 +114,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
     def _starting(self, *, reducing: bool = False) -> Options:
         """The options of a run that begins now."""
         options = self._options()
+        self._account.skipped = Skipped()
         if (self._plan.steps or reducing) and not self._plan.source.is_empty() and options.checkpoint is None:
             start_first_worker(options)
         return options
@@ -137,6 +139,24 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         backend   serial, 1 worker (as given)
         """
         return explain.explained(self._plan, self._options(), self._given, self._account)
+
+    @property
+    def skipped(self) -> Skipped:
+        """What ``on_error="skip"`` has left out so far, here and in all that this comes from. Printed, it
+        says how many items, and lists the first of them; ``count`` is the number, ``failures`` are these.
+
+        >>> import mrpy
+        >>> numbers = mrpy.pmap(int, ["1", "x", "3"], backend="serial", on_error="skip")
+        >>> sum(numbers)
+        4
+        >>> print(numbers.skipped)
+        1 item was skipped:
+          item 1: 'x' (ValueError: invalid literal for int() with base 10: 'x')
+        """
+        return together(self._skips())
+
+    def _skips(self) -> list[Skipped]:
+        return explain.skips(self._plan, self._account)
 
     def graph(self) -> Graph:
         """The task graph, as a picture: see `Graph`."""
@@ -199,10 +219,10 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
             raise TypeError("this parallel iterator is already being iterated with async for")
         return self._plan if self._running is None else Plan(Pulled(self._running.items))
 
-    def _fold(self, fold: Fold) -> Any:
+    def _fold(self, fold: Fold, *steps: Step) -> Any:
         if self._options().on_error == "return":
             raise OptionError("on_error='return' puts exceptions among the items: nothing to be reduced")
-        plan, options = self._taken(), self._starting(reducing=True)
+        plan, options = self._taken().then(*steps), self._starting(reducing=True)
         with current.job_for(options) as job, progress.watched(job, plan, options):
             return reduce.run_fold(plan, fold, job, options, self._account)
 
@@ -213,8 +233,10 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
             raise OptionError("on_error='return' puts exceptions among the items: nothing to be written")
         if options.checkpoint is not None and self._plan.steps:  # a file has results, not parts: two runs
             computed = type(self)(self._taken(), given)
+            computed._account = self._account
             return computed._by("checkpoint", iter)._write(sink, {"checkpoint": None})
         plan = self._taken()
+        self._account.skipped = Skipped()
         if not plan.source.is_empty():
             start_first_worker(options)
         with sink.staging() as staging:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from mrpy.mapreduce.skipped import Skipped, together
+
 
 class Account:
     """The sums of one run, in seconds where nothing else is said.
@@ -29,6 +31,8 @@ class Account:
         self.unpacking = 0.0
         self.waiting = 0.0
         self.elapsed = 0.0
+        self.skipped = Skipped()
+        self.of_the_run = [self]  # the accounts of all sides of it
         self._began = perf_counter()
 
     def sent(self, items: int, piece: int | None) -> None:
@@ -39,6 +43,16 @@ class Account:
         self.tasks += 1
         self.smallest = min(self.smallest, size) if self.smallest else size
         self.largest = max(self.largest, size)
+
+    def skip(self, note: Skipped | None, limit: int | None) -> None:
+        """A task has skipped these. Raises `TooManyErrors` where the run has skipped more than so many."""
+        if note is None:
+            return
+        self.skipped.join(note)
+        whole = together(account.skipped for account in self.of_the_run)
+        if limit is not None and whole.is_over(limit):
+            raise whole.too_many(limit, note)
+        note.let_go()
 
     def running(self, backend: str, workers: int) -> Account:
         """To be used in a ``with`` statement around the run."""

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from mrpy.errors import Item, SerializationError, pin
+from mrpy.errors import Item, SerializationError, item_of, pin
 from mrpy.light import TYPE_CHECKING, NamedTuple, later
+from mrpy.mapreduce.skipped import Skipped
 from mrpy.scheduler import codec
 
 if TYPE_CHECKING:
@@ -116,8 +117,9 @@ class Outcome(NamedTuple):
     positions: list[Item] | None = None  # of each value, where `pickled`
     done: int | None = None
 
-    def opened(self, on_error: object) -> Outcome:
-        """The same with the pickles opened. One that does not open is a failure at its item."""
+    def opened(self, on_error: object, skipped: Skipped) -> Outcome:
+        """The same with the pickles opened. One that does not open is a failure at its item; where that is
+        skipped it is added there."""
         if not self.pickled:
             return self
         values: list[Any] = []
@@ -130,8 +132,9 @@ class Outcome(NamedTuple):
                     continue
                 except Exception as error:
                     failure = failing.capture(error, travels=False)
-            if on_error == "skip":
-                continue
+                    if on_error == "skip":
+                        skipped.add(error, item_of(error) or Item(0, ""))
+                        continue
             failures[len(values)] = failure
             values.append(None)
             if on_error != "return":

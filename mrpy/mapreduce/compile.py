@@ -28,10 +28,11 @@ from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.cutting import Cutter, Stretch
 from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import GENEXPR, Body, Plan, Step
+from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.tree import LARGEST, leaf_end, leaf_size
 from mrpy.mapreduce.window import Receipts, Window, puller, shared
 from mrpy.options import Options
-from mrpy.scheduler.calls import Call, Code, Parts
+from mrpy.scheduler.calls import Call, Code, Parts, apart
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.failure import Failure
 from mrpy.scheduler.job import Job
@@ -121,7 +122,8 @@ class Feeder:
                     break
                 chunk, slot = stretch.chunk, Slot(*stretch)
                 if known is not None and known[0] == len(chunk.data):
-                    slot.result, slot.done = known[1], True
+                    (slot.result, note), slot.done = apart(known[1]), True
+                    self.account.skip(note, self._options.max_errors)
                 else:
                     tasks.append(self._task(slot))
                 slots.append(slot)
@@ -216,7 +218,7 @@ class Feeder:
         if delivery.state is State.DONE:
             self.account.computing += delivery.seconds
             self.account.unpacking += delivery.pickling
-            if delivery.value is not None and not self._opened(slot, delivery):
+            if not self._opened(slot, delivery):
                 return None
             self._learn(slot, delivery)
         else:
@@ -279,7 +281,10 @@ class Feeder:
 
     def _opened(self, slot: Slot, delivery: Delivery) -> bool:
         """Open the results, here in the consumer's thread; or have them sent again one by one."""
-        assert delivery.value is not None
+        note: Skipped | None = delivery.note
+        if delivery.value is None:
+            self.account.skip(note, self._options.max_errors)
+            return True
         began = perf_counter()
         try:
             result = delivery.value.load()
@@ -292,9 +297,14 @@ class Feeder:
             self.account.pickling += perf_counter() - began
         if self._window.counts_bytes:
             slot.nbytes_back = size_of(result)
-        slot.result = result.opened(self._options.on_error) if isinstance(result, Outcome) else result
-        if self.checkpoint is not None and not isinstance(slot.result, Outcome):
-            self.checkpoint.put(slot.chunk.first, len(slot.chunk.data), slot.result)
+        if isinstance(result, Outcome):
+            note = note or Skipped(self._options.max_errors)
+            result = result.opened(self._options.on_error, note)
+        slot.result = result
+        self.account.skip(note, self._options.max_errors)
+        if self.checkpoint is not None and not isinstance(result, Outcome):
+            kept = result if note is None else note.beside(result)
+            self.checkpoint.put(slot.chunk.first, len(slot.chunk.data), kept)
         return True
 
     def _send_again(self, slot: Slot, failure: Failure) -> bool:

@@ -19,6 +19,7 @@ from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.kernels import Announce, MapChunk, Rules, begun, counted, through
 from mrpy.mapreduce.plan import Step
 from mrpy.mapreduce.random import at_positions
+from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.tree import MISSING, NOTHING, Node, combine, leaf_end, leaf_index, total
 from mrpy.scheduler.calls import TaskStopped
 
@@ -40,20 +41,27 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class FoldChunk:
-    """The kernel of the leaves: from a chunk to the nodes that it covers."""
+    """The kernel of the leaves: from a chunk to the nodes that it covers; what was skipped is noted."""
 
     steps: tuple[Step, ...]
     fold: Fold
     rules: Rules
 
-    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> list[Node]:
+    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
+        skipped = Skipped(self.rules.max_errors)
+        return skipped.beside(self.nodes(chunk, skipped, announce))
+
+    def nodes(self, chunk: Chunk, skipped: Skipped, announce: Announce | None = None) -> list[Node]:
+        """The nodes; what is skipped is added there."""
         fast = announce is None and not chunk.excluded and not chunk.separately
         fast = fast and not self.rules.retries and self.rules.on_error == "raise"
-        leaf = self._fast if fast else self._careful
-        nodes = leaf_nodes(chunk, lambda part: leaf(part, shifted(announce, chunk, part)))
-        return combine(nodes, self.fold.merge)
 
-    def _fast(self, chunk: Chunk, announce: Announce | None) -> Any:
+        def leaf(part: Chunk) -> Any:
+            return self._fast(part) if fast else self._careful(part, skipped, shifted(announce, chunk, part))
+
+        return combine(leaf_nodes(chunk, leaf), self.fold.merge)
+
+    def _fast(self, chunk: Chunk) -> Any:
         data = counted(chunk.data)
         items = iter(data)
         base, above, reading = begun(self.steps, items)
@@ -72,10 +80,11 @@ class FoldChunk:
             pin(error, item if reading is None else Item(item.position, reading.where()), before)
             raise
 
-    def _careful(self, chunk: Chunk, announce: Announce | None) -> Any:
-        result = MapChunk(self.steps, self.rules)(chunk, announce)
+    def _careful(self, chunk: Chunk, skipped: Skipped, announce: Announce | None) -> Any:
+        over = skipped.is_over(self.rules.max_errors)  # then nobody uses the answer
+        result = MapChunk(self.steps, self.rules).results(chunk, skipped, announce) if not over else []
         if isinstance(result, Outcome):
-            result = result.opened(self.rules.on_error)
+            result = result.opened(self.rules.on_error, skipped)
             for index in sorted(result.failures):
                 raise result.failures[index].exception()
             result = result.values

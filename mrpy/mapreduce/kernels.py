@@ -21,6 +21,7 @@ from mrpy.inside import Place, inside
 from mrpy.light import TYPE_CHECKING, Frozen, later
 from mrpy.mapreduce.chunks import Chunk, Outcome, visible_bytes
 from mrpy.mapreduce.random import at_positions, fresh_seed
+from mrpy.mapreduce.skipped import Skipped
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import TaskStopped
 
@@ -52,24 +53,33 @@ class Rules(Frozen):
     retries: int = 0
     timeout: float | None = None
     seed: int = 0
+    max_errors: int | None = None
 
     @classmethod
     def of(cls, options: Options) -> Rules:
         """The part of `options` that concerns workers."""
         seed = options.seed if options.seed is not None else fresh_seed()
-        return cls(options.on_error, options.retries, options.timeout, seed)
+        return cls(options.on_error, options.retries, options.timeout, seed, options.max_errors)
 
 
 class MapChunk(Frozen):
-    """The kernel of a map: a chunk through the steps, results in order."""
+    """The kernel of a map: a chunk through the steps, results in order; what was skipped is noted."""
 
     steps: tuple[Step, ...]
     rules: Rules
 
-    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> list[Any] | Outcome:
+    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
+        skipped = Skipped(self.rules.max_errors)
+        return skipped.beside(self.results(chunk, skipped, announce))
+
+    def results(
+        self, chunk: Chunk, skipped: Skipped, announce: Announce | None = None
+    ) -> list[Any] | Outcome:
+        """The results; what is skipped is added there."""
+        out = _Collector(self.rules, chunk, skipped)
         if announce is None and not chunk.excluded and not chunk.separately and not self.rules.retries:
-            return run_fast(self.steps, chunk, self.rules)
-        return run_careful(self.steps, chunk, self.rules, announce)
+            return run_fast(self.steps, chunk, out)
+        return run_careful(self.steps, chunk, out, announce)
 
 
 def through(steps: tuple[Step, ...], items: Iterator[Any]) -> Iterator[Any]:
@@ -96,12 +106,11 @@ def begun(
     return chain.from_iterable(reading), steps[1:], reading
 
 
-def run_fast(steps: tuple[Step, ...], chunk: Chunk, rules: Rules) -> list[Any] | Outcome:
+def run_fast(steps: tuple[Step, ...], chunk: Chunk, out: _Collector) -> list[Any] | Outcome:
     """The whole chunk at once."""
     data = counted(chunk.data)
     items = iter(data)
     base, above, reading = begun(steps, items)
-    out = _Collector(rules, chunk)
     clock = _Clock(chunk.budget, len(data)) if chunk.budget is not None else None
 
     def position() -> int:
@@ -109,7 +118,7 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, rules: Rules) -> list[Any] |
 
     while True:
         try:
-            with at_positions(rules.seed, position, reading):
+            with at_positions(out.rules.seed, position, reading):
                 if clock is not None:
                     _by_the_clock(steps, items, clock, out.values)
                 elif chunk.piece is None or reading is not None:
@@ -168,11 +177,10 @@ def _by_pieces(steps: tuple[Step, ...], items: Iterator[Any], size: int, values:
 
 
 def run_careful(
-    steps: tuple[Step, ...], chunk: Chunk, rules: Rules, announce: Announce | None
+    steps: tuple[Step, ...], chunk: Chunk, out: _Collector, announce: Announce | None
 ) -> list[Any] | Outcome:
     """One item after the other."""
-    out = _Collector(rules, chunk)
-    attempt = _Attempt(steps, chunk, rules, announce)
+    attempt = _Attempt(steps, chunk, out.rules, announce)
     done: int | None = None
     began = time.perf_counter()
     for index, item in enumerate(chunk.data):
@@ -269,12 +277,13 @@ class _Attempt(Frozen):
 class _Collector:
     """Gathers the values of a chunk, and puts failures where `on_error` says."""
 
-    def __init__(self, rules: Rules, chunk: Chunk) -> None:
+    def __init__(self, rules: Rules, chunk: Chunk, skipped: Skipped) -> None:
+        self.rules = rules
         self.values: list[Any] = []
         self.index: list[int] = []  # of each value, on the careful path
         self._failures: dict[int, Failure] = {}
         self._ended = False
-        self._rules = rules
+        self._skipped = skipped
         self._chunk = chunk
         self._pins = pins()
 
@@ -287,7 +296,7 @@ class _Collector:
             item = Item(item.position, reading.where())
         pin(error, item, since=self._pins)
         self._pins = pins()
-        on_error = self._rules.on_error
+        on_error = self.rules.on_error
         if callable(on_error):
             try:
                 value = on_error(error)
@@ -300,23 +309,25 @@ class _Collector:
                 pin(second, item, since=self._pins)
                 error = second
         elif on_error == "skip":
-            return True
+            return self._skipped.add(error, item)
         failure = failing.capture(error, travels=inside.place is Place.ELSEWHERE, skip=1).at(item)
         return self._place(failure)
 
     def put_failure(self, failure: Failure) -> bool:
         """Take in a failure that is known already; say whether to go on."""
-        on_error = self._rules.on_error
+        on_error = self.rules.on_error
         if callable(on_error):
             position = failure.item.position if failure.item else self._chunk.first
             return self.failed(failure.exception(), position - self._chunk.first)
-        return on_error == "skip" or self._place(failure)
+        if on_error == "skip":
+            return self._skipped.add(failure.exception(), failure.item or Item(self._chunk.first, ""))
+        return self._place(failure)
 
     def _place(self, failure: Failure) -> bool:
         self._failures[len(self.values)] = failure
         self.values.append(None)
         self.index.append(-1)
-        self._ended = self._rules.on_error != "return"
+        self._ended = self.rules.on_error != "return"
         return not self._ended
 
     def result(self, done: int | None) -> list[Any] | Outcome:

@@ -32,6 +32,7 @@ from mrpy.mapreduce.folds import Fold, FoldChunk, leaves, shifted
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.partition import NESTING, canonical, refusal, shown, stable_hash
 from mrpy.mapreduce.plan import FlatMap, Step
+from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slices import Group, Groups, Streamed, merged, piece
 from mrpy.mapreduce.spill import Block, Run, RunFile, Store, write_entries
 from mrpy.mapreduce.tree import NOTHING, Node, combine, leaf_index
@@ -164,17 +165,18 @@ class MapTask:
     sort: bool = False
     store: Store | None = None
 
-    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Parts:
+    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
+        skipped = Skipped(self.rules.max_errors)
         steps = (*self.steps, FlatMap(Pairs(self.mapper)))
         made = _Made(self, chunk)
         kernel = FoldChunk(steps, replace(grouping(self.combiner), leaf=made.leaf), self.rules)
         for part in leaves(chunk):
             made.place = leaf_index(part.first)
-            for node in kernel(part, shifted(announce, chunk, part)):
+            for node in kernel.nodes(part, skipped, shifted(announce, chunk, part)):
                 made.add(node)
         if self.store is not None and not self.store.keeps(made.size):
             made.spill()
-        return made.parts()
+        return skipped.beside(made.parts())
 
 
 class Weighed(Parts):

@@ -21,6 +21,7 @@ from mrpy.mapreduce.compile import Slot
 from mrpy.mapreduce.folds import Fold, FoldChunk, leaves, shifted
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.plan import Plan, Step
+from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slices import slices
 from mrpy.mapreduce.spill import Block, Run, RunFile, Store
 from mrpy.mapreduce.spilling import SpillingFeeder
@@ -99,12 +100,13 @@ class SortTask:
     rules: Rules
     store: Store | None
 
-    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> list[Part]:
+    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
+        skipped = Skipped(self.rules.max_errors)
         parts: list[Part] = []
         items: list[Any] = []
         kernel, store = FoldChunk(self.steps, LISTS, self.rules), self.store
         for leaf in leaves(chunk):
-            for node in kernel(leaf, shifted(announce, chunk, leaf)):
+            for node in kernel.nodes(leaf, skipped, shifted(announce, chunk, leaf)):
                 items += () if node.value is NOTHING else node.value
             if store is not None and estimated(items) > store.memory:
                 parts.append(self._sorted(items, chunk, store))
@@ -112,7 +114,7 @@ class SortTask:
         if items:
             keeps = store is None or store.keeps(estimated(items))
             parts.append(self._sorted(items, chunk, None if keeps else store))
-        return parts
+        return skipped.beside(parts)
 
     def _sorted(self, items: list[Any], chunk: Chunk, store: Store | None) -> Part:
         try:

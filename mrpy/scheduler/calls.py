@@ -32,8 +32,8 @@ class Parts(tuple["Any", ...]):
 
 
 class Noted(NamedTuple):
-    """What a call returns that has something to say to whoever added its task, beside its value: that may stay
-    where it is. ``note``: of our own classes, and small."""
+    """What a call returns that has something to say to whoever added its task, while its value may stay where
+    it is. ``note``: of our own classes, and small."""
 
     value: Any
     note: Any

@@ -25,6 +25,7 @@ from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.plan import Map, Plan, Step
 from mrpy.mapreduce.sinks.parts import Format, Part, PartFile, Writer, Written, joined
 from mrpy.mapreduce.sinks.staging import Staging
+from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.sources import Sliced, Zipped
 from mrpy.options import Options
 from mrpy.scheduler.calls import Code
@@ -68,21 +69,22 @@ class WriteChunk(Frozen):
     folder: str
     output: str
 
-    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Part:
+    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
+        skipped = Skipped(self.rules.max_errors)
         before = pins()
         try:
-            return self._written(chunk, announce)
+            return skipped.beside(self._written(chunk, skipped, announce))
         except Exception as error:  # what is not of an item: the file, or the part as a whole
             pin(error, Item(chunk.first, f"or one of the {len(chunk.data) - 1} after it"), before)
             raise
 
-    def _written(self, chunk: Chunk, announce: Announce | None) -> Part:
+    def _written(self, chunk: Chunk, skipped: Skipped, announce: Announce | None) -> Part:
         file = PartFile(self.folder, chunk.first, self.output)
         writer: Writer | None = None
         part: Part | None = None
         try:
             writer = self.format.writer(file)
-            records = self._records(writer, chunk, announce)
+            records = self._records(writer, chunk, skipped, announce)
             writer.finish()
             name = os.path.basename(file.path) if records else ""
             part = Part(name, records, file.synced() if records else 0, writer.columns)
@@ -95,10 +97,11 @@ class WriteChunk(Frozen):
                     os.unlink(file.path)
         return part
 
-    def _records(self, writer: Writer, chunk: Chunk, announce: Announce | None) -> int:
+    def _records(self, writer: Writer, chunk: Chunk, skipped: Skipped, announce: Announce | None) -> int:
         """Write what comes out of the steps; how many records that was."""
         fold = Fold(writer.write, operator.add, _itself, self.format.label)
-        nodes = FoldChunk((*self.steps, Map(writer.encode)), fold, self.rules)(chunk, announce)
+        kernel = FoldChunk((*self.steps, Map(writer.encode)), fold, self.rules)
+        nodes = kernel.nodes(chunk, skipped, announce)
         return sum(node.value for node in nodes)
 
 
