@@ -343,6 +343,15 @@ def test_a_line_that_fails_is_skipped_alone(jobs: Path) -> None:
     assert "ValueError: no bats, at item 0: 'more.txt', byte 21" in err and "unexpected" not in err
 
 
+def test_more_lines_that_fail_than_may_be_skipped_end_the_run(jobs: Path) -> None:
+    (jobs / "more.txt").write_text(TEXT * 2)
+    status, out, _ = run(jobs, "run", "jobs:Careless", "more.txt", "--max-errors", "2")
+    assert (status, rows(out)["the"]) == (0, "4")
+    err = refused(jobs, "run", "jobs:Picky", "more.txt", "--on-error", "skip", "--max-errors", "1")
+    assert "max_errors" in err and "'more.txt', byte 21" in err
+    assert "for on_error='skip' only" in refused(jobs, "run", "jobs:Picky", "more.txt", "--max-errors", "1", status=2)
+
+
 def test_lines_are_those_of_a_text_file_and_tabs_in_fields_are_written_out(jobs: Path) -> None:
     (jobs / "ends.txt").write_bytes("a\tb\r\n\u2028c\rd\n\nlast".encode())
     status, out, _ = run(jobs, "run", "-q", "jobs:Tabs", "ends.txt")

@@ -237,6 +237,12 @@ def wordcount(
     metavar="HOW",
     help="Lines of which the job raises something: raise or skip; by default as the job says, or raise.",
 )
+@click.option(
+    "--max-errors",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="So many may be skipped; one more ends the run.",
+)
 @_of_texts
 def run_job(
     job: str,
