@@ -18,7 +18,6 @@ import mrpy
 from mrpy.errors import SpillError
 from mrpy.mapreduce import own_folder, slices, spill
 from mrpy.mapreduce.partition import stable_hash
-from mrpy.mapreduce.shuffle import _Join
 from mrpy.mapreduce.spill import Run, RunFile, SpillFolder, write_entries
 from mrpy.mapreduce.tree import Node
 
@@ -80,12 +79,12 @@ def test_the_order_of_keys_and_the_bits_do_not_depend_on_memory(backend: str, sp
             yield f"{(record * 31 + n) % 50}", 0.1 * record + n / 7
 
     def run(memory: int, **options: Any) -> list[Any]:
-        pairs = mrpy.mapreduce(some, total, range(700), combiner=total, memory=memory, **options)
+        pairs = mrpy.mapreduce(some, total, range(400), combiner=total, memory=memory, **options)
         return [(key, value.hex()) for key, value in pairs]
 
     expected = run(10**9, backend="serial")
     for memory in (1, 5_000, 50_000, 10**9):
-        for chunksize in ("auto", 1, 64, 700):
+        for chunksize in ("auto", 1, 64, 400):
             assert run(memory, backend=backend, workers=2, chunksize=chunksize) == expected
 
 
@@ -173,7 +172,7 @@ def test_a_reducer_that_raises_leaves_no_file(spilled: Path) -> None:
 @pytest.mark.parametrize("backend", HERE)
 @pytest.mark.parametrize("memory", [1, 50_000, 10**9])
 def test_more_than_fits_is_sorted_as_sorted_does_it(backend: str, memory: int, spilled: Path) -> None:
-    words = [f"{(n * 7919) % 1009:04d}{'x' * (n % 13)}" for n in range(9000)]
+    words = [f"{(n * 7919) % 1009:04d}{'x' * (n % 13)}" for n in range(2500)]
     options = {"backend": backend, "workers": 2, "memory": memory}
     assert mrpy.stream(words, **options).sorted().to_list() == sorted(words)
     assert mrpy.stream(words, **options).sorted(len).to_list() == sorted(words, key=len)
@@ -369,7 +368,7 @@ def test_slices_bring_together_what_a_loop_does(parts: Any, memory: int, block: 
             nodes.append(Node(0, place, value))
         got = {}
         ranks = []
-        for key, group in slices.merged(nodes, rank, _Join(None), False, memory):
+        for key, group in slices.merged(nodes, rank, None, memory):
             assert key not in got
             got[key] = list(group.values) if type(group) is slices.Streamed else group
             ranks.append(rank(key))

@@ -18,10 +18,11 @@ from mrpy.mapreduce import check
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Slot
+from mrpy.mapreduce.groups import Reducer, grouping
 from mrpy.mapreduce.kernels import Rules
 from mrpy.mapreduce.partition import DEFAULT, shown
 from mrpy.mapreduce.plan import FlatMap, Plan, name_of
-from mrpy.mapreduce.shuffle import MapTask, Pairs, Reducer, ReduceTask, grouping
+from mrpy.mapreduce.shuffle import MapTask, Pairs, ReduceTask
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.sources import Pulled
 from mrpy.mapreduce.spill import Store, store_for

@@ -120,6 +120,12 @@ def leaves(chunk: Chunk) -> Iterator[Chunk]:
         position = behind
 
 
+def singly(chunk: Chunk) -> Iterator[Chunk]:
+    """A chunk cut into its items."""
+    for position in range(chunk.first, chunk.first + len(chunk.data)):
+        yield chunk.part(position, position + 1)
+
+
 @dataclass(frozen=True, slots=True)
 class MergeNodes:
     """The kernel of the inner tree: nodes of neighbouring chunks."""

@@ -7,43 +7,30 @@ task's value, brings the groups together in the order of the records, and reduce
 Without a combiner a group holds all its values. With one, each leaf of the source is combined by itself
 and neighbours are combined along the tree of positions, so that the answer does not depend on where the
 chunks end.
-
-A group is the list of its values; where there is one only, and it is not itself a list, the value stands
-there bare. Most groups are like that once they are combined, and a dict of strings and numbers is nothing
-to the garbage collector and travels several times faster than one of short lists. In the word count of
-``benchmarks/wordcount.py`` this halved the time for all that is not counting.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
-from operator import itemgetter
 from types import GeneratorType
-from typing import Any, TypeAlias
-from zlib import crc32
+from typing import Any
 
-from mrpy.errors import Item, pin
-from mrpy.inside import Place, inside
 from mrpy.mapreduce.chunks import Chunk
-from mrpy.mapreduce.folds import Fold, FoldChunk, leaves, shifted
+from mrpy.mapreduce.folds import FoldChunk, leaves, shifted, singly
+from mrpy.mapreduce.groups import Group, Groups, Join, Reducer, grouping
 from mrpy.mapreduce.kernels import Announce, Rules
-from mrpy.mapreduce.partition import NESTING, canonical, refusal, shown, stable_hash
+from mrpy.mapreduce.made import ByRank, Combining, Gathering, Made
+from mrpy.mapreduce.partition import shown
 from mrpy.mapreduce.plan import FlatMap, Step
 from mrpy.mapreduce.skipped import Skipped
-from mrpy.mapreduce.slices import Group, Groups, Streamed, merged, piece
-from mrpy.mapreduce.spill import Block, Run, RunFile, Store, write_entries
-from mrpy.mapreduce.tree import NOTHING, Node, combine, leaf_index
+from mrpy.mapreduce.slices import Streamed, merged
+from mrpy.mapreduce.spill import Block, Run, RunFile, Store
+from mrpy.mapreduce.tree import Node, leaf_index
 from mrpy.scheduler.calls import Parts
-from mrpy.scheduler.failure import short_repr
 from mrpy.scheduler.sizes import estimated
 
-BATCH = 1 << 16  # pairs of a leaf that are grouped, and combined, at a time
 AT_HAND = 8  # a reduce task sends back at most so small a part of its memory; the rest is read from its file
-
-Reducer: TypeAlias = Callable[[Any, Iterator[Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,95 +51,6 @@ class Pairs:
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
-    """The leaf of the fold: pairs to groups."""
-
-    combiner: Reducer | None
-
-    def __call__(self, pairs: Iterator[Any]) -> Groups:
-        groups: Groups = {}
-        get = groups.get
-        for pair in pairs:
-            try:
-                key, value = pair
-            except (TypeError, ValueError):
-                problem = f"the mapper must give (key, value) pairs, not {short_repr(pair)}"
-                raise TypeError(problem) from None
-            if isinstance(key, NESTING):
-                key = canonical(key)
-            try:
-                group = get(key, NOTHING)
-            except TypeError:
-                raise TypeError(refusal(key)) from None
-            if group is NOTHING:
-                groups[key] = [value] if type(value) is list else value
-            elif type(group) is list:
-                group.append(value)
-            else:
-                groups[key] = [group, value]
-        return groups if self.combiner is None else _combined(self.combiner, groups)
-
-
-def _combined(combiner: Reducer, groups: Groups) -> Groups:
-    for key, group in groups.items():
-        if type(group) is list and len(group) > 1:
-            groups[key] = reduced(combiner, key, group)
-    return groups
-
-
-@dataclass(frozen=True, slots=True)
-class _Join:
-    """The merge of the fold: groups of neighbours. The left ones are ours to change."""
-
-    combiner: Reducer | None
-
-    def __call__(self, left: Groups, right: Groups) -> Groups:
-        combiner, get = self.combiner, left.get
-        for key, theirs in right.items():
-            mine = get(key, NOTHING)
-            if mine is NOTHING:
-                left[key] = theirs
-            elif combiner is None:
-                left[key] = _both(mine, theirs)
-            else:
-                left[key] = reduced(combiner, key, _both(mine, theirs))
-        return left
-
-
-def _both(left: Group, right: Group) -> list[Any]:
-    """All values of two groups. The left one is ours to change."""
-    if type(left) is not list:
-        left = [left]
-    if type(right) is list:
-        left += right
-    else:
-        left.append(right)
-    return left  # type: ignore[no-any-return]
-
-
-def _same(value: Any) -> Any:
-    return {} if value is NOTHING else value
-
-
-def grouping(combiner: Reducer | None) -> Fold:
-    """The fold that groups pairs by key."""
-    return Fold(_Group(combiner), _Join(combiner), _same, "group")
-
-
-@dataclass(frozen=True, slots=True)
-class ByRank:
-    """The order of keys: by their hash, or by themselves."""
-
-    sort: bool
-
-    def __call__(self, key: Any) -> Any:
-        if self.sort:
-            return key
-        # Most keys are strings: for them the call of stable_hash would cost as much as the hash.
-        return crc32(key.encode("utf-8", "surrogatepass")) if type(key) is str else stable_hash(key)
-
-
-@dataclass(frozen=True, slots=True)
 class MapTask:
     """The kernel of the map side: a chunk to nodes of groups, in one part per partition. Where they do not
     fit into memory, the values of nodes are runs in a file."""
@@ -167,108 +65,32 @@ class MapTask:
 
     def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
         skipped = Skipped(self.rules.max_errors)
-        steps = (*self.steps, FlatMap(Pairs(self.mapper)))
-        made = _Made(self, chunk)
-        kernel = FoldChunk(steps, replace(grouping(self.combiner), leaf=made.leaf), self.rules)
+        made = Made(chunk, self.partitions, self.sort, self.store)
+        run = self._gathered if self.combiner is None else self._combined
+        return skipped.beside(run(chunk, made, skipped, announce))
+
+    def _combined(self, chunk: Chunk, made: Made, skipped: Skipped, announce: Announce | None) -> Parts:
+        assert self.combiner is not None
+        combining = Combining(made, self.combiner)
+        kernel = self._kernel(combining.leaf)
         for part in leaves(chunk):
-            made.place = leaf_index(part.first)
+            combining.begin(leaf_index(part.first))
             for node in kernel.nodes(part, skipped, shifted(announce, chunk, part)):
-                made.add(node)
-        if self.store is not None and not self.store.keeps(made.size):
-            made.spill()
-        return skipped.beside(made.parts())
+                combining.add(node)
+        return combining.parts()
 
+    def _gathered(self, chunk: Chunk, made: Made, skipped: Skipped, announce: Announce | None) -> Parts:
+        gathering = Gathering(made)
+        kernel = self._kernel(gathering.leaf)
+        # Where items are run one by one, so that all that one makes is in memory at a time, and no more
+        one_by_one = announce is not None or self.rules.retries
+        for part in singly(chunk) if one_by_one else leaves(chunk):
+            kernel.nodes(part, skipped, shifted(announce, chunk, part))
+        return gathering.parts()
 
-class Weighed(Parts):
-    """Parts that stay in this process, and say how many bytes they take."""
-
-    def __new__(cls, parts: list[Any], nbytes: int) -> Weighed:
-        made = super().__new__(cls, parts)
-        made.nbytes = nbytes
-        return made
-
-    nbytes: int
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Parts, (list(self),)
-
-
-class _Made:
-    """What a map task has made: nodes that are in memory, and behind them, per partition, those on disk."""
-
-    def __init__(self, task: MapTask, chunk: Chunk) -> None:
-        self.place = 0  # of the leaf that is being made
-        self._cut_up = False  # whether the first pieces of it are on disk
-        self._task = task
-        self._chunk = chunk
-        self._group, self._join = _Group(task.combiner), _Join(task.combiner)
-        self._nodes: list[Node] = []
-        self.size = 0  # of the nodes, in bytes
-        self._done: list[list[Node]] = [[] for _ in range(task.partitions)]
-
-    def leaf(self, pairs: Iterator[Any]) -> Groups:
-        """The groups of a leaf. It is grouped in batches that end at fixed places; what does not fit into
-        memory is spilled between them."""
-        self._cut_up = False
-        groups = self._group(islice(pairs, BATCH))
-        more = self._group(islice(pairs, BATCH)) if groups else {}
-        while more:
-            if self._cut_up or self.size + estimated(list(groups.items())) > self._memory:
-                self._nodes.append(piece(self.place, groups))
-                self.spill()
-                groups, self._cut_up = more, True
-            else:
-                groups = self._join(groups, more)
-            more = self._group(islice(pairs, BATCH))
-        return groups
-
-    def add(self, node: Node) -> None:
-        """A leaf is done."""
-        self._nodes.append(piece(self.place, node.value) if self._cut_up else node)
-        if self._task.store is None:
-            return
-        self.size += estimated(list(node.value.items()))
-        if self.size > self._memory:
-            self.spill()
-
-    def spill(self) -> None:
-        """Write what is in memory to disk."""
-        store, task = self._task.store, self._task
-        assert store is not None
-        rank = ByRank(task.sort)
-        with RunFile(store.folder) as file:
-            for node, split in self._split():
-                for done, groups in zip(self._done, split, strict=True):
-                    entries = [(rank(key), key, group) for key, group in groups.items()]
-                    entries.sort(key=itemgetter(0))
-                    run = write_entries(file, entries, self._chunk.first, store.block)
-                    done.append(node._replace(value=run))
-
-    def parts(self) -> Parts:
-        """All of it, by partition."""
-        size = self.size
-        for node, split in self._split():
-            for done, groups in zip(self._done, split, strict=True):
-                done.append(node._replace(value=groups))
-        return Parts(self._done) if inside.place is Place.ELSEWHERE else Weighed(self._done, size)
-
-    @property
-    def _memory(self) -> float:
-        return math.inf if self._task.store is None else self._task.store.memory
-
-    def _split(self) -> Iterator[tuple[Node, list[Groups]]]:
-        """The nodes in memory, each with its groups by partition. They are not here any more then."""
-        nodes, self._nodes, self.size = combine(self._nodes, self._join), [], 0
-        rank, number = ByRank(False), self._task.partitions
-        for node in nodes:
-            split: list[Groups] = [{} for _ in range(number)]
-            try:
-                for key, group in node.value.items():
-                    split[rank(key) % number][key] = group
-            except TypeError as error:
-                pin(error, Item(self._chunk.first, f"or one of the {len(self._chunk.data) - 1} after it"))
-                raise
-            yield node._replace(value=None), split
+    def _kernel(self, leaf: Callable[[Iterator[Any]], Groups]) -> FoldChunk:
+        steps = (*self.steps, FlatMap(Pairs(self.mapper)))
+        return FoldChunk(steps, replace(grouping(self.combiner), leaf=leaf), self.rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +107,8 @@ class ReduceTask:
     def __call__(self, at_hand: list[list[Node]] | None, *rows: list[Node]) -> Written:
         nodes = [node for row in at_hand or rows for node in row]
         memory = self.store.memory if self.store is not None else 0
-        groups = merged(nodes, ByRank(self.sort), _Join(self.combiner), self.combiner is not None, memory)
+        join = None if self.combiner is None else Join(self.combiner)
+        groups = merged(nodes, ByRank(self.sort), join, memory)
         with _Output(self.store) as out:
             for key, group in groups:
                 name = key if type(key) is str else shown(key)
@@ -360,11 +183,3 @@ class _Output:
         """All of it."""
         run = Run(self._file.path, tuple(self._blocks)) if self._file is not None else None
         return Written(run, self._pairs)
-
-
-def reduced(combiner: Reducer, key: Any, values: list[Any]) -> Group:
-    """What a combiner makes of a group: it returns one value, or yields several."""
-    made = combiner(key, iter(values))
-    if type(made) is GeneratorType:
-        return list(made)
-    return [made] if type(made) is list else made

@@ -10,17 +10,18 @@ its own, and its values are read while the reducer asks for them.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from mrpy.mapreduce.groups import Group, Groups, gathered
 from mrpy.mapreduce.spill import Block, Entry, Run
 from mrpy.mapreduce.tree import NOTHING, Node, total
 
-Group: TypeAlias = Any
-Groups: TypeAlias = dict[Hashable, Group]
 Merge: TypeAlias = Callable[[Groups, Groups], Groups]
 Rank: TypeAlias = Callable[[Any], Any]
 Place: TypeAlias = tuple[int, int]  # of a cursor: blocks that were opened, and entries of the last
+
+OPEN = 4  # of the memory, the part for blocks that wait for the next slice; if more, they are read again
 
 
 class Streamed(NamedTuple):
@@ -52,26 +53,6 @@ def together(nodes: Iterable[Node], merge: Merge) -> Groups:
     return value if type(value) is dict else {}
 
 
-def gathered(nodes: Iterable[Node]) -> Groups:
-    """The groups of all nodes with all their values, in the order of the nodes. What is not combined is
-    joined in any way to the same groups, so it is done as takes least. What the nodes hold stays as it
-    is: where a file turns out to be damaged, they are read once more."""
-    whole: Groups = {}
-    get = whole.get
-    for node in nodes:
-        for key, theirs in node.value.items():
-            mine = get(key, NOTHING)
-            if mine is NOTHING:
-                whole[key] = theirs[:] if type(theirs) is list else theirs
-            elif type(mine) is not list:
-                whole[key] = [mine, *theirs] if type(theirs) is list else [mine, theirs]
-            elif type(theirs) is list:
-                mine += theirs
-            else:
-                mine.append(theirs)
-    return whole
-
-
 def _whole_leaves(nodes: Iterable[Node], merge: Merge) -> Iterator[Node]:
     left: Node | None = None
     for node in nodes:
@@ -88,22 +69,27 @@ def _whole_leaves(nodes: Iterable[Node], merge: Merge) -> Iterator[Node]:
 
 
 def merged(
-    nodes: list[Node], rank: Rank, merge: Merge, combined: bool, memory: int
+    nodes: list[Node], rank: Rank, merge: Merge | None, memory: int
 ) -> Iterator[tuple[Any, Group]]:
-    """All keys with their groups, in the order of rank. ``combined``: groups are combined as they are merged,
-    and small. Else that of a large rank is `Streamed`."""
+    """All keys with their groups, in the order of rank. ``merge``: of groups that are combined, and small.
+    None: they are not, and that of a large rank is `Streamed`."""
     runs = [node.value for node in nodes if type(node.value) is Run]
     if not runs:
-        yield from _ranked(together(nodes, merge) if combined else gathered(nodes), rank)
+        yield from _ranked(_joined_groups(nodes, merge), rank)
         return
-    cursors = [_cursor(node, rank) for node in nodes]
+    stay_open = sum(run.largest for run in runs) <= memory // OPEN
+    cursors = [_cursor(node, rank, stay_open) for node in nodes]
     for end, large in slices(runs, memory):
-        if large and not combined:
+        if large and merge is None:
             yield from _streamed(cursors, end)
             continue
         pairs = zip(nodes, cursors, strict=True)
         taken = (node._replace(value=cursor.take(end)) for node, cursor in pairs)
-        yield from _ranked(together(taken, merge) if combined else gathered(taken), rank)
+        yield from _ranked(_joined_groups(taken, merge), rank)
+
+
+def _joined_groups(nodes: Iterable[Node], merge: Merge | None) -> Groups:
+    return gathered(node.value for node in nodes) if merge is None else together(nodes, merge)
 
 
 def _ranked(groups: Groups, rank: Rank) -> Iterator[tuple[Any, Group]]:
@@ -183,15 +169,12 @@ def _values(cursors: list[_Cursor], wanted: Any, end: _After) -> Iterator[Any]:
     for cursor in cursors:
         for _, key, group in cursor.entries(end):
             if key == wanted:
-                if type(group) is list:
-                    yield from group
-                else:
-                    yield group
+                yield from _listed(group)
 
 
-def _cursor(node: Node, rank: Rank) -> _Cursor:
+def _cursor(node: Node, rank: Rank, stays_open: bool) -> _Cursor:
     if type(node.value) is Run:
-        return _Cursor(node.value, [])
+        return _Cursor(node.value, [], stays_open)
     entries = sorted(
         ((rank(key), key, group) for key, group in node.value.items()), key=lambda entry: entry[0]
     )
@@ -199,28 +182,36 @@ def _cursor(node: Node, rank: Rank) -> _Cursor:
 
 
 class _Cursor:
-    """How far a run, or groups that never left memory, have been read. One block of a run is open."""
+    """How far a run, or groups that never left memory, have been read. One block of a run is open, or none
+    where it does not stay open."""
 
-    def __init__(self, run: Run | None, entries: list[Entry]) -> None:
+    def __init__(self, run: Run | None, entries: list[Entry], stays_open: bool = True) -> None:
         self._run = run
+        self._stays_open = stays_open
         self._next = 0  # block
-        self._place = 0  # in the open one
+        self._place = 0  # in the last one
+        self._shut = False  # whether that has to be read again
         self._ranks, self._keys, self._groups = _columns(entries)
 
     def take(self, end: Any) -> Groups:
         """The groups of the ranks below `end`."""
         groups: Groups = {}
+        cut_up: Any = NOTHING  # the key of the last group that was; its pieces follow each other
         while self._open(end):
             behind = len(self._ranks) if end is None else bisect_left(self._ranks, end, self._place)
             for key, group in zip(
                 self._keys[self._place : behind], self._groups[self._place : behind], strict=True
             ):
-                if key in groups:  # a group that was cut up
-                    group = _joined(groups[key], group)
-                groups[key] = group
+                if key not in groups:
+                    groups[key] = group
+                    continue
+                if cut_up is NOTHING or cut_up != key:
+                    cut_up, groups[key] = key, _listed(groups[key])[:]
+                groups[key] += _listed(group)
             self._place = behind
             if behind < len(self._ranks):
                 break
+        self._rest()
         return groups
 
     def entries(self, end: Any) -> Iterator[Entry]:
@@ -229,9 +220,11 @@ class _Cursor:
             while self._place < len(self._ranks):
                 place = self._place
                 if not self._ranks[place] < end:
+                    self._rest()
                     return
                 self._place += 1
                 yield self._ranks[place], self._keys[place], self._groups[place]
+        self._rest()
 
     @property
     def place(self) -> Place:
@@ -241,28 +234,44 @@ class _Cursor:
     def go(self, place: Place) -> None:
         """Go there, where it has been before."""
         opened, behind = place
-        if opened != self._next:
-            self._next = max(0, opened - 1)
-            self._ranks, self._keys, self._groups = [], [], []
-            if opened:
-                self._load()
+        if opened != self._next or not self._ranks:
+            self._next = opened
+            self._let_go()
         self._place = behind
+
+    def _rest(self) -> None:
+        """Nothing is asked for until the next slice."""
+        if self._run is not None and not self._stays_open:
+            self._let_go(through=self._place >= len(self._ranks))
+
+    def _let_go(self, *, through: bool = False) -> None:
+        self._shut = self._next > 0 and not through
+        self._ranks, self._keys, self._groups = [], [], []
 
     def _open(self, end: Any) -> bool:
         """See that there is an entry below `end` at hand; whether there is."""
+        if self._shut:
+            if not self._is_below(self._next - 1, end):
+                return False
+            self._load(self._next - 1)
         while self._place >= len(self._ranks):
             if self._run is None or self._next >= len(self._run.blocks):
                 return False
-            if end is not None and not self._run.blocks[self._next].low < end:
+            if not self._is_below(self._next, end):
                 return False
-            self._load()
+            self._load(self._next)
+            self._next += 1
+            self._place = 0
         return end is None or self._ranks[self._place] < end
 
-    def _load(self) -> None:
+    def _is_below(self, number: int, end: Any) -> bool:
         assert self._run is not None
-        self._ranks, self._keys, self._groups = self._run.read(self._run.blocks[self._next])
-        self._next += 1
-        self._place = 0
+        return end is None or self._run.blocks[number].low < end
+
+    def _load(self, number: int) -> None:
+        assert self._run is not None
+        self._ranks, self._keys, self._groups = self._run.read(self._run.blocks[number])
+        self._shut = False
 
 
 def _columns(entries: list[Entry]) -> tuple[list[Any], list[Any], list[Any]]:
@@ -270,6 +279,5 @@ def _columns(entries: list[Entry]) -> tuple[list[Any], list[Any], list[Any]]:
     return ranks, keys, groups
 
 
-def _joined(left: Group, right: Group) -> list[Any]:
-    left = left if type(left) is list else [left]
-    return [*left, *right] if type(right) is list else [*left, right]
+def _listed(group: Group) -> list[Any]:
+    return group if type(group) is list else [group]

@@ -1,7 +1,7 @@
 """Files for what does not fit into memory: runs of entries, sorted by rank, in blocks.
 
     run    :=  magic, block, block, ...     written once, by one attempt of one task, in a file of its own
-    block  :=  zlib(pickle(ranks, keys, groups)), or of items where something is sorted
+    block  :=  pickle(ranks, keys, groups), or of items where something is sorted; packed where that pays
 
 What tells where the blocks lie, and what they hash to, is the `Run`: it goes back with the task's result and
 is never read from the file. So a file that was damaged, or put there by somebody else, is noticed before
@@ -30,12 +30,17 @@ from mrpy.mapreduce import own_folder
 from mrpy.options import Options
 from mrpy.scheduler import codec
 from mrpy.scheduler.job import Job
-from mrpy.scheduler.sizes import estimated
+from mrpy.scheduler.sizes import weight
 
 MAGIC = b"mrpy spill 1\n"
-BLOCKS = 1024  # of them fit into the memory of a task: of each run that it reads one is open
+BLOCKS = 512  # of them fit into the memory of a task: of each run that it reads one is open
 BLOCK = 1 << 14, 1 << 18  # bytes of memory that a block takes when it is opened, about: at least and at most
-UNCUT = 16  # values; a group of no more is not looked at, and never cut up
+UNCUT = 16  # values; of a group that has more one is weighed
+EVEN = 8  # groups that fill a block, at least, where all are taken for equal
+WEIGHED = 32  # entries of a run that are weighed
+PER_ENTRY = 100  # bytes that one takes besides its key and values
+TRIED = 1 << 12  # bytes of the first block that are packed, to see whether it pays
+PAYS = 0.5  # of their length, what is left then at most: a disk is as fast as zlib, but may be small
 PREFIX = "mrpy-spill-"
 RESULTS = 16  # that are on their way at a time, about, and are to fit into the memory of a task together
 FREE = 4  # of the memory that is free, the part that is taken where nobody says how much
@@ -45,7 +50,7 @@ RUN = ".run"  # at the end of the name of a file
 
 
 class Block(NamedTuple):
-    """A stretch of a run. ``size``: bytes of memory, about, when it is opened."""
+    """A stretch of a run. ``size``: bytes of memory, about, when it is opened. ``packed``: by zlib."""
 
     low: Any
     high: Any
@@ -53,6 +58,7 @@ class Block(NamedTuple):
     offset: int
     length: int
     digest: bytes
+    packed: bool = False
 
 
 class Run(NamedTuple):
@@ -62,6 +68,11 @@ class Run(NamedTuple):
     path: str
     blocks: tuple[Block, ...]
     chunk: int = 0
+
+    @property
+    def largest(self) -> int:
+        """How many bytes of memory the largest block takes."""
+        return max((block.size for block in self.blocks), default=0)
 
     def read(self, block: Block) -> Any:
         """What lies in a block. Raises `SpillError` where it is not what was written."""
@@ -74,7 +85,7 @@ class Run(NamedTuple):
         if _digest(data) != block.digest:
             problem = f"a spilled part is damaged: {self.path}, {block.length} bytes at {block.offset}"
             raise SpillError(problem, self.chunk)
-        return codec.decode(codec.Payload(zlib.decompress(data)))
+        return codec.decode(codec.Payload(zlib.decompress(data) if block.packed else data))
 
 
 class RunFile:
@@ -83,6 +94,7 @@ class RunFile:
     def __init__(self, folder: str) -> None:
         self.path = os.path.join(folder, uuid.uuid4().hex + RUN)
         self._offset = 0
+        self._packs: bool | None = None  # not known yet
         try:
             self._file = os.fdopen(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
         except OSError as error:
@@ -103,12 +115,18 @@ class RunFile:
 
     def add(self, low: Any, high: Any, content: Any, size: int) -> Block:
         """Write a block."""
-        data = zlib.compress(codec.encode(content, whole=True, back=True).body, 1)
+        data = codec.encode(content, whole=True, back=True).body
+        size = max(size, len(data))
+        if self._packs is None:
+            some = data[-TRIED:]
+            self._packs = len(zlib.compress(some, 1)) <= PAYS * len(some)
+        if self._packs:
+            data = zlib.compress(data, 1)
         offset = self._offset
         self._write(data)
-        return Block(low, high, size, offset, len(data), _digest(data))
+        return Block(low, high, size, offset, len(data), _digest(data), self._packs)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: Any) -> None:
         try:
             self._file.write(data)
         except OSError as error:
@@ -128,7 +146,7 @@ class RunFile:
             os.unlink(self.path)
 
 
-def _digest(data: bytes) -> bytes:
+def _digest(data: Any) -> bytes:
     return blake2b(data, digest_size=16).digest()
 
 
@@ -151,29 +169,55 @@ def _in_blocks(entries: list[Entry], size: int) -> Iterator[tuple[list[Entry], i
     """Stretches of the entries, and about how many bytes each takes."""
     if not entries:
         return
-    each = max(1, estimated(entries) // len(entries))
-    count = max(1, size // each)
-    part: list[Entry] = []
-    for entry in entries:
-        pieces = _pieces(entry, size) if type(entry[2]) is list and len(entry[2]) > UNCUT else ()
-        if not pieces:
-            part.append(entry)
-        if part and (pieces or len(part) >= count):
+    per_entry, per_value = _weights(entries)
+    numbers = [len(group) if type(group) is list else 1 for _, _, group in entries]
+    if max(numbers) <= max(UNCUT, size // (EVEN * per_value)):  # any stretch is like another
+        each = per_entry + per_value * sum(numbers) // len(entries)
+        count = max(1, size // each)
+        for begin in range(0, len(entries), count):
+            part = entries[begin : begin + count]
             yield part, each * len(part)
-            part = []
-        yield from (([piece], estimated([piece])) for piece in pieces)
+    else:
+        yield from _one_by_one(entries, numbers, size, per_entry, per_value)
+
+
+def _one_by_one(
+    entries: list[Entry], numbers: list[int], size: int, per_entry: int, per_value: int
+) -> Iterator[tuple[list[Entry], int]]:
+    """The same where some groups are large."""
+    part: list[Entry] = []
+    nbytes = 0
+    for entry, number in zip(entries, numbers, strict=True):
+        each = max(per_value, weight(entry[2][number // 2])) if number > UNCUT else per_value
+        if number * each > size and number > 1:
+            if part:
+                yield part, nbytes
+            yield from _pieces(entry, max(1, size // each), each)
+            part, nbytes = [], 0
+            continue
+        part.append(entry)
+        nbytes += per_entry + number * each
+        if nbytes >= size:
+            yield part, nbytes
+            part, nbytes = [], 0
     if part:
-        yield part, each * len(part)
+        yield part, nbytes
 
 
-def _pieces(entry: Entry, block: int) -> list[Entry]:
-    """An entry that does not fit into a block, in as many as it takes; nothing for one that does."""
+def _weights(entries: list[Entry]) -> tuple[int, int]:
+    """About how many bytes an entry takes without its values, and one of these: from some of them."""
+    some = entries[:: max(1, len(entries) // WEIGHED)]
+    values = [entry[2][0] if type(entry[2]) is list else entry[2] for entry in some]
+    keys = sum(weight(entry[1]) for entry in some) // len(some)
+    return PER_ENTRY + keys, 8 + sum(map(weight, values)) // len(some)
+
+
+def _pieces(entry: Entry, count: int, each: int) -> Iterator[tuple[list[Entry], int]]:
+    """An entry that does not fit into a block, in pieces of so many values."""
     rank, key, group = entry
-    size = estimated(group)
-    if size <= block:
-        return []
-    count = max(1, len(group) * block // size)
-    return [(rank, key, group[begin : begin + count]) for begin in range(0, len(group), count)]
+    for begin in range(0, len(group), count):
+        values = group[begin : begin + count]
+        yield [(rank, key, values)], each * len(values)
 
 
 # ---- how much fits -----------------------------------------------------------------------------------
@@ -193,9 +237,18 @@ class Store:
         return not self.all_of_it and nbytes <= self.memory // RESULTS
 
     @property
+    def gathered(self) -> int:
+        """How many bytes of groups a task gathers before it writes them: a block, however little there is."""
+        return max(BLOCK[0], self.memory)
+
+    @property
     def block(self) -> int:
         """How large blocks are to be."""
         return min(max(BLOCK[0], self.memory // BLOCKS), BLOCK[1])
+
+    def is_used(self) -> bool:
+        """Whether anything went to disk."""
+        return any(name.endswith(RUN) for name in os.listdir(self.folder))
 
     def files(self) -> tuple[int, int]:
         """How many files there are, and how many bytes."""

@@ -15,7 +15,7 @@ from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.sizes import estimated
 
-SPILLING = 2.0  # seconds that a chunk takes then, about: there are few runs, since one block of each is open
+SPILLING = 4.0  # seconds that a chunk takes then, about: so its runs are as large as the memory that it has
 
 
 class SpillingFeeder(Feeder):
@@ -34,6 +34,7 @@ class SpillingFeeder(Feeder):
         self._store = store
         self._code_for = code_for
         self._held = 0
+        self._aimed = False
 
     def take(self, delivery: Delivery) -> Slot | None:
         slot = super().take(delivery)
@@ -42,8 +43,10 @@ class SpillingFeeder(Feeder):
         elif slot is not None and isinstance(slot.result, list):  # of lists, which are open here
             self._held += sum(estimated(part) for part in slot.result if type(part) is list)
         store = self._store
+        if store is not None and not self._aimed and store.is_used():
+            self._aimed = True
+            self._chunker.aim(SPILLING)
         if store is not None and not store.all_of_it and self._held > store.memory:
             self._store = replace(store, all_of_it=True)
             self.code = self._code_for(self._store)
-            self._chunker.aim(SPILLING)
         return slot

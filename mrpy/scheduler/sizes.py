@@ -36,6 +36,19 @@ def estimated(values: list[Any]) -> int:
     return len(values) * (8 + sum(map(_size_of_one, some)) // len(some))
 
 
+def about_dict(values: dict[Any, Any]) -> int:
+    """As `estimated`, of keys and what they stand for."""
+    if not values:
+        return 0
+    some = list(islice(values.items(), 0, None, max(1, len(values) // SAMPLED_WELL)))
+    return len(values) * (8 + sum(map(_size_of_one, some)) // len(some))
+
+
+def weight(value: Any) -> int:
+    """About how many bytes of memory a value takes, from a few of its members."""
+    return _size_of_one(value)
+
+
 def size_of(value: Any) -> int:
     """About how many bytes a chunk or its results take: exact for pickles and arrays."""
     nbytes = getattr(value, "nbytes", None)

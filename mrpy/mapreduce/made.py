@@ -1,0 +1,220 @@
+"""What a map task has made: groups in memory, by partition, and behind them those that went to disk.
+
+Without a combiner all pairs of a chunk are gathered in one dict, whatever leaves they come from, until it is
+as large as the memory that there is: so there are few runs on disk, and large ones. With a combiner each leaf
+is a dict, and neighbours are combined along the tree of positions as soon as both are there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from operator import itemgetter
+from typing import Any
+from zlib import crc32
+
+from mrpy.errors import Item, pin
+from mrpy.inside import Place, inside
+from mrpy.mapreduce.chunks import Chunk
+from mrpy.mapreduce.groups import FromPairs, Groups, Join, Reducer, take_in
+from mrpy.mapreduce.partition import stable_hash
+from mrpy.mapreduce.slices import piece
+from mrpy.mapreduce.spill import Entry, RunFile, Store, write_entries
+from mrpy.mapreduce.tree import NOTHING, Node, combine
+from mrpy.scheduler.calls import Parts
+from mrpy.scheduler.sizes import about_dict, weight
+
+BATCH = 1 << 16  # pairs of a leaf that are grouped, and combined, at a time
+LOOK = 256  # of so many pairs one is weighed, at least; it takes as long as grouping ten of them
+LOOKS = 64  # of the memory, the part that may be filled between two looks
+PER_KEY = 100  # bytes that a key takes in a dict, with a short list; measured: 50 to 170
+PER_VALUE = 8  # bytes in such a list
+
+
+@dataclass(frozen=True, slots=True)
+class ByRank:
+    """The order of keys: by their hash, or by themselves."""
+
+    sort: bool
+
+    def __call__(self, key: Any) -> Any:
+        return key if self.sort else _hashes((key,))[0]
+
+
+def _hashes(keys: Iterable[Any]) -> list[int]:
+    """The stable hashes of keys. For most kinds a call of `stable_hash` would cost more than the hash."""
+    return [
+        crc32(key.encode("utf-8", "surrogatepass"))
+        if type(key) is str
+        else hash(key)
+        if type(key) is int
+        else stable_hash(key)
+        for key in keys
+    ]
+
+
+class Weighed(Parts):
+    """Parts that stay in this process, and say how many bytes they take."""
+
+    def __new__(cls, parts: list[Any], nbytes: int) -> Weighed:
+        made = super().__new__(cls, parts)
+        made.nbytes = nbytes
+        return made
+
+    nbytes: int
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Parts, (list(self),)
+
+
+class Made:
+    """Nodes by partition: those on disk, and then those in memory. ``sort``: runs are sorted by key."""
+
+    def __init__(self, chunk: Chunk, partitions: int, sort: bool, store: Store | None) -> None:
+        self.size = 0  # bytes of what is in memory
+        self._chunk, self._partitions, self._sort, self._store = chunk, partitions, sort, store
+        self._done: list[list[Node]] = [[] for _ in range(partitions)]
+
+    @property
+    def memory(self) -> float:
+        """How many bytes may be in memory."""
+        return math.inf if self._store is None else self._store.gathered
+
+    def spill(self, nodes: list[Node]) -> None:
+        """Write nodes, whose groups are ours to take, to disk."""
+        store = self._store
+        assert store is not None
+        with RunFile(store.folder) as file:
+            for node in nodes:
+                split = self._entries(node.value)
+                for done in self._done:
+                    run = write_entries(file, split.pop(0), self._chunk.first, store.block)
+                    done.append(node._replace(value=run))
+        self.size = 0
+
+    def finished(self, nodes: list[Node]) -> Parts:
+        """All of it; these nodes are the rest."""
+        if self._store is not None and not self._store.keeps(self.size):
+            self.spill(nodes)
+            nodes = []
+        for node in nodes:
+            hashes, number = self._hashes(node.value), self._partitions
+            split: list[Groups] = [{} for _ in range(number)]
+            for (key, group), hashed in zip(node.value.items(), hashes, strict=True):
+                split[hashed % number][key] = group
+            for done, groups in zip(self._done, split, strict=True):
+                done.append(node._replace(value=groups))
+        return Parts(self._done) if inside.place is Place.ELSEWHERE else Weighed(self._done, self.size)
+
+    def _entries(self, groups: Groups) -> list[list[Entry]]:
+        """The entries of each partition, sorted by rank. The groups are not in the dict any more then."""
+        hashes, number = self._hashes(groups), self._partitions
+        entries: list[list[Entry]] = [[] for _ in range(number)]
+        put = [part.append for part in entries]
+        ranks = groups if self._sort else hashes
+        for rank, hashed, (key, group) in zip(ranks, hashes, groups.items(), strict=True):
+            put[hashed % number]((rank, key, group))
+        groups.clear()
+        for part in entries:
+            part.sort(key=itemgetter(0))
+        return entries
+
+    def _hashes(self, groups: Groups) -> list[int]:
+        try:
+            return _hashes(groups)
+        except TypeError as error:
+            pin(error, Item(self._chunk.first, f"or one of the {len(self._chunk.data) - 1} after it"))
+            raise
+
+
+class Gathering:
+    """The leaf of a fold over a whole chunk, where nothing is combined."""
+
+    def __init__(self, made: Made) -> None:
+        self._made = made
+        self._groups: Groups = {}
+        self._values = 0  # bytes
+        self._keys = self._looks = 0  # bytes of the keys that were weighed, and how many these are
+        self._last: Any = NOTHING
+
+    def leaf(self, pairs: Iterator[Any]) -> Groups:
+        """Take in the pairs. What does not fit into memory is spilled as they come."""
+        memory = self._made.memory
+        count = 1 if memory < math.inf else BATCH
+        while (pair := take_in(self._groups, islice(pairs, count))) is not NOTHING:
+            if memory == math.inf:
+                continue
+            key, value = pair
+            each = self._weigh(key, value, count)
+            if self._made.size > memory:
+                self._made.spill([Node(0, 0, self._groups)])
+                self._groups, self._values = {}, 0
+            count = max(1, min(2 * count, LOOK, int(memory / LOOKS / each)))
+        return self._groups
+
+    def _weigh(self, key: Any, value: Any, count: int) -> int:
+        """Take this pair for so many; about how many bytes one is."""
+        # The same object again and again, as a name of a file may be, takes no memory
+        one = PER_VALUE + (0 if value is self._last else weight(value))
+        self._last = value
+        self._values += count * one
+        self._keys += weight(key)
+        self._looks += 1
+        self._made.size = self._values + len(self._groups) * (PER_KEY + self._keys // self._looks)
+        return one
+
+    def parts(self) -> Parts:
+        """All of it, by partition."""
+        return self._made.finished([Node(0, 0, self._groups)] if self._groups else [])
+
+
+class Combining:
+    """The leaf of a fold whose groups are combined: leaf by leaf."""
+
+    def __init__(self, made: Made, combiner: Reducer) -> None:
+        self._made = made
+        self._group, self._join = FromPairs(combiner), Join(combiner)
+        self._nodes: list[Node] = []
+        self._sizes: list[int] = []
+        self._place = 0  # of the leaf that is being made
+        self._cut_up = False  # whether the first pieces of it are on disk
+
+    def begin(self, place: int) -> None:
+        """The next leaf is this one."""
+        self._place, self._cut_up = place, False
+
+    def leaf(self, pairs: Iterator[Any]) -> Groups:
+        """The groups of a leaf. It is grouped in batches that end at fixed places; what does not fit into
+        memory is spilled between them."""
+        groups = self._group(islice(pairs, BATCH))
+        more = self._group(islice(pairs, BATCH)) if groups else {}
+        while more:
+            if self._cut_up or self._made.size + about_dict(groups) > self._made.memory:
+                self._nodes.append(piece(self._place, groups))
+                self._spill()
+                groups, self._cut_up = more, True
+            else:
+                groups = self._join(groups, more)
+            more = self._group(islice(pairs, BATCH))
+        return groups
+
+    def add(self, node: Node) -> None:
+        """A leaf is done."""
+        node = piece(self._place, node.value) if self._cut_up else node
+        self._nodes = combine([*self._nodes, node], self._join)
+        if self._made.memory == math.inf:
+            return
+        self._sizes = [*self._sizes[: len(self._nodes) - 1], about_dict(self._nodes[-1].value)]
+        self._made.size = sum(self._sizes)
+        if self._made.size > self._made.memory:
+            self._spill()
+
+    def parts(self) -> Parts:
+        """All of it, by partition."""
+        return self._made.finished(self._nodes)
+
+    def _spill(self) -> None:
+        self._made.spill(self._nodes)
+        self._nodes, self._sizes = [], []
