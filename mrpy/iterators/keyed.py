@@ -22,7 +22,7 @@ from mrpy.mapreduce.groups import Reducer, grouping
 from mrpy.mapreduce.kernels import Rules
 from mrpy.mapreduce.partition import DEFAULT, shown
 from mrpy.mapreduce.plan import FlatMap, Plan, name_of
-from mrpy.mapreduce.shuffle import MapTask, Pairs, ReduceTask
+from mrpy.mapreduce.shuffle import MapTask, Pairs, ReduceTask, as_pairs
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.sources import Pulled
 from mrpy.mapreduce.spill import Store, store_for
@@ -44,9 +44,11 @@ class _Marked:
     mapper: Callable[[Any], Any]
     number: int
 
-    def __call__(self, record: Any) -> Iterator[tuple[Any, Any]]:
-        for key, value in Pairs(self.mapper)(record):
-            yield key, (self.number, value)
+    def __call__(self, record: Any) -> Any:
+        made = self.mapper(record)
+        if type(made) is tuple and len(made) == 2:  # as most are
+            return made[0], (self.number, made[1])
+        return ((key, (self.number, value)) for key, value in as_pairs(made))
 
 
 class Keyed:

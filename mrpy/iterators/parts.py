@@ -68,7 +68,9 @@ class ReduceTasks:
         """The pairs of a part."""
         while part not in self._arrived:
             self._take(self._next())
-        yield from self._arrived.pop(part)
+        written = self._arrived.pop(part)
+        yield from written.on_disk()
+        yield from written.pairs
 
     def _start(self, part: int) -> None:
         rows = inputs = None

@@ -287,6 +287,9 @@ class Join:
         self.__qualname__ = f"{how} join"
 
     def __call__(self, key: Any, values: Iterator[tuple[int, Any]]) -> Iterator[Any]:
+        if self.how == "inner":
+            yield from _both_sides(values)
+            return
         lefts, rights = sides_of(values)
         matched = next(rights, NOTHING)
         if self.how in ("semi", "anti"):
@@ -299,6 +302,18 @@ class Join:
             yield from ((left, right) for right in chain((matched,), rights) for left in lefts)
         elif self.how in ("right", "outer"):
             yield from ((self.default, right) for right in chain((matched,), rights))
+
+
+def _both_sides(values: Iterator[tuple[int, Any]]) -> Iterator[Any]:
+    lefts: list[Any] = []
+    for side, value in values:
+        if not side:
+            lefts.append(value)
+        elif not lefts:
+            return
+        else:
+            for left in lefts:
+                yield left, value
 
 
 HOW = ("inner", "left", "right", "outer", "semi", "anti")

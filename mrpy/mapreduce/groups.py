@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.partition import NESTING, canonical, refusal
 from mrpy.mapreduce.tree import NOTHING
+from mrpy.scheduler import codec
 from mrpy.scheduler.failure import short_repr
 
 Group: TypeAlias = Any
@@ -58,10 +59,12 @@ class FromPairs:
         groups: Groups = {}
         take_in(groups, pairs)
         combiner = self.combiner
-        if combiner is not None:
-            for key, group in groups.items():
-                if type(group) is list and len(group) > 1:
-                    groups[key] = reduced(combiner, key, group)
+        if combiner is None:
+            return groups
+        for key, group in groups.items():
+            if type(group) is list and len(group) > 1:
+                made = combiner(key, iter(group))
+                groups[key] = made if type(made) not in _LISTED else listed(made)
         return groups
 
 
@@ -77,10 +80,10 @@ class Join:
             mine = get(key, NOTHING)
             if mine is NOTHING:
                 left[key] = theirs
-            elif combiner is None:
-                left[key] = _both(mine, theirs)
-            else:
-                left[key] = reduced(combiner, key, _both(mine, theirs))
+                continue
+            both = [mine, theirs] if type(mine) is not list is not type(theirs) else _both(mine, theirs)
+            made = both if combiner is None else combiner(key, iter(both))
+            left[key] = made if combiner is None or type(made) not in _LISTED else listed(made)
         return left
 
 
@@ -91,10 +94,23 @@ def _both(left: Group, right: Group) -> list[Any]:
     return [*left, *right] if type(right) is list else [*left, right]
 
 
+_LISTED = frozenset({GeneratorType, list})
+
+
+def listed(made: Any) -> list[Any]:
+    """What a combiner made of a group, where it is not one plain value: it may yield several, or return a
+    list, which is one."""
+    return list(made) if type(made) is GeneratorType else [made]
+
+
 def gathered(parts: Iterator[Groups]) -> Groups:
     """Groups with all the values of these, in their order. What is not combined is joined in any way to the
     same groups, so it is done as takes least. The parts stay as they are: where a file turns out to be
     damaged they are read once more."""
+    return codec.without_gc(lambda: _gathered(parts))  # type: ignore[no-any-return]
+
+
+def _gathered(parts: Iterator[Groups]) -> Groups:
     whole: Groups = {}
     get = whole.get
     for part in parts:
@@ -118,11 +134,3 @@ def _same(value: Any) -> Any:
 def grouping(combiner: Reducer | None) -> Fold:
     """The fold that groups pairs by key."""
     return Fold(FromPairs(combiner), Join(combiner), _same, "group")
-
-
-def reduced(combiner: Reducer, key: Any, values: list[Any]) -> Group:
-    """What a combiner makes of a group: it returns one value, or yields several."""
-    made = combiner(key, iter(values))
-    if type(made) is GeneratorType:
-        return list(made)
-    return [made] if type(made) is list else made

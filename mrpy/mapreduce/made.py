@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from operator import itemgetter
 from typing import Any
@@ -23,6 +24,7 @@ from mrpy.mapreduce.partition import stable_hash
 from mrpy.mapreduce.slices import piece
 from mrpy.mapreduce.spill import Entry, RunFile, Store, write_entries
 from mrpy.mapreduce.tree import NOTHING, Node, combine
+from mrpy.scheduler import codec
 from mrpy.scheduler.calls import Parts
 from mrpy.scheduler.sizes import about_dict, weight
 
@@ -88,7 +90,7 @@ class Made:
         assert store is not None
         with RunFile(store.folder) as file:
             for node in nodes:
-                split = self._entries(node.value)
+                split = codec.without_gc(partial(self._entries, node.value))
                 for done in self._done:
                     run = write_entries(file, split.pop(0), self._chunk.first, store.block)
                     done.append(node._replace(value=run))

@@ -41,13 +41,18 @@ class Pairs:
 
     def __call__(self, record: Any) -> Any:
         made = self.mapper(record)
-        if isinstance(made, tuple) and len(made) == 2:
-            return (made,)
-        if isinstance(made, dict):
-            return made.items()
-        if made is None:
-            raise TypeError("the mapper returned None; it returns or yields (key, value) pairs")
-        return made
+        return (made,) if type(made) is tuple and len(made) == 2 else as_pairs(made)
+
+
+def as_pairs(made: Any) -> Any:
+    """What a mapper has made of a record, as pairs."""
+    if isinstance(made, tuple) and len(made) == 2:
+        return (made,)
+    if isinstance(made, dict):
+        return made.items()
+    if made is None:
+        raise TypeError("the mapper returned None; it returns or yields (key, value) pairs")
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +139,11 @@ class Written:
     run: Run | None
     pairs: list[tuple[Any, Any]]
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+    def on_disk(self) -> Iterator[tuple[Any, Any]]:
+        """The first."""
         if self.run is not None:
             for block in self.run.blocks:
                 yield from self.run.read(block)
-        yield from self.pairs
 
 
 class _Output:

@@ -16,6 +16,7 @@ from mrpy.scheduler.job import Job
 from mrpy.scheduler.sizes import estimated
 
 SPILLING = 4.0  # seconds that a chunk takes then, about: so its runs are as large as the memory that it has
+LOOK = 16  # results
 
 
 class SpillingFeeder(Feeder):
@@ -34,7 +35,8 @@ class SpillingFeeder(Feeder):
         self._store = store
         self._code_for = code_for
         self._held = 0
-        self._aimed = False
+        self._taken = 0  # results
+        self._spills = False
 
     def take(self, delivery: Delivery) -> Slot | None:
         slot = super().take(delivery)
@@ -43,10 +45,15 @@ class SpillingFeeder(Feeder):
         elif slot is not None and isinstance(slot.result, list):  # of lists, which are open here
             self._held += sum(estimated(part) for part in slot.result if type(part) is list)
         store = self._store
-        if store is not None and not self._aimed and store.is_used():
-            self._aimed = True
+        self._taken += 1
+        if store is not None and not self._spills and self._is_to_look() and store.is_used():
+            self._spills = True
             self._chunker.aim(SPILLING)
         if store is not None and not store.all_of_it and self._held > store.memory:
             self._store = replace(store, all_of_it=True)
             self.code = self._code_for(self._store)
         return slot
+
+    def _is_to_look(self) -> bool:
+        """Whether to see now if tasks spill: not at every result, for a look at a folder takes its time."""
+        return self._taken.bit_count() == 1 or self._taken % LOOK == 0
