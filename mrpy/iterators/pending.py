@@ -13,7 +13,7 @@ from mrpy.mapreduce.kernels import Submitted
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code
-from mrpy.scheduler.current import session_for, submit_number
+from mrpy.scheduler.current import single_call
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.reuse import code_for
 from mrpy.scheduler.states import State
@@ -27,26 +27,25 @@ class PendingResult:
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> None:
         self._name = options.name or name_of(function)
         self._delivery: Delivery | None = None
-        self._arrived = threading.Event()
+        self._arrived: threading.Event | None = None  # made when somebody waits for another thread
         self._callbacks: list[Callable[[PendingResult], Any]] = []
         self._lock = threading.Lock()
         self._cancelled = False
         self._opened: tuple[bool, Any] | None = None
-        session = session_for(options)
         self._on_error = options.on_error
-        self._driver = session.driver
-        job = session.job()
+        job, number = single_call(options)
+        self._driver = job.driver
         code = code_for(function, lambda: Code(Submitted(function), self._name, announce=True))
-        call = Call(code, (args, kwargs, options.seed, submit_number(options)))
+        call = Call(code, (args, kwargs, options.seed, number))
         task = job.task(call, retries=options.retries, timeout=options.timeout)
         self._key = task.key
         self._driver.add([task], self._receive)
         if not self._driver.backend.threaded:
-            self._driver.wait_for(self._arrived.is_set)  # a serial backend runs it here and now
+            self._driver.wait_for(self.done)  # a serial backend runs it here and now
 
     def done(self) -> bool:
         """Whether there is a result, an error, or a cancellation."""
-        return self._arrived.is_set()
+        return self._delivery is not None
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the value and return it, or raise what the function raised. Raises `TimeoutError` if
@@ -64,7 +63,7 @@ class PendingResult:
     def cancel(self) -> bool:
         """Stop the call, whether it runs or waits; False if it is over already."""
         with self._lock:
-            if self._arrived.is_set():
+            if self._delivery is not None:
                 return False
             self._cancelled = True
         self._driver.abandon([self._key])
@@ -77,7 +76,7 @@ class PendingResult:
     def add_done_callback(self, function: Callable[[PendingResult], Any]) -> None:
         """Have ``function(self)`` called at the end, in a thread of mrpy's; at once if it has ended."""
         with self._lock:
-            if not self._arrived.is_set():
+            if self._delivery is None:
                 self._callbacks.append(function)
                 return
         function(self)
@@ -88,28 +87,36 @@ class PendingResult:
 
     def _receive(self, delivery: Delivery) -> None:
         with self._lock:
-            self._delivery = delivery
             if delivery.state is State.DONE:
                 self._cancelled = False
-            self._arrived.set()
+            self._delivery = delivery
+            if self._arrived is not None:
+                self._arrived.set()
             callbacks, self._callbacks = self._callbacks, []
         for function in callbacks:
             threading.Thread(target=function, args=(self,), daemon=True, name="mrpy-callback").start()
 
     def _outcome(self, timeout: float | None) -> tuple[bool, Any]:
-        if not self._arrived.is_set():
+        if self._delivery is None:
+            until = None if timeout is None else time.monotonic() + timeout
             self._driver.check_owner()
-            began = time.monotonic()
-            self._driver.lead(self._arrived.is_set, None if timeout is None else began + timeout)
-            longest = None  # and otherwise at most 292 years
-            if timeout is not None:
-                longest = min(max(0.0, began + timeout - time.monotonic()), threading.TIMEOUT_MAX)
-            if not waiting(lambda: self._arrived.wait(longest)):
+            self._driver.lead(self.done, until)
+            if self._delivery is None and not waiting(lambda: self._wait(until)):
                 raise TimeoutError(f"{self._name} has not ended after {timeout:g} seconds; it goes on")
         with self._lock:
             if self._opened is None:
                 self._opened = self._open()
             return self._opened
+
+    def _wait(self, until: float | None) -> bool:
+        with self._lock:
+            if self._delivery is not None:
+                return True
+            if self._arrived is None:
+                self._arrived = threading.Event()
+        if until is None:
+            return self._arrived.wait()
+        return self._arrived.wait(min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX))  # 292 years
 
     def _open(self) -> tuple[bool, Any]:
         failed, value = self._as_it_ended()
@@ -137,5 +144,3 @@ class PendingResult:
         if delivery.failure is None or self._cancelled:
             return True, Cancelled(f"{self._name} was cancelled")
         return True, delivery.failure.exception()
-
-

@@ -366,5 +366,5 @@ class Submitted(Frozen):
         if announce is not None:
             announce(0)
         args, kwargs, seed, number = call
-        with at_positions(fresh_seed() if seed is None else seed, lambda: number):
+        with at_positions(seed, lambda: number):
             return self.function(*args, **kwargs)

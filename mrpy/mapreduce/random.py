@@ -37,7 +37,8 @@ _here = _Here()
 
 
 class at_positions:
-    """While this is open, `rng` gives the numbers of `seed` and of the position that is asked for then."""
+    """While this is open, `rng` gives the numbers of `seed`, or of a fresh one, and of the position that is
+    asked for then."""
 
     __slots__ = ("_before", "_position", "_reading", "_seed")
 
@@ -84,6 +85,8 @@ def rng() -> numpy.random.Generator:
 
     if inside.position is None:
         raise MrpyError("mrpy.rng() gives the numbers of an item; call it inside a function that mrpy runs")
+    if _here.seed is None:  # of a single call: drawn only now, since few ask
+        _here.seed = fresh_seed()
     key: tuple[Any, ...] = _here.seed, inside.position()
     if _here.reading is not None:
         key += (_here.reading.number(),)

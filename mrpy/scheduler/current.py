@@ -34,10 +34,12 @@ def _opened_for(options: Options) -> Session | None:
     return None
 
 
-def submit_number(options: Options) -> int:
-    """How many single calls were made before, in the open session or in this process."""
+def single_call(options: Options) -> tuple[Job, int]:
+    """The job of a single call, and how many were made before it, in the open session or in this process."""
     session = _opened_for(options)
-    return next(_submits if session is None else session.submits)
+    if session is not None:
+        return session.singles(), next(session.submits)
+    return shared(options.backend, options.worker_count).singles(), next(_submits)
 
 
 def job_for(options: Options) -> Job:

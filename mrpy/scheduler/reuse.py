@@ -11,85 +11,88 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import repeat
+from operator import is_
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from mrpy.scheduler.calls import Code
-from mrpy.scheduler.here import here
+from mrpy.scheduler.here import Here, here
 
 KEPT = 64  # functions; out of the air, as many as a worker holds
-NUMBERS = (type(None), bool, int, float, complex)
+NUMBERS = frozenset((type(None), bool, int, float, complex))
+CONSTANT = NUMBERS | {str, bytes}
+BY_NAME = (FunctionType, BuiltinFunctionType, type)
 
-_codes: OrderedDict[Any, tuple[Any, Code]] = OrderedDict()
+# By the id of the function: where it was sent from, all that it held then, and what was made of it. Since the
+# function is among what it held, its id is not given again.
+_codes: OrderedDict[int, tuple[Here, list[Any], Code]] = OrderedDict()
 
 
 def code_for(function: Any, make: Callable[[], Code]) -> Code:
     """The code made before for this function, or a new one."""
-    prints: list[Any] = [here()]  # goes with the function
-    if not _print_of(function, prints, set()):
+    held: list[Any] = []
+    if not _add(function, held):
         return make()
+    place = here()  # goes with the function
     known = _codes.get(id(function))
-    if known is not None and known[0] == prints:
-        return known[1]
+    if known is not None and known[0] == place and _are_same(known[1], held):
+        return known[2]
     code = make()
     code.reused = True
-    _codes[id(function)] = prints, code  # `prints` holds the function, so that its id is not given again
+    _codes[id(function)] = place, held, code
     while len(_codes) > KEPT:
         _codes.popitem(last=False)
     return code
 
 
-class _Same:
-    """Equal to itself alone, and to another that holds the very same object."""
-
-    __slots__ = ("thing",)
-
-    def __init__(self, thing: Any) -> None:
-        self.thing = thing
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is _Same and other.thing is self.thing
-
-    __hash__ = None  # type: ignore[assignment]
+def _are_same(old: list[Any], new: list[Any]) -> bool:
+    """Whether these are the very same things, or equal numbers."""
+    return len(old) == len(new) and (all(map(is_, old, new)) or all(map(_is_same, old, new)))
 
 
-def _print_of(thing: Any, prints: list[Any], seen: set[int]) -> bool:
-    """Add what tells whether `thing` has changed; False where nobody can tell."""
-    if type(thing) in NUMBERS:
-        prints += [type(thing), repr(thing)]  # 0.0 and -0.0 are equal, and a NaN is not equal to itself
+def _is_same(one: Any, other: Any) -> bool:
+    if one is other:
         return True
-    if type(thing) in (str, bytes) or isinstance(thing, ModuleType) or _is_imported(thing):
-        prints.append(_Same(thing))
+    # 0.0 and -0.0 are equal, and a NaN is not equal to itself
+    return type(one) is type(other) and type(one) in NUMBERS and repr(one) == repr(other)
+
+
+def _add(thing: Any, held: list[Any]) -> bool:
+    """Add a thing and all that it holds; False where nobody can tell whether that has changed."""
+    kind = type(thing)
+    if kind in CONSTANT or isinstance(thing, ModuleType) or _is_imported(thing):
+        held.append(thing)
         return True
-    if type(thing) is not FunctionType or thing.__dict__:
+    if kind is not FunctionType or thing.__dict__:
         return False
-    prints.append(_Same(thing))
-    if id(thing) in seen:
+    if any(map(is_, held, repeat(thing))):  # it calls itself
+        held.append(thing)
         return True
-    seen.add(id(thing))
-    prints += [_Same(thing.__code__), thing.__name__]
-    held = [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
+    code = thing.__code__
+    held += thing, code, thing.__name__
+    parts = [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
     try:
-        held += [cell.cell_contents for cell in thing.__closure__ or ()]
+        parts += [cell.cell_contents for cell in thing.__closure__ or ()]
     except ValueError:  # an empty cell, to be filled later
         return False
-    names = _names(thing.__code__)
-    held += [thing.__globals__[name] for name in names if name in thing.__globals__]
-    return all(_print_of(each, prints, seen) for each in held)
+    names = thing.__globals__
+    parts += [names[name] for name in _names(code) if name in names]
+    return all(_add(part, held) for part in parts)
 
 
-def _names(code: CodeType) -> list[str]:
-    names = list(code.co_names)
+def _names(code: CodeType) -> Iterable[str]:
+    names = code.co_names
     for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names += _names(constant)
+        if type(constant) is CodeType:
+            names += tuple(_names(constant))
     return names
 
 
 def _is_imported(thing: Any) -> bool:
     """Whether it travels by its name, which a worker imports."""
-    if not isinstance(thing, FunctionType | BuiltinFunctionType | type):
+    if not isinstance(thing, BY_NAME):
         return False
     name = getattr(thing, "__module__", None)
     if name == "__main__" or name not in sys.modules or "." in thing.__qualname__:

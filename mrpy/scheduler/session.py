@@ -20,6 +20,8 @@ from mrpy.scheduler.driver import Driver
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.trace import Trace
 
+_CLOSED = "this session is closed; open another with mrpy.session(...)"
+
 
 class Session:
     """A backend and its driver. Made at the first use; closed by `close` or the end of the process."""
@@ -30,6 +32,7 @@ class Session:
         self.submits = count()  # numbers its single calls, for their random numbers
         self.trace = Trace() if trace else None
         self.driver = Driver(make(backend, workers, **(settings or {})), self.trace)
+        self._singles = Job(self.driver)
 
     @property
     def workers(self) -> int:
@@ -39,8 +42,14 @@ class Session:
     def job(self) -> Job:
         """Open a share of this session for one consumer."""
         if self.driver.closed:
-            raise SessionClosed("this session is closed; open another with mrpy.session(...)")
+            raise SessionClosed(_CLOSED)
         return Job(self.driver)
+
+    def singles(self) -> Job:
+        """The share of all its single calls. Each of them looks after itself."""
+        if self.driver.closed:
+            raise SessionClosed(_CLOSED)
+        return self._singles
 
     def close(self) -> None:
         """Stop the workers. Work that is under way fails with `SessionClosed`."""

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 # What `signal` wraps, and is ten times as fast without: this goes around every turn.
 import _signal as signal  # type: ignore[import-not-found]
+import os
 import sys
 import threading
+from _thread import get_ident
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -90,8 +92,21 @@ class Shield:
         self._wake()
 
 
+_main = threading.main_thread().ident
+
+
 def _in_main() -> bool:
-    return threading.get_ident() == threading.main_thread().ident
+    return get_ident() == _main
+
+
+def _note_main() -> None:
+    """After a fork: the thread that forked is the main one of the child."""
+    global _main
+    _main = get_ident()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_main)
 
 
 def _needs(depth: int) -> None:

@@ -116,18 +116,25 @@ class ProcessesBackend(Backend):
             self._send_all()
             if not self._facts:
                 self._poller.sleep(sooner(timeout, self.due(), time.monotonic()))
+        first = len(self._tickets) == 1 and bool(self._unsent) and timeout == 0
         self._send_all()
-        for event in self._poller.take():
-            self._attend(event)
-        self._kill_overdue()
-        self._bury_stopped()
-        self._send()  # who is up now, or through, may have got a task
+        if not first:  # else nobody has anything to say: what is asked of them goes out only now
+            for event in self._poller.take():
+                self._attend(event)
+            if self.due() is not None:
+                self._kill_overdue()
+                self._bury_stopped()
+            self._send()  # who is up now, or through, may have got a task
         facts, self._facts = self._facts, []
         return facts
 
     def due(self) -> float | None:
-        times = [at for each in self._team for at in (each.kill_at, each.look_at) if at is not None]
-        return min(times, default=None)
+        first: float | None = None
+        for each in self._team:
+            for at in (each.kill_at, each.look_at):
+                if at is not None and (first is None or at < first):
+                    first = at
+        return first
 
     def block(self, timeout: float | None, *, leading: bool = False) -> None:
         if not (leading and self._listen()):

@@ -138,8 +138,8 @@ class WorkerHandle:
         return death
 
     def dismiss(self) -> None:
-        """The same where nobody asks how. What tells imports modules, and at the exit of the interpreter these
-        would make it forget that it was ended by Ctrl-C."""
+        """The same where nobody asks how. What tells imports modules, and at the exit of the interpreter
+        these would make it forget that it was ended by Ctrl-C."""
         self._kill()
         self.close()
 

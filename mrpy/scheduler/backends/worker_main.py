@@ -207,7 +207,7 @@ class Worker:
 
     def _go_to(self, place: Here) -> None:
         """Be where the user was when he wrote this call."""
-        if place == self._place:
+        if place is self._place or place == self._place:
             _go_back(place.folder)
             return
         sys.path[:] = place.path
