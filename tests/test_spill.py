@@ -368,7 +368,7 @@ def test_slices_bring_together_what_a_loop_does(parts: Any, memory: int, block: 
             nodes.append(Node(0, place, value))
         got = {}
         ranks = []
-        for key, group in slices.merged(nodes, rank, None, memory):
+        for key, group in slices.merged(nodes, lambda keys: [rank(key) for key in keys], None, memory):
             assert key not in got
             got[key] = list(group.values) if type(group) is slices.Streamed else group
             ranks.append(rank(key))

@@ -34,7 +34,8 @@ def take_in(groups: Groups, pairs: Iterator[Any]) -> Any:
         except (TypeError, ValueError):
             problem = f"the mapper must give (key, value) pairs, not {short_repr(pair)}"
             raise TypeError(problem) from None
-        if type(key) is not str and isinstance(key, NESTING):
+        kind = type(key)
+        if kind is not str and kind is not int and isinstance(key, NESTING):
             key = canonical(key)
         try:
             group = get(key, NOTHING)

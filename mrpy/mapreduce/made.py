@@ -37,12 +37,12 @@ PER_VALUE = 8  # bytes in such a list
 
 @dataclass(frozen=True, slots=True)
 class ByRank:
-    """The order of keys: by their hash, or by themselves."""
+    """The order of keys: by their hash, or by themselves. From keys to their ranks."""
 
     sort: bool
 
-    def __call__(self, key: Any) -> Any:
-        return key if self.sort else _hashes((key,))[0]
+    def __call__(self, keys: Iterable[Any]) -> list[Any]:
+        return list(keys) if self.sort else _hashes(keys)
 
 
 def _hashes(keys: Iterable[Any]) -> list[int]:

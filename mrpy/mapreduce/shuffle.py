@@ -116,8 +116,9 @@ class ReduceTask:
         groups = merged(nodes, ByRank(self.sort), join, memory)
         with _Output(self.store) as out:
             for key, group in groups:
-                name = key if type(key) is str else shown(key)
-                made = self.reducer(name, _values(group))
+                kind = type(key)
+                name = key if kind is str or kind is int else shown(key)
+                made = self.reducer(name, iter(group) if type(group) is list else _values(group))
                 if type(made) is GeneratorType:
                     for value in made:
                         out.add((name, value))
@@ -127,8 +128,6 @@ class ReduceTask:
 
 
 def _values(group: Group) -> Iterator[Any]:
-    if type(group) is list:
-        return iter(group)
     return group.values if type(group) is Streamed else iter((group,))
 
 

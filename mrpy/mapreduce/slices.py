@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from mrpy.mapreduce.groups import Group, Groups, gathered
@@ -18,7 +19,7 @@ from mrpy.mapreduce.spill import Block, Entry, Run
 from mrpy.mapreduce.tree import NOTHING, Node, total
 
 Merge: TypeAlias = Callable[[Groups, Groups], Groups]
-Rank: TypeAlias = Callable[[Any], Any]
+Ranks: TypeAlias = Callable[[Iterable[Any]], list[Any]]  # from keys to theirs
 Place: TypeAlias = tuple[int, int]  # of a cursor: blocks that were opened, and entries of the last
 
 OPEN = 4  # of the memory, the part for blocks that wait for the next slice; if more, they are read again
@@ -69,31 +70,32 @@ def _whole_leaves(nodes: Iterable[Node], merge: Merge) -> Iterator[Node]:
 
 
 def merged(
-    nodes: list[Node], rank: Rank, merge: Merge | None, memory: int
+    nodes: list[Node], ranks: Ranks, merge: Merge | None, memory: int
 ) -> Iterator[tuple[Any, Group]]:
     """All keys with their groups, in the order of rank. ``merge``: of groups that are combined, and small.
     None: they are not, and that of a large rank is `Streamed`."""
     runs = [node.value for node in nodes if type(node.value) is Run]
     if not runs:
-        yield from _ranked(_joined_groups(nodes, merge), rank)
+        yield from _ranked(_joined_groups(nodes, merge), ranks)
         return
     stay_open = sum(run.largest for run in runs) <= memory // OPEN
-    cursors = [_cursor(node, rank, stay_open) for node in nodes]
+    cursors = [_cursor(node, ranks, stay_open) for node in nodes]
     for end, large in slices(runs, memory):
         if large and merge is None:
             yield from _streamed(cursors, end)
             continue
         pairs = zip(nodes, cursors, strict=True)
         taken = (node._replace(value=cursor.take(end)) for node, cursor in pairs)
-        yield from _ranked(_joined_groups(taken, merge), rank)
+        yield from _ranked(_joined_groups(taken, merge), ranks)
 
 
 def _joined_groups(nodes: Iterable[Node], merge: Merge | None) -> Groups:
     return gathered(node.value for node in nodes) if merge is None else together(nodes, merge)
 
 
-def _ranked(groups: Groups, rank: Rank) -> Iterator[tuple[Any, Group]]:
-    for key in sorted(groups, key=rank):
+def _ranked(groups: Groups, ranks: Ranks) -> Iterator[tuple[Any, Group]]:
+    ordered = sorted(zip(ranks(groups), groups, strict=True), key=itemgetter(0))
+    for _, key in ordered:
         yield key, groups.pop(key)
 
 
@@ -172,12 +174,11 @@ def _values(cursors: list[_Cursor], wanted: Any, end: _After) -> Iterator[Any]:
                 yield from _listed(group)
 
 
-def _cursor(node: Node, rank: Rank, stays_open: bool) -> _Cursor:
+def _cursor(node: Node, ranks: Ranks, stays_open: bool) -> _Cursor:
     if type(node.value) is Run:
         return _Cursor(node.value, [], stays_open)
-    entries = sorted(
-        ((rank(key), key, group) for key, group in node.value.items()), key=lambda entry: entry[0]
-    )
+    groups: Groups = node.value
+    entries = sorted(zip(ranks(groups), groups, groups.values(), strict=True), key=itemgetter(0))
     return _Cursor(None, entries)
 
 
