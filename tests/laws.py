@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,8 +22,11 @@ def with_chunks(*sizes: Any) -> list[Any]:
     pairs: list[Any] = [(backend, size) for backend in LOCAL for size in sizes]
     return [*pairs, pytest.param("dask", sizes[-1], marks=BACKENDS[-1].marks)]
 
+THOROUGH = "THOROUGH" in os.environ  # `make soak` says so: more examples, finer steps
+MORE = 5 if THOROUGH else 1
+
 # What a test costs per example differs a hundredfold, and so does what an example is worth.
-EXAMPLES = {"serial": 50, "threads": 40, "processes": 20, "dask": 2}
+EXAMPLES = {"serial": 30 * MORE, "threads": 20 * MORE, "processes": 12 * MORE, "dask": 2 * MORE}
 
 
 def eventually(true: Callable[[], bool], seconds: float = 5.0) -> bool:

@@ -294,7 +294,7 @@ def points() -> list[tuple[Any, str]]:
     return [point for point in named if point[0] is not None] + [point for point in named if point[0] is None]
 
 
-@pytest.mark.parametrize("partitions", ["auto", 1, 7, 5000])
+@pytest.mark.parametrize("partitions", ["auto", 1, 7, 1200])
 def test_sql_rows_come_by_ranges_of_the_key_and_each_once(database: str, partitions: Any) -> None:
     rows = mrpy.read_sql("points", database, "id", partitions, workers=2)
     assert list(rows.map(lambda row: (row["id"], row["name"]))) == points()

@@ -88,9 +88,9 @@ def test_a_reduction_retries_its_items(backend: str, tmp_path: Path) -> None:
 
 
 @over_backends
-@over_chunks
 @pytest.mark.parametrize(
-    ("on_error", "stands"), [("skip", []), ("return", [ItemTimeout]), (lambda e: type(e)(e), [ItemTimeout])]
+    ("on_error", "stands", "chunksize"),
+    [("skip", [], 1), ("return", [ItemTimeout], 6), (lambda e: type(e)(e), [ItemTimeout], 6)],
 )
 def test_an_item_that_runs_over_its_time_is_dealt_with_as_was_asked(
     backend: str, chunksize: int, on_error: Any, stands: list[type]

@@ -174,19 +174,19 @@ def test_closing_in_the_midst_of_many_short_calls_breaks_nothing(backend: str) -
 # ---- 40: after a fork -----------------------------------------------------------------------------------
 
 
+USES = [
+    "list(mrpy.pmap(abs, [-1]))",  # a new run in the session
+    "list(run)",  # one that had begun
+    "pending.result(10)",  # one that was waited for
+    "pending.result()",
+    "mrpy.submit(abs, -1).result()",
+]
+
+
 @pytest.mark.fault(40)
 @pytest.mark.parametrize("backend", CONCURRENT[:2])
-@pytest.mark.parametrize(
-    "use",
-    [
-        "list(mrpy.pmap(abs, [-1]))",  # a new run in the session
-        "list(run)",  # one that had begun
-        "pending.result(10)",  # one that was waited for
-        "pending.result()",
-        "mrpy.submit(abs, -1).result()",
-    ],
-)
-def test_what_a_fork_inherits_of_a_session_says_that_it_is_the_parents(use: str, backend: str) -> None:
+def test_what_a_fork_inherits_of_a_session_says_that_it_is_the_parents(backend: str) -> None:
+    """A fork for each use that it may make of it."""
     done = run_script(
         f"""
         import mrpy, os, signal, time
@@ -194,20 +194,21 @@ def test_what_a_fork_inherits_of_a_session_says_that_it_is_the_parents(use: str,
             run = mrpy.pmap(lambda x: (time.sleep(0.3), x)[1], range(6), chunksize=1)
             next(run)
             pending = mrpy.submit(time.sleep, 0.5)
-            child = os.fork()
-            if child == 0:
-                signal.alarm(10)  # a child that hangs is killed
-                try:
-                    {use}
-                except mrpy.errors.SessionClosed as error:
-                    print("parent process" in str(error), flush=True)
-                os._exit(0)
-            assert os.waitpid(child, 0)[1] == 0
+            for use in {USES}:
+                child = os.fork()
+                if child == 0:
+                    signal.alarm(10)  # a child that hangs is killed
+                    try:
+                        eval(use)
+                    except mrpy.errors.SessionClosed as error:
+                        print("parent process" in str(error), flush=True)
+                    os._exit(0)
+                assert os.waitpid(child, 0)[1] == 0, use
             print(list(run), pending.result())
         """
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["True", "[1, 2, 3, 4, 5] None"]
+    assert done.stdout.splitlines() == ["True"] * len(USES) + ["[1, 2, 3, 4, 5] None"]
 
 
 @pytest.mark.fault(34, 40)
