@@ -228,8 +228,10 @@ def signalled(session: Any, number: int) -> Iterator[None]:
 
     thread = threading.Thread(target=send)
     thread.start()
-    yield
-    thread.join()
+    try:
+        yield
+    finally:  # else it would come when no handler is there any more, and end the whole suite without a word
+        thread.join()
 
 
 @pytest.fixture
