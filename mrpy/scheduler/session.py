@@ -20,8 +20,6 @@ from mrpy.scheduler.driver import Driver
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.trace import Trace
 
-_CLOSED = "this session is closed; open another with mrpy.session(...)"
-
 
 class Session:
     """A backend and its driver. Made at the first use; closed by `close` or the end of the process."""
@@ -41,15 +39,17 @@ class Session:
 
     def job(self) -> Job:
         """Open a share of this session for one consumer."""
-        if self.driver.closed:
-            raise SessionClosed(_CLOSED)
+        self._check_open()
         return Job(self.driver)
 
     def singles(self) -> Job:
         """The share of all its single calls. Each of them looks after itself."""
-        if self.driver.closed:
-            raise SessionClosed(_CLOSED)
+        self._check_open()
         return self._singles
+
+    def _check_open(self) -> None:
+        if self.driver.closed:
+            raise SessionClosed("this session is closed; open another with mrpy.session(...)")
 
     def close(self) -> None:
         """Stop the workers. Work that is under way fails with `SessionClosed`."""

@@ -24,7 +24,7 @@ def about(values: Any) -> int:
     if not isinstance(values, list | tuple) or not values:
         return 0
     some = values[:: max(1, len(values) // SAMPLED)]
-    return len(values) * sum(map(_size_of_one, some)) // len(some)
+    return len(values) * sum(map(weight, some)) // len(some)
 
 
 def estimated(values: list[Any]) -> int:
@@ -32,21 +32,23 @@ def estimated(values: list[Any]) -> int:
     looks at."""
     if not values:
         return 0
-    some = values[:: max(1, len(values) // SAMPLED_WELL)]
-    return len(values) * (8 + sum(map(_size_of_one, some)) // len(some))
+    return _scaled(values[:: _step(len(values))], len(values))
 
 
 def about_dict(values: dict[Any, Any]) -> int:
     """As `estimated`, of keys and what they stand for."""
     if not values:
         return 0
-    some = list(islice(values.items(), 0, None, max(1, len(values) // SAMPLED_WELL)))
-    return len(values) * (8 + sum(map(_size_of_one, some)) // len(some))
+    return _scaled(list(islice(values.items(), 0, None, _step(len(values)))), len(values))
 
 
-def weight(value: Any) -> int:
-    """About how many bytes of memory a value takes, from a few of its members."""
-    return _size_of_one(value)
+def _step(count: int) -> int:
+    return max(1, count // SAMPLED_WELL)
+
+
+def _scaled(some: list[Any], count: int) -> int:
+    """From some values to so many, with the references to them."""
+    return count * (8 + sum(map(weight, some)) // len(some))
 
 
 def size_of(value: Any) -> int:
@@ -55,11 +57,12 @@ def size_of(value: Any) -> int:
     if isinstance(nbytes, int):
         return nbytes
     if isinstance(value, list | tuple):
-        return sys.getsizeof(value) + sum(_size_of_one(member) for member in value)
-    return _size_of_one(value)
+        return sys.getsizeof(value) + sum(weight(member) for member in value)
+    return weight(value)
 
 
-def _size_of_one(value: Any, depth: int = DEEPEST) -> int:
+def weight(value: Any, depth: int = DEEPEST) -> int:
+    """About how many bytes of memory a value takes, from a few of its members, and of theirs."""
     nbytes = getattr(value, "nbytes", None)
     if isinstance(nbytes, int):
         return nbytes
@@ -68,6 +71,6 @@ def _size_of_one(value: Any, depth: int = DEEPEST) -> int:
         return own
     step = max(1, len(value) // SAMPLED_INSIDE)
     members = chain(value.keys(), value.values()) if isinstance(value, dict) else value
-    some = [_size_of_one(member, depth - 1) for member in islice(members, 0, None, step)]
+    some = [weight(member, depth - 1) for member in islice(members, 0, None, step)]
     count = 2 * len(value) if isinstance(value, dict) else len(value)
     return own + count * sum(some) // len(some)
