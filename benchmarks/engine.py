@@ -175,9 +175,12 @@ class Engine:
             self.bars.check("submit, against Pool.apply", ratio, 1.0, at_most=True)
             self.bars.check("submit, 99th percentile / median", last["mrpy"], 3, at_most=True)
 
-    def _speed_up(self, name: str, title: str, costs: list[int]) -> Figures:
+    def _speed_up(self, name: str, title: str, costs: list[int], *, bare: bool = False) -> Figures:
+        """Times of serial. `bare` puts beside them what the machine itself gives to two processes."""
         sides: Measures = {}
         sides["serial"] = lambda: seconds(lambda: [work(each) for each in costs])
+        if bare:
+            sides["bare forks"] = lambda: seconds(lambda: bare_forks(costs))
         for side, peer in self.sides.items():
             run = peer.eager if peer.has("eager") else peer.lazy
             sides[side] = lambda run=run: seconds(lambda: consume(run(work, costs)))
@@ -187,7 +190,7 @@ class Engine:
         return figures
 
     def even(self) -> None:
-        figures = self._speed_up("even", "10 ms of pure Python x 100", [loops_for(0.01)] * 100)
+        figures = self._speed_up("even", "10 ms of pure Python x 100", [loops_for(0.01)] * 100, bare=True)
         if self.bars:
             self.bars.check("10 ms x 100, speed-up", figures["mrpy"], 1.95)
 
@@ -254,6 +257,20 @@ def round_trip() -> float:
     return statistics.median(times) * 1e6
 
 
+def bare_forks(costs: list[int]) -> None:
+    """The work dealt out in advance to bare processes that tell nobody anything: no pool can be faster."""
+    pids = []
+    for k in range(WORKERS):
+        pid = os.fork()
+        if pid == 0:
+            for each in costs[k::WORKERS]:
+                work(each)
+            os._exit(0)
+        pids.append(pid)
+    for pid in pids:
+        os.waitpid(pid, 0)
+
+
 def memcpy() -> float:
     """GB/s of copying into memory that is mapped already."""
     import numpy
@@ -266,11 +283,12 @@ def limits(found: dict[str, Figures]) -> None:
     xs = list(range(MANY))
     serial = min(seconds(lambda: list(map(trivial, xs))) for _ in range(9)) / MANY * 1e6
     half, trip, copy = serial / WORKERS, round_trip(), memcpy()
+    both = found.get("even", {}).get("bare forks", 2.0)
     print("\nthe machine's own limits, and mrpy beside them")
     rows = [
         ("bare round trip over a socket pair", trip, "us", "submit", lambda ours: ours / trip),
         ("plain map, divided by the workers", half, "us/item", "list", lambda ours: ours / half),
-        ("two workers", 2.0, "x serial", "even", lambda ours: 2.0 / ours),
+        ("two bare forks, half of it each", both, "x serial", "even", lambda ours: both / ours),
         ("memcpy", copy, "GB/s", "in", lambda ours: copy / ours),
     ]
     for what, limit, unit, name, times in rows:
