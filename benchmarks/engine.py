@@ -13,7 +13,6 @@ import argparse
 import math
 import os
 import random
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,18 +22,18 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from peers import ALL, WORKERS, Mrpy, Peer, Pool
+from limits import ARRAY_BYTES, Figures, bare_forks, limits
+from peers import ALL, Mrpy, Peer, Pool
 from tables import Bars, in_turns, percentile, seconds, show, sizes_for
 
 MANY = 100_000
 SINGLES = 10_000
 CALLS = 400
-ARRAYS, ARRAY_BYTES = 24, 1 << 24
+ARRAYS = 24
 LATE = 0.25  # seconds that a slow side may take in a round of the warm workloads
 
 Sides = dict[str, Peer]
 Measures = dict[str, Callable[[], float]]
-Figures = dict[str, float]
 
 
 KEEPING = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -180,7 +179,7 @@ class Engine:
         sides: Measures = {}
         sides["serial"] = lambda: seconds(lambda: [work(each) for each in costs])
         if bare:
-            sides["bare forks"] = lambda: seconds(lambda: bare_forks(costs))
+            sides["bare forks"] = lambda: seconds(lambda: bare_forks(work, costs))
         for side, peer in self.sides.items():
             run = peer.eager if peer.has("eager") else peer.lazy
             sides[side] = lambda run=run: seconds(lambda: consume(run(work, costs)))
@@ -233,70 +232,6 @@ class Engine:
 WORKLOADS = ("cold", "list", "range", "single", "submit", "even", "uneven", "arrays")
 
 
-# ---- the machine's own limits --------------------------------------------------------------------------
-
-
-def round_trip() -> float:
-    """Microseconds for a byte to a bare process and back, over a socket pair."""
-    ours, theirs = socket.socketpair()
-    pid = os.fork()
-    if pid == 0:
-        ours.close()
-        while data := theirs.recv(64):
-            theirs.send(data)
-        os._exit(0)
-    theirs.close()
-    times = []
-    for _ in range(2000):
-        began = perf_counter()
-        ours.send(b"x")
-        ours.recv(64)
-        times.append(perf_counter() - began)
-    ours.close()
-    os.waitpid(pid, 0)
-    return statistics.median(times) * 1e6
-
-
-def bare_forks(costs: list[int]) -> None:
-    """The work dealt out in advance to bare processes that tell nobody anything: no pool can be faster."""
-    pids = []
-    for k in range(WORKERS):
-        pid = os.fork()
-        if pid == 0:
-            for each in costs[k::WORKERS]:
-                work(each)
-            os._exit(0)
-        pids.append(pid)
-    for pid in pids:
-        os.waitpid(pid, 0)
-
-
-def memcpy() -> float:
-    """GB/s of copying into memory that is mapped already."""
-    import numpy
-
-    one, other = numpy.ones(ARRAY_BYTES // 8), numpy.ones(ARRAY_BYTES // 8)
-    return ARRAY_BYTES / 1e9 / min(seconds(lambda: numpy.copyto(other, one)) for _ in range(9))
-
-
-def limits(found: dict[str, Figures]) -> None:
-    xs = list(range(MANY))
-    serial = min(seconds(lambda: list(map(trivial, xs))) for _ in range(9)) / MANY * 1e6
-    half, trip, copy = serial / WORKERS, round_trip(), memcpy()
-    both = found.get("even", {}).get("bare forks", 2.0)
-    print("\nthe machine's own limits, and mrpy beside them")
-    rows = [
-        ("bare round trip over a socket pair", trip, "us", "submit", lambda ours: ours / trip),
-        ("plain map, divided by the workers", half, "us/item", "list", lambda ours: ours / half),
-        ("two bare forks, half of it each", both, "x serial", "even", lambda ours: both / ours),
-        ("memcpy", copy, "GB/s", "in", lambda ours: copy / ours),
-    ]
-    for what, limit, unit, name, times in rows:
-        ours = found.get(name, {}).get("mrpy")
-        beside = f"mrpy {ours:8.4g}: {times(ours):.2f} times the limit" if ours else ""
-        print(f"    {what:<40} {limit:>9.4g} {unit:<9} {beside}")
-
-
 def opened(kinds: list[type[Peer]]) -> Sides:
     sides: Sides = {}
     for kind in kinds:
@@ -336,7 +271,7 @@ def main() -> int:
     workloads = given.only.split(",")
     bars = Bars()
     found = part([kind for kind in chosen if not kind.heavy], workloads, given.rounds, bars)
-    limits(found)
+    limits(found, trivial, MANY)
     heavy = [kind for kind in chosen if kind.heavy]
     if heavy and not given.light:
         print("\n---- beside those that have servers of their own ----")
