@@ -301,7 +301,15 @@ def origin(name: str, given: Mapping[str, Any]) -> str:
     return "the default"
 
 
+_VARIABLES = frozenset(map(os.fsencode, ("MRPY_BACKEND", "MRPY_WORKERS")))
+
+
 def _environment() -> dict[str, Any]:
+    # For a variable that is not set `os.environ` makes two exceptions: 10 us of a single call's 200. So the
+    # dict that it keeps is asked first; there is none where somebody has put something else in its place.
+    kept = getattr(os.environ, "_data", None)
+    if kept is not None and kept.keys().isdisjoint(_VARIABLES):
+        return {}
     found: dict[str, Any] = {}
     if backend := os.environ.get("MRPY_BACKEND"):
         found["backend"] = backend

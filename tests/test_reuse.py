@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
@@ -90,6 +92,17 @@ def test_another_working_directory_is_another_code(tmp_path: Path, monkeypatch: 
     before = code(math.sqrt)
     monkeypatch.chdir(tmp_path)
     assert code(math.sqrt) is not before
+
+
+def test_another_import_path_or_another_log_level_is_another_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = code(os.path.join)
+    monkeypatch.setattr(sys, "path", [*sys.path, "/nowhere"])
+    changed = code(os.path.join)
+    assert changed is not before
+    monkeypatch.setattr(logging.root, "level", logging.root.level + 1)
+    monkeypatch.setattr(logging.root, "handlers", [logging.NullHandler()])
+    assert code(os.path.join) not in (before, changed)
+
 
 
 @pytest.mark.parametrize("backend", ["serial", "threads", "processes"])

@@ -519,6 +519,11 @@ def test_the_environment_sets_the_workers(fresh: pytest.MonkeyPatch) -> None:
         mrpy.pmap(abs, [])
 
 
+def test_an_environment_that_was_replaced_is_the_one_that_counts(fresh: pytest.MonkeyPatch) -> None:
+    fresh.setattr(os, "environ", {"MRPY_WORKERS": "3"})
+    assert mrpy.pmap(abs, [])._options().worker_count == 3
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -23,14 +23,26 @@ class Here(NamedTuple):
     levels: Levels | None
 
 
+# What the last call of `here` found, and ``sys.path`` as it was then. It is asked before each single call,
+# and hardly ever has anything changed.
+_last: tuple[list[str], Here] = [], Here(None, [], None)
+
+
 def here() -> Here:
-    """The place of this call, now."""
+    """The place of this call, now. Not to be changed: it may be that of other calls too."""
+    global _last
     try:
         folder = os.getcwd()
     except OSError:  # it was removed under our feet
-        return Here(None, list(sys.path), _levels())
-    # '' means the working directory, and the worker's may be another one
-    return Here(folder, [entry if entry else folder for entry in sys.path], _levels())
+        folder = None
+    levels = _levels()
+    path, place = _last
+    if path != sys.path or place.folder != folder or place.levels != levels:
+        path = list(sys.path)
+        # '' means the working directory, and the worker's may be another one
+        place = Here(folder, [entry or folder or "" for entry in path], levels)
+        _last = path, place
+    return place
 
 
 def _levels() -> Levels | None:
