@@ -31,7 +31,8 @@ class Payload(NamedTuple):
     @property
     def nbytes(self) -> int:
         """How many bytes will travel."""
-        return sum((int(buffer.nbytes) for buffer in self.buffers), len(self.body))
+        large = sum([int(buffer.nbytes) for buffer in self.buffers]) if self.buffers else 0
+        return len(self.body) + large
 
 
 def encode(value: Any, *, whole: bool = False, back: bool = False) -> Payload:
@@ -109,9 +110,12 @@ def flatten(payloads: Sequence[Payload]) -> tuple[Shape, list[Any]]:
     shape: Shape = []
     parts: list[Any] = []
     for payload in payloads:
-        shape.append([buffer.readonly for buffer in payload.buffers])
         parts.append(payload.body)
-        parts.extend(payload.buffers)
+        if payload.buffers:
+            shape.append([buffer.readonly for buffer in payload.buffers])
+            parts.extend(payload.buffers)
+        else:
+            shape.append([])
     return shape, parts
 
 
@@ -120,11 +124,14 @@ def unflatten(shape: Shape, parts: Sequence[Any]) -> list[Payload]:
     payloads: list[Payload] = []
     place = 0
     for flags in shape:
-        body, *buffers = parts[place : place + 1 + len(flags)]
-        views = [memoryview(buffer) for buffer in buffers]
+        body, place = parts[place], place + 1
+        if not flags:
+            payloads.append(Payload(body))
+            continue
+        views = [memoryview(buffer) for buffer in parts[place : place + len(flags)]]
         views = [view.toreadonly() if flag else view for view, flag in zip(views, flags, strict=True)]
         payloads.append(Payload(body, tuple(views)))
-        place += 1 + len(flags)
+        place += len(flags)
     return payloads
 
 

@@ -24,7 +24,7 @@ class Pickled:
     @property
     def nbytes(self) -> int:
         """How many it takes, pickled."""
-        return sum(payload.nbytes for payload in self.payloads)
+        return sum([payload.nbytes for payload in self.payloads])
 
     def load(self) -> Any:
         """Unpickle it, here and now."""

@@ -42,12 +42,14 @@ class Frame(NamedTuple):
 def pack(kind: int, number: int, parts: Sequence[Any]) -> list[Any]:
     """The buffers to write for a frame, small ones joined."""
     views = [part if isinstance(part, bytes) else memoryview(part).cast("B") for part in parts]
-    lengths = struct.pack(f"<{len(views)}Q", *map(len, views))
+    lengths = [len(view) for view in views]
+    small: list[Any] = [struct.pack(f"{HEAD.format}{len(views)}Q", kind, len(views), number, *lengths)]
+    if sum(lengths) < SMALL:
+        return [b"".join(small + views)]
     out: list[Any] = []
-    small = [HEAD.pack(kind, len(views), number), lengths]
     for view in views:
         if len(view) < SMALL:
-            small.append(view)  # type: ignore[arg-type]
+            small.append(view)
         else:
             out += [b"".join(small), view]
             small = []
@@ -90,32 +92,31 @@ class Parser:
     def _frames(self, view: memoryview) -> tuple[list[Frame], int]:
         """The frames that are complete, and how far the bytes were read."""
         done: list[Frame] = []
-        position = 0
+        position, end = 0, len(view)
         while True:
             if self._frame is None:
-                position, more = self._head(view, position)
-            else:
-                position, more = self._body(view, position)
-            if more and self._frame is not None and len(self._frame.parts) == len(self._lengths):
-                done.append(self._frame)
-                self._frame = None
+                body = position + HEAD.size
+                if body > end:
+                    return done, position
+                kind, count, number = HEAD.unpack_from(view, position)
+                if body + 8 * count > end:
+                    return done, position
+                lengths = struct.unpack_from(f"<{count}Q", view, body)
+                position = body + 8 * count
+                frame = Frame(kind, number, [])
+                if position + sum(lengths) <= end:  # all of it is here, as a rule
+                    for length in lengths:
+                        frame.parts.append(bytearray(view[position : position + length]))
+                        position += length
+                    done.append(frame)
+                    continue
+                self._frame, self._lengths = frame, lengths
+            position, more = self._body(view, position)
             if not more:
                 return done, position
-
-    def _head(self, view: memoryview, position: int) -> tuple[int, bool]:
-        if len(view) - position < HEAD.size:
-            return position, False
-        kind, parts, number = HEAD.unpack_from(view, position)
-        end = position + HEAD.size + 8 * parts
-        if len(view) < end:
-            return position, False
-        self._lengths = struct.unpack_from(f"<{parts}Q", view, position + HEAD.size)
-        self._frame = Frame(kind, number, [])
-        if end + sum(self._lengths) <= len(view):  # all of it is here, as a rule
-            for length in self._lengths:
-                self._frame.parts.append(bytearray(view[end : end + length]))
-                end += length
-        return end, True
+            if len(self._frame.parts) == len(self._lengths):
+                done.append(self._frame)
+                self._frame = None
 
     def _body(self, view: memoryview, position: int) -> tuple[int, bool]:
         """Move one part from the pending bytes to the frame, if it is there."""
@@ -209,13 +210,13 @@ class ParentEnd(_End):
 
     def _write(self) -> int:
         """Write once: up to the next buffer that descriptors go with."""
+        if len(self._waiting) == 1 and not self._going:
+            return self.sock.send(self._waiting[0])
         some = [self._waiting[0]]
         for place in range(1, min(GATHER, len(self._waiting))):
             if self._going and id(self._waiting[place]) in self._going:
                 break
             some.append(self._waiting[place])
-        if not self._going and len(some) == 1:
-            return self.sock.send(some[0])
         fds = self._going.get(id(some[0]), ())
         sent = self.sock.sendmsg(some, _with_fds(fds))
         if fds:

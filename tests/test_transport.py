@@ -1,0 +1,55 @@
+"""Frames come out of the bytes as they went in, wherever the bytes were cut on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrpy.scheduler.backends.transport import SMALL, Frame, Parser, pack
+
+SIZES = st.one_of(st.integers(0, 40), st.sampled_from([SMALL - 1, SMALL, SMALL + 1, 3 * SMALL]))
+FRAMES = st.lists(st.tuples(st.integers(0, 255), st.integers(0, 2**64 - 1), st.lists(SIZES, max_size=4)), max_size=5)
+CUTS = st.lists(st.one_of(st.integers(1, 40), st.sampled_from([SMALL, 2 * SMALL])), min_size=1)
+
+
+def contents(frames: list[tuple[int, int, list[int]]]) -> list[tuple[int, int, list[bytes]]]:
+    """Frames with parts of these sizes, no two bytes next to each other the same."""
+    return [
+        (kind, number, [bytes((place + n) % 251 for n in range(size)) for place, size in enumerate(sizes)])
+        for kind, number, sizes in frames
+    ]
+
+
+def received(parser: Parser, data: bytes, cuts: list[int]) -> Iterator[Frame]:
+    """What comes out where `data` is read in these pieces, again and again."""
+    place = turn = 0
+    while place < len(data):
+        room = parser.room()
+        piece = data[place : place + cuts[turn % len(cuts)]]
+        if room is None:
+            yield from parser.feed(memoryview(piece))
+        else:
+            piece = piece[: len(room)]
+            room[: len(piece)] = piece
+            yield from parser.filled(len(piece))
+        place += len(piece)
+        turn += 1
+
+
+@given(FRAMES, CUTS)
+def test_frames_are_the_same_whatever_the_cuts(frames: list[tuple[int, int, list[int]]], cuts: list[int]) -> None:
+    sent = contents(frames)
+    data = b"".join(bytes(buffer) for kind, number, parts in sent for buffer in pack(kind, number, parts))
+    got = [
+        (kind, number, [bytes(part) for part in parts]) for kind, number, parts in received(Parser(), data, cuts)
+    ]
+    assert got == sent
+
+
+def test_small_parts_are_one_buffer_and_large_ones_are_sent_from_where_they_lie() -> None:
+    large = bytes(SMALL)
+    assert [len(buffer) for buffer in pack(1, 2, [b"a", b"bc"])] == [13 + 16 + 3]
+    assert [len(buffer) for buffer in pack(1, 2, [b"a", large, b"bc"])] == [13 + 24 + 1, SMALL, 2]
+    assert pack(1, 2, [b"a", large])[1] is large
