@@ -157,7 +157,8 @@ class EpollPoller(Poller):
             self.pipe.write()
 
     def take(self) -> Iterator[Event]:
-        self._saved.extend(self._epoll.poll(0, AT_ONCE))
+        if not self._saved:  # else what happened since then is told the next time, or to the next sleeper
+            self._saved.extend(self._epoll.poll(0, AT_ONCE))
         happened: dict[int, int] = {}
         while self._saved:
             fd, events = self._saved.popleft()

@@ -64,9 +64,13 @@ class ProcessesBackend(Backend):
         self._closed = False
         self._poller = poller()
         self.led = self._poller.shared
-        self._team = Team(workers, self._lifespan, self._poller, self.wake)
-        self._packer = Packer(self.wake)
+        self._team = Team(workers, self._lifespan, self._poller, self._note_unused)
+        self._packer = Packer(self._note_unused)
+        # Most turns find nothing in these, and so pass over what they are for.
         self._unsent: set[WorkerHandle] = set()  # frames of theirs wait for the next `wait`
+        self._through: deque[WorkerHandle] = deque()  # have done all that they will be given
+        self._timed: set[WorkerHandle] = set()  # of these a time is kept, or was until lately
+        self._unused = False  # there may be functions, or shared memory, that are not needed any more
 
     # ---- the seam --------------------------------------------------------------------------------
 
@@ -109,6 +113,7 @@ class ProcessesBackend(Backend):
             worker.stack.ask(worker.pid)
         if worker.kill_at is None:
             worker.kill_at = time.monotonic() + GRACE
+            self._timed.add(worker)
 
     def wait(self, timeout: float | None) -> list[m.Fact]:
         """Send what was started, take in what has come."""
@@ -121,20 +126,18 @@ class ProcessesBackend(Backend):
         if not first:  # else nobody has anything to say: what is asked of them goes out only now
             for event in self._poller.take():
                 self._attend(event)
-            if self.due() is not None:
+            if self._timed:
                 self._kill_overdue()
                 self._bury_stopped()
+                self._timed = {each for each in self._timed if each.due() is not None}
             self._send()  # who is up now, or through, may have got a task
         facts, self._facts = self._facts, []
         return facts
 
     def due(self) -> float | None:
-        first: float | None = None
-        for each in self._team:
-            for at in (each.kill_at, each.look_at):
-                if at is not None and (first is None or at < first):
-                    first = at
-        return first
+        if not self._timed:
+            return None
+        return min((at for each in self._timed if (at := each.due()) is not None), default=None)
 
     def block(self, timeout: float | None, *, leading: bool = False) -> None:
         if not (leading and self._listen()):
@@ -161,6 +164,7 @@ class ProcessesBackend(Backend):
         for worker in self._team:
             self._team.let_go(worker)
             worker.dismiss()
+        self._timed.clear()
         self._tickets.clear()
         self._backlog.clear()
         self._values.clear()
@@ -202,7 +206,11 @@ class ProcessesBackend(Backend):
         timeout = min((each.timeout for each in self._backlog if each.timeout is not None), default=None)
         for worker in self._team:
             if timeout is not None and not worker.ready:
-                worker.look_after(timeout)
+                self._look_after(worker, timeout)
+
+    def _look_after(self, worker: WorkerHandle, timeout: float) -> None:
+        worker.look_after(timeout)
+        self._timed.add(worker)
 
     def _hand_out(self, ticket: Ticket, worker: WorkerHandle) -> None:
         """Send a task to a worker."""
@@ -210,7 +218,7 @@ class ProcessesBackend(Backend):
         worker.queue.append(ticket)
         worker.tasks += 1
         if ticket.timeout is not None:
-            worker.look_after(ticket.timeout)
+            self._look_after(worker, ticket.timeout)
         function, meta, parts = ticket.message
         ticket.message = ()
         worker.send_code(meta[0], function)
@@ -219,17 +227,28 @@ class ProcessesBackend(Backend):
 
     def _send_all(self) -> None:
         """All that there is to tell the workers."""
-        self._dismiss()
-        self._send_news()
-        self._send()
+        if self._through:
+            self._dismiss()
+        if self._unused:
+            self._send_news()
+        if self._unsent:
+            self._send()
 
     def _dismiss(self) -> None:
         """Let workers go whose time is over and who have nothing left to do."""
-        for worker in [each for each in self._team if each.leaving and not each.queue]:
-            self._bury(worker)
+        while self._through:
+            worker = self._through.popleft()
+            if worker in self._team:  # else it died before that
+                self._bury(worker)
+
+    def _note_unused(self) -> None:
+        """For any thread."""
+        self._unused = True
+        self.wake()
 
     def _send_news(self) -> None:
         """Have workers forget functions that nobody will send again, and give back shared memory."""
+        self._unused = False  # before we look: what comes after that is noted again
         gone = self._packer.gone()
         for number in gone:
             self._team.forget(number)
@@ -335,6 +354,8 @@ class ProcessesBackend(Backend):
         del self._tickets[ticket.number]
         worker.queue.remove(ticket)  # the first: workers answer in order
         worker.leaving = worker.leaving or self._lifespan.is_over(worker.pid, worker.tasks)
+        if worker.leaving and not worker.queue:
+            self._through.append(worker)
         if worker.kill_at is not None and not any(other.stopping for other in worker.queue):
             worker.kill_at = None
         if self._backlog:
@@ -343,6 +364,7 @@ class ProcessesBackend(Backend):
     def _bury(self, worker: WorkerHandle) -> None:
         """A worker is dead, or is to be: say what became of its tasks."""
         self._team.let_go(worker)
+        self._timed.discard(worker)
         death = worker.kill()
         if not worker.ready:
             self._failed_boots += 1
@@ -364,7 +386,7 @@ class ProcessesBackend(Backend):
 
     def _kill_overdue(self) -> None:
         now = time.monotonic()
-        for worker in [each for each in self._team if each.kill_at is not None and each.kill_at <= now]:
+        for worker in [each for each in self._timed if each.kill_at is not None and each.kill_at <= now]:
             if worker.queue[0].stopping:
                 self._bury(worker)
             else:  # what runs there is wanted; the stopped one waits behind it, and will be dropped
@@ -374,7 +396,7 @@ class ProcessesBackend(Backend):
         """Where a time is kept, see to workers that did not even begin in it: nobody else would tell those
         that are stopped (SIGSTOP) from those that are slow to open a function."""
         now = time.monotonic()
-        for worker in [each for each in self._team if each.look_at is not None and each.look_at <= now]:
+        for worker in [each for each in self._timed if each.look_at is not None and each.look_at <= now]:
             expected = not worker.ready or (worker.queue and worker.queue[0].item is None)
             if expected and is_stopped(worker.pid):
                 self._bury(worker)

@@ -101,6 +101,8 @@ class Pool:
 
     def shelve(self, payload: Payload) -> Payload:
         """The same payload, its large buffers copied into a segment; as it is where there can be none."""
+        if not payload.buffers:
+            return payload
         large = [view for view in payload.buffers if isinstance(view, memoryview) and view.nbytes >= SHARED]
         if not large or not AVAILABLE:
             return payload
@@ -230,7 +232,7 @@ class Borrower:
                     lent.update(views)
                 else:
                     lent.update((index, memoryview(bytearray(view))) for index, view in views)
-                    self._unused.append(number)
+                    self._give_back(number)
                 del whole, views
         finally:
             for fd in mine:
@@ -255,9 +257,12 @@ class Borrower:
         def gone(_: Any) -> None:
             Borrower._mapped -= 1
             self._watched.pop(number, None)
-            self._unused.append(number)
-            if self._tell is not None:
-                self._tell()
+            self._give_back(number)
 
         Borrower._mapped += 1
         self._watched[number] = ref(mapped, gone)
+
+    def _give_back(self, number: int) -> None:
+        self._unused.append(number)
+        if self._tell is not None:
+            self._tell()

@@ -40,10 +40,15 @@ class Team:
 
     def free_for(self, ticket: Ticket) -> WorkerHandle | None:
         """A worker that has nothing to do; else, if the task is short, one that is through soon."""
-        able = [worker for worker in self._workers if worker.ready and not worker.leaving]
-        best = min(able, key=_load, default=None)
-        if best is None or not best.queue:
-            return best
+        best: WorkerHandle | None = None
+        for worker in self._workers:
+            if worker.ready and not worker.leaving:
+                if not worker.queue:
+                    return worker
+                if best is None or len(worker.queue) < len(best.queue):
+                    best = worker
+        if best is None:
+            return None
         room = len(best.queue) < DEPTH and self._is_short(ticket) and all(map(self._is_short, best.queue))
         if room and self._lifespan.max_tasks is None:  # what is counted is not queued ahead
             return best
@@ -54,7 +59,7 @@ class Team:
         while they are short, and wait to be chosen while they are long."""
         before = self._seconds.get(code, seconds)
         worker.seconds = self._seconds[code] = 0.5 * (before + seconds)
-        short = max(each.seconds for each in self._workers) < QUEUE_BELOW
+        short = max([each.seconds for each in self._workers]) < QUEUE_BELOW
         old, self.depth = self.depth, DEPTH if short and self._lifespan.max_tasks is None else 1
         return old != self.depth
 
@@ -76,7 +81,9 @@ class Team:
 
     def watch(self, worker: WorkerHandle) -> None:
         """Have us be told when its socket takes bytes again, if some wait."""
-        self._poller.writes(worker.end.sock.fileno(), worker.end.clogged)
+        if worker.end.clogged != worker.watched:
+            worker.watched = worker.end.clogged
+            self._poller.writes(worker.end.sock.fileno(), worker.watched)
 
     def let_go(self, worker: WorkerHandle) -> None:
         """It is not one of us any more."""
@@ -87,7 +94,3 @@ class Team:
 
     def _is_short(self, ticket: Ticket) -> bool:
         return self._seconds.get(ticket.code, QUEUE_BELOW) < QUEUE_BELOW
-
-
-def _load(worker: WorkerHandle) -> int:
-    return len(worker.queue)

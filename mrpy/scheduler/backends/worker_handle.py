@@ -72,6 +72,7 @@ class WorkerHandle:
         self.end = ParentEnd(new.sock)
         self.pid = self.process.pid
         self.exit_watch = _pidfd(self.pid)
+        self.watched = False  # we are told when its socket takes bytes again
         self.ready = False  # it has said that it is up
         self.queue: deque[Ticket] = deque()  # in the order it will answer; the first one runs
         self.tasks = 0  # that it was given
@@ -122,6 +123,12 @@ class WorkerHandle:
         self.look_every = min(timeout, LONGEST_WAIT)
         if self.look_at is None:
             self.look_at = time.monotonic() + self.look_every
+
+    def due(self) -> float | None:
+        """When to look at it at the latest, where a time is kept."""
+        if self.kill_at is None or self.look_at is None:
+            return self.look_at if self.kill_at is None else self.kill_at
+        return min(self.kill_at, self.look_at)
 
     def receive(self) -> list[Frame] | None:
         """What has come; None when it is dead."""
