@@ -605,3 +605,30 @@ def test_each_method_names_its_equivalent(name: str) -> None:
     text = inspect.getdoc(getattr(mrpy.ParallelIterator, name)) or ""
     assert len(text) > 10
     assert name in EQUIVALENT or "``" in text.split("\n\n")[0], text
+
+
+# ---- counts, which are folded without a tree ---------------------------------------------------------------------
+
+THINGS = [1, "a", True, 2.0, (1, None), 2, "b", 1.0] * 40 + [f"late {n % 90}" for n in range(700)]
+
+
+@over_local
+@pytest.mark.parametrize("chunksize", [1, 7, 64, "auto"])
+def test_wherever_it_is_cut_things_are_counted_in_the_order_in_which_they_first_came(
+    backend: str, chunksize: int | str
+) -> None:
+    stream = mrpy.stream(THINGS, backend=backend, workers=2, chunksize=chunksize, check=True)
+    found = stream.frequencies().to_list()
+    expected = list(collections.Counter(THINGS).items())
+    assert found == expected
+    assert [type(thing) for thing, _ in found] == [type(thing) for thing, _ in expected]  # 1, not True or 1.0
+
+
+@over_local
+def test_what_is_skipped_is_not_counted_and_the_rest_keeps_its_order(backend: str) -> None:
+    def tenth(n: int) -> float:
+        return (n % 50) / (n % 10)
+
+    stream = mrpy.stream(range(500), backend=backend, workers=2, on_error="skip").map(tenth)
+    expected = collections.Counter(tenth(n) for n in range(500) if n % 10)
+    assert stream.frequencies().to_list() == list(expected.items())

@@ -99,6 +99,10 @@ class Feeder:
         """The first items of the source, which are read again afterwards."""
         return self._cutter.sample(count)
 
+    def aim(self, seconds: float) -> None:
+        """Chunks are to take so long, where nobody has given their size."""
+        self._chunker.aim(seconds)
+
     @property
     def error(self) -> BaseException | None:
         """The source raised, behind all that it gave."""

@@ -8,7 +8,7 @@ with a combiner) is one of these, run along the tree of `mrpy.mapreduce.tree`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from operator import length_hint
@@ -20,7 +20,7 @@ from mrpy.mapreduce.kernels import Announce, MapChunk, Rules, begun, counted, th
 from mrpy.mapreduce.plan import Step
 from mrpy.mapreduce.random import at_positions
 from mrpy.mapreduce.skipped import Skipped
-from mrpy.mapreduce.tree import MISSING, NOTHING, Node, combine, leaf_end, leaf_index, total
+from mrpy.mapreduce.tree import MISSING, NOTHING, Node, combine, leaf_end, leaf_index, merged, total
 from mrpy.scheduler.calls import TaskStopped
 
 
@@ -31,12 +31,29 @@ class Fold:
     ``leaf``    from an iterator of items to a partial value, or to `NOTHING` where there are none
     ``merge``   from two neighbouring partial values to one; associative
     ``finish``  from the last partial value (or `NOTHING`) to the answer
+    ``exact``   the answer is the same wherever neighbours are cut apart, as it is of whole numbers that are
+                added: then there are no leaves and no tree, and what a chunk holds is folded at once
     """
 
     leaf: Callable[[Iterator[Any]], Any]
     merge: Callable[[Any, Any], Any]
     finish: Callable[[Any], Any]
     name: str = "fold"
+    exact: bool = False
+
+    def joined(self, nodes: Iterable[Node]) -> list[Node]:
+        """Consecutive nodes, from left to right, as few as can be made of them."""
+        return [Node(0, 0, self._from_the_left(nodes))] if self.exact else combine(nodes, self.merge)
+
+    def whole(self, nodes: Iterable[Node]) -> Any:
+        """The answer, of all nodes."""
+        return self.finish(self._from_the_left(nodes) if self.exact else total(nodes, self.merge))
+
+    def _from_the_left(self, nodes: Iterable[Node]) -> Any:
+        value: Any = NOTHING
+        for node in nodes:
+            value = merged(value, node.value, self.merge)
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +76,8 @@ class FoldChunk:
         def leaf(part: Chunk) -> Any:
             return self._fast(part) if fast else self._careful(part, skipped, shifted(announce, chunk, part))
 
-        return combine(leaf_nodes(chunk, leaf), self.fold.merge)
+        at_once = self.fold.exact and fast
+        return self.fold.joined([Node(0, 0, leaf(chunk))] if at_once else leaf_nodes(chunk, leaf))
 
     def _fast(self, chunk: Chunk) -> Any:
         data = counted(chunk.data)
@@ -133,7 +151,7 @@ class MergeNodes:
     fold: Fold
 
     def __call__(self, _: None, *rows: list[Node]) -> list[Node]:
-        return combine((node for row in rows for node in row), self.fold.merge)
+        return self.fold.joined(node for row in rows for node in row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +161,7 @@ class Finish:
     fold: Fold
 
     def __call__(self, nodes: list[Node] | None, *rows: list[Node]) -> Any:
-        nodes = nodes if nodes is not None else [node for row in rows for node in row]
-        return self.fold.finish(total(nodes, self.fold.merge))
+        return self.fold.whole(nodes if nodes is not None else (node for row in rows for node in row))
 
 
 # ---- the folds behind the verbs --------------------------------------------------------------------

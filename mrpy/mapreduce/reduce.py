@@ -27,7 +27,8 @@ from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.messages import Input, Key
 
-FAN_IN = 8  # partial results per merge; where the cuts fall does not matter to the answer
+AT_ONCE = 1.0  # seconds of a chunk that is folded at once: few partial values, each of which may be large
+FAN_IN = 8
 
 
 def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Account) -> Any:
@@ -51,7 +52,9 @@ def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Accoun
                     return _in_pieces(feeder, fold, rules)
                 except StopIteration as error:  # of the operator; it would end a loop around us in silence
                     raise RuntimeError(f"a function raised {error!r}") from error
-            feeder.aligned = True
+            feeder.aligned = not fold.exact
+            if fold.exact:
+                feeder.aim(AT_ONCE)
             if feeder.checkpoint is not None:
                 return _at_hand(feeder, fold)
             feeder.keep = True
