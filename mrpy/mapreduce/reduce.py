@@ -28,7 +28,7 @@ from mrpy.scheduler.job import Job
 from mrpy.scheduler.messages import Input, Key
 
 AT_ONCE = 1.0  # seconds of a chunk that is folded at once: few partial values, each of which may be large
-FAN_IN = 8
+FAN_IN = 8  # partial results per merge; where the cuts fall does not matter to the answer
 
 
 def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Account) -> Any:
