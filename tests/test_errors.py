@@ -832,3 +832,17 @@ def test_the_debugger_finds_the_users_frame_in_a_serial_run() -> None:
         assert any(frame.f_locals.get("secret") == "found" for frame, _ in frames)
     assert os.getpid() == next(mrpy.pmap(lambda _: os.getpid(), [0], backend="serial"))
     assert sys.exc_info() == (None, None, None)
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_a_stop_iteration_of_the_function_of_a_map_keeps_what_came_before_and_its_cause(backend: str) -> None:
+    def ends(n: int) -> int:
+        if n == 3:
+            raise StopIteration("no more")
+        return n
+
+    got, error = drain(mrpy.pmap(ends, range(6), backend=backend, workers=2, chunksize=6))
+    assert got == [0, 1, 2]
+    assert type(error) is RuntimeError
+    assert "StopIteration" in str(error)
+    assert "item 3" in "".join(error.__notes__)

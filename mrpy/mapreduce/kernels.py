@@ -89,6 +89,15 @@ def through(steps: tuple[Step, ...], items: Iterator[Any]) -> Iterator[Any]:
     return items
 
 
+def collect(steps: tuple[Step, ...], items: Iterator[Any], values: list[Any]) -> None:
+    """``values.extend(through(steps, items))``. What came before an error stays in the list."""
+    into = getattr(steps[-1], "into", None) if steps else None
+    if into is None:
+        values.extend(through(steps, items))
+    else:
+        into(through(steps[:-1], items), values)
+
+
 def counted(data: Sequence[Any]) -> Sequence[Any]:
     """`data` as something whose iterator knows how many items are left."""
     return data if type(data) in _COUNTED else list(data)
@@ -122,7 +131,7 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, out: _Collector) -> list[Any
                 if clock is not None:
                     _by_the_clock(steps, items, clock, out.values)
                 elif chunk.piece is None or reading is not None:
-                    out.values.extend(through(above, base))  # what came before an error stays in the list
+                    collect(above, base, out.values)
                 else:
                     _by_pieces(steps, items, chunk.piece, out.values)
         except TaskStopped:
@@ -165,14 +174,14 @@ class _Clock:
 def _by_the_clock(steps: tuple[Step, ...], items: Iterator[Any], clock: _Clock, values: list[Any]) -> None:
     """Stretches of a chunk, until it or its budget is spent."""
     while size := clock.stretch(left := length_hint(items), values):
-        values.extend(through(steps, items if size >= left else islice(items, size)))
+        collect(steps, items if size >= left else islice(items, size), values)
 
 
 def _by_pieces(steps: tuple[Step, ...], items: Iterator[Any], size: int, values: list[Any]) -> None:
     """Chunks of so many items, each through the steps by itself."""
     while length_hint(items):
         piece = islice(items, size)
-        values.extend(through(steps, piece))
+        collect(steps, piece, values)
         deque(piece, maxlen=0)  # a step may have seen enough; what is left is not for the next chunk
 
 
