@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import repeat
 from operator import is_
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
@@ -70,23 +70,35 @@ def _add(thing: Any, held: list[Any]) -> bool:
     if any(map(is_, held, repeat(thing))):  # it calls itself
         held.append(thing)
         return True
-    code = thing.__code__
-    held += thing, code, thing.__name__
-    parts = [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
+    held += thing, thing.__code__, thing.__name__
     try:
-        parts += [cell.cell_contents for cell in thing.__closure__ or ()]
+        parts = _parts(thing)
     except ValueError:  # an empty cell, to be filled later
         return False
-    names = thing.__globals__
-    parts += [names[name] for name in _names(code) if name in names]
-    return all(_add(part, held) for part in parts)
+    return all(map(_add, parts, repeat(held)))
 
 
-def _names(code: CodeType) -> Iterable[str]:
+def _parts(function: FunctionType) -> list[Any]:
+    """What it refers to."""
+    parts: list[Any] = []
+    if function.__defaults__:
+        parts += function.__defaults__
+    if function.__kwdefaults__:
+        parts += function.__kwdefaults__.values()
+    if function.__closure__:
+        parts += [cell.cell_contents for cell in function.__closure__]
+    names = function.__globals__
+    for name in _names(function.__code__):
+        if name in names:
+            parts.append(names[name])
+    return parts
+
+
+def _names(code: CodeType) -> tuple[str, ...]:
     names = code.co_names
     for constant in code.co_consts:
         if type(constant) is CodeType:
-            names += tuple(_names(constant))
+            names += _names(constant)
     return names
 
 

@@ -44,7 +44,7 @@ class Shield:
 
     def __enter__(self) -> None:
         _needs(_DEPTH)  # a RecursionError comes now, or not at all
-        if not _in_main():
+        if get_ident() != _main:
             return
         self._depth += 1
         if self._depth > 1:
@@ -63,7 +63,7 @@ class Shield:
             raise
 
     def __exit__(self, *_: object) -> None:
-        if not _in_main():
+        if get_ident() != _main:
             return
         if self._depth > 1:
             self._depth -= 1
@@ -76,7 +76,8 @@ class Shield:
             self.__exit__()
             raise
         self._depth = 0
-        self._hand_over()
+        if self.noted:
+            self._hand_over()
 
     def _hand_over(self) -> None:
         """Call the handlers, as if the signals came now. They are not sent again: some were told of them
@@ -93,10 +94,6 @@ class Shield:
 
 
 _main = threading.main_thread().ident
-
-
-def _in_main() -> bool:
-    return get_ident() == _main
 
 
 def _note_main() -> None:

@@ -271,7 +271,7 @@ class ProcessesBackend(Backend):
         try:
             worker.end.flush()
         except OSError:  # it died under our hands: what it has said before still counts
-            for frame in worker.receive() or ():
+            for frame in worker.end.receive() or ():
                 self._take(worker, frame)
             self._bury(worker)
         else:
@@ -302,7 +302,7 @@ class ProcessesBackend(Backend):
     def _hear(self, worker: WorkerHandle) -> bool:
         """Take in what a worker says, and if it was the last of it that it is gone; say whether there was
         anything."""
-        frames = worker.receive()
+        frames = worker.end.receive()
         for frame in frames or ():
             self._take(worker, frame)
         if worker.end.gone:

@@ -43,7 +43,7 @@ def pack(kind: int, number: int, parts: Sequence[Any]) -> list[Any]:
     """The buffers to write for a frame, small ones joined."""
     views = [part if isinstance(part, bytes) else memoryview(part).cast("B") for part in parts]
     lengths = [len(view) for view in views]
-    small: list[Any] = [struct.pack(f"{HEAD.format}{len(views)}Q", kind, len(views), number, *lengths)]
+    small: list[Any] = [struct.pack(f"<BIQ{len(views)}Q", kind, len(views), number, *lengths)]
     if sum(lengths) < SMALL:
         return [b"".join(small + views)]
     out: list[Any] = []
@@ -81,7 +81,8 @@ class Parser:
         """Take in bytes; return the frames that are now complete. Nothing of `data` is kept."""
         if not self._pending:
             done, position = self._frames(data)
-            self._pending += data[position:]
+            if position < len(data):
+                self._pending += data[position:]
             return done
         self._pending += data
         with memoryview(self._pending) as view:

@@ -16,7 +16,7 @@ from mrpy.light import TYPE_CHECKING, NamedTuple
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends.segments import Borrower, Lender, Lent
 from mrpy.scheduler.backends.spawn import spawned
-from mrpy.scheduler.backends.transport import Frame, ParentEnd
+from mrpy.scheduler.backends.transport import ParentEnd
 from mrpy.scheduler.backends.worker_main import CODE, FORGET, RETURNED, RUN
 from mrpy.scheduler.policy import LONGEST_WAIT
 
@@ -129,10 +129,6 @@ class WorkerHandle:
         if self.kill_at is None or self.look_at is None:
             return self.look_at if self.kill_at is None else self.kill_at
         return min(self.kill_at, self.look_at)
-
-    def receive(self) -> list[Frame] | None:
-        """What has come; None when it is dead."""
-        return self.end.receive()
 
     def exited(self) -> bool:
         """Whether the process has ended, even if a child of its still holds the socket."""
