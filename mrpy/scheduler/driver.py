@@ -325,17 +325,16 @@ class Driver:
         return min(theirs, self._wake_at)
 
     def _carry_out(self, order: m.Order) -> None:
-        match order:
-            case m.Start():
-                self.backend.start(order)
-            case m.Report():
-                self._report(order)
-            case m.Release():
-                self.backend.release(order.key)
-            case m.Stop():
-                self.backend.stop(order.key, order.attempt)
-            case m.WakeAt():
-                self._wake_at = order.time
+        if type(order) is m.Start:  # the common ones first; a match statement takes each three times as long
+            self.backend.start(order)
+        elif type(order) is m.Report:
+            self._report(order)
+        elif type(order) is m.Release:
+            self.backend.release(order.key)
+        elif type(order) is m.Stop:
+            self.backend.stop(order.key, order.attempt)
+        elif type(order) is m.WakeAt:
+            self._wake_at = order.time
 
     def _report(self, order: m.Report) -> None:
         receiver, keep = self._receivers.pop(order.key)

@@ -106,7 +106,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_main)
 
 
-def _needs(depth: int) -> None:
+def _needs(depth: int) -> int:
     """Raises RecursionError where so many calls do not fit on the stack any more."""
-    if depth:
-        _needs(depth - 1)
+    return depth and _needs(depth - 1)

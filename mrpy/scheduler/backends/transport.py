@@ -39,14 +39,14 @@ class Frame(NamedTuple):
     parts: list[Any]
 
 
-def pack(kind: int, number: int, parts: Sequence[Any]) -> list[Any]:
+def pack(kind: int, number: int, parts: Sequence[Any]) -> list[bytes | memoryview]:
     """The buffers to write for a frame, small ones joined."""
     views = [part if isinstance(part, bytes) else memoryview(part).cast("B") for part in parts]
     lengths = [len(view) for view in views]
-    small: list[Any] = [struct.pack(f"<BIQ{len(views)}Q", kind, len(views), number, *lengths)]
+    small: list[bytes | memoryview] = [struct.pack(f"<BIQ{len(views)}Q", kind, len(views), number, *lengths)]
     if sum(lengths) < SMALL:
         return [b"".join(small + views)]
-    out: list[Any] = []
+    out: list[bytes | memoryview] = []
     for view in views:
         if len(view) < SMALL:
             small.append(view)
@@ -187,15 +187,15 @@ class ParentEnd(_End):
         sock.setblocking(False)
         super().__init__(sock)
         self.gone = False  # there is nothing more to read, ever
-        self._waiting: deque[memoryview] = deque()
+        self._waiting: deque[bytes | memoryview] = deque()
         self._going: dict[int, Sequence[int]] = {}  # descriptors, by the id of the buffer that they go with
 
     def send(self, kind: int, number: int, parts: Sequence[Any], fds: Sequence[int] = ()) -> None:
         """Queue a frame for `flush`. Its descriptors must stay open until it was received."""
-        views = [memoryview(buffer) for buffer in pack(kind, number, parts)]
+        buffers = pack(kind, number, parts)
         if fds:
-            self._going[id(views[0])] = fds
-        self._waiting.extend(views)
+            self._going[id(buffers[0])] = fds
+        self._waiting.extend(buffers)
 
     def flush(self) -> None:
         """Write as much as goes without blocking. Raises OSError when the other end is gone."""
@@ -207,7 +207,7 @@ class ParentEnd(_End):
             while self._waiting and sent >= len(self._waiting[0]):
                 sent -= len(self._waiting.popleft())
             if sent:
-                self._waiting[0] = self._waiting[0][sent:]
+                self._waiting[0] = memoryview(self._waiting[0])[sent:]
 
     def _write(self) -> int:
         """Write once: up to the next buffer that descriptors go with."""
@@ -295,8 +295,7 @@ class WorkerEnd(_End):
         while self._out:
             self._write(*self._out.popleft())
 
-    def _write(self, buffers: list[Any], fds: Sequence[int]) -> None:
-        waiting = [memoryview(buffer) for buffer in buffers]
+    def _write(self, waiting: list[bytes | memoryview], fds: Sequence[int]) -> None:
         while waiting:
             if fds or len(waiting) > 1:
                 sent = self.sock.sendmsg(waiting[:GATHER], _with_fds(fds))
@@ -306,4 +305,4 @@ class WorkerEnd(_End):
             while waiting and sent >= len(waiting[0]):
                 sent -= len(waiting.pop(0))
             if sent:
-                waiting[0] = waiting[0][sent:]
+                waiting[0] = memoryview(waiting[0])[sent:]
