@@ -53,7 +53,7 @@ class Options(Frozen):
                     most, in all runs of a chain together; ``"auto"``: a few chunks per worker
     ``buffer_bytes``  the same in bytes: pickled chunks and results, arrays. The size of an item is known once
                     it is pulled; until then it is taken to be as large as the last ones
-    ``memory``      bytes that a shuffle may hold, in all processes together, before it goes on on disk;
+    ``memory``      bytes that a shuffle or a sort may hold, in all processes together; more goes to disk;
                     ``"auto"``: a quarter of what the machine has free
     ``on_error``    ``"raise"``; ``"skip"`` the item; ``"return"`` the exception in its place; or a
                     callable that gets the exception and returns the replacement

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 import mrpy
 from mrpy.errors import SpillError
-from mrpy.mapreduce import own_folder, slices, spill
+from mrpy.mapreduce import own_folder, slices, sort_memory, sorted_runs, sorting, spill
+from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.partition import stable_hash
+from mrpy.mapreduce.sorted_runs import write_sorted
 from mrpy.mapreduce.spill import Run, RunFile, SpillFolder, write_entries
 from mrpy.mapreduce.tree import Node
 
@@ -193,6 +195,7 @@ def test_a_sort_on_disk_is_stable_whatever_the_cuts(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spill, "BLOCK", (block, block))
+        patch.setattr(sort_memory, "LEAST", 1)
         run = mrpy.stream(items, backend="serial", memory=memory, chunksize=chunksize)
         assert run.sorted(0, reverse=reverse).to_list() == sorted(items, key=lambda i: i[0], reverse=reverse)
 
@@ -204,9 +207,63 @@ def test_a_sort_on_disk_can_be_left(spilled: Path) -> None:
     assert mrpy.stream(range(20_000, 0, -1), memory=1, workers=2).sorted().take(3).to_list() == [1, 2, 3]
 
 
+@given(
+    runs=st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers()), min_size=1, max_size=60), max_size=6),
+    memory=st.integers(1, 4000),
+    block=st.integers(1, 2000),
+    packs=st.booleans(),
+)
+def test_ranges_have_all_items_once_and_in_order(runs: Any, memory: int, block: int, packs: bool) -> None:
+    order = sorting.by(0, False)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spill, "BLOCK", (block, block))
+        patch.setattr(sorting, "BATCH", block)
+        store = spill.Store(folder, memory)
+        written = [write_sorted(store, sorted(run, key=lambda i: i[0]), order.rank, 0, 100) for run in runs]
+        merge = sorting.MergeTask(order, packs)
+        batches = [batch for part in sorting.ranges(written, memory) for batch in merge(part)]
+    items = [item for batch in batches for item in sorting.opened(batch)]
+    assert items == sorted((item for run in runs for item in run), key=lambda item: item[0])
+
+
+def test_very_many_small_results_go_to_disk_in_few_files(
+    spilled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    class Counted(RunFile):
+        def __init__(self, folder: str) -> None:
+            super().__init__(folder)
+            made.append(self.path)
+
+    monkeypatch.setattr(sorted_runs, "RunFile", Counted)
+    run = mrpy.stream(range(5000, 0, -1), backend="serial", memory=1, chunksize=1)
+    assert run.sorted().to_list() == list(range(1, 5001))
+    assert 1 < len(made) < 100
+
+
+def test_a_chunk_that_is_larger_than_memory_goes_to_disk_as_it_comes(spilled: Path) -> None:
+    def many(n: int) -> Iterator[int]:
+        for m in range(20_000):
+            yield m
+            held.append(sorting.estimated(taken._items))
+
+    held: list[int] = []
+    plan = mrpy.stream(range(2)).flat_map(many)._plan
+    folder = SpillFolder()
+    store = spill.Store(folder.path, 100_000)
+    taken = sorting.Taken(sorting.by(None, False), Chunk(0, [0, 1]), store)
+    for step in plan.steps:
+        taken.leaf(step.over(iter([0, 1])))
+    runs = taken.parts()
+    assert len(runs) > 10
+    assert max(held) < 120_000
+    folder.close()
+
+
 def test_items_that_cannot_be_compared_are_an_error(spilled: Path) -> None:
     with pytest.raises(TypeError, match="not supported between"):
-        mrpy.stream([1, "a"] * 500, memory=1, workers=2).sorted().to_list()
+        mrpy.stream([1, "a"] * 5000, memory=1, workers=2).sorted().to_list()
 
 
 # ---- the files -----------------------------------------------------------------------------------------

@@ -9,14 +9,14 @@ from typing import Any, cast
 from mrpy.errors import OptionError
 from mrpy.iterators.reductions import Reduced
 from mrpy.mapreduce.plan import FlatMap, Plan
-from mrpy.mapreduce.sorting import MergeTask, Order, all_runs, ranges, runs_of
-from mrpy.mapreduce.sources import Sliced
-from mrpy.mapreduce.spill import Run, store_for
+from mrpy.mapreduce.sort_memory import sort_memory
+from mrpy.mapreduce.sorted_runs import SortedRun
+from mrpy.mapreduce.sorting import MergeTask, Order, all_runs, opened, ranges, runs_of
+from mrpy.mapreduce.sources import Pulled
 from mrpy.progress import watched
 from mrpy.scheduler.current import job_for
 
 PLACE = ("backend", "workers", "name")  # options of the whole that its second part takes over
-AT_ONCE = 2  # ranges that fit into a worker's memory: one is merged, others are sent or wait to be read
 
 
 class Sorted(Reduced):
@@ -36,16 +36,20 @@ class Sorted(Reduced):
         plan, options = items._taken(), items._starting(reducing=True)
         with ExitStack() as stack:
             with job_for(options) as job, watched(job, plan, options):
-                store = store_for(job, options, stack)
+                memory, remote = sort_memory(options, job), job.driver.backend.remote
+                store = memory.store(job, options, stack)
                 parts = runs_of(plan, order, job, options, items._account, store)
-            if store is None or not any(type(part) is Run for part in parts):
+            if store is None or not any(type(part) is SortedRun for part in parts):
                 yield from order.together(cast("list[list[Any]]", parts))
                 return
             runs = all_runs(parts, order, store)
-            cut = ranges(runs, store.memory // AT_ONCE)
+            parts.clear()
+            cut = ranges(runs, memory.for_a_range(runs))
             given = {name: value for name, value in items._given.items() if name in PLACE}
             given |= {"chunksize": 1, "buffersize": options.worker_count + 1}
-            yield from type(items)(Plan(Sliced(cut), (FlatMap(MergeTask(runs, order)),)), given)
+            merged = type(items)(Plan(Pulled(cut), (FlatMap(MergeTask(order, remote)),)), given)
+            for batch in merged:
+                yield from opened(batch)
 
     def __str__(self) -> str:
         return f"{self._items} -> sorted"

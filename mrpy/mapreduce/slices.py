@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from mrpy.mapreduce.groups import Group, Groups, gathered
+from mrpy.mapreduce.sorted_runs import Span
 from mrpy.mapreduce.spill import Block, Entry, Run
 from mrpy.mapreduce.tree import NOTHING, Node, total
 
@@ -101,9 +102,13 @@ def _ranked(groups: Groups, ranks: Ranks) -> Iterator[tuple[Any, Group]]:
 
 def slices(runs: Sequence[Run], memory: int) -> Iterator[Slice]:
     """Cut the ranks so that the blocks of a slice take no more than `memory`, but for single ranks."""
-    blocks = sorted((block for run in runs for block in run.blocks), key=lambda block: block.low)
+    return cuts((block for run in runs for block in run.blocks), memory)
+
+
+def cuts(blocks: Iterable[Block | Span], memory: int) -> Iterator[Slice]:
+    """The same, for blocks in any order."""
     size, begun = 0, False
-    for low, same in _by_low(blocks):
+    for low, same in _by_low(sorted(blocks, key=lambda block: block.low)):
         here, alone = _sizes(same, low)
         if begun and size + here > memory:
             yield Slice(low, False)
@@ -117,9 +122,9 @@ def slices(runs: Sequence[Run], memory: int) -> Iterator[Slice]:
     yield Slice(None, False)
 
 
-def _by_low(blocks: list[Block]) -> Iterator[tuple[Any, list[Block]]]:
+def _by_low(blocks: list[Block | Span]) -> Iterator[tuple[Any, list[Block | Span]]]:
     """Those that begin with the same rank. Only ``<`` is asked for, as sorting does."""
-    same: list[Block] = []
+    same: list[Block | Span] = []
     for block in blocks:
         if same and same[0].low < block.low:
             yield same[0].low, same
@@ -129,7 +134,7 @@ def _by_low(blocks: list[Block]) -> Iterator[tuple[Any, list[Block]]]:
         yield same[0].low, same
 
 
-def _sizes(blocks: Iterable[Block], low: Any) -> tuple[int, int]:
+def _sizes(blocks: Iterable[Block | Span], low: Any) -> tuple[int, int]:
     """How large these are, and those of them that have one rank only."""
     all_of_them = alone = 0
     for block in blocks:

@@ -1,16 +1,20 @@
 """Sorting what may not fit into memory: what of it runs on workers.
 
 A chunk of the source is sorted where it is made; if there is too much of it, it is written to disk as a run
-of blocks (``spill.py``). All runs are then cut at the same keys into ranges that fit into memory, and each
-range is brought together by itself, on any worker: what all runs have of it, in the order of the source, is
-sorted once more. That finds the runs and merges them, stably, at the speed of the builtin.
+of blocks (``sorted_runs.py``). All runs are then cut at the same keys into ranges that fit into memory, and
+each range is brought together by itself, on any worker: what all runs have of it, in the order of the source,
+is sorted once more. That finds the runs and merges them, stably, at the speed of the builtin. It comes back
+in batches, as bytes, of which the consumer opens one at a time.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from mrpy.errors import Item, pin
@@ -18,21 +22,28 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.compile import Slot
-from mrpy.mapreduce.folds import Fold, FoldChunk, leaves, shifted
+from mrpy.mapreduce.folds import Fold, FoldChunk, leaves, shifted, singly
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.plan import Plan, Step
 from mrpy.mapreduce.skipped import Skipped
-from mrpy.mapreduce.slices import slices
-from mrpy.mapreduce.spill import Block, Run, RunFile, Store
+from mrpy.mapreduce.slices import cuts
+from mrpy.mapreduce.sorted_runs import SortedRun, Stretch, packed, unpacked, write_sorted
+from mrpy.mapreduce.spill import Store
 from mrpy.mapreduce.spilling import SpillingFeeder
 from mrpy.mapreduce.statistics import key_function
-from mrpy.mapreduce.tree import NOTHING
+from mrpy.mapreduce.tree import NOTHING, Nothing
 from mrpy.options import Options
 from mrpy.scheduler.calls import Code
+from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import Job
-from mrpy.scheduler.sizes import estimated
+from mrpy.scheduler.sizes import estimated, weight
 
-Part: TypeAlias = "list[Any] | Run"  # sorted
+MANY = 64  # runs, after which they become larger: few are merged faster, small ones are sorted faster
+LOOKS = 32  # at what a task has taken in, before its memory is full
+MOST = 1 << 20  # bytes of a result that is kept in memory, once there is more of them than fits
+BATCH = 1 << 20  # bytes of memory of the items that the consumer opens at a time, about
+
+Part: TypeAlias = "list[Any] | SortedRun"  # sorted
 
 
 class Down:
@@ -65,6 +76,16 @@ class Order:
         """Sort a list in place, stably."""
         items.sort(key=self.key, reverse=self.reverse)
 
+    def weight(self, item: Any) -> int:
+        """About how many bytes its key takes, where that is made for the sort."""
+        if self.key is None:
+            return 0
+        with suppress(Exception):  # it is raised where the items are sorted
+            key = self.key(item)
+            if key is not self.key(item):
+                return weight(key)
+        return 0
+
     def together(self, parts: Iterable[Any]) -> list[Any]:
         """Sorted lists as one."""
         items: list[Any] = []
@@ -79,16 +100,55 @@ def by(key: Any, reverse: bool) -> Order:
     return Order(None if key is None else key_function(key), reverse)
 
 
-def _both(left: list[Any], right: list[Any]) -> list[Any]:
-    left += right
-    return left
+class Taken:
+    """What a task has taken in: the leaf of a fold over all of its chunk. What does not fit into memory is
+    written as it comes."""
 
+    def __init__(self, order: Order, chunk: Chunk, store: Store | None) -> None:
+        self._order, self._chunk, self._store = order, chunk, store
+        self._parts: list[Part] = []
+        self._items: list[Any] = []
+        self._size = 0  # bytes
+        self._count = 1  # items until the next look
 
-def _as_it_is(value: Any) -> Any:
-    return value
+    def leaf(self, items: Iterator[Any]) -> Nothing:
+        """Take these in."""
+        if self._store is None:
+            self._items += items
+            return NOTHING
+        memory = int(min(self._store.memory, self._store.run))
+        while some := list(islice(items, self._count)):
+            self._items += some
+            each = max(1, estimated(some) // len(some) + self._order.weight(some[-1]))
+            self._size += each * len(some)
+            if self._size > memory:
+                self._write(self._store)
+            if len(some) == self._count:
+                self._count = max(1, min(2 * self._count, memory // LOOKS // each))
+        return NOTHING
 
+    def parts(self) -> list[Part]:
+        """All of it. What is not on disk comes last."""
+        store = self._store
+        if self._items and store is not None and not store.keeps(self._size):
+            self._write(store)
+        if self._items:
+            self._sort()
+            self._parts.append(self._items)
+        return self._parts
 
-LISTS = Fold(list, _both, _as_it_is, "list")
+    def _write(self, store: Store) -> None:
+        self._sort()
+        each = self._size // len(self._items)
+        self._parts.append(write_sorted(store, self._items, self._order.rank, self._chunk.first, each))
+        self._items, self._size = [], 0
+
+    def _sort(self) -> None:
+        try:
+            self._order.sort(self._items)
+        except Exception as error:
+            pin(error, Item(self._chunk.first, f"or one of the {len(self._chunk.data) - 1} after it"))
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,41 +162,75 @@ class SortTask:
 
     def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
         skipped = Skipped(self.rules.max_errors)
-        parts: list[Part] = []
-        items: list[Any] = []
-        kernel, store = FoldChunk(self.steps, LISTS, self.rules), self.store
-        for leaf in leaves(chunk):
-            for node in kernel.nodes(leaf, skipped, shifted(announce, chunk, leaf)):
-                items += () if node.value is NOTHING else node.value
-            if store is not None and estimated(items) > store.memory:
-                parts.append(self._sorted(items, chunk, store))
-                items = []
-        if items:
-            keeps = store is None or store.keeps(estimated(items))
-            parts.append(self._sorted(items, chunk, None if keeps else store))
-        return skipped.beside(parts)
+        taken = Taken(self.order, chunk, self.store)
+        kernel = FoldChunk(self.steps, Fold(taken.leaf, _none, _none, "list"), self.rules)
+        for part in self._few_at_a_time(chunk):
+            kernel.nodes(part, skipped, shifted(announce, chunk, part))
+        return skipped.beside(taken.parts())
 
-    def _sorted(self, items: list[Any], chunk: Chunk, store: Store | None) -> Part:
-        try:
-            self.order.sort(items)
-        except Exception as error:
-            pin(error, Item(chunk.first, f"or one of the {len(chunk.data) - 1} after it"))
-            raise
-        if store is None:
-            return items
-        with RunFile(store.folder) as file:
-            return write_sorted(file, items, self.order, chunk.first, store.block)
+    def _few_at_a_time(self, chunk: Chunk) -> Iterator[Chunk]:
+        """The chunk in parts. What is made of one may have to be in memory: where items are skipped, say."""
+        reads = bool(self.steps) and hasattr(self.steps[0], "begin")
+        return singly(chunk) if reads else leaves(chunk)
 
 
-def write_sorted(file: RunFile, items: list[Any], order: Order, first: int, size: int) -> Run:
-    """A run of these, in blocks of about this size."""
-    blocks: list[Block] = []
-    each = max(1, estimated(items) // max(1, len(items)))
-    count = max(1, size // each)
-    for begin in range(0, len(items), count):
-        part = items[begin : begin + count]
-        blocks.append(file.add(order.rank(part[0]), order.rank(part[-1]), part, each * len(part)))
-    return Run(file.path, tuple(blocks), first)
+def _none(*_: Any) -> Nothing:
+    return NOTHING
+
+
+class SortingFeeder(SpillingFeeder):
+    """As that; but what is held here goes to disk from here, since it may be very many small parts."""
+
+    part = 0.5  # workers wait while it is written
+
+    def __init__(self, order: Order, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._order = order
+        self._parts: list[Part] = []  # those of the first slots, which are on disk
+        self._sent: list[Slot] = []  # the others
+        self._runs = 0  # since they became larger
+
+    def take(self, delivery: Delivery) -> Slot | None:
+        slot, store = super().take(delivery), self._store
+        if slot is not None and store is not None and isinstance(slot.result, list):
+            self._runs += sum(type(part) is SortedRun for part in slot.result)
+            if self._runs >= MANY and store.run < store.memory:
+                self.use(replace(store, run=2 * store.run))
+                self._runs = 0
+        return slot
+
+    def parts(self) -> list[Part]:
+        """The source, sorted in parts."""
+        for _ in self.completed(self._sent.append):
+            pass
+        self._retire(len(self._sent))
+        return self._parts
+
+    def has_too_much(self, store: Store) -> None:
+        if store.most > MOST:
+            self.use(replace(store, most=MOST))
+        held: list[Slot] = []  # slots that follow each other, with nothing but a list in all but the first
+        for slot in self._sent:
+            parts = cast("list[Part]", slot.result) if slot.done else []
+            if not slot.done or (parts and type(parts[0]) is not list):
+                self._write(held, store)
+                held = []
+            if parts and type(parts[-1]) is list:
+                held.append(slot)
+        self._write(held, store)
+        self.held = 0
+        open_ones = (number for number, slot in enumerate(self._sent) if not slot.done)
+        self._retire(next(open_ones, len(self._sent)))
+
+    def _retire(self, count: int) -> None:
+        self._parts += [part for slot in self._sent[:count] for part in cast("list[Part]", slot.result)]
+        del self._sent[:count]
+
+    def _write(self, slots: list[Slot], store: Store) -> None:
+        if slots:
+            parts: list[Any] = [cast("list[Part]", slot.result).pop() for slot in slots]
+            first = cast("list[Part]", slots[0].result)
+            first.append(as_run(parts, self._order, store, slots[0].chunk.first))
 
 
 def runs_of(
@@ -148,70 +242,87 @@ def runs_of(
     def code_for(store: Store | None) -> Code:
         return Code(SortTask(plan.steps, order, rules, store), options.name or "sort", announce=True)
 
-    slots: list[Slot] = []
-    feeder = SpillingFeeder(job, plan, options, account, store, code_for)
+    feeder = SortingFeeder(order, job, plan, options, account, store, code_for)
     with (
         feeder,
         checkpoint_for(options.checkpoint, (*plan.steps, order.key), "sorted") as feeder.checkpoint,
         account.running(job.driver.backend.name, job.driver.backend.workers),
     ):
-        for _ in feeder.completed(slots.append):
-            pass
-    return [part for slot in slots for part in cast("list[Part]", slot.result)]
+        return feeder.parts()
 
 
-def all_runs(parts: list[Part], order: Order, store: Store) -> tuple[Run, ...]:
+def all_runs(parts: list[Part], order: Order, store: Store) -> list[SortedRun]:
     """The same, all of it on disk."""
-    runs: list[Run] = []
-    for part in parts:
-        if isinstance(part, Run):
-            runs.append(part)
-            continue
-        with RunFile(store.folder) as file:
-            runs.append(write_sorted(file, part, order, 0, store.block))
-    return tuple(runs)
+    runs: list[SortedRun] = []
+    for in_memory, group in groupby(parts, lambda part: type(part) is list):
+        if in_memory:
+            runs.append(as_run(cast("list[list[Any]]", list(group)), order, store, 0))
+        else:
+            runs += cast("Iterator[SortedRun]", group)
+    return runs
+
+
+def as_run(parts: list[list[Any]], order: Order, store: Store, chunk: int) -> SortedRun:
+    """Sorted lists that follow each other, on disk."""
+    items = order.together(parts)
+    each = estimated(items) // len(items) + order.weight(items[-1])
+    return write_sorted(store, items, order.rank, chunk, each)
 
 
 class Range(NamedTuple):
-    """Items of some runs, from a rank on (None: from the first) up to one (None: to the last). ``runs``:
-    those from one number on and up to another."""
+    """Items from a rank on (None: from the first) up to one (None: to the last), and where they are: in the
+    order of the source."""
 
     begin: Any
     end: Any
-    runs: tuple[int, int]
+    stretches: tuple[Stretch, ...]
 
 
-def ranges(runs: Sequence[Run], memory: int) -> list[Range]:
+def ranges(runs: Sequence[SortedRun], memory: int) -> Iterator[Range]:
     """Cut the runs into ranges that fit into memory. Items of one rank are in the order of the source
-    already: where they alone do not fit, each run is a range of its own."""
-    found: list[Range] = []
+    already: where they alone do not fit, each stretch of a run that does is a range of its own."""
     begin: Any = None
-    for end, large in slices(runs, memory):
-        parts = [(number, number + 1) for number in range(len(runs))] if large else [(0, len(runs))]
-        found += [Range(begin, end, part) for part in parts]
+    for end, large in cuts((span for run in runs for span in run.spans()), memory):
+        most = memory if large else math.inf
+        parts = tuple(part for run in runs for part in run.stretches(begin, end, most))
+        yield from (Range(begin, end, each) for each in (((part,) for part in parts) if large else (parts,)))
         begin = end
-    return found
 
 
 @dataclass(frozen=True, slots=True)
 class MergeTask:
-    """The step of the second part: a range to its items, sorted."""
+    """The step of the second part: a range to its items, sorted, in batches. ``packs``: as bytes."""
 
-    runs: tuple[Run, ...]
     order: Order
+    packs: bool
 
     def __call__(self, range: Range) -> list[Any]:
-        runs = self.runs[slice(*range.runs)]
-        return self.order.together(part for run in runs for part in self._of(run, range))
+        parts = (self._within(items, range) for stretch in range.stretches for items in stretch.read())
+        items = self.order.together(parts)
+        return _batches(items) if self.packs and items else [items]
 
-    def _of(self, run: Run, range: Range) -> Iterator[list[Any]]:
-        for block in run.blocks:
-            if range.end is not None and not block.low < range.end:
-                return
-            if range.begin is not None and block.high < range.begin:
-                continue
-            items = run.read(block)
-            rank = self.order.rank
-            begin = 0 if range.begin is None else bisect_left(items, range.begin, key=rank)
-            end = len(items) if range.end is None else bisect_left(items, range.end, begin, key=rank)
-            yield items[begin:end]
+    def _within(self, items: list[Any], range: Range) -> list[Any]:
+        """Of a block what is in the range."""
+        rank, begin, end = self.order.rank, 0, len(items)
+        if range.begin is not None and rank(items[0]) < range.begin:
+            begin = bisect_left(items, range.begin, key=rank)
+        if range.end is not None and not rank(items[-1]) < range.end:
+            end = bisect_left(items, range.end, begin, key=rank)
+        return items[begin:end] if (begin, end) != (0, len(items)) else items
+
+
+def _batches(items: list[Any]) -> list[Any]:
+    """As bytes. What is packed is let go."""
+    count = max(1, BATCH // max(1, estimated(items) // len(items)))
+    batches: list[Any] = []
+    while items:
+        begin = (len(items) - 1) // count * count
+        batches.append(packed(items[begin:]))
+        del items[begin:]
+    batches.reverse()
+    return batches
+
+
+def opened(batch: Any) -> list[Any]:
+    """The items of a batch."""
+    return batch if type(batch) is list else unpacked(batch)

@@ -14,6 +14,7 @@ was killed goes when next one is made. Who is alive is told by a lock on a file 
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import uuid
@@ -22,7 +23,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from mrpy.errors import SpillError
@@ -41,6 +42,7 @@ WEIGHED = 32  # entries of a run that are weighed
 PER_ENTRY = 100  # bytes that one takes besides its key and values
 TRIED = 1 << 12  # bytes of the first block that are packed, to see whether it pays
 PAYS = 0.5  # of their length, what is left then at most: a disk is as fast as zlib, but may be small
+DIGEST = 16  # bytes of what a block hashes to
 PREFIX = "mrpy-spill-"
 RESULTS = 16  # that are on their way at a time, about, and are to fit into the memory of a task together
 FREE = 4  # of the memory that is free, the part that is taken where nobody says how much
@@ -76,16 +78,28 @@ class Run(NamedTuple):
 
     def read(self, block: Block) -> Any:
         """What lies in a block. Raises `SpillError` where it is not what was written."""
-        try:
-            with open(self.path, "rb") as file:
-                file.seek(block.offset)
-                data = file.read(block.length)
-        except OSError as error:
-            raise SpillError(f"a spilled part cannot be read: {error}", self.chunk) from error
-        if _digest(data) != block.digest:
-            problem = f"a spilled part is damaged: {self.path}, {block.length} bytes at {block.offset}"
-            raise SpillError(problem, self.chunk)
-        return codec.decode(codec.Payload(zlib.decompress(data) if block.packed else data))
+        data = read_from(self.path, block.offset, block.length, self.chunk)
+        where = self.path, block.offset, self.chunk
+        return codec.decode(codec.Payload(opened(data, block.digest, block.packed, where)))
+
+
+def read_from(path: str, offset: int, length: int, chunk: int) -> bytes:
+    """A stretch of a file; `SpillError` where there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return file.read(length)
+    except OSError as error:
+        raise SpillError(f"a spilled part cannot be read: {error}", chunk) from error
+
+
+def opened(data: Any, digest: bytes, packed: bool, where: tuple[str, int, int]) -> Any:
+    """The content of a block, if it is what was written. ``where``: its path, its offset, and the first item
+    of those that it was made from."""
+    if _digest(data) != digest:
+        path, offset, chunk = where
+        raise SpillError(f"a spilled part is damaged: {path}, {len(data)} bytes at {offset}", chunk)
+    return zlib.decompress(data) if packed else data
 
 
 class RunFile:
@@ -93,7 +107,7 @@ class RunFile:
 
     def __init__(self, folder: str) -> None:
         self.path = os.path.join(folder, uuid.uuid4().hex + RUN)
-        self._offset = 0
+        self.offset = 0  # of what is written next
         self._packs: bool | None = None  # not known yet
         try:
             self._file = os.fdopen(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
@@ -113,25 +127,35 @@ class RunFile:
         if failed is not None:
             self._remove()
 
+    @property
+    def packs(self) -> bool:
+        """Whether what it has is packed."""
+        return bool(self._packs)
+
     def add(self, low: Any, high: Any, content: Any, size: int) -> Block:
         """Write a block."""
         data = codec.encode(content, whole=True, back=True).body
         size = max(size, len(data))
+        offset, digest = self.put(data)
+        return Block(low, high, size, offset, self.offset - offset, digest, self.packs)
+
+    def put(self, data: Any) -> tuple[int, bytes]:
+        """Write a pickle, packed where that pays: where it begins, and what it hashes to."""
         if self._packs is None:
             some = data[-TRIED:]
             self._packs = len(zlib.compress(some, 1)) <= PAYS * len(some)
         if self._packs:
             data = zlib.compress(data, 1)
-        offset = self._offset
+        offset = self.offset
         self._write(data)
-        return Block(low, high, size, offset, len(data), _digest(data), self._packs)
+        return offset, _digest(data)
 
     def _write(self, data: Any) -> None:
         try:
             self._file.write(data)
         except OSError as error:
             raise self._problem(len(data), error) from error
-        self._offset += len(data)
+        self.offset += len(data)
 
     def _problem(self, needed: int, error: OSError) -> SpillError:
         folder = os.path.dirname(self.path)
@@ -147,7 +171,7 @@ class RunFile:
 
 
 def _digest(data: Any) -> bytes:
-    return blake2b(data, digest_size=16).digest()
+    return sha256(data).digest()[:DIGEST]  # most processors do it, at twice the speed of blake2b
 
 
 # ---- entries -----------------------------------------------------------------------------------------
@@ -225,16 +249,22 @@ def _pieces(entry: Entry, count: int, each: int) -> Iterator[tuple[list[Entry], 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Where a task may put what does not fit into memory, and how much fits. ``all_of_it``: nothing of the
-    result is to be kept in memory."""
+    """Where a task may put what does not fit into memory, and how much fits.
+
+    ``all_of_it``  nothing of the result is to be kept in memory
+    ``most``       nor one of more bytes
+    ``run``        so many bytes that go to disk are enough for a file
+    """
 
     folder: str
     memory: int
     all_of_it: bool = False
+    most: float = math.inf
+    run: float = math.inf
 
     def keeps(self, nbytes: int) -> bool:
         """Whether a result of so many bytes is to stay in memory: many may be on their way."""
-        return not self.all_of_it and nbytes <= self.memory // RESULTS
+        return not self.all_of_it and nbytes <= min(self.memory // RESULTS, self.most)
 
     @property
     def gathered(self) -> int:
@@ -244,7 +274,7 @@ class Store:
     @property
     def block(self) -> int:
         """How large blocks are to be."""
-        return min(max(BLOCK[0], self.memory // BLOCKS), BLOCK[1])
+        return min(max(BLOCK[0], int(min(self.memory, self.run)) // BLOCKS), BLOCK[1])
 
     def is_used(self) -> bool:
         """Whether anything went to disk."""
@@ -256,19 +286,26 @@ class Store:
         return len(sizes), sum(sizes)
 
 
-def store_for(job: Job, options: Options, stack: ExitStack) -> Store | None:
+def store_for(job: Job, options: Options, stack: ExitStack, memory: int | None = None) -> Store | None:
     """Where the tasks of this run may put what does not fit into memory, until `stack` is closed. None where
-    they cannot, or need not: a cluster keeps its values itself, and a checkpoint holds them."""
+    they cannot, or need not: a cluster keeps its values itself, and a checkpoint holds them. ``memory``: of a
+    task; if not given it has its share."""
     if job.driver.backend.name == "dask" or options.checkpoint is not None:
         return None
-    memory, processes = options.memory, job.driver.backend.workers + 1
-    if not isinstance(memory, int):
-        import psutil
-
-        memory = psutil.virtual_memory().available // FREE
-    for_values = max(memory // 4, memory - processes * BARE)
+    if memory is None:
+        whole, processes = allowed(options), job.driver.backend.workers + 1
+        memory = max(whole // 4, whole - processes * BARE) // (SHARES * processes)
     folder = stack.enter_context(closing(SpillFolder()))
-    return Store(folder.path, for_values // (SHARES * processes))
+    return Store(folder.path, memory)
+
+
+def allowed(options: Options) -> int:
+    """Bytes that a run may hold in all its processes together."""
+    if isinstance(options.memory, int):
+        return options.memory
+    import psutil
+
+    return int(psutil.virtual_memory().available) // FREE
 
 
 # ---- the folder --------------------------------------------------------------------------------------

@@ -20,7 +20,12 @@ LOOK = 16  # results
 
 
 class SpillingFeeder(Feeder):
-    """As `Feeder`. ``code_for`` makes the code of a task that may use this store; None: there is none."""
+    """As `Feeder`. ``code_for`` makes the code of a task that may use this store; None: there is none.
+
+    ``part``  of the memory of a task: so much is held here
+    """
+
+    part = 1.0
 
     def __init__(
         self,
@@ -34,25 +39,33 @@ class SpillingFeeder(Feeder):
         super().__init__(job, plan, options, code_for(store), account)
         self._store = store
         self._code_for = code_for
-        self._held = 0
+        self.held = 0  # bytes
         self._taken = 0  # results
         self._spills = False
 
     def take(self, delivery: Delivery) -> Slot | None:
         slot = super().take(delivery)
         if self.keep:
-            self._held += delivery.nbytes
+            self.held += delivery.nbytes
         elif slot is not None and isinstance(slot.result, list):  # of lists, which are open here
-            self._held += sum(estimated(part) for part in slot.result if type(part) is list)
+            self.held += sum(estimated(part) for part in slot.result if type(part) is list)
         store = self._store
         self._taken += 1
         if store is not None and not self._spills and self._is_to_look() and store.is_used():
             self._spills = True
             self._chunker.aim(SPILLING)
-        if store is not None and not store.all_of_it and self._held > store.memory:
-            self._store = replace(store, all_of_it=True)
-            self.code = self._code_for(self._store)
+        if store is not None and not store.all_of_it and self.held > store.memory * self.part:
+            self.has_too_much(store)
         return slot
+
+    def has_too_much(self, store: Store) -> None:
+        """More results are held than fit into memory: no more are to be."""
+        self.use(replace(store, all_of_it=True))
+
+    def use(self, store: Store) -> None:
+        """From here on tasks are to use this."""
+        self._store = store
+        self.code = self._code_for(store)
 
     def _is_to_look(self) -> bool:
         """Whether to see now if tasks spill: not at every result, for a look at a folder takes its time."""
