@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import threading
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from laws import eventually
 
 import mrpy
 from mrpy.scheduler import codec
-from mrpy.scheduler.backends import segments
+from mrpy.scheduler.backends import copying, segments
 from mrpy.scheduler.backends.packing import Packer
 from mrpy.scheduler.backends.segments import AT_ONCE, KEPT, SHARED, Borrower, Lender, Pool, Shelved
 from mrpy.scheduler.calls import Call, Code
@@ -256,3 +257,66 @@ def test_an_exception_that_carries_a_large_array_keeps_its_type(session: Any) ->
         list(mrpy.pmap(fails, [3]))
     assert (caught.value.data == 3).all()  # type: ignore[attr-defined]
     assert pickle.loads(pickle.dumps(caught.value.data[:3])).tolist() == [3, 3, 3]  # type: ignore[attr-defined]
+
+
+# ---- several threads that copy ---------------------------------------------------------------------------
+
+MANY = copying.LARGE // 4 + 12_345  # floats of four bytes: more than it takes, and no whole number of pieces
+
+
+def shelved_bytes(pool: Pool, array: Any) -> bytes:
+    [shelved] = pool.shelve(codec.encode(array)).buffers
+    return bytes(shelved.bytes())
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4, 99])
+def test_any_number_of_threads_makes_the_same_copy(threads: int) -> None:
+    pool = Pool(threads)
+    for n in range(20):
+        array = np.random.default_rng(n).random(MANY, dtype=np.float32)
+        assert shelved_bytes(pool, array) == array.tobytes()
+
+
+def test_the_copy_is_whole_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(copying, "start_new_thread", refused)
+    array = np.arange(MANY, dtype=np.float32)
+    assert shelved_bytes(Pool(4), array) == array.tobytes()
+
+
+def test_the_copy_is_whole_where_pieces_cannot_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    copyto, calls = np.copyto, iter(range(99))
+
+    def sometimes(*parts: Any) -> None:
+        if next(calls) % 3 == 1:
+            raise MemoryError
+        copyto(*parts)
+
+    array = np.arange(MANY, dtype=np.float32)
+    monkeypatch.setattr(np, "copyto", sometimes)
+    assert shelved_bytes(Pool(2), array) == array.tobytes()
+
+
+def test_a_segment_is_not_used_again_while_a_thread_still_writes_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    copyto, main = np.copyto, threading.get_ident()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(*parts: Any) -> None:
+        if threading.get_ident() == main:
+            assert begun.wait(60)
+            raise KeyboardInterrupt
+        begun.set()
+        assert go_on.wait(60)
+        copyto(*parts)
+
+    pool = Pool(2)
+    monkeypatch.setattr(np, "copyto", slow)
+    with pytest.raises(KeyboardInterrupt):
+        pool.shelve(codec.encode(np.ones(MANY, dtype=np.float32)))
+    gc.collect()
+    assert len(pool._free) == 0
+    monkeypatch.setattr(np, "copyto", copyto)
+    go_on.set()
+    assert eventually(lambda: len(pool._free) == 1)

@@ -88,6 +88,7 @@ class Feeder:
         self._workers = job.driver.backend.workers
         self._weight: Callable[[Any], int] = getattr(plan.source, "weight", len)
         self._chunker = Chunker(options.chunksize, self._workers)
+        self.aim = self._chunker.aim
         self._chunker.guesses = self._may_guess()
         self._slots: dict[Key, Slot] = {}
         self._window = Window(options, self._workers)
@@ -98,10 +99,6 @@ class Feeder:
     def sample(self, count: int) -> list[Any]:
         """The first items of the source, which are read again afterwards."""
         return self._cutter.sample(count)
-
-    def aim(self, seconds: float) -> None:
-        """Chunks are to take so long, where nobody has given their size."""
-        self._chunker.aim(seconds)
 
     @property
     def error(self) -> BaseException | None:

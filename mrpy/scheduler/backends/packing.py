@@ -13,12 +13,15 @@ from collections import deque
 from collections.abc import Callable
 
 from mrpy.light import TYPE_CHECKING
+from mrpy.options import cpu_count
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends.segments import SHARED, Pool, Shelved
 from mrpy.scheduler.calls import Call, Code
 
 if TYPE_CHECKING:
     from typing import Any
+
+COPYING = 4  # threads that copy a large buffer, at most; two of them had all the memory could give here
 
 
 class Packed:
@@ -33,7 +36,7 @@ class Packer:
     """Packs calls. `tell` is called, in any thread, when a function is not needed any more."""
 
     def __init__(self, tell: Callable[[], None]) -> None:
-        self.pool = Pool()
+        self.pool = Pool(min(COPYING, cpu_count()))
         self._codes: dict[int, tuple[Any, Packed]] = {}
         self._gone: deque[int] = deque()
         self._tell = tell

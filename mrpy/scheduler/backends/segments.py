@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 from mrpy.light import TYPE_CHECKING, NamedTuple
+from mrpy.scheduler.backends.copying import copy
 
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
@@ -61,7 +62,10 @@ class Segment:
     def close(self) -> None:
         """Give it up. Others may still map it."""
         os.close(self.fd)
-        self.map.close()
+        try:
+            self.map.close()
+        except BufferError:  # a thread that has copied into it is just about to end: it closes with that
+            pass
 
 
 class Held:
@@ -91,9 +95,11 @@ class Shelved(NamedTuple):
 
 
 class Pool:
-    """The segments of a process: makes them, and keeps those that are not in use, up to `KEPT` bytes."""
+    """The segments of a process: makes them, and keeps those that are not in use, up to `KEPT` bytes.
+    ``threads``: how many copy into one."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
         self._pid = os.getpid()
         self._free: deque[Segment] = deque()
         self._kept = 0
@@ -116,7 +122,7 @@ class Pool:
             if not isinstance(view, memoryview) or view.nbytes < SHARED:
                 shelved.append(view)
                 continue
-            held.segment.map[offset : offset + view.nbytes] = view
+            copy(held, offset, view, self._threads)
             shelved.append(Shelved(held, offset, view.nbytes, view.readonly))
             offset += _aligned(view.nbytes)
         return payload._replace(buffers=tuple(shelved))
