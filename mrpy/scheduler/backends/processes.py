@@ -69,7 +69,6 @@ class ProcessesBackend(Backend):
         # Most turns find nothing in these, and so pass over what they are for.
         self._unsent: set[WorkerHandle] = set()  # frames of theirs wait for the next `wait`
         self._through: deque[WorkerHandle] = deque()  # have done all that they will be given
-        self._timed: set[WorkerHandle] = set()  # of these a time is kept, or was until lately
         self._unused = False  # there may be functions, or shared memory, that are not needed any more
 
     # ---- the seam --------------------------------------------------------------------------------
@@ -113,7 +112,7 @@ class ProcessesBackend(Backend):
             worker.stack.ask(worker.pid)
         if worker.kill_at is None:
             worker.kill_at = time.monotonic() + GRACE
-            self._timed.add(worker)
+            self._team.keep_time(worker)
 
     def wait(self, timeout: float | None) -> list[m.Fact]:
         """Send what was started, take in what has come."""
@@ -126,18 +125,15 @@ class ProcessesBackend(Backend):
         if not first:  # else nobody has anything to say: what is asked of them goes out only now
             for event in self._poller.take():
                 self._attend(event)
-            if self._timed:
+            if self.due() is not None:
                 self._kill_overdue()
                 self._bury_stopped()
-                self._timed = {each for each in self._timed if each.due() is not None}
             self._send()  # who is up now, or through, may have got a task
         facts, self._facts = self._facts, []
         return facts
 
     def due(self) -> float | None:
-        if not self._timed:
-            return None
-        return min((at for each in self._timed if (at := each.due()) is not None), default=None)
+        return self._team.due()
 
     def block(self, timeout: float | None, *, leading: bool = False) -> None:
         if not (leading and self._listen()):
@@ -164,7 +160,6 @@ class ProcessesBackend(Backend):
         for worker in self._team:
             self._team.let_go(worker)
             worker.dismiss()
-        self._timed.clear()
         self._tickets.clear()
         self._backlog.clear()
         self._values.clear()
@@ -206,11 +201,7 @@ class ProcessesBackend(Backend):
         timeout = min((each.timeout for each in self._backlog if each.timeout is not None), default=None)
         for worker in self._team:
             if timeout is not None and not worker.ready:
-                self._look_after(worker, timeout)
-
-    def _look_after(self, worker: WorkerHandle, timeout: float) -> None:
-        worker.look_after(timeout)
-        self._timed.add(worker)
+                self._team.look_after(worker, timeout)
 
     def _hand_out(self, ticket: Ticket, worker: WorkerHandle) -> None:
         """Send a task to a worker."""
@@ -218,7 +209,7 @@ class ProcessesBackend(Backend):
         worker.queue.append(ticket)
         worker.tasks += 1
         if ticket.timeout is not None:
-            self._look_after(worker, ticket.timeout)
+            self._team.look_after(worker, ticket.timeout)
         function, meta, parts = ticket.message
         ticket.message = ()
         worker.send_code(meta[0], function)
@@ -364,7 +355,6 @@ class ProcessesBackend(Backend):
     def _bury(self, worker: WorkerHandle) -> None:
         """A worker is dead, or is to be: say what became of its tasks."""
         self._team.let_go(worker)
-        self._timed.discard(worker)
         death = worker.kill()
         if not worker.ready:
             self._failed_boots += 1
@@ -386,7 +376,9 @@ class ProcessesBackend(Backend):
 
     def _kill_overdue(self) -> None:
         now = time.monotonic()
-        for worker in [each for each in self._timed if each.kill_at is not None and each.kill_at <= now]:
+        for worker in self._team.timed():
+            if worker.kill_at is None or worker.kill_at > now:
+                continue
             if worker.queue[0].stopping:
                 self._bury(worker)
             else:  # what runs there is wanted; the stopped one waits behind it, and will be dropped
@@ -396,7 +388,9 @@ class ProcessesBackend(Backend):
         """Where a time is kept, see to workers that did not even begin in it: nobody else would tell those
         that are stopped (SIGSTOP) from those that are slow to open a function."""
         now = time.monotonic()
-        for worker in [each for each in self._timed if each.look_at is not None and each.look_at <= now]:
+        for worker in self._team.timed():
+            if worker.look_at is None or worker.look_at > now:
+                continue
             expected = not worker.ready or (worker.queue and worker.queue[0].item is None)
             if expected and is_stopped(worker.pid):
                 self._bury(worker)

@@ -27,6 +27,7 @@ class Team:
         self._poller = poller
         self._tell = tell
         self._workers: list[WorkerHandle] = []
+        self._timed: set[WorkerHandle] = set()  # of these a time is kept, or was until lately
         self._seconds: dict[int, float] = {}  # how long tasks of a code took lately
 
     def __iter__(self) -> Iterator[WorkerHandle]:
@@ -85,8 +86,29 @@ class Team:
             worker.watched = worker.end.clogged
             self._poller.writes(worker.end.sock.fileno(), worker.watched)
 
+    def look_after(self, worker: WorkerHandle, timeout: float) -> None:
+        """A task of this timeout waits for it: see to it that the worker begins with it."""
+        worker.look_after(timeout)
+        self.keep_time(worker)
+
+    def keep_time(self, worker: WorkerHandle) -> None:
+        """It is to be looked at when it is due."""
+        self._timed.add(worker)
+
+    def due(self) -> float | None:
+        """When to look at one of them, at the latest."""
+        if not self._timed:
+            return None
+        return min((at for each in self._timed if (at := each.due()) is not None), default=None)
+
+    def timed(self) -> list[WorkerHandle]:
+        """Those of whom a time is kept."""
+        self._timed = {each for each in self._timed if each.due() is not None}
+        return list(self._timed)
+
     def let_go(self, worker: WorkerHandle) -> None:
         """It is not one of us any more."""
+        self._timed.discard(worker)
         self._poller.remove(worker.end.sock.fileno())
         if worker.exit_watch is not None:
             self._poller.remove(worker.exit_watch)
