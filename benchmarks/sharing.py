@@ -27,7 +27,7 @@ import mrpy
 WORKERS = 2
 MB = 2**20
 ARRAY = 200 * MB
-LEAD = 20_000  # items that the slow consumer has taken when memory is looked at first
+LEAD = 150_000  # items taken before memory is looked at first: by then the window, of 128 MB, was full
 PEERS_FOR = 3.0  # seconds that a peer's consumer takes its time
 
 
