@@ -146,11 +146,13 @@ class Notebook:
         self._cell = self.client.execute(code)
 
     def printed(self) -> str:
-        """The next that the running cell prints."""
-        while True:
+        """The next line that the running cell prints. A kernel may send it in pieces."""
+        text = ""
+        while not text.endswith("\n"):
             message = self.client.get_iopub_msg(timeout=30)
             if message["parent_header"].get("msg_id") == self._cell and message["msg_type"] == "stream":
-                return str(message["content"]["text"])
+                text += message["content"]["text"]
+        return text
 
     def end(self) -> str:
         """How the cell ended: "ok", or the name of the exception."""
