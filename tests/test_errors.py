@@ -678,6 +678,17 @@ def test_an_on_error_of_submit_that_raises_stop_iteration_is_a_runtime_error(bac
     assert type(raised.value.__cause__) is StopIteration
 
 
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_a_stop_iteration_of_what_flat_map_goes_through_does_not_end_the_run(backend: str) -> None:
+    class Ends:
+        def __iter__(self) -> Any:
+            raise StopIteration(5)
+
+    run = mrpy.stream(range(10), backend=backend, workers=2).flat_map(lambda x: Ends() if x == 5 else [x])
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        run.to_list()
+
+
 @over_remote
 def test_a_result_that_cannot_travel_is_said_to_come_back(backend: str) -> None:
     def locked(x: int) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from types import CellType, CodeType, FunctionType
+from types import CellType, CodeType, FunctionType, GeneratorType
 
 from mrpy.light import TYPE_CHECKING, Frozen, later
 
@@ -89,6 +89,12 @@ class Filter(Frozen):
         return f"filter {name_of(self.predicate)}"
 
 
+# What `FlatMap` goes through in C. Of anything else each part is asked for by Python: a StopIteration of its
+# `__iter__` is not taken for the end of all items, and nothing that goes on for long, as an iterator of
+# `itertools` may, is out of reach of Ctrl-C and of other threads.
+_AT_HAND = frozenset({list, tuple, str, bytes, set, frozenset, dict, GeneratorType})
+
+
 class FlatMap(Frozen):
     """``itertools.chain.from_iterable(map(function, items))``."""
 
@@ -96,7 +102,9 @@ class FlatMap(Frozen):
 
     def over(self, items: Iterator[Any]) -> Iterator[Any]:
         function = self.function
-        return chain.from_iterable(function(item) for item in items)
+        return chain.from_iterable(
+            made if type(made := function(item)) in _AT_HAND else (part for part in made) for item in items
+        )
 
     def __str__(self) -> str:
         return f"flat_map {name_of(self.function)}"
