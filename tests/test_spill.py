@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections import Counter
@@ -224,6 +225,47 @@ def test_ranges_have_all_items_once_and_in_order(runs: Any, memory: int, block: 
         batches = [batch for part in sorting.ranges(written, memory) for batch in merge(part)]
     items = [item for batch in batches for item in sorting.opened(batch)]
     assert items == sorted((item for run in runs for item in run), key=lambda item: item[0])
+
+
+@given(
+    numbers=st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=60), max_size=6),
+    kind=st.sampled_from(["with NaN", "sets"]),
+    memory=st.integers(1, 4000),
+    block=st.integers(1, 2000),
+)
+def test_ranges_have_all_items_once_where_ranks_have_no_order(
+    numbers: Any, kind: str, memory: int, block: int
+) -> None:
+    def rank(item: tuple[int, int]) -> Any:
+        if kind == "sets":
+            return frozenset(bit for bit in range(3) if (item[0] + 1) >> bit & 1)
+        return float(item[0]) if item[0] else math.nan
+
+    order = sorting.by(rank, False)
+    runs = [[(number, place) for place, number in enumerate(run)] for run in numbers]
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spill, "BLOCK", (block, block))
+        store = spill.Store(folder, memory)
+        written = [write_sorted(store, sorted(run, key=rank), rank, 0, 100) for run in runs]
+        merge = sorting.MergeTask(order, False)
+        items = [item for part in sorting.ranges(written, memory) for batch in merge(part) for item in batch]
+    assert Counter(items) == Counter(item for run in runs for item in run)
+
+
+@pytest.mark.parametrize("backend", HERE)
+def test_keys_that_compare_with_their_own_kind_only_are_sorted_by_way_of_the_disk(
+    backend: str, spilled: Path
+) -> None:
+    class Own:
+        def __init__(self, value: int) -> None:
+            self.value = value
+
+        def __lt__(self, other: Any) -> bool:
+            return bool(self.value < other.value)
+
+    items = [(n * 7919 % 3, n) for n in range(20_000)]
+    run = mrpy.stream(items, backend=backend, workers=2, memory=1)
+    assert run.sorted(lambda item: Own(item[0])).to_list() == sorted(items, key=lambda item: item[0])
 
 
 def test_very_many_small_results_go_to_disk_in_few_files(

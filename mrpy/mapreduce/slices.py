@@ -9,11 +9,11 @@ its own, and its values are read while the reducer asks for them.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
+from mrpy.mapreduce.bounds import Bound
 from mrpy.mapreduce.groups import Group, Groups, gathered
 from mrpy.mapreduce.sorted_runs import Span
 from mrpy.mapreduce.spill import Block, Entry, Run
@@ -36,7 +36,7 @@ class Slice(NamedTuple):
     """The ranks below `end`, down to the slice before; None: all the rest. ``large``: they are one rank,
     whose entries do not fit into memory."""
 
-    end: Any
+    end: Bound | None
     large: bool
 
 
@@ -107,15 +107,16 @@ def slices(runs: Sequence[Run], memory: int) -> Iterator[Slice]:
 
 def cuts(blocks: Iterable[Block | Span], memory: int) -> Iterator[Slice]:
     """The same, for blocks in any order."""
-    size, begun = 0, False
+    size, begun, last = 0, False, NOTHING
     for low, same in _by_low(sorted(blocks, key=lambda block: block.low)):
         here, alone = _sizes(same, low)
         if begun and size + here > memory:
-            yield Slice(low, False)
+            yield Slice(Bound(low, last), False)
             size, begun = 0, False
         if alone > memory:
-            yield Slice(low, False)  # also what is left of blocks that began before
-            yield Slice(_After(low), True)
+            yield Slice(Bound(low, last), False)  # also what is left of blocks that began before
+            last = low
+            yield Slice(Bound(NOTHING, last), True)
             size, begun = here - alone, here > alone
             continue
         size, begun = size + here, True
@@ -144,19 +145,7 @@ def _sizes(blocks: Iterable[Block | Span], low: Any) -> tuple[int, int]:
     return all_of_them, alone
 
 
-class _After:
-    """Just above a rank: greater than it, and less than all that are greater."""
-
-    __slots__ = ("rank",)
-
-    def __init__(self, rank: Any) -> None:
-        self.rank = rank
-
-    def __gt__(self, other: Any) -> bool:  # asked for `other < self`, where `other` does not know us
-        return not self.rank < other
-
-
-def _streamed(cursors: list[_Cursor], end: _After) -> Iterator[tuple[Any, Group]]:
+def _streamed(cursors: list[_Cursor], end: Bound | None) -> Iterator[tuple[Any, Group]]:
     """The keys of one rank. What lies there is read once for each of them: there is hardly ever a second."""
     begin = [cursor.place for cursor in cursors]
     keys = dict.fromkeys(key for cursor in cursors for _, key, _ in cursor.entries(end))
@@ -172,7 +161,7 @@ def _go(cursors: list[_Cursor], places: list[Place]) -> None:
         cursor.go(place)
 
 
-def _values(cursors: list[_Cursor], wanted: Any, end: _After) -> Iterator[Any]:
+def _values(cursors: list[_Cursor], wanted: Any, end: Bound | None) -> Iterator[Any]:
     for cursor in cursors:
         for _, key, group in cursor.entries(end):
             if key == wanted:
@@ -199,12 +188,12 @@ class _Cursor:
         self._shut = False  # whether that has to be read again
         self._ranks, self._keys, self._groups = _columns(entries)
 
-    def take(self, end: Any) -> Groups:
+    def take(self, end: Bound | None) -> Groups:
         """The groups of the ranks below `end`."""
         groups: Groups = {}
         cut_up: Any = NOTHING  # the key of the last group that was; its pieces follow each other
         while self._open(end):
-            behind = len(self._ranks) if end is None else bisect_left(self._ranks, end, self._place)
+            behind = len(self._ranks) if end is None else end.place(self._ranks, self._place)
             for key, group in zip(
                 self._keys[self._place : behind], self._groups[self._place : behind], strict=True
             ):
@@ -220,12 +209,12 @@ class _Cursor:
         self._rest()
         return groups
 
-    def entries(self, end: Any) -> Iterator[Entry]:
+    def entries(self, end: Bound | None) -> Iterator[Entry]:
         """The same, one by one, as they lie there."""
         while self._open(end):
             while self._place < len(self._ranks):
                 place = self._place
-                if not self._ranks[place] < end:
+                if end is not None and not end.is_above(self._ranks[place]):
                     self._rest()
                     return
                 self._place += 1
@@ -254,7 +243,7 @@ class _Cursor:
         self._shut = self._next > 0 and not through
         self._ranks, self._keys, self._groups = [], [], []
 
-    def _open(self, end: Any) -> bool:
+    def _open(self, end: Bound | None) -> bool:
         """See that there is an entry below `end` at hand; whether there is."""
         if self._shut:
             if not self._is_below(self._next - 1, end):
@@ -268,11 +257,11 @@ class _Cursor:
             self._load(self._next)
             self._next += 1
             self._place = 0
-        return end is None or self._ranks[self._place] < end
+        return end is None or end.is_above(self._ranks[self._place])
 
-    def _is_below(self, number: int, end: Any) -> bool:
+    def _is_below(self, number: int, end: Bound | None) -> bool:
         assert self._run is not None
-        return end is None or self._run.blocks[number].low < end
+        return end is None or end.is_above(self._run.blocks[number].low)
 
     def _load(self, number: int) -> None:
         assert self._run is not None

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from mrpy.light import pickle
+from mrpy.mapreduce.bounds import Bound
 from mrpy.mapreduce.spill import DIGEST, RunFile, Store, opened, read_from
 from mrpy.scheduler import codec
 from mrpy.scheduler.sizes import estimated
@@ -34,7 +34,11 @@ class Span(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Blocks of a run that follow each other. ``chunk``: as in `SortedRun`."""
+    """Blocks of a run that follow each other. ``chunk``: as in `SortedRun`.
+
+    ``begins``, ``ends``  whether the range for which they are read begins within the first of them, or at it;
+                          and whether it ends within the last, or behind it
+    """
 
     path: str
     offset: int
@@ -42,6 +46,8 @@ class Stretch(NamedTuple):
     digests: bytes
     packed: bool
     chunk: int
+    begins: bool
+    ends: bool
 
     def read(self) -> Iterator[list[Any]]:
         """The items, block by block. Raises `SpillError` where they are not what was written."""
@@ -83,25 +89,27 @@ class SortedRun(NamedTuple):
             above = self.lows[number + 1] if number + 1 < len(self.lows) else self.high
             yield Span(low, low if self.flat[number] else above, self.sizes[number])
 
-    def stretches(self, begin: Any, end: Any, memory: float = math.inf) -> Iterator[Stretch]:
+    def stretches(
+        self, begin: Bound | None, end: Bound | None, memory: float = math.inf
+    ) -> Iterator[Stretch]:
         """The blocks in which there may be items of a rank from `begin` on and below `end` (None: all), in
         stretches that fit into memory, if a block does."""
-        first = 0 if begin is None else max(0, bisect_left(self.lows, begin) - 1)
-        behind = len(self.lows) if end is None else bisect_left(self.lows, end, first)
-        nbytes = 0
+        above = 0 if begin is None else begin.place(self.lows)
+        behind = len(self.lows) if end is None else end.place(self.lows)
+        first, begins, nbytes = max(0, above - 1), above > 0, 0
         for number in range(first, behind):
             if number > first and nbytes + self.sizes[number] > memory:
-                yield self._stretch(first, number)
-                first, nbytes = number, 0
+                yield self._stretch(first, number, begins, False)
+                first, begins, nbytes = number, False, 0
             nbytes += self.sizes[number]
         if first < behind:
-            yield self._stretch(first, behind)
+            yield self._stretch(first, behind, begins, end is not None)
 
-    def _stretch(self, first: int, behind: int) -> Stretch:
+    def _stretch(self, first: int, behind: int, begins: bool, ends: bool) -> Stretch:
         offsets = self.offsets[first : behind + 1]
         lengths = tuple(after - before for before, after in pairwise(offsets))
         digests = self.digests[first * DIGEST : behind * DIGEST]
-        return Stretch(self.path, offsets[0], lengths, digests, self.packed, self.chunk)
+        return Stretch(self.path, offsets[0], lengths, digests, self.packed, self.chunk, begins, ends)
 
 
 def write_sorted(

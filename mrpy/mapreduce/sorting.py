@@ -10,7 +10,6 @@ in batches, as bytes, of which the consumer opens one at a time.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 from mrpy.errors import Item, pin
 from mrpy.mapreduce.account import Account
+from mrpy.mapreduce.bounds import Bound
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.compile import Slot
@@ -273,15 +273,15 @@ class Range(NamedTuple):
     """Items from a rank on (None: from the first) up to one (None: to the last), and where they are: in the
     order of the source."""
 
-    begin: Any
-    end: Any
+    begin: Bound | None
+    end: Bound | None
     stretches: tuple[Stretch, ...]
 
 
 def ranges(runs: Sequence[SortedRun], memory: int) -> Iterator[Range]:
     """Cut the runs into ranges that fit into memory. Items of one rank are in the order of the source
     already: where they alone do not fit, each stretch of a run that does is a range of its own."""
-    begin: Any = None
+    begin: Bound | None = None
     for end, large in cuts((span for run in runs for span in run.spans()), memory):
         most = memory if large else math.inf
         parts = tuple(part for run in runs for part in run.stretches(begin, end, most))
@@ -297,18 +297,21 @@ class MergeTask:
     packs: bool
 
     def __call__(self, range: Range) -> list[Any]:
-        parts = (self._within(items, range) for stretch in range.stretches for items in stretch.read())
+        parts = (part for stretch in range.stretches for part in self._within(stretch, range))
         items = self.order.together(parts)
         return _batches(items) if self.packs and items else [items]
 
-    def _within(self, items: list[Any], range: Range) -> list[Any]:
-        """Of a block what is in the range."""
-        rank, begin, end = self.order.rank, 0, len(items)
-        if range.begin is not None and rank(items[0]) < range.begin:
-            begin = bisect_left(items, range.begin, key=rank)
-        if range.end is not None and not rank(items[-1]) < range.end:
-            end = bisect_left(items, range.end, begin, key=rank)
-        return items[begin:end] if (begin, end) != (0, len(items)) else items
+    def _within(self, stretch: Stretch, range: Range) -> Iterator[list[Any]]:
+        """Of the blocks what is in the range. Only the first and the last of them are cut: those between are
+        not even looked at, for they were cut nowhere when the ranges beside this one were."""
+        rank, last = self.order.rank, len(stretch.lengths) - 1
+        for number, items in enumerate(stretch.read()):
+            begin, end = 0, len(items)
+            if number == 0 and stretch.begins and range.begin is not None:
+                begin = range.begin.place(items, key=rank)
+            if number == last and stretch.ends and range.end is not None:
+                end = range.end.place(items, key=rank)
+            yield items[begin:end] if (begin, end) != (0, len(items)) else items
 
 
 def _batches(items: list[Any]) -> list[Any]:
