@@ -29,7 +29,7 @@ bench: $(STAMP)-bench ## measure mrpy beside its peers
 bench-mapreduce: $(STAMP)-bench ## measure MapReduce beside a pool, dask.bag, PySpark (needs java) and sort
 	@$(BIN)/python benchmarks/mapreduce.py
 
-soak: $(STAMP)-test ## the long runs: all faults at random, idle waiting, level memory; ten minutes
+soak: $(STAMP)-test ## the long runs: all faults at random, idle waiting, level memory, longer tests; a quarter of an hour
 	@for file in $(wildcard tests/soak/soak_*.py); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 docs: $(STAMP)-test ## check the pages: their code, links and tables
