@@ -14,18 +14,22 @@ from collections import deque
 from mrpy.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from mrpy.scheduler.backends.segments import Held
 
 LARGE = 1 << 22  # bytes from which on it pays: to start a thread takes as long as a tenth of this
 PIECE = 1 << 20  # bytes
+NEEDED = ("copyto", "frombuffer", "uint8")
 
 
 def copy(held: Held, offset: int, view: memoryview, threads: int) -> None:
     """Write the bytes of `view` to this place of a segment, which is held until no thread writes there any
     more, even if an exception, as of Ctrl-C, leaves this early."""
     into = held.segment.map
-    numpy = sys.modules.get("numpy")  # it copies without the interpreter lock; and large buffers are its
-    if threads < 2 or numpy is None or view.nbytes < LARGE:
+    numpy: Any = sys.modules.get("numpy")  # it copies without the interpreter lock; and large buffers are its
+    ready = all(hasattr(numpy, name) for name in NEEDED)  # another thread may be importing it
+    if threads < 2 or not ready or view.nbytes < LARGE:
         into[offset : offset + view.nbytes] = view
         return
     target = numpy.frombuffer(into, numpy.uint8, view.nbytes, offset)
