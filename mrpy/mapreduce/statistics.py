@@ -233,9 +233,9 @@ class Tally:
     def add(self, other: Tally) -> None:
         """What the other has counted comes behind this."""
         if self._counts is None:
-            self._counts = dict(zip(*self._columns, strict=True))
+            self._counts = dict(self)
         counts, get = self._counts, self._counts.get
-        for thing, count in zip(*other.columns(), strict=True):
+        for thing, count in other:
             counts[thing] = get(thing, 0) + count
 
     def columns(self) -> tuple[Sequence[Any], Sequence[int]]:
@@ -243,11 +243,14 @@ class Tally:
         counts = self._counts
         return self._columns if counts is None else (list(counts), list(counts.values()))
 
+    def __iter__(self) -> Iterator[tuple[Any, int]]:
+        return zip(*self.columns(), strict=True)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tally) and self.columns() == other.columns()
 
     def __repr__(self) -> str:
-        return repr(dict(zip(*self.columns(), strict=True)))
+        return repr(dict(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Tally, self.columns()
@@ -265,9 +268,9 @@ def add_counts(left: Tally, right: Tally) -> Tally:
     return left
 
 
-def counted_pairs(value: Any) -> list[tuple[Any, int]]:
-    """What was counted, and how often."""
-    return [] if value is NOTHING else list(zip(*value.columns(), strict=True))
+def counted_pairs(value: Any) -> Tally:
+    """What was counted, and how often: it yields pairs, which are not made before they have travelled."""
+    return Tally([], []) if value is NOTHING else value
 
 
 FREQUENCIES = Fold(count_each, add_counts, counted_pairs, "frequencies", exact=True)
