@@ -154,7 +154,11 @@ def test_inside_a_task_it_says_that_all_is_serial() -> None:
 
 @over_local
 def test_after_a_run_explain_says_where_the_time_went(backend: str) -> None:
-    run = mrpy.pmap(lambda n: time.sleep(0.004), range(20), backend=backend, workers=2, chunksize=4)
+    def slow_and_large(n: int) -> list[int]:
+        time.sleep(0.004)
+        return list(range(20_000))  # so that pickling it shows
+
+    run = mrpy.pmap(slow_and_large, range(20), backend=backend, workers=2, chunksize=4)
     list(run)
     text = run.explain()
     assert "20 items in 5 chunks of 4" in text
