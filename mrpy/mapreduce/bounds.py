@@ -12,9 +12,10 @@ at the whole list.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from mrpy.mapreduce.spill import Block
 from mrpy.mapreduce.tree import NOTHING
 
 
@@ -36,3 +37,61 @@ class Bound(NamedTuple):
         if key is None:
             return bisect_left(items, True, begin, key=lambda rank: not self.is_above(rank))
         return bisect_left(items, True, begin, key=lambda item: not self.is_above(key(item)))
+
+
+class Span(NamedTuple):
+    """The ranks of a block: not below `low`, and none above `high`; one only, where these are the same.
+    ``size``: about how many bytes of memory its items take."""
+
+    low: Any
+    high: Any
+    size: int
+
+
+class Slice(NamedTuple):
+    """The ranks below `end`, down to the slice before; None: all the rest. ``large``: they are one rank,
+    of which there is more than fits into memory."""
+
+    end: Bound | None
+    large: bool
+
+
+def cuts(blocks: Iterable[Block | Span], memory: int) -> Iterator[Slice]:
+    """Cut the ranks of blocks, which are in any order, so that a slice takes no more than `memory`, but
+    for single ranks."""
+    size, begun, last = 0, False, NOTHING
+    for low, same in _by_low(sorted(blocks, key=lambda block: block.low)):
+        here, alone = _sizes(same, low)
+        if begun and size + here > memory:
+            yield Slice(Bound(low, last), False)
+            size, begun = 0, False
+        if alone > memory:
+            yield Slice(Bound(low, last), False)  # also what is left of blocks that began before
+            last = low
+            yield Slice(Bound(NOTHING, last), True)
+            size, begun = here - alone, here > alone
+            continue
+        size, begun = size + here, True
+    yield Slice(None, False)
+
+
+def _by_low(blocks: list[Block | Span]) -> Iterator[tuple[Any, list[Block | Span]]]:
+    """Those that begin with the same rank. Only ``<`` is asked for, as sorting does."""
+    same: list[Block | Span] = []
+    for block in blocks:
+        if same and same[0].low < block.low:
+            yield same[0].low, same
+            same = []
+        same.append(block)
+    if same:
+        yield same[0].low, same
+
+
+def _sizes(blocks: Iterable[Block | Span], low: Any) -> tuple[int, int]:
+    """How large these are, and those of them that have one rank only."""
+    all_of_them = alone = 0
+    for block in blocks:
+        all_of_them += block.size
+        if not low < block.high:
+            alone += block.size
+    return all_of_them, alone

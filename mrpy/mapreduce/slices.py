@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
-from mrpy.mapreduce.bounds import Bound
+from mrpy.mapreduce.bounds import Bound, Slice, cuts
 from mrpy.mapreduce.groups import Group, Groups, gathered
-from mrpy.mapreduce.sorted_runs import Span
-from mrpy.mapreduce.spill import Block, Entry, Run
+from mrpy.mapreduce.spill import Entry, Run
 from mrpy.mapreduce.tree import NOTHING, Node, total
 
 Merge: TypeAlias = Callable[[Groups, Groups], Groups]
@@ -30,14 +29,6 @@ class Streamed(NamedTuple):
     """A group that is read from disk while it is asked for. To be read before the next key is asked for."""
 
     values: Iterator[Any]
-
-
-class Slice(NamedTuple):
-    """The ranks below `end`, down to the slice before; None: all the rest. ``large``: they are one rank,
-    whose entries do not fit into memory."""
-
-    end: Bound | None
-    large: bool
 
 
 def piece(place: int, groups: Groups) -> Node:
@@ -103,46 +94,6 @@ def _ranked(groups: Groups, ranks: Ranks) -> Iterator[tuple[Any, Group]]:
 def slices(runs: Sequence[Run], memory: int) -> Iterator[Slice]:
     """Cut the ranks so that the blocks of a slice take no more than `memory`, but for single ranks."""
     return cuts((block for run in runs for block in run.blocks), memory)
-
-
-def cuts(blocks: Iterable[Block | Span], memory: int) -> Iterator[Slice]:
-    """The same, for blocks in any order."""
-    size, begun, last = 0, False, NOTHING
-    for low, same in _by_low(sorted(blocks, key=lambda block: block.low)):
-        here, alone = _sizes(same, low)
-        if begun and size + here > memory:
-            yield Slice(Bound(low, last), False)
-            size, begun = 0, False
-        if alone > memory:
-            yield Slice(Bound(low, last), False)  # also what is left of blocks that began before
-            last = low
-            yield Slice(Bound(NOTHING, last), True)
-            size, begun = here - alone, here > alone
-            continue
-        size, begun = size + here, True
-    yield Slice(None, False)
-
-
-def _by_low(blocks: list[Block | Span]) -> Iterator[tuple[Any, list[Block | Span]]]:
-    """Those that begin with the same rank. Only ``<`` is asked for, as sorting does."""
-    same: list[Block | Span] = []
-    for block in blocks:
-        if same and same[0].low < block.low:
-            yield same[0].low, same
-            same = []
-        same.append(block)
-    if same:
-        yield same[0].low, same
-
-
-def _sizes(blocks: Iterable[Block | Span], low: Any) -> tuple[int, int]:
-    """How large these are, and those of them that have one rank only."""
-    all_of_them = alone = 0
-    for block in blocks:
-        all_of_them += block.size
-        if not low < block.high:
-            alone += block.size
-    return all_of_them, alone
 
 
 def _streamed(cursors: list[_Cursor], end: Bound | None) -> Iterator[tuple[Any, Group]]:

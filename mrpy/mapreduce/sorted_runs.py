@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from mrpy.light import pickle
-from mrpy.mapreduce.bounds import Bound
+from mrpy.mapreduce.bounds import Bound, Span
 from mrpy.mapreduce.spill import DIGEST, RunFile, Store, opened, read_from
 from mrpy.scheduler import codec
 from mrpy.scheduler.sizes import estimated
@@ -22,15 +22,6 @@ from mrpy.scheduler.sizes import estimated
 PLAIN = frozenset({str, bytes, int, float, bool, type(None)})  # their pickles name nothing of the main module
 
 PER_BLOCK = 1 + 8 + 8 + DIGEST  # bytes of what is known of it, besides its rank
-
-
-class Span(NamedTuple):
-    """The ranks of a block: not below `low`, and none above `high`; one only, where these are the same.
-    ``size``: about how many bytes of memory its items take."""
-
-    low: Any
-    high: Any
-    size: int
 
 
 class Stretch(NamedTuple):
