@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from mrpy.mapreduce.sorted_runs import SortedRun
-from mrpy.mapreduce.spill import RESULTS, Store, allowed, store_for
+from mrpy.mapreduce.spill import AT_LEAST, RESULTS, Store, allowed, besides, store_for
 from mrpy.options import Options
 from mrpy.scheduler.job import Job
 
@@ -24,7 +24,6 @@ PER_BLOCK = 3  # of them, of each run, are in a range: both ends of it lie withi
 GATHERED = 1.3  # of the items that a worker gathers, what it takes to sort and to write them
 MERGED = 1.2  # likewise of those that it merges, besides them as bytes
 AHEAD = 5  # ranges as bytes, besides one for each worker: one is read, one comes in, and is copied on its way
-AT_LEAST = 4  # of the memory, the part that is taken for items, however large the interpreters are
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,6 @@ class Memory:
 
 def sort_memory(options: Options, job: Job) -> Memory:
     """What a sort may take."""
-    workers, memory = job.driver.backend.workers, allowed(options)
+    workers = job.driver.backend.workers
     processes = workers + 1 if job.driver.backend.remote else 1
-    return Memory(max(memory // AT_LEAST, memory - processes * BARE), workers)
+    return Memory(besides(allowed(options), processes, BARE), workers)

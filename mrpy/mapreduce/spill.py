@@ -47,6 +47,7 @@ PREFIX = "mrpy-spill-"
 RESULTS = 16  # that are on their way at a time, about, and are to fit into the memory of a task together
 FREE = 4  # of the memory that is free, the part that is taken where nobody says how much
 BARE = 40_000_000  # bytes that a process takes before it has done anything
+AT_LEAST = 4  # of the memory, the part that is taken for data, however large the interpreters are
 SHARES = 2  # of the memory of a process, the part that values take; the rest is for what is made of them
 RUN = ".run"  # at the end of the name of a file
 
@@ -294,9 +295,14 @@ def store_for(job: Job, options: Options, stack: ExitStack, memory: int | None =
         return None
     if memory is None:
         whole, processes = allowed(options), job.driver.backend.workers + 1
-        memory = max(whole // 4, whole - processes * BARE) // (SHARES * processes)
+        memory = besides(whole, processes, BARE) // (SHARES * processes)
     folder = stack.enter_context(closing(SpillFolder()))
     return Store(folder.path, memory)
+
+
+def besides(whole: int, processes: int, each: int) -> int:
+    """Of so many bytes those that are for data, where a process takes so many before it has any."""
+    return max(whole // AT_LEAST, whole - processes * each)
 
 
 def allowed(options: Options) -> int:
