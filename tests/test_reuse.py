@@ -104,7 +104,6 @@ def test_another_import_path_or_another_log_level_is_another_code(monkeypatch: p
     assert code(os.path.join) not in (before, changed)
 
 
-
 @pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
 def test_submit_sees_the_values_of_now(backend: str) -> None:
     f = of_main("def f(x): return x + n", n=1)

@@ -53,7 +53,7 @@ class SpillingFeeder(Feeder):
         self._taken += 1
         if store is not None and not self._spills and self._is_to_look() and store.is_used():
             self._spills = True
-            self._chunker.aim(SPILLING)
+            self.aim(SPILLING)
         if store is not None and not store.all_of_it and self.held > store.memory * self.part:
             self.has_too_much(store)
         return slot

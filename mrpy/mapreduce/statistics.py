@@ -222,13 +222,20 @@ def extreme(choose: Any, key: Key, default: Any) -> Fold:
 
 class Tally:
     """How often things came, in the order in which they first did. It travels as two columns, and becomes a
-    dict only where another is added to it: to build one takes longer than all else on the way."""
+    dict again only where another is added to it: to build one takes longer than all else on the way."""
 
     __slots__ = ("_columns", "_counts")
 
     def __init__(self, things: Sequence[Any], counts: Sequence[int]) -> None:
         self._columns = things, counts
         self._counts: dict[Any, int] | None = None
+
+    @classmethod
+    def of(cls, items: Iterator[Any]) -> Tally:
+        """What these come to."""
+        tally = cls((), ())
+        tally._counts = Counter(items)
+        return tally
 
     def add(self, other: Tally) -> None:
         """What the other has counted comes behind this."""
@@ -258,8 +265,7 @@ class Tally:
 
 def count_each(items: Iterator[Any]) -> Any:
     """What a leaf holds, counted."""
-    counts = Counter(items)
-    return Tally(list(counts), list(counts.values()))
+    return Tally.of(items)
 
 
 def add_counts(left: Tally, right: Tally) -> Tally:

@@ -116,7 +116,7 @@ class _WritingFeeder(Feeder):
         self, job: Job, plan: Plan, options: Options, code: Code, account: Account, *, streams: bool
     ) -> None:
         super().__init__(job, plan, options, code, account)
-        self._chunker.aim(SECONDS)
+        self.aim(SECONDS)
         if streams and isinstance(plan.source, Sliced | Zipped):
             self._chunker.largest = LARGEST_UNSEEN
 
