@@ -76,6 +76,11 @@ def carried() -> Callable[[], None]:
     return carry
 
 
+# A signal that comes when a thread has let go of the interpreter lock, but does not sleep yet, wakes nobody.
+# While others begin to run, that moment may take long: who waits looks once more after so many seconds.
+SETTLED = 0.05
+
+
 def waiting(block: Callable[[], T]) -> T:
     """Call what blocks this thread. Where it runs a task, another may run in the meantime: the one that is
     waited for may have to."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mrpy.errors import BackendError, Cancelled, SchedulerError
-from mrpy.inside import waiting
+from mrpy.inside import SETTLED, waiting
 from mrpy.mapreduce.kernels import Submitted
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import Options
@@ -115,7 +115,7 @@ class PendingResult:
             if self._arrived is None:
                 self._arrived = threading.Event()
         if until is None:
-            return self._arrived.wait()
+            return self._arrived.wait(SETTLED) or self._arrived.wait()
         return self._arrived.wait(min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX))  # 292 years
 
     def _open(self) -> tuple[bool, Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 from itertools import count
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from mrpy.inside import waiting
+from mrpy.inside import SETTLED, waiting
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.driver import Delivery, Driver
 from mrpy.scheduler.messages import Input, Key, Task
@@ -52,7 +52,7 @@ class Job:
             self.driver.wait_for(lambda: not self._inbox.empty())
         elif self._inbox.empty():
             self.driver.lead(lambda: not self._inbox.empty())
-        return self._taken(waiting(self._inbox.get))
+        return self._taken(waiting(self._arrival))
 
     async def next_async(self) -> Delivery:
         """As `next`, without blocking the event loop. For backends that have a thread of their own."""
@@ -96,6 +96,14 @@ class Job:
         if (on_arrival := self._on_arrival) is not None:
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits there any more
                 on_arrival()
+
+    def _arrival(self) -> Delivery:
+        timeout: float | None = SETTLED
+        while True:
+            try:
+                return self._inbox.get(timeout=timeout)
+            except Empty:  # when a loop turns, Python looks for signals
+                timeout = None
 
     def _taken(self, delivery: Delivery) -> Delivery:
         if delivery.value is not None:

@@ -127,6 +127,39 @@ def test_wherever_an_interrupt_meets_a_run_the_session_works_or_says_that_it_doe
     assert moment > 5 * step
 
 
+# ---- just before a wait ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["a loop", "a result"])
+def test_an_interrupt_that_wakes_nobody_is_seen_soon(what: str) -> None:
+    """As when it comes between letting go of the interpreter lock and falling asleep."""
+
+    def interrupt_without_waking() -> None:
+        begun.wait()
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)  # taken here, to be acted upon over there
+        ended.wait(10)
+        release.set()  # else the test would hang where nobody looked
+
+    begun, ended, release = threading.Event(), threading.Event(), threading.Event()
+    thread = threading.Thread(target=interrupt_without_waking)
+    with mrpy.session("threads", workers=2):
+
+        def work(item: int) -> bool:
+            begun.set()
+            return release.wait()
+
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            if what == "a loop":
+                list(mrpy.pmap(work, range(9)))
+            else:
+                mrpy.submit(work, 0).result()
+        seen = not release.is_set()
+        ended.set()
+        thread.join()
+    assert seen
+
+
 # ---- in a notebook ---------------------------------------------------------------------------------------
 
 
