@@ -16,9 +16,10 @@ from mrpy.iterators.parts import Mapped, ReduceTasks, Side
 from mrpy.iterators.stream import ParallelIterator
 from mrpy.mapreduce import check
 from mrpy.mapreduce.account import Account
-from mrpy.mapreduce.checkpoint import checkpoint_for
+from mrpy.mapreduce.checkpoint import Checkpoint, checkpoint_for
 from mrpy.mapreduce.compile import Slot
 from mrpy.mapreduce.groups import Reducer, grouping
+from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.kernels import Rules
 from mrpy.mapreduce.partition import DEFAULT, shown
 from mrpy.mapreduce.plan import FlatMap, Plan, name_of
@@ -84,13 +85,16 @@ class Keyed:
         with job_for(options) as job, ExitStack() as stack:
             where = job.driver.backend.name, job.driver.backend.workers
             store = store_for(job, options, stack)
+            maps_store, runs = kept_for(options.checkpoint, store)
+            program = (*self._sides[0].plan.steps, self._sides[0].mapper, self._combiner, self._partitions)
+            checkpoint = stack.enter_context(checkpoint_for(options.checkpoint, program, "mapreduce", runs))
             made: list[Mapped] = []
             for side, account in zip(self._sides, self._mapping, strict=True):
                 with watched(job, side.plan, options), account.running(*where):
-                    made += self._map(side, account, job, options, store)
+                    made += self._map(side, account, job, options, maps_store, checkpoint)
             with self._reducing.running(*where):
-                self._spilled = store.files() if store is not None else (0, 0)
-                yield from self._reduce(job, made, options.checkpoint is not None, store)
+                self._spilled = maps_store.files() if maps_store is not None else (0, 0)
+                yield from self._reduce(job, made, checkpoint, store)
 
     def explain(self) -> str:
         """The text of `explain`: what is before the shuffle, and what is behind it."""
@@ -121,29 +125,31 @@ class Keyed:
         return f"reduce {name_of(self._reducer)}"
 
     def _map(
-        self, side: Side, account: Account, job: Job, options: Options, store: Store | None
+        self,
+        side: Side,
+        account: Account,
+        job: Job,
+        options: Options,
+        store: Store | None,
+        checkpoint: Checkpoint | None,
     ) -> list[Mapped]:
-        rules, functions = (
-            Rules.of(options),
-            (*side.plan.steps, side.mapper, self._combiner, self._partitions),
-        )
+        rules = Rules.of(options)
 
         def code_for(store: Store | None) -> Code:
             return self._code(side, options, rules, store)
 
         slots: list[Slot] = []
         made: dict[Slot, Mapped] = {}
-        feeder = SpillingFeeder(job, side.plan, options, account, store, code_for)
-        with (
-            feeder,
-            checkpoint_for(options.checkpoint, functions, "mapreduce") as feeder.checkpoint,
-        ):
+        with SpillingFeeder(job, side.plan, options, account, store, code_for) as feeder:
             if options.check:
                 self._check(side, feeder.sample(check.ON_A_RUN))
             feeder.aligned = self._combiner is not None  # without one the cuts do not show in the answer
-            feeder.keep = options.checkpoint is None  # else the groups come here, to be written down
+            feeder.checkpoint = checkpoint
+            feeder.keep = checkpoint is None  # else the groups come here, to be written down
             for slot in feeder.completed(slots.append):
                 made[slot] = Mapped(side, feeder.code, slot, len(slot.chunk.data))
+        if checkpoint is not None:
+            checkpoint.finished()
         return [made[slot] for slot in slots]
 
     def _code(self, side: Side, options: Options, rules: Rules, store: Store | None) -> Code:
@@ -165,11 +171,11 @@ class Keyed:
             check.check_combiner(self._combiner, self._reducer, name, values)
 
     def _reduce(
-        self, job: Job, made: list[Mapped], at_hand: bool, store: Store | None
+        self, job: Job, made: list[Mapped], checkpoint: Checkpoint | None, store: Store | None
     ) -> Iterator[tuple[Any, Any]]:
         kernel = ReduceTask(self._reducer, self._combiner, self._sort, store)
         code = Code(kernel, self._reduce_name())
-        parts = ReduceTasks(job, code, made, self._partitions, at_hand, self._reducing)
+        parts = ReduceTasks(job, code, made, self._partitions, checkpoint, self._reducing)
         if self._sort:
             yield from heapq.merge(*map(parts.pairs, range(self._partitions)), key=itemgetter(0))
         else:

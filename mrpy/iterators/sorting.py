@@ -38,7 +38,7 @@ class Sorted(Reduced):
             with job_for(options) as job, watched(job, plan, options):
                 memory, remote = sort_memory(options, job), job.driver.backend.remote
                 store = memory.store(job, options, stack)
-                parts = runs_of(plan, order, job, options, items._account, store)
+                parts = runs_of(plan, order, job, options, items._account, store, stack)
             if store is None or not any(type(part) is SortedRun for part in parts):
                 yield from order.together(cast("list[list[Any]]", parts))
                 return

@@ -3,9 +3,10 @@
 The file is an SQLite database with one row per finished chunk: where in the source it begins, how many
 items it spans, its results as a pickle, and a checksum of that. It says which program it belongs to (the
 code of the steps, not what it found in variables) and is refused for another one. A row whose checksum
-is wrong is computed again. One run at a time uses a file: until it ends any other is refused, in whatever
-process. Pickles can run code when they are opened, so a file that others may write, or that is somebody
-else's, is refused.
+is wrong is computed again. What is too much for memory lies in files beside this one, and the row says where
+(``kept_runs.py``). One run at a time uses a file: until it ends any other is refused, in whatever process.
+Pickles can run code when they are opened, so a file that others may write, or that is somebody else's, is
+refused.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from mrpy.scheduler import codec
 if TYPE_CHECKING:
     import hashlib
     import sqlite3
+    from types import TracebackType
     from typing import Any
+
+    from mrpy.mapreduce.kept_runs import KeptRuns
 else:
     hashlib, sqlite3 = later("hashlib"), later("sqlite3")  # only for those who ask for a checkpoint
 
@@ -35,10 +39,12 @@ VERSION = 1
 
 
 class Checkpoint:
-    """The finished chunks of one run. Raises `CheckpointError` where the file cannot be used."""
+    """The finished chunks of one run. ``runs``: where what is large of them lies, if it may lie on disk.
+    Raises `CheckpointError` where the file cannot be used."""
 
-    def __init__(self, path: str | os.PathLike[str], program: str) -> None:
+    def __init__(self, path: str | os.PathLike[str], program: str, runs: KeptRuns | None = None) -> None:
         self._path = os.fspath(path)
+        self._runs = runs
         self._problem = sqlite3.Error
         _make_private(self._path)
         try:
@@ -79,9 +85,12 @@ class Checkpoint:
         if row is None or _digest(row[1]) != row[2]:
             return None
         try:
-            return row[0], codec.decode(codec.Payload(row[1]))
+            results = codec.decode(codec.Payload(row[1]))
         except Exception:  # written by other versions of the user's classes: compute it again
             return None
+        if self._runs is not None and (results := self._runs.recalled(results)) is None:
+            return None
+        return row[0], results
 
     def put(self, first: int, count: int, results: Any) -> None:
         """Keep a finished chunk. Raises `CheckpointError` where the disk is full, say."""
@@ -93,23 +102,35 @@ class Checkpoint:
             self._file.execute("insert or replace into chunk values (?, ?, ?, ?)", row)
         except self._problem as error:
             raise CheckpointError(f"{self._path} cannot be written: {error}") from error
+        if self._runs is not None:
+            self._runs.put(results)
+
+    def finished(self) -> None:
+        """All chunks are there: what was left by those that were cut short may go."""
+        if self._runs is not None:
+            self._runs.sweep()
 
     def __enter__(self) -> Checkpoint:
+        with ExitStack() as otherwise:
+            otherwise.callback(self._file.close)
+            if self._runs is not None:
+                self._runs.open()
+            otherwise.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._runs is not None:  # as long as the file is ours
+            self._runs.close(error)
         self._file.close()
 
 
 def checkpoint_for(
-    path: str | os.PathLike[str] | None, steps: Iterable[object], kind: str
+    path: str | os.PathLike[str] | None, steps: Iterable[object], kind: str, runs: KeptRuns | None = None
 ) -> AbstractContextManager[Checkpoint | None]:
     """The checkpoint of a run, if it is to have one, for a ``with`` statement."""
-    return nullcontext() if path is None else Checkpoint(path, program_of(steps, kind))
+    return nullcontext() if path is None else Checkpoint(path, program_of(steps, kind), runs)
 
 
 def program_of(steps: Iterable[object], kind: str) -> str:

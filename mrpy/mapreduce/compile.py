@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import Any
+from typing import Any, Self
 
 from mrpy.errors import (
     BackendError,
@@ -274,7 +274,7 @@ class Feeder:
         self._window.passed(passed - slot.passed, receipts)
         slot.passed = passed
 
-    def __enter__(self) -> Feeder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -366,6 +366,7 @@ class Feeder:
                 if slot.done:
                     self.settle(slot)
                     yield slot
+                    slot.chunk = slot.chunk._replace(data=())  # as below
             while waiting and waiting[0].done:
                 first = waiting.pop(0)
                 if first.failure is not None:

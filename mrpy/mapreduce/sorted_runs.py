@@ -70,6 +70,11 @@ class SortedRun(NamedTuple):
     digests: bytes
     packed: bool
 
+    @property
+    def end(self) -> int:
+        """How long the file is, at least."""
+        return self.offsets[-1]
+
     def weight(self) -> int:
         """About how many bytes all this takes."""
         return len(self.lows) * PER_BLOCK + estimated(self.lows)

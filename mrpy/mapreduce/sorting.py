@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -23,6 +23,7 @@ from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.compile import Slot
 from mrpy.mapreduce.folds import Fold, FoldChunk, leaves, shifted, singly
+from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.plan import Plan, Step
 from mrpy.mapreduce.skipped import Skipped
@@ -182,9 +183,10 @@ class SortingFeeder(SpillingFeeder):
 
     part = 0.5  # workers wait while it is written
 
-    def __init__(self, order: Order, *arguments: Any) -> None:
+    def __init__(self, order: Order, folder: str, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._order = order
+        self._folder = folder  # for what is written here
         self._parts: list[Part] = []  # those of the first slots, which are on disk
         self._sent: list[Slot] = []  # the others
         self._runs = 0  # since they became larger
@@ -229,25 +231,38 @@ class SortingFeeder(SpillingFeeder):
         if slots:
             parts: list[Any] = [cast("list[Part]", slot.result).pop() for slot in slots]
             first = cast("list[Part]", slots[0].result)
+            store = replace(store, folder=self._folder)  # that of the tasks may be a checkpoint's
             first.append(as_run(parts, self._order, store, slots[0].chunk.first))
 
 
 def runs_of(
-    plan: Plan, order: Order, job: Job, options: Options, account: Account, store: Store | None
+    plan: Plan,
+    order: Order,
+    job: Job,
+    options: Options,
+    account: Account,
+    store: Store | None,
+    stack: ExitStack,
 ) -> list[Part]:
-    """The source, sorted in parts."""
+    """The source, sorted in parts. A checkpoint is in use until `stack` is closed."""
     rules = Rules.of(options)
+    tasks_store, runs = kept_for(options.checkpoint, store)
+    program = (*plan.steps, order.key)
+    checkpoint = stack.enter_context(checkpoint_for(options.checkpoint, program, "sorted", runs))
 
     def code_for(store: Store | None) -> Code:
         return Code(SortTask(plan.steps, order, rules, store), options.name or "sort", announce=True)
 
-    feeder = SortingFeeder(order, job, plan, options, account, store, code_for)
+    folder = store.folder if store is not None else ""
     with (
-        feeder,
-        checkpoint_for(options.checkpoint, (*plan.steps, order.key), "sorted") as feeder.checkpoint,
+        SortingFeeder(order, folder, job, plan, options, account, tasks_store, code_for) as feeder,
         account.running(job.driver.backend.name, job.driver.backend.workers),
     ):
-        return feeder.parts()
+        feeder.checkpoint = checkpoint
+        parts = feeder.parts()
+    if checkpoint is not None:
+        checkpoint.finished()
+    return parts
 
 
 def all_runs(parts: list[Part], order: Order, store: Store) -> list[SortedRun]:

@@ -73,6 +73,11 @@ class Run(NamedTuple):
     chunk: int = 0
 
     @property
+    def end(self) -> int:
+        """How long the file is, at least."""
+        return max((block.offset + block.length for block in self.blocks), default=0)
+
+    @property
     def largest(self) -> int:
         """How many bytes of memory the largest block takes."""
         return max((block.size for block in self.blocks), default=0)
@@ -289,9 +294,8 @@ class Store:
 
 def store_for(job: Job, options: Options, stack: ExitStack, memory: int | None = None) -> Store | None:
     """Where the tasks of this run may put what does not fit into memory, until `stack` is closed. None where
-    they cannot, or need not: a cluster keeps its values itself, and a checkpoint holds them. ``memory``: of a
-    task; if not given it has its share."""
-    if job.driver.backend.name == "dask" or options.checkpoint is not None:
+    they need not: a cluster keeps its values itself. ``memory``: of a task; if not given it has its share."""
+    if job.driver.backend.name == "dask":
         return None
     if memory is None:
         whole, processes = allowed(options), job.driver.backend.workers + 1

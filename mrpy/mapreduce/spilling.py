@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.compile import Feeder, Slot
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.spill import Store
 from mrpy.options import Options
-from mrpy.scheduler.calls import Code
+from mrpy.scheduler.calls import Code, Parts
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import Job
-from mrpy.scheduler.sizes import estimated
+from mrpy.scheduler.sizes import about_dict, estimated
 
 SPILLING = 4.0  # seconds that a chunk takes then, about: so its runs are as large as the memory that it has
 LOOK = 16  # results
@@ -47,16 +48,26 @@ class SpillingFeeder(Feeder):
         slot = super().take(delivery)
         if self.keep:
             self.held += delivery.nbytes
-        elif slot is not None and isinstance(slot.result, list):  # of lists, which are open here
-            self.held += sum(estimated(part) for part in slot.result if type(part) is list)
+        elif slot is not None:
+            self.held += _open_here(slot.result)
         store = self._store
         self._taken += 1
         if store is not None and not self._spills and self._is_to_look() and store.is_used():
             self._spills = True
             self.aim(SPILLING)
+        self._look_at_held()
+        return slot
+
+    def top_up(self) -> list[Slot]:
+        self._look_at_held()  # it may be from a checkpoint, all of it
+        slots = super().top_up()
+        self.held += sum(_open_here(slot.result) for slot in slots if slot.done)
+        return slots
+
+    def _look_at_held(self) -> None:
+        store = self._store
         if store is not None and not store.all_of_it and self.held > store.memory * self.part:
             self.has_too_much(store)
-        return slot
 
     def has_too_much(self, store: Store) -> None:
         """More results are held than fit into memory: no more are to be."""
@@ -70,3 +81,12 @@ class SpillingFeeder(Feeder):
     def _is_to_look(self) -> bool:
         """Whether to see now if tasks spill: not at every result, for a look at a folder takes its time."""
         return self._taken.bit_count() == 1 or self._taken % LOOK == 0
+
+
+def _open_here(result: Any) -> int:
+    """About how many bytes a result takes that is not on disk: sorted lists, or groups by partition."""
+    if isinstance(result, Parts):
+        return sum(about_dict(node.value) for row in result for node in row if type(node.value) is dict)
+    if isinstance(result, list):
+        return sum(estimated(part) for part in result if type(part) is list)
+    return 0
