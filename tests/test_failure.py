@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -13,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, WorkerCrashed
+from mrpy.mapreduce.kernels import collect, through
+from mrpy.mapreduce.plan import Map
 from mrpy.scheduler.failure import (
     TEXT_LIMIT,
     Failure,
@@ -139,16 +142,27 @@ def test_an_exception_that_stays_is_itself_and_has_its_own_traceback() -> None:
     assert error.__cause__ is None and error.__traceback__ is not None
 
 
-def test_frames_of_our_own_are_skipped_but_never_all() -> None:
-    def ours() -> None:
+def test_frames_of_our_own_by_which_a_trace_begins_are_skipped_but_never_all() -> None:
+    def theirs(item: int) -> None:
+        list(through((Map(inner),), iter([item])))
+
+    def inner(item: int) -> None:
         raise ValueError("bad")
 
-    with pytest.raises(ValueError, match="bad") as raised:
-        ours()
-    assert "in test_frames" in format_trace(raised.value) and "in ours" in format_trace(raised.value)
-    skipped = format_trace(raised.value, skip=1)
-    assert "in test_frames" not in skipped and "in ours" in skipped
-    assert format_trace(raised.value, skip=99) == skipped
+    def raised_by(call: Callable[[], object]) -> BaseException:
+        try:
+            call()
+        except Exception as error:
+            error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next.tb_next  # this, and the lambda
+            return error
+        raise AssertionError
+
+    error = raised_by(lambda: collect((Map(theirs),), iter([1]), []))
+    whole, text = format_trace(error, whole=True), format_trace(error)
+    assert "in collect" in whole and "in collect" not in text
+    assert text.count("in theirs") == text.count("in inner") == 1, "what is ours among theirs stays"
+    error = raised_by(lambda: collect((), 1, []))  # type: ignore[arg-type]
+    assert "in collect" in format_trace(error)
 
 
 def test_two_failures_are_equal_when_they_say_the_same() -> None:

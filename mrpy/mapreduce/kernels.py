@@ -319,7 +319,7 @@ class _Collector:
                 error = second
         elif on_error == "skip":
             return self._skipped.add(error, item)
-        failure = failing.capture(error, travels=inside.place is Place.ELSEWHERE, skip=1).at(item)
+        failure = failing.capture(error, travels=inside.place is Place.ELSEWHERE).at(item)
         return self._place(failure)
 
     def put_failure(self, failure: Failure) -> bool:

@@ -69,7 +69,7 @@ class Skipped:
         if not self.count:
             return value
         if isinstance(self._last, BaseException):  # only now, and of one: a traceback is long
-            self._last = failing.capture(self._last, travels=inside.place is Place.ELSEWHERE, skip=1)
+            self._last = failing.capture(self._last, travels=inside.place is Place.ELSEWHERE)
         return Noted(None if self.is_over(self.limit) else value, self)
 
     def let_go(self) -> None:

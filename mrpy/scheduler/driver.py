@@ -368,5 +368,5 @@ class Driver:
 
 
 def _broken(error: BaseException) -> MrpyError:
-    text = f"the scheduler's loop broke, which is a bug in mrpy:\n{format_trace(error)}"
+    text = f"the scheduler's loop broke, which is a bug in mrpy:\n{format_trace(error, whole=True)}"
     return SchedulerError(text)

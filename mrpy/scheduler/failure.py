@@ -18,7 +18,8 @@ from mrpy.scheduler import codec
 
 if TYPE_CHECKING:
     import traceback
-    from typing import Any
+    from types import TracebackType
+    from typing import Any, TypeGuard
 else:
     traceback = later("traceback")  # only where something failed
 
@@ -77,18 +78,14 @@ class Failure(NamedTuple):
         return self._replace(item=item)
 
 
-def capture(error: BaseException, *, travels: bool, skip: int = 0) -> Failure:
-    """Turn a caught exception into data.
-
-    ``travels``: it will leave this process, so it is pickled now. ``skip``: frames of mrpy's own at
-    the top of the traceback that tell the user nothing.
-    """
+def capture(error: BaseException, *, travels: bool) -> Failure:
+    """Turn a caught exception into data. ``travels``: it will leave this process, so it is pickled now."""
     if isinstance(error, StopIteration):
         error = _no_end(error)
     return Failure(
         type_name=type(error).__qualname__,
         message=short_str(error),
-        trace=format_trace(error, skip) if travels else "",
+        trace=format_trace(error) if travels else "",
         payload=_pickled(error) if travels else None,
         item=item_of(error),
         live=None if travels else error,
@@ -116,11 +113,12 @@ def overran(timeout: float | None, index: int | None, trace: str = "") -> Failur
     return of(ItemTimeout(f"ran longer than timeout={timeout:g} seconds and was stopped"), index, trace)
 
 
-def format_trace(error: BaseException, skip: int = 0) -> str:
-    """The traceback as text of bounded length, head and tail kept."""
+def format_trace(error: BaseException, *, whole: bool = False) -> str:
+    """The traceback as text of bounded length, head and tail kept. If not ``whole``, without the frames of
+    mrpy by which it begins, which tell the user nothing."""
     frames = error.__traceback__
-    for _ in range(skip):
-        if frames is not None and frames.tb_next is not None:
+    if not whole:
+        while _is_ours(frames) and frames.tb_next is not None:
             frames = frames.tb_next
     try:
         text = "".join(traceback.format_exception(type(error), error, frames))
@@ -130,6 +128,10 @@ def format_trace(error: BaseException, skip: int = 0) -> str:
         half = TEXT_LIMIT // 2
         text = f"{text[:half]}\n  ... {len(text) - TEXT_LIMIT} characters left out ...\n{text[-half:]}"
     return text
+
+
+def _is_ours(frames: TracebackType | None) -> TypeGuard[TracebackType]:
+    return frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS)
 
 
 def stack_text(frames: list[traceback.FrameSummary]) -> str:

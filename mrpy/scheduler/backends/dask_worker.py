@@ -126,7 +126,7 @@ def run(order: Job, blob: bytes, *inputs: Outcome) -> Outcome:
             _tell(order, RUNS, get_worker().address, sure=True)  # else nobody knows whom a death is due to
             outcome = _perform(order, blob, inputs)
         except BaseException as error:
-            failure = encode_failure(error, skip=3)
+            failure = encode_failure(error)
     finally:  # it may be stopped while its exception is told: it ends then, and is not to cost the worker
         _through(order)
     if outcome is None:

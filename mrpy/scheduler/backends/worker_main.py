@@ -180,7 +180,7 @@ class Worker:
             said = None if note is None else pickle.dumps(note, 5)
         except BaseException as error:
             self._say_all()
-            self._answer(FAILED, number, (), [encode_failure(error, skip=2)])
+            self._answer(FAILED, number, (), [encode_failure(error)])
             return
         del value
         self._say_all()
@@ -227,9 +227,9 @@ def _go_back(folder: str | None) -> None:
         pass
 
 
-def encode_failure(error: BaseException, skip: int) -> bytes:
-    """The failure as bytes. ``skip``: see `capture`."""
-    failure = failures.capture(error, travels=True, skip=skip)
+def encode_failure(error: BaseException) -> bytes:
+    """The failure as bytes."""
+    failure = failures.capture(error, travels=True)
     try:
         return pickle.dumps(failure, 5)
     except Exception:
