@@ -143,6 +143,11 @@ WRAPPED = {  # what cloudpickle cannot take along from a main module
         "    def next(self): return self.x + 1\ndef f(x): return C(x).next\n"
     ),
     "singledispatch": "@functools.singledispatch\ndef f(x): return x + 1\n",
+    "cmp_to_key": (
+        "key = functools.cmp_to_key(lambda a, b: b - a)\n"
+        "def f(x): return x + 1 if key(x) < key(x - 1) else 0\n"
+    ),
+    "a key of cmp_to_key": "top = functools.cmp_to_key(lambda a, b: b - a)(9)\ndef f(x): return x + 1 if top.obj == 9 else 0\n",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import tempfile
@@ -266,6 +267,18 @@ def test_keys_that_compare_with_their_own_kind_only_are_sorted_by_way_of_the_dis
     items = [(n * 7919 % 3, n) for n in range(20_000)]
     run = mrpy.stream(items, backend=backend, workers=2, memory=1)
     assert run.sorted(lambda item: Own(item[0])).to_list() == sorted(items, key=lambda item: item[0])
+
+
+@pytest.mark.parametrize("memory", [1, 10**9])
+@pytest.mark.parametrize("backend", [*HERE, "dask"])
+def test_what_cmp_to_key_makes_is_a_key_everywhere(backend: str, memory: int) -> None:
+    def compare(one: tuple[int, int], other: tuple[int, int]) -> int:
+        return other[0] - one[0]
+
+    key = functools.cmp_to_key(compare)
+    items = [(n * 7919 % 3, n) for n in range(20_000)]
+    run = mrpy.stream(items, backend=backend, workers=2, memory=memory)
+    assert run.sorted(key).to_list() == sorted(items, key=key)
 
 
 def test_very_many_small_results_go_to_disk_in_few_files(

@@ -1,7 +1,8 @@
 """Pickling by value, a little further than cloudpickle goes: what `functools` wrapped in a main module.
 
 A function behind `lru_cache`, a `cached_property` and a `singledispatch` function of a script or a notebook
-are taken apart here and put together again in the worker; their caches begin empty there. An open file is
+are taken apart here and put together again in the worker; their caches begin empty there. So is what
+`cmp_to_key` makes, and the keys that this makes, wherever the function is from. An open file is
 refused: cloudpickle would send a copy of what is left to read, which is not what anybody means. Code keeps
 the name of its file, which cloudpickle takes away from 3.1.3 on: a traceback without its lines helps nobody.
 
@@ -11,6 +12,7 @@ Each is made first and filled afterwards, so that functions may refer to themsel
 from __future__ import annotations
 
 import functools
+import gc
 import io
 import sys
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from typing import Any
 import cloudpickle
 
 _CACHED = type(functools.lru_cache(len))
+_KEY: type = type(functools.cmp_to_key(lambda *_: 0))  # a maker of keys, and a key
 _FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 
 
@@ -39,6 +42,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if kind is _CACHED and not _is_importable(thing):
             state = thing.__wrapped__
             return _empty_cache, (thing.cache_parameters(),), state, None, None, _fill_cache
+        if kind is _KEY:  # what it compares by is seen by the garbage collector only
+            compare, *item = (each for each in gc.get_referents(thing) if each is not _KEY)
+            return _key, (compare, item)
         if kind is functools.cached_property:
             return _cached_property, (thing.func, thing.attrname)
         if _is_dispatcher(thing) and not _is_importable(thing):
@@ -74,6 +80,11 @@ def _empty_cache(parameters: dict[str, Any]) -> Any:
 def _fill_cache(cached: Any, function: Any) -> None:
     cached.__wrapped__.target = function
     functools.update_wrapper(cached, function)
+
+
+def _key(compare: Any, item: list[Any]) -> Any:
+    maker = functools.cmp_to_key(compare)
+    return maker(*item) if item else maker
 
 
 def _cached_property(function: Any, name: str | None) -> Any:
