@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 import mrpy
-from mrpy.errors import CheckpointError, SpillError
+from mrpy.errors import CheckpointError, OptionError, SpillError
 from mrpy.mapreduce import spill
+from mrpy.mapreduce.kept_runs import KeptRuns
 
 HERE = ("serial", "threads", "processes")  # where a run may go to disk
 COUNT = 600
@@ -85,7 +86,7 @@ def downwards(folder: Path) -> Callable[[int], str]:
 
     def function(number: int) -> str:
         noting(where, number)
-        return f"{COUNT - number:05} of many"
+        return f"{COUNT - number:05} of many" * 40
 
     return function
 
@@ -128,7 +129,7 @@ def test_a_run_that_failed_goes_on_and_clears_up(kind: str, backend: str, folder
     with pytest.raises(ValueError, match="not today"):
         program()
     (folder / "broken").unlink()
-    stray = folder / "c.runs" / f"of a task that was killed{spill.RUN}"
+    stray = folder / "c.runs" / f"{'0' * 32}{spill.RUN}"
     stray.write_bytes(b"half of it")
     program.ran()
     assert program() == plain
@@ -205,36 +206,40 @@ def damage(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("kind", ["grouped", "combined"])
+@all_kinds
 @pytest.mark.parametrize("backend", HERE)
 @pytest.mark.parametrize("number", [1, 3])
-def test_what_is_damaged_is_made_again_and_put_there(kind: str, backend: str, number: int, folder: Path) -> None:
+def test_what_is_damaged_is_computed_again(kind: str, backend: str, number: int, folder: Path) -> None:
     program = Program(kind, folder, backend)
-    plain = program(chunksize=50)
+    plain = program(once(), chunksize=50)
     program.ran()
     for path in program.files()[:number]:
         damage(path)
-    assert program(chunksize=50) == plain
+    assert program(once(), chunksize=50) == plain
     assert 0 < len(program.ran()) < COUNT
-    assert program(chunksize=50) == plain
+    assert program(once(), chunksize=50) == plain
     assert program.ran() == []
 
 
 @pytest.mark.parametrize("kind", ["grouped", "sorted"])
-def test_where_it_cannot_be_made_again_the_next_run_does_so(kind: str, folder: Path) -> None:
-    """A generator is read once; and a sort does not go back."""
+def test_what_is_damaged_while_it_runs_is_an_error_and_the_next_run_computes_it_again(
+    kind: str, folder: Path
+) -> None:
     program = Program(kind, folder, "serial")
-
-    def source() -> Iterable[int]:
-        return once() if kind == "grouped" else range(COUNT)
-
-    plain = program(source())
-    damage(program.files()[0])
+    plain = program()
+    if kind == "sorted":
+        run: Any = mrpy.pmap(downwards(folder), range(COUNT), **program.options).sorted()
+    else:
+        run = mrpy.mapreduce(pairs(folder), total, range(COUNT), **program.options)
+    begun = iter(run)
+    next(begun)
+    for path in program.files():
+        damage(path)
     with pytest.raises(SpillError, match="damaged"):
-        program(source())
+        list(begun)
     program.ran()
-    assert program(source()) == plain
-    assert 0 < len(program.ran()) < COUNT
+    assert program() == plain
+    assert program.ran()
 
 
 def test_a_resumed_sort_does_not_hold_what_it_finds(folder: Path) -> None:
@@ -268,7 +273,7 @@ def test_a_checkpoint_of_this_machine_goes_on_on_dask(folder: Path) -> None:
     for _ in range(2):
         assert program(backend="dask") == plain
     assert program.ran() == list(range(COUNT)), "once, and not twice"
-    assert program() == plain
+    assert program(memory=10**9) == plain
     assert program.ran() == []
 
 
@@ -295,3 +300,163 @@ def test_another_run_that_is_refused_leaves_the_folder_alone(folder: Path) -> No
         program()
     assert program.files() == files
     assert [first, *begun] == program.plainly()
+
+
+# ---- what is not the same program, or not the same class ------------------------------------------------
+
+
+@pytest.mark.parametrize("memory", [1, 10**9])
+def test_another_order_is_another_program(memory: int, folder: Path) -> None:
+    items = [(n % 7, -n) for n in range(COUNT)]
+    options: dict[str, Any] = {"backend": "serial", "memory": memory, "checkpoint": folder / "c"}
+    assert mrpy.stream(items, **options).sorted(key=0).to_list() == sorted(items, key=lambda item: item[0])
+    for other in ({"key": 1}, {"key": 0, "reverse": True}, {}):
+        with pytest.raises(CheckpointError, match="another program"):
+            mrpy.stream(items, **options).sorted(**other).to_list()
+    options["checkpoint"] = folder / "d"
+    list(mrpy.mapreduce(pairs(folder), total, range(COUNT), **options))
+    with pytest.raises(CheckpointError, match="another program"):
+        list(mrpy.mapreduce(pairs(folder), total, range(COUNT), sort=True, **options))
+
+
+SCRIPT = """
+import dataclasses, enum, os, sys
+import mrpy
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Point:
+    x: int
+
+class Colour(enum.Enum):
+    RED = 1
+    GREEN = 2
+
+def pairs(n):
+    if n == 400 and sys.argv[1] == "first":
+        raise ValueError("not today")
+    return [(Point(n % 3), n), (list(Colour)[n % 2], n)]
+
+def total(key, values):
+    return sum(values)
+
+options = dict(backend="serial", chunksize=50, memory=int(sys.argv[2]))
+try:
+    found = list(mrpy.mapreduce(pairs, total, range(600), checkpoint="c", **options))
+    assert dict(found) == dict(mrpy.mapreduce(pairs, total, range(600), **options)), found
+    assert len(found) == 5, found
+except ValueError:
+    pass
+
+def point(n):
+    if n == 400 and sys.argv[1] == "first":
+        raise ValueError("not today")
+    return Point(n * 7919 % 600)
+
+for _ in range(2):
+    for name in "mapped", "sorted":
+        run = mrpy.pmap(point, range(600), checkpoint=name, **options)
+        try:
+            found = list(run.sorted() if name == "sorted" else run)
+            assert {type(each) for each in found} == {Point}
+            assert sorted(found) == [Point(x) for x in range(600)]
+            assert name == "mapped" or found == sorted(found)
+        except ValueError:
+            pass
+print("all right")
+"""
+
+
+@pytest.mark.parametrize("memory", [1, 10**9])
+def test_classes_of_the_main_module_are_the_same_in_the_next_process(memory: int, folder: Path) -> None:
+    for which in ("first", "second", "third"):
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, which, str(memory)], cwd=folder, text=True, capture_output=True, timeout=120
+        )
+        assert done.stdout == "all right\n", done.stderr
+
+
+def test_what_cannot_be_written_is_a_clear_error(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        list(mrpy.pmap(lambda n: (i for i in ()), range(3), backend="serial", checkpoint=folder / "c"))
+
+
+# ---- sessions, and others ------------------------------------------------------------------------------
+
+
+def test_a_session_may_have_the_checkpoint(folder: Path) -> None:
+    with mrpy.session("threads", workers=2, checkpoint=folder / "c", memory=1):
+        for _ in range(2):
+            assert mrpy.stream(range(5000, 0, -1)).sorted().to_list() == list(range(1, 5001))
+    left, right = (mrpy.stream([(n, n)], backend="serial") for n in (1, 1))
+    joined = left.join(right, 0)
+    with (
+        mrpy.session("threads", workers=2, checkpoint=folder / "d"),
+        pytest.raises(OptionError, match="no checkpoint"),
+    ):
+        list(joined)
+
+
+def test_a_session_that_skips_does_not_skip_what_is_damaged(folder: Path) -> None:
+    with mrpy.session("threads", workers=2, on_error="skip", memory=1):
+        run = iter(mrpy.stream(range(20_000, 0, -1)).sorted())
+        next(run)
+        for path in (folder / "temporary").glob(f"*/*{spill.RUN}"):
+            damage(path)
+        with pytest.raises(SpillError, match="damaged"):
+            list(run)
+
+
+def test_a_file_is_free_again_where_nothing_of_it_is_on_disk(folder: Path) -> None:
+    for kind in ("grouped", "sorted"):
+        program = Program(kind, folder, "serial", memory=10**9)
+        program.options["checkpoint"] = folder / kind
+        if kind == "sorted":
+            run: Any = mrpy.pmap(downwards(folder), range(COUNT), **program.options).sorted()
+        else:
+            run = mrpy.mapreduce(pairs(folder), total, range(COUNT), **program.options)
+        begun = iter(run)
+        first = next(begun)
+        assert [first, *begun] == program()
+
+
+def test_a_folder_with_files_of_others_is_refused_and_nothing_is_removed(folder: Path) -> None:
+    (folder / "c.runs").mkdir()
+    (folder / "c.runs" / "monday.run").write_text("mine")
+    program = Program("grouped", folder, "serial")
+    with pytest.raises(CheckpointError, match="monday"):
+        program()
+    program(backend="dask")
+    assert (folder / "c.runs" / "monday.run").read_text() == "mine"
+
+
+def test_a_forked_child_leaves_the_folder_alone(folder: Path) -> None:
+    runs = KeptRuns(folder / "c", used=True)
+    runs.open()
+    child = os.fork()
+    if child == 0:
+        runs.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert (folder / "c.runs").exists()
+    runs.close()
+    assert not (folder / "c.runs").exists()
+
+
+@pytest.mark.parametrize("kind", ["grouped", "combined"])
+def test_a_run_with_less_memory_than_the_last_computes_again_what_is_too_much(kind: str, folder: Path) -> None:
+    program = Program(kind, folder, "serial", memory=10**9)
+    plain = program(chunksize=50)
+    assert program.files() == []
+    program.ran()
+    assert program(chunksize=50, memory=1) == plain
+    assert 0 < len(program.ran()) <= COUNT
+    assert program.files()
+
+
+def test_a_shorter_source_leaves_the_rest_of_it(folder: Path) -> None:
+    program = Program("grouped", folder, "serial")
+    plain = program(chunksize=50)
+    program.ran()
+    program(range(100), chunksize=50)
+    assert program(chunksize=50) == plain
+    assert program.ran() == []

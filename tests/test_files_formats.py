@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import datetime
+import gc
 import gzip
 import io
+import os
 import sqlite3
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +63,17 @@ def test_csv_rows_are_those_of_a_dict_reader(tmp_path: Path, rows: list[list[str
 def test_csv_without_line_ends_in_fields_can_be_cut(tmp_path: Path, rows: list[list[str]], end: str, blocksize: int) -> None:
     path = written(tmp_path / "a.csv", as_csv([["a", "b"], *rows], end))
     assert list(mrpy.read_csv(path, blocksize=blocksize, backend="serial")) == dicts(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_csv_leaves_no_file_open(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", as_csv([["n", "text"], *([str(n), "it"] for n in range(3000))]))
+    gc.disable()  # it would close them, some time
+    try:
+        assert len(list(mrpy.read_csv(path, blocksize=1000, backend="serial"))) == 3000
+        assert str(path) not in {os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()}
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("backend", LOCAL)

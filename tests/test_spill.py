@@ -287,8 +287,8 @@ def test_very_many_small_results_go_to_disk_in_few_files(
     made: list[str] = []
 
     class Counted(RunFile):
-        def __init__(self, folder: str) -> None:
-            super().__init__(folder)
+        def __init__(self, *arguments: str) -> None:
+            super().__init__(*arguments)
             made.append(self.path)
 
     monkeypatch.setattr(sorted_runs, "RunFile", Counted)

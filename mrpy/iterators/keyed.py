@@ -86,15 +86,25 @@ class Keyed:
             where = job.driver.backend.name, job.driver.backend.workers
             store = store_for(job, options, stack)
             maps_store, runs = kept_for(options.checkpoint, store)
-            program = (*self._sides[0].plan.steps, self._sides[0].mapper, self._combiner, self._partitions)
-            checkpoint = stack.enter_context(checkpoint_for(options.checkpoint, program, "mapreduce", runs))
+            in_use = stack.enter_context(ExitStack())
+            program = checkpoint_for(options.checkpoint, self._program(options), "mapreduce", runs)
+            checkpoint = in_use.enter_context(program)
             made: list[Mapped] = []
             for side, account in zip(self._sides, self._mapping, strict=True):
                 with watched(job, side.plan, options), account.running(*where):
                     made += self._map(side, account, job, options, maps_store, checkpoint)
+            if checkpoint is not None and not checkpoint.finished():
+                in_use.close()
             with self._reducing.running(*where):
                 self._spilled = maps_store.files() if maps_store is not None else (0, 0)
-                yield from self._reduce(job, made, checkpoint, store)
+                yield from self._reduce(job, made, checkpoint is not None, store)
+
+    def _program(self, options: Options) -> tuple[Any, ...]:
+        """By what a checkpoint knows this."""
+        if options.checkpoint is not None and len(self._sides) > 1:
+            raise OptionError("two inputs are brought together by key, and there is no checkpoint for that")
+        steps, mapper = self._sides[0].plan.steps, self._sides[0].mapper
+        return *steps, mapper, self._combiner, self._partitions, *(("sort",) if self._sort else ())
 
     def explain(self) -> str:
         """The text of `explain`: what is before the shuffle, and what is behind it."""
@@ -148,8 +158,6 @@ class Keyed:
             feeder.keep = checkpoint is None  # else the groups come here, to be written down
             for slot in feeder.completed(slots.append):
                 made[slot] = Mapped(side, feeder.code, slot, len(slot.chunk.data))
-        if checkpoint is not None:
-            checkpoint.finished()
         return [made[slot] for slot in slots]
 
     def _code(self, side: Side, options: Options, rules: Rules, store: Store | None) -> Code:
@@ -171,11 +179,11 @@ class Keyed:
             check.check_combiner(self._combiner, self._reducer, name, values)
 
     def _reduce(
-        self, job: Job, made: list[Mapped], checkpoint: Checkpoint | None, store: Store | None
+        self, job: Job, made: list[Mapped], at_hand: bool, store: Store | None
     ) -> Iterator[tuple[Any, Any]]:
         kernel = ReduceTask(self._reducer, self._combiner, self._sort, store)
         code = Code(kernel, self._reduce_name())
-        parts = ReduceTasks(job, code, made, self._partitions, checkpoint, self._reducing)
+        parts = ReduceTasks(job, code, made, self._partitions, at_hand, self._reducing)
         if self._sort:
             yield from heapq.merge(*map(parts.pairs, range(self._partitions)), key=itemgetter(0))
         else:

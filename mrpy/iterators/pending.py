@@ -116,7 +116,10 @@ class PendingResult:
                 self._arrived = threading.Event()
         if until is None:
             return self._arrived.wait(SETTLED) or self._arrived.wait()
-        return self._arrived.wait(min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX))  # 292 years
+        left = max(0.0, until - time.monotonic())
+        if left <= SETTLED:
+            return self._arrived.wait(left)
+        return self._arrived.wait(SETTLED) or self._arrived.wait(min(left - SETTLED, threading.TIMEOUT_MAX))
 
     def _open(self) -> tuple[bool, Any]:
         failed, value = self._as_it_ended()

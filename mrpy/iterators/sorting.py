@@ -17,6 +17,10 @@ from mrpy.progress import watched
 from mrpy.scheduler.current import job_for
 
 PLACE = ("backend", "workers", "name")  # options of the whole that its second part takes over
+ALONE = {  # it is run as if nothing had been said of the others: not even in a session
+    "on_error": "raise", "max_errors": None, "retries": 0, "timeout": None, "buffer_bytes": None,
+    "checkpoint": None, "check": False, "ordered": True,
+}  # fmt: skip
 
 
 class Sorted(Reduced):
@@ -46,7 +50,7 @@ class Sorted(Reduced):
             parts.clear()
             cut = ranges(runs, memory.for_a_range(runs))
             given = {name: value for name, value in items._given.items() if name in PLACE}
-            given |= {"chunksize": 1, "buffersize": options.worker_count + 1}
+            given |= ALONE | {"chunksize": 1, "buffersize": options.worker_count + 1}
             merged = type(items)(Plan(Pulled(cut), (FlatMap(MergeTask(order, remote)),)), given)
             for batch in merged:
                 yield from opened(batch)

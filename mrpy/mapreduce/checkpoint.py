@@ -15,27 +15,31 @@ import os
 import stat
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from operator import attrgetter, itemgetter, methodcaller
 from types import CodeType
 
 from mrpy.errors import CheckpointError
-from mrpy.light import TYPE_CHECKING, later
+from mrpy.light import TYPE_CHECKING, later, pickle
 from mrpy.scheduler import codec
 
 if TYPE_CHECKING:
     import hashlib
     import sqlite3
-    from types import TracebackType
     from typing import Any
 
+    from mrpy.mapreduce import kept_runs
     from mrpy.mapreduce.kept_runs import KeptRuns
 else:
+    kept_runs = later("mrpy.mapreduce.kept_runs")
     hashlib, sqlite3 = later("hashlib"), later("sqlite3")  # only for those who ask for a checkpoint
 
 _TABLES = """
 create table if not exists run (program text not null, version integer not null);
 create table if not exists chunk (first integer primary key, count integer, body blob, digest blob);
+create table if not exists file (name text primary key, first integer not null, writer text not null);
 """
 VERSION = 1
+_GETTERS = itemgetter, attrgetter, methodcaller
 
 
 class Checkpoint:
@@ -88,27 +92,50 @@ class Checkpoint:
             results = codec.decode(codec.Payload(row[1]))
         except Exception:  # written by other versions of the user's classes: compute it again
             return None
-        if self._runs is not None and (results := self._runs.recalled(results)) is None:
+        if self._runs is not None and (results := self._runs.recalled(results, self._writer)) is None:
             return None
         return row[0], results
 
+    def _writer(self, name: str) -> str | None:
+        row = self._file.execute("select writer from file where name = ?", (name,)).fetchone()
+        return row and str(row[0])
+
     def put(self, first: int, count: int, results: Any) -> None:
         """Keep a finished chunk. Raises `CheckpointError` where the disk is full, say."""
-        import cloudpickle  # as for functions: what is of the main module is written by value
-
-        body = cloudpickle.dumps(results, 5)
+        body = self._pickled(results)
+        files = self._runs.names(results) if self._runs is not None else ()
         try:
-            row = (first, count, body, _digest(body))
-            self._file.execute("insert or replace into chunk values (?, ?, ?, ?)", row)
+            with self._file:
+                self._file.execute("begin")
+                row = (first, count, body, _digest(body))
+                self._file.execute("insert or replace into chunk values (?, ?, ?, ?)", row)
+                self._file.execute("delete from file where first = ?", (first,))
+                rows = ((name, first, kept_runs.this_process()) for name in files)
+                self._file.executemany("insert or replace into file values (?, ?, ?)", rows)
         except self._problem as error:
             raise CheckpointError(f"{self._path} cannot be written: {error}") from error
-        if self._runs is not None:
-            self._runs.put(results)
 
-    def finished(self) -> None:
-        """All chunks are there: what was left by those that were cut short may go."""
-        if self._runs is not None:
-            self._runs.sweep()
+    def _pickled(self, results: Any) -> bytes:
+        """Classes of the main module by name, where that goes: who resumes has a main module of his own, with
+        the same classes, and no use for copies of those that once were."""
+        from mrpy.scheduler import byvalue  # heavy, as above
+
+        try:
+            return pickle.dumps(results, 5)
+        except codec.REFUSALS:
+            pass
+        try:
+            return byvalue.dumps(results)
+        except codec.REFUSALS as error:
+            raise CheckpointError(f"results cannot be written to {self._path}: {error}") from error
+
+    def finished(self) -> bool:
+        """All chunks are there: what was left by those that were cut short may go. Whether anything of them
+        is on disk, so that this has to stay open."""
+        if self._runs is None:
+            return False
+        self._runs.sweep({name for (name,) in self._file.execute("select name from file")})
+        return self._runs.referred
 
     def __enter__(self) -> Checkpoint:
         with ExitStack() as otherwise:
@@ -118,12 +145,12 @@ class Checkpoint:
             otherwise.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._runs is not None:  # as long as the file is ours
-            self._runs.close(error)
-        self._file.close()
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self._runs is not None:  # as long as the file is ours
+                self._runs.close()
+        finally:
+            self._file.close()
 
 
 def checkpoint_for(
@@ -157,6 +184,8 @@ def _digest_one(digest: Any, thing: Any, todo: list[Any]) -> None:
     else:
         digest.update(f"{type(thing).__module__}.{type(thing).__qualname__}".encode())
         digest.update(str(getattr(thing, "__qualname__", "")).encode())
+        if isinstance(thing, _GETTERS):  # what they get is all that they are
+            todo.extend(thing.__reduce__()[1:])
         names = getattr(type(thing), "__slots__", ())
         todo.extend(getattr(thing, name) for name in names if hasattr(thing, name))
         if hasattr(thing, "func"):  # functools.partial

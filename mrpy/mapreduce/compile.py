@@ -117,7 +117,7 @@ class Feeder:
                 if tasks and perf_counter() - began > SOON:
                     cut, tasks, began = tasks, [], perf_counter()
                     self.job.add(*cut)
-                known = self.checkpoint.get(self._cutter.position) if self.checkpoint is not None else None
+                known = self._known(self._cutter.position)
                 stretch = self._cutter.cut(known[0] if known is not None else size)
                 if stretch is None:
                     break
@@ -135,6 +135,10 @@ class Feeder:
             if tasks:
                 self.job.add(*tasks)
         return slots
+
+    def _known(self, position: int) -> tuple[int, Any] | None:
+        """How many items the chunk spans that begins there, and what was made of it, if that is known."""
+        return self.checkpoint.get(position) if self.checkpoint is not None else None
 
     def _room(self) -> int:
         """How many items the next chunk may take; 0: the window is closed."""

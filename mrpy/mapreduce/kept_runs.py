@@ -3,25 +3,36 @@
     FILE         the checkpoint: what is small of each finished chunk, and where the rest of it lies
     FILE.runs/   the rest, in files that were written by the tasks themselves
 
-A file that no finished chunk has is of a task that was cut short, and goes at the end of the next run. A
-chunk whose files are not as they were written is computed again.
+What is found there is read once before it is used. A chunk whose files are not as they were written is
+computed again; so is one of another process if its files name the main module: they hold its classes by
+value, and those would be others than the classes of this process. A file that no finished chunk has is of a
+task that was cut short, and goes at the end of the next run.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from mrpy.errors import CheckpointError, SpillError
 from mrpy.mapreduce.sorted_runs import SortedRun
-from mrpy.mapreduce.spill import RUN, Run, Store
+from mrpy.mapreduce.spill import RUN, Run, Store, opened
 from mrpy.scheduler.calls import Parts, apart
 
 SUFFIX = ".runs"
+_NAME = re.compile("[0-9a-f]{32}" + re.escape(RUN))
+_PROCESS = uuid.uuid4().hex
+
+
+def this_process() -> str:
+    """A name for it, and for no other."""
+    return f"{_PROCESS}-{os.getpid()}"
 
 
 class KeptRuns:
@@ -30,61 +41,71 @@ class KeptRuns:
 
     def __init__(self, checkpoint: str | os.PathLike[str], *, used: bool) -> None:
         self.folder = os.path.abspath(os.fspath(checkpoint)) + SUFFIX
+        self.referred = False  # whether anything of this run is there
         self._used = used
-        self._chunks: dict[str, int] = {}  # of each file that is referred to, the first item of its chunk
+        self._owner = os.getpid()
 
     def open(self) -> None:
-        """Make the folder, if it is not there. Raises `CheckpointError` where others could write to it."""
+        """Make the folder, if it is not there. Raises `CheckpointError` where it is not ours alone."""
         if not self._used:
             return
         try:
             with suppress(FileExistsError):
                 os.mkdir(self.folder, 0o700)
             found = os.lstat(self.folder)
+            if not stat.S_ISDIR(found.st_mode):
+                raise CheckpointError(f"{self.folder} is no folder, and there has to be one of that name")
+            others = [name for name in os.listdir(self.folder) if not _NAME.fullmatch(name)]
         except OSError as error:
             raise CheckpointError(f"{self.folder} cannot be used: {error.strerror}") from error
-        if not stat.S_ISDIR(found.st_mode):
-            raise CheckpointError(f"{self.folder} is no folder, and the checkpoint needs one of that name")
         if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise CheckpointError(f"the folder {self.folder} may be written by others")
+        if others:
+            raise CheckpointError(f"{self.folder} is the checkpoint's, and there is {others[0]!r} in it")
 
-    def close(self, error: BaseException | None) -> None:
-        """No more is asked of it in this run. What turned out to be damaged is made again by the next."""
-        if isinstance(error, SpillError):
-            for path in [path for path, chunk in self._chunks.items() if chunk == error.chunk]:
-                _remove(path)
-        with suppress(OSError):
-            os.rmdir(self.folder)  # if nothing is in it
+    def close(self) -> None:
+        """No more is asked of it in this run."""
+        if self._used and os.getpid() == self._owner:
+            with suppress(OSError):
+                os.rmdir(self.folder)  # if nothing is in it
 
-    def put(self, made: Any) -> None:
-        """The checkpoint refers to this now."""
-        _changed(made, self._noted)
+    def names(self, made: Any) -> set[str]:
+        """The files of what a task has made, which the checkpoint is to refer to."""
+        names: set[str] = set()
 
-    def recalled(self, made: Any) -> Any:
+        def noted(run: Any) -> Any:
+            names.add(os.path.basename(run.path))
+            return run
+
+        _changed(made, noted)
+        self.referred = self.referred or bool(names)
+        return names
+
+    def recalled(self, made: Any, writer: Callable[[str], str | None]) -> Any:
         """What was found in the checkpoint; None where a file of it is not what it was, or cannot be used.
-        The folder may have been moved in the meantime."""
+        The folder may have been moved in the meantime. ``writer``: the process that wrote a file."""
+
+        def found(run: Any) -> Any:
+            name = os.path.basename(run.path)
+            moved = run._replace(path=os.path.join(self.folder, name))
+            if not self._used or not _is_sound(moved, ours=writer(name) == this_process()):
+                raise FileNotFoundError(name)
+            self.referred = True
+            return moved
+
         try:
-            return _changed(made, self._found)
-        except OSError:
+            return _changed(made, found)
+        except (OSError, SpillError):
             return None
 
-    def sweep(self) -> None:
+    def sweep(self, wanted: Collection[str]) -> None:
         """Remove what nothing refers to, when all chunks are finished."""
-        with suppress(OSError):
-            for name in os.listdir(self.folder):
-                path = os.path.join(self.folder, name)
-                if name.endswith(RUN) and path not in self._chunks:
-                    _remove(path)
-
-    def _noted(self, run: Any) -> Any:
-        self._chunks[run.path] = run.chunk
-        return run
-
-    def _found(self, run: Any) -> Any:
-        moved = run._replace(path=os.path.join(self.folder, os.path.basename(run.path)))
-        if not self._used or os.path.getsize(moved.path) < run.end:
-            raise FileNotFoundError(moved.path)
-        return self._noted(moved)
+        if self._used:
+            with suppress(OSError):
+                for name in os.listdir(self.folder):
+                    if _NAME.fullmatch(name) and name not in wanted:
+                        with suppress(OSError):
+                            os.unlink(os.path.join(self.folder, name))
 
 
 def kept_for(
@@ -94,7 +115,18 @@ def kept_for(
     if checkpoint is None:
         return store, None
     runs = KeptRuns(checkpoint, used=store is not None)
-    return store and replace(store, folder=runs.folder), runs
+    return store and replace(store, folder=runs.folder, to_enlarge="a larger disk"), runs
+
+
+def _is_sound(run: Any, *, ours: bool) -> bool:
+    """Whether all of a run is what was written, and means the same here. Raises where it is not."""
+    with open(run.path, "rb") as file:
+        for offset, length, digest, packed in run.pieces():
+            file.seek(offset)
+            data = opened(file.read(length), digest, packed, (run.path, offset, run.chunk))
+            if not ours and b"__main__" in data:
+                return False
+    return True
 
 
 def _changed(made: Any, change: Callable[[Any], Any]) -> Any:
@@ -110,8 +142,3 @@ def _changed(made: Any, change: Callable[[Any], Any]) -> Any:
 
 def _node(node: Any, change: Callable[[Any], Any]) -> Any:
     return node._replace(value=change(node.value)) if type(node.value) is Run else node
-
-
-def _remove(path: str) -> None:
-    with suppress(OSError):
-        os.unlink(path)

@@ -70,10 +70,11 @@ class SortedRun(NamedTuple):
     digests: bytes
     packed: bool
 
-    @property
-    def end(self) -> int:
-        """How long the file is, at least."""
-        return self.offsets[-1]
+    def pieces(self) -> Iterator[tuple[int, int, bytes, bool]]:
+        """Of each block where it lies, its length, what it hashes to, and whether it is packed."""
+        for number, (offset, behind) in enumerate(pairwise(self.offsets)):
+            digest = self.digests[number * DIGEST : (number + 1) * DIGEST]
+            yield offset, behind - offset, digest, self.packed
 
     def weight(self) -> int:
         """About how many bytes all this takes."""
@@ -116,7 +117,7 @@ def write_sorted(
     lows: list[Any] = []
     flat, digests = bytearray(), bytearray()
     offsets, sizes = array("q"), array("q")
-    with RunFile(store.folder) as file:
+    with RunFile(store.folder, store.to_enlarge) as file:
         for begin in range(0, len(items), count):
             part = items[begin : begin + count]
             data = packed(part)

@@ -244,11 +244,13 @@ def runs_of(
     store: Store | None,
     stack: ExitStack,
 ) -> list[Part]:
-    """The source, sorted in parts. A checkpoint is in use until `stack` is closed."""
+    """The source, sorted in parts. A checkpoint that has some of them on disk is in use until `stack` is
+    closed."""
     rules = Rules.of(options)
     tasks_store, runs = kept_for(options.checkpoint, store)
-    program = (*plan.steps, order.key)
-    checkpoint = stack.enter_context(checkpoint_for(options.checkpoint, program, "sorted", runs))
+    program = (*plan.steps, order.key, *(("reverse",) if order.reverse else ()))
+    in_use = stack.enter_context(ExitStack())
+    checkpoint = in_use.enter_context(checkpoint_for(options.checkpoint, program, "sorted", runs))
 
     def code_for(store: Store | None) -> Code:
         return Code(SortTask(plan.steps, order, rules, store), options.name or "sort", announce=True)
@@ -260,8 +262,8 @@ def runs_of(
     ):
         feeder.checkpoint = checkpoint
         parts = feeder.parts()
-    if checkpoint is not None:
-        checkpoint.finished()
+    if checkpoint is not None and not checkpoint.finished():
+        in_use.close()
     return parts
 
 

@@ -9,7 +9,8 @@ anything of it is unpickled.
 
 The files of a run are in a folder of its own that only its owner can enter (`SpillFolder`), beneath the
 system's folder for temporary files (``TMPDIR``). It goes with the run; what was left behind by a process that
-was killed goes when next one is made. Who is alive is told by a lock on a file in it.
+was killed goes when next one is made. Who is alive is told by a lock on a file in it. What a checkpoint
+refers to is elsewhere, and stays (``kept_runs.py``).
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ FREE = 4  # of the memory that is free, the part that is taken where nobody says
 BARE = 40_000_000  # bytes that a process takes before it has done anything
 AT_LEAST = 4  # of the memory, the part that is taken for data, however large the interpreters are
 SHARES = 2  # of the memory of a process, the part that values take; the rest is for what is made of them
+TO_ENLARGE = "a TMPDIR on a larger disk"
 RUN = ".run"  # at the end of the name of a file
 
 
@@ -72,10 +74,9 @@ class Run(NamedTuple):
     blocks: tuple[Block, ...]
     chunk: int = 0
 
-    @property
-    def end(self) -> int:
-        """How long the file is, at least."""
-        return max((block.offset + block.length for block in self.blocks), default=0)
+    def pieces(self) -> Iterator[tuple[int, int, bytes, bool]]:
+        """Of each block where it lies, its length, what it hashes to, and whether it is packed."""
+        return ((block.offset, block.length, block.digest, block.packed) for block in self.blocks)
 
     @property
     def largest(self) -> int:
@@ -111,8 +112,9 @@ def opened(data: Any, digest: bytes, packed: bool, where: tuple[str, int, int]) 
 class RunFile:
     """A file that is being written. In a ``with`` block: what fails leaves nothing behind."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, to_enlarge: str = TO_ENLARGE) -> None:
         self.path = os.path.join(folder, uuid.uuid4().hex + RUN)
+        self._to_enlarge = to_enlarge
         self.offset = 0  # of what is written next
         self._packs: bool | None = None  # not known yet
         try:
@@ -168,8 +170,7 @@ class RunFile:
         problem = own_folder.no_room(error, folder, needed)
         if problem is None:
             return SpillError(f"cannot spill to {self.path}: {error}")
-        advice = "set TMPDIR to a larger disk, or give memory="
-        return SpillError(f"no room to spill: {problem} (in {folder}; {advice})")
+        return SpillError(f"no room to spill: {problem} (in {folder}; {self._to_enlarge}, or memory=, helps)")
 
     def _remove(self) -> None:
         with suppress(OSError):
@@ -260,6 +261,7 @@ class Store:
     ``all_of_it``  nothing of the result is to be kept in memory
     ``most``       nor one of more bytes
     ``run``        so many bytes that go to disk are enough for a file
+    ``to_enlarge``  what helps where the disk is full
     """
 
     folder: str
@@ -267,6 +269,7 @@ class Store:
     all_of_it: bool = False
     most: float = math.inf
     run: float = math.inf
+    to_enlarge: str = TO_ENLARGE
 
     def keeps(self, nbytes: int) -> bool:
         """Whether a result of so many bytes is to stay in memory: many may be on their way."""
@@ -284,11 +287,16 @@ class Store:
 
     def is_used(self) -> bool:
         """Whether anything went to disk."""
-        return any(name.endswith(RUN) for name in os.listdir(self.folder))
+        return self.files() != (0, 0)
 
     def files(self) -> tuple[int, int]:
         """How many files there are, and how many bytes."""
-        sizes = [entry.stat().st_size for entry in os.scandir(self.folder) if entry.name.endswith(RUN)]
+        sizes = []
+        with suppress(OSError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(RUN):
+                    with suppress(OSError):  # an attempt that was given up may remove its own
+                        sizes.append(entry.stat().st_size)
         return len(sizes), sum(sizes)
 
 

@@ -11,7 +11,7 @@ from mrpy.mapreduce.compile import Feeder, Slot
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.spill import Store
 from mrpy.options import Options
-from mrpy.scheduler.calls import Code, Parts
+from mrpy.scheduler.calls import Code, Parts, apart
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.sizes import about_dict, estimated
@@ -63,6 +63,12 @@ class SpillingFeeder(Feeder):
         slots = super().top_up()
         self.held += sum(_open_here(slot.result) for slot in slots if slot.done)
         return slots
+
+    def _known(self, position: int) -> tuple[int, Any] | None:
+        known, store = super()._known(position), self._store
+        if known is not None and store is not None and store.all_of_it and _open_here(apart(known[1])[0]):
+            return None  # it was kept where there was more memory: computed again, it goes to disk
+        return known
 
     def _look_at_held(self) -> None:
         store = self._store

@@ -18,8 +18,7 @@ from mrpy.scheduler import codec
 
 if TYPE_CHECKING:
     import traceback
-    from types import TracebackType
-    from typing import Any, TypeGuard
+    from typing import Any
 else:
     traceback = later("traceback")  # only where something failed
 
@@ -118,8 +117,10 @@ def format_trace(error: BaseException, *, whole: bool = False) -> str:
     mrpy by which it begins, which tell the user nothing."""
     frames = error.__traceback__
     if not whole:
-        while _is_ours(frames) and frames.tb_next is not None:
-            frames = frames.tb_next
+        theirs = frames
+        while theirs is not None and theirs.tb_frame.f_code.co_filename.startswith(_OURS):
+            theirs = theirs.tb_next
+        frames = theirs or frames  # unless there are no others
     try:
         text = "".join(traceback.format_exception(type(error), error, frames))
     except Exception as problem:  # a __str__ or a source file that raises
@@ -128,10 +129,6 @@ def format_trace(error: BaseException, *, whole: bool = False) -> str:
         half = TEXT_LIMIT // 2
         text = f"{text[:half]}\n  ... {len(text) - TEXT_LIMIT} characters left out ...\n{text[-half:]}"
     return text
-
-
-def _is_ours(frames: TracebackType | None) -> TypeGuard[TracebackType]:
-    return frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS)
 
 
 def stack_text(frames: list[traceback.FrameSummary]) -> str:

@@ -28,7 +28,7 @@ def leave() -> None:
 
 
 def spin(forever: bool = True) -> None:
-    while forever:
+    while forever:  # here it spins
         sum(range(1000))  # here it spins
 
 

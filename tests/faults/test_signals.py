@@ -130,7 +130,7 @@ def test_wherever_an_interrupt_meets_a_run_the_session_works_or_says_that_it_doe
 # ---- just before a wait ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["a loop", "a result"])
+@pytest.mark.parametrize("what", ["a loop", "a result", "a result within a time"])
 def test_an_interrupt_that_wakes_nobody_is_seen_soon(what: str) -> None:
     """As when it comes between letting go of the interpreter lock and falling asleep."""
 
@@ -153,7 +153,7 @@ def test_an_interrupt_that_wakes_nobody_is_seen_soon(what: str) -> None:
             if what == "a loop":
                 list(mrpy.pmap(work, range(9)))
             else:
-                mrpy.submit(work, 0).result()
+                mrpy.submit(work, 0).result(None if what == "a result" else 60)
         seen = not release.is_set()
         ended.set()
         thread.join()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from io import StringIO
 from itertools import chain
 
@@ -40,11 +41,15 @@ class Rows(Frozen):
         rows = _Reader(self, block, opening)
         names = self.fieldnames
         if names is None:
-            # A block that begins somewhere else asks the beginning of the file.
-            names = next(rows if not block.start else _Reader(self, Block(block.path), opening), None)
+            names = next(rows, None) if not block.start else self._names(block.path, opening)
         if names is not None:
             rows.names = list(names)
             yield rows, rows
+
+    def _names(self, path: str, opening: Opening) -> Any:
+        """The first row of the file, for a block that begins somewhere else."""
+        with closing(_Reader(self, Block(path), opening)) as head:
+            return next(head, None)
 
     def __str__(self) -> str:
         return "CSV rows"
@@ -74,10 +79,14 @@ class _Reader:
         self._text: StringIO | None = None
         self._marked = False
         self._ended = False
-        texts = self._texts(block, opening)
-        self._rows = csv.reader(chain(chain.from_iterable(texts), self._at_end()), **format.parameters)
+        self._texts = self._texts_of(block, opening)
+        self._rows = csv.reader(chain(chain.from_iterable(self._texts), self._at_end()), **format.parameters)
 
-    def _texts(self, block: Block, opening: Opening) -> Iterator[StringIO]:
+    def close(self) -> None:
+        """Close the file, if not all of it was read. Else that would be left to the garbage collector."""
+        self._texts.close()
+
+    def _texts_of(self, block: Block, opening: Opening) -> Generator[StringIO, None, None]:
         for offset, data in self._format.lines.bytes_of(block, opening):
             text, marked = self._format.lines.text.decoded(self._path, offset, data)
             self._marked |= marked
