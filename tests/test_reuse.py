@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import numpy
 import pytest
+from laws import eventually
 
 import mrpy
+from mrpy.iterators import order
+from mrpy.mapreduce.kernels import Rules
+from mrpy.mapreduce.random import fresh_seed
+from mrpy.options import Options
+from mrpy.scheduler.backends import segments
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.reuse import code_for
 
@@ -28,7 +37,7 @@ def of_main(text: str, **names: Any) -> Callable[..., Any]:
 
 
 def code(function: Callable[..., Any]) -> Code:
-    return code_for(function, lambda: Code(function, "f"))
+    return code_for((function,), lambda: Code(function, "f"))
 
 
 @pytest.mark.parametrize(
@@ -112,3 +121,96 @@ def test_submit_sees_the_values_of_now(backend: str) -> None:
         assert mrpy.submit(f, 1).result() == 2
         f.__globals__["n"] = 10
         assert mrpy.submit(f, 1).result() == 11
+
+
+# ---- whole runs ------------------------------------------------------------------------------------------
+
+
+def of_run(run: Any, **options: Any) -> Code:
+    rules = Rules.of(Options(**options)).replaced(seed=0)
+    return order._code(run._plan.steps, options.get("name", "name"), rules)
+
+
+def test_a_run_over_the_same_functions_has_the_code_of_the_last_one() -> None:
+    f, g = of_main("def f(x): return x + 1"), of_main("def f(x): return x % 2", n=2)
+
+    def chain() -> Any:
+        return mrpy.stream(range(9)).map(f).filter(g).starmap(divmod)
+
+    first = of_run(chain())
+    assert of_run(chain()) is first
+    for other in ({"on_error": "skip"}, {"retries": 1}, {"timeout": 1.0}, {"max_errors": 3, "on_error": "skip"}, {"name": "n"}):
+        assert of_run(chain(), **other) is not first
+    assert of_run(mrpy.stream(range(9)).map(f).map(g).starmap(divmod)) is not first
+    assert of_run(mrpy.stream(range(9)).filter(f).map(g).starmap(divmod)) is not first
+    assert of_run(mrpy.stream(range(9)).map(g).filter(f).starmap(divmod)) is not first
+
+
+def test_what_may_change_is_sent_with_each_run() -> None:
+    runs: list[Callable[[], Any]] = [
+        lambda: mrpy.pmap([1].__contains__, range(9)),
+        lambda: mrpy.parallel(x + 1 for x in range(9)),
+        lambda: mrpy.pmap(of_main("def f(x): return n", n=[1]), range(9)),
+    ]
+    for run in runs:
+        assert of_run(run()) is not of_run(run())
+    assert of_run(mrpy.pmap(abs, []), on_error=print) is not of_run(mrpy.pmap(abs, []), on_error=print)
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes", "dask"])
+def test_a_run_sees_the_values_and_the_options_of_now(backend: str) -> None:
+    f = of_main("def f(x): return 10 // (x - n)", n=50)
+    with mrpy.session(backend, workers=2):
+        assert list(mrpy.pmap(f, range(3))) == list(mrpy.pmap(f, range(3))) == [-1, -1, -1]
+        f.__globals__["n"] = 1
+        assert list(mrpy.pmap(f, range(3), on_error="skip")) == [-10, 10]
+        assert list(mrpy.pmap(f, range(3), on_error=lambda error: "bad")) == [-10, "bad", 10]
+        with pytest.raises(ZeroDivisionError):
+            list(mrpy.pmap(f, range(3)))
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_runs_of_one_code_have_seeds_of_their_own(backend: str) -> None:
+    def draw(n: int) -> int:
+        return int(mrpy.rng().integers(1 << 60))
+
+    with mrpy.session(backend, workers=2):
+        one, two, other, free, more = (
+            list(mrpy.pmap(draw, range(200), seed=seed, chunksize=size))
+            for seed, size in ((1, 7), (1, 50), (2, 7), (None, 7), (None, 7))
+        )
+    assert one == two
+    assert len({*one, *other, *free, *more}) == 4 * 200
+
+
+def test_a_forked_child_draws_seeds_of_its_own() -> None:
+    fresh_seed()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, fresh_seed().to_bytes(8, "little"))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert int.from_bytes(os.read(read, 8), "little") != fresh_seed()
+    os.close(read)
+    os.close(write)
+    assert len({fresh_seed() for _ in range(1000)}) == 1000
+
+
+@pytest.mark.skipif(not segments.AVAILABLE, reason="needs memfd")
+def test_a_large_array_is_copied_once_in_each_run_and_not_kept_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Noted(segments.Held):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(weakref.ref(self))
+
+    made: list[weakref.ref[Any]] = []
+    array = numpy.arange(1 << 20)
+    array.flags.writeable = False
+    with mrpy.session("processes", workers=2):
+        list(mrpy.pmap(numpy.sum, [0]))
+        monkeypatch.setattr(segments, "Held", Noted)
+        for run in (1, 2):
+            assert set(mrpy.pmap(numpy.sum, [array] * 20, chunksize=1)) == {array.sum()}
+            assert len(made) == run
+            assert eventually(lambda: gc.collect() >= 0 and all(held() is None for held in made), 5)

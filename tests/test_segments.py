@@ -135,23 +135,36 @@ def test_what_was_packed_does_not_change_any_more() -> None:
         assert not np.frombuffer(copy).any()
 
 
-def test_a_read_only_array_is_packed_once_for_a_function_and_forgotten_with_it() -> None:
+def test_a_read_only_array_is_packed_once_for_a_run_and_forgotten_with_it() -> None:
+    def held(data: Any, run: Any) -> Any:
+        return packer.pack(Call(code, data, run)).data.buffers[0].held
+
     packer = Packer(lambda: None)
-    code, other = Code(len, "len"), Code(len, "len")
+    code = Code(len, "len")
     array = np.zeros(2 * LARGE)
     array.flags.writeable = False
-    calls = [packer.pack(Call(code, [n, array])) for n in range(3)]
-    assert len({id(call.data.buffers[0].held) for call in calls}) == 1
-    assert packer.pack(Call(other, array)).data.buffers[0].held is not calls[0].data.buffers[0].held
-    view = array[1:]
-    assert packer.pack(Call(code, view)).data.buffers[0].held is not calls[0].data.buffers[0].held
+    run: dict[int, Any] = {}
+    first = held(array, run)
+    assert all(held([n, array], run) is first for n in range(3))
+    assert held(array, {}) is not first
+    assert held(array[1:], run) is not first
+    assert held(array, None) is not held(array, None), "calls that know nothing of each other"
+    segment = first.segment
+    del first
+    assert segment not in packer.pool._free
+    run.clear()
+    gc.collect()
+    assert segment in packer.pool._free, "not in use any more"
+
+
+def test_a_function_is_forgotten_when_nobody_refers_to_it() -> None:
+    packer = Packer(lambda: None)
+    code = Code(len, "len")
+    packer.pack(Call(code, 1))
     number = code.number
-    del calls, code
+    del code
     gc.collect()
     assert packer.gone() == [number]
-    other.reused = True  # calls that know nothing of each other: it may have changed in between
-    one, two = (packer.pack(Call(other, array)).data.buffers[0].held for _ in range(2))
-    assert one is not two
 
 
 # ---- over worker processes --------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from mrpy.iterators.stream import ParallelIterator
 from mrpy.mapreduce import check
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import Checkpoint, checkpoint_for
-from mrpy.mapreduce.compile import Slot
 from mrpy.mapreduce.groups import Reducer, grouping
 from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.kernels import Rules
@@ -25,6 +24,7 @@ from mrpy.mapreduce.partition import DEFAULT, shown
 from mrpy.mapreduce.plan import FlatMap, Plan, name_of
 from mrpy.mapreduce.shuffle import MapTask, Pairs, ReduceTask, as_pairs
 from mrpy.mapreduce.skipped import Skipped
+from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled
 from mrpy.mapreduce.spill import Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder

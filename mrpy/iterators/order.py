@@ -11,9 +11,10 @@ from mrpy.iterators.builtin import Items
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
-from mrpy.mapreduce.compile import Feeder, Slot
+from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.kernels import MapChunk, Rules
-from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap
+from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled, is_run
 from mrpy.mapreduce.turns import WAIT, advance, blocking, results_of, turns
 from mrpy.mapreduce.window import Window, puller
@@ -22,15 +23,18 @@ from mrpy.progress import watched
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.current import job_for, session_for
 from mrpy.scheduler.driver import Delivery
+from mrpy.scheduler.reuse import code_for
 
 if TYPE_CHECKING:
     from typing import Any
 
     from mrpy.iterators.builtin import Given
     from mrpy.mapreduce import check
+    from mrpy.mapreduce.plan import Step
 else:
     check = later("mrpy.mapreduce.check")
 
+_FUNCTION: dict[Any, str] = {Map: "function", StarMap: "function", FlatMap: "function", Filter: "predicate"}
 AT_ONCE = 64  # items of a source that is cut without being walked, where nothing is done to them
 
 
@@ -149,9 +153,10 @@ class _feeding:
             job = entering.enter_context(job_for(options))
             entering.enter_context(watched(job, plan, options))
             checkpoint = entering.enter_context(checkpoint_for(options.checkpoint, plan.steps, "map"))
-            kernel = MapChunk(plan.steps, Rules.of(options))
-            code = Code(kernel, options.name or str(plan.steps[-1]), announce=True)
+            rules = Rules.of(options)
+            code = _code(plan.steps, options.name or str(plan.steps[-1]), rules.replaced(seed=0))
             feeder = entering.enter_context(Feeder(job, plan, options, code, account))
+            feeder.seed = rules.seed
             feeder.checkpoint = checkpoint
             if options.check:
                 check.check_steps(plan.steps, feeder.sample(check.ON_A_RUN))
@@ -161,6 +166,19 @@ class _feeding:
 
     def __exit__(self, *problem: Any) -> None:
         self._open.__exit__(*problem)
+
+
+def _code(steps: tuple[Step, ...], name: str, rules: Rules) -> Code:
+    """The code of a map: that of the last run, if it was the same."""
+
+    def make() -> Code:
+        return Code(MapChunk(steps, rules), name, announce=True)
+
+    if not all(type(step) in _FUNCTION for step in steps):
+        return make()
+    functions = [getattr(step, _FUNCTION[type(step)]) for step in steps]
+    also = rules.on_error, rules.retries, rules.timeout, rules.max_errors
+    return code_for(functions, make, name, *also, *(type(step).__name__ for step in steps))
 
 
 def _as_it_is(plan: Plan, options: Options) -> Iterator[Iterable[Any]]:

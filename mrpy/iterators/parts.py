@@ -10,9 +10,9 @@ from typing import Any, cast
 from mrpy.errors import SpillError
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.chunks import Chunk
-from mrpy.mapreduce.compile import Slot
 from mrpy.mapreduce.plan import Map, Plan
 from mrpy.mapreduce.shuffle import Written
+from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled
 from mrpy.scheduler.calls import Call, Code, Parts
 from mrpy.scheduler.driver import Delivery

@@ -66,6 +66,7 @@ class Chunk(NamedTuple):
                     harms no other. Slow, and only for chunks in which there was such a one.
     ``budget``      it was cut before anybody knew what an item costs: after so many seconds the worker
                     answers with what it has (`Outcome.done`), and the rest is cut again
+    ``seed``        of the run, for `rng`; None: that of the rules
     """
 
     first: int
@@ -74,6 +75,7 @@ class Chunk(NamedTuple):
     separately: bool = False
     piece: int | None = None
     budget: float | None = None
+    seed: int | None = None
 
     def item(self, index: int) -> Item:
         """What to call an item of this chunk."""

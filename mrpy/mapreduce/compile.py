@@ -29,10 +29,11 @@ from mrpy.mapreduce.cutting import Cutter, Stretch
 from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import GENEXPR, Body, Plan, Step
 from mrpy.mapreduce.skipped import Skipped
+from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.tree import LARGEST, leaf_end, leaf_size
-from mrpy.mapreduce.window import Receipts, Window, puller, shared
+from mrpy.mapreduce.window import Window, puller, shared
 from mrpy.options import Options
-from mrpy.scheduler.calls import Call, Code, Parts, apart
+from mrpy.scheduler.calls import Call, Code, apart
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.failure import Failure
 from mrpy.scheduler.job import Job
@@ -44,27 +45,6 @@ KILLED = "killed by SIGKILL"  # how a worker ends that takes too much memory, am
 SOON = 0.0001  # seconds; what is cut within so short a time is sent together. About a round trip
 
 
-class Slot:
-    """A chunk on its way: what was sent, under which key, and what came back."""
-
-    __slots__ = (
-        "chunk", "counted", "done", "failure", "key", "nbytes", "nbytes_back", "passed", "receipts", "result",
-        "travelling",
-    )  # fmt: skip
-
-    def __init__(self, chunk: Chunk, receipts: Receipts) -> None:
-        self.chunk = chunk
-        self.receipts = receipts  # for what was pulled from other runs to make it
-        self.passed = 0  # items of which the consumer has all results
-        self.key: Key = None
-        self.done = False
-        self.counted = False  # in the account
-        self.nbytes = self.nbytes_back = 0  # of the chunk and of its results, where somebody counts them
-        self.travelling = 0  # bytes, out and back, about
-        self.result: list[Any] | Parts | Outcome = []
-        self.failure: Failure | None = None
-
-
 class Feeder:
     """Cuts, sends, and takes back.
 
@@ -72,12 +52,14 @@ class Feeder:
     ``within_leaves``  chunks end at the end of a leaf at the latest
     ``keep``        the values stay in the backend, for other tasks to use
     ``checkpoint``  chunks that are found there are not run; what is delivered is put there
+    ``seed``        of the run, where its code has none, since others use it as well
     """
 
     aligned = False
     within_leaves = False
     keep = False
     checkpoint: Checkpoint | None = None
+    seed: int | None = None
 
     def __init__(self, job: Job, plan: Plan, options: Options, code: Code, account: Account) -> None:
         self.job = job
@@ -91,6 +73,7 @@ class Feeder:
         self.aim = self._chunker.aim
         self._chunker.guesses = self._may_guess()
         self._slots: dict[Key, Slot] = {}
+        self._shared: dict[int, Any] = {}
         self._window = Window(options, self._workers)
         self._cutter = Cutter(
             plan.source.reader(), self._chunker, self._window, options, remote=self._remote
@@ -192,12 +175,13 @@ class Feeder:
         size, timeout = self._weight(slot.chunk.data), self._options.timeout
         settings: dict[str, Any] = {"keep": self.keep, "timeout": timeout, "size": size}
         settings["careful"] = bool(slot.chunk.excluded)
-        if not slot.chunk.separately:
+        chunk = slot.chunk._replace(seed=self.seed)
+        if not chunk.separately:
             try:
-                return self.job.task(Call(self.code, slot.chunk), **settings)
+                return self.job.task(Call(self.code, chunk, self._shared), **settings)
             except SerializationError:
                 slot.chunk = slot.chunk._replace(separately=True)
-        return self.job.task(Call(self.code, slot.chunk.for_travel()), **settings)
+        return self.job.task(Call(self.code, chunk._replace(separately=True).for_travel()), **settings)
 
     # ---- taking back -----------------------------------------------------------------------------
 

@@ -76,8 +76,9 @@ class MapChunk(Frozen):
         self, chunk: Chunk, skipped: Skipped, announce: Announce | None = None
     ) -> list[Any] | Outcome:
         """The results; what is skipped is added there."""
-        out = _Collector(self.rules, chunk, skipped)
-        if announce is None and not chunk.excluded and not chunk.separately and not self.rules.retries:
+        rules = self.rules if chunk.seed is None else self.rules.replaced(seed=chunk.seed)
+        out = _Collector(rules, chunk, skipped)
+        if announce is None and not chunk.excluded and not chunk.separately and not rules.retries:
             return run_fast(self.steps, chunk, out)
         return run_careful(self.steps, chunk, out, announce)
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 from _thread import _local
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 
 from mrpy.errors import MrpyError
 from mrpy.inside import inside
@@ -34,6 +35,8 @@ class _Here(_local):
 
 
 _here = _Here()
+STRIDE = 0x9E3779B97F4A7C15  # odd, so that a seed comes again after 2**64 others; as in splitmix64
+_drawn: tuple[int, int, Iterator[int]] | None = None  # process, a random number, and how many were derived
 
 
 class at_positions:
@@ -58,7 +61,11 @@ class at_positions:
 
 def fresh_seed() -> int:
     """A seed for a run that was given none."""
-    return int.from_bytes(os.urandom(8), "little")
+    global _drawn
+    drawn, pid = _drawn, os.getpid()
+    if drawn is None or drawn[0] != pid:  # a forked child has numbers of its own
+        _drawn = drawn = pid, int.from_bytes(os.urandom(8), "little"), count()
+    return (drawn[1] + next(drawn[2]) * STRIDE) % (1 << 64)
 
 
 def leaf_random(seed: int) -> tuple[Callable[[], float], int]:

@@ -14,11 +14,12 @@ from mrpy.errors import Item, pin
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.check import ON_A_RUN, check_fold
 from mrpy.mapreduce.checkpoint import checkpoint_for
-from mrpy.mapreduce.compile import Feeder, Slot
+from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.folds import Finish, Fold, FoldChunk, MergeNodes
 from mrpy.mapreduce.kernels import MapChunk, Rules
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.random import at_positions
+from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.tree import Node, combine, leaf_end, leaf_index, total
 from mrpy.mapreduce.turns import blocking, results_of
 from mrpy.options import Options

@@ -21,12 +21,12 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.bounds import Bound, cuts
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.chunks import Chunk
-from mrpy.mapreduce.compile import Slot
 from mrpy.mapreduce.folds import Fold, FoldChunk, leaves, shifted, singly
 from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.plan import Plan, Step
 from mrpy.mapreduce.skipped import Skipped
+from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sorted_runs import SortedRun, Stretch, packed, unpacked, write_sorted
 from mrpy.mapreduce.spill import Store
 from mrpy.mapreduce.spilling import SpillingFeeder

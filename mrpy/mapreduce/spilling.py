@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from mrpy.mapreduce.account import Account
-from mrpy.mapreduce.compile import Feeder, Slot
+from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.spill import Store
 from mrpy.options import Options
 from mrpy.scheduler.calls import Code, Parts, apart

@@ -12,7 +12,8 @@ from enum import Enum
 
 from mrpy.light import TYPE_CHECKING
 from mrpy.mapreduce.chunks import Outcome
-from mrpy.mapreduce.compile import Feeder, Slot
+from mrpy.mapreduce.compile import Feeder
+from mrpy.mapreduce.slots import Slot
 from mrpy.scheduler.driver import Delivery
 
 if TYPE_CHECKING:

@@ -48,8 +48,7 @@ class Code:
     """A function that many calls share, with the place it was written for.
 
     ``announce``: the function takes a keyword argument of that name, a callable to be told the index of
-    each item as it begins, and None when it is through with them. ``reused``: calls that know nothing of
-    each other share it (``reuse.py``).
+    each item as it begins, and None when it is through with them.
     """
 
     def __init__(self, function: Callable[..., Any], name: str, *, announce: bool = False) -> None:
@@ -57,7 +56,6 @@ class Code:
         self.name = name
         self.announce = announce
         self.number = next(_numbers)
-        self.reused = False
         self._payload: codec.Payload | None = None
         self._blob: bytes | None = None
         self._lock = allocate_lock()
@@ -87,10 +85,12 @@ class Code:
 
 
 class Call(NamedTuple):
-    """``code.function(data, *inputs)``."""
+    """``code.function(data, *inputs)``. ``shared``: what was copied for the calls of a run, each once; None:
+    what is copied is for this call alone."""
 
     code: Code
     data: Any
+    shared: dict[int, Any] | None = None
 
 
 def perform(

@@ -1,17 +1,17 @@
-"""One `Code` for many calls of the same function, as long as nothing that it holds has changed.
+"""One `Code` for many calls of the same functions, as long as nothing that they hold has changed.
 
-`submit` is called with a function again and again, and to pickle it each time would cost more than all the
-rest. A function that workers import by name is the same whatever happens. One of the main module travels
-by value, with the values of its globals, closure and defaults at that time: it is taken for the same while
-those are the same, simple values. Where one of them can be changed in place - a list, an object - nothing
-is reused.
+`submit` is called with a function again and again, a loop maps it over one short list after the other; to
+pickle it each time, and open it on each worker, would cost more than all the rest. A function that workers
+import by name is the same whatever happens. One of the main module travels by value, with the values of its
+globals, closure and defaults at that time: it is taken for the same while those are the same, simple values.
+Where one of them can be changed in place - a list, an object - nothing is reused.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from operator import is_
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
@@ -25,23 +25,23 @@ NUMBERS = frozenset((type(None), bool, int, float, complex))
 CONSTANT = NUMBERS | {str, bytes}
 BY_NAME = (FunctionType, BuiltinFunctionType, type)
 
-# By the id of the function: where it was sent from, all that it held then, and what was made of it. Since the
-# function is among what it held, its id is not given again.
-_codes: OrderedDict[int, tuple[Here, list[Any], Code]] = OrderedDict()
+# By the ids of the functions, and what else there is: where they were sent from, all that they held then, and
+# what was made of them. Since they are among what they held, their ids are not given again.
+_codes: OrderedDict[tuple[tuple[int, ...], tuple[Any, ...]], tuple[Here, list[Any], Code]] = OrderedDict()
 
 
-def code_for(function: Any, make: Callable[[], Code]) -> Code:
-    """The code made before for this function, or a new one."""
+def code_for(functions: Sequence[Any], make: Callable[[], Code], *also: Any) -> Code:
+    """The code made before for these functions, or a new one. ``also``: what else it is made of."""
     held: list[Any] = []
-    if not _add(function, held):
+    if not all(type(value) in CONSTANT for value in also) or not all(map(_add, functions, repeat(held))):
         return make()
-    place = here()  # goes with the function
-    known = _codes.get(id(function))
+    place = here()  # goes with the functions
+    key = tuple(map(id, functions)), also
+    known = _codes.get(key)
     if known is not None and known[0] == place and _are_same(known[1], held):
         return known[2]
     code = make()
-    code.reused = True
-    _codes[id(function)] = place, held, code
+    _codes[key] = place, held, code
     while len(_codes) > KEPT:
         _codes.popitem(last=False)
     return code

@@ -19,13 +19,14 @@ from mrpy.mapreduce.check import ON_A_RUN, check_steps
 from mrpy.mapreduce.chunking import BYTES as BYTES_IN_MEMORY
 from mrpy.mapreduce.chunking import LARGEST_UNSEEN
 from mrpy.mapreduce.chunks import Chunk
-from mrpy.mapreduce.compile import Feeder, Slot
+from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.folds import Fold, FoldChunk
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.plan import Map, Plan, Step
 from mrpy.mapreduce.sinks.parts import Format, Part, PartFile, Writer, Written, joined
 from mrpy.mapreduce.sinks.staging import Staging
 from mrpy.mapreduce.skipped import Skipped
+from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Sliced, Zipped
 from mrpy.options import Options
 from mrpy.scheduler.calls import Code

@@ -3,7 +3,8 @@
 All of it is copied when it is packed, in the thread that reads the source: what the user changes afterwards,
 an array that is filled again for the next item, changes nothing that is on its way.
 
-A read-only array that owns its memory is copied once in a run, however many tasks it is sent with.
+A read-only array that owns its memory is copied once in a run, however many tasks it is sent with
+(`Call.shared`).
 """
 
 from __future__ import annotations
@@ -19,17 +20,12 @@ from mrpy.scheduler.backends.segments import SHARED, Pool, Shelved
 from mrpy.scheduler.calls import Call, Code
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeAlias
 
 COPYING = 4  # threads that copy a large buffer, at most; two of them had all the memory could give here
 
 
-class Packed:
-    """A function as it travels, and the read-only arrays that were sent to it."""
-
-    def __init__(self, payload: codec.Payload) -> None:
-        self.payload = payload
-        self.frozen: dict[int, tuple[Any, Shelved]] = {}  # by the id of the array
+Frozen: TypeAlias = "dict[int, tuple[Any, Shelved]]"  # read-only arrays, by their ids
 
 
 class Packer:
@@ -37,22 +33,17 @@ class Packer:
 
     def __init__(self, tell: Callable[[], None]) -> None:
         self.pool = Pool(min(COPYING, cpu_count()))
-        self._codes: dict[int, tuple[Any, Packed]] = {}
+        self._codes: dict[int, tuple[Any, codec.Payload]] = {}
         self._gone: deque[int] = deque()
         self._tell = tell
 
     def pack(self, call: Call) -> Call:
         """The same call, with data that does not change any more. Raises `SerializationError`."""
-        code = call.code
-        packed = self._packed(code)
+        self.function(call.code)
         payload = codec.encode(call.data)
         if payload.buffers:
-            payload = self._copied(payload, None if code.reused else packed.frozen)
-        return Call(code, payload)
-
-    def function(self, code: Code) -> codec.Payload:
-        """The function of a call that was packed."""
-        return self._packed(code).payload
+            payload = self._copied(payload, call.shared)
+        return Call(call.code, payload)
 
     def shelved(self, payload: codec.Payload) -> codec.Payload:
         """A value that came from a worker, for another."""
@@ -70,7 +61,8 @@ class Packer:
         self._codes.clear()
         self.pool.close()
 
-    def _packed(self, code: Code) -> Packed:
+    def function(self, code: Code) -> codec.Payload:
+        """A function as it travels."""
         known = self._codes.get(code.number)
         if known is not None:
             return known[1]
@@ -81,11 +73,11 @@ class Packer:
             gone.append(number)
             tell()
 
-        packed = Packed(self._copied(code.payload(), None))
-        codes[number] = weakref.ref(code, forget), packed
-        return packed
+        payload = self._copied(code.payload(), None)
+        codes[number] = weakref.ref(code, forget), payload
+        return payload
 
-    def _copied(self, payload: codec.Payload, frozen: dict[int, tuple[Any, Shelved]] | None) -> codec.Payload:
+    def _copied(self, payload: codec.Payload, frozen: Frozen | None) -> codec.Payload:
         buffers: list[Any] = []
         for view in payload.buffers:
             if frozen is not None and view.nbytes >= SHARED and _is_frozen(view):
@@ -95,7 +87,7 @@ class Packer:
         payload = self.pool.shelve(payload._replace(buffers=tuple(buffers)))
         return payload._replace(buffers=tuple(map(_own, payload.buffers)))
 
-    def _shared(self, view: memoryview, frozen: dict[int, tuple[Any, Shelved]]) -> Any:
+    def _shared(self, view: memoryview, frozen: Frozen) -> Any:
         array: Any = view.obj
         known = frozen.get(id(array))
         if known is not None and known[0]() is array:
