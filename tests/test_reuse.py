@@ -8,11 +8,13 @@ import math
 import os
 import sys
 import weakref
+import xml
 from collections.abc import Callable
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
+import cloudpickle
 import numpy
 import pytest
 from laws import eventually
@@ -214,3 +216,113 @@ def test_a_large_array_is_copied_once_in_each_run_and_not_kept_behind_it(monkeyp
             assert set(mrpy.pmap(numpy.sum, [array] * 20, chunksize=1)) == {array.sum()}
             assert len(made) == run
             assert eventually(lambda: gc.collect() >= 0 and all(held() is None for held in made), 5)
+
+
+# ---- what could be taken for the same, and is not ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "n = 0\ndef f(x):\n    global n\n    n += x\n    return n",
+        "n = 0\ndef f(x):\n    def g():\n        global n\n        n += x\n    g()\n    return n",
+        "def f(x):\n    f.k = x",
+        "def f(x): return globals()['n']",
+        "def f(x): return eval('n')",
+        "def make():\n    c = 0\n    def f(x):\n        nonlocal c\n        c += x\n        return c\n    return f\nf = make()",
+    ],
+)
+def test_a_function_that_writes_to_what_is_not_its_own_is_sent_each_time(text: str) -> None:
+    f = of_main(text)
+    assert code(f) is not code(f)
+
+
+def test_each_run_begins_with_what_its_user_holds() -> None:
+    f = of_main("total = 0\ndef f(x):\n    global total\n    total += x\n    return total")
+    with mrpy.session("processes", workers=1):
+        for _ in range(3):
+            assert list(mrpy.pmap(f, [1, 2, 3], chunksize=3)) == [1, 3, 6]
+
+
+@pytest.mark.parametrize("held", ["x" * 100_000, b"x" * 100_000, 1 << 1_000_000], ids=["str", "bytes", "int"])
+def test_what_takes_much_memory_is_not_kept(held: Any) -> None:
+    f = of_main("def f(x): return n", n=held)
+    assert code(f) is not code(f)
+
+
+def test_long_numbers_and_deep_chains_are_no_problem() -> None:
+    f = of_main("def f(x): return n", n=10**5000)
+    first = code(f)
+    assert code(f) is first
+    f.__globals__["n"] += 1
+    assert code(f) is not first
+    chain = "def f0(x): return x\n" + "\n".join(f"def f{n + 1}(x): return f{n}(x)" for n in range(3000)) + "\nf = f3000"
+    assert isinstance(code(of_main(chain)), Code)
+
+
+def test_odd_objects_are_not_asked_for_anything() -> None:
+    class Lazy:
+        @property
+        def __class__(self) -> Any:
+            raise RuntimeError("not set up yet")
+
+    f = of_main("def f(x): return x if x else n", n=Lazy())
+    assert code(f) is not code(f)
+    f = of_main("def f(x): return x")
+    f.__module__ = ["odd"]  # type: ignore[assignment]
+    assert isinstance(code(f), Code)
+
+
+def test_names_count_and_not_only_values() -> None:
+    f = of_main("def f(x, *, a=1, b=2): return a, b")
+    first = code(f)
+    f.__kwdefaults__ = {"b": 1, "a": 2}
+    assert code(f) is not first
+    f = of_main("def f(x):\n    try: return u\n    except NameError: return v", u=1)
+    first = code(f)
+    f.__globals__["v"] = f.__globals__.pop("u")
+    assert code(f) is not first
+
+
+def test_modules_that_do_not_travel_by_name_or_have_more_of_them_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    f = of_main("def f(x): return m.x", m=ModuleType("dynamic"))
+    assert code(f) is not code(f)
+    f = of_main("def f(x): return m.x", m=xml)
+    first = code(f)
+    monkeypatch.setitem(sys.modules, "xml.more", ModuleType("xml.more"))
+    assert code(f) is not first
+
+
+def test_modules_that_are_to_travel_by_value_are_sent_each_time() -> None:
+    assert code(math.sqrt) is code(math.sqrt)
+    cloudpickle.register_pickle_by_value(order)
+    try:
+        assert code(math.sqrt) is not code(math.sqrt)
+    finally:
+        cloudpickle.unregister_pickle_by_value(order)
+
+
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_what_a_source_changes_for_a_while_counts_for_its_run_alone(backend: str) -> None:
+    over = of_main("def f(x): return x > limit", limit=0)
+    names = over.__globals__
+
+    def rows(limit: int) -> Any:
+        before, names["limit"] = names["limit"], limit
+        try:
+            yield from range(5)
+        finally:
+            names["limit"] = before
+
+    with mrpy.session(backend, workers=2):
+        for limit in (1, 3, 2):
+            assert list(mrpy.pmap(over, rows(limit))) == [x > limit for x in range(5)]
+
+
+def test_a_forked_child_makes_its_own() -> None:
+    first = code(math.sqrt)
+    child = os.fork()
+    if child == 0:
+        os._exit(code(math.sqrt) is first)
+    assert os.waitpid(child, 0)[1] == 0
+    assert code(math.sqrt) is first

@@ -154,13 +154,14 @@ class _feeding:
             entering.enter_context(watched(job, plan, options))
             checkpoint = entering.enter_context(checkpoint_for(options.checkpoint, plan.steps, "map"))
             rules = Rules.of(options)
-            code = _code(plan.steps, options.name or str(plan.steps[-1]), rules.replaced(seed=0))
+            backend, name = job.driver.backend, options.name or str(plan.steps[-1])
+            code = _code(plan.steps, name, rules.replaced(seed=0), travels=backend.remote)
             feeder = entering.enter_context(Feeder(job, plan, options, code, account))
             feeder.seed = rules.seed
             feeder.checkpoint = checkpoint
             if options.check:
                 check.check_steps(plan.steps, feeder.sample(check.ON_A_RUN))
-            entering.enter_context(account.running(job.driver.backend.name, job.driver.backend.workers))
+            entering.enter_context(account.running(backend.name, backend.workers))
             self._open = entering.pop_all()
         return feeder
 
@@ -168,13 +169,13 @@ class _feeding:
         self._open.__exit__(*problem)
 
 
-def _code(steps: tuple[Step, ...], name: str, rules: Rules) -> Code:
+def _code(steps: tuple[Step, ...], name: str, rules: Rules, *, travels: bool = True) -> Code:
     """The code of a map: that of the last run, if it was the same."""
 
     def make() -> Code:
         return Code(MapChunk(steps, rules), name, announce=True)
 
-    if not all(type(step) in _FUNCTION for step in steps):
+    if not travels or not all(type(step) in _FUNCTION for step in steps):
         return make()
     functions = [getattr(step, _FUNCTION[type(step)]) for step in steps]
     also = rules.on_error, rules.retries, rules.timeout, rules.max_errors

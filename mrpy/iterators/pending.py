@@ -35,7 +35,7 @@ class PendingResult:
         self._on_error = options.on_error
         job, number = single_call(options)
         self._driver = job.driver
-        code = code_for((function,), lambda: Code(Submitted(function), self._name, announce=True))
+        code = code_for((function,), lambda: Code(Submitted(function), self._name, announce=True), self._name)
         call = Call(code, (args, kwargs, options.seed, number))
         task = job.task(call, retries=options.retries, timeout=options.timeout)
         self._key = task.key

@@ -266,6 +266,7 @@ class Feeder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._shared.clear()
         self._window.close()
 
     def _opened(self, slot: Slot, delivery: Delivery) -> bool:

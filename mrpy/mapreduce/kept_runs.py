@@ -55,7 +55,8 @@ class KeptRuns:
             found = os.lstat(self.folder)
             if not stat.S_ISDIR(found.st_mode):
                 raise CheckpointError(f"{self.folder} is no folder, and there has to be one of that name")
-            others = [name for name in os.listdir(self.folder) if not _NAME.fullmatch(name)]
+            names = os.listdir(self.folder)
+            others = [name for name in names if not (_NAME.fullmatch(name) or name.startswith("."))]
         except OSError as error:
             raise CheckpointError(f"{self.folder} cannot be used: {error.strerror}") from error
         if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

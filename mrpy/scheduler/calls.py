@@ -56,6 +56,8 @@ class Code:
         self.name = name
         self.announce = announce
         self.number = next(_numbers)
+        self.is_as_it_was: Callable[[], bool] | None = None  # for `reuse.py`: asked when it is pickled
+        self.stale = False  # it was not: no other call may use it
         self._payload: codec.Payload | None = None
         self._blob: bytes | None = None
         self._lock = allocate_lock()
@@ -77,6 +79,8 @@ class Code:
             return self._blob
 
     def _pickled(self, *, same_python: bool) -> codec.Payload:
+        if self.is_as_it_was is not None and not self.is_as_it_was():
+            self.stale = True
         body, buffers = codec.encode_function(self.function, self.name, same_python=same_python)
         return codec.Payload(pickle.dumps((self.announce, here(), body), 5), buffers)
 

@@ -4,15 +4,18 @@
 pickle it each time, and open it on each worker, would cost more than all the rest. A function that workers
 import by name is the same whatever happens. One of the main module travels by value, with the values of its
 globals, closure and defaults at that time: it is taken for the same while those are the same, simple values.
-Where one of them can be changed in place - a list, an object - nothing is reused.
+Where one of them can be changed in place - a list, an object - or takes much memory, nothing is reused; nor
+where the function writes to what is not its own: each run begins with what its user holds.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import repeat
+from opcode import opmap
 from operator import is_
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -21,30 +24,55 @@ from mrpy.scheduler.calls import Code
 from mrpy.scheduler.here import Here, here
 
 KEPT = 64  # functions; out of the air, as many as a worker holds
-NUMBERS = frozenset((type(None), bool, int, float, complex))
-CONSTANT = NUMBERS | {str, bytes}
+LARGEST = 1 << 14  # bytes of a string or a number that is kept; out of the air
+CONSTANT = frozenset((type(None), bool, int, float, complex, str, bytes))
+_BY_REPR = (float, complex)  # 0.0 and -0.0 are equal, and a NaN is not equal to itself
+_MISSING = object()  # a global that is not there
+_WRITES = frozenset(opmap[name] for name in ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"))
+_SETS = opmap["STORE_ATTR"]
+_ANYTHING = frozenset(("globals", "vars", "eval", "exec"))  # who calls these may read and write what he likes
 BY_NAME = (FunctionType, BuiltinFunctionType, type)
 
 # By the ids of the functions, and what else there is: where they were sent from, all that they held then, and
 # what was made of them. Since they are among what they held, their ids are not given again.
 _codes: OrderedDict[tuple[tuple[int, ...], tuple[Any, ...]], tuple[Here, list[Any], Code]] = OrderedDict()
+if hasattr(os, "register_at_fork"):  # one may be in the midst of being pickled, by a thread that stays behind
+    os.register_at_fork(after_in_child=_codes.clear)
 
 
 def code_for(functions: Sequence[Any], make: Callable[[], Code], *also: Any) -> Code:
     """The code made before for these functions, or a new one. ``also``: what else it is made of."""
-    held: list[Any] = []
-    if not all(type(value) in CONSTANT for value in also) or not all(map(_add, functions, repeat(held))):
+    held = _held(functions) if all(type(value) in CONSTANT for value in also) else None
+    if held is None:
         return make()
     place = here()  # goes with the functions
     key = tuple(map(id, functions)), also
     known = _codes.get(key)
-    if known is not None and known[0] == place and _are_same(known[1], held):
+    if known is not None and not known[2].stale and known[0] == place and _are_same(known[1], held):
         return known[2]
     code = make()
+
+    def is_as_it_was() -> bool:
+        now = _held(functions)
+        return now is not None and _are_same(now, held) and here() == place
+
+    code.is_as_it_was = is_as_it_was
     _codes[key] = place, held, code
     while len(_codes) > KEPT:
         _codes.popitem(last=False)
     return code
+
+
+def _held(functions: Sequence[Any]) -> list[Any] | None:
+    """All that these hold; None where nobody can tell whether that has changed."""
+    cloudpickle = sys.modules.get("cloudpickle")
+    if cloudpickle is not None and cloudpickle.list_registry_pickle_by_value():
+        return None
+    held: list[Any] = [len(sys.modules)]  # of a package, what is imported of it goes with it
+    try:
+        return held if all(map(_add, functions, repeat(held))) else None
+    except Exception:  # objects can be odd in many ways, and functions hold each other very deep
+        return None
 
 
 def _are_same(old: list[Any], new: list[Any]) -> bool:
@@ -55,22 +83,25 @@ def _are_same(old: list[Any], new: list[Any]) -> bool:
 def _is_same(one: Any, other: Any) -> bool:
     if one is other:
         return True
-    # 0.0 and -0.0 are equal, and a NaN is not equal to itself
-    return type(one) is type(other) and type(one) in NUMBERS and repr(one) == repr(other)
+    if type(one) is not type(other) or type(one) not in CONSTANT:
+        return False
+    return repr(one) == repr(other) if type(one) in _BY_REPR else bool(one == other)
 
 
 def _add(thing: Any, held: list[Any]) -> bool:
     """Add a thing and all that it holds; False where nobody can tell whether that has changed."""
     kind = type(thing)
-    if kind in CONSTANT or isinstance(thing, ModuleType) or _is_imported(thing):
+    if kind in CONSTANT and sys.getsizeof(thing) > LARGEST:
+        return False
+    if kind in CONSTANT or thing is _MISSING or _is_module(thing) or _is_imported(thing):
         held.append(thing)
         return True
-    if kind is not FunctionType or thing.__dict__:
+    if kind is not FunctionType or thing.__dict__ or not _only_reads(thing.__code__):
         return False
     if any(map(is_, held, repeat(thing))):  # it calls itself
         held.append(thing)
-        return True
-    held += thing, thing.__code__, thing.__name__
+        return _SETS not in thing.__code__.co_code[::2]  # maybe on itself
+    held += thing, thing.__code__, thing.__name__, thing.__doc__
     try:
         parts = _parts(thing)
     except ValueError:  # an empty cell, to be filled later
@@ -84,14 +115,11 @@ def _parts(function: FunctionType) -> list[Any]:
     if function.__defaults__:
         parts += function.__defaults__
     if function.__kwdefaults__:
-        parts += function.__kwdefaults__.values()
+        parts += *function.__kwdefaults__, *function.__kwdefaults__.values()
     if function.__closure__:
         parts += [cell.cell_contents for cell in function.__closure__]
     names = function.__globals__
-    for name in _names(function.__code__):
-        if name in names:
-            parts.append(names[name])
-    return parts
+    return parts + [names.get(name, _MISSING) for name in _names(function.__code__)]
 
 
 def _names(code: CodeType) -> tuple[str, ...]:
@@ -102,9 +130,25 @@ def _names(code: CodeType) -> tuple[str, ...]:
     return names
 
 
+def _only_reads(code: CodeType) -> bool:
+    """Whether a function writes to nothing but its own variables, as far as can be seen."""
+    inner = (constant for constant in code.co_consts if type(constant) is CodeType)
+    return (
+        _WRITES.isdisjoint(code.co_code[::2])
+        and _ANYTHING.isdisjoint(code.co_names)
+        and all(map(_only_reads, inner))
+    )
+
+
+def _is_module(thing: Any) -> bool:
+    if not issubclass(type(thing), ModuleType) or thing.__name__ == "__main__":
+        return False
+    return sys.modules.get(thing.__name__) is thing
+
+
 def _is_imported(thing: Any) -> bool:
     """Whether it travels by its name, which a worker imports."""
-    if not isinstance(thing, BY_NAME):
+    if not issubclass(type(thing), BY_NAME):
         return False
     name = getattr(thing, "__module__", None)
     if name == "__main__" or name not in sys.modules or "." in thing.__qualname__:
