@@ -232,9 +232,21 @@ def test_a_large_array_is_copied_once_in_each_run_and_not_kept_behind_it(monkeyp
         "def make():\n    c = 0\n    def f(x):\n        nonlocal c\n        c += x\n        return c\n    return f\nf = make()",
     ],
 )
-def test_a_function_that_writes_to_what_is_not_its_own_is_sent_each_time(text: str) -> None:
+def test_a_function_that_writes_to_what_is_not_its_own_is_sent_with_each_run(text: str) -> None:
+    f = of_main(text)
+    assert of_run(mrpy.pmap(f, [])) is not of_run(mrpy.pmap(f, []))
+
+
+@pytest.mark.parametrize("text", ["def f(x): return globals()['n']", "def f(x): return eval('n')"])
+def test_a_function_that_may_read_anything_is_sent_each_time(text: str) -> None:
     f = of_main(text)
     assert code(f) is not code(f)
+
+
+def test_single_calls_find_what_the_last_one_left() -> None:
+    f = of_main("model = None\ndef f(x):\n    global model\n    model = model or x\n    return model")
+    with mrpy.session("processes", workers=1):
+        assert [mrpy.submit(f, x).result() for x in (3, 4, 5)] == [3, 3, 3]
 
 
 def test_each_run_begins_with_what_its_user_holds() -> None:

@@ -179,7 +179,8 @@ def _code(steps: tuple[Step, ...], name: str, rules: Rules, *, travels: bool = T
         return make()
     functions = [getattr(step, _FUNCTION[type(step)]) for step in steps]
     also = rules.on_error, rules.retries, rules.timeout, rules.max_errors
-    return code_for(functions, make, name, *also, *(type(step).__name__ for step in steps))
+    kinds = (type(step).__name__ for step in steps)
+    return code_for(functions, make, name, *also, *kinds, afresh=True)
 
 
 def _as_it_is(plan: Plan, options: Options) -> Iterator[Iterable[Any]]:

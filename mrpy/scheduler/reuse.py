@@ -4,8 +4,9 @@
 pickle it each time, and open it on each worker, would cost more than all the rest. A function that workers
 import by name is the same whatever happens. One of the main module travels by value, with the values of its
 globals, closure and defaults at that time: it is taken for the same while those are the same, simple values.
-Where one of them can be changed in place - a list, an object - or takes much memory, nothing is reused; nor
-where the function writes to what is not its own: each run begins with what its user holds.
+Where one of them can be changed in place - a list, an object - or takes much memory, nothing is reused.
+Nor is it in a run where the function writes to what is not its own: each run begins with what its user
+holds. What a single call leaves behind, the next one finds: so a model is loaded once.
 """
 
 from __future__ import annotations
@@ -40,10 +41,11 @@ if hasattr(os, "register_at_fork"):  # one may be in the midst of being pickled,
     os.register_at_fork(after_in_child=_codes.clear)
 
 
-def code_for(functions: Sequence[Any], make: Callable[[], Code], *also: Any) -> Code:
-    """The code made before for these functions, or a new one. ``also``: what else it is made of."""
+def code_for(functions: Sequence[Any], make: Callable[[], Code], *also: Any, afresh: bool = False) -> Code:
+    """The code made before for these functions, or a new one. ``also``: what else it is made of. ``afresh``:
+    nothing is to be seen of what was run before."""
     held = _held(functions) if all(type(value) in CONSTANT for value in also) else None
-    if held is None:
+    if held is None or (afresh and _writes(held)):
         return make()
     place = here()  # goes with the functions
     key = tuple(map(id, functions)), also
@@ -96,11 +98,13 @@ def _add(thing: Any, held: list[Any]) -> bool:
     if kind in CONSTANT or thing is _MISSING or _is_module(thing) or _is_imported(thing):
         held.append(thing)
         return True
-    if kind is not FunctionType or thing.__dict__ or not _only_reads(thing.__code__):
+    if kind is not FunctionType or thing.__dict__:
         return False
     if any(map(is_, held, repeat(thing))):  # it calls itself
         held.append(thing)
-        return _SETS not in thing.__code__.co_code[::2]  # maybe on itself
+        return True
+    if not _ANYTHING.isdisjoint(_names(thing.__code__)):
+        return False
     held += thing, thing.__code__, thing.__name__, thing.__doc__
     try:
         parts = _parts(thing)
@@ -130,14 +134,20 @@ def _names(code: CodeType) -> tuple[str, ...]:
     return names
 
 
-def _only_reads(code: CodeType) -> bool:
-    """Whether a function writes to nothing but its own variables, as far as can be seen."""
-    inner = (constant for constant in code.co_consts if type(constant) is CodeType)
-    return (
-        _WRITES.isdisjoint(code.co_code[::2])
-        and _ANYTHING.isdisjoint(code.co_names)
-        and all(map(_only_reads, inner))
+def _writes(held: list[Any]) -> bool:
+    """Whether a function among these writes to what is not its own, as far as can be seen."""
+    if any(type(thing) is CodeType and not _only_reads(thing) for thing in held):
+        return True
+    functions = [thing for thing in held if type(thing) is FunctionType]
+    return any(  # to itself, as an attribute
+        _SETS in thing.__code__.co_code[::2] and any(map(is_, functions[:place], repeat(thing)))
+        for place, thing in enumerate(functions)
     )
+
+
+def _only_reads(code: CodeType) -> bool:
+    inner = (constant for constant in code.co_consts if type(constant) is CodeType)
+    return _WRITES.isdisjoint(code.co_code[::2]) and all(map(_only_reads, inner))
 
 
 def _is_module(thing: Any) -> bool:
