@@ -86,15 +86,14 @@ class Keyed:
             where = job.driver.backend.name, job.driver.backend.workers
             store = store_for(job, options, stack)
             maps_store, runs = kept_for(options.checkpoint, store)
-            in_use = stack.enter_context(ExitStack())
-            program = checkpoint_for(options.checkpoint, self._program(options), "mapreduce", runs)
-            checkpoint = in_use.enter_context(program)
+            program = self._program(options)
+            checkpoint = stack.enter_context(checkpoint_for(options.checkpoint, program, "mapreduce", runs))
             made: list[Mapped] = []
             for side, account in zip(self._sides, self._mapping, strict=True):
                 with watched(job, side.plan, options), account.running(*where):
                     made += self._map(side, account, job, options, maps_store, checkpoint)
-            if checkpoint is not None and not checkpoint.finished():
-                in_use.close()
+            if checkpoint is not None:
+                checkpoint.finished()
             with self._reducing.running(*where):
                 self._spilled = maps_store.files() if maps_store is not None else (0, 0)
                 yield from self._reduce(job, made, checkpoint is not None, store)

@@ -35,7 +35,12 @@ class PendingResult:
         self._on_error = options.on_error
         job, number = single_call(options)
         self._driver = job.driver
-        code = code_for((function,), lambda: Code(Submitted(function), self._name, announce=True), self._name)
+
+        def make() -> Code:
+            return Code(Submitted(function), self._name, announce=True)
+
+        travels = self._driver.backend.remote
+        code = code_for((function,), make, self._name) if travels else make()
         call = Call(code, (args, kwargs, options.seed, number))
         task = job.task(call, retries=options.retries, timeout=options.timeout)
         self._key = task.key
@@ -114,12 +119,10 @@ class PendingResult:
                 return True
             if self._arrived is None:
                 self._arrived = threading.Event()
-        if until is None:
-            return self._arrived.wait(SETTLED) or self._arrived.wait()
-        left = max(0.0, until - time.monotonic())
-        if left <= SETTLED:
-            return self._arrived.wait(left)
-        return self._arrived.wait(SETTLED) or self._arrived.wait(min(left - SETTLED, threading.TIMEOUT_MAX))
+        left = threading.TIMEOUT_MAX  # 292 years
+        if until is not None:
+            left = min(max(0.0, until - time.monotonic()), left)
+        return self._arrived.wait(min(left, SETTLED)) or self._arrived.wait(max(0.0, left - SETTLED))
 
     def _open(self) -> tuple[bool, Any]:
         failed, value = self._as_it_ended()

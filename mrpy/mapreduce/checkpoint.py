@@ -56,7 +56,7 @@ class Checkpoint:
             with ExitStack() as otherwise:
                 otherwise.callback(self._file.close)
                 self._begin(program)
-                otherwise.pop_all()
+                self._open = otherwise.pop_all()
         except sqlite3.Error as error:
             if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:  # the rest says in what way
                 raise CheckpointError(
@@ -118,39 +118,38 @@ class Checkpoint:
     def _pickled(self, results: Any) -> bytes:
         """Classes of the main module by name, where that goes: who resumes has a main module of his own, with
         the same classes, and no use for copies of those that once were."""
-        from mrpy.scheduler import byvalue  # heavy, as above
-
         try:
             return pickle.dumps(results, 5)
         except codec.REFUSALS:
-            pass
+            from mrpy.scheduler import byvalue  # heavy: only where plain pickle does not do
         try:
             return byvalue.dumps(results)
         except codec.REFUSALS as error:
             raise CheckpointError(f"results cannot be written to {self._path}: {error}") from error
 
-    def finished(self) -> bool:
-        """All chunks are there: what was left by those that were cut short may go. Whether anything of them
-        is on disk, so that this has to stay open."""
-        if self._runs is None:
-            return False
-        self._runs.sweep({name for (name,) in self._file.execute("select name from file")})
-        return self._runs.referred
+    def finished(self) -> None:
+        """All chunks are there: what was left by those that were cut short may go. If nothing of them is on
+        disk, the file is free for another run."""
+        if self._runs is not None:
+            self._runs.sweep({name for (name,) in self._file.execute("select name from file")})
+        if self._runs is None or not self._runs.referred:
+            self.close()
 
     def __enter__(self) -> Checkpoint:
         with ExitStack() as otherwise:
-            otherwise.callback(self._file.close)
+            otherwise.callback(self.close)
             if self._runs is not None:
                 self._runs.open()
+                self._open.callback(self._runs.close)  # first, as long as the file is ours
             otherwise.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            if self._runs is not None:  # as long as the file is ours
-                self._runs.close()
-        finally:
-            self._file.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        self._open.close()
 
 
 def checkpoint_for(
@@ -207,8 +206,12 @@ def _make_private(path: str) -> None:
         raise CheckpointError(f"{path} cannot be used as a checkpoint: {error.strerror}") from error
     if not stat.S_ISREG(found.st_mode):
         raise CheckpointError(f"{path} cannot be used as a checkpoint: it is no ordinary file")
+    refuse_others(f"the checkpoint {path}", found)
+
+
+def refuse_others(what: str, found: os.stat_result) -> None:
+    """Raises `CheckpointError` where it is not its user's alone to write."""
     if hasattr(os, "getuid") and found.st_uid != os.getuid():
-        raise CheckpointError(f"the checkpoint {path} belongs to somebody else")
+        raise CheckpointError(f"{what} belongs to somebody else")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        mode = found.st_mode & 0o777
-        raise CheckpointError(f"the checkpoint {path} may be written by others (mode {mode:o})")
+        raise CheckpointError(f"{what} may be written by others (mode {found.st_mode & 0o777:o})")

@@ -175,13 +175,13 @@ class Feeder:
         size, timeout = self._weight(slot.chunk.data), self._options.timeout
         settings: dict[str, Any] = {"keep": self.keep, "timeout": timeout, "size": size}
         settings["careful"] = bool(slot.chunk.excluded)
-        chunk = slot.chunk._replace(seed=self.seed)
-        if not chunk.separately:
+        slot.chunk = slot.chunk._replace(seed=self.seed)
+        if not slot.chunk.separately:
             try:
-                return self.job.task(Call(self.code, chunk, self._shared), **settings)
+                return self.job.task(Call(self.code, slot.chunk, self._shared), **settings)
             except SerializationError:
                 slot.chunk = slot.chunk._replace(separately=True)
-        return self.job.task(Call(self.code, chunk._replace(separately=True).for_travel()), **settings)
+        return self.job.task(Call(self.code, slot.chunk.for_travel(), self._shared), **settings)
 
     # ---- taking back -----------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import Any
 
 from mrpy.errors import CheckpointError, SpillError
+from mrpy.mapreduce.checkpoint import refuse_others
 from mrpy.mapreduce.sorted_runs import SortedRun
 from mrpy.mapreduce.spill import RUN, Run, Store, opened
 from mrpy.scheduler.calls import Parts, apart
@@ -59,8 +60,7 @@ class KeptRuns:
             others = [name for name in names if not (_NAME.fullmatch(name) or name.startswith("."))]
         except OSError as error:
             raise CheckpointError(f"{self.folder} cannot be used: {error.strerror}") from error
-        if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise CheckpointError(f"the folder {self.folder} may be written by others")
+        refuse_others(f"the folder {self.folder}", found)
         if others:
             raise CheckpointError(f"{self.folder} is the checkpoint's, and there is {others[0]!r} in it")
 
@@ -116,7 +116,7 @@ def kept_for(
     if checkpoint is None:
         return store, None
     runs = KeptRuns(checkpoint, used=store is not None)
-    return store and replace(store, folder=runs.folder, to_enlarge="a larger disk"), runs
+    return store and replace(store, folder=runs.folder), runs
 
 
 def _is_sound(run: Any, *, ours: bool) -> bool:

@@ -88,7 +88,7 @@ class Made:
         """Write nodes, whose groups are ours to take, to disk."""
         store = self._store
         assert store is not None
-        with RunFile(store.folder, store.to_enlarge) as file:
+        with RunFile(store.folder) as file:
             for node in nodes:
                 split = codec.without_gc(partial(self._entries, node.value))
                 for done in self._done:

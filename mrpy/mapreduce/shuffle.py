@@ -169,7 +169,7 @@ class _Output:
             self._look_at = 2 * len(self._pairs)
             return
         if self._file is None:
-            self._file = RunFile(self._store.folder, self._store.to_enlarge)
+            self._file = RunFile(self._store.folder)
         count = max(1, len(self._pairs) * self._store.block // size)
         for begin in range(0, len(self._pairs), count):
             part = self._pairs[begin : begin + count]

@@ -117,7 +117,7 @@ def write_sorted(
     lows: list[Any] = []
     flat, digests = bytearray(), bytearray()
     offsets, sizes = array("q"), array("q")
-    with RunFile(store.folder, store.to_enlarge) as file:
+    with RunFile(store.folder) as file:
         for begin in range(0, len(items), count):
             part = items[begin : begin + count]
             data = packed(part)

@@ -249,8 +249,7 @@ def runs_of(
     rules = Rules.of(options)
     tasks_store, runs = kept_for(options.checkpoint, store)
     program = (*plan.steps, order.key, *(("reverse",) if order.reverse else ()))
-    in_use = stack.enter_context(ExitStack())
-    checkpoint = in_use.enter_context(checkpoint_for(options.checkpoint, program, "sorted", runs))
+    checkpoint = stack.enter_context(checkpoint_for(options.checkpoint, program, "sorted", runs))
 
     def code_for(store: Store | None) -> Code:
         return Code(SortTask(plan.steps, order, rules, store), options.name or "sort", announce=True)
@@ -262,8 +261,8 @@ def runs_of(
     ):
         feeder.checkpoint = checkpoint
         parts = feeder.parts()
-    if checkpoint is not None and not checkpoint.finished():
-        in_use.close()
+    if checkpoint is not None:
+        checkpoint.finished()
     return parts
 
 

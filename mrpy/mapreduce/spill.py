@@ -50,7 +50,6 @@ FREE = 4  # of the memory that is free, the part that is taken where nobody says
 BARE = 40_000_000  # bytes that a process takes before it has done anything
 AT_LEAST = 4  # of the memory, the part that is taken for data, however large the interpreters are
 SHARES = 2  # of the memory of a process, the part that values take; the rest is for what is made of them
-TO_ENLARGE = "a TMPDIR on a larger disk"
 RUN = ".run"  # at the end of the name of a file
 
 
@@ -112,9 +111,8 @@ def opened(data: Any, digest: bytes, packed: bool, where: tuple[str, int, int]) 
 class RunFile:
     """A file that is being written. In a ``with`` block: what fails leaves nothing behind."""
 
-    def __init__(self, folder: str, to_enlarge: str = TO_ENLARGE) -> None:
+    def __init__(self, folder: str) -> None:
         self.path = os.path.join(folder, uuid.uuid4().hex + RUN)
-        self._to_enlarge = to_enlarge
         self.offset = 0  # of what is written next
         self._packs: bool | None = None  # not known yet
         try:
@@ -170,7 +168,9 @@ class RunFile:
         problem = own_folder.no_room(error, folder, needed)
         if problem is None:
             return SpillError(f"cannot spill to {self.path}: {error}")
-        return SpillError(f"no room to spill: {problem} (in {folder}; {self._to_enlarge}, or memory=, helps)")
+        ours = os.path.basename(folder).startswith(PREFIX)  # else it is a checkpoint's
+        larger = "set TMPDIR to a larger disk" if ours else "put the checkpoint on a larger disk"
+        return SpillError(f"no room to spill: {problem} (in {folder}; {larger}, or give memory=)")
 
     def _remove(self) -> None:
         with suppress(OSError):
@@ -261,7 +261,6 @@ class Store:
     ``all_of_it``  nothing of the result is to be kept in memory
     ``most``       nor one of more bytes
     ``run``        so many bytes that go to disk are enough for a file
-    ``to_enlarge``  what helps where the disk is full
     """
 
     folder: str
@@ -269,7 +268,6 @@ class Store:
     all_of_it: bool = False
     most: float = math.inf
     run: float = math.inf
-    to_enlarge: str = TO_ENLARGE
 
     def keeps(self, nbytes: int) -> bool:
         """Whether a result of so many bytes is to stay in memory: many may be on their way."""
@@ -287,7 +285,9 @@ class Store:
 
     def is_used(self) -> bool:
         """Whether anything went to disk."""
-        return self.files() != (0, 0)
+        with suppress(OSError):
+            return any(name.endswith(RUN) for name in os.listdir(self.folder))
+        return False
 
     def files(self) -> tuple[int, int]:
         """How many files there are, and how many bytes."""

@@ -78,7 +78,7 @@ def _held(functions: Sequence[Any]) -> list[Any] | None:
 
 
 def _are_same(old: list[Any], new: list[Any]) -> bool:
-    """Whether these are the very same things, or equal numbers."""
+    """Whether these are the very same things, or equal constants."""
     return len(old) == len(new) and (all(map(is_, old, new)) or all(map(_is_same, old, new)))
 
 
