@@ -185,7 +185,7 @@ class Grouping(ABC):
             raise OptionError(f"join(how={how!r}): must be one of {', '.join(by_key.HOW)}")
         mappers = self._mappers("join", key, other_key)
         if how in ("semi", "anti"):
-            mappers = mappers[0], by_key.WithConstant(mappers[1].key, None)
+            mappers = mappers[0], by_key.WithConstant(mappers[1].key, None, side=1)
         pairs = self._keyed_with("join", other, mappers, by_key.Join(how, default), partitions)
         return pairs._by("rows", _without_keys)
 
@@ -217,7 +217,7 @@ class Grouping(ABC):
 
     def _mappers(self, name: str, key: Any, other_key: Any) -> tuple[Any, Any]:
         keys = key, key if other_key is None else other_key
-        left, right = (by_key.WithItem(by_key.key_of(name, each)) for each in keys)
+        left, right = (by_key.WithItem(by_key.key_of(name, each), side) for side, each in enumerate(keys))
         return left, right
 
     def _keyed_with(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -21,8 +20,8 @@ from mrpy.mapreduce.groups import Reducer, grouping
 from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.kernels import Rules
 from mrpy.mapreduce.partition import DEFAULT, shown
-from mrpy.mapreduce.plan import FlatMap, Plan, name_of
-from mrpy.mapreduce.shuffle import MapTask, Pairs, ReduceTask, as_pairs
+from mrpy.mapreduce.plan import Plan, name_of
+from mrpy.mapreduce.shuffle import MapTask, ReduceTask, step_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled
@@ -36,20 +35,6 @@ from mrpy.scheduler.job import Job
 
 Functions: TypeAlias = tuple[Callable[..., Any], Reducer, Reducer | None]
 Given: TypeAlias = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Marked:
-    """The mapper of one side of several: its values say where they are from."""
-
-    mapper: Callable[[Any], Any]
-    number: int
-
-    def __call__(self, record: Any) -> Any:
-        made = self.mapper(record)
-        if type(made) is tuple and len(made) == 2:  # as most are
-            return made[0], (self.number, made[1])
-        return ((key, (self.number, value)) for key, value in as_pairs(made))
 
 
 class Keyed:
@@ -160,9 +145,9 @@ class Keyed:
         return [made[slot] for slot in slots]
 
     def _code(self, side: Side, options: Options, rules: Rules, store: Store | None) -> Code:
-        mapper = side.mapper if side.number is None else _Marked(side.mapper, side.number)
-        kernel = MapTask(side.plan.steps, mapper, self._combiner, self._partitions, rules, self._sort, store)
-        return Code(kernel, options.name or f"map {name_of(side.mapper)}", announce=True)
+        plan, mapper = side.plan, side.mapper
+        kernel = MapTask(plan.steps, mapper, self._combiner, self._partitions, rules, self._sort, store)
+        return Code(kernel, options.name or f"map {name_of(mapper)}", announce=True)
 
     def _check(self, side: Side, sample: list[Any]) -> None:
         """See on some items that the answer does not depend on the cut."""
@@ -170,7 +155,7 @@ class Keyed:
         check.check_steps(steps, items)
         if self._combiner is None:  # then the reducer has all the values of a key
             return
-        to_pairs = (*steps, FlatMap(Pairs(side.mapper)))
+        to_pairs = (*steps, step_of(side.mapper))
         pairs = check.made_of(to_pairs, check.passing(to_pairs, items))
         for key, group in grouping(None).leaf(iter(pairs)).items():
             name = key if type(key) is str else shown(key)
@@ -206,9 +191,9 @@ def keyed_of_two(
     partitions: int | str,
     given: dict[str, Any],
 ) -> ParallelIterator:
-    """The same of two inputs: the values of a key are (0, value) for all that come from the left one, and
-    then (1, value) for those from the right one."""
-    sides = [Side(left, mappers[0], 0), Side(right, mappers[1], 1)]
+    """The same of two inputs, whose mappers make (key, (0, value)) and (key, (1, value)). Of each key the
+    values of the left one come first."""
+    sides = [Side(left, mappers[0]), Side(right, mappers[1])]
     return _iterator(sides, reducer, None, partitions, False, given)
 
 

@@ -24,11 +24,10 @@ TRIES = 3  # at a chunk, where what was spilled of it turns out to be damaged
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One input of a shuffle. ``number``: which one, where there are several; values say it then."""
+    """One input of a shuffle. Where there are two, the values of its mapper say which one this is."""
 
     plan: Plan
     mapper: Callable[[Any], Any]
-    number: int | None = None
 
     def to_be_shown(self) -> Plan:
         """The plan with the mapper, though that may yield many pairs."""

@@ -17,6 +17,7 @@ from mrpy.light import NamedTuple
 from mrpy.mapreduce import statistics
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.plan import name_of
+from mrpy.mapreduce.shuffle import OnePair
 from mrpy.mapreduce.tree import NOTHING, merged
 
 Key = Callable[[Any], Any]
@@ -61,20 +62,26 @@ def _shown(key: Any) -> str:
 # ---- mappers -------------------------------------------------------------------------------------
 
 
-class WithItem:
+class WithItem(OnePair):
     """From an item to its key and the item."""
 
-    __slots__ = ("__qualname__", "key")  # the name that plans show
+    __slots__ = ("__qualname__", "key", "side")  # the name that plans show; values say which of two sides
 
-    def __init__(self, key: Key) -> None:
-        self.key = key
+    def __init__(self, key: Key, side: int | None = None) -> None:
+        self.key, self.side = key, side
         self.__qualname__ = f"({_shown(key)}, item)"
 
     def __call__(self, item: Any) -> tuple[Any, Any]:
-        return self.key(item), item
+        return self.key(item), item if self.side is None else (self.side, item)
+
+    def over(self, records: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
+        key, side = self.key, self.side
+        if side is None:
+            return ((key(item), item) for item in records)
+        return ((key(item), (side, item)) for item in records)
 
 
-class WithFields:
+class WithFields(OnePair):
     """From an item to its key and some values made of the item: a tuple."""
 
     __slots__ = ("__qualname__", "fields", "key")
@@ -86,18 +93,25 @@ class WithFields:
     def __call__(self, item: Any) -> tuple[Any, Any]:
         return self.key(item), tuple([field(item) for field in self.fields])
 
+    def over(self, records: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
+        return (self(item) for item in records)
 
-class WithConstant:
+
+class WithConstant(OnePair):
     """From an item to its key and always the same value."""
 
     __slots__ = ("__qualname__", "key", "value")
 
-    def __init__(self, key: Key, value: Any) -> None:
-        self.key, self.value = key, value
+    def __init__(self, key: Key, value: Any, side: int | None = None) -> None:
+        self.key, self.value = key, value if side is None else (side, value)
         self.__qualname__ = f"({_shown(key)}, {value!r})"
 
     def __call__(self, item: Any) -> tuple[Any, Any]:
         return self.key(item), self.value
+
+    def over(self, records: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
+        key, value = self.key, self.value
+        return ((key(item), value) for item in records)
 
 
 class OnBothSides:
@@ -111,8 +125,7 @@ class OnBothSides:
         self.__qualname__ = f"{name_of(left)}, {name_of(right)}"
 
     def __call__(self, item: Any) -> list[tuple[Any, Any]]:
-        (left, mine), (right, theirs) = self.left(item), self.right(item)
-        return [(left, (0, mine)), (right, (1, theirs))]
+        return [self.left(item), self.right(item)]
 
 
 # ---- folds, one per key ---------------------------------------------------------------------------
@@ -287,9 +300,9 @@ class Join:
         self.__qualname__ = f"{how} join"
 
     def __call__(self, key: Any, values: Iterator[tuple[int, Any]]) -> Iterator[Any]:
-        if self.how == "inner":
-            yield from _both_sides(values)
-            return
+        return _both_sides(values) if self.how == "inner" else self._rows(values)
+
+    def _rows(self, values: Iterator[tuple[int, Any]]) -> Iterator[Any]:
         lefts, rights = sides_of(values)
         matched = next(rights, NOTHING)
         if self.how in ("semi", "anti"):

@@ -70,14 +70,18 @@ class FoldChunk:
 
     def nodes(self, chunk: Chunk, skipped: Skipped, announce: Announce | None = None) -> list[Node]:
         """The nodes; what is skipped is added there."""
-        fast = announce is None and not chunk.excluded and not chunk.separately
-        fast = fast and not self.rules.retries and self.rules.on_error == "raise"
+        fast = self.is_fast(chunk, announce)
 
         def leaf(part: Chunk) -> Any:
             return self._fast(part) if fast else self._careful(part, skipped, shifted(announce, chunk, part))
 
         at_once = self.fold.exact and fast
         return self.fold.joined([Node(0, 0, leaf(chunk))] if at_once else leaf_nodes(chunk, leaf))
+
+    def is_fast(self, chunk: Chunk, announce: Announce | None) -> bool:
+        """Whether items go straight from the steps into the fold."""
+        as_it_is = announce is None and not chunk.excluded and not chunk.separately
+        return as_it_is and not self.rules.retries and self.rules.on_error == "raise"
 
     def _fast(self, chunk: Chunk) -> Any:
         data = counted(chunk.data)

@@ -134,4 +134,4 @@ def _same(value: Any) -> Any:
 
 def grouping(combiner: Reducer | None) -> Fold:
     """The fold that groups pairs by key."""
-    return Fold(FromPairs(combiner), Join(combiner), _same, "group")
+    return Fold(FromPairs(combiner), Join(combiner), _same, "group", exact=combiner is None)

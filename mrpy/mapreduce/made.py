@@ -8,7 +8,7 @@ is a dict, and neighbours are combined along the tree of positions as soon as bo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -41,12 +41,18 @@ class ByRank:
 
     sort: bool
 
-    def __call__(self, keys: Iterable[Any]) -> list[Any]:
+    def __call__(self, keys: Collection[Any]) -> list[Any]:
         return list(keys) if self.sort else _hashes(keys)
 
 
-def _hashes(keys: Iterable[Any]) -> list[int]:
+_INTS = {int}
+
+
+def _hashes(keys: Collection[Any]) -> list[int]:
     """The stable hashes of keys. For most kinds a call of `stable_hash` would cost more than the hash."""
+    kinds = set(map(type, keys))
+    if kinds == _INTS:
+        return list(map(hash, keys))
     return [
         crc32(key.encode("utf-8", "surrogatepass"))
         if type(key) is str
@@ -140,11 +146,12 @@ class Gathering:
         self._values = 0  # bytes
         self._keys = self._looks = 0  # bytes of the keys that were weighed, and how many these are
         self._last: Any = NOTHING
+        self._count = 1  # pairs that are taken in until one is weighed
 
     def leaf(self, pairs: Iterator[Any]) -> Groups:
         """Take in the pairs. What does not fit into memory is spilled as they come."""
         memory = self._made.memory
-        count = 1 if memory < math.inf else BATCH
+        count = self._count if memory < math.inf else BATCH
         while (pair := take_in(self._groups, islice(pairs, count))) is not NOTHING:
             if memory == math.inf:
                 continue
@@ -153,7 +160,7 @@ class Gathering:
             if self._made.size > memory:
                 self._made.spill([Node(0, 0, self._groups)])
                 self._groups, self._values = {}, 0
-            count = max(1, min(2 * count, LOOK, int(memory / LOOKS / each)))
+            count = self._count = max(1, min(2 * count, LOOK, int(memory / LOOKS / each)))
         return self._groups
 
     def _weigh(self, key: Any, value: Any, count: int) -> int:

@@ -92,7 +92,7 @@ class Filter(Frozen):
 # What `FlatMap` goes through in C. Of anything else each part is asked for by Python: a StopIteration of its
 # `__iter__` is not taken for the end of all items, and nothing that goes on for long, as an iterator of
 # `itertools` may, is out of reach of Ctrl-C and of other threads.
-_AT_HAND = frozenset({list, tuple, str, bytes, set, frozenset, dict, GeneratorType})
+ITERATED_IN_C = frozenset({list, tuple, str, bytes, set, frozenset, dict, GeneratorType})
 
 
 class FlatMap(Frozen):
@@ -103,7 +103,8 @@ class FlatMap(Frozen):
     def over(self, items: Iterator[Any]) -> Iterator[Any]:
         function = self.function
         return chain.from_iterable(
-            made if type(made := function(item)) in _AT_HAND else (part for part in made) for item in items
+            made if type(made := function(item)) in ITERATED_IN_C else (part for part in made)
+            for item in items
         )
 
     def __str__(self) -> str:

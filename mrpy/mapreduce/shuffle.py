@@ -11,8 +11,9 @@ chunks end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from types import GeneratorType
 from typing import Any
 
@@ -22,7 +23,7 @@ from mrpy.mapreduce.groups import Group, Groups, Join, Reducer, grouping
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.made import ByRank, Combining, Gathering, Made
 from mrpy.mapreduce.partition import shown
-from mrpy.mapreduce.plan import FlatMap, Step
+from mrpy.mapreduce.plan import ITERATED_IN_C, Step, name_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slices import Streamed, merged
 from mrpy.mapreduce.spill import Block, Run, RunFile, Store
@@ -33,15 +34,48 @@ from mrpy.scheduler.sizes import estimated
 AT_HAND = 8  # a reduce task sends back at most so small a part of its memory; the rest is read from its file
 
 
+class OnePair:
+    """A mapper of ours that makes one pair of each record: it is a step by itself."""
+
+    __slots__ = ()
+
+    def over(self, records: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
+        """The pairs of these records."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """A mapper as a function that always yields pairs: it may return one, return many, or yield them."""
+    """A mapper as a step: it may return a pair, return many, or yield them."""
 
     mapper: Callable[[Any], Any]
 
     def __call__(self, record: Any) -> Any:
+        """Those of one record."""
         made = self.mapper(record)
         return (made,) if type(made) is tuple and len(made) == 2 else as_pairs(made)
+
+    def over(self, records: Iterator[Any]) -> Iterator[Any]:
+        """Those of many, without a call of ours for each."""
+        return chain.from_iterable(self._each(records))
+
+    def _each(self, records: Iterator[Any]) -> Iterator[Any]:
+        mapper = self.mapper
+        for record in records:
+            made = mapper(record)
+            if type(made) is tuple and len(made) == 2:
+                yield (made,)
+                continue
+            made = as_pairs(made)
+            yield made if type(made) in ITERATED_IN_C else (pair for pair in made)
+
+    def __str__(self) -> str:
+        return f"map {name_of(self.mapper)}"
+
+
+def step_of(mapper: Callable[[Any], Any]) -> Step:
+    """The step from records to the pairs of this mapper."""
+    return mapper if isinstance(mapper, OnePair) else Pairs(mapper)
 
 
 def as_pairs(made: Any) -> Any:
@@ -87,14 +121,18 @@ class MapTask:
     def _gathered(self, chunk: Chunk, made: Made, skipped: Skipped, announce: Announce | None) -> Parts:
         gathering = Gathering(made)
         kernel = self._kernel(gathering.leaf)
-        # Where items are run one by one, so that all that one makes is in memory at a time, and no more
-        one_by_one = announce is not None or self.rules.retries
-        for part in singly(chunk) if one_by_one else leaves(chunk):
+        for part in self._parts(chunk, kernel, announce):
             kernel.nodes(part, skipped, shifted(announce, chunk, part))
         return gathering.parts()
 
+    def _parts(self, chunk: Chunk, kernel: FoldChunk, announce: Announce | None) -> Iterable[Chunk]:
+        """What is gathered at a time. Where items are run one by one, all that one makes is in memory."""
+        if kernel.is_fast(chunk, announce):
+            return (chunk,)
+        return singly(chunk) if announce is not None or self.rules.retries else leaves(chunk)
+
     def _kernel(self, leaf: Callable[[Iterator[Any]], Groups]) -> FoldChunk:
-        steps = (*self.steps, FlatMap(Pairs(self.mapper)))
+        steps = (*self.steps, step_of(self.mapper))
         return FoldChunk(steps, replace(grouping(self.combiner), leaf=leaf), self.rules)
 
 

@@ -9,7 +9,7 @@ its own, and its values are read while the reducer asks for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,7 +19,7 @@ from mrpy.mapreduce.spill import Entry, Run
 from mrpy.mapreduce.tree import NOTHING, Node, total
 
 Merge: TypeAlias = Callable[[Groups, Groups], Groups]
-Ranks: TypeAlias = Callable[[Iterable[Any]], list[Any]]  # from keys to theirs
+Ranks: TypeAlias = Callable[[Collection[Any]], list[Any]]  # from keys to theirs
 Place: TypeAlias = tuple[int, int]  # of a cursor: blocks that were opened, and entries of the last
 
 OPEN = 4  # of the memory, the part for blocks that wait for the next slice; if more, they are read again
@@ -86,9 +86,9 @@ def _joined_groups(nodes: Iterable[Node], merge: Merge | None) -> Groups:
 
 
 def _ranked(groups: Groups, ranks: Ranks) -> Iterator[tuple[Any, Group]]:
-    ordered = sorted(zip(ranks(groups), groups, strict=True), key=itemgetter(0))
-    for _, key in ordered:
-        yield key, groups.pop(key)
+    keys = list(groups)
+    for number in sorted(range(len(keys)), key=ranks(keys).__getitem__):
+        yield keys[number], groups.pop(keys[number])
 
 
 def slices(runs: Sequence[Run], memory: int) -> Iterator[Slice]:
