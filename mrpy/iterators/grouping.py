@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least, function_for
@@ -186,8 +186,8 @@ class Grouping(ABC):
         mappers = self._mappers("join", key, other_key)
         if how in ("semi", "anti"):
             mappers = mappers[0], by_key.WithConstant(mappers[1].key, None, side=1)
-        pairs = self._keyed_with("join", other, mappers, by_key.Join(how, default), partitions)
-        return pairs._by("rows", _without_keys)
+        reducer = by_key.Join(how, default)
+        return self._keyed_with("join", other, mappers, reducer, partitions, with_keys=False)
 
     def cogroup(
         self, other: Iterable[Any], key: Any, other_key: Any = None, *, partitions: Partitions = "auto"
@@ -206,10 +206,13 @@ class Grouping(ABC):
 
     # ---- how they are run ----------------------------------------------------------------------------
 
-    def _keyed(self, mapper: Any, reducer: Any, combiner: Any, partitions: Partitions) -> ParallelIterator:
+    def _keyed(
+        self, mapper: Any, reducer: Any, combiner: Any, partitions: Partitions, *, with_keys: bool = True
+    ) -> ParallelIterator:
         if self._options().on_error == "return":
             raise OptionError("on_error='return' puts exceptions among the items: they have no key")
-        return keyed.keyed(self._taken(), (mapper, reducer, combiner), partitions, False, self._given)
+        functions = mapper, reducer, combiner
+        return keyed.keyed(self._taken(), functions, partitions, False, self._given, with_keys=with_keys)
 
     def _folded(self, name: str, key: Any, fold: folds.Fold, partitions: Partitions) -> ParallelIterator:
         mapper = by_key.WithItem(by_key.key_of(name, key))
@@ -221,19 +224,27 @@ class Grouping(ABC):
         return left, right
 
     def _keyed_with(
-        self, name: str, other: Any, mappers: tuple[Any, Any], reducer: Any, partitions: Partitions
+        self,
+        name: str,
+        other: Any,
+        mappers: tuple[Any, Any],
+        reducer: Any,
+        partitions: Partitions,
+        *,
+        with_keys: bool = True,
     ) -> ParallelIterator:
         itself: bool = other is self
         if itself:
             both = by_key.OnBothSides(*mappers)
-            return self._keyed(both, by_key.LeftFirst(reducer), None, partitions)
+            return self._keyed(both, by_key.LeftFirst(reducer), None, partitions, with_keys=with_keys)
         options = self._options()
         if options.checkpoint is not None:
             raise OptionError(f"{name}() has two inputs, and there is no checkpoint for that")
         if options.on_error == "return":
             raise OptionError("on_error='return' puts exceptions among the items: they have no key")
         theirs = _plan_of(other, self._given)
-        return keyed.keyed_of_two(self._taken(), theirs, mappers, reducer, partitions, self._given)
+        plans = self._taken(), theirs
+        return keyed.keyed_of_two(*plans, mappers, reducer, partitions, self._given, with_keys=with_keys)
 
 
 def _plan_of(other: Any, given: Mapping[str, Any]) -> Plan:
@@ -246,7 +257,3 @@ def _plan_of(other: Any, given: Mapping[str, Any]) -> Plan:
 
 def _told(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _without_keys(pairs: Iterator[tuple[Any, Any]]) -> Iterator[Any]:
-    return map(operator.itemgetter(1), pairs)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import chain
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -15,6 +16,7 @@ from mrpy.iterators.parts import Mapped, ReduceTasks, Side
 from mrpy.iterators.stream import ParallelIterator
 from mrpy.mapreduce import check
 from mrpy.mapreduce.account import Account
+from mrpy.mapreduce.batches import Batch, rows_of
 from mrpy.mapreduce.checkpoint import Checkpoint, checkpoint_for
 from mrpy.mapreduce.groups import Reducer, grouping
 from mrpy.mapreduce.kept_runs import kept_for
@@ -50,11 +52,13 @@ class Keyed:
         partitions: int,
         sort: bool,
         given: Given,
+        with_keys: bool,
     ) -> None:
         self._sides = sides
         self._reducer, self._combiner = reducer, combiner
         self._partitions = partitions
         self._sort = sort
+        self._with_keys = with_keys
         self._given = given
         self._mapping, self._reducing = [Account() for _ in sides], Account()
         for account in self._mapping:  # what they skip counts together
@@ -63,9 +67,17 @@ class Keyed:
 
     def __str__(self) -> str:
         sides = " and ".join(f"{side.plan} -> map {name_of(side.mapper)}" for side in self._sides)
-        return f"{sides} -> by key -> reduce {name_of(self._reducer)}"
+        rows = "" if self._with_keys else " -> rows"
+        return f"{sides} -> by key -> reduce {name_of(self._reducer)}{rows}"
 
-    def __iter__(self) -> Generator[tuple[Any, Any], None, None]:
+    def __iter__(self) -> Iterator[Any]:
+        return chain.from_iterable(map(rows_of, self._batches(pack=False)))
+
+    def batches(self) -> Iterator[Batch]:
+        """What it yields, for another run."""
+        return self._batches(pack=True)
+
+    def _batches(self, *, pack: bool) -> Generator[Batch, None, None]:
         options = resolve(self._given)
         with job_for(options) as job, ExitStack() as stack:
             where = job.driver.backend.name, job.driver.backend.workers
@@ -81,7 +93,7 @@ class Keyed:
                 checkpoint.finished()
             with self._reducing.running(*where):
                 self._spilled = maps_store.files() if maps_store is not None else (0, 0)
-                yield from self._reduce(job, made, checkpoint is not None, store)
+                yield from self._reduce(job, made, checkpoint is not None, store, pack=pack)
 
     def _program(self, options: Options) -> tuple[Any, ...]:
         """By what a checkpoint knows this."""
@@ -163,24 +175,41 @@ class Keyed:
             check.check_combiner(self._combiner, self._reducer, name, values)
 
     def _reduce(
-        self, job: Job, made: list[Mapped], at_hand: bool, store: Store | None
-    ) -> Iterator[tuple[Any, Any]]:
-        kernel = ReduceTask(self._reducer, self._combiner, self._sort, store)
+        self, job: Job, made: list[Mapped], at_hand: bool, store: Store | None, *, pack: bool
+    ) -> Iterator[Batch]:
+        pack = pack and job.driver.backend.remote and not self._sort
+        kernel = ReduceTask(self._reducer, self._combiner, self._sort, store, self._with_keys, pack)
         code = Code(kernel, self._reduce_name())
         parts = ReduceTasks(job, code, made, self._partitions, at_hand, self._reducing)
         if self._sort:
-            yield from heapq.merge(*map(parts.pairs, range(self._partitions)), key=itemgetter(0))
+            yield from _sorted(map(parts.batches, range(self._partitions)))
         else:
             for part in range(self._partitions):
-                yield from parts.pairs(part)
+                yield from parts.batches(part)
+
+
+def _sorted(parts: Iterable[Iterator[Batch]]) -> Iterator[Batch]:
+    """The pairs of sorted parts, sorted; as the next is asked for it is looked for, and not before."""
+    for pair in heapq.merge(*map(_pairs, parts), key=itemgetter(0)):
+        yield [pair]
+
+
+def _pairs(batches: Iterator[Batch]) -> Iterator[Any]:
+    return chain.from_iterable(map(rows_of, batches))
 
 
 def keyed(
-    plan: Plan, functions: Functions, partitions: int | str, sort: bool, given: dict[str, Any]
+    plan: Plan,
+    functions: Functions,
+    partitions: int | str,
+    sort: bool,
+    given: dict[str, Any],
+    *,
+    with_keys: bool = True,
 ) -> ParallelIterator:
-    """A MapReduce as a parallel iterator of (key, value) pairs."""
+    """A MapReduce as a parallel iterator of (key, value) pairs; or of the values alone."""
     mapper, reducer, combiner = functions
-    return _iterator([Side(plan, mapper)], reducer, combiner, partitions, sort, given)
+    return _iterator([Side(plan, mapper)], reducer, combiner, partitions, sort, given, with_keys=with_keys)
 
 
 def keyed_of_two(
@@ -190,11 +219,13 @@ def keyed_of_two(
     reducer: Reducer,
     partitions: int | str,
     given: dict[str, Any],
+    *,
+    with_keys: bool = True,
 ) -> ParallelIterator:
     """The same of two inputs, whose mappers make (key, (0, value)) and (key, (1, value)). Of each key the
     values of the left one come first."""
     sides = [Side(left, mappers[0]), Side(right, mappers[1])]
-    return _iterator(sides, reducer, None, partitions, False, given)
+    return _iterator(sides, reducer, None, partitions, False, given, with_keys=with_keys)
 
 
 def _iterator(
@@ -204,6 +235,8 @@ def _iterator(
     partitions: int | str,
     sort: bool,
     given: dict[str, Any],
+    *,
+    with_keys: bool = True,
 ) -> ParallelIterator:
     if partitions == "auto":
         partitions = DEFAULT
@@ -211,5 +244,5 @@ def _iterator(
         raise OptionError(f"partitions={partitions!r}: must be a whole number from 1 up, or 'auto'")
     resolve(given)  # all of it: a wrong option is an error here
     behind = {**given, "checkpoint": None}  # the file is the map side's, and not for what runs over the pairs
-    run = Keyed(sides, reducer, combiner, partitions, sort, given)
+    run = Keyed(sides, reducer, combiner, partitions, sort, given, with_keys)
     return ParallelIterator(Plan(Pulled(run)), behind)

@@ -1,4 +1,4 @@
-"""The reduce side of a shuffle: a task per part, and their pairs as they arrive."""
+"""The reduce side of a shuffle: a task per part, and what they make as it arrives."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from mrpy.errors import SpillError
 from mrpy.mapreduce.account import Account
+from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.plan import Map, Plan
 from mrpy.mapreduce.shuffle import Written
@@ -63,13 +64,11 @@ class ReduceTasks:
         for part in range(parts):
             self._start(part)
 
-    def pairs(self, part: int) -> Iterator[tuple[Any, Any]]:
-        """The pairs of a part."""
+    def batches(self, part: int) -> Iterator[Batch]:
+        """The rows of a part."""
         while part not in self._arrived:
             self._take(self._next())
-        written = self._arrived.pop(part)
-        yield from written.on_disk()
-        yield from written.pairs
+        yield from self._arrived.pop(part).batches()
 
     def _start(self, part: int) -> None:
         rows = inputs = None

@@ -11,12 +11,14 @@ chunks end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from types import GeneratorType
 from typing import Any
 
+from mrpy.mapreduce.batches import Batch, packed
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.folds import FoldChunk, leaves, shifted, singly
 from mrpy.mapreduce.groups import Group, Groups, Join, Reducer, grouping
@@ -138,14 +140,19 @@ class MapTask:
 
 @dataclass(frozen=True, slots=True)
 class ReduceTask:
-    """The kernel of the reduce side: one partition's nodes of all map tasks to (key, value) pairs, in the
-    order of rank. The rows of nodes are the values of the map tasks, or come from the consumer, who had them
-    from a checkpoint. What does not fit into memory goes to a file: see `Written`."""
+    """The kernel of the reduce side: one partition's nodes of all map tasks to (key, value) pairs, or to the
+    values alone, in the order of rank. The rows of nodes are the values of the map tasks, or come from the
+    consumer, who had them from a checkpoint. What does not fit into memory goes to a file: see `Written`.
+
+    ``pack``  what is made is for another run: see `mrpy.mapreduce.batches`
+    """
 
     reducer: Reducer
     combiner: Reducer | None
     sort: bool
     store: Store | None = None
+    with_keys: bool = True
+    pack: bool = False
 
     def __call__(self, at_hand: list[list[Node]] | None, *rows: list[Node]) -> Written:
         nodes = [node for row in at_hand or rows for node in row]
@@ -153,16 +160,19 @@ class ReduceTask:
         join = None if self.combiner is None else Join(self.combiner)
         groups = merged(nodes, ByRank(self.sort), join, memory)
         with _Output(self.store) as out:
-            for key, group in groups:
-                kind = type(key)
-                name = key if kind is str or kind is int else shown(key)
-                made = self.reducer(name, iter(group) if type(group) is list else _values(group))
-                if type(made) is GeneratorType:
-                    for value in made:
-                        out.add((name, value))
-                else:
-                    out.add((name, made))
-        return out.written()
+            self._fill(out, groups)
+        return out.written(pack=self.pack)
+
+    def _fill(self, out: _Output, groups: Iterator[tuple[Any, Group]]) -> None:
+        reducer, with_keys, rows = self.reducer, self.with_keys, out.rows
+        for key, group in groups:
+            kind = type(key)
+            name = key if kind is str or kind is int else shown(key)
+            made = reducer(name, iter(group) if type(group) is list else _values(group))
+            for value in made if type(made) is GeneratorType else (made,):
+                rows.append((name, value) if with_keys else value)
+                if len(rows) >= out.look_at:
+                    out.look()
 
 
 def _values(group: Group) -> Iterator[Any]:
@@ -171,48 +181,47 @@ def _values(group: Group) -> Iterator[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Pairs: first those on disk, then those at hand."""
+    """Rows: first those on disk, then those at hand."""
 
     run: Run | None
-    pairs: list[tuple[Any, Any]]
+    at_hand: Sequence[Batch]
 
-    def on_disk(self) -> Iterator[tuple[Any, Any]]:
-        """The first."""
+    def batches(self) -> Iterator[Batch]:
+        """All of them."""
         if self.run is not None:
             for block in self.run.blocks:
-                yield from self.run.read(block)
+                yield self.run.read(block)
+        yield from self.at_hand
 
 
 class _Output:
-    """Pairs as they are made: what is too much to be sent goes to a file."""
+    """Rows as they are made: what is too much to be sent goes to a file.
+
+    ``rows``     to be added to; when they are ``look_at``, call `look`
+    """
 
     def __init__(self, store: Store | None) -> None:
+        self.rows: list[Any] = []
+        self.look_at = math.inf if store is None else 1
         self._store = store
-        self._pairs: list[tuple[Any, Any]] = []
-        self._look_at = 1
         self._file: RunFile | None = None
         self._blocks: list[Block] = []
 
-    def add(self, pair: tuple[Any, Any]) -> None:
-        """One more."""
-        self._pairs.append(pair)
-        if self._store is not None and len(self._pairs) >= self._look_at:
-            self._look()
-
-    def _look(self) -> None:
+    def look(self) -> None:
         """Now and then, see how much it is."""
         assert self._store is not None
-        size = estimated(self._pairs)
+        rows, size = self.rows, estimated(self.rows)
         if size < self._store.block if self._file is not None else size < self._store.memory / AT_HAND:
-            self._look_at = 2 * len(self._pairs)
+            self.look_at = 2 * len(rows)
             return
         if self._file is None:
             self._file = RunFile(self._store.folder)
-        count = max(1, len(self._pairs) * self._store.block // size)
-        for begin in range(0, len(self._pairs), count):
-            part = self._pairs[begin : begin + count]
-            self._blocks.append(self._file.add(None, None, part, size * len(part) // len(self._pairs)))
-        self._pairs, self._look_at = [], 1
+        count = max(1, len(rows) * self._store.block // size)
+        for begin in range(0, len(rows), count):
+            part = rows[begin : begin + count]
+            self._blocks.append(self._file.add(None, None, part, size * len(part) // len(rows)))
+        rows.clear()
+        self.look_at = 1
 
     def __enter__(self) -> _Output:
         return self
@@ -221,7 +230,7 @@ class _Output:
         if self._file is not None:
             self._file.__exit__(*failed)
 
-    def written(self) -> Written:
+    def written(self, *, pack: bool) -> Written:
         """All of it."""
         run = Run(self._file.path, tuple(self._blocks)) if self._file is not None else None
-        return Written(run, self._pairs)
+        return Written(run, packed(self.rows) if pack else [self.rows])

@@ -14,8 +14,10 @@ from mrpy.light import TYPE_CHECKING, Frozen, later
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
+    from mrpy.mapreduce import batches as made_of
     from mrpy.scheduler import failure
 else:
+    made_of = later("mrpy.mapreduce.batches")
     failure = later("mrpy.scheduler.failure")
     Protocol = object
 
@@ -83,7 +85,8 @@ class Pulled(Frozen):
     iterable: Iterable[Any]
 
     def reader(self) -> Reader:
-        return _Pulls(iter(self.iterable))
+        batches = getattr(self.iterable, "batches", None) if is_run(self.iterable) else None
+        return made_of.BatchReader(batches()) if batches is not None else _Pulls(iter(self.iterable))
 
     def is_empty(self) -> bool:
         return False

@@ -1,0 +1,178 @@
+"""Rows that one run makes and another takes: in batches, which the consumer passes on without looking inside.
+
+What a reduce task makes may be what the next run maps. The consumer cuts it into chunks; for that he has to
+know how many rows there are, and no more. So a worker pickles them batch by batch. Batches that lie in a
+chunk as a whole travel on as they are, and only one that is cut is opened on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, TypeAlias, overload
+
+from mrpy.light import pickle
+from mrpy.mapreduce.sources import waits_its_turn
+from mrpy.scheduler import codec
+from mrpy.scheduler.codec import Payload
+from mrpy.scheduler.sizes import about
+
+FIRST = 32  # rows of the first batch; by its size those after it are cut
+BYTES = 1 << 16  # of a batch: one of a chunk is opened for nothing, and each is a pickle of its own
+
+
+class Packed:
+    """A batch of rows, still pickled. Opened where someone asks for a row, and then it stays open."""
+
+    __slots__ = ("_count", "_payload", "_rows")
+
+    def __init__(self, payload: Payload, count: int) -> None:
+        self._payload, self._count = payload, count
+        self._rows: list[Any] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes will travel."""
+        return self._payload.nbytes
+
+    def rows(self) -> list[Any]:
+        """The rows."""
+        if self._rows is None:
+            self._rows = codec.decode(self._payload)
+        return self._rows
+
+    def __reduce_ex__(self, _: Any) -> tuple[Any, ...]:
+        apart = [pickle.PickleBuffer(buffer) for buffer in self._payload.buffers]
+        return _packed, (pickle.PickleBuffer(self._payload.body), apart, self._count)
+
+
+def _packed(body: Any, buffers: list[Any], count: int) -> Packed:
+    return Packed(Payload(body, tuple(buffers)), count)
+
+
+Batch: TypeAlias = list[Any] | Packed
+
+
+def packed(rows: list[Any]) -> list[Packed]:
+    """Rows as batches of about `BYTES`. Raises `SerializationError` where one cannot be pickled."""
+    batches: list[Packed] = []
+    begin, count = 0, FIRST
+    while begin < len(rows):
+        part = rows[begin : begin + count]
+        batch = Packed(codec.encode(part, back=True), len(part))
+        batches.append(batch)
+        begin += len(part)
+        count = max(1, min(8 * count, len(part) * BYTES // batch.nbytes))
+    return batches
+
+
+def rows_of(batch: Batch) -> list[Any]:
+    """The rows of a batch."""
+    return batch.rows() if isinstance(batch, Packed) else batch
+
+
+class Rows(Sequence[Any]):
+    """The rows of some batches, one after the other. Where it is unpickled it is a list."""
+
+    __slots__ = ("_batches", "_count")
+
+    def __init__(self, batches: list[Batch]) -> None:
+        self._batches = batches
+        self._count = sum(map(len, batches))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Any]:
+        return chain.from_iterable(map(rows_of, self._batches))
+
+    @overload
+    def __getitem__(self, where: int) -> Any: ...
+
+    @overload
+    def __getitem__(self, where: slice) -> Sequence[Any]: ...
+
+    def __getitem__(self, where: int | slice) -> Any:
+        if isinstance(where, slice):
+            begin, end, step = where.indices(self._count)
+            return Rows(self._between(begin, end)) if step == 1 else list(self)[where]
+        return list(self)[where]
+
+    def _between(self, begin: int, end: int) -> list[Batch]:
+        taken: list[Batch] = []
+        first = 0  # of the batch
+        for batch in self._batches:
+            low, high = max(begin - first, 0), min(end - first, len(batch))
+            if low < high:
+                taken.append(batch if high - low == len(batch) else rows_of(batch)[low:high])
+            first += len(batch)
+        return taken
+
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes will travel."""
+        return sum(batch.nbytes if type(batch) is Packed else about(batch) for batch in self._batches)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened, (self._batches,)
+
+
+def _opened(batches: list[Batch]) -> list[Any]:
+    return list(chain.from_iterable(map(rows_of, batches)))
+
+
+class BatchReader:
+    """A reader of such batches (see `Reader` in `mrpy.mapreduce.sources`)."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+        self._cut: list[Any] = []  # the rows of the batch that was cut last
+        self._place = 0  # of the first one that was not given out
+        self._error: BaseException | None = None
+        self._ended = False
+
+    def take(self, count: int) -> Sequence[Any]:
+        """The next rows, `count` at most."""
+        taken: list[Batch] = []
+        while count:
+            if self._place == len(self._cut):
+                batch = self._next(first=not taken)
+                if batch is None:
+                    break
+                if len(batch) <= count:
+                    taken.append(batch)
+                    count -= len(batch)
+                    continue
+                self._cut, self._place = rows_of(batch), 0
+            part = self._cut[self._place : self._place + count]
+            taken.append(part)
+            self._place += len(part)
+            count -= len(part)
+        return Rows(taken) if any(type(batch) is Packed for batch in taken) else _opened(taken)
+
+    def _next(self, *, first: bool) -> Batch | None:
+        """The next batch. What is raised behind others is kept for the next time."""
+        error, self._error = self._error, None
+        if error is not None and first:
+            self._ended = True
+            raise error
+        if self._ended or error is not None:
+            self._error = error
+            return None
+        try:
+            batch = next(self._batches, None)
+        except BaseException as problem:
+            if first or not waits_its_turn(problem):
+                self._ended = True
+                raise
+            self._error = problem
+            return None
+        self._ended = batch is None
+        return batch
+
+    def remaining(self) -> int | None:
+        """Known at the end only."""
+        return 0 if self._ended and self._place == len(self._cut) else None

@@ -1,0 +1,221 @@
+"""What one run makes and another takes travels in batches, and comes to the same as row by row."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from laws import BACKENDS
+
+import mrpy
+from mrpy.errors import SerializationError
+from mrpy.mapreduce.batches import Batch, BatchReader, Packed, Rows, packed, rows_of
+
+over_backends = pytest.mark.parametrize("backend", BACKENDS)
+opened: list[int] = []  # the processes in which rows were opened
+
+
+class Row:
+    """A row that notes where it is opened, if that is here."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> Any:
+        return _open, (self.number,)
+
+
+def _open(number: int) -> Row:
+    opened.append(os.getpid())
+    return Row(number)
+
+
+# ---- batches by themselves ------------------------------------------------------------------------
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[list[int], list[Batch]]:
+    """Rows, and the same in batches, of which some are packed."""
+    parts: list[Batch] = []
+    rows: list[int] = []
+    for size in draw(st.lists(st.integers(0, 70), max_size=6)):
+        some = list(range(len(rows), len(rows) + size))
+        rows += some
+        parts += packed(some) if draw(st.booleans()) else [some]
+    return rows, parts
+
+
+@given(batches(), st.data())
+def test_rows_are_a_sequence(made: tuple[list[int], list[Batch]], data: st.DataObject) -> None:
+    plain, parts = made
+    rows = Rows(parts)
+    assert (len(rows), list(rows)) == (len(plain), plain)
+    for _ in range(3):
+        where = data.draw(st.slices(len(plain)))
+        assert list(rows[where]) == plain[where]
+    assert [rows[index] for index in range(-len(plain), len(plain))] == 2 * plain
+    assert pickle.loads(pickle.dumps(rows, 5)) == plain  # noqa: S301
+
+
+@given(batches(), st.lists(st.integers(1, 100)))
+def test_a_reader_gives_out_what_is_asked_for(made: tuple[list[int], list[Batch]], counts: list[int]) -> None:
+    plain, parts = made
+    reader = BatchReader(iter(parts))
+    for count in counts:
+        assert list(reader.take(count)) == plain[:count]
+        plain = plain[count:]
+    assert list(reader.take(10**6)) == plain
+    assert len(reader.take(1)) == 0
+    assert reader.remaining() == 0
+
+
+def test_what_is_raised_comes_behind_the_rows_before_it() -> None:
+    def broken() -> Iterator[Batch]:
+        yield [1, 2]
+        yield from packed([3, 4])
+        raise ValueError("broken")
+
+    reader = BatchReader(broken())
+    assert list(reader.take(3)) == [1, 2, 3]
+    assert list(reader.take(3)) == [4]
+    assert reader.remaining() is None
+    with pytest.raises(ValueError, match="broken"):
+        reader.take(3)
+    assert len(reader.take(3)) == 0
+
+
+def test_an_interrupt_does_not_wait_its_turn() -> None:
+    def interrupted() -> Iterator[Batch]:
+        yield [1]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        BatchReader(interrupted()).take(3)
+
+
+def test_a_batch_that_is_not_cut_is_not_opened() -> None:
+    rows = packed([Row(n) for n in range(10_000)])
+    assert len(rows) > 3
+    opened.clear()
+    taken = BatchReader(iter(rows)).take(sum(map(len, rows[:3])))
+    assert not opened
+    assert isinstance(taken, Rows)
+    assert [row.number for row in pickle.loads(pickle.dumps(taken, 5))] == list(range(len(taken)))  # noqa: S301
+
+
+def test_arrays_are_packed_once_and_not_into_the_pickle() -> None:
+    array = np.arange(100_000)
+    (batch,) = packed([array])
+    assert array.nbytes < batch.nbytes < array.nbytes + 1000
+    apart: list[pickle.PickleBuffer] = []
+    body = pickle.dumps(batch, 5, buffer_callback=apart.append)
+    assert len(body) < 1000
+    copy = pickle.loads(body, buffers=[bytes(each) for each in apart])  # noqa: S301
+    assert isinstance(copy, Packed)
+    assert (rows_of(copy)[0] == array).all()
+
+
+# ---- runs behind each other -------------------------------------------------------------------------
+
+
+def _doubled(row: Any) -> list[tuple[int, Any]]:
+    left, right = row
+    return [(left[0] % 7, right[1]), (right[0] % 5, left[1])]
+
+
+def _total(key: Any, values: Iterator[float]) -> float:
+    return sum(values)
+
+
+@over_backends
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"chunksize": 1}, {"chunksize": 30}, {"buffersize": 8}, {"buffer_bytes": 4000}, {"memory": 2000}],
+    ids=str,
+)
+def test_a_run_over_another_comes_to_the_same_bits(backend: str, options: dict[str, Any]) -> None:
+    left, right = [(n, n / 3) for n in range(400)], [(n, n / 7) for n in range(200, 700)]
+
+    def joined(**options: Any) -> Any:
+        return mrpy.stream(left, **options).join(right, 0)
+
+    rows = list(joined(backend="serial"))
+    expected = list(mrpy.mapreduce(_doubled, _total, rows, combiner=_total, backend="serial"))
+    assert len(rows) == 200
+    given = joined(backend=backend, workers=2, **options)
+    assert list(mrpy.mapreduce(_doubled, _total, given, combiner=_total)) == expected
+    given = joined(backend=backend, workers=2, **options)
+    assert list(given.map(_doubled)) == list(map(_doubled, rows))
+    given = joined(backend=backend, workers=2, **options)
+    assert given.map(_doubled).count() == len(rows)
+    given = joined(backend=backend, workers=2, **options)
+    assert list(given.sorted(key=_descending)) == sorted(rows, key=_descending)
+
+
+def _descending(row: Any) -> int:
+    return -row[0][0]
+
+
+@over_backends
+def test_rows_of_the_users_classes_arrive(backend: str) -> None:
+    class Local:  # travels by value
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+    def both(key: int, numbers: Iterator[int]) -> Any:
+        for number in numbers:
+            yield Local(number)
+
+    options = {"backend": backend, "workers": 2}
+    pairs = mrpy.mapreduce(lambda n: (n % 3, n), both, range(500), **options)
+    found = pairs.map(lambda pair: (type(pair[1]).__name__, pair[1].number)).to_list()
+    assert sorted(found) == [("Local", n) for n in range(500)]
+
+
+def test_rows_pass_the_user_by() -> None:
+    opened.clear()
+    rows = mrpy.stream(range(50_000), workers=2, chunksize=10_000).map(Row).group_by(lambda row: row.number)
+    assert rows.map(len).count() == 50_000
+    assert opened.count(os.getpid()) < 25_000, "most batches are opened here"
+
+
+@over_backends
+def test_rows_that_cannot_be_pickled_are_named(backend: str) -> None:
+    def makes_locks(key: int, numbers: Iterator[int]) -> Any:
+        import threading
+
+        return threading.Lock() if key == 3 else sum(numbers)
+
+    pairs = mrpy.mapreduce(lambda n: (n % 5, n), makes_locks, range(100), backend=backend, workers=2)
+    if backend in ("serial", "threads"):
+        assert pairs.map(len).to_list() == [2] * 5
+        return
+    with pytest.raises(SerializationError, match="lock"):
+        pairs.map(len).to_list()
+
+
+@over_backends
+def test_what_fails_in_the_first_run_fails_the_second(backend: str) -> None:
+    def fails(key: int, numbers: Iterator[int]) -> int:
+        if key == 4:
+            raise ValueError("four")
+        return sum(numbers)
+
+    pairs = mrpy.mapreduce(lambda n: (n % 9, n), fails, range(100), backend=backend, workers=2)
+    with pytest.raises(ValueError, match="four"):
+        pairs.map(len).to_list()
+
+
+@over_backends
+def test_an_item_of_the_second_run_is_named_by_its_place(backend: str) -> None:
+    pairs = mrpy.mapreduce(lambda n: (n, n), _total, range(1000), backend=backend, workers=2)
+    places = {pair[0]: place for place, pair in enumerate(mrpy.mapreduce(lambda n: (n, n), _total, range(1000)))}
+    with pytest.raises(ZeroDivisionError) as caught:
+        pairs.map(lambda pair: 1 // (pair[0] - 777)).to_list()
+    assert caught.value.mrpy_item.position == places[777]  # type: ignore[attr-defined]
