@@ -17,7 +17,7 @@ from typing import Any
 from mrpy.errors import Item, pin, pins
 from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.kernels import Announce, MapChunk, Rules, begun, counted, through
-from mrpy.mapreduce.plan import Step
+from mrpy.mapreduce.plan import FlatMap, Step
 from mrpy.mapreduce.random import at_positions
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.tree import MISSING, NOTHING, Node, combine, leaf_end, leaf_index, merged, total
@@ -33,6 +33,7 @@ class Fold:
     ``finish``  from the last partial value (or `NOTHING`) to the answer
     ``exact``   the answer is the same wherever neighbours are cut apart, as it is of whole numbers that are
                 added: then there are no leaves and no tree, and what a chunk holds is folded at once
+    ``leaf_of_many``  as `leaf`, from iterables of items: see `FlatMap.gathered`
     """
 
     leaf: Callable[[Iterator[Any]], Any]
@@ -40,6 +41,7 @@ class Fold:
     finish: Callable[[Any], Any]
     name: str = "fold"
     exact: bool = False
+    leaf_of_many: Callable[[Iterator[Iterable[Any]]], Any] | None = None
 
     def joined(self, nodes: Iterable[Node]) -> list[Node]:
         """Consecutive nodes, from left to right, as few as can be made of them."""
@@ -94,13 +96,19 @@ class FoldChunk:
         before = pins()
         try:
             with at_positions(self.rules.seed, position, reading):
-                return self.fold.leaf(through(above, base))
+                return self._leaf(above, base)
         except TaskStopped:
             raise
         except BaseException as error:
             item = chunk.item(position() - chunk.first)
             pin(error, item if reading is None else Item(item.position, reading.where()), before)
             raise
+
+    def _leaf(self, steps: tuple[Step, ...], items: Iterator[Any]) -> Any:
+        of_many, last = self.fold.leaf_of_many, steps[-1] if steps else None
+        if of_many is not None and isinstance(last, FlatMap):
+            return of_many(last.gathered(through(steps[:-1], items)))
+        return self.fold.leaf(through(steps, items))
 
     def _careful(self, chunk: Chunk, skipped: Skipped, announce: Announce | None) -> Any:
         over = skipped.is_over(self.rules.max_errors)  # then nobody uses the answer

@@ -92,7 +92,9 @@ class Filter(Frozen):
 # What `FlatMap` goes through in C. Of anything else each part is asked for by Python: a StopIteration of its
 # `__iter__` is not taken for the end of all items, and nothing that goes on for long, as an iterator of
 # `itertools` may, is out of reach of Ctrl-C and of other threads.
-ITERATED_IN_C = frozenset({list, tuple, str, bytes, set, frozenset, dict, GeneratorType})
+_SIZED = frozenset({list, tuple, str, bytes, set, frozenset, dict})
+ITERATED_IN_C = _SIZED | {GeneratorType}
+GATHERED = 1024  # parts that are gathered at least, before they are handed on
 
 
 class FlatMap(Frozen):
@@ -106,6 +108,23 @@ class FlatMap(Frozen):
             made if type(made := function(item)) in ITERATED_IN_C else (part for part in made)
             for item in items
         )
+
+    def gathered(self, items: Iterator[Any]) -> Iterator[Iterable[Any]]:
+        """The same as iterables, few of them: short parts are gathered in a list, to be used before the next
+        one is asked for. For what goes through all of it in C: to go from part to part takes longer."""
+        function = self.function
+        some: list[Any] = []
+        for item in items:
+            made: Any = function(item)
+            if type(made) in _SIZED and len(made) < GATHERED:
+                some += made
+                if len(some) < GATHERED:
+                    continue
+                made = ()
+            yield some
+            some.clear()
+            yield made if type(made) in ITERATED_IN_C else (part for part in made)
+        yield some
 
     def __str__(self) -> str:
         return f"flat_map {name_of(self.function)}"

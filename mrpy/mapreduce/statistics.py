@@ -11,7 +11,7 @@ import heapq
 import math
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -231,10 +231,13 @@ class Tally:
         self._counts: dict[Any, int] | None = None
 
     @classmethod
-    def of(cls, items: Iterator[Any]) -> Tally:
-        """What these come to."""
+    def of(cls, many: Iterable[Iterable[Any]]) -> Tally:
+        """What the things in these come to."""
         tally = cls((), ())
-        tally._counts = Counter(items)
+        counts: Counter[Any] = Counter()
+        for things in many:
+            counts.update(iter(things))  # also where they are a dict: of its keys
+        tally._counts = counts
         return tally
 
     def add(self, other: Tally) -> None:
@@ -265,7 +268,7 @@ class Tally:
 
 def count_each(items: Iterator[Any]) -> Any:
     """What a leaf holds, counted."""
-    return Tally.of(items)
+    return Tally.of((items,))
 
 
 def add_counts(left: Tally, right: Tally) -> Tally:
@@ -279,7 +282,7 @@ def counted_pairs(value: Any) -> Tally:
     return Tally([], []) if value is NOTHING else value
 
 
-FREQUENCIES = Fold(count_each, add_counts, counted_pairs, "frequencies", exact=True)
+FREQUENCIES = Fold(count_each, add_counts, counted_pairs, "frequencies", exact=True, leaf_of_many=Tally.of)
 
 
 def or_empty(value: Any) -> Any:
