@@ -15,6 +15,7 @@ refers to is elsewhere, and stays (``kept_runs.py``).
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import tempfile
@@ -28,7 +29,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from mrpy.errors import SpillError
-from mrpy.mapreduce import own_folder
+from mrpy.mapreduce import own_file, own_folder
 from mrpy.options import Options
 from mrpy.scheduler import codec
 from mrpy.scheduler.job import Job
@@ -92,7 +93,7 @@ class Run(NamedTuple):
 def read_from(path: str, offset: int, length: int, chunk: int) -> bytes:
     """A stretch of a file; `SpillError` where there is none."""
     try:
-        with open(path, "rb") as file:
+        with own_file.to_read(path) as file:
             file.seek(offset)
             return file.read(length)
     except OSError as error:
@@ -116,7 +117,8 @@ class RunFile:
         self.offset = 0  # of what is written next
         self._packs: bool | None = None  # not known yet
         try:
-            self._file = os.fdopen(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
+            raw = own_file.OwnFile(self.path, "xb", opener=own_file.for_the_owner)
+            self._file = io.BufferedWriter(raw)
         except OSError as error:
             raise SpillError(f"cannot spill to {folder}: {error}") from error
         self._write(MAGIC)

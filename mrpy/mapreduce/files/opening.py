@@ -5,10 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 
 from mrpy.errors import OptionError
 from mrpy.light import TYPE_CHECKING, Frozen, later
 from mrpy.mapreduce.files.found import is_url
+from mrpy.mapreduce.own_file import own, to_read
 
 if TYPE_CHECKING:
     import bz2
@@ -56,7 +58,7 @@ class Opening(Frozen):
 
     def _raw(self, path: str) -> Any:
         if not is_url(path):
-            return open(path, "rb")
+            return to_read(path)
         files, inner = file_system(path, self.storage)
         return files.open(inner, "rb")
 
@@ -85,12 +87,12 @@ def file_system(url: str, storage: Mapping[str, Any] | None) -> tuple[Any, str]:
 
 def _unpacked(raw: Any, packed: str) -> Any:
     if packed == "gzip":
-        return gzip.GzipFile(fileobj=raw, mode="rb")
+        return own(gzip.GzipFile)(fileobj=raw, mode="rb")
     if packed == "bz2":
-        return bz2.BZ2File(raw)
+        return own(bz2.BZ2File)(raw)
     if packed == "xz":
-        return lzma.LZMAFile(raw)
-    return zstd().open(raw, "rb")
+        return own(lzma.LZMAFile)(raw)
+    return _zstd().open(raw, "rb")
 
 
 def zstd() -> Any:
@@ -101,6 +103,9 @@ def zstd() -> Any:
         except ImportError:
             continue
     raise ImportError("zstd files need Python 3.14, or: pip install 'mrpy[zstd]'")
+
+
+_zstd = cache(zstd)  # to find that one is not there takes as long as to read a small file
 
 
 def is_damage(error: Exception) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from mrpy.light import Frozen
 from mrpy.mapreduce.files.opening import Opening
+from mrpy.mapreduce.own_file import own
 from mrpy.mapreduce.plan import name_of
 from mrpy.mapreduce.sinks.columns import Columns
 from mrpy.mapreduce.sinks.parts import PartFile, encoded
@@ -161,13 +162,13 @@ def _compressed(file: Any, compression: str | None) -> Any:
     if compression == "gzip":
         import gzip
 
-        return gzip.GzipFile("", "wb", LEVEL, file, mtime=0)  # the same bytes at any time
+        return own(gzip.GzipFile)("", "wb", LEVEL, file, mtime=0)  # the same bytes at any time
     if compression == "bz2":
         import bz2
 
-        return bz2.BZ2File(file, "wb")
+        return own(bz2.BZ2File)(file, "wb")
     if compression == "xz":
         import lzma
 
-        return lzma.LZMAFile(file, "wb")
+        return own(lzma.LZMAFile)(file, "wb")
     return file

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from mrpy.light import TYPE_CHECKING, NamedTuple
+from mrpy.mapreduce.own_file import OwnFile, for_the_owner
 from mrpy.mapreduce.own_folder import no_room
 
 if TYPE_CHECKING:
@@ -86,13 +86,13 @@ class Joiner(Writer, Protocol):
         """Write what is in several parts, instead of records."""
 
 
-class PartFile(io.FileIO):
+class PartFile(OwnFile):
     """A file for one attempt. ``output``: what it is a part of, as the user knows it."""
 
     def __init__(self, folder: str, first: int, output: str) -> None:
         self.path = os.path.join(folder, f"{first}-{os.urandom(8).hex()}")
         self.output = output
-        super().__init__(self.path, "xb", opener=_for_the_owner)
+        super().__init__(self.path, "xb", opener=for_the_owner)
 
     def write(self, data: Any) -> int:  # the buffered files around this come here
         try:
@@ -107,10 +107,6 @@ class PartFile(io.FileIO):
             return os.fstat(self.fileno()).st_size
         except OSError as error:
             raise explained(error, self.output, 1) from error
-
-
-def _for_the_owner(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def explained(error: OSError, output: str, needed: int) -> OSError:

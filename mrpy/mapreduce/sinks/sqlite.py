@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from mrpy.light import Frozen
+from mrpy.mapreduce.own_file import own
 from mrpy.mapreduce.plan import name_of
 from mrpy.mapreduce.sinks.columns import Columns, Row
 from mrpy.mapreduce.sinks.parts import Part, PartFile, Written, encoded, explained
@@ -41,7 +42,7 @@ class RowWriter:
     def __init__(self, file: PartFile, columns: Columns) -> None:
         self._file = file
         self._columns = columns
-        self._database = sqlite3.connect(file.path, isolation_level=None, check_same_thread=False)
+        self._database = _opened(file.path)
         for setting in ("journal_mode = off", "synchronous = off"):  # what breaks off is thrown away
             self._database.execute(f"pragma {setting}")
         self._insert = ""
@@ -152,7 +153,10 @@ class Table:
 
 
 def _opened(path: str) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    kind: type[sqlite3.Connection] = own(sqlite3.Connection)
+    return sqlite3.connect(
+        path, timeout=PATIENCE, isolation_level=None, check_same_thread=False, factory=kind
+    )
 
 
 def _quoted(name: str) -> str:
