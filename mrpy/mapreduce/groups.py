@@ -73,7 +73,7 @@ class FromPairs:
 class Join:
     """The merge of the fold: groups of neighbours. The left dict is ours to change, not the lists in it."""
 
-    combiner: Reducer | None
+    combiner: Reducer
 
     def __call__(self, left: Groups, right: Groups) -> Groups:
         combiner, get = self.combiner, left.get
@@ -82,9 +82,9 @@ class Join:
             if mine is NOTHING:
                 left[key] = theirs
                 continue
-            both = [mine, theirs] if type(mine) is not list is not type(theirs) else _both(mine, theirs)
-            made = both if combiner is None else combiner(key, iter(both))
-            left[key] = made if combiner is None or type(made) not in _LISTED else listed(made)
+            both = (mine, theirs) if type(mine) is not list is not type(theirs) else _both(mine, theirs)
+            made = combiner(key, iter(both))
+            left[key] = made if type(made) not in _LISTED else listed(made)
         return left
 
 
@@ -132,6 +132,12 @@ def _same(value: Any) -> Any:
     return {} if value is NOTHING else value
 
 
+def _first(left: Groups, right: Groups) -> Groups:
+    """Where nothing is combined the leaves of a chunk are gathered in one dict, and each of them is it."""
+    return left
+
+
 def grouping(combiner: Reducer | None) -> Fold:
     """The fold that groups pairs by key."""
-    return Fold(FromPairs(combiner), Join(combiner), _same, "group", exact=combiner is None)
+    merge = _first if combiner is None else Join(combiner)
+    return Fold(FromPairs(combiner), merge, _same, "group", exact=combiner is None)

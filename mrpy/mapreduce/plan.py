@@ -94,7 +94,7 @@ class Filter(Frozen):
 # `itertools` may, is out of reach of Ctrl-C and of other threads.
 _SIZED = frozenset({list, tuple, str, bytes, set, frozenset, dict})
 ITERATED_IN_C = _SIZED | {GeneratorType}
-GATHERED = 1024  # parts that are gathered at least, before they are handed on
+GATHERED = 4096  # parts that are gathered at least, before they are handed on
 
 
 class FlatMap(Frozen):
