@@ -90,6 +90,16 @@ def test_what_is_raised_comes_behind_the_rows_before_it() -> None:
     assert len(reader.take(3)) == 0
 
 
+def test_an_error_behind_an_empty_batch_is_not_the_end() -> None:
+    def broken() -> Iterator[Batch]:
+        yield []
+        raise ValueError("broken")
+
+    reader = BatchReader(broken())
+    with pytest.raises(ValueError, match="broken"):
+        reader.take(3)
+
+
 def test_an_interrupt_does_not_wait_its_turn() -> None:
     def interrupted() -> Iterator[Batch]:
         yield [1]
@@ -107,6 +117,39 @@ def test_a_batch_that_is_not_cut_is_not_opened() -> None:
     assert not opened
     assert isinstance(taken, Rows)
     assert [row.number for row in pickle.loads(pickle.dumps(taken, 5))] == list(range(len(taken)))  # noqa: S301
+
+
+def test_what_rows_have_in_common_is_not_repeated_again_and_again() -> None:
+    large, small = "x" * 1_000_000, "y" * 100
+    alike = [(large, n) for n in range(2000)]
+    assert sum(batch.nbytes for batch in packed(alike)) < 10 * len(large)
+    rows = [(small, n) for n in range(3000)] + alike + [(small, n) for n in range(3000)]
+    batches = packed(rows)
+    assert sum(batch.nbytes for batch in batches) < 10 * len(large)
+    assert [row for batch in batches for row in batch.rows()] == rows
+
+
+def test_batches_are_neither_large_nor_many() -> None:
+    sizes = [batch.nbytes for batch in packed([(n, str(n)) for n in range(100_000)])]
+    assert max(sizes) < 200_000
+    assert len(sizes) < 40
+
+
+class NotHere:
+    """A row that cannot be opened."""
+
+    def __reduce__(self) -> Any:
+        return _fails, ()
+
+
+def _fails() -> None:
+    raise ValueError("not here")
+
+
+def test_a_row_that_cannot_be_opened_is_a_clear_error() -> None:
+    (batch,) = packed([NotHere()])
+    with pytest.raises(SerializationError, match="a result cannot be unpickled: .*not here"):
+        batch.rows()
 
 
 def test_arrays_are_packed_once_and_not_into_the_pickle() -> None:
@@ -210,6 +253,21 @@ def test_what_fails_in_the_first_run_fails_the_second(backend: str) -> None:
     pairs = mrpy.mapreduce(lambda n: (n % 9, n), fails, range(100), backend=backend, workers=2)
     with pytest.raises(ValueError, match="four"):
         pairs.map(len).to_list()
+
+
+@over_backends
+def test_it_does_so_where_it_has_made_nothing_else(backend: str) -> None:
+    def fails(key: int, numbers: Iterator[int]) -> int:
+        raise ValueError("boom")
+
+    def pairs(key: int) -> Any:
+        return mrpy.mapreduce(lambda n: (key, n), fails, range(20), backend=backend, workers=2)
+
+    for key in (0, 3, 7):  # of eight parts the others are empty
+        with pytest.raises(ValueError, match="boom"):
+            pairs(key).map(len).to_list()
+        with pytest.raises(ValueError, match="boom"):
+            pairs(key).count()
 
 
 @over_backends

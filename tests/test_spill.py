@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import mrpy
 from mrpy.errors import SpillError
-from mrpy.mapreduce import own_folder, slices, sort_memory, sorted_runs, sorting, spill
+from mrpy.mapreduce import made, own_folder, slices, sort_memory, sorted_runs, sorting, spill
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.partition import stable_hash
 from mrpy.mapreduce.sorted_runs import write_sorted
@@ -284,17 +284,36 @@ def test_what_cmp_to_key_makes_is_a_key_everywhere(backend: str, memory: int) ->
 def test_very_many_small_results_go_to_disk_in_few_files(
     spilled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[str] = []
+    written: list[str] = []
 
     class Counted(RunFile):
         def __init__(self, *arguments: str) -> None:
             super().__init__(*arguments)
-            made.append(self.path)
+            written.append(self.path)
 
     monkeypatch.setattr(sorted_runs, "RunFile", Counted)
     run = mrpy.stream(range(5000, 0, -1), backend="serial", memory=1, chunksize=1)
     assert run.sorted().to_list() == list(range(1, 5001))
-    assert 1 < len(made) < 100
+    assert 1 < len(written) < 100
+
+
+@pytest.mark.parametrize("careful", [{}, {"retries": 1}, {"timeout": 60}], ids=str)
+def test_groups_go_to_disk_in_few_files_also_where_items_are_run_one_by_one(
+    careful: dict[str, Any], spilled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+
+    class Counted(RunFile):
+        def __init__(self, *arguments: str) -> None:
+            super().__init__(*arguments)
+            written.append(self.path)
+
+    monkeypatch.setattr(made, "RunFile", Counted)
+    run = mrpy.mapreduce(
+        lambda n: (n % 1000, n), as_list, range(100_000), backend="serial", memory=8 << 20, chunksize=10_000, **careful
+    )
+    assert all(values == list(range(key, 100_000, 1000)) for key, values in run)
+    assert 1 < len(written) < 100
 
 
 def test_a_chunk_that_is_larger_than_memory_goes_to_disk_as_it_comes(spilled: Path) -> None:

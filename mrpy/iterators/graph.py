@@ -70,8 +70,9 @@ def draw(plan: Plan, graph: Graph, ordered: bool) -> str:
     return meet
 
 
-def draw_shuffle(sides: Sequence[Plan], graph: Graph, reduce: str) -> str:
-    """The same for a MapReduce: map tasks, of which each gives to all parts, and a reduce task per part."""
+def draw_shuffle(sides: Sequence[Plan], graph: Graph, reduce: str, made: str) -> str:
+    """The same for a MapReduce: map tasks, of which each gives to all parts, and a reduce task per part. What
+    these make has a name."""
     sources = [_draw_source(plan, graph) for plan in sides]
     tasks = [_tasks(graph, "chunk", " → ".join(map(str, plan.steps))) for plan in sides]
     parts = _tasks(graph, "part")
@@ -80,7 +81,7 @@ def draw_shuffle(sides: Sequence[Plan], graph: Graph, reduce: str) -> str:
             graph.arrow(source, task)
             for part in parts:
                 graph.arrow(task, part)
-    meet = graph.box("pairs")
+    meet = graph.box(made)
     for part, task in zip(parts, _tasks(graph, "reduce", reduce), strict=True):
         graph.arrow(part, task)
         graph.arrow(task, meet)

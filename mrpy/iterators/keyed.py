@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import chain
 from operator import itemgetter
@@ -16,7 +16,7 @@ from mrpy.iterators.parts import Mapped, ReduceTasks, Side
 from mrpy.iterators.stream import ParallelIterator
 from mrpy.mapreduce import check
 from mrpy.mapreduce.account import Account
-from mrpy.mapreduce.batches import Batch, rows_of
+from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.checkpoint import Checkpoint, checkpoint_for
 from mrpy.mapreduce.groups import Reducer, grouping
 from mrpy.mapreduce.kept_runs import kept_for
@@ -71,13 +71,14 @@ class Keyed:
         return f"{sides} -> by key -> reduce {name_of(self._reducer)}{rows}"
 
     def __iter__(self) -> Iterator[Any]:
-        return chain.from_iterable(map(rows_of, self._batches(pack=False)))
+        return chain.from_iterable(self._rows(pack=False))
 
-    def batches(self) -> Iterator[Batch]:
-        """What it yields, for another run."""
-        return self._batches(pack=True)
+    def batches(self) -> Iterator[Batch] | None:
+        """What it yields, for another run; None where that is put together row by row."""
+        return None if self._sort else self._rows(pack=True)
 
-    def _batches(self, *, pack: bool) -> Generator[Batch, None, None]:
+    def _rows(self, *, pack: bool) -> Generator[Any, None, None]:
+        """Its rows, many at a time: lists and the like, or such as are packed."""
         options = resolve(self._given)
         with job_for(options) as job, ExitStack() as stack:
             where = job.driver.backend.name, job.driver.backend.workers
@@ -125,7 +126,8 @@ class Keyed:
         return [each for side, account in sides for each in explain.skips(side.plan, account)]
 
     def _draw(self, drawn: Graph) -> str:
-        return graph.draw_shuffle([side.to_be_shown() for side in self._sides], drawn, self._reduce_name())
+        plans, made = [side.to_be_shown() for side in self._sides], "pairs" if self._with_keys else "rows"
+        return graph.draw_shuffle(plans, drawn, self._reduce_name(), made)
 
     def _reduce_name(self) -> str:
         return f"reduce {name_of(self._reducer)}"
@@ -176,26 +178,17 @@ class Keyed:
 
     def _reduce(
         self, job: Job, made: list[Mapped], at_hand: bool, store: Store | None, *, pack: bool
-    ) -> Iterator[Batch]:
-        pack = pack and job.driver.backend.remote and not self._sort
+    ) -> Iterator[Any]:
+        pack = pack and job.driver.backend.remote
         kernel = ReduceTask(self._reducer, self._combiner, self._sort, store, self._with_keys, pack)
         code = Code(kernel, self._reduce_name())
         parts = ReduceTasks(job, code, made, self._partitions, at_hand, self._reducing)
         if self._sort:
-            yield from _sorted(map(parts.batches, range(self._partitions)))
+            pairs = [chain.from_iterable(parts.batches(part)) for part in range(self._partitions)]
+            yield heapq.merge(*pairs, key=itemgetter(0))
         else:
             for part in range(self._partitions):
                 yield from parts.batches(part)
-
-
-def _sorted(parts: Iterable[Iterator[Batch]]) -> Iterator[Batch]:
-    """The pairs of sorted parts, sorted; as the next is asked for it is looked for, and not before."""
-    for pair in heapq.merge(*map(_pairs, parts), key=itemgetter(0)):
-        yield [pair]
-
-
-def _pairs(batches: Iterator[Batch]) -> Iterator[Any]:
-    return chain.from_iterable(map(rows_of, batches))
 
 
 def keyed(

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from mrpy.errors import SpillError
 from mrpy.mapreduce.account import Account
-from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.plan import Map, Plan
 from mrpy.mapreduce.shuffle import Written
@@ -64,7 +63,7 @@ class ReduceTasks:
         for part in range(parts):
             self._start(part)
 
-    def batches(self, part: int) -> Iterator[Batch]:
+    def batches(self, part: int) -> Iterator[Any]:
         """The rows of a part."""
         while part not in self._arrived:
             self._take(self._next())

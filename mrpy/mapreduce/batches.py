@@ -2,7 +2,8 @@
 
 What a reduce task makes may be what the next run maps. The consumer cuts it into chunks; for that he has to
 know how many rows there are, and no more. So a worker pickles them batch by batch. Batches that lie in a
-chunk as a whole travel on as they are, and only one that is cut is opened on the way.
+chunk as a whole travel on as they are, and only one that is cut is opened on the way. Where nothing travels,
+and where rows are on disk, a batch is a list.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, TypeAlias, overload
 
+from mrpy.errors import SerializationError
 from mrpy.light import pickle
 from mrpy.mapreduce.sources import waits_its_turn
 from mrpy.scheduler import codec
 from mrpy.scheduler.codec import Payload
 from mrpy.scheduler.sizes import about
 
-FIRST = 32  # rows of the first batch; by its size those after it are cut
 BYTES = 1 << 16  # of a batch: one of a chunk is opened for nothing, and each is a pickle of its own
+GROWTH = 4  # times the rows of the last batch that the next one has at most
 
 
 class Packed:
@@ -41,7 +43,10 @@ class Packed:
     def rows(self) -> list[Any]:
         """The rows."""
         if self._rows is None:
-            self._rows = codec.decode(self._payload)
+            try:
+                self._rows = codec.decode(self._payload)
+            except Exception as error:
+                raise SerializationError(f"a result cannot be unpickled: {error!r}") from error
         return self._rows
 
     def __reduce_ex__(self, _: Any) -> tuple[Any, ...]:
@@ -57,16 +62,36 @@ Batch: TypeAlias = list[Any] | Packed
 
 
 def packed(rows: list[Any]) -> list[Packed]:
-    """Rows as batches of about `BYTES`. Raises `SerializationError` where one cannot be pickled."""
+    """Rows as batches of about `BYTES`; larger ones where the rows have something large in common, which each
+    batch repeats. Raises `SerializationError`, which names the row, where one cannot be pickled."""
     batches: list[Packed] = []
-    begin, count = 0, FIRST
+    begin, count = 0, 1
     while begin < len(rows):
-        part = rows[begin : begin + count]
-        batch = Packed(codec.encode(part, back=True), len(part))
+        batch = _pack(rows[begin : begin + count])
+        begin += len(batch)
         batches.append(batch)
-        begin += len(part)
-        count = max(1, min(8 * count, len(part) * BYTES // batch.nbytes))
+        short, long = sorted(batches[-2:], key=len) if len(batches) > 1 else (batch, batch)
+        if _share(short, long):
+            count = GROWTH * len(long)
+            continue
+        count = max(1, min(GROWTH * len(batch), len(batch) * BYTES // batch.nbytes))
+        if count == len(batch):  # see whether this many more take as much more
+            count *= 2
     return batches
+
+
+def _pack(rows: list[Any]) -> Packed:
+    try:
+        return Packed(codec.encode(rows, back=True), len(rows))
+    except SerializationError:
+        for row in rows:
+            codec.encode(row, back=True)
+        raise
+
+
+def _share(short: Packed, long: Packed) -> bool:
+    """Whether many rows take much less than so many times the bytes of few."""
+    return 4 * long.nbytes * len(short) < 3 * short.nbytes * len(long)
 
 
 def rows_of(batch: Batch) -> list[Any]:
@@ -99,7 +124,9 @@ class Rows(Sequence[Any]):
         if isinstance(where, slice):
             begin, end, step = where.indices(self._count)
             return Rows(self._between(begin, end)) if step == 1 else list(self)[where]
-        return list(self)[where]
+        if len(self._batches) != 1 or type(self._batches[0]) is Packed:
+            self._batches = [list(self)]  # who asks for one row will ask for others
+        return rows_of(self._batches[0])[where]
 
     def _between(self, begin: int, end: int) -> list[Batch]:
         taken: list[Batch] = []
@@ -142,6 +169,8 @@ class BatchReader:
                 batch = self._next(first=not taken)
                 if batch is None:
                     break
+                if not len(batch):  # nothing has come before an error that is behind it
+                    continue
                 if len(batch) <= count:
                     taken.append(batch)
                     count -= len(batch)

@@ -146,12 +146,12 @@ class Gathering:
         self._values = 0  # bytes
         self._keys = self._looks = 0  # bytes of the keys that were weighed, and how many these are
         self._last: Any = NOTHING
-        self._count = 1  # pairs that are taken in until one is weighed
 
     def leaf(self, pairs: Iterator[Any]) -> Groups:
-        """Take in the pairs. What does not fit into memory is spilled as they come."""
+        """Take in the pairs. What does not fit into memory is spilled as they come. All leaves of a chunk are
+        in the one dict, so they must not be merged with each other."""
         memory = self._made.memory
-        count = self._count if memory < math.inf else BATCH
+        count = 1 if memory < math.inf else BATCH
         while (pair := take_in(self._groups, islice(pairs, count))) is not NOTHING:
             if memory == math.inf:
                 continue
@@ -160,7 +160,7 @@ class Gathering:
             if self._made.size > memory:
                 self._made.spill([Node(0, 0, self._groups)])
                 self._groups, self._values = {}, 0
-            count = self._count = max(1, min(2 * count, LOOK, int(memory / LOOKS / each)))
+            count = max(1, min(2 * count, LOOK, int(memory / LOOKS / each)))
         return self._groups
 
     def _weigh(self, key: Any, value: Any, count: int) -> int:

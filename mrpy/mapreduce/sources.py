@@ -85,8 +85,9 @@ class Pulled(Frozen):
     iterable: Iterable[Any]
 
     def reader(self) -> Reader:
-        batches = getattr(self.iterable, "batches", None) if is_run(self.iterable) else None
-        return made_of.BatchReader(batches()) if batches is not None else _Pulls(iter(self.iterable))
+        asked = getattr(self.iterable, "batches", None) if is_run(self.iterable) else None
+        batches = asked() if asked is not None else None
+        return made_of.BatchReader(batches) if batches is not None else _Pulls(iter(self.iterable))
 
     def is_empty(self) -> bool:
         return False
