@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from mrpy.errors import BackendError, Cancelled, SchedulerError
@@ -99,7 +100,7 @@ class PendingResult:
                 self._arrived.set()
             callbacks, self._callbacks = self._callbacks, []
         for function in callbacks:
-            threading.Thread(target=function, args=(self,), daemon=True, name="mrpy-callback").start()
+            self._driver.aside.call(partial(function, self))
 
     def _outcome(self, timeout: float | None) -> tuple[bool, Any]:
         if self._delivery is None:

@@ -8,6 +8,7 @@
 Guaranteed: one thread at a time is inside `turn`. A receiver is called once per task, in that thread, and
 must neither block nor raise. If the loop itself breaks - a bug of ours - every receiver is told, now
 and for all that is added later: nobody waits for ever.
+Where no thread can be started (by 3.12 none is when the main one has ended) only those who wait drive.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from mrpy.errors import MrpyError, SchedulerError, SessionClosed
+from mrpy.errors import BackendError, MrpyError, SchedulerError, SessionClosed
 from mrpy.inside import inside
 from mrpy.scheduler import messages as m
+from mrpy.scheduler.aside import Aside, threads_start
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.failure import Failure, format_trace, of
 from mrpy.scheduler.policy import LONGEST_WAIT
@@ -36,6 +38,7 @@ from mrpy.scheduler.trace import Trace
 A_TURN = 0.01  # seconds that the driver's thread may take to let go of the lock; most take 0.1 ms
 _AMID = "what is called while a session decides (a finalizer, an observer) cannot wait for a run in it"
 _LOST = "a Ctrl-C has cost this session what it was to do next; open another"
+_NO_THREAD = "no thread can be started (there are too many, or Python ends): backend='processes' needs none"
 
 
 class Delivery(NamedTuple):
@@ -89,6 +92,8 @@ class Driver:
         self._shield = Shield(backend.wake)
         self._deciding = False
         self._thread: threading.Thread | None = None
+        self.threadless = False  # no thread can be started: who waits has to drive
+        self.aside = Aside()
         self._pid = os.getpid()
 
     # ---- for any thread --------------------------------------------------------------------------
@@ -133,14 +138,16 @@ class Driver:
             return  # a forked child: nothing of this is its own
         if self._end is None:
             self._end = SessionClosed("the session was closed before this was done")
+        leads = self._leader == threading.get_ident()  # then it is closed when this thread drives no more
         with self._turning:
             thread = self._thread
-            if thread is None:
-                self._shut(self._end)
-        if thread is not None and thread is not threading.current_thread():
             self.backend.wake()
-            if self._leader != threading.get_ident():  # else it is closed when this thread drives no more
-                thread.join()
+            if thread is None and not leads:
+                self._shut(self._end)
+        if not (leads or thread in (None, threading.current_thread())):
+            thread.join()
+        if not leads:
+            self.aside.catch_up()
 
     @property
     def closed(self) -> bool:
@@ -160,22 +167,25 @@ class Driver:
         once where another drives: then he, or the driver's thread after him, tells the receivers.
 
         Whoever waits for a result sleeps at the workers himself, since to be woken by another thread, and to
-        get the interpreter lock from it, takes long. Others do not drive meanwhile: what they add they put
-        into the inbox, and wake him. Not in a thread that runs a task: there an exception may be thrown at
-        any moment (`TaskStopped`), even in the middle of a turn.
+        get the interpreter lock from it, takes long. Others put what they add into the inbox, and wake him.
+        Not in a thread that runs a task: there an exception may be thrown (`TaskStopped`), even amid a turn.
         """
-        if self._thread is None or not self.backend.led or inside.task:
-            return
-        while self._end is None and not arrived() and (until is None or time.monotonic() < until):
-            if not self._drive(arrived, until):
-                return
+        if self.threadless or (self._thread is not None and self.backend.led and not inside.task):
+            while self._end is None and not arrived() and (until is None or time.monotonic() < until):
+                if not self._drive(arrived, until) and not self._waited_to_lead(until):
+                    break
+            if self.threadless and self._end is not None:
+                self._give_up(self._end)
+        if self.aside:
+            self.aside.catch_up()
 
     def _tell(self, fact: m.Fact) -> None:
         self._inbox.append(fact)
         if self.backend.threaded:
-            if self._thread is None:
+            if self._thread is None and not self.threadless:
                 self._start_thread()
-            if type(fact) is not m.Added or not self.backend.inline or not self._drive() or self._inbox:
+            drives = self.backend.inline and (type(fact) is m.Added or self.threadless)
+            if not drives or not self._drive() or self._inbox:
                 self.backend.wake()
 
     def _drive(self, arrived: Callable[[], bool] = _yes, until: float | None = None) -> bool:
@@ -197,17 +207,27 @@ class Driver:
                 finally:
                     self._resign()
         except RecursionError:  # there was no room left to begin
+            if self.threadless and arrived is not _yes:
+                raise
             return False
         return True
 
     def _take_over(self, arrived: Callable[[], bool]) -> bool:
         """Get the lock, for one who wants to wait, from the driver's thread, which never sleeps with it."""
-        if arrived is _yes or self._thread is None:
+        if arrived is _yes:
             return False
         holder = self._leader  # None: it changes hands just now
         if holder == threading.get_ident():
             raise SchedulerError(_AMID)  # else it would wait for ever, for itself
-        return holder in (None, self._thread.ident) and self._inline.acquire(timeout=A_TURN)
+        thread = self._thread
+        return thread is not None and holder in (None, thread.ident) and self._inline.acquire(timeout=A_TURN)
+
+    def _waited_to_lead(self, until: float | None) -> bool:
+        """Where there is no thread to do so after whoever leads, wait until he has what he waits for."""
+        left = max(0.0, (until or math.inf) - time.monotonic())
+        if self.threadless and self._inline.acquire(timeout=min(left, LONGEST_WAIT)):
+            self._inline.release()
+        return self.threadless
 
     def _sleep_as_leader(self, until: float | None) -> bool:
         """Until something happens, or has to. False: it is `until`."""
@@ -252,10 +272,17 @@ class Driver:
 
     def _start_thread(self) -> None:
         with self._turning:
-            if self._thread is None and self._end is None:
+            if self._thread is None and self._end is None and not self.threadless:
                 thread = threading.Thread(target=self._loop, name="mrpy-driver", daemon=True)
-                thread.start()
-                self._thread = thread
+                try:
+                    thread.start()
+                except RuntimeError:
+                    if threads_start():  # a Ctrl-C came amid that, and Python makes this of it
+                        raise
+                    self.threadless = True
+                    self._end = None if self.backend.inline else BackendError(_NO_THREAD)
+                else:
+                    self._thread = thread
 
     def _loop(self) -> None:
         with self._turning:

@@ -59,6 +59,8 @@ class Job:
         import asyncio  # heavy, and only for those who run a loop already
 
         self.driver.check_owner()
+        if self.driver.threadless:
+            self.driver.lead(lambda: not self._inbox.empty())
         if self._inbox.empty():
             loop = asyncio.get_running_loop()
             arrived = loop.create_future()

@@ -10,15 +10,19 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import warnings
 from itertools import count
 from typing import Any
 
 from mrpy.errors import SessionClosed
 from mrpy.inside import inside
+from mrpy.scheduler.aside import threads_start
 from mrpy.scheduler.backends import make
 from mrpy.scheduler.driver import Driver
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.trace import Trace
+
+_AS_SERIAL = "Python ends, and nothing can be started on backend={!r} any more: this runs serially instead"
 
 
 class Session:
@@ -27,6 +31,9 @@ class Session:
     def __init__(
         self, backend: str, workers: int, settings: dict[str, Any] | None = None, trace: bool = False
     ) -> None:
+        if not starts(backend):
+            warnings.warn(_AS_SERIAL.format(backend), RuntimeWarning, stacklevel=2)
+            backend, settings = "serial", None
         self.submits = count()  # numbers its single calls, for their random numbers
         self.trace = Trace() if trace else None
         self.driver = Driver(make(backend, workers, **(settings or {})), self.trace)
@@ -60,6 +67,15 @@ class Session:
             raise
 
 
+def starts(backend: str) -> bool:
+    """Whether what runs there can be started. When the main thread has ended (in functions of `atexit`, and
+    in threads that outlive it) Python 3.12 starts no thread, and no Python takes calls for a pool of threads,
+    as Dask has. Processes do without: there whoever waits can drive."""
+    if threading.main_thread().is_alive() or backend not in ("threads", "dask"):
+        return True
+    return backend == "threads" and threads_start()
+
+
 # ---- the sessions of this process ----------------------------------------------------------------
 
 _shared: dict[tuple[str, int], Session] = {}
@@ -71,6 +87,8 @@ def shared(backend: str, workers: int) -> Session:
     new serial one: inner loops share the outer budget by adding nothing to it."""
     if inside.task or backend == "serial":
         return Session("serial", 1)
+    if not starts(backend):
+        return Session(backend, workers)  # also where there is one: it may need a thread more
     with _lock:
         session = _shared.get((backend, workers))
         if session is None or session.driver.closed:

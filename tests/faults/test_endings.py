@@ -113,6 +113,176 @@ def test_a_program_ends_whatever_is_still_open(ending: str) -> None:
     assert eventually(lambda: not of_the_test(pids_of(done.stdout.splitlines()[0])[0]), 2)
 
 
+# ---- 16: what is begun when the main thread has ended ------------------------------------------------------
+
+
+def start_no_thread_at_the_end() -> None:
+    """What Python 3.12 does when the main thread has ended, on any version."""
+    import _thread
+    import threading
+
+    def unless_it_ends(start: Any) -> Any:
+        def starts(*args: Any) -> Any:
+            if not threading.main_thread().is_alive():
+                raise RuntimeError("can't create new thread at interpreter shutdown")
+            return start(*args)
+
+        return starts
+
+    _thread.start_new_thread = unless_it_ends(_thread.start_new_thread)
+    threading.Thread.start = unless_it_ends(threading.Thread.start)  # type: ignore[method-assign]
+
+
+as_it_is_and_without_threads = pytest.mark.parametrize("threads", [True, False], ids=["as it is", "without threads"])
+
+
+def run_at_the_end(body: str, threads: bool, when: str = "atexit.register", before: str = "") -> tuple[str, str]:
+    """What a script prints, and says on its standard error, which calls `run` when its main thread has ended."""
+    code = f"""
+import _thread, asyncio, atexit, mrpy, os, sys, threading, time
+from typing import Any
+def outlive(*runs):
+    for run in runs:
+        threading.Thread(target=lambda run=run: (threading.main_thread().join(), run())).start()
+{source_of(start_no_thread_at_the_end)}
+{"" if threads else "start_no_thread_at_the_end()"}
+{before}
+def run():
+{textwrap.indent(textwrap.dedent(body), "    ")}
+{when}(run)
+"""
+    done = run_script("", "-W", "default::RuntimeWarning", "-c", code)
+    assert done.returncode == 0
+    return done.stdout, done.stderr
+
+
+@pytest.mark.fault(16)
+@as_it_is_and_without_threads
+@pytest.mark.parametrize("when", ["atexit.register", "outlive"])
+@pytest.mark.parametrize("before", ["", "mrpy.submit(abs, 1).result()"], ids=["cold", "warm"])
+def test_processes_work_until_the_very_end(threads: bool, when: str, before: str) -> None:
+    body = """
+        given = {"workers": 2, "on_error": "return"}
+        print(sum(mrpy.pmap(lambda x: x + 1, range(10_000), workers=2)))
+        print([str(x)[-7:] for x in mrpy.pmap(lambda x: os.abort() if x == 2 else x, range(4), **given)])
+        print([type(x).__name__ for x in mrpy.pmap(time.sleep, [0, 60, 0], timeout=0.5, **given)])
+        for x in mrpy.pmap(lambda x: 1 // (x - 5), range(10**9), workers=2):
+            if x == -1:
+                break
+        told = threading.Event()
+        pending = mrpy.submit(abs, -3)
+        pending.add_done_callback(lambda _: told.set())
+        print(pending.result(), told.wait(5))
+        try:
+            mrpy.submit(time.sleep, 60).result(0.2)
+        except TimeoutError as error:
+            print(error)
+        async def items():
+            return [x async for x in mrpy.pmap(abs, range(-3, 3), workers=2)]
+        print(asyncio.run(items()))
+        with mrpy.session("processes", workers=1):
+            print(list(mrpy.pmap(abs, [-1])))
+    """
+    assert run_at_the_end(body, threads, when, before) == (
+        "50005000\n"
+        "['0', '1', 'SIGABRT', '3']\n"
+        "['NoneType', 'ItemTimeout', 'NoneType']\n"
+        "3 True\n"
+        "sleep has not ended after 0.2 seconds; it goes on\n"
+        "[3, 2, 1, 0, 1, 2]\n"
+        "[1]\n",
+        "",
+    )
+
+
+@pytest.mark.fault(16)
+@as_it_is_and_without_threads
+def test_threads_that_outlive_the_main_one_share_their_workers(threads: bool) -> None:
+    before = "beside = [lambda: run() for _ in range(3)]; outlive(*beside)"
+    body = """
+        total = sum(mrpy.pmap(lambda x: time.sleep(0.001) or x, range(50), workers=2))
+        print(f"{total}\\n", end="")
+    """
+    assert run_at_the_end(body, threads, "outlive", before) == (4 * "1225\n", "")
+
+
+@pytest.mark.fault(16)
+@as_it_is_and_without_threads
+def test_a_session_is_closed_at_the_end_by_one_thread_while_another_waits(threads: bool) -> None:
+    before = """
+from queue import SimpleQueue
+sessions = SimpleQueue()
+def closes():
+    session = sessions.get()
+    while not session.driver._leader_sleeps:
+        time.sleep(0.01)
+    session.close()
+outlive(closes)
+"""
+    body = """
+        with mrpy.session("processes", workers=1) as session:
+            pending = mrpy.submit(time.sleep, 60)
+            sessions.put(session)
+            try:
+                pending.result()
+            except mrpy.errors.SessionClosed as error:
+                print(error)
+    """
+    expected = "the session was closed before this was done\n", ""
+    assert run_at_the_end(body, threads, "outlive", before) == expected
+
+
+@pytest.mark.fault(16)
+def test_a_callback_is_called_at_the_end_without_a_thread_of_its_own() -> None:
+    before = "pending = mrpy.submit(time.sleep, 60); pending.add_done_callback(print)"
+    assert run_at_the_end("pass", False, before=before) == ("<PendingResult sleep: done>\n", "")
+
+
+@pytest.mark.fault(16)
+@as_it_is_and_without_threads
+@pytest.mark.parametrize("backend", ["threads", "dask"])
+@pytest.mark.parametrize("when", ["atexit.register", "outlive"])
+def test_what_needs_threads_runs_serially_at_the_end_if_it_has_to(backend: str, when: str, threads: bool) -> None:
+    body = f"""
+        for _ in range(2):
+            print(*mrpy.pmap(abs, range(-3, 3), backend={backend!r}, workers=2))
+    """
+    out, err = run_at_the_end(body, threads, when)
+    assert out == 2 * "3 2 1 0 1 2\n"
+    if threads and backend == "threads" and sys.version_info[:2] != (3, 12):
+        assert err == ""
+    else:
+        assert err.count(f"nothing can be started on backend={backend!r} any more: this runs serially instead") == 1
+        assert "Traceback" not in err
+
+
+OPENED = "held = mrpy.session('threads', workers=2); held.__enter__()"
+IN_VAIN = {
+    "no thread can be started": (OPENED, "mrpy.submit(abs, 1).result()", "atexit.register"),
+    "could not be handed to a thread": (
+        f"{OPENED}; mrpy.submit(abs, 1).result()",
+        "list(mrpy.pmap(lambda _: time.sleep(0.2), range(2), chunksize=1))",
+        "atexit.register",
+    ),
+    "nobody can keep the time": ("", "list(mrpy.pmap(abs, [1], backend='serial', timeout=5))", "outlive"),
+}
+
+
+@pytest.mark.fault(16)
+@pytest.mark.parametrize("problem", IN_VAIN)
+def test_what_cannot_run_without_threads_says_so(problem: str) -> None:
+    before, call, when = IN_VAIN[problem]
+    body = f"""
+        try:
+            {call}
+        except mrpy.errors.BackendError as error:
+            print(error)
+    """
+    out, err = run_at_the_end(body, False, when, before)
+    assert problem in out
+    assert err == ""
+
+
 # ---- 17: what tasks leave -----------------------------------------------------------------------------------
 
 

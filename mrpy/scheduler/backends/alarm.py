@@ -12,6 +12,7 @@ import threading
 import time
 from types import FrameType
 
+from mrpy.errors import BackendError
 from mrpy.scheduler.calls import TaskStopped
 from mrpy.scheduler.policy import LONGEST_WAIT
 
@@ -101,7 +102,10 @@ class _ByWatchdog(Alarm):
         self._thread = threading.get_ident()
         self._changed = threading.Condition()
         self._over = False
-        threading.Thread(target=self._watch, name="mrpy-alarm", daemon=True).start()
+        try:
+            threading.Thread(target=self._watch, name="mrpy-alarm", daemon=True).start()
+        except RuntimeError as error:  # there are too many, or Python ends
+            raise BackendError(f"nobody can keep the time of this (timeout=): {error}") from error
 
     def begin(self, item: int | None) -> None:
         with self._changed:

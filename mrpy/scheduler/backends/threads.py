@@ -24,6 +24,7 @@ import traceback
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from mrpy.errors import BackendError
 from mrpy.inside import Place, inside
 from mrpy.scheduler.backends.alarm import throw_into
 from mrpy.scheduler.backends.base import Backend, Value
@@ -121,7 +122,10 @@ class ThreadsBackend(Backend):
 
     def _new_lane(self) -> _Lane:
         self._made += 1
-        return _Lane(self._made, self._outcome)
+        try:
+            return _Lane(self._made, self._outcome)
+        except RuntimeError as error:  # there are too many, or Python ends
+            raise BackendError(f"the task could not be handed to a thread: {error}") from error
 
     def _take(self, block: bool, timeout: float | None = None) -> bool:
         """Take in one message of a lane; say whether there was one."""
