@@ -19,7 +19,8 @@ from mrpy.iterators.lift import lift
 from mrpy.light import pickle
 from mrpy.mapreduce.kernels import MapChunk, Rules
 from mrpy.mapreduce.plan import Body, Map
-from mrpy.scheduler import byvalue, simple_functions
+from mrpy.scheduler import byvalue, reuse, simple_functions
+from mrpy.scheduler.here import here
 from mrpy.scheduler.simple_functions import NotSimple
 
 SIMPLE = {
@@ -225,3 +226,13 @@ def test_a_script_runs_without_cloudpickle_and_its_tracebacks_have_their_lines(t
     file.write_text(SCRIPT, encoding="utf-8")
     done = subprocess.run([sys.executable, file], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.split("\n") == ["18 False", "1 True", ""], done.stderr
+
+
+@pytest.mark.parametrize("name", ["cloudpickle", "logging"])
+def test_a_module_that_another_thread_is_just_importing_is_not_asked(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))  # it stands there before anything is in it
+    assert plainly(abs)(-3) == 3
+    assert reuse._held([abs]) is not None
+    assert here().levels is None or name != "logging"

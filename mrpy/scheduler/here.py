@@ -46,11 +46,11 @@ def here() -> Here:
 
 
 def _levels() -> Levels | None:
-    logging = sys.modules.get("logging")
-    if logging is None:
+    root = getattr(sys.modules.get("logging"), "root", None)
+    manager = getattr(root, "manager", None)
+    if root is None or manager is None:  # nobody logs; or another thread is just importing it
         return None
-    root = logging.root
-    named = [(name, each) for name, each in list(root.manager.loggerDict.items()) if hasattr(each, "level")]
+    named = [(name, each) for name, each in list(manager.loggerDict.items()) if hasattr(each, "level")]
     if not root.handlers and not any(logger.level or logger.handlers for _, logger in named):
         return None
     return (("", root.level), *((name, logger.level) for name, logger in named if logger.level))

@@ -23,6 +23,7 @@ from typing import Any
 
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.here import Here, here
+from mrpy.scheduler.simple_functions import modules_travel_by_value
 
 KEPT = 64  # functions; out of the air, as many as a worker holds
 LARGEST = 1 << 14  # bytes of a string or a number that is kept; out of the air
@@ -67,8 +68,7 @@ def code_for(functions: Sequence[Any], make: Callable[[], Code], *also: Any, afr
 
 def _held(functions: Sequence[Any]) -> list[Any] | None:
     """All that these hold; None where nobody can tell whether that has changed."""
-    cloudpickle = sys.modules.get("cloudpickle")
-    if cloudpickle is not None and cloudpickle.list_registry_pickle_by_value():
+    if modules_travel_by_value():
         return None
     held: list[Any] = [len(sys.modules)]  # of a package, what is imported of it goes with it
     try:

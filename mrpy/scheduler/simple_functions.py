@@ -40,10 +40,15 @@ class NotSimple(Exception):
     """Something that only cloudpickle can pickle."""
 
 
+def modules_travel_by_value() -> bool:
+    """Whether the user has told cloudpickle that some do. While another thread imports it nobody has."""
+    told = getattr(sys.modules.get("cloudpickle"), "list_registry_pickle_by_value", None)
+    return told is not None and bool(told())
+
+
 def dumps(value: Any, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
     """Pickle `value`, simple functions of the main module by value. Raises `NotSimple`."""
-    cloudpickle = sys.modules.get("cloudpickle")
-    if cloudpickle is not None and cloudpickle.list_registry_pickle_by_value():
+    if modules_travel_by_value():
         raise NotSimple("the user has modules that shall travel by value")
     with io.BytesIO() as file:
         try:
