@@ -268,6 +268,18 @@ IN_VAIN = {
 }
 
 
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_a_main_thread_that_threading_takes_for_ended_changes_nothing(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to Python 3.12 a Ctrl-C amid its `is_alive` may have it think so."""
+    monkeypatch.setattr(threading.main_thread(), "is_alive", lambda: False)
+    with mrpy.session(backend, workers=2):
+        threads = set(mrpy.pmap(lambda n: threading.get_ident(), range(20), chunksize=1))
+        assert threading.get_ident() not in threads or backend == "processes"
+    assert list(mrpy.pmap(abs, [-1], backend=backend)) == [1]
+
+
 @pytest.mark.fault(16)
 @pytest.mark.parametrize("problem", IN_VAIN)
 def test_what_cannot_run_without_threads_says_so(problem: str) -> None:
