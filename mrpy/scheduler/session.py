@@ -71,7 +71,7 @@ def starts(backend: str) -> bool:
     """Whether what runs there can be started. When the main thread has ended (in functions of `atexit`, and
     in threads that outlive it) Python 3.12 starts no thread, and no Python takes calls for a pool of threads,
     as Dask has. Processes do without: there whoever waits can drive."""
-    # `main_thread().is_alive()` must not be asked: a Ctrl-C that comes amid that makes `threading` believe, up
+    # `main_thread().is_alive()` must not be asked: a Ctrl-C that comes amid that makes `threading` think, up
     # to 3.12, that the main thread has ended. Where the flag has another name this is found out by failing.
     if not getattr(threading, "_SHUTTING_DOWN", False) or backend not in ("threads", "dask"):
         return True
