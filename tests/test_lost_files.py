@@ -1,7 +1,8 @@
 """A task that is stopped on a thread loses no file: not to be warned of, and not for good.
 
-The exception that stops it may arrive wherever something is called or returns, so each of these moments has its
-turn here: the same work is done again and again, and broken off one moment later each time.
+The exception that stops it may arrive wherever something is called or returns, so in `make soak` each of these
+moments has its turn here: the same work is done again and again, and broken off one moment later each time. That
+may happen to others as well, who hold a lock then, and for ever: so it is not for the suite.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from laws import THOROUGH
 
 import mrpy
 from mrpy.mapreduce.chunks import Chunk
@@ -38,6 +40,8 @@ LINES = b"id,name\n1,one\n2,two\n"
 PACKED = {".txt": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 
 Work = Callable[[], object]
+
+at_each_moment = pytest.mark.skipif(not THOROUGH, reason="for `make soak`")
 
 DEADLINE = 60  # seconds for one test, on a machine that is busy with others
 
@@ -87,6 +91,7 @@ def nothing_lost(folder: Path) -> Iterator[None]:
     hook, sys.unraisablehook = sys.unraisablehook, lambda it: problems.append(f"{it.exc_value!r} in {it.object!r}")
     gc.collect()
     gc.freeze()  # what was there before takes long to go through, again and again
+    gc.disable()  # what others leave to the collector is not to be broken off
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -94,6 +99,7 @@ def nothing_lost(folder: Path) -> Iterator[None]:
             gc.collect()
     finally:
         sys.unraisablehook = hook
+        gc.enable()
         gc.unfreeze()
     # a finalizer in Python may be what is stopped: nobody else hears of that
     assert [problem for problem in problems if not problem.startswith("TaskStopped")] == []
@@ -115,6 +121,7 @@ def stop_at_each_moment(work: Work, folder: Path) -> None:
     assert moment > 50, "that it is Python which is broken off"
 
 
+@at_each_moment
 @pytest.mark.parametrize("ending", PACKED)
 def test_a_file_of_lines(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{ending}"
@@ -122,6 +129,7 @@ def test_a_file_of_lines(ending: str, tmp_path: Path) -> None:
     stop_at_each_moment(reading(mrpy.read_text(path)), tmp_path)
 
 
+@at_each_moment
 @pytest.mark.parametrize("given", [{}, {"blocksize": 10}, {"encoding": "utf-16"}], ids=["whole", "cut", "utf-16"])
 def test_rows(given: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
@@ -129,6 +137,7 @@ def test_rows(given: dict[str, Any], tmp_path: Path) -> None:
     stop_at_each_moment(reading(mrpy.read_csv(path, **given)), tmp_path)
 
 
+@at_each_moment
 def test_records_and_sequences(tmp_path: Path) -> None:
     path = tmp_path / "a.fasta"
     path.write_bytes(b">a\nACGT\n")
@@ -148,11 +157,13 @@ def reading(items: mrpy.ParallelIterator) -> Work:
     return read
 
 
+@at_each_moment
 @pytest.mark.parametrize("compression", [None, "gzip", "bz2", "xz"])
 def test_a_part_of_an_output(compression: str | None, tmp_path: Path) -> None:
     stop_at_each_moment(writing(Text("utf-8", compression), ["one", "two"], tmp_path), tmp_path)
 
 
+@at_each_moment
 def test_a_part_of_a_table(tmp_path: Path) -> None:
     stop_at_each_moment(writing(Rows(("a", "b")), [(1, 2), (3, 4)], tmp_path), tmp_path)
 
@@ -162,6 +173,7 @@ def writing(format: Any, records: list[Any], folder: Path) -> Work:
     return lambda: kernel(Chunk(0, records))
 
 
+@at_each_moment
 def test_what_does_not_fit_into_memory(tmp_path: Path) -> None:
     def spill() -> None:
         with RunFile(str(tmp_path)) as file:
