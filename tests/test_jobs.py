@@ -308,6 +308,8 @@ def test_a_job_is_set_up_and_torn_down_once_per_worker(backend: str, tmp_path: P
 def test_who_breaks_off_has_the_workers_torn_down_too(backend: str, tmp_path: Path) -> None:
     with mrpy.session(backend, workers=2), Logged(tmp_path).run(range(200)) as pairs:
         next(pairs)
+        # a worker that is still at work when the run is broken off, and stays at it, is killed, not torn down
+        assert eventually(lambda: len(logged(tmp_path, "reduce")) == (1 if backend == "serial" else 5))
         pairs.close()
         del pairs
         gc.collect()
