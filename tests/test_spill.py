@@ -281,17 +281,22 @@ def test_what_cmp_to_key_makes_is_a_key_everywhere(backend: str, memory: int) ->
     assert run.sorted(key).to_list() == sorted(items, key=key)
 
 
-def test_very_many_small_results_go_to_disk_in_few_files(
-    spilled: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written: list[str] = []
+@pytest.fixture
+def written(spilled: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths of all files that this process writes, those that are gone again included."""
+    paths: list[str] = []
 
     class Counted(RunFile):
         def __init__(self, *arguments: str) -> None:
             super().__init__(*arguments)
-            written.append(self.path)
+            paths.append(self.path)
 
-    monkeypatch.setattr(sorted_runs, "RunFile", Counted)
+    for module in (made, sorted_runs):
+        monkeypatch.setattr(module, "RunFile", Counted)
+    return paths
+
+
+def test_very_many_small_results_go_to_disk_in_few_files(written: list[str]) -> None:
     run = mrpy.stream(range(5000, 0, -1), backend="serial", memory=1, chunksize=1)
     assert run.sorted().to_list() == list(range(1, 5001))
     assert 1 < len(written) < 100
@@ -299,16 +304,8 @@ def test_very_many_small_results_go_to_disk_in_few_files(
 
 @pytest.mark.parametrize("careful", [{}, {"retries": 1}, {"timeout": 60}], ids=str)
 def test_groups_go_to_disk_in_few_files_also_where_items_are_run_one_by_one(
-    careful: dict[str, Any], spilled: Path, monkeypatch: pytest.MonkeyPatch
+    careful: dict[str, Any], written: list[str]
 ) -> None:
-    written: list[str] = []
-
-    class Counted(RunFile):
-        def __init__(self, *arguments: str) -> None:
-            super().__init__(*arguments)
-            written.append(self.path)
-
-    monkeypatch.setattr(made, "RunFile", Counted)
     run = mrpy.mapreduce(
         lambda n: (n % 1000, n), as_list, range(100_000), backend="serial", memory=8 << 20, chunksize=10_000, **careful
     )

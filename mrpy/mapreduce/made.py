@@ -45,13 +45,9 @@ class ByRank:
         return list(keys) if self.sort else _hashes(keys)
 
 
-_INTS = {int}
-
-
 def _hashes(keys: Collection[Any]) -> list[int]:
     """The stable hashes of keys. For most kinds a call of `stable_hash` would cost more than the hash."""
-    kinds = set(map(type, keys))
-    if kinds == _INTS:
+    if set(map(type, keys)) == {int}:
         return list(map(hash, keys))
     return [
         crc32(key.encode("utf-8", "surrogatepass"))
