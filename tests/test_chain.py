@@ -13,9 +13,7 @@ import operator
 import pickle
 import random
 import statistics
-import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -607,77 +605,3 @@ def test_each_method_names_its_equivalent(name: str) -> None:
     text = inspect.getdoc(getattr(mrpy.ParallelIterator, name)) or ""
     assert len(text) > 10
     assert name in EQUIVALENT or "``" in text.split("\n\n")[0], text
-
-
-# ---- counts, which are folded without a tree ---------------------------------------------------------------------
-
-THINGS = [1, "a", True, 2.0, (1, None), 2, "b", 1.0] * 40 + [f"late {n % 90}" for n in range(700)]
-
-
-@over_local
-@pytest.mark.parametrize("chunksize", [1, 7, 64, "auto"])
-def test_wherever_it_is_cut_things_are_counted_in_the_order_in_which_they_first_came(
-    backend: str, chunksize: int | str
-) -> None:
-    stream = mrpy.stream(THINGS, backend=backend, workers=2, chunksize=chunksize, check=True)
-    found = stream.frequencies().to_list()
-    expected = list(collections.Counter(THINGS).items())
-    assert found == expected
-    assert [type(thing) for thing, _ in found] == [type(thing) for thing, _ in expected]  # 1, not True or 1.0
-
-
-@over_local
-def test_what_is_skipped_is_not_counted_and_the_rest_keeps_its_order(backend: str) -> None:
-    def tenth(n: int) -> float:
-        return (n % 50) / (n % 10)
-
-    stream = mrpy.stream(range(500), backend=backend, workers=2, on_error="skip").map(tenth)
-    expected = collections.Counter(tenth(n) for n in range(500) if n % 10)
-    assert stream.frequencies().to_list() == list(expected.items())
-
-
-MADE: dict[str, Callable[[int], Any]] = {
-    "lists": lambda n: [n % 7, "a"] * (n % 5), "long lists": lambda n: [n % 11] * (300 * (n % 9)),
-    "generators": lambda n: (k % 3 for k in range(n % 4)), "text": lambda n: "banana"[: n % 7],
-    "dicts": lambda n: {n % 5: 9, "k": 3}, "sets": lambda n: {n % 5}, "ranges": lambda n: range(n % 6),
-}  # fmt: skip
-MADE["all of them"] = lambda n: list(MADE.values())[n % 7](n)
-
-
-@over_local
-@pytest.mark.parametrize("kind", MADE)
-def test_what_flat_map_makes_is_counted_in_its_order(backend: str, kind: str) -> None:
-    stream = mrpy.stream(range(400), backend=backend, workers=2).flat_map(MADE[kind])
-    expected = collections.Counter(part for n in range(400) for part in MADE[kind](n))
-    assert stream.frequencies().to_list() == list(expected.items())
-
-
-def test_what_a_generator_yields_is_counted_as_it_comes() -> None:
-    alive: weakref.WeakSet[Any] = weakref.WeakSet()
-    most = 0
-
-    @dataclass(frozen=True)
-    class Part:
-        number: int
-
-    def many(n: int) -> Iterator[Any]:
-        nonlocal most
-        for _ in range(5000):
-            part = Part(n)
-            alive.add(part)
-            most = max(most, len(alive))
-            yield part
-
-    found = mrpy.stream(range(2), backend="serial").flat_map(many).frequencies().to_list()
-    assert found == [(Part(0), 5000), (Part(1), 5000)]
-    assert most < 100
-
-
-@over_local
-def test_an_item_that_fails_within_flat_map_is_named(backend: str) -> None:
-    def parts(n: int) -> list[int]:
-        return [1 // (n - 321)] * 3
-
-    with pytest.raises(ZeroDivisionError) as caught:
-        mrpy.stream(range(1000), backend=backend, workers=2, chunksize=100).flat_map(parts).frequencies().to_list()
-    assert caught.value.mrpy_item.position == 321  # type: ignore[attr-defined]

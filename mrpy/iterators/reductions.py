@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from mrpy.iterators import sorting
-    from mrpy.mapreduce import folds, statistics
+    from mrpy.mapreduce import folds, frequencies, statistics
     from mrpy.mapreduce import sorting as sorts
     from mrpy.mapreduce.folds import Fold
     from mrpy.mapreduce.plan import Step
 else:
     folds, statistics = later("mrpy.mapreduce.folds"), later("mrpy.mapreduce.statistics")
+    frequencies = later("mrpy.mapreduce.frequencies")
     sorting, sorts = later("mrpy.iterators.sorting"), later("mrpy.mapreduce.sorting")
 
 
@@ -114,7 +115,7 @@ class Reductions(ABC):
         >>> mrpy.stream("banana", backend="serial").frequencies().to_list()
         [('b', 1), ('a', 3), ('n', 2)]
         """
-        return self._after(Reduced(self, statistics.FREQUENCIES))
+        return self._after(Reduced(self, frequencies.FREQUENCIES))
 
     def sorted(self, key: Any = None, reverse: bool = False) -> Self:
         """``sorted(self, key=key, reverse=reverse)``: stable; `key` a function, or an index. What does not

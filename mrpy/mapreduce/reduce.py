@@ -3,11 +3,16 @@
 Partial values do not pass through the consumer: a merge names its inputs by key, and the backend brings
 them together (on a cluster they never leave it). Merges are added while the source is still being read,
 as soon as enough neighbours are done, so that few partial values are alive at any time.
+
+The parts of an exact fold may be about as large as its answer, which the consumer gets in any case. There he,
+who would only wait, merges what is done of the beginning himself, while the workers work. What he does not
+keep up with is merged on the workers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from time import perf_counter
 from typing import Any, cast
 
 from mrpy.errors import Item, pin
@@ -20,7 +25,7 @@ from mrpy.mapreduce.kernels import MapChunk, Rules
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.random import at_positions
 from mrpy.mapreduce.slots import Slot
-from mrpy.mapreduce.tree import Node, combine, leaf_end, leaf_index, total
+from mrpy.mapreduce.tree import NOTHING, Node, combine, leaf_end, leaf_index, merged, total
 from mrpy.mapreduce.turns import blocking, results_of
 from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code
@@ -59,7 +64,7 @@ def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Accoun
             if feeder.checkpoint is not None:
                 return _at_hand(feeder, fold)
             feeder.keep = True
-            tree = _MergeTree(job, fold)
+            tree = _MergedHere(job, fold, account) if fold.exact else _MergeTree(job, fold)
             for slot in feeder.completed(tree.grow, tree.merged):
                 tree.done(slot)
             return tree.answer()
@@ -71,6 +76,8 @@ def _at_hand(feeder: Feeder, fold: Fold) -> Any:
     for _ in feeder.completed(slots.append):
         pass
     nodes = [node for slot in slots for node in cast("list[Node]", slot.result)]
+    if fold.exact:
+        return fold.whole(nodes)
     return _MergeTree(feeder.job, fold).answer(nodes)
 
 
@@ -182,3 +189,41 @@ class _MergeTree:
             if delivery.key == task.key:
                 assert delivery.value is not None
                 return delivery.value.load()
+
+
+class _MergedHere(_MergeTree):
+    """Of an exact fold, whose merge is ours: the consumer takes branch after branch from the first on. What
+    has just come is looked at before, since enough may be done then for a merge on a worker."""
+
+    def __init__(self, job: Job, fold: Fold, account: Account) -> None:
+        super().__init__(job, fold)
+        self._fold = fold
+        self._account = account
+        self._value: Any = NOTHING
+
+    def done(self, slot: Slot) -> None:
+        super().done(slot)
+        self._take()
+
+    def merged(self, delivery: Delivery) -> None:
+        super().merged(delivery)
+        self._take()
+
+    def _take(self) -> None:
+        while not self._job.arrived:
+            row = next(filter(None, reversed(self._rows)), None)
+            if row is None or not row[0].done:
+                return
+            key = row.pop(0).key
+            began = perf_counter()
+            nodes = self._job.fetch(key).load()
+            self._account.pickling += perf_counter() - began
+            self._job.drop([key])
+            for node in nodes:
+                self._value = merged(self._value, node.value, self._fold.merge)
+
+    def answer(self, nodes: list[Node] | None = None) -> Any:
+        self._take()
+        while any(self._rows):
+            self.merged(self._job.next())
+        return self._fold.finish(self._value)

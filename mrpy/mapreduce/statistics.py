@@ -1,4 +1,4 @@
-"""The folds behind `sum`, `mean`, `std`, `min`, `frequencies` and their like.
+"""The folds behind `sum`, `mean`, `std`, `min` and their like.
 
 Each leaf of the source is folded with the most exact means that the standard library has, and neighbours
 are merged along the tree of positions: the same bits everywhere, and an error that grows with the
@@ -10,8 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 import operator
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -218,71 +217,6 @@ def extreme(choose: Any, key: Key, default: Any) -> Fold:
     """``min(items, key=key, default=default)``, or `max`."""
     best = _Extreme(choose, key)
     return Fold(best, best.merge, _OrDefault(choose.__name__, default), choose.__name__)
-
-
-class Tally:
-    """How often things came, in the order in which they first did. It travels as two columns, and becomes a
-    dict again only where another is added to it: to build one takes longer than all else on the way."""
-
-    __slots__ = ("_columns", "_counts")
-
-    def __init__(self, things: Sequence[Any], counts: Sequence[int]) -> None:
-        self._columns = things, counts
-        self._counts: dict[Any, int] | None = None
-
-    @classmethod
-    def of(cls, many: Iterable[Iterable[Any]]) -> Tally:
-        """What the things in these come to."""
-        tally = cls((), ())
-        counts: Counter[Any] = Counter()
-        for things in many:
-            counts.update(iter(things))  # also where they are a dict: of its keys
-        tally._counts = counts
-        return tally
-
-    def add(self, other: Tally) -> None:
-        """What the other has counted comes behind this."""
-        if self._counts is None:
-            self._counts = dict(self)
-        counts, get = self._counts, self._counts.get
-        for thing, count in other:
-            counts[thing] = get(thing, 0) + count
-
-    def columns(self) -> tuple[Sequence[Any], Sequence[int]]:
-        """The things, and how often each came."""
-        counts = self._counts
-        return self._columns if counts is None else (list(counts), list(counts.values()))
-
-    def __iter__(self) -> Iterator[tuple[Any, int]]:
-        return zip(*self.columns(), strict=True)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tally) and self.columns() == other.columns()
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Tally, self.columns()
-
-
-def count_each(items: Iterator[Any]) -> Any:
-    """What a leaf holds, counted."""
-    return Tally.of((items,))
-
-
-def add_counts(left: Tally, right: Tally) -> Tally:
-    """Both in one. The left one is ours to change."""
-    left.add(right)
-    return left
-
-
-def counted_pairs(value: Any) -> Tally:
-    """What was counted, and how often: it yields pairs, which are not made before they have travelled."""
-    return Tally([], []) if value is NOTHING else value
-
-
-FREQUENCIES = Fold(count_each, add_counts, counted_pairs, "frequencies", exact=True, leaf_of_many=Tally.of)
 
 
 def or_empty(value: Any) -> Any:

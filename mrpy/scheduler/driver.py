@@ -83,7 +83,7 @@ class Driver:
         self._inbox: deque[m.Fact] = deque()
         self._receivers: dict[m.Key, tuple[Receiver, bool]] = {}
         self._wake_at: float | None = None
-        self._end: MrpyError | None = None  # why nothing is taken in any more
+        self.end: MrpyError | None = None  # why nothing is taken in any more
         self._turning = threading.RLock()
         self._inline = threading.Lock()  # whoever has it drives, where any thread may
         self._leader: int | None = None  # who that is
@@ -104,8 +104,8 @@ class Driver:
         for task in tasks:
             self._receivers[task.key] = (receiver, task.keep)
         self._tell(m.Added(tuple(tasks)))
-        if self._end is not None:
-            self._give_up(self._end)
+        if self.end is not None:
+            self._give_up(self.end)
 
     def check_owner(self) -> None:
         """Raises `SessionClosed` in a forked child, where nothing ever arrives."""
@@ -115,7 +115,7 @@ class Driver:
     def abandon(self, keys: Iterable[m.Key]) -> None:
         """Nobody wants these any more; their receivers may still be told."""
         self._tell(m.Abandoned(tuple(keys)))
-        if not self.backend.threaded and self._end is None and self._turning.acquire(blocking=False):
+        if not self.backend.threaded and self.end is None and self._turning.acquire(blocking=False):
             try:
                 if not self._deciding:  # it may be the garbage collector that lets go of an iterator here
                     self._let_go()
@@ -136,14 +136,14 @@ class Driver:
         a Ctrl-C, which comes to the main thread, ends the waiting for it and nothing else."""
         if os.getpid() != self._pid:
             return  # a forked child: nothing of this is its own
-        if self._end is None:
-            self._end = SessionClosed("the session was closed before this was done")
+        if self.end is None:
+            self.end = SessionClosed("the session was closed before this was done")
         leads = self._leader == threading.get_ident()  # then it is closed when this thread drives no more
         with self._turning:
             thread = self._thread
             self.backend.wake()
             if thread is None and not leads:
-                self._shut(self._end)
+                self._shut(self.end)
         if not (leads or thread in (None, threading.current_thread())):
             thread.join()
         if not leads:
@@ -152,15 +152,15 @@ class Driver:
     @property
     def closed(self) -> bool:
         """Whether nothing can be added any more."""
-        return self._end is not None
+        return self.end is not None
 
     def wait_for(self, arrived: Callable[[], bool]) -> None:
         """Where the backend has no thread of its own: run until `arrived` says so."""
         while not arrived():
             with self._turning:
                 if not arrived() and not self._turn():
-                    self._end = SessionClosed(_LOST)
-                    self._give_up(self._end)
+                    self.end = SessionClosed(_LOST)
+                    self._give_up(self.end)
 
     def lead(self, arrived: Callable[[], bool], until: float | None = None) -> None:
         """Drive until `arrived` says so or it is `until`, where several may sleep at the workers. Returns at
@@ -171,11 +171,11 @@ class Driver:
         Not in a thread that runs a task: there an exception may be thrown (`TaskStopped`), even amid a turn.
         """
         if self.threadless or (self._thread is not None and self.backend.led and not inside.task):
-            while self._end is None and not arrived() and (until is None or time.monotonic() < until):
+            while self.end is None and not arrived() and (until is None or time.monotonic() < until):
                 if not self._drive(arrived, until) and not self._waited_to_lead(until):
                     break
-            if self.threadless and self._end is not None:
-                self._give_up(self._end)
+            if self.threadless and self.end is not None:
+                self._give_up(self.end)
         if self.aside:
             self.aside.catch_up()
 
@@ -200,7 +200,7 @@ class Driver:
                 try:
                     if self._inbox:
                         self._turn_over()
-                    while not (arrived() or self._end is not None or self._shield.noted):
+                    while not (arrived() or self.end is not None or self._shield.noted):
                         if not self._sleep_as_leader(until):
                             break
                         self._turn_over(arrived)
@@ -239,7 +239,7 @@ class Driver:
         try:
             self.backend.block(patience, leading=True)
         except Exception as error:
-            self._end = _broken(error)
+            self.end = _broken(error)
         self._leader_sleeps = False
         return True
 
@@ -248,7 +248,7 @@ class Driver:
         self._leader_sleeps, self._leader = False, None
         try:
             due = self._due()
-            if self._end is not None or (due is not None and due < self._sleeps_until):
+            if self.end is not None or (due is not None and due < self._sleeps_until):
                 self.backend.wake()
             self.backend.pass_on()
         finally:
@@ -258,7 +258,7 @@ class Driver:
         """Take in what there is until there is nothing more, or what is waited for has come. For whoever has
         the lock."""
         try:
-            while self._end is None:
+            while self.end is None:
                 facts = [] if self._inbox else self.backend.wait(0)
                 if not facts and not self._inbox and self._patience() != 0:
                     break
@@ -266,13 +266,13 @@ class Driver:
                 if arrived() and not self._inbox and all(map(_is_for_here, orders)):
                     break  # whoever drives next looks for more
         except BaseException as error:
-            self._end = _broken(error)
+            self.end = _broken(error)
 
     # ---- the loop --------------------------------------------------------------------------------
 
     def _start_thread(self) -> None:
         with self._turning:
-            if self._thread is None and self._end is None and not self.threadless:
+            if self._thread is None and self.end is None and not self.threadless:
                 thread = threading.Thread(target=self._loop, name="mrpy-driver", daemon=True)
                 try:
                     thread.start()
@@ -280,7 +280,7 @@ class Driver:
                     if threads_start():  # a Ctrl-C came amid that, and Python makes this of it
                         raise
                     self.threadless = True
-                    self._end = None if self.backend.inline else BackendError(_NO_THREAD)
+                    self.end = None if self.backend.inline else BackendError(_NO_THREAD)
                 else:
                     self._thread = thread
 
@@ -292,11 +292,11 @@ class Driver:
                 return
             self._thread = threading.current_thread()
         try:
-            while self._end is None:
+            while self.end is None:
                 self._turn_and_sleep() if self.backend.inline else self._turn()
         except BaseException as error:
-            self._end = _broken(error)
-        self._shut(self._end)
+            self.end = _broken(error)
+        self._shut(self.end)
 
     def _turn_and_sleep(self) -> None:
         with self._inline:  # as long as another leads there is nothing to do
@@ -305,7 +305,7 @@ class Driver:
             self._leader = None
             due = self._due()
             self._sleeps_until = math.inf if due is None else due
-        if self._end is None:
+        if self.end is None:
             self.backend.block(sooner(LONGEST_WAIT, due, time.monotonic()))
             self._sleeps_until = 0.0  # it is awake, and will look for itself
             if self._leader_sleeps:

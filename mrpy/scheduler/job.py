@@ -17,6 +17,8 @@ from mrpy.scheduler.messages import Input, Key, Task
 if TYPE_CHECKING:
     import asyncio
 
+    from mrpy.scheduler.backends.base import Value
+
 _job_numbers = count(1)
 
 
@@ -71,6 +73,20 @@ class Job:
             finally:
                 self._on_arrival = None
         return self._taken(self._inbox.get())
+
+    @property
+    def arrived(self) -> bool:
+        """Whether `next` need not wait."""
+        return not self._inbox.empty()
+
+    def fetch(self, key: Key) -> Value:
+        """The value of a task of ours that is done and kept, until it is dropped."""
+        try:
+            return self.driver.backend.fetch(key)
+        except KeyError:
+            if self.driver.end is None:
+                raise
+            raise self.driver.end from None
 
     def drop(self, keys: Iterable[Key]) -> None:
         """These tasks, or their kept values, are no longer wanted."""

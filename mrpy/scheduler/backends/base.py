@@ -81,11 +81,11 @@ class Backend(ABC):
 
     @abstractmethod
     def wake(self) -> None:
-        """Make the present or the next `wait` return. The only method for any thread."""
+        """Make the present or the next `wait` return. For any thread, at any time."""
 
     @abstractmethod
     def fetch(self, key: Key) -> Value:
-        """Hand over the value of a task that succeeded."""
+        """Hand over the value of a task that succeeded. For any thread, if the value is kept."""
 
     @abstractmethod
     def release(self, key: Key) -> None:
