@@ -44,6 +44,15 @@ def counted(path: str) -> Counter[str]:
     return Counter(words(text_of(path)))
 
 
+def split(path: str) -> Counter[str]:
+    """What is between blanks, line by line."""
+    counts: Counter[str] = Counter()
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            counts.update(line.split())
+    return counts
+
+
 def total(key: Any, values: Iterable[Any]) -> Any:
     return sum(values)
 
@@ -126,6 +135,14 @@ class Plain(Peer):
             counts.update(words(text_of(path)))
         return counts
 
+    def splits(self, paths: list[str]) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        for path in paths:
+            with open(path, encoding="utf-8") as file:
+                for line in file:
+                    counts.update(line.split())
+        return counts
+
     def index(self, paths: list[str]) -> dict[str, list[str]]:
         found = defaultdict(list)
         for path in paths:
@@ -163,9 +180,15 @@ class Plain(Peer):
 
 
 class Pool(peers.Pool):
-    """What one writes by hand: only for the word count."""
+    """What one writes by hand: only for the word counts."""
 
     def wordcount(self, paths: list[str]) -> dict[str, int]:
+        return self._together(counted, paths)
+
+    def splits(self, paths: list[str]) -> dict[str, int]:
+        return self._together(split, paths)
+
+    def _together(self, counted: Any, paths: list[str]) -> dict[str, int]:
         counts: Counter[str] = Counter()
         for part in self.pool.imap_unordered(counted, paths):
             counts.update(part)
@@ -175,6 +198,9 @@ class Pool(peers.Pool):
 class Mrpy(peers.Mrpy):
     def wordcount(self, paths: list[str]) -> dict[str, int]:
         return dict(mrpy.read_text(paths).flat_map(words).frequencies())
+
+    def splits(self, paths: list[str]) -> dict[str, int]:
+        return dict(mrpy.read_text(paths).flat_map(str.split).frequencies())
 
     def index(self, paths: list[str]) -> dict[str, list[str]]:
         return dict(mrpy.mapreduce(postings, ordered, paths))
@@ -213,6 +239,9 @@ class Bag(peers.Bag):
 
     def wordcount(self, paths: list[str]) -> dict[str, int]:
         return dict(self._run(self.bag.read_text(paths).map(words).flatten().frequencies()))
+
+    def splits(self, paths: list[str]) -> dict[str, int]:
+        return dict(self._run(self.bag.read_text(paths).map(str.split).flatten().frequencies()))
 
     def index(self, paths: list[str]) -> dict[str, list[str]]:
         pairs = self.bag.from_sequence(paths).map(postings).flatten()
@@ -288,6 +317,10 @@ class Spark(Peer):
 
     def wordcount(self, paths: list[str]) -> dict[str, int]:
         pairs = self._lines(paths).flatMap(words).map(_with_one)
+        return pairs.reduceByKey(operator.add, PARTITIONS).collectAsMap()  # type: ignore[no-any-return]
+
+    def splits(self, paths: list[str]) -> dict[str, int]:
+        pairs = self._lines(paths).flatMap(str.split).map(_with_one)
         return pairs.reduceByKey(operator.add, PARTITIONS).collectAsMap()  # type: ignore[no-any-return]
 
     def index(self, paths: list[str]) -> dict[str, list[str]]:
