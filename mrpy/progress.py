@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from mrpy.options import Options
+from mrpy.scheduler.aside import threads_start
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.messages import Moved
 from mrpy.scheduler.states import Move
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
 
 
 class watched:
-    """Show a bar on standard error while the job runs, if `options` ask for one."""
+    """Show a bar on standard error while the job runs, if `options` ask for one and it can be drawn."""
 
     def __init__(self, job: Job, plan: Any, options: Options) -> None:
         self._job = job
         self._name = options.name or "mrpy"
-        self._total = _total(plan.source) if options.progress else None
-        self._bar = _bar(in_bytes=getattr(plan.source, "unit", "") == "file") if options.progress else None
+        shown = options.progress and _can_be_drawn()
+        self._total = _total(plan.source) if shown else None
+        self._bar = _bar(in_bytes=getattr(plan.source, "unit", "") == "file") if shown else None
 
     def __enter__(self) -> None:
         if self._bar is not None:
@@ -55,6 +57,12 @@ def _total(source: Any) -> int | None:
 def sized(source: Any) -> bool:
     """Whether a source can say how many items it has without being walked."""
     return not hasattr(source, "iterable")
+
+
+def _can_be_drawn() -> bool:
+    """There may be no standard error (``pythonw``, ``2>&-``): `rich` would write to the standard output. And
+    there may be no thread to draw in: 3.12 starts none when the main one has ended."""
+    return sys.stderr is not None and not getattr(sys.stderr, "closed", False) and threads_start()
 
 
 def _bar(*, in_bytes: bool) -> Progress:

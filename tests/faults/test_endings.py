@@ -257,6 +257,18 @@ def test_what_needs_threads_runs_serially_at_the_end_if_it_has_to(backend: str, 
         assert "Traceback" not in err
 
 
+@pytest.mark.fault(16)
+@as_it_is_and_without_threads
+@pytest.mark.parametrize("when", ["atexit.register", "outlive"])
+def test_a_progress_bar_is_left_out_at_the_end_if_it_has_to(when: str, threads: bool) -> None:
+    out, err = run_at_the_end("print(*mrpy.pmap(abs, range(-3, 3), progress=True, workers=1))", threads, when)
+    assert out == "3 2 1 0 1 2\n"
+    if threads and sys.version_info[:2] != (3, 12):
+        assert "6/6" in err
+    else:
+        assert err == ""
+
+
 OPENED = "held = mrpy.session('threads', workers=2); held.__enter__()"
 IN_VAIN = {
     "no thread can be started": (OPENED, "mrpy.submit(abs, 1).result()", "atexit.register"),
