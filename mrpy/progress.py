@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
+from weakref import finalize
 
 from mrpy.options import Options
 from mrpy.scheduler.aside import threads_start
@@ -27,6 +28,8 @@ class watched:
 
     def __enter__(self) -> None:
         if self._bar is not None:
+            # called at the end of the program too, if the iterator is left open: later nothing can be drawn
+            self._stop = finalize(self, self._bar.stop)
             self._bar.start()
             self._line = self._bar.add_task(self._name, total=self._total)
             self._job.driver.observe(self._told)
@@ -37,7 +40,7 @@ class watched:
             if kind is None:
                 done = self._total or self._bar.tasks[0].completed
                 self._bar.update(self._line, total=done, completed=done)
-            self._bar.stop()
+            self._stop()
 
     def _told(self, moved: Moved) -> None:
         key = moved.task.key
