@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
     from mrpy.iterators import keyed, stream
     from mrpy.iterators.stream import ParallelIterator
-    from mrpy.mapreduce import by_key, folds, statistics
+    from mrpy.mapreduce import by_key, folds, groups, statistics
     from mrpy.options import Options
 
     Partitions: TypeAlias = int | str
 else:
     keyed, stream = later("mrpy.iterators.keyed"), later("mrpy.iterators.stream")
     by_key, folds = later("mrpy.mapreduce.by_key"), later("mrpy.mapreduce.folds")
-    statistics = later("mrpy.mapreduce.statistics")
+    groups, statistics = later("mrpy.mapreduce.groups"), later("mrpy.mapreduce.statistics")
 
 
 class Grouping(ABC):
@@ -74,7 +74,7 @@ class Grouping(ABC):
         {1: 2, 2: 1}
         """
         mapper = by_key.WithConstant(by_key.key_of("count_by", key), 1)
-        return self._keyed(mapper, by_key.total, by_key.total, partitions)
+        return self._keyed(mapper, groups.count_of, groups.count_of, partitions)
 
     def reduce_by(
         self, key: Any, operator: Callable[[Any, Any], Any], *, partitions: Partitions = "auto"

@@ -18,7 +18,7 @@ from mrpy.mapreduce import check
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.checkpoint import Checkpoint, checkpoint_for
-from mrpy.mapreduce.groups import Reducer, grouping
+from mrpy.mapreduce.groups import Reducer, grouping, is_exact
 from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.kernels import Rules
 from mrpy.mapreduce.partition import DEFAULT, shown
@@ -151,7 +151,7 @@ class Keyed:
         with SpillingFeeder(job, side.plan, options, account, store, code_for) as feeder:
             if options.check:
                 self._check(side, feeder.sample(check.ON_A_RUN))
-            feeder.aligned = self._combiner is not None  # without one the cuts do not show in the answer
+            feeder.aligned = not is_exact(self._combiner)
             feeder.checkpoint = checkpoint
             feeder.keep = checkpoint is None  # else the groups come here, to be written down
             for slot in feeder.completed(slots.append):

@@ -94,7 +94,30 @@ class WithFields(OnePair):
         return self.key(item), tuple([field(item) for field in self.fields])
 
     def over(self, records: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
-        return (self(item) for item in records)
+        key, fields = self.key, self.fields
+        if all(field is _nothing for field in fields):
+            nothing = (None,) * len(fields)
+            return ((key(item), nothing) for item in records)
+        if len(fields) == 1:
+            field = fields[0]
+            return ((key(item), (field(item),)) for item in records)
+        if (row := _looked_up_at_once(fields)) is not None:
+            return ((key(item), row(item)) for item in records)
+        return ((key(item), tuple([field(item) for field in fields])) for item in records)
+
+
+def _looked_up_at_once(fields: tuple[Key, ...]) -> Key | None:
+    """Fields that are all looked up in an item, in one go. For who counts any of them does."""
+    wanted = [_index_of(field) for field in fields if field is not _nothing]
+    if NOTHING in wanted:
+        return None
+    indexes = iter(wanted)
+    return operator.itemgetter(*[wanted[0] if field is _nothing else next(indexes) for field in fields])
+
+
+def _index_of(field: Key) -> Any:
+    single = isinstance(field, operator.itemgetter) and len(field.__reduce__()[1]) == 1
+    return field.__reduce__()[1][0] if single else NOTHING
 
 
 class WithConstant(OnePair):
@@ -194,11 +217,6 @@ class Reduce:
         return reduce(self.operator, values)
 
 
-def total(key: Any, values: Iterator[int]) -> int:
-    """Combiner and reducer of `count_by`."""
-    return sum(values)
-
-
 def listed(key: Any, values: Iterator[Any]) -> list[Any]:
     """The reducer of `group_by`."""
     return list(values)
@@ -252,8 +270,9 @@ class Aggregates:
 
     def leaf(self, rows: Iterator[tuple[Any, ...]]) -> tuple[Any, ...]:
         """Column by column."""
-        columns = zip(*rows, strict=True)
-        return tuple([fold.leaf(iter(column)) for fold, column in zip(self.folds, columns, strict=True)])
+        listed = list(rows)
+        columns = (map(operator.itemgetter(place), listed) for place in range(len(self.folds)))
+        return tuple([fold.leaf(column) for fold, column in zip(self.folds, columns, strict=True)])
 
     def merge(self, left: tuple[Any, ...], right: tuple[Any, ...]) -> tuple[Any, ...]:
         """The same."""

@@ -72,18 +72,13 @@ class FoldChunk:
 
     def nodes(self, chunk: Chunk, skipped: Skipped, announce: Announce | None = None) -> list[Node]:
         """The nodes; what is skipped is added there."""
-        fast = self.is_fast(chunk, announce)
+        fast = is_fast(self.rules, chunk, announce)
 
         def leaf(part: Chunk) -> Any:
             return self._fast(part) if fast else self._careful(part, skipped, shifted(announce, chunk, part))
 
         at_once = self.fold.exact and fast
         return self.fold.joined([Node(0, 0, leaf(chunk))] if at_once else leaf_nodes(chunk, leaf))
-
-    def is_fast(self, chunk: Chunk, announce: Announce | None) -> bool:
-        """Whether items go straight from the steps into the fold."""
-        as_it_is = announce is None and not chunk.excluded and not chunk.separately
-        return as_it_is and not self.rules.retries and self.rules.on_error == "raise"
 
     def _fast(self, chunk: Chunk) -> Any:
         data = counted(chunk.data)
@@ -125,6 +120,12 @@ class FoldChunk:
         except Exception as error:  # of the fold itself: which item it was at is not known here
             pin(error, Item(chunk.first, f"or one of the {len(chunk.data) - 1} after it"), before)
             raise
+
+
+def is_fast(rules: Rules, chunk: Chunk, announce: Announce | None) -> bool:
+    """Whether items go straight from the steps into the fold."""
+    as_it_is = announce is None and not chunk.excluded and not chunk.separately
+    return as_it_is and not rules.retries and rules.on_error == "raise"
 
 
 def shifted(announce: Announce | None, whole: Chunk, part: Chunk) -> Announce | None:

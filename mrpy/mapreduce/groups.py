@@ -69,6 +69,47 @@ class FromPairs:
         return groups
 
 
+def count_of(key: Any, values: Iterator[int]) -> int:
+    """Combiner and reducer of counts, which need no tree: it does not matter where they are cut apart."""
+    return sum(values)
+
+
+@dataclass(frozen=True, slots=True)
+class CountRecords:
+    """The leaf of the fold behind such pairs of a key and 1: it takes the records, and makes no pairs."""
+
+    key: Callable[[Any], Any]
+
+    def __call__(self, records: Iterator[Any]) -> Groups:
+        counts: Groups = {}
+        key_of, get = self.key, counts.get
+        try:
+            for record in records:
+                key = key_of(record)
+                try:
+                    count = get(key, 0)
+                except TypeError:
+                    raise TypeError(refusal(key)) from None
+                counts[key] = count + 1
+        except StopIteration as error:  # as in a generator
+            raise RuntimeError(f"a function raised {error!r}") from error
+        return counts if set(map(type, counts)) <= _PLAIN else add_up({}, counts)
+
+
+def add_up(left: Groups, right: Groups) -> Groups:
+    """The merge of that fold. The left dict is ours to change."""
+    get = left.get
+    for key, count in right.items():
+        kind = type(key)
+        if kind is not str and kind is not int and isinstance(key, NESTING):
+            key = canonical(key)
+        left[key] = get(key, 0) + count
+    return left
+
+
+_PLAIN = {str, int}
+
+
 @dataclass(frozen=True, slots=True)
 class Join:
     """The merge of the fold: groups of neighbours. The left dict is ours to change, not the lists in it."""
@@ -139,5 +180,15 @@ def _first(left: Groups, right: Groups) -> Groups:
 
 def grouping(combiner: Reducer | None) -> Fold:
     """The fold that groups pairs by key."""
-    merge = _first if combiner is None else Join(combiner)
-    return Fold(FromPairs(combiner), merge, _same, "group", exact=combiner is None)
+    merge = _first if combiner is None else joining(combiner)
+    return Fold(FromPairs(combiner), merge, _same, "group", exact=is_exact(combiner))
+
+
+def joining(combiner: Reducer) -> Callable[[Groups, Groups], Groups]:
+    """The merge of groups that are combined. The left dict is ours to change."""
+    return add_up if combiner is count_of else Join(combiner)
+
+
+def is_exact(combiner: Reducer | None) -> bool:
+    """Whether what is made of the values of a key does not depend on where they are cut apart."""
+    return combiner is None or combiner is count_of

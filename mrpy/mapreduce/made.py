@@ -8,7 +8,7 @@ is a dict, and neighbours are combined along the tree of positions as soon as bo
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -19,7 +19,7 @@ from zlib import crc32
 from mrpy.errors import Item, pin
 from mrpy.inside import Place, inside
 from mrpy.mapreduce.chunks import Chunk
-from mrpy.mapreduce.groups import FromPairs, Groups, Join, Reducer, take_in
+from mrpy.mapreduce.groups import CountRecords, FromPairs, Groups, Reducer, is_exact, joining, take_in
 from mrpy.mapreduce.partition import stable_hash
 from mrpy.mapreduce.slices import piece
 from mrpy.mapreduce.spill import Entry, RunFile, Store, write_entries
@@ -176,11 +176,16 @@ class Gathering:
 
 
 class Combining:
-    """The leaf of a fold whose groups are combined: leaf by leaf."""
+    """The leaf of a fold whose groups are combined: leaf by leaf. Counts are all of one leaf.
 
-    def __init__(self, made: Made, combiner: Reducer) -> None:
+    ``key``  of records that are counted without being made into pairs
+    """
+
+    def __init__(self, made: Made, combiner: Reducer, key: Callable[[Any], Any] | None = None) -> None:
         self._made = made
-        self._group, self._join = FromPairs(combiner), Join(combiner)
+        self._exact = is_exact(combiner)
+        self._group: Callable[[Iterator[Any]], Groups] = CountRecords(key) if key else FromPairs(combiner)
+        self._join = joining(combiner)
         self._nodes: list[Node] = []
         self._sizes: list[int] = []
         self._place = 0  # of the leaf that is being made
@@ -188,7 +193,7 @@ class Combining:
 
     def begin(self, place: int) -> None:
         """The next leaf is this one."""
-        self._place, self._cut_up = place, False
+        self._place, self._cut_up = 0 if self._exact else place, self._exact
 
     def leaf(self, pairs: Iterator[Any]) -> Groups:
         """The groups of a leaf. It is grouped in batches that end at fixed places; what does not fit into
@@ -196,7 +201,8 @@ class Combining:
         groups = self._group(islice(pairs, BATCH))
         more = self._group(islice(pairs, BATCH)) if groups else {}
         while more:
-            if self._cut_up or self._made.size + about_dict(groups) > self._made.memory:
+            full = self._made.size + about_dict(groups) > self._made.memory
+            if full or (self._cut_up and not self._exact):
                 self._nodes.append(piece(self._place, groups))
                 self._spill()
                 groups, self._cut_up = more, True
@@ -207,6 +213,8 @@ class Combining:
 
     def add(self, node: Node) -> None:
         """A leaf is done."""
+        if self._exact and self._nodes:
+            node = node._replace(value=self._join(self._nodes.pop().value, node.value))
         node = piece(self._place, node.value) if self._cut_up else node
         self._nodes = combine([*self._nodes, node], self._join)
         if self._made.memory == math.inf:

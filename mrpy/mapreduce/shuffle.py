@@ -20,8 +20,8 @@ from typing import Any
 
 from mrpy.mapreduce.batches import Batch, packed
 from mrpy.mapreduce.chunks import Chunk
-from mrpy.mapreduce.folds import FoldChunk, leaves, shifted, singly
-from mrpy.mapreduce.groups import Group, Groups, Join, Reducer, grouping
+from mrpy.mapreduce.folds import FoldChunk, is_fast, leaves, shifted, singly
+from mrpy.mapreduce.groups import Group, Reducer, count_of, grouping, joining
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.made import ByRank, Combining, Gathering, Made
 from mrpy.mapreduce.partition import shown
@@ -112,9 +112,11 @@ class MapTask:
 
     def _combined(self, chunk: Chunk, made: Made, skipped: Skipped, announce: Announce | None) -> Parts:
         assert self.combiner is not None
-        combining = Combining(made, self.combiner)
-        kernel = self._kernel(combining.leaf)
-        for part in leaves(chunk):
+        counts = self.combiner is count_of and is_fast(self.rules, chunk, announce)
+        combining = Combining(made, self.combiner, self.mapper.key if counts else None)  # type: ignore[attr-defined]
+        steps = self.steps if counts else (*self.steps, step_of(self.mapper))
+        kernel = FoldChunk(steps, replace(grouping(self.combiner), leaf=combining.leaf), self.rules)
+        for part in (chunk,) if counts else leaves(chunk):
             combining.begin(leaf_index(part.first))
             for node in kernel.nodes(part, skipped, shifted(announce, chunk, part)):
                 combining.add(node)
@@ -122,20 +124,17 @@ class MapTask:
 
     def _gathered(self, chunk: Chunk, made: Made, skipped: Skipped, announce: Announce | None) -> Parts:
         gathering = Gathering(made)
-        kernel = self._kernel(gathering.leaf)
-        for part in self._parts(chunk, kernel, announce):
+        fold = replace(grouping(None), leaf=gathering.leaf)
+        kernel = FoldChunk((*self.steps, step_of(self.mapper)), fold, self.rules)
+        for part in self._parts(chunk, announce):
             kernel.nodes(part, skipped, shifted(announce, chunk, part))
         return gathering.parts()
 
-    def _parts(self, chunk: Chunk, kernel: FoldChunk, announce: Announce | None) -> Iterable[Chunk]:
+    def _parts(self, chunk: Chunk, announce: Announce | None) -> Iterable[Chunk]:
         """What is gathered at a time. Where items are run one by one, all that one makes is in memory."""
-        if kernel.is_fast(chunk, announce):
+        if is_fast(self.rules, chunk, announce):
             return (chunk,)
         return singly(chunk) if announce is not None or self.rules.retries else leaves(chunk)
-
-    def _kernel(self, leaf: Callable[[Iterator[Any]], Groups]) -> FoldChunk:
-        steps = (*self.steps, step_of(self.mapper))
-        return FoldChunk(steps, replace(grouping(self.combiner), leaf=leaf), self.rules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +156,7 @@ class ReduceTask:
     def __call__(self, at_hand: list[list[Node]] | None, *rows: list[Node]) -> Written:
         nodes = [node for row in at_hand or rows for node in row]
         memory = self.store.memory if self.store is not None else 0
-        join = None if self.combiner is None else Join(self.combiner)
+        join = None if self.combiner is None else joining(self.combiner)
         groups = merged(nodes, ByRank(self.sort), join, memory)
         with _Output(self.store) as out:
             self._fill(out, groups)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import heapq
 import math
 import operator
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from typing import Any, NamedTuple
 
 from mrpy.mapreduce.folds import Fold
@@ -177,7 +178,9 @@ MEAN = Fold(mean_leaf, mean_merge, mean_finish, "mean")
 
 def count_leaf(items: Iterator[Any]) -> int:
     """How many."""
-    return sum(1 for _ in items)
+    number = count()
+    deque(zip(items, number, strict=False), maxlen=0)  # in C
+    return next(number)
 
 
 def or_zero(value: Any) -> Any:

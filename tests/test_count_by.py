@@ -1,0 +1,129 @@
+"""`count_by` and `aggregate_by`, which take ways of their own to the same answers."""
+
+from __future__ import annotations
+
+import collections
+import math
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from laws import LOCAL
+
+import mrpy
+
+ITEMS = [n * n % 997 for n in range(12_000)] + [0] * 3000
+
+
+def key_of(n: int) -> Any:
+    """Strings, numbers, tuples with and without a NaN, and one that is hot."""
+    return (f"word {n}", n, (n, "a"), (n, math.nan), n + 0.5, n == 0)[n % 6]
+
+
+def shown(pairs: Any) -> dict[str, int]:
+    made = [(repr(key), count) for key, count in pairs]
+    assert len(dict(made)) == len(made)  # no key comes twice
+    return dict(made)
+
+
+EXPECTED = collections.Counter(repr(key_of(n)) for n in ITEMS)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("memory", ["auto", 1, 60_000])
+@pytest.mark.parametrize("more", [{}, {"on_error": "skip"}, {"retries": 1}, {"chunksize": 700}, {"check": True}])
+def test_it_counts_in_any_memory(backend: str, memory: Any, more: dict[str, Any]) -> None:
+    if memory == 1:
+        more = {"chunksize": 3000, **more}  # a file for each
+    run = mrpy.stream(ITEMS, backend=backend, workers=2, memory=memory, **more).count_by(key_of)
+    assert shown(run) == EXPECTED
+    assert ("on disk" in run.explain()) == (memory != "auto")
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("memory", ["auto", 1])
+def test_it_comes_in_the_same_order_everywhere(backend: str, memory: Any) -> None:
+    def order(**options: Any) -> list[tuple[Any, int]]:
+        return mrpy.stream(range(3000), **options).count_by(lambda n: n % 501).to_list()
+
+    assert order(backend=backend, workers=2, memory=memory, chunksize=400) == order(backend="serial")
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_what_is_skipped_is_not_counted(backend: str) -> None:
+    run = mrpy.stream(range(5000), backend=backend, workers=2, on_error="skip").count_by(lambda n: 10 // (n % 10))
+    assert dict(run) == collections.Counter(10 // (n % 10) for n in range(5000) if n % 10)
+    assert run.skipped.count == 500
+
+
+def no_more(n: int) -> int:
+    if n == 321:
+        raise StopIteration(n)
+    return n
+
+
+FAILING: dict[str, tuple[Callable[[int], Any], type[Exception], str]] = {
+    "a StopIteration": (no_more, RuntimeError, "a function raised StopIteration"),
+    "no hash": (lambda n: [n] if n == 321 else n, TypeError, r"the key \[321\] of type list cannot be a key"),
+    "a TypeError": (lambda n: len(n) if n == 321 else n, TypeError, "has no len"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("name", FAILING)
+def test_a_key_that_fails_names_its_item(backend: str, name: str) -> None:
+    key, kind, text = FAILING[name]
+    with pytest.raises(kind, match=text) as caught:
+        list(mrpy.stream(range(1000), backend=backend, workers=2).count_by(key))
+    assert caught.value.mrpy_item.position == 321  # type: ignore[attr-defined]
+
+
+# ---- aggregates --------------------------------------------------------------------------------------------------
+
+ROWS = [(n % 7, n, float(n % 5)) for n in range(400)]
+
+
+def second(row: tuple[Any, ...]) -> Any:
+    return row[1]
+
+
+def plain(how: str, values: list[Any]) -> Any:
+    return {"count": len, "sum": sum, "max": max, "first": operator.itemgetter(0)}[how](values)
+
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "counts only": {"n": "count", "m": "count"},
+    "one index": {"s": (1, "sum")},
+    "indexes": {"s": (1, "sum"), "m": (2, "max")},
+    "indexes and a count": {"n": "count", "s": (1, "sum"), "k": "count", "m": (2, "max")},
+    "one function": {"s": (second, "sum")},
+    "a function and an index": {"s": (second, "sum"), "n": "count", "m": (2, "max")},
+    "several indexes at once": {"f": ([0, 1], "first"), "m": (2, "max")},
+    "the item": {"f": "first", "m": (1, "max")},
+    "a getter of the user's": {"f": (operator.itemgetter(0, 1), "first"), "m": (operator.itemgetter(2), "max")},
+}
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("name", FIELDS)
+def test_fields_are_looked_up_however_they_are_given(backend: str, name: str) -> None:
+    wanted = FIELDS[name]
+
+    def expected(rows: list[Any]) -> Iterator[tuple[str, Any]]:
+        for label, each in wanted.items():
+            field, how = each if isinstance(each, tuple) else (lambda row: row, each)
+            at = operator.itemgetter(*field) if isinstance(field, list) else field
+            look = at if callable(at) else operator.itemgetter(at)
+            yield label, plain(how, [look(row) for row in rows])
+
+    found = dict(mrpy.stream(ROWS, backend=backend, workers=2).aggregate_by(0, **wanted))
+    assert found == {key: dict(expected([row for row in ROWS if row[0] == key])) for key in range(7)}
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_field_that_is_not_there_names_its_item(backend: str) -> None:
+    rows: list[tuple[int, ...]] = [(0, 1, 2)] * 50 + [(0, 1)] + [(0, 1, 2)] * 50
+    with pytest.raises(IndexError) as caught:
+        list(mrpy.stream(rows, backend=backend, workers=2).aggregate_by(0, n="count", a=(1, "sum"), b=(2, "sum")))
+    assert caught.value.mrpy_item.position == 50  # type: ignore[attr-defined]
