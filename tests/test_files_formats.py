@@ -22,6 +22,7 @@ from laws import LOCAL
 import mrpy
 from mrpy.errors import DataError, OptionError
 from mrpy.mapreduce.files import pieces, records
+from mrpy.mapreduce.files.opening import zstd
 
 FEW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -277,6 +278,7 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
     for module in ("pyarrow", "pyarrow.parquet", "sqlalchemy", "compression.zstd", "backports.zstd", "zstandard"):
         monkeypatch.setitem(sys.modules, module, None)
+    zstd.cache_clear()
     with pytest.raises(ImportError, match=r"pip install 'mrpy\[parquet\]'"):
         mrpy.read_parquet(__file__)
     with pytest.raises(ImportError, match=r"pip install 'mrpy\[sql\]'"):

@@ -92,9 +92,10 @@ def _unpacked(raw: Any, packed: str) -> Any:
         return own(bz2.BZ2File)(raw)
     if packed == "xz":
         return own(lzma.LZMAFile)(raw)
-    return _zstd().open(raw, "rb")
+    return zstd().open(raw, "rb")
 
 
+@cache  # to find that one is not there takes as long as to read a small file
 def zstd() -> Any:
     """The module for zstd, of those that there may be."""
     for name in _ZSTD:
@@ -103,9 +104,6 @@ def zstd() -> Any:
         except ImportError:
             continue
     raise ImportError("zstd files need Python 3.14, or: pip install 'mrpy[zstd]'")
-
-
-_zstd = cache(zstd)  # to find that one is not there takes as long as to read a small file
 
 
 def is_damage(error: Exception) -> bool:
