@@ -206,13 +206,17 @@ class Grouping(ABC):
 
     # ---- how they are run ----------------------------------------------------------------------------
 
+    def _to_be_keyed(self) -> Plan:
+        """The plan, to build upon, if all of its items have keys."""
+        if self._options().on_error == "return":
+            raise OptionError("on_error='return' puts exceptions among the items: they have no key")
+        return self._taken()
+
     def _keyed(
         self, mapper: Any, reducer: Any, combiner: Any, partitions: Partitions, *, with_keys: bool = True
     ) -> ParallelIterator:
-        if self._options().on_error == "return":
-            raise OptionError("on_error='return' puts exceptions among the items: they have no key")
         functions = mapper, reducer, combiner
-        return keyed.keyed(self._taken(), functions, partitions, False, self._given, with_keys=with_keys)
+        return keyed.keyed(self._to_be_keyed(), functions, partitions, False, self._given, with_keys=with_keys)
 
     def _folded(self, name: str, key: Any, fold: folds.Fold, partitions: Partitions) -> ParallelIterator:
         mapper = by_key.WithItem(by_key.key_of(name, key))
@@ -237,13 +241,9 @@ class Grouping(ABC):
         if itself:
             both = by_key.OnBothSides(*mappers)
             return self._keyed(both, by_key.LeftFirst(reducer), None, partitions, with_keys=with_keys)
-        options = self._options()
-        if options.checkpoint is not None:
+        if self._options().checkpoint is not None:
             raise OptionError(f"{name}() has two inputs, and there is no checkpoint for that")
-        if options.on_error == "return":
-            raise OptionError("on_error='return' puts exceptions among the items: they have no key")
-        theirs = _plan_of(other, self._given)
-        plans = self._taken(), theirs
+        plans = self._to_be_keyed(), _plan_of(other, self._given)
         return keyed.keyed_of_two(*plans, mappers, reducer, partitions, self._given, with_keys=with_keys)
 
 
