@@ -206,7 +206,7 @@ class Grouping(ABC):
 
     # ---- how they are run ----------------------------------------------------------------------------
 
-    def _to_be_keyed(self) -> Plan:
+    def _to_key(self) -> Plan:
         """The plan, to build upon, if all of its items have keys."""
         if self._options().on_error == "return":
             raise OptionError("on_error='return' puts exceptions among the items: they have no key")
@@ -216,7 +216,7 @@ class Grouping(ABC):
         self, mapper: Any, reducer: Any, combiner: Any, partitions: Partitions, *, with_keys: bool = True
     ) -> ParallelIterator:
         functions = mapper, reducer, combiner
-        return keyed.keyed(self._to_be_keyed(), functions, partitions, False, self._given, with_keys=with_keys)
+        return keyed.keyed(self._to_key(), functions, partitions, False, self._given, with_keys=with_keys)
 
     def _folded(self, name: str, key: Any, fold: folds.Fold, partitions: Partitions) -> ParallelIterator:
         mapper = by_key.WithItem(by_key.key_of(name, key))
@@ -243,7 +243,7 @@ class Grouping(ABC):
             return self._keyed(both, by_key.LeftFirst(reducer), None, partitions, with_keys=with_keys)
         if self._options().checkpoint is not None:
             raise OptionError(f"{name}() has two inputs, and there is no checkpoint for that")
-        plans = self._to_be_keyed(), _plan_of(other, self._given)
+        plans = self._to_key(), _plan_of(other, self._given)
         return keyed.keyed_of_two(*plans, mappers, reducer, partitions, self._given, with_keys=with_keys)
 
 
