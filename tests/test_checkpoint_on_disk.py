@@ -122,8 +122,6 @@ def test_what_does_not_fit_is_on_disk_and_is_not_computed_again(kind: str, backe
 
 @all_kinds
 @pytest.mark.parametrize("backend", HERE)
-# a thread that is stopped between opening a file and holding it leaves the file object to the garbage collector
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_a_run_that_failed_goes_on_and_clears_up(kind: str, backend: str, folder: Path) -> None:
     program = Program(kind, folder, backend)
     plain = program.plainly()
