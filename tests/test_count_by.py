@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import math
 import operator
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -55,6 +56,16 @@ def test_what_is_skipped_is_not_counted(backend: str) -> None:
     run = mrpy.stream(range(5000), backend=backend, workers=2, on_error="skip").count_by(lambda n: 10 // (n % 10))
     assert dict(run) == collections.Counter(10 // (n % 10) for n in range(5000) if n % 10)
     assert run.skipped.count == 500
+
+
+def test_large_keys_stay_within_the_memory() -> None:
+    memory, run = 8_000_000, mrpy.stream(range(12_000), backend="serial", chunksize=12_000, memory=8_000_000)
+    tracemalloc.start()
+    try:
+        assert sum(count for _, count in run.count_by(lambda n: f"{n:04000}")) == 12_000  # 48 MB
+        assert tracemalloc.get_traced_memory()[1] < 2 * memory
+    finally:
+        tracemalloc.stop()
 
 
 def no_more(n: int) -> int:
@@ -127,3 +138,14 @@ def test_a_field_that_is_not_there_names_its_item(backend: str) -> None:
     with pytest.raises(IndexError) as caught:
         list(mrpy.stream(rows, backend=backend, workers=2).aggregate_by(0, n="count", a=(1, "sum"), b=(2, "sum")))
     assert caught.value.mrpy_item.position == 50  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_an_index_may_be_an_array(backend: str) -> None:
+    numpy = pytest.importorskip("numpy")
+    rows = [numpy.array([n % 3, n, n + 1]) for n in range(60)]
+    run = mrpy.stream(rows, backend=backend, workers=2)
+    found = dict(run.aggregate_by(0, f=(numpy.array([0, 1]), "first"), m=(2, "max")))
+    assert {key: (list(made["f"]), made["m"]) for key, made in found.items()} == {
+        key: ([key, key], 58 + key) for key in range(3)
+    }

@@ -109,7 +109,7 @@ class WithFields(OnePair):
 def _looked_up_at_once(fields: tuple[Key, ...]) -> Key | None:
     """Fields that are all looked up in an item, in one go. For who counts any of them does."""
     wanted = [_index_of(field) for field in fields if field is not _nothing]
-    if NOTHING in wanted:
+    if any(index is NOTHING for index in wanted):  # not `in`: an index may be an array
         return None
     indexes = iter(wanted)
     return operator.itemgetter(*[wanted[0] if field is _nothing else next(indexes) for field in fields])

@@ -29,6 +29,8 @@ from mrpy.scheduler.calls import Parts
 from mrpy.scheduler.sizes import about_dict, weight
 
 BATCH = 1 << 16  # pairs of a leaf that are grouped, and combined, at a time
+BATCHES = 4  # of counts, that fit into memory at least
+GROWTH = 16  # times the last batch, at most
 LOOK = 256  # of so many pairs one is weighed, at least; it takes as long as grouping ten of them
 LOOKS = 64  # of the memory, the part that may be filled between two looks
 PER_KEY = 100  # bytes that a key takes in a dict, with a short list; measured: 50 to 170
@@ -196,13 +198,32 @@ class Combining:
         self._place, self._cut_up = 0 if self._exact else place, self._exact
 
     def leaf(self, pairs: Iterator[Any]) -> Groups:
-        """The groups of a leaf. It is grouped in batches that end at fixed places; what does not fit into
-        memory is spilled between them."""
+        """The groups of a leaf. What does not fit into memory is spilled as they come."""
+        return self._counted(pairs) if self._exact else self._combined(pairs)
+
+    def _counted(self, pairs: Iterator[Any]) -> Groups:
+        """In batches that are small against the memory: keys may be large."""
+        memory, groups, taken = self._made.memory, self._group(iter(())), 0
+        count = LOOK if memory < math.inf else BATCH
+        while more := self._group(islice(pairs, count)):
+            groups, taken = self._join(groups, more) if groups else more, taken + count
+            if memory == math.inf:
+                continue
+            size = about_dict(groups)
+            if self._made.size + size > memory:
+                self._nodes.append(piece(self._place, groups))
+                self._spill()
+                groups, taken = {}, 0
+            each = size / (taken or count)
+            count = max(1, min(GROWTH * count, BATCH, int(memory / BATCHES / each)))
+        return groups
+
+    def _combined(self, pairs: Iterator[Any]) -> Groups:
+        """In batches that end at fixed places, and are spilled between them."""
         groups = self._group(islice(pairs, BATCH))
         more = self._group(islice(pairs, BATCH)) if groups else {}
         while more:
-            full = self._made.size + about_dict(groups) > self._made.memory
-            if full or (self._cut_up and not self._exact):
+            if self._cut_up or self._made.size + about_dict(groups) > self._made.memory:
                 self._nodes.append(piece(self._place, groups))
                 self._spill()
                 groups, self._cut_up = more, True
