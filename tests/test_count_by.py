@@ -7,12 +7,14 @@ import math
 import operator
 import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from laws import LOCAL
 
 import mrpy
+from mrpy.errors import CheckpointError
 
 ITEMS = [n * n % 997 for n in range(12_000)] + [0] * 3000
 
@@ -149,3 +151,13 @@ def test_an_index_may_be_an_array(backend: str) -> None:
     assert {key: (list(made["f"]), made["m"]) for key, made in found.items()} == {
         key: ([key, key], 58 + key) for key in range(3)
     }
+
+
+def test_a_checkpoint_of_other_aggregates_is_refused(tmp_path: Path) -> None:
+    def run(how: str) -> dict[Any, Any]:
+        given = {"backend": "serial", "chunksize": 100, "checkpoint": tmp_path / "kept"}
+        return dict(mrpy.stream(ROWS, **given).aggregate_by(0, m=(1, how)))
+
+    assert run("max") == run("max")
+    with pytest.raises(CheckpointError, match="another program"):
+        run("min")
