@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import collections
+import faulthandler
 import os
 import pickle
+import pickletools
+import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +25,18 @@ from mrpy.mapreduce.frequencies import Frequencies
 from mrpy.scheduler.messages import Moved
 from mrpy.scheduler.states import State
 
+DEADLINE = 120  # seconds for one test, on a machine that is busy with others
+
 over_local = pytest.mark.parametrize("backend", LOCAL)
+
+
+@pytest.fixture(autouse=True)
+def deadline() -> Iterator[None]:
+    """A hang is a failure, with the stacks of all threads."""
+    faulthandler.dump_traceback_later(DEADLINE, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
 
 THINGS = [1, "a", True, 2.0, (1, None), 2, "b", 1.0] * 40 + [f"late {n % 90}" for n in range(700)]
 
@@ -49,11 +64,12 @@ def test_what_is_skipped_is_not_counted_and_the_rest_keeps_its_order(backend: st
 
 
 MADE: dict[str, Callable[[int], Any]] = {
-    "lists": lambda n: [n % 7, "a"] * (n % 5), "long lists": lambda n: [n % 11] * (300 * (n % 9)),
+    "lists": lambda n: [n % 7, "a"] * (n % 5), "long lists": lambda n: [n % 11] * (600 * (n % 9)),
     "generators": lambda n: (k % 3 for k in range(n % 4)), "text": lambda n: "banana"[: n % 7],
-    "dicts": lambda n: {n % 5: 9, "k": 3}, "sets": lambda n: {n % 5}, "ranges": lambda n: range(n % 6),
+    "dicts": lambda n: {n % 5: 9, "k": 3}, "long dicts": lambda n: dict.fromkeys(range(600 * (n % 9)), 9),
+    "sets": lambda n: {n % 5}, "ranges": lambda n: range(n % 6),
 }  # fmt: skip
-MADE["all of them"] = lambda n: list(MADE.values())[n % 7](n)
+MADE["all of them"] = lambda n: list(MADE.values())[n % 8](n)
 
 
 @over_local
@@ -122,18 +138,21 @@ class Moves:
 
     def __init__(self, session: Any) -> None:
         self.done: collections.Counter[str] = collections.Counter()
+        self.released: collections.Counter[str] = collections.Counter()
         session.job().driver.observe(self)
 
     def __call__(self, moved: Moved) -> None:
         if moved.new is State.DONE:
             self.done[moved.task.call.code.name] += 1
+        if moved.new is State.RELEASED:
+            self.released[moved.task.call.code.name] += 1
 
 
 NUMBERS = [n * n % 23 for n in range(300)]
 
 
-def counted() -> list[tuple[int, int]]:
-    stream = mrpy.stream(NUMBERS, chunksize=1).map(Held)
+def counted(numbers: list[int] = NUMBERS) -> list[tuple[int, int]]:
+    stream = mrpy.stream(numbers, chunksize=1).map(Held)
     return [(held.n, count) for held, count in stream.frequencies()]
 
 
@@ -158,11 +177,41 @@ def test_what_the_consumer_does_not_keep_up_with_is_merged_on_workers(monkeypatc
         assert moves.done["merge of frequencies"] > 0
 
 
+def test_what_the_consumer_merges_is_let_go_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go: list[bool] = []
+    with mrpy.session("processes", workers=2) as session:
+        moves = Moves(session)
+
+        def look() -> None:
+            if all(let_go):
+                let_go.append(eventually(lambda: moves.released["frequencies"] >= 2))
+
+        monkeypatch.setattr(Held, "until", staticmethod(look))
+        counted(NUMBERS[:4])
+    assert let_go
+    assert all(let_go)
+
+
 def test_a_session_that_is_closed_while_the_consumer_merges_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with mrpy.session("processes", workers=2) as session:
         monkeypatch.setattr(Held, "until", staticmethod(session.close))
         with pytest.raises(SessionClosed):
             counted()
+
+
+def test_a_session_that_is_closed_when_nothing_but_the_merging_is_left_is_named(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mrpy.session("processes", workers=2) as session:
+        moves = Moves(session)
+
+        def close_when_done() -> None:
+            eventually(lambda: moves.done["frequencies"] == 4, 30.0)
+            session.close()
+
+        monkeypatch.setattr(Held, "until", staticmethod(close_when_done))
+        with pytest.raises(SessionClosed):
+            counted(NUMBERS[:4])
 
 
 @over_local
@@ -176,6 +225,69 @@ def test_what_a_thing_raises_when_it_is_merged_comes_out(backend: str, monkeypat
             counted()
         monkeypatch.setattr(Held, "until", staticmethod(lambda: None))
         assert counted() == list(collections.Counter(NUMBERS).items())
+
+
+@over_local
+def test_a_stop_iteration_of_a_thing_that_is_merged_ends_no_loop(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> None:
+        if threading.current_thread() is threading.main_thread():
+            raise StopIteration
+
+    monkeypatch.setattr(Held, "until", staticmethod(stop))
+    with mrpy.session(backend, workers=2), pytest.raises(RuntimeError, match="a function raised StopIteration"):
+        mrpy.stream(NUMBERS[:4], chunksize=1).map(Held).frequencies().count()
+
+
+@pytest.mark.parametrize("backend", BACKENDS[-1:])
+def test_a_session_that_is_closed_while_counts_are_on_their_way_is_named(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mrpy.scheduler.backends.dask import Far
+
+    load = Far.load
+
+    def closed(far: Far) -> Any:
+        session.close()
+        return load(far)
+
+    monkeypatch.setattr(Far, "load", closed)
+    with mrpy.session(backend, workers=2) as session, pytest.raises(SessionClosed):
+        counted()
+
+
+def slow_sum(left: int, right: int) -> int:
+    time.sleep(0.02)
+    return left + right
+
+
+@over_local
+def test_the_account_knows_of_merges(backend: str) -> None:
+    stream = mrpy.stream(range(4), backend=backend, workers=2, chunksize=1)
+    assert stream.reduce(slow_sum) == 6
+    account = stream._account
+    assert account.computing >= 0.06
+    assert account.waiting >= 0.06
+
+
+class Late:
+    """A thing that the consumer takes long to open."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.__dict__.update(state)
+        if os.getpid() == HERE:
+            time.sleep(0.02)
+
+
+def late(n: int) -> Late:
+    made = Late()
+    made.n = n  # type: ignore[attr-defined]
+    return made
+
+
+def test_the_account_knows_what_it_took_the_consumer_to_open_counts() -> None:
+    stream = mrpy.stream(range(4), backend="processes", workers=2, chunksize=1).map(late)
+    assert stream.frequencies().count() == 4
+    assert stream._account.pickling >= 0.08
 
 
 # ---- how they travel ---------------------------------------------------------------------------------------------
@@ -196,3 +308,9 @@ def test_counts_come_out_as_they_went_in(things: list[Any]) -> None:
     assert [(type(thing), thing, n) for thing, n in there] == [(type(thing), thing, n) for thing, n in counts]
     there.add(counts)
     assert dict(there) == {thing: 2 * n for thing, n in collections.Counter(things).items()}
+
+
+def test_plain_strings_travel_as_one_text() -> None:
+    sent = pickle.dumps(Frequencies.of([map(str, range(1000))]), 5)
+    texts = [text for operation, text, _ in pickletools.genops(sent) if operation.name == "BINUNICODE"]
+    assert texts == ["\n".join(map(str, range(1000)))]

@@ -38,7 +38,7 @@ class Frequencies:
     def add(self, other: Frequencies) -> None:
         """What the other has counted comes behind this."""
         if self._counts is None:
-            self._counts = dict(self)
+            self._counts, self._columns = dict(self), ((), ())
         counts, get = self._counts, self._counts.get
         for thing, count in other:
             counts[thing] = get(thing, 0) + count

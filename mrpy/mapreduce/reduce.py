@@ -53,21 +53,24 @@ def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Accoun
             checkpoint_for(options.checkpoint, functions, kind) as feeder.checkpoint,
             account.running(job.driver.backend.name, job.driver.backend.workers),
         ):
-            if in_pieces:
-                try:
-                    return _in_pieces(feeder, fold, rules)
-                except StopIteration as error:  # of the operator; it would end a loop around us in silence
-                    raise RuntimeError(f"a function raised {error!r}") from error
-            feeder.aligned = not fold.exact
-            if fold.exact:
-                feeder.aim(AT_ONCE)
-            if feeder.checkpoint is not None:
-                return _at_hand(feeder, fold)
-            feeder.keep = True
-            tree = _MergedHere(job, fold, account) if fold.exact else _MergeTree(job, fold)
-            for slot in feeder.completed(tree.grow, tree.merged):
-                tree.done(slot)
-            return tree.answer()
+            try:
+                return _in_pieces(feeder, fold, rules) if in_pieces else _in_tasks(feeder, fold)
+            except StopIteration as error:  # of a merge here; it would end a loop around us in silence
+                raise RuntimeError(f"a function raised {error!r}") from error
+
+
+def _in_tasks(feeder: Feeder, fold: Fold) -> Any:
+    """A task for each chunk makes partial values of it, which are merged meanwhile."""
+    feeder.aligned = not fold.exact
+    if fold.exact:
+        feeder.aim(AT_ONCE)
+    if feeder.checkpoint is not None:
+        return _at_hand(feeder, fold)
+    feeder.keep = True
+    tree = (_MergedHere if fold.exact else _MergeTree)(feeder, fold)
+    for slot in feeder.completed(tree.grow, tree.merged):
+        tree.done(slot)
+    return tree.answer()
 
 
 def _at_hand(feeder: Feeder, fold: Fold) -> Any:
@@ -78,7 +81,7 @@ def _at_hand(feeder: Feeder, fold: Fold) -> Any:
     nodes = [node for slot in slots for node in cast("list[Node]", slot.result)]
     if fold.exact:
         return fold.whole(nodes)
-    return _MergeTree(feeder.job, fold).answer(nodes)
+    return _MergeTree(feeder, fold).answer(nodes)
 
 
 def _in_pieces(feeder: Feeder, fold: Fold, rules: Rules) -> Any:
@@ -135,8 +138,10 @@ class _MergeTree:
     """The rows of branches that are not merged yet: `rows[0]` are chunks, `rows[1]` merges of
     `FAN_IN` of them, and so on; what stands in a higher row comes before what stands in a lower one."""
 
-    def __init__(self, job: Job, fold: Fold) -> None:
-        self._job = job
+    def __init__(self, feeder: Feeder, fold: Fold) -> None:
+        self._feeder = feeder
+        self._job = feeder.job
+        self._fold = fold
         self._merge = Code(MergeNodes(fold), f"merge of {fold.name}")
         self._finish = Code(Finish(fold), f"finish of {fold.name}")
         self._rows: list[list[_Branch]] = [[]]
@@ -157,11 +162,17 @@ class _MergeTree:
 
     def merged(self, delivery: Delivery) -> None:
         """A merge has ended."""
-        if delivery.failure is not None:
-            raise delivery.failure.exception()
+        self._ended(delivery)
         self._by_key.pop(delivery.key).done = True
         for level in range(1, len(self._rows)):
             self._merge_row(level)
+
+    def _ended(self, delivery: Delivery) -> None:
+        if delivery.failure is not None:
+            raise delivery.failure.exception()
+        account = self._feeder.account
+        account.computing += delivery.seconds
+        account.unpacking += delivery.pickling
 
     def _merge_row(self, level: int) -> None:
         row = self._rows[level]
@@ -183,9 +194,8 @@ class _MergeTree:
         self._job.add(task)
         self._job.drop(keys)
         while True:
-            delivery = self._job.next()
-            if delivery.failure is not None:
-                raise delivery.failure.exception()
+            delivery = self._feeder.next()
+            self._ended(delivery)
             if delivery.key == task.key:
                 assert delivery.value is not None
                 return delivery.value.load()
@@ -195,10 +205,8 @@ class _MergedHere(_MergeTree):
     """Of an exact fold, whose merge is ours: the consumer takes branch after branch from the first on. What
     has just come is looked at before, since enough may be done then for a merge on a worker."""
 
-    def __init__(self, job: Job, fold: Fold, account: Account) -> None:
-        super().__init__(job, fold)
-        self._fold = fold
-        self._account = account
+    def __init__(self, feeder: Feeder, fold: Fold) -> None:
+        super().__init__(feeder, fold)
         self._value: Any = NOTHING
 
     def done(self, slot: Slot) -> None:
@@ -214,16 +222,17 @@ class _MergedHere(_MergeTree):
             row = next(filter(None, reversed(self._rows)), None)
             if row is None or not row[0].done:
                 return
-            key = row.pop(0).key
-            began = perf_counter()
-            nodes = self._job.fetch(key).load()
-            self._account.pickling += perf_counter() - began
-            self._job.drop([key])
-            for node in nodes:
-                self._value = merged(self._value, node.value, self._fold.merge)
+            self._add(row.pop(0).key)
+
+    def _add(self, key: Key) -> None:
+        began = perf_counter()
+        nodes = self._job.load(key)
+        self._feeder.account.pickling += perf_counter() - began
+        self._job.drop([key])
+        for node in nodes:
+            self._value = merged(self._value, node.value, self._fold.merge)
 
     def answer(self, nodes: list[Node] | None = None) -> Any:
-        self._take()
         while any(self._rows):
-            self.merged(self._job.next())
+            self.merged(self._feeder.next())
         return self._fold.finish(self._value)

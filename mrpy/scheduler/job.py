@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from mrpy.errors import BackendError
 from mrpy.inside import SETTLED, waiting
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.driver import Delivery, Driver
@@ -16,8 +17,6 @@ from mrpy.scheduler.messages import Input, Key, Task
 
 if TYPE_CHECKING:
     import asyncio
-
-    from mrpy.scheduler.backends.base import Value
 
 _job_numbers = count(1)
 
@@ -79,11 +78,11 @@ class Job:
         """Whether `next` need not wait."""
         return not self._inbox.empty()
 
-    def fetch(self, key: Key) -> Value:
-        """The value of a task of ours that is done and kept, until it is dropped."""
+    def load(self, key: Key) -> Any:
+        """Open the value of a task of ours that is done and kept: until it is dropped."""
         try:
-            return self.driver.backend.fetch(key)
-        except KeyError:
+            return self.driver.backend.fetch(key).load()
+        except (KeyError, BackendError):  # it may have gone with the session, even while it came here
             if self.driver.end is None:
                 raise
             raise self.driver.end from None
