@@ -74,7 +74,7 @@ class Grouping(ABC):
         {1: 2, 2: 1}
         """
         mapper = by_key.WithConstant(by_key.key_of("count_by", key), 1)
-        return self._keyed(mapper, groups.count_of, groups.count_of, partitions)
+        return self._keyed(mapper, groups.total, groups.total, partitions)
 
     def reduce_by(
         self, key: Any, operator: Callable[[Any, Any], Any], *, partitions: Partitions = "auto"

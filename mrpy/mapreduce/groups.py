@@ -69,7 +69,7 @@ class FromPairs:
         return groups
 
 
-def count_of(key: Any, values: Iterator[int]) -> int:
+def total(key: Any, values: Iterator[int]) -> int:
     """Combiner and reducer of counts, which need no tree: it does not matter where they are cut apart."""
     return sum(values)
 
@@ -186,9 +186,9 @@ def grouping(combiner: Reducer | None) -> Fold:
 
 def joining(combiner: Reducer) -> Callable[[Groups, Groups], Groups]:
     """The merge of groups that are combined. The left dict is ours to change."""
-    return add_up if combiner is count_of else Join(combiner)
+    return add_up if combiner is total else Join(combiner)
 
 
 def is_exact(combiner: Reducer | None) -> bool:
     """Whether what is made of the values of a key does not depend on where they are cut apart."""
-    return combiner is None or combiner is count_of
+    return combiner is None or combiner is total

@@ -21,7 +21,7 @@ from typing import Any
 from mrpy.mapreduce.batches import Batch, packed
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.folds import FoldChunk, is_fast, leaves, shifted, singly
-from mrpy.mapreduce.groups import Group, Reducer, count_of, grouping, joining
+from mrpy.mapreduce.groups import Group, Reducer, grouping, joining, total
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.made import ByRank, Combining, Gathering, Made
 from mrpy.mapreduce.partition import shown
@@ -112,7 +112,7 @@ class MapTask:
 
     def _combined(self, chunk: Chunk, made: Made, skipped: Skipped, announce: Announce | None) -> Parts:
         assert self.combiner is not None
-        counts = self.combiner is count_of and is_fast(self.rules, chunk, announce)
+        counts = self.combiner is total and is_fast(self.rules, chunk, announce)
         combining = Combining(made, self.combiner, self.mapper.key if counts else None)  # type: ignore[attr-defined]
         steps = self.steps if counts else (*self.steps, step_of(self.mapper))
         kernel = FoldChunk(steps, replace(grouping(self.combiner), leaf=combining.leaf), self.rules)
