@@ -15,6 +15,7 @@ from watching import alive, run_script, team
 
 import mrpy
 from mrpy.errors import SessionClosed
+from mrpy.scheduler.backends.alarm import throw_into
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -312,3 +313,30 @@ def test_many_threads_may_make_sessions_at_the_same_moment() -> None:
             return list(mrpy.pmap(abs, [-1, -2]))
 
     assert in_threads(*[work] * 6) == [[1, 2]] * 6
+
+
+@pytest.mark.fault(40)
+def test_a_thread_is_interrupted_before_it_may_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else another that has come meanwhile, the driver of the next session say, may have its number by then."""
+    runs, go = threading.Event(), threading.Event()
+    ended: list[bool] = []
+    lanes: list[threading.Thread] = []
+
+    def task(_: int) -> bool:
+        lanes.append(threading.current_thread())
+        runs.set()
+        return go.wait(30)
+
+    def late(ident: int, exception: Any) -> None:
+        go.set()  # what is to be stopped comes to its end just now
+        lanes[0].join(1.0)
+        ended.append(not lanes[0].is_alive())
+        throw_into(ident, exception)
+
+    monkeypatch.setattr("mrpy.scheduler.backends.threads.throw_into", late)
+    with mrpy.session("threads", workers=1):
+        mrpy.submit(task, 0)
+        assert runs.wait(30)
+    lanes[0].join(30)
+    assert ended == [False]
+    assert not lanes[0].is_alive()

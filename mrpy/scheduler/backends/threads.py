@@ -116,9 +116,9 @@ class ThreadsBackend(Backend):
     def _give_up(self, key: Key) -> None:
         lane = self._busy.pop(key)
         lane.order = None
-        lane.box.put(None)
         if lane.thread.ident is not None:
             throw_into(lane.thread.ident, TaskStopped)
+        lane.box.put(None)  # not before: when the lane has ended, another thread may have its number
 
     def _new_lane(self) -> _Lane:
         self._made += 1
