@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import faulthandler
+import math
 import os
 import pickle
 import pickletools
@@ -314,3 +315,22 @@ def test_plain_strings_travel_as_one_text() -> None:
     sent = pickle.dumps(Frequencies.of([map(str, range(1000))]), 5)
     texts = [text for operation, text, _ in pickletools.genops(sent) if operation.name == "BINUNICODE"]
     assert texts == ["\n".join(map(str, range(1000)))]
+
+
+# ---- NaN ---------------------------------------------------------------------------------------------------------
+
+NANS = [math.nan, float("nan"), 1.0, (2, math.nan), (2, float("nan")), -0.0, math.nan, 0, (2, 3.0), frozenset({math.nan})]
+
+
+@pytest.mark.fault(27)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("chunksize", [1, 3, 100])
+def test_all_nan_are_one_thing(backend: str, chunksize: int) -> None:
+    stream = lambda: mrpy.stream(NANS, backend=backend, workers=2, chunksize=chunksize)
+    found = [(repr(thing), count) for thing, count in stream().frequencies()]
+    assert found == [
+        ("nan", 3), ("1.0", 1), ("(2, nan)", 2), ("-0.0", 2), ("(2, 3.0)", 1), ("frozenset({nan})", 1)
+    ]  # fmt: skip
+    assert [repr(thing) for thing in stream().distinct()] == [thing for thing, _ in found]
+    by_key = stream().map(lambda thing: (thing, 1)).distinct(lambda pair: pair[0])
+    assert [repr(pair[0]) for pair in by_key] == [thing for thing, _ in found]

@@ -109,7 +109,7 @@ class Reductions(ABC):
 
     def frequencies(self) -> Self:
         """``collections.Counter(self).items()``: pairs of an item and how often it came, in the order in
-        which items first came.
+        which items first came. All NaN are one item, as they are one key.
 
         >>> import mrpy
         >>> mrpy.stream("banana", backend="serial").frequencies().to_list()

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from mrpy.iterators import explain
+    from mrpy.mapreduce import partition
 else:
-    explain = later("mrpy.iterators.explain")
+    explain, partition = later("mrpy.iterators.explain"), later("mrpy.mapreduce.partition")
 
 
 class Reshaping(ABC):
@@ -101,8 +102,8 @@ class Reshaping(ABC):
 
     def distinct(self, key: Callable[[Any], Any] | None = None) -> Self:
         """``toolz.unique(self, key)``: each item once, where it first comes. Repetitions within a chunk
-        are dropped on the worker; the items, or their keys, must be hashable. What was seen is kept in your
-        process; where that is too much, and the order does not matter, write
+        are dropped on the worker; the items, or their keys, must be hashable; all NaN are one. What was seen
+        is kept in your process; where that is too much, and the order does not matter, write
         ``reduce_by(key, lambda first, _: first)``, whose pairs are of a key and its first item."""
         key = key_for("distinct", key)
         return self._then(Body(_Unique(key)))._by("distinct", _unique, key)
@@ -203,8 +204,12 @@ class _Unique:
 
 def _unique(items: Iterator[Any], key: Callable[[Any], Any] | None) -> Iterator[Any]:
     seen: set[Any] = set()
+    nesting, canonical = partition.NESTING, partition.canonical
     for item in items:
         mark = item if key is None else key(item)
+        kind = type(mark)
+        if kind is not str and kind is not int and isinstance(mark, nesting):
+            mark = canonical(mark)
         if mark not in seen:
             seen.add(mark)
             yield item

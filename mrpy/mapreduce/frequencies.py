@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from mrpy.mapreduce.folds import Fold
+from mrpy.mapreduce.partition import NESTING, canonical, shown
 from mrpy.mapreduce.tree import NOTHING
 
 BETWEEN = "\n"  # the strings of a text; lines and words have none
@@ -32,7 +33,7 @@ class Frequencies:
         counts: Counter[Any] = Counter()
         for things in many:
             counts.update(iter(things))  # also where they are a dict: of its keys
-        counted._counts = counts
+        counted._counts = _canonical(counts)
         return counted
 
     def add(self, other: Frequencies) -> None:
@@ -42,6 +43,13 @@ class Frequencies:
         counts, get = self._counts, self._counts.get
         for thing, count in other:
             counts[thing] = get(thing, 0) + count
+
+    def finished(self) -> Frequencies:
+        """The same as the user gets to see it."""
+        if _PLAIN.issuperset(map(type, self._columns[0] if self._counts is None else self._counts)):
+            return self
+        things, counts = self.columns()
+        return Frequencies([shown(thing) for thing in things], counts)
 
     def columns(self) -> tuple[Sequence[Any], Sequence[int]]:
         """The things, and how often each came."""
@@ -66,6 +74,20 @@ class Frequencies:
         return Frequencies, (things, counts)
 
 
+_PLAIN = {str, int}
+
+
+def _canonical(counts: dict[Any, int]) -> dict[Any, int]:
+    """All NaN are one thing, as they are one key: elsewhere none of them is the same object as another."""
+    if _PLAIN.issuperset(map(type, counts)):
+        return counts
+    made: dict[Any, int] = {}
+    for thing, count in counts.items():
+        thing = canonical(thing) if isinstance(thing, NESTING) else thing
+        made[thing] = made.get(thing, 0) + count
+    return made
+
+
 def _of_text(text: str, counts: Sequence[int]) -> Frequencies:
     return Frequencies(text.split(BETWEEN), counts)
 
@@ -83,7 +105,7 @@ def add_counts(left: Frequencies, right: Frequencies) -> Frequencies:
 
 def counted_pairs(value: Any) -> Frequencies:
     """What was counted, and how often: it yields pairs, which are not made before they have travelled."""
-    return Frequencies([], []) if value is NOTHING else value
+    return Frequencies([], []) if value is NOTHING else value.finished()
 
 
 FREQUENCIES = Fold(
