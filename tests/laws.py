@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import importlib.util
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -27,6 +28,18 @@ MORE = 5 if THOROUGH else 1
 
 # What a test costs per example differs a hundredfold, and so does what an example is worth.
 EXAMPLES = {"serial": 30 * MORE, "threads": 20 * MORE, "processes": 12 * MORE, "dask": 2 * MORE}
+
+
+def deadline_of(seconds: float, *, autouse: bool = False) -> Any:
+    """A fixture for the module that calls it `deadline`: a hang is a failure, with the stacks of all threads."""
+
+    @pytest.fixture(autouse=autouse)
+    def deadline() -> Iterator[None]:
+        faulthandler.dump_traceback_later(seconds, exit=True)
+        yield
+        faulthandler.cancel_dump_traceback_later()
+
+    return deadline
 
 
 def eventually(true: Callable[[], bool], seconds: float = 5.0) -> bool:

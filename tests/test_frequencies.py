@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import faulthandler
 import math
 import os
 import pickle
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from laws import BACKENDS, LOCAL, eventually
+from laws import BACKENDS, LOCAL, deadline_of, eventually
 
 import mrpy
 from mrpy.errors import SessionClosed
@@ -31,12 +30,7 @@ DEADLINE = 120  # seconds for one test, on a machine that is busy with others
 over_local = pytest.mark.parametrize("backend", LOCAL)
 
 
-@pytest.fixture(autouse=True)
-def deadline() -> Iterator[None]:
-    """A hang is a failure, with the stacks of all threads."""
-    faulthandler.dump_traceback_later(DEADLINE, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
+deadline = deadline_of(DEADLINE, autouse=True)
 
 
 THINGS = [1, "a", True, 2.0, (1, None), 2, "b", 1.0] * 40 + [f"late {n % 90}" for n in range(700)]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from laws import BACKENDS, LOCAL, eventually
+from laws import BACKENDS, LOCAL, deadline_of, eventually
 
 import mrpy
 from mrpy.errors import OptionError
@@ -200,12 +198,7 @@ def test_an_attempt_that_is_retried_is_not_counted(backend: str, tmp_path: Path)
     assert pairs.counters["records"] == 30
 
 
-@pytest.fixture
-def deadline() -> Iterator[None]:
-    """A hang is a failure, with the stacks of all threads."""
-    faulthandler.dump_traceback_later(DEADLINE, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
+deadline = deadline_of(DEADLINE)
 
 
 @pytest.mark.usefixtures("deadline")

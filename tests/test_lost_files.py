@@ -8,7 +8,6 @@ may happen to others as well, who hold a lock then, and for ever: so it is not f
 from __future__ import annotations
 
 import bz2
-import faulthandler
 import gc
 import gzip
 import lzma
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from laws import THOROUGH
+from laws import THOROUGH, deadline_of
 
 import mrpy
 from mrpy.mapreduce.chunks import Chunk
@@ -46,12 +45,7 @@ at_each_moment = pytest.mark.skipif(not THOROUGH, reason="for `make soak`")
 DEADLINE = 60  # seconds for one test, on a machine that is busy with others
 
 
-@pytest.fixture(autouse=True)
-def deadline() -> Iterator[None]:
-    """A hang is a failure, with the stacks of all threads: who is stopped may have held a lock."""
-    faulthandler.dump_traceback_later(DEADLINE, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
+deadline = deadline_of(DEADLINE, autouse=True)  # who is stopped may have held a lock
 
 
 def stopped(work: Work, moment: int) -> bool:

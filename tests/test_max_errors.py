@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import operator
 import os
 import pickle
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from laws import BACKENDS, EXAMPLES, LOCAL, with_chunks
+from laws import BACKENDS, EXAMPLES, LOCAL, deadline_of, with_chunks
 
 import mrpy
 from mrpy.errors import DataError, ItemTimeout, MrpyError, OptionError, TooManyErrors, WorkerCrashed
@@ -29,12 +28,7 @@ over_backends = pytest.mark.parametrize("backend", BACKENDS)
 over_local = pytest.mark.parametrize("backend", LOCAL)
 
 
-@pytest.fixture(autouse=True)
-def deadline() -> Iterator[None]:
-    """A hang is a failure, with the stacks of all threads."""
-    faulthandler.dump_traceback_later(DEADLINE, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
+deadline = deadline_of(DEADLINE, autouse=True)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import faulthandler
 import os
 import select
 import socket
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from laws import deadline_of
 
 import mrpy
 from mrpy.errors import ItemTimeout
@@ -24,12 +24,7 @@ KINDS = [Poller, pytest.param(EpollPoller, marks=pytest.mark.skipif(not hasattr(
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-@pytest.fixture(autouse=True)
-def deadline() -> Iterator[None]:
-    """A hang is a failure, with the stacks of all threads."""
-    faulthandler.dump_traceback_later(60, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
+deadline = deadline_of(60, autouse=True)
 
 
 @pytest.fixture

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import faulthandler
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from laws import MORE
+from laws import MORE, deadline_of
 
 import mrpy
 
 DEADLINE = 60 * MORE  # seconds for one test, on a machine that is busy with others
 
 
-@pytest.fixture(autouse=True)
-def deadline() -> Iterator[None]:
-    """A hang is a failure, with the stacks of all threads."""
-    faulthandler.dump_traceback_later(DEADLINE, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
+deadline = deadline_of(DEADLINE, autouse=True)
 
 
 @pytest.fixture
