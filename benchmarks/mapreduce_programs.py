@@ -44,13 +44,16 @@ def counted(path: str) -> Counter[str]:
     return Counter(words(text_of(path)))
 
 
-def split(path: str) -> Counter[str]:
-    """What is between blanks, line by line."""
-    counts: Counter[str] = Counter()
+def add_split(counts: Counter[str], path: str) -> Counter[str]:
+    """Count what is between blanks as well, line by line."""
     with open(path, encoding="utf-8") as file:
         for line in file:
             counts.update(line.split())
     return counts
+
+
+def split(path: str) -> Counter[str]:
+    return add_split(Counter(), path)
 
 
 def total(key: Any, values: Iterable[Any]) -> Any:
@@ -138,9 +141,7 @@ class Plain(Peer):
     def splits(self, paths: list[str]) -> dict[str, int]:
         counts: Counter[str] = Counter()
         for path in paths:
-            with open(path, encoding="utf-8") as file:
-                for line in file:
-                    counts.update(line.split())
+            add_split(counts, path)
         return counts
 
     def index(self, paths: list[str]) -> dict[str, list[str]]:

@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 from mrpy.mapreduce.folds import Fold
-from mrpy.mapreduce.partition import NESTING, canonical, shown
+from mrpy.mapreduce.groups import with_one_nan
+from mrpy.mapreduce.partition import PLAIN, shown
 from mrpy.mapreduce.tree import NOTHING
 
 BETWEEN = "\n"  # the strings of a text; lines and words have none
@@ -33,7 +34,7 @@ class Frequencies:
         counts: Counter[Any] = Counter()
         for things in many:
             counts.update(iter(things))  # also where they are a dict: of its keys
-        counted._counts = _canonical(counts)
+        counted._counts = with_one_nan(counts)
         return counted
 
     def add(self, other: Frequencies) -> None:
@@ -46,7 +47,7 @@ class Frequencies:
 
     def finished(self) -> Frequencies:
         """The same as the user gets to see it."""
-        if _PLAIN.issuperset(map(type, self._columns[0] if self._counts is None else self._counts)):
+        if PLAIN.issuperset(map(type, self._columns[0] if self._counts is None else self._counts)):
             return self
         things, counts = self.columns()
         return Frequencies([shown(thing) for thing in things], counts)
@@ -72,20 +73,6 @@ class Frequencies:
             if text.count(BETWEEN) == len(things) - 1 and set(map(type, things)) == {str}:
                 return _of_text, (text, counts)
         return Frequencies, (things, counts)
-
-
-_PLAIN = {str, int}
-
-
-def _canonical(counts: dict[Any, int]) -> dict[Any, int]:
-    """All NaN are one thing, as they are one key: elsewhere none of them is the same object as another."""
-    if _PLAIN.issuperset(map(type, counts)):
-        return counts
-    made: dict[Any, int] = {}
-    for thing, count in counts.items():
-        thing = canonical(thing) if isinstance(thing, NESTING) else thing
-        made[thing] = made.get(thing, 0) + count
-    return made
 
 
 def _of_text(text: str, counts: Sequence[int]) -> Frequencies:

@@ -14,7 +14,7 @@ from types import GeneratorType
 from typing import Any, TypeAlias
 
 from mrpy.mapreduce.folds import Fold
-from mrpy.mapreduce.partition import NESTING, canonical, refusal
+from mrpy.mapreduce.partition import NESTING, PLAIN, canonical, refusal
 from mrpy.mapreduce.tree import NOTHING
 from mrpy.scheduler import codec
 from mrpy.scheduler.failure import short_repr
@@ -93,21 +93,26 @@ class CountRecords:
                 counts[key] = count + 1
         except StopIteration as error:  # as in a generator
             raise RuntimeError(f"a function raised {error!r}") from error
-        return counts if set(map(type, counts)) <= _PLAIN else add_up({}, counts)
+        return with_one_nan(counts)
+
+
+def with_one_nan(counts: dict[Any, int]) -> dict[Any, int]:
+    """The same counts, but all NaN are one key."""
+    if PLAIN.issuperset(map(type, counts)):
+        return counts
+    made: dict[Any, int] = {}
+    for key, count in counts.items():
+        key = canonical(key) if isinstance(key, NESTING) else key
+        made[key] = made.get(key, 0) + count
+    return made
 
 
 def add_up(left: Groups, right: Groups) -> Groups:
     """The merge of that fold. The left dict is ours to change."""
     get = left.get
     for key, count in right.items():
-        kind = type(key)
-        if kind is not str and kind is not int and isinstance(key, NESTING):
-            key = canonical(key)
         left[key] = get(key, 0) + count
     return left
-
-
-_PLAIN = {str, int}
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ class _NaN(enum.Enum):
 
 
 NESTING = (float, tuple, frozenset)  # only keys of these types can be, or hold, a NaN
+PLAIN = frozenset({str, int})  # what most keys are, of which none can
 
 
 def canonical(key: Any) -> Any:
