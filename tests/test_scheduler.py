@@ -106,6 +106,15 @@ def test_a_kept_value_stays_until_it_is_abandoned() -> None:
     assert play(Abandoned(("a",))) == []
 
 
+def test_of_a_kept_value_the_call_is_forgotten_which_may_have_been_larger() -> None:
+    play, a = Play(), task("a", keep=True)
+    assert play(add(a)) == [start(a)]
+    play(Succeeded("a", 1))
+    assert play.scheduler.records["a"].task.call is None
+    assert play.moves[-1].task == a  # observers see it once more
+    assert play(add(task("b", "a"))) == [start(task("b", "a"))]
+
+
 def test_a_failure_is_reported_as_it_came_and_forgotten() -> None:
     play = Play()
     play(add(task("a")))

@@ -120,7 +120,7 @@ class ReduceTasks:
     def _mapped_again(self, mapped: Mapped) -> Key:
         reader, first = mapped.side.plan.source.reader(), mapped.slot.chunk.first
         reader.take(first)
-        chunk = Chunk(first, reader.take(mapped.size))
+        chunk = Chunk(first, reader.take(mapped.size), largest=mapped.slot.chunk.largest)
         task = self._job.task(Call(mapped.code, chunk), keep=True, size=mapped.size)
         self._job.add(task)
         return task.key

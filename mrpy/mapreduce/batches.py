@@ -154,6 +154,8 @@ def _opened(batches: list[Batch]) -> list[Any]:
 class BatchReader:
     """A reader of such batches (see `Reader` in `mrpy.mapreduce.sources`)."""
 
+    sealed = True  # what it gives out is not to be looked at
+
     def __init__(self, batches: Iterator[Batch]) -> None:
         self._batches = batches
         self._cut: list[Any] = []  # the rows of the batch that was cut last

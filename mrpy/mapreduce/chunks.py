@@ -9,6 +9,7 @@ from itertools import islice
 from mrpy.errors import Item, SerializationError, item_of, pin
 from mrpy.light import TYPE_CHECKING, NamedTuple, later
 from mrpy.mapreduce.skipped import Skipped
+from mrpy.mapreduce.tree import LARGEST
 from mrpy.scheduler import codec
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Chunk(NamedTuple):
     ``budget``      it was cut before anybody knew what an item costs: after so many seconds the worker
                     answers with what it has (`Outcome.done`), and the rest is cut again
     ``seed``        of the run, for `rng`; None: that of the rules
+    ``largest``     leaf of a reduction, in items: see `mrpy.mapreduce.tree`
     """
 
     first: int
@@ -76,6 +78,7 @@ class Chunk(NamedTuple):
     piece: int | None = None
     budget: float | None = None
     seed: int | None = None
+    largest: int = LARGEST
 
     def item(self, index: int) -> Item:
         """What to call an item of this chunk."""

@@ -30,7 +30,7 @@ from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import GENEXPR, Body, Plan, Step
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot
-from mrpy.mapreduce.tree import LARGEST, leaf_end, leaf_size
+from mrpy.mapreduce.tree import LARGEST, Growth, leaf_end, leaf_size
 from mrpy.mapreduce.window import Window, puller, shared
 from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code, apart
@@ -129,9 +129,12 @@ class Feeder:
         if self.keep and remaining is not None:
             self._chunker.largest = LARGEST_UNSEEN
         size = self._window.room(self._chunker, remaining, in_a_gap=self._cutter.in_a_gap)
+        if not (self.aligned or self.within_leaves):
+            return size
+        growth = self._cutter.growth = self._cutter.growth or Growth()
         if self.within_leaves:
-            return min(size, leaf_end(position) - position)
-        return self._window.aligned(size, position) if self.aligned else size
+            return min(size, leaf_end(position, growth.largest) - position)
+        return self._window.aligned(size, position, growth.largest)
 
     def _count(self, slot: Slot) -> None:
         if not slot.counted:

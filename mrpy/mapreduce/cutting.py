@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mrpy.mapreduce.chunking import BUDGET, FIRST_BYTES, Chunker
 from mrpy.mapreduce.chunks import Chunk, visible_bytes
 from mrpy.mapreduce.sources import PutBack, Reader, waits_its_turn
 from mrpy.mapreduce.window import Receipts, Window, shared
 from mrpy.options import Options
+
+if TYPE_CHECKING:
+    from mrpy.mapreduce.tree import Growth
 
 
 class Stretch(NamedTuple):
@@ -46,6 +49,8 @@ class Cutter:
         self, reader: Reader, chunker: Chunker, window: Window, options: Options, *, remote: bool
     ) -> None:
         self.error: BaseException | None = None  # the source raised, behind all that it gave
+        self.growth: Growth | None = None  # of the leaves of a reduction
+        self._sealed = getattr(reader, "sealed", False)
         self._reader = reader
         self._chunker = chunker
         self._window = window
@@ -123,6 +128,10 @@ class Cutter:
             return None
         chunksize = self._chunker.chunksize
         chunk = Chunk(self._position, data, piece=chunksize if size != chunksize else None)
+        if self.growth is not None:
+            if not self._sealed:
+                self.growth.see(self._position, data)
+            chunk = chunk._replace(largest=self.growth.largest)
         self._position += len(data)
         return Stretch(chunk, self._window.cut(len(data)))
 

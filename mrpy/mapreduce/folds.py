@@ -139,14 +139,14 @@ def shifted(announce: Announce | None, whole: Chunk, part: Chunk) -> Announce | 
 def leaf_nodes(chunk: Chunk, leaf: Callable[[Chunk], Any]) -> Iterator[Node]:
     """The leaves of a chunk, one after the other."""
     for part in leaves(chunk):
-        yield Node(0, leaf_index(part.first), leaf(part))
+        yield Node(0, leaf_index(part.first, part.largest), leaf(part))
 
 
 def leaves(chunk: Chunk) -> Iterator[Chunk]:
     """A chunk cut where leaves end."""
     position, end = chunk.first, chunk.first + len(chunk.data)
     while position < end:
-        behind = min(end, leaf_end(position))
+        behind = min(end, leaf_end(position, chunk.largest))
         yield chunk.part(position, behind)
         position = behind
 

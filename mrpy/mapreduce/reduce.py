@@ -92,7 +92,7 @@ def _in_pieces(feeder: Feeder, fold: Fold, rules: Rules) -> Any:
     slots = blocking(feeder, ordered=True)
     nodes: list[Node] = []
     for slot in slots:
-        first = slot.chunk.first
+        first, largest = slot.chunk.first, slot.chunk.largest
         items = _of_a_leaf(slot, slots, feeder)
         try:
             with at_positions(rules.seed, lambda: first - 1):
@@ -102,13 +102,13 @@ def _in_pieces(feeder: Feeder, fold: Fold, rules: Rules) -> Any:
             raise
         for _ in items:  # a leaf may have seen enough
             pass
-        nodes = combine([*nodes, Node(0, leaf_index(first), value)], fold.merge)
+        nodes = combine([*nodes, Node(0, leaf_index(first, largest), value)], fold.merge)
     return fold.finish(total(nodes, fold.merge))
 
 
 def _of_a_leaf(slot: Slot, slots: Iterator[Slot], feeder: Feeder) -> Iterator[Any]:
     """The items of the leaf that begins with this slot."""
-    end = leaf_end(slot.chunk.first)
+    end = leaf_end(slot.chunk.first, slot.chunk.largest)
     while True:
         results, error = results_of(slot)
         yield from results

@@ -117,7 +117,7 @@ class MapTask:
         steps = self.steps if counts else (*self.steps, step_of(self.mapper))
         kernel = FoldChunk(steps, replace(grouping(self.combiner), leaf=combining.leaf), self.rules)
         for part in (chunk,) if counts else leaves(chunk):
-            combining.begin(leaf_index(part.first))
+            combining.begin(leaf_index(part.first, part.largest))
             for node in kernel.nodes(part, skipped, shifted(announce, chunk, part)):
                 combining.add(node)
         return combining.parts()

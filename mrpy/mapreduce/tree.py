@@ -8,22 +8,30 @@ same pairs are combined in the end, so a float sum has the same bits on every ba
 of workers and any chunk size.
 
 Leaves are small at first and grow with the position, 64 of each size: a short source of costly items
-still spreads over the workers, a long one of cheap items is folded at the speed of the builtin.
+still spreads over the workers, a long one of cheap items is folded at the speed of the builtin. They stop
+growing where a leaf of the next size would be large: a chunk has one leaf at least, and memory is to be
+bounded in a long source of arrays too. What says so are two items before each new size (`Growth`).
 
 Items that a filter drops leave their place empty, items that a step multiplies are folded at theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from mrpy.light import TYPE_CHECKING, NamedTuple
+from mrpy.light import TYPE_CHECKING, NamedTuple, later
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from mrpy.scheduler import sizes
+else:
+    sizes = later("mrpy.scheduler.sizes")
+
 PER_SIZE = 64  # leaves of each size
 LARGEST = 4096  # items; above this the cost of a leaf no longer shows
+LOOKS = 2  # items: what comes in twos, a name and an image, say, is seen whole
+BYTES = 1 << 23  # of a leaf of more than one item, about; as of a chunk
 
 
 class Nothing:
@@ -50,30 +58,57 @@ class Node(NamedTuple):
     value: Any
 
 
-def leaf_size(position: int) -> int:
-    """How many items the leaf at `position` spans.
+def leaf_size(position: int, largest: int = LARGEST) -> int:
+    """How many items the leaf at `position` spans, where leaves grow to `largest`, a power of two.
 
     >>> [leaf_size(p) for p in (0, 127, 128, 256, 10**9)]
     [1, 1, 2, 4, 4096]
     """
-    return min(LARGEST, 1 << max(0, (position // PER_SIZE).bit_length() - 1))
+    return min(largest, 1 << max(0, (position // PER_SIZE).bit_length() - 1))
 
 
-def leaf_end(position: int) -> int:
+def leaf_end(position: int, largest: int = LARGEST) -> int:
     """The first position behind the leaf that `position` lies in."""
-    size = leaf_size(position)
+    size = leaf_size(position, largest)
     return position - position % size + size
 
 
-def leaf_index(position: int) -> int:
+def leaf_index(position: int, largest: int = LARGEST) -> int:
     """The number of the leaf that `position` lies in.
 
     >>> [leaf_index(p) for p in (0, 63, 64, 127, 128, 129, 130)]
     [0, 63, 64, 127, 128, 128, 129]
     """
-    size = leaf_size(position)
+    size = leaf_size(position, largest)
     octave = size.bit_length() - 1
     return PER_SIZE * octave + position // size
+
+
+class Growth:
+    """To what size leaves grow: told by the source, whose items come by here.
+
+    >>> growth = Growth()
+    >>> growth.see(0, [bytes(500_000)] * 3000)
+    >>> growth.largest, [leaf_size(p, growth.largest) for p in (0, 128, 512, 2048, 10**9)]
+    (16, [1, 2, 8, 16, 16])
+    """
+
+    def __init__(self) -> None:
+        self.largest = LARGEST  # so far
+        self._next = 2 * PER_SIZE - LOOKS  # the position of the next item to look at
+        self._nbytes = 0  # the most that one has taken
+
+    def see(self, first: int, items: Sequence[Any]) -> None:
+        """The items from position `first` on, stretch by stretch. The last ones before leaves are to grow are
+        looked at."""
+        while first <= self._next < min(first + len(items), PER_SIZE * self.largest):
+            self._nbytes = max(self._nbytes, sizes.contents(items[self._next - first]))
+            self._next += 1
+            if self._next % PER_SIZE == 0:  # leaves are to grow here, to this size
+                size = self._next // PER_SIZE
+                if size * self._nbytes > BYTES:
+                    self.largest = size // 2
+                self._next = 2 * self._next - LOOKS
 
 
 def combine(nodes: Iterable[Node], merge: Callable[[Any, Any], Any]) -> list[Node]:

@@ -147,17 +147,18 @@ class Window:
         """Bytes that this run holds, as far as they are counted."""
         return self._bytes
 
-    def aligned(self, size: int, position: int) -> int:
-        """The same where chunks end as leaves do: one leaf at least, if nothing is out."""
+    def aligned(self, size: int, position: int, largest: int) -> int:
+        """The same where chunks end as leaves do, which grow to `largest`: one leaf at least, if nothing is
+        out."""
         if size <= 0 and self._items > 0:
             return 0
-        end = leaf_end(position + max(1, size) - 1)
+        end = leaf_end(position + max(1, size) - 1, largest)
         limit = self._options.buffersize
         if isinstance(limit, int) and end - position > self._left(limit):
             last = position + self._left(limit)
-            end = last - last % leaf_size(last)
+            end = last - last % leaf_size(last, largest)
             if end <= position:
-                return leaf_end(position) - position if self._items == 0 else 0
+                return leaf_end(position, largest) - position if self._items == 0 else 0
         return end - position
 
     # ---- what goes, comes, and is through --------------------------------------------------------

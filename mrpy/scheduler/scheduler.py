@@ -140,7 +140,9 @@ class Scheduler:
             return
         self._move(record, SUCCEED)
         self._orders.append(m.Report(key, DONE, None, seconds, pickling))
-        if not record.task.keep:
+        if record.task.keep:
+            record.task = record.task._replace(call=None)  # it runs no more, and its data may be large
+        else:
             record.held = False
         if record.dependents:
             self._unblock_dependents(record)

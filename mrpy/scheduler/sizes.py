@@ -14,6 +14,7 @@ SAMPLED = 4  # values; out of the air
 SAMPLED_WELL = 32  # values; likewise
 SAMPLED_INSIDE = 16  # members of a container within another; likewise
 DEEPEST = 3  # containers within each other; likewise
+SMALL = 32  # bytes of a number, or of anything of which no more is known
 
 
 def about(values: Any) -> int:
@@ -40,6 +41,29 @@ def about_dict(values: dict[Any, Any]) -> int:
     if not values:
         return 0
     return _scaled(list(islice(values.items(), 0, None, _step(len(values)))), len(values))
+
+
+def contents(value: Any, depth: int = DEEPEST) -> int:
+    """About how many bytes the arrays and strings in a value hold: in a copy of it, in another process, the
+    same, which `weight` need not be. Objects of the user's are looked into as well."""
+    try:
+        return _contents(value, depth)
+    except Exception:  # of a property of the user's, say
+        return SMALL
+
+
+def _contents(value: Any, depth: int) -> int:
+    nbytes = getattr(value, "nbytes", None)
+    if isinstance(nbytes, int):
+        return nbytes
+    if isinstance(value, str | bytes | bytearray):
+        return SMALL + len(value)
+    held = value if isinstance(value, list | tuple | dict) else getattr(value, "__dict__", ())
+    if depth == 0 or not isinstance(held, list | tuple | dict) or not held:
+        return SMALL
+    members = list(held.values()) if isinstance(held, dict) else held
+    some = members[:: max(1, len(members) // SAMPLED_INSIDE)]
+    return SMALL + len(members) * sum(_contents(each, depth - 1) for each in some) // len(some)
 
 
 def _step(count: int) -> int:

@@ -1,0 +1,182 @@
+"""The leaves of a reduction, where items are large: they do not grow, in the same way everywhere, and nothing of the
+source is held for longer than it takes."""
+
+from __future__ import annotations
+
+import gc
+import operator
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from laws import BACKENDS, LOCAL
+
+import mrpy
+from mrpy.mapreduce.tree import BYTES, Growth, Node, combine, leaf_end, leaf_index, leaf_size, total
+from mrpy.scheduler.backends.segments import Held
+
+over_all = pytest.mark.parametrize("backend", BACKENDS)
+
+LARGE = BYTES // 8 + 1  # bytes: of such items seven are a leaf at most, so four
+
+
+def bracketed(left: str, right: str) -> str:
+    """Says in which order it was called."""
+    return f"({left} {right})"
+
+
+def by_hand(count: int, largest: int) -> str:
+    """The same of numbers from 0, along the tree."""
+    nodes, position = [], 0
+    while position < count:
+        end = min(count, leaf_end(position, largest))
+        value = str(position)
+        for number in range(position + 1, end):
+            value = bracketed(value, str(number))
+        nodes.append(Node(0, leaf_index(position, largest), value))
+        position = end
+    return str(total(combine(nodes, bracketed), bracketed))
+
+
+def blocks(count: int, nbytes: int = LARGE) -> Iterator[np.ndarray[Any, Any]]:
+    """Arrays that know their number. What is not written to takes no memory."""
+    for number in range(count):
+        block = np.empty(nbytes, np.uint8)
+        block[:4] = np.frombuffer(number.to_bytes(4, "little"), np.uint8)
+        yield block
+
+
+def number_of(block: np.ndarray[Any, Any]) -> str:
+    """Of such an array."""
+    return str(int.from_bytes(block[:4].tobytes(), "little"))
+
+
+@over_all
+@pytest.mark.parametrize("more", [{}, {"chunksize": 5}, {"buffersize": 3}, {"buffersize": 40}])
+def test_leaves_of_large_items_stay_small_and_are_the_same_everywhere(backend: str, more: dict[str, Any]) -> None:
+    count = 150 if backend == "dask" else 700
+    with mrpy.session(backend=backend, workers=2):
+        got = mrpy.stream(blocks(count), **more).map(number_of).reduce(bracketed)
+    assert got == by_hand(count, 4)
+    assert count < 300 or got != by_hand(count, 4096)
+
+
+class Holder:
+    def __init__(self, block: Any) -> None:
+        self.block = block
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda block: block,
+        bytes,
+        lambda block: ("name", block),
+        lambda block: {"name": 1, "data": [block]},
+        Holder,
+        lambda block: "x" * len(block),
+    ],
+)
+def test_large_items_are_seen_in_whatever_they_are(wrap: Any) -> None:
+    growth = Growth()
+    growth.see(0, [wrap(block) for block in blocks(600)])
+    assert growth.largest == 4
+
+
+def test_what_comes_in_turns_is_seen() -> None:
+    for odd in (0, 1):
+        growth = Growth()
+        growth.see(0, [block if number % 2 == odd else "a name" for number, block in enumerate(blocks(600))])
+        assert growth.largest == 4
+
+
+def test_what_cannot_be_seen_is_small_and_raises_nothing() -> None:
+    class Hostile:
+        @property
+        def nbytes(self) -> int:
+            raise OSError("not here")
+
+    class Endless(list[Any]):
+        pass
+
+    within = Endless()
+    within.append(within)
+    growth = Growth()
+    growth.see(0, [Hostile(), object(), within, within.append, type, operator, None] * 100)
+    assert growth.largest == 4096
+
+
+@pytest.mark.parametrize("cuts", [[1], [7, 3], [126, 1, 1, 200], [127, 1], [128, 128], [1000, 5], [64]])
+def test_it_does_not_matter_in_what_stretches_they_come(cuts: list[int]) -> None:
+    small, large = bytes(10), bytes(LARGE)
+    items = [large if number > 1000 else small for number in range(3000)]
+    growth, first = Growth(), 0
+    while first < len(items):
+        for cut in cuts:
+            growth.see(first, items[first : first + cut])
+            first += cut
+    assert growth.largest == 8  # at 1022 large ones are seen: 16 of them would be too much
+
+
+def test_small_items_grow_to_the_largest_leaf_and_it_stays() -> None:
+    growth = Growth()
+    for first in range(0, 1 << 21, 1 << 14):
+        growth.see(first, range(first, first + (1 << 14)))
+    assert growth.largest == 4096 == leaf_size(1 << 30, growth.largest)
+
+
+@pytest.mark.parametrize("largest", [1, 2, 16, 4096])
+def test_leaves_have_numbers_one_after_the_other(largest: int) -> None:
+    position, number = 0, 0
+    while position < 20_000:
+        assert leaf_index(position, largest) == number
+        assert {leaf_index(p, largest) for p in range(position, leaf_end(position, largest))} == {number}
+        position, number = leaf_end(position, largest), number + 1
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+@pytest.mark.parametrize("verb", ["reduce", "reduce_by"])
+def test_a_long_source_of_large_items_is_reduced_in_bounded_memory(backend: str, verb: str) -> None:
+    alive = most = 0
+
+    def gone() -> None:
+        nonlocal alive
+        alive -= 1
+
+    def source() -> Iterator[np.ndarray[Any, Any]]:
+        nonlocal alive, most
+        for block in blocks(30_000):
+            alive += 1
+            most = max(most, alive)
+            weakref.finalize(block, gone)
+            yield block
+
+    run = mrpy.stream(source(), backend=backend, workers=2).map(number_of).map(int)
+    if verb == "reduce":
+        assert run.reduce(max) == 29_999
+    else:
+        assert dict(run.reduce_by(lambda n: n % 2, max)) == {0: 29_998, 1: 29_999}
+    assert most < 300  # it was more than a thousand, as large as the leaf was
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_what_was_mapped_is_not_held_until_it_is_reduced(backend: str) -> None:
+    """400 MB go by."""
+    known: list[Any] = []
+
+    def source() -> Iterator[np.ndarray[Any, Any]]:
+        for block in blocks(400):
+            known.append(weakref.ref(block))
+            yield block
+
+    with mrpy.session(backend=backend, workers=2):
+        run = mrpy.stream(source()).map(number_of).map(int)
+        rows = iter(run.group_by(lambda n: n % 10))
+        next(rows)
+        gc.collect()
+        assert len(known) == 400
+        assert sum(ref() is not None for ref in known) < 100
+        assert sum(thing.segment.size for thing in gc.get_objects() if type(thing) is Held) < 200 << 20
+        assert len(list(rows)) == 9
