@@ -524,7 +524,7 @@ def test_a_name_from_elsewhere_says_the_name_here(theirs: str) -> None:
     [
         ("fmean", "'mean'"), ("imap_unordered", r"map\(\).*ordered=False"), ("groupby", "'group_by'"),
         ("reduceByKey", "'reduce_by'"), ("foldby", "'fold_by'"), ("leftOuterJoin", "how='left'"),
-        ("subtractByKey", "how='anti'"), ("repartition", "chunksize="), ("coalesce", "partitions="),
+        ("subtractByKey", "how='anti'"), ("rechunk", "chunksize="), ("coalesce", "'repartition'"),
         ("saveAsTextFile", "'to_text'"), ("to_json", "'to_jsonl'"), ("to_sql", "'to_sqlite'"),
         ("to_pickle", r"to_jsonl\(\)"),
         ("tap", r"map\(\).*returns it"), ("inspect", r"map\(\).*returns it"),

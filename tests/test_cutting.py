@@ -363,3 +363,12 @@ def test_a_run_within_a_chain_that_is_counted_is_cut_short_too(
     inner = mrpy.pmap(lambda x: x + 1, range(2000), backend=backend, workers=2).enumerate()
     outer = mrpy.pmap(max, inner, backend=backend, workers=2, buffersize=20)
     assert list(outer) == list(range(1, 2001))
+
+
+def test_items_of_no_bytes_for_ever_are_no_error() -> None:
+    """What an item takes is averaged over time: it became less than any number can be divided by."""
+    chunker = Chunker("auto", 2)
+    chunker.learn(1, 0.01, 1000)
+    for _ in range(1200):
+        chunker.learn(1, 0.01, 0)
+    assert chunker.size(None) >= 1

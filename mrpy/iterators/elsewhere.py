@@ -35,6 +35,7 @@ _HERE = {
     "reduce_by": ("reduceby", "reduceByKey", "reduce_by_key", "reduceByKeyLocally"),
     "fold_by": ("foldby", "foldBy", "foldByKey", "combineByKey", "aggregateByKey"),
     "aggregate_by": ("agg", "agg_by", "aggregateBy", "summarise", "summarize"),
+    "repartition": ("coalesce", "partitionBy", "partition_by", "repartition_by"),
     "topk_by": ("top_by", "nlargest_by", "top_k_by", "topKByKey"),
     "join": ("merge", "inner_join", "join_by", "innerJoin", "hash_join", "equi_join"),
     "cogroup": ("groupWith", "co_group", "CoGroupByKey", "cogroup_by", "group_join"),
@@ -75,7 +76,7 @@ _PICKLES = "what it writes others can read: to_text(), to_jsonl(), to_csv(), to_
 _RUNNING = "each of its items needs all before it: write itertools.accumulate(this)"
 _OTHERWISE = {
     **{theirs: f"write join(other, key, how={how!r})" for how, many in _JOINS.items() for theirs in many},
-    **dict.fromkeys(("repartition", "coalesce", "rebalance", "rechunk", "partitionBy"), _CUT),
+    **dict.fromkeys(("rebalance", "rechunk"), _CUT),
     **dict.fromkeys(("tap", "inspect"), _LOOKING),
     **dict.fromkeys(("accumulate", "scan", "cumsum"), _RUNNING),
     **dict.fromkeys(("to_pickle", "saveAsPickleFile", "saveAsObjectFile", "saveAsSequenceFile"), _PICKLES),

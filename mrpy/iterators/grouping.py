@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least, function_for
@@ -21,7 +21,7 @@ from mrpy.mapreduce.sources import Pulled
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
-    from mrpy.iterators import keyed, stream
+    from mrpy.iterators import keyed, repartition, stream
     from mrpy.iterators.stream import ParallelIterator
     from mrpy.mapreduce import by_key, folds, groups, statistics
     from mrpy.options import Options
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Partitions: TypeAlias = int | str
 else:
     keyed, stream = later("mrpy.iterators.keyed"), later("mrpy.iterators.stream")
+    repartition = later("mrpy.iterators.repartition")
     by_key, folds = later("mrpy.mapreduce.by_key"), later("mrpy.mapreduce.folds")
     groups, statistics = later("mrpy.mapreduce.groups"), later("mrpy.mapreduce.statistics")
 
@@ -50,6 +51,14 @@ class Grouping(ABC):
     @abstractmethod
     def _options(self) -> Options:
         """The options of a run."""
+
+    @abstractmethod
+    def _behind(self) -> dict[str, Any]:
+        """The options of a run over the results of this one."""
+
+    @abstractmethod
+    def _by(self, name: str, function: Callable[..., Iterator[Any]], *arguments: Any) -> Any:
+        """A parallel iterator over what a function makes of the items, with the same options."""
 
     def group_by(self, key: Any, *, partitions: Partitions = "auto") -> ParallelIterator:
         """``toolz.groupby(key, self).items()``: pairs of a key and the list of its items, in their order. All
@@ -203,6 +212,36 @@ class Grouping(ABC):
         """
         mappers = self._mappers("cogroup", key, other_key)
         return self._keyed_with("cogroup", other, mappers, by_key.cogrouped, partitions)
+
+    def repartition(self, partitions: int, key: Any = None) -> ParallelIterator:
+        """The same items in the same order, but what follows is computed in so many parts of the same number
+        of items, each by one task: where a `filter` or a `flat_map` has left much of the work in few places.
+        What is written behind it has as many files. With a `key` all items of a key are in one part, by its
+        hash: the parts follow each other, and in each the items are in their order.
+
+        The first result comes when all items are there. They are packed on the workers, go to disk beyond
+        ``memory=``, and are opened where they are computed. A ``chunksize`` or ``buffersize`` given before
+        ends here.
+
+        In plain Python: ``numpy.array_split(items, partitions)``, one after the other.
+
+        >>> import mrpy
+        >>> mrpy.stream(range(4), backend="serial").flat_map(range).repartition(3).map(str).to_list()
+        ['0', '0', '1', '0', '1', '2']
+        >>> mrpy.stream(["a", "bc", "d", "ef"], backend="serial").repartition(2, key=len).to_list()
+        ['bc', 'ef', 'a', 'd']
+        """
+        count, items = at_least("repartition", partitions, 1), self
+        if self._options().on_error == "return":
+            raise OptionError("on_error='return' puts exceptions among the items: they are not to be moved")
+        if key is None:
+            if self._options().checkpoint is not None:  # a file has results, not batches: two runs
+                items = self._by("checkpoint", iter)
+            run: Any = repartition.InOrder(items, count)
+        else:
+            run = repartition.ByKey(items, count, by_key.key_of("repartition", key))
+        given = {**self._behind(), "chunksize": "auto", "buffersize": "auto"}
+        return stream.ParallelIterator(run.plan(), given)
 
     # ---- how they are run ----------------------------------------------------------------------------
 

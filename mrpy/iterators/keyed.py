@@ -16,7 +16,7 @@ from mrpy.iterators.parts import Mapped, ReduceTasks, Side
 from mrpy.iterators.stream import ParallelIterator
 from mrpy.mapreduce import check
 from mrpy.mapreduce.account import Account
-from mrpy.mapreduce.batches import Batch
+from mrpy.mapreduce.batches import Batch, rows_of
 from mrpy.mapreduce.checkpoint import Checkpoint, checkpoint_for
 from mrpy.mapreduce.groups import Reducer, grouping, is_exact
 from mrpy.mapreduce.kept_runs import kept_for
@@ -27,7 +27,7 @@ from mrpy.mapreduce.shuffle import MapTask, ReduceTask, step_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled
-from mrpy.mapreduce.spill import Store, store_for
+from mrpy.mapreduce.spill import SpillFolder, Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder
 from mrpy.options import Options, resolve
 from mrpy.progress import watched
@@ -71,18 +71,28 @@ class Keyed:
         return f"{sides} -> by key -> reduce {name_of(self._reducer)}{rows}"
 
     def __iter__(self) -> Iterator[Any]:
-        return chain.from_iterable(self._rows(pack=False))
+        return chain.from_iterable(self._run(self._rows, pack=False))
 
     def batches(self) -> Iterator[Batch] | None:
         """What it yields, for another run; None where that is put together row by row."""
-        return None if self._sort else self._rows(pack=True)
+        return None if self._sort else self._run(self._rows, pack=True)
 
-    def _rows(self, *, pack: bool) -> Generator[Any, None, None]:
-        """Its rows, many at a time: lists and the like, or such as are packed."""
+    def parts(self, folder: SpillFolder) -> Iterator[list[Batch]]:
+        """Its parts, one after the other: in batches, some of them perhaps in this folder."""
+        return self._run(self._by_part, pack=True, folder=folder)
+
+    def _run(
+        self,
+        made_of: Callable[[ReduceTasks], Iterator[Any]],
+        *,
+        pack: bool,
+        folder: SpillFolder | None = None,
+    ) -> Generator[Any, None, None]:
+        """What is made of the reduce tasks. ``pack``: their rows are for others, who may be elsewhere."""
         options = resolve(self._given)
         with job_for(options) as job, ExitStack() as stack:
             where = job.driver.backend.name, job.driver.backend.workers
-            store = store_for(job, options, stack)
+            store = store_for(job, options, stack, folder=folder)
             maps_store, runs = kept_for(options.checkpoint, store)
             program = self._program(options)
             checkpoint = stack.enter_context(checkpoint_for(options.checkpoint, program, "mapreduce", runs))
@@ -94,7 +104,7 @@ class Keyed:
                 checkpoint.finished()
             with self._reducing.running(*where):
                 self._spilled = maps_store.files() if maps_store is not None else (0, 0)
-                yield from self._reduce(job, made, checkpoint is not None, store, pack=pack)
+                yield from made_of(self._reduce(job, made, checkpoint is not None, store, pack=pack))
 
     def _program(self, options: Options) -> tuple[Any, ...]:
         """By what a checkpoint knows this."""
@@ -178,17 +188,23 @@ class Keyed:
 
     def _reduce(
         self, job: Job, made: list[Mapped], at_hand: bool, store: Store | None, *, pack: bool
-    ) -> Iterator[Any]:
+    ) -> ReduceTasks:
         pack = pack and job.driver.backend.remote
         kernel = ReduceTask(self._reducer, self._combiner, self._sort, store, self._with_keys, pack)
         code = Code(kernel, self._reduce_name())
-        parts = ReduceTasks(job, code, made, self._partitions, at_hand, self._reducing)
+        return ReduceTasks(job, code, made, self._partitions, at_hand, self._reducing)
+
+    def _rows(self, parts: ReduceTasks) -> Iterator[Any]:
+        """The rows, many at a time: lists and the like, or such as are packed."""
         if self._sort:
-            pairs = [chain.from_iterable(parts.batches(part)) for part in range(self._partitions)]
-            yield heapq.merge(*pairs, key=itemgetter(0))
+            each = (map(rows_of, parts.opened(part)) for part in range(self._partitions))
+            yield heapq.merge(*map(chain.from_iterable, each), key=itemgetter(0))
         else:
             for part in range(self._partitions):
-                yield from parts.batches(part)
+                yield from parts.opened(part)
+
+    def _by_part(self, parts: ReduceTasks) -> Iterator[list[Batch]]:
+        return map(parts.batches, range(self._partitions))
 
 
 def keyed(

@@ -9,9 +9,10 @@ from typing import Any, cast
 
 from mrpy.errors import SpillError
 from mrpy.mapreduce.account import Account
+from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.chunks import Chunk
+from mrpy.mapreduce.output import OnDisk
 from mrpy.mapreduce.plan import Map, Plan
-from mrpy.mapreduce.shuffle import Written
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled
 from mrpy.scheduler.calls import Call, Code, Parts
@@ -58,16 +59,21 @@ class ReduceTasks:
         self._account = account
         self._inputs: dict[int, set[Key]] = {}  # of the last attempt at a part
         self._part_of: dict[Key, int] = {}
-        self._arrived: dict[int, Written] = {}
+        self._arrived: dict[int, list[Batch]] = {}
         account.tasks = parts
         for part in range(parts):
             self._start(part)
 
-    def batches(self, part: int) -> Iterator[Any]:
-        """The rows of a part."""
+    def batches(self, part: int) -> list[Batch]:
+        """The rows of a part. What is on disk stays there."""
         while part not in self._arrived:
             self._take(self._next())
-        yield from self._arrived.pop(part).batches()
+        return self._arrived.pop(part)
+
+    def opened(self, part: int) -> Iterator[Batch]:
+        """The same; what is on disk is read, batch by batch."""
+        for batch in self.batches(part):
+            yield batch.rows() if type(batch) is OnDisk else batch
 
     def _start(self, part: int) -> None:
         rows = inputs = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from mrpy.errors import SerializationError
 from mrpy.light import pickle
@@ -18,6 +18,9 @@ from mrpy.mapreduce.sources import waits_its_turn
 from mrpy.scheduler import codec
 from mrpy.scheduler.codec import Payload
 from mrpy.scheduler.sizes import about
+
+if TYPE_CHECKING:
+    from mrpy.mapreduce.output import OnDisk
 
 BYTES = 1 << 16  # of a batch: one of a chunk is opened for nothing, and each is a pickle of its own
 GROWTH = 4  # times the rows of the last batch that the next one has at most
@@ -58,7 +61,7 @@ def _packed(body: Any, buffers: list[Any], count: int) -> Packed:
     return Packed(Payload(body, tuple(buffers)), count)
 
 
-Batch: TypeAlias = list[Any] | Packed
+Batch: TypeAlias = "list[Any] | Packed | OnDisk"
 
 
 def packed(rows: list[Any]) -> list[Packed]:
@@ -96,7 +99,7 @@ def _share(short: Packed, long: Packed) -> bool:
 
 def rows_of(batch: Batch) -> list[Any]:
     """The rows of a batch."""
-    return batch.rows() if isinstance(batch, Packed) else batch
+    return batch if isinstance(batch, list) else batch.rows()
 
 
 class Rows(Sequence[Any]):

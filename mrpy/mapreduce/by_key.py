@@ -53,7 +53,8 @@ def key_of(name: str, key: Any) -> Key:
     return Fields(key) if isinstance(key, list) else operator.itemgetter(key)
 
 
-def _shown(key: Any) -> str:
+def key_name(key: Any) -> str:
+    """What to call a key in a plan."""
     if isinstance(key, operator.itemgetter):
         return f"item[{key.__reduce__()[1][0]!r}]"
     return f"item{list(key.indexes)!r}" if isinstance(key, Fields) else name_of(key)
@@ -69,7 +70,7 @@ class WithItem(OnePair):
 
     def __init__(self, key: Key, side: int | None = None) -> None:
         self.key, self.side = key, side
-        self.__qualname__ = f"({_shown(key)}, item)"
+        self.__qualname__ = f"({key_name(key)}, item)"
 
     def __call__(self, item: Any) -> tuple[Any, Any]:
         return self.key(item), item if self.side is None else (self.side, item)
@@ -88,7 +89,7 @@ class WithFields(OnePair):
 
     def __init__(self, key: Key, fields: tuple[Key, ...]) -> None:
         self.key, self.fields = key, fields
-        self.__qualname__ = f"({', '.join(map(_shown, (key, *fields)))})"
+        self.__qualname__ = f"({', '.join(map(key_name, (key, *fields)))})"
 
     def __call__(self, item: Any) -> tuple[Any, Any]:
         return self.key(item), tuple([field(item) for field in self.fields])
@@ -127,7 +128,7 @@ class WithConstant(OnePair):
 
     def __init__(self, key: Key, value: Any, side: int | None = None) -> None:
         self.key, self.value = key, value if side is None else (side, value)
-        self.__qualname__ = f"({_shown(key)}, {value!r})"
+        self.__qualname__ = f"({key_name(key)}, {value!r})"
 
     def __call__(self, item: Any) -> tuple[Any, Any]:
         return self.key(item), self.value

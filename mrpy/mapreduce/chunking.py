@@ -97,7 +97,7 @@ class Chunker:
         trust = 1.0 if items >= 8 * self._seen else 0.5 if items * 2 >= self._size else 0.1
         self._seen = max(self._seen, items)
         self._cost = cost if self._cost is None else self._cost + trust * (cost - self._cost)
-        wanted = max(1, min(int(self._target / self._cost), int(BYTES / (self._nbytes or 1.0))))
+        wanted = max(1, min(int(self._target / self._cost), int(BYTES / max(1.0, self._nbytes))))
         size = min(wanted, max(self._size, items * GROWTH), max(self.largest, self._unit))
         self._growing = size < min(wanted, self.largest)
         self._size = max(1, size // self._unit) * self._unit

@@ -9,6 +9,7 @@ What was done in part, or was too much for a worker, is put back and cut again (
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any, Self
@@ -74,6 +75,8 @@ class Feeder:
         self._chunker.guesses = self._may_guess()
         self._slots: dict[Key, Slot] = {}
         self._shared: dict[int, Any] = {}
+        self._most: int = getattr(plan.source, "most", sys.maxsize)  # items of a chunk, but of one of leaves
+        self._close_source: Callable[[], object] = getattr(plan.source, "close", int)
         self._window = Window(options, self._workers)
         self._cutter = Cutter(
             plan.source.reader(), self._chunker, self._window, options, remote=self._remote
@@ -130,7 +133,7 @@ class Feeder:
             self._chunker.largest = LARGEST_UNSEEN
         size = self._window.room(self._chunker, remaining, in_a_gap=self._cutter.in_a_gap)
         if not (self.aligned or self.within_leaves):
-            return size
+            return min(size, self._most)
         growth = self._cutter.growth = self._cutter.growth or Growth()
         if self.within_leaves:
             return min(size, leaf_end(position, growth.largest) - position)
@@ -271,6 +274,7 @@ class Feeder:
     def __exit__(self, *_: object) -> None:
         self._shared.clear()
         self._window.close()
+        self._close_source()
 
     def _opened(self, slot: Slot, delivery: Delivery) -> bool:
         """Open the results, here in the consumer's thread; or have them sent again one by one."""

@@ -151,6 +151,12 @@ def leaves(chunk: Chunk) -> Iterator[Chunk]:
         position = behind
 
 
+def few_at_a_time(steps: tuple[Step, ...], chunk: Chunk) -> Iterator[Chunk]:
+    """A chunk in parts, for a leaf that takes in all of it. What is made of one may have to be in memory:
+    where items are skipped, say."""
+    return singly(chunk) if steps and hasattr(steps[0], "begin") else leaves(chunk)
+
+
 def singly(chunk: Chunk) -> Iterator[Chunk]:
     """A chunk cut into its items."""
     for position in range(chunk.first, chunk.first + len(chunk.data)):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from operator import length_hint
 
-from mrpy.errors import Item, pin, pins
+from mrpy.errors import Item, SpillError, pin, pins
 from mrpy.inside import Place, inside
 from mrpy.light import TYPE_CHECKING, Frozen, later
 from mrpy.mapreduce.chunks import Chunk, Outcome, visible_bytes
@@ -305,6 +305,8 @@ class _Collector:
         if reading is not None:
             item = Item(item.position, reading.where())
         pin(error, item, since=self._pins)
+        if isinstance(error, SpillError):  # it is not the item's fault, and what is lost may be many
+            raise error
         self._pins = pins()
         on_error = self.rules.on_error
         if callable(on_error):

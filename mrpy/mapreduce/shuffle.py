@@ -11,29 +11,26 @@ chunks end.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from types import GeneratorType
 from typing import Any
 
-from mrpy.mapreduce.batches import Batch, packed
+from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.folds import FoldChunk, is_fast, leaves, shifted, singly
 from mrpy.mapreduce.groups import Group, Reducer, grouping, joining, total
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.made import ByRank, Combining, Gathering, Made
+from mrpy.mapreduce.output import Output
 from mrpy.mapreduce.partition import shown
 from mrpy.mapreduce.plan import ITERATED_IN_C, Step, name_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slices import Streamed, merged
-from mrpy.mapreduce.spill import Block, Run, RunFile, Store
+from mrpy.mapreduce.spill import Store
 from mrpy.mapreduce.tree import Node, leaf_index
 from mrpy.scheduler.calls import Parts
-from mrpy.scheduler.sizes import estimated
-
-AT_HAND = 8  # a reduce task sends back at most so small a part of its memory; the rest is read from its file
 
 
 class OnePair:
@@ -141,7 +138,7 @@ class MapTask:
 class ReduceTask:
     """The kernel of the reduce side: one partition's nodes of all map tasks to (key, value) pairs, or to the
     values alone, in the order of rank. The rows of nodes are the values of the map tasks, or come from the
-    consumer, who had them from a checkpoint. What does not fit into memory goes to a file: see `Written`.
+    consumer, who had them from a checkpoint. What does not fit into memory goes to a file: see `Output`.
 
     ``pack``  what is made is for another run: see `mrpy.mapreduce.batches`
     """
@@ -153,16 +150,16 @@ class ReduceTask:
     with_keys: bool = True
     pack: bool = False
 
-    def __call__(self, at_hand: list[list[Node]] | None, *rows: list[Node]) -> Written:
+    def __call__(self, at_hand: list[list[Node]] | None, *rows: list[Node]) -> list[Batch]:
         nodes = [node for row in at_hand or rows for node in row]
         memory = self.store.memory if self.store is not None else 0
         join = None if self.combiner is None else joining(self.combiner)
         groups = merged(nodes, ByRank(self.sort), join, memory)
-        with _Output(self.store) as out:
+        with Output(self.store) as out:
             self._fill(out, groups)
-        return out.written(pack=self.pack)
+        return out.batches(pack=self.pack)
 
-    def _fill(self, out: _Output, groups: Iterator[tuple[Any, Group]]) -> None:
+    def _fill(self, out: Output, groups: Iterator[tuple[Any, Group]]) -> None:
         reducer, with_keys, rows = self.reducer, self.with_keys, out.rows
         for key, group in groups:
             kind = type(key)
@@ -176,60 +173,3 @@ class ReduceTask:
 
 def _values(group: Group) -> Iterator[Any]:
     return group.values if type(group) is Streamed else iter((group,))
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Rows: first those on disk, then those at hand."""
-
-    run: Run | None
-    at_hand: Sequence[Batch]
-
-    def batches(self) -> Iterator[Batch]:
-        """All of them."""
-        if self.run is not None:
-            for block in self.run.blocks:
-                yield self.run.read(block)
-        yield from self.at_hand
-
-
-class _Output:
-    """Rows as they are made: what is too much to be sent goes to a file.
-
-    ``rows``     to be added to; when they are ``look_at``, call `look`
-    """
-
-    def __init__(self, store: Store | None) -> None:
-        self.rows: list[Any] = []
-        self.look_at = math.inf if store is None else 1
-        self._store = store
-        self._file: RunFile | None = None
-        self._blocks: list[Block] = []
-
-    def look(self) -> None:
-        """Now and then, see how much it is."""
-        assert self._store is not None
-        rows, size = self.rows, estimated(self.rows)
-        if size < self._store.block if self._file is not None else size < self._store.memory / AT_HAND:
-            self.look_at = 2 * len(rows)
-            return
-        if self._file is None:
-            self._file = RunFile(self._store.folder)
-        count = max(1, len(rows) * self._store.block // size)
-        for begin in range(0, len(rows), count):
-            part = rows[begin : begin + count]
-            self._blocks.append(self._file.add(None, None, part, size * len(part) // len(rows)))
-        rows.clear()
-        self.look_at = 1
-
-    def __enter__(self) -> _Output:
-        return self
-
-    def __exit__(self, *failed: object) -> None:
-        if self._file is not None:
-            self._file.__exit__(*failed)
-
-    def written(self, *, pack: bool) -> Written:
-        """All of it."""
-        run = Run(self._file.path, tuple(self._blocks)) if self._file is not None else None
-        return Written(run, packed(self.rows) if pack else [self.rows])

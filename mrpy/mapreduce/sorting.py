@@ -21,7 +21,7 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.bounds import Bound, cuts
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.chunks import Chunk
-from mrpy.mapreduce.folds import Fold, FoldChunk, leaves, shifted, singly
+from mrpy.mapreduce.folds import Fold, FoldChunk, few_at_a_time, shifted
 from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.plan import Plan, Step
@@ -164,14 +164,9 @@ class SortTask:
         skipped = Skipped(self.rules.max_errors)
         taken = Taken(self.order, chunk, self.store)
         kernel = FoldChunk(self.steps, Fold(taken.leaf, _none, _none, "list"), self.rules)
-        for part in self._few_at_a_time(chunk):
+        for part in few_at_a_time(self.steps, chunk):
             kernel.nodes(part, skipped, shifted(announce, chunk, part))
         return skipped.beside(taken.parts())
-
-    def _few_at_a_time(self, chunk: Chunk) -> Iterator[Chunk]:
-        """The chunk in parts. What is made of one may have to be in memory: where items are skipped, say."""
-        reads = bool(self.steps) and hasattr(self.steps[0], "begin")
-        return singly(chunk) if reads else leaves(chunk)
 
 
 def _none(*_: Any) -> Nothing:

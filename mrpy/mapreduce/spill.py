@@ -302,15 +302,22 @@ class Store:
         return len(sizes), sum(sizes)
 
 
-def store_for(job: Job, options: Options, stack: ExitStack, memory: int | None = None) -> Store | None:
-    """Where the tasks of this run may put what does not fit into memory, until `stack` is closed. None where
-    they need not: a cluster keeps its values itself. ``memory``: of a task; if not given it has its share."""
+def store_for(
+    job: Job,
+    options: Options,
+    stack: ExitStack,
+    memory: int | None = None,
+    folder: SpillFolder | None = None,
+) -> Store | None:
+    """Where the tasks of this run may put what does not fit into memory: in this folder, or in one that is
+    there until `stack` is closed. None where they need not: a cluster keeps its values itself. ``memory``: of
+    a task; if not given it has its share."""
     if job.driver.backend.name == "dask":
         return None
     if memory is None:
         whole, processes = allowed(options), job.driver.backend.workers + 1
         memory = besides(whole, processes, BARE) // (SHARES * processes)
-    folder = stack.enter_context(closing(SpillFolder()))
+    folder = folder or stack.enter_context(closing(SpillFolder()))
     return Store(folder.path, memory)
 
 

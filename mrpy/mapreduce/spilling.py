@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mrpy.mapreduce.account import Account
+from mrpy.mapreduce.batches import Packed
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.slots import Slot
@@ -91,9 +92,13 @@ class SpillingFeeder(Feeder):
 
 
 def _open_here(result: Any) -> int:
-    """About how many bytes a result takes that is not on disk: sorted lists, or groups by partition."""
+    """About how many bytes a result takes that is not on disk: lists and batches, or groups by partition."""
     if isinstance(result, Parts):
         return sum(about_dict(node.value) for row in result for node in row if type(node.value) is dict)
     if isinstance(result, list):
-        return sum(estimated(part) for part in result if type(part) is list)
+        return sum(map(_bytes_of, result))
     return 0
+
+
+def _bytes_of(part: Any) -> int:
+    return estimated(part) if type(part) is list else part.nbytes if type(part) is Packed else 0

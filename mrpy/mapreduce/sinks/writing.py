@@ -23,6 +23,7 @@ from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.folds import Fold, FoldChunk
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.plan import Map, Plan, Step
+from mrpy.mapreduce.repartition import Parts
 from mrpy.mapreduce.sinks.parts import Format, Part, PartFile, Writer, Written, joined
 from mrpy.mapreduce.sinks.staging import Staging
 from mrpy.mapreduce.skipped import Skipped
@@ -143,7 +144,8 @@ def write_parts(
         with account.running(job.driver.backend.name, job.driver.backend.workers):
             for slot in feeder.completed(lambda _: None):
                 parts[slot.chunk.first] = cast("Any", slot.result)
-    joins = sink.joins and options.chunksize == "auto"  # else the user has said what a part is
+    told = options.chunksize != "auto" or isinstance(plan.source, Parts)  # what a part is
+    joins = sink.joins and not told
     made = [part for _, part in sorted(parts.items()) if part.records]
     for part in made:
         if part.columns != made[0].columns:

@@ -1,0 +1,79 @@
+"""Items in so many parts: first all of them, then the parts, each one task for what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+from mrpy.iterators.keyed import Keyed
+from mrpy.iterators.parts import Side
+from mrpy.iterators.reductions import Reduced
+from mrpy.mapreduce.files.reading import Reads
+from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.repartition import Cut, Part, Parts, Records, WithPart, batches_of, cut, passing
+from mrpy.mapreduce.spill import SpillFolder
+from mrpy.progress import watched
+from mrpy.scheduler.current import job_for
+
+
+class Parted(Reduced):
+    """The parts of all items, which are computed when somebody asks for the first: subclasses say how. What
+    does not fit into memory is on disk until this is closed."""
+
+    _folder: SpillFolder | None = None
+
+    def __init__(self, items: Any, parts: int) -> None:
+        self._items: Any = items
+        self._parts = parts
+
+    def plan(self) -> Plan:
+        """The records of all parts: a plan to build upon."""
+        return Plan(Parts(self), (Reads(Records()),))
+
+    @property
+    def label(self) -> str:
+        return f"{self._parts} parts"
+
+    def __iter__(self) -> Generator[Part, None, None]:
+        self._folder = SpillFolder()
+        for number, cuts in enumerate(self._cut(self._folder)):
+            yield Part(number, self._parts, cuts)
+
+    def close(self) -> None:
+        """The parts are not needed any more."""
+        if self._folder is not None:
+            self._folder.close()
+
+    def _cut(self, folder: SpillFolder) -> Iterator[list[Cut]]:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return f"{self._items} -> {self.label}"
+
+
+class InOrder(Parted):
+    """Parts of the same number of items, in their order."""
+
+    def _cut(self, folder: SpillFolder) -> Iterator[list[Cut]]:
+        items = self._items
+        plan, options = items._taken(), items._starting(reducing=True)
+        with job_for(options) as job, watched(job, plan, options):
+            batches = batches_of(plan, job, options, items._account, folder)
+        return cut(batches, self._parts)
+
+
+class ByKey(Parted):
+    """Parts with all items of a key in one, made by a shuffle."""
+
+    def __init__(self, items: Any, parts: int, key: Any) -> None:
+        super().__init__(items, parts)
+        side = Side(items._taken(), WithPart(key, parts))
+        self._shuffle = Keyed([side], passing, None, parts, False, items._given, False)
+
+    @property
+    def upstream(self) -> list[Any]:
+        return [self._shuffle]
+
+    def _cut(self, folder: SpillFolder) -> Iterator[list[Cut]]:
+        for batches in self._shuffle.parts(folder):
+            yield [Cut(batch, 0, len(batch)) for batch in batches if len(batch)]

@@ -1,0 +1,211 @@
+"""Items in so many parts: what of it runs on workers, and how the parts are cut.
+
+What a chunk makes is packed in batches, or goes to disk. When all of it is there, and so counted, the
+consumer cuts it into parts of the same number of items, in their order, without looking inside. A part is an
+item of the next run; what it holds are the records of that item, as the lines of a block of a file are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from operator import length_hint
+from typing import Any, NamedTuple, cast
+
+from mrpy.light import Frozen
+from mrpy.mapreduce.account import Account
+from mrpy.mapreduce.batches import Batch, rows_of
+from mrpy.mapreduce.by_key import Key, key_name
+from mrpy.mapreduce.chunks import Chunk
+from mrpy.mapreduce.files.opening import Opening
+from mrpy.mapreduce.files.reading import Place
+from mrpy.mapreduce.folds import Fold, FoldChunk, few_at_a_time, shifted
+from mrpy.mapreduce.kernels import Announce, Rules
+from mrpy.mapreduce.output import Output
+from mrpy.mapreduce.partition import canonical, stable_hash
+from mrpy.mapreduce.plan import Plan, Step
+from mrpy.mapreduce.shuffle import OnePair
+from mrpy.mapreduce.skipped import Skipped
+from mrpy.mapreduce.slots import Slot
+from mrpy.mapreduce.sources import Pulled
+from mrpy.mapreduce.spill import Store, store_for
+from mrpy.mapreduce.spilling import SpillingFeeder
+from mrpy.mapreduce.tree import NOTHING, Nothing
+from mrpy.options import Options
+from mrpy.scheduler.calls import Code
+from mrpy.scheduler.job import Job
+
+
+class Cut(NamedTuple):
+    """Of a batch the rows from one on up to another."""
+
+    batch: Batch
+    begin: int
+    end: int
+
+    def rows(self) -> list[Any]:
+        """These."""
+        rows = rows_of(self.batch)
+        return rows if (self.begin, self.end) == (0, len(rows)) else rows[self.begin : self.end]
+
+
+class Part:
+    """One of the parts."""
+
+    __slots__ = ("cuts", "number", "of")
+
+    def __init__(self, number: int, of: int, cuts: list[Cut]) -> None:
+        self.number, self.of, self.cuts = number, of, cuts
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes it will travel with, as far as that is known."""
+        return sum(getattr(cut.batch, "nbytes", 0) for cut in self.cuts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Part, (self.number, self.of, self.cuts)
+
+    def __repr__(self) -> str:
+        return f"part {self.number} of {self.of}"
+
+
+class Parts(Pulled):
+    """A source of such parts. Each is a task by itself: they are as large as the user wants them to be."""
+
+    most = 1  # items of a chunk
+
+    def close(self) -> None:
+        """No part will be opened any more."""
+        made: Any = self.iterable
+        made.close()
+
+
+class Records(Frozen):
+    """The format of a part: see `mrpy.mapreduce.files.reading`."""
+
+    def pieces(self, part: Any, _: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
+        """Its records, as one: batches are cut as it happens, and their numbers must not show it."""
+        at = _At(part)
+        yield chain.from_iterable(at.batches()), at
+
+    def __str__(self) -> str:
+        return "records"
+
+
+class _At:
+    """Where the reading of a part has come to."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self._behind = 0  # the number of the first record behind this batch
+        self._records: Iterator[Any] = iter(())
+
+    def batches(self) -> Iterator[Iterator[Any]]:
+        """The records, batch by batch."""
+        for piece in self.part.cuts:
+            rows = piece.rows()
+            self._behind += len(rows)
+            self._records = iter(rows)
+            yield self._records
+
+    def where(self) -> str:
+        return f"record {self.number()} of {self.part!r}"
+
+    def number(self) -> int:
+        return self._behind - length_hint(self._records) - 1
+
+
+# ---- without a key --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PackTask:
+    """The kernel: a chunk to batches of what its items come to."""
+
+    steps: tuple[Step, ...]
+    rules: Rules
+    packs: bool
+    store: Store | None
+
+    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
+        skipped = Skipped(self.rules.max_errors)
+        with Output(self.store, chunk.first) as out:
+            kernel = FoldChunk(self.steps, Fold(out.leaf, _none, _none, "list"), self.rules)
+            for part in few_at_a_time(self.steps, chunk):
+                kernel.nodes(part, skipped, shifted(announce, chunk, part))
+            out.to_disk()
+        return skipped.beside(out.batches(pack=self.packs))
+
+
+def _none(*_: Any) -> Nothing:
+    return NOTHING
+
+
+def batches_of(plan: Plan, job: Job, options: Options, account: Account, folder: Any) -> list[Batch]:
+    """What a plan yields, in batches. `folder`: for what does not fit into memory."""
+    rules, backend = Rules.of(options), job.driver.backend
+    name = options.name or "repartition"
+    slots: list[Slot] = []
+
+    def code_for(store: Store | None) -> Code:
+        return Code(PackTask(plan.steps, rules, backend.remote, store), name, announce=True)
+
+    with ExitStack() as stack:
+        store = store_for(job, options, stack, folder=folder)
+        with (
+            SpillingFeeder(job, plan, options, account, store, code_for) as feeder,
+            account.running(backend.name, backend.workers),
+        ):
+            for _ in feeder.completed(slots.append):
+                pass
+    return [batch for slot in slots for batch in cast("list[Batch]", slot.result)]
+
+
+def cut(batches: Sequence[Batch], parts: int) -> Iterator[list[Cut]]:
+    """Parts of the same number of rows, or of one more, as `numpy.array_split` has them, but that the larger
+    ones are anywhere.
+
+    >>> [[piece.rows() for piece in part] for part in cut([[1, 2, 3], [4, 5]], 2)]
+    [[[1, 2]], [[3], [4, 5]]]
+    """
+    count = sum(map(len, batches))
+    place, first = 0, 0  # the batch at hand, and the number of its first row
+    for number in range(parts):
+        begin, end = count * number // parts, count * (number + 1) // parts
+        cuts: list[Cut] = []
+        while begin < end:
+            batch = batches[place]
+            behind = min(end, first + len(batch))
+            if begin < behind:
+                cuts.append(Cut(batch, begin - first, behind - first))
+                begin = behind
+            if behind == first + len(batch):
+                place, first = place + 1, behind
+        yield cuts
+
+
+# ---- with a key -----------------------------------------------------------------------------------
+
+
+class WithPart(OnePair):
+    """From an item to the number of its part, and the item."""
+
+    __slots__ = ("__qualname__", "key", "parts")
+
+    def __init__(self, key: Key, parts: int) -> None:
+        self.key, self.parts = key, parts
+        self.__qualname__ = f"(part of {key_name(key)}, item)"
+
+    def __call__(self, item: Any) -> tuple[int, Any]:
+        return stable_hash(canonical(self.key(item))) % self.parts, item
+
+    def over(self, records: Iterator[Any]) -> Iterator[tuple[int, Any]]:
+        key, parts = self.key, self.parts
+        return ((stable_hash(canonical(key(item))) % parts, item) for item in records)
+
+
+def passing(part: int, items: Iterator[Any]) -> Iterator[Any]:
+    """The reducer: all items of a part."""
+    yield from items
