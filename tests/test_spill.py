@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -153,6 +154,28 @@ def test_explain_says_what_went_to_disk(spilled: Path) -> None:
     assert "on disk" not in run.explain()
     list(run)
     assert "bytes on disk" in run.explain()
+
+
+@pytest.mark.parametrize("backend", HERE)
+def test_explain_says_how_much_was_moved(backend: str, spilled: Path) -> None:
+    runs = [
+        mrpy.mapreduce(pairs, as_list, range(2000), backend=backend, workers=2),
+        mrpy.stream(range(2000), backend=backend, workers=2).sorted(),
+        mrpy.stream(range(2000), backend=backend, workers=2).repartition(3),
+        mrpy.stream(range(2000), backend=backend, workers=2).repartition(3, key=abs),
+    ]
+    for run in runs:
+        assert "shuffle" not in run.explain()
+        list(run)
+        moved = re.search(r"shuffle +about ([\d,]+) bytes in memory$", run.explain(), re.MULTILINE)
+        assert moved is not None, run.explain()
+        assert int(moved[1].replace(",", "")) > 2000
+    for run in (
+        mrpy.stream(range(2000), backend=backend, workers=2, memory=1).sorted(),
+        mrpy.stream(range(2000), backend=backend, workers=2, memory=1).repartition(3),
+    ):
+        list(run)
+        assert re.search(r"and [1-9]\d* files with [1-9][\d,]* bytes on disk", run.explain()), run.explain()
 
 
 def test_a_break_leaves_no_file(spilled: Path) -> None:

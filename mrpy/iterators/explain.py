@@ -58,19 +58,17 @@ def stage(
         lines += _row("backend", [_backend(options, given)])
     if account.chunks:
         lines += _row("it ran", _ran(account, _sizes(account)))
+    if account.brought or account.spilled[0]:
+        lines += _row("shuffle", [_shuffled(account)])
     if account.skipped:
         lines += _row("skipped", account.skipped.lines())
     return "\n".join(lines)
 
 
-def reduce_stage(
-    name: str, order: str, options: Options, given: Given, account: Account, disk: str = ""
-) -> str:
-    """The text for the stage behind a shuffle. ``disk``: what of it did not fit into memory."""
+def reduce_stage(name: str, order: str, options: Options, given: Given, account: Account) -> str:
+    """The text for the stage behind a shuffle."""
     lines = _row("stage", [name, "one task per part, which takes its own of every chunk's groups"])
     lines += _row("order", [order]) + _row("backend", [_backend(options, given)])
-    if disk:
-        lines += _row("spilled", [disk])
     if account.tasks:
         lines += _row("it ran", _ran(account, f"{account.tasks:,} tasks"))
     return "\n".join(lines)
@@ -117,6 +115,12 @@ def _sizes(account: Account) -> str:
         sizes += f" in {account.tasks:,} messages"
     again = f", {account.again} sent again" if account.again else ""
     return f"{account.items:,} items in {account.chunks:,} chunks of {sizes}{again}"
+
+
+def _shuffled(account: Account) -> str:
+    files, nbytes = account.spilled
+    disk = f", and {files:,} files with {nbytes:,} bytes on disk" if files else ""
+    return f"about {account.brought:,} bytes in memory{disk}"
 
 
 def _ran(account: Account, sizes: str) -> list[str]:

@@ -63,7 +63,6 @@ class Keyed:
         self._mapping, self._reducing = [Account() for _ in sides], Account()
         for account in self._mapping:  # what they skip counts together
             account.of_the_run = self._mapping
-        self._spilled = (0, 0)  # files and bytes
 
     def __str__(self) -> str:
         sides = " and ".join(f"{side.plan} -> map {name_of(side.mapper)}" for side in self._sides)
@@ -103,7 +102,6 @@ class Keyed:
             if checkpoint is not None:
                 checkpoint.finished()
             with self._reducing.running(*where):
-                self._spilled = maps_store.files() if maps_store is not None else (0, 0)
                 yield from made_of(self._reduce(job, made, checkpoint is not None, store, pack=pack))
 
     def _program(self, options: Options) -> tuple[Any, ...]:
@@ -125,10 +123,7 @@ class Keyed:
             plan = side.to_be_shown()
             text += [source.explain() for source in explain.upstream(plan)]
             text.append(explain.stage(plan, options, self._given, account, rows))
-        files, nbytes = self._spilled
-        disk = f"{files:,} files, {nbytes:,} bytes on disk" if files else ""
-        name, account = self._reduce_name(), self._reducing
-        text.append(explain.reduce_stage(name, order, options, self._given, account, disk))
+        text.append(explain.reduce_stage(self._reduce_name(), order, options, self._given, self._reducing))
         return "\n\n".join(text)
 
     def _skips(self) -> list[Skipped]:

@@ -15,6 +15,8 @@ class Account:
     ``unpacking``  the opposite: opening chunks and writing results, all workers together
     ``waiting``    the consumer waited for workers
     ``elapsed``    from the first pull to the end
+    ``brought``    bytes of what is shuffled or sorted, about, that stayed in memory
+    ``spilled``    files with more of that, and their bytes
     """
 
     def __init__(self) -> None:
@@ -31,6 +33,8 @@ class Account:
         self.unpacking = 0.0
         self.waiting = 0.0
         self.elapsed = 0.0
+        self.brought = 0
+        self.spilled = 0, 0
         self.skipped = Skipped()
         self.of_the_run = [self]  # the accounts of all sides of it
         self._began = perf_counter()

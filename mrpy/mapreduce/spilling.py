@@ -49,9 +49,9 @@ class SpillingFeeder(Feeder):
     def take(self, delivery: Delivery) -> Slot | None:
         slot = super().take(delivery)
         if self.keep:
-            self.held += delivery.nbytes
+            self._holds(delivery.nbytes)
         elif slot is not None:
-            self.held += _open_here(slot.result)
+            self._holds(_open_here(slot.result))
         store = self._store
         self._taken += 1
         if store is not None and not self._spills and self._is_to_look() and store.is_used():
@@ -63,14 +63,23 @@ class SpillingFeeder(Feeder):
     def top_up(self) -> list[Slot]:
         self._look_at_held()  # it may be from a checkpoint, all of it
         slots = super().top_up()
-        self.held += sum(_open_here(slot.result) for slot in slots if slot.done)
+        self._holds(sum(_open_here(slot.result) for slot in slots if slot.done))
         return slots
+
+    def _holds(self, nbytes: int) -> None:
+        self.held += nbytes
+        self.account.brought += nbytes
 
     def _known(self, position: int) -> tuple[int, Any] | None:
         known, store = super()._known(position), self._store
         if known is not None and store is not None and store.all_of_it and _open_here(apart(known[1])[0]):
             return None  # it was kept where there was more memory: computed again, it goes to disk
         return known
+
+    def __exit__(self, *failed: object) -> None:
+        super().__exit__(*failed)
+        if self._store is not None:
+            self.account.spilled = self._store.files()
 
     def _look_at_held(self) -> None:
         store = self._store
