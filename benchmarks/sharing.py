@@ -1,6 +1,7 @@
-"""Memory: one large array for a thousand small tasks, and a consumer slower than the workers. Run by hand.
+"""Memory: one large array for a thousand small tasks, a consumer slower than the workers, and a long source
+of large items that is reduced. Run by hand.
 
-    python benchmarks/sharing.py [--tasks 1000] [--items 1000000]
+    python benchmarks/sharing.py [--tasks 1000] [--items 1000000] [--frames 20000]
 
 Memory is that of this process and all below it, pages that several share counted once (PSS). Exits with 1
 where a bar is missed.
@@ -9,9 +10,11 @@ where a bar is missed.
 from __future__ import annotations
 
 import argparse
+import functools
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -29,6 +32,7 @@ MB = 2**20
 ARRAY = 200 * MB
 LEAD = 150_000  # items taken before memory is looked at first: by then the window, of 128 MB, was full
 PEERS_FOR = 3.0  # seconds that a peer's consumer takes its time
+FRAME = 500_000  # bytes of an image
 
 
 def held() -> float:
@@ -130,14 +134,70 @@ def _peer(name: str, run: Callable[[Iterator[int]], Iterable[bytes]], items: int
     print(f"    {name:<23} {grown:8.1f} MB more after {taken:,} of {seen[0] + 1:,} that it has pulled")
 
 
+def frames(count: int) -> Iterator[Any]:
+    """Images, as a detector gives them: each is new."""
+    frame = numpy.ones(FRAME // 8)
+    for _ in range(count):
+        yield frame.copy()
+
+
+def mean(frame: Any) -> float:
+    return float(frame.mean())
+
+
+def long_source(bars: Bars, count: int) -> None:
+    print(f"\n{count:,} arrays of {FRAME // 1000} kB from a generator, {count * FRAME / 1e9:.0f} GB in all")
+    runs: dict[str, Callable[[Any], Any]] = {
+        "plain loop of means": lambda source: sum(map(mean, source)),
+        "mrpy, sum of means": lambda source: mrpy.stream(source).map(mean).sum(),
+        "mrpy, preduce": lambda source: mrpy.preduce(numpy.add, source),
+        "mrpy, reduce_by": lambda source: list(mrpy.stream(source).map(mean).reduce_by(first_digit, max)),
+    }
+    with mrpy.session("processes", workers=WORKERS):
+        list(mrpy.pmap(abs, range(8), chunksize=1))
+        for name, run in runs.items():
+            worst = _watched(name, functools.partial(run, frames(count)))
+            if name.startswith("mrpy"):
+                bars.check(f"long source, {name[6:]}: held", worst, 800, " MB", at_most=True)
+    with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
+        few = max(1, count // 20)  # it pulls all of its source at once: as much as that is held
+        _watched(f"Pool.imap, of {few:,}", lambda: sum(pool.imap(mean, frames(few), chunksize=16)))
+
+
+def first_digit(number: float) -> int:
+    return int(number) % 10
+
+
+def _watched(name: str, run: Callable[[], Any]) -> float:
+    """Run it; the most that was held meanwhile."""
+    worst, over = held(), threading.Event()
+
+    def watch() -> None:
+        nonlocal worst
+        while not over.wait(0.1):
+            worst = max(worst, held())
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        took = seconds(run)
+    finally:
+        over.set()
+        watching.join()
+    print(f"    {name:<23} {took:6.2f} s, {worst:6.0f} MB held at most")
+    return worst
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--frames", type=int, default=20_000)
     given = parser.parse_args()
     bars = Bars()
     shared(bars, given.tasks)
     slow_consumer(bars, given.items)
+    long_source(bars, given.frames)
     code = bars.end()
     sys.stdout.flush()
     os._exit(code)  # the executor may still have much to do

@@ -142,11 +142,11 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _positive_or(*words: Any) -> Callable[[Any], str]:
+def _positive_or(*words: Any, of: str = "") -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if (_is_int(value) and value >= 1) or any(value is w or value == w for w in words):
             return ""
-        return f"must be a whole number from 1 up, or {' or '.join(map(repr, words))}"
+        return f"must be a whole number{of} from 1 up, or {' or '.join(map(repr, words))}"
 
     return check
 
@@ -195,14 +195,16 @@ def _text(value: Any) -> str:
     return "" if value is None or isinstance(value, str) else "must be a string, or None"
 
 
+_BYTES = " of bytes (512 * 2**20, say)"
+
 _CHECKS: dict[str, Callable[[Any], str]] = {
     "backend": _backend,
     "workers": _positive_or(None),
     "ordered": _truth,
     "chunksize": _positive_or("auto"),
     "buffersize": _positive_or("auto"),
-    "buffer_bytes": _positive_or(None),
-    "memory": _positive_or("auto"),
+    "buffer_bytes": _positive_or(None, of=_BYTES),
+    "memory": _positive_or("auto", of=_BYTES),
     "on_error": _on_error,
     "max_errors": _max_errors,
     "retries": _retries,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mrpy.errors import Cancelled, IllegalMove, ItemTimeout, SchedulerError
+from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.failure import Failure
 from mrpy.scheduler.messages import (
     Abandoned,
@@ -106,13 +107,16 @@ def test_a_kept_value_stays_until_it_is_abandoned() -> None:
     assert play(Abandoned(("a",))) == []
 
 
-def test_of_a_kept_value_the_call_is_forgotten_which_may_have_been_larger() -> None:
-    play, a = Play(), task("a", keep=True)
+def test_of_a_kept_value_the_data_is_forgotten_which_may_have_been_larger() -> None:
+    play, code = Play(), Code(abs, "abs")
+    a = task("a", keep=True)._replace(call=Call(code, bytes(1000)))
     assert play(add(a)) == [start(a)]
     play(Succeeded("a", 1))
-    assert play.scheduler.records["a"].task.call is None
+    assert play.scheduler.records["a"].task.call == Call(code, None)
     assert play.moves[-1].task == a  # observers see it once more
     assert play(add(task("b", "a"))) == [start(task("b", "a"))]
+    play(Abandoned(("a",)), Succeeded("b", 1))
+    assert [moved.task.call.code for moved in play.moves if moved.task.key == "a"][-1] is code
 
 
 def test_a_failure_is_reported_as_it_came_and_forgotten() -> None:

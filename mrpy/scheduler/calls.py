@@ -18,6 +18,8 @@ from mrpy.scheduler.here import here
 if TYPE_CHECKING:
     from typing import Any
 
+    from mrpy.scheduler.messages import Task
+
 _numbers = count(1)
 
 
@@ -95,6 +97,12 @@ class Call(NamedTuple):
     code: Code
     data: Any
     shared: dict[int, Any] | None = None
+
+
+def spent(task: Task) -> Task:
+    """A task whose call was made: without the data of that, which may be large."""
+    call = task.call
+    return task._replace(call=call._replace(data=None)) if type(call) is Call else task
 
 
 def perform(

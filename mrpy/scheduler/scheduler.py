@@ -30,6 +30,7 @@ from itertools import count
 
 from mrpy.errors import Cancelled, SchedulerError
 from mrpy.scheduler import messages as m
+from mrpy.scheduler.calls import spent
 from mrpy.scheduler.failure import Failure, of, overran
 from mrpy.scheduler.policy import DEFAULT, Policy
 from mrpy.scheduler.queues import Ready, Timers, Waiter
@@ -141,7 +142,7 @@ class Scheduler:
         self._move(record, SUCCEED)
         self._orders.append(m.Report(key, DONE, None, seconds, pickling))
         if record.task.keep:
-            record.task = record.task._replace(call=None)  # it runs no more, and its data may be large
+            record.task = spent(record.task)
         else:
             record.held = False
         if record.dependents:
