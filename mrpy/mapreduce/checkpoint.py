@@ -38,7 +38,7 @@ create table if not exists run (program text not null, version integer not null)
 create table if not exists chunk (first integer primary key, count integer, body blob, digest blob);
 create table if not exists file (name text primary key, first integer not null, writer text not null);
 """
-VERSION = 1
+VERSION = 2
 _GETTERS = itemgetter, attrgetter, methodcaller
 
 

@@ -20,7 +20,7 @@ from mrpy.errors import Item, pin
 from mrpy.inside import Place, inside
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.groups import CountRecords, FromPairs, Groups, Reducer, is_exact, joining, take_in
-from mrpy.mapreduce.partition import stable_hash
+from mrpy.mapreduce.partition import parts_of, stable_hash
 from mrpy.mapreduce.slices import piece
 from mrpy.mapreduce.spill import Entry, RunFile, Store, write_entries
 from mrpy.mapreduce.tree import NOTHING, Node, combine
@@ -106,25 +106,25 @@ class Made:
             self.spill(nodes)
             nodes = []
         for node in nodes:
-            hashes, number = self._hashes(node.value), self._partitions
-            split: list[Groups] = [{} for _ in range(number)]
-            for (key, group), hashed in zip(node.value.items(), hashes, strict=True):
-                split[hashed % number][key] = group
+            split: list[Groups] = [{} for _ in range(self._partitions)]
+            parts = parts_of(self._hashes(node.value), self._partitions)
+            for (key, group), part in zip(node.value.items(), parts, strict=True):
+                split[part][key] = group
             for done, groups in zip(self._done, split, strict=True):
                 done.append(node._replace(value=groups))
         return Parts(self._done) if inside.place is Place.ELSEWHERE else Weighed(self._done, self.size)
 
     def _entries(self, groups: Groups) -> list[list[Entry]]:
         """The entries of each partition, sorted by rank. The groups are not in the dict any more then."""
-        hashes, number = self._hashes(groups), self._partitions
-        entries: list[list[Entry]] = [[] for _ in range(number)]
-        put = [part.append for part in entries]
-        ranks = groups if self._sort else hashes
-        for rank, hashed, (key, group) in zip(ranks, hashes, groups.items(), strict=True):
-            put[hashed % number]((rank, key, group))
+        hashes = self._hashes(groups)
+        entries: list[list[Entry]] = [[] for _ in range(self._partitions)]
+        put = [each.append for each in entries]
+        ranks, parts = groups if self._sort else hashes, parts_of(hashes, self._partitions)
+        for rank, part, (key, group) in zip(ranks, parts, groups.items(), strict=True):
+            put[part]((rank, key, group))
         groups.clear()
-        for part in entries:
-            part.sort(key=itemgetter(0))
+        for each in entries:
+            each.sort(key=itemgetter(0))
         return entries
 
     def _hashes(self, groups: Groups) -> list[int]:

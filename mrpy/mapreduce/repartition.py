@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from operator import length_hint
 from typing import Any, NamedTuple, cast
 
@@ -24,7 +24,7 @@ from mrpy.mapreduce.files.reading import Place
 from mrpy.mapreduce.folds import Fold, FoldChunk, few_at_a_time, shifted
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.output import Output
-from mrpy.mapreduce.partition import canonical, stable_hash
+from mrpy.mapreduce.partition import canonical, parts_of, stable_hash
 from mrpy.mapreduce.plan import Plan, Step
 from mrpy.mapreduce.shuffle import OnePair
 from mrpy.mapreduce.skipped import Skipped
@@ -190,20 +190,31 @@ def cut(batches: Sequence[Batch], parts: int) -> Iterator[list[Cut]]:
 
 
 class WithPart(OnePair):
-    """From an item to the number of its part, and the item."""
+    """From an item to a number that stands for its part, and the item."""
 
-    __slots__ = ("__qualname__", "key", "parts")
+    __slots__ = ("__qualname__", "key", "numbers")
 
     def __init__(self, key: Key, parts: int) -> None:
-        self.key, self.parts = key, parts
+        self.key, self.numbers = key, _one_of_each(parts)
         self.__qualname__ = f"(part of {key_name(key)}, item)"
 
     def __call__(self, item: Any) -> tuple[int, Any]:
-        return stable_hash(canonical(self.key(item))) % self.parts, item
+        [part] = parts_of([stable_hash(canonical(self.key(item)))], len(self.numbers))
+        return self.numbers[part], item
 
     def over(self, records: Iterator[Any]) -> Iterator[tuple[int, Any]]:
-        key, parts = self.key, self.parts
-        return ((stable_hash(canonical(key(item))) % parts, item) for item in records)
+        return (self(item) for item in records)
+
+
+def _one_of_each(parts: int) -> list[int]:
+    """Keys, one of each part."""
+    found: dict[int, int] = {}
+    numbers = count()
+    while len(found) < parts:
+        number = next(numbers)
+        [part] = parts_of([number], parts)
+        found.setdefault(part, number)
+    return [found[part] for part in range(parts)]
 
 
 def passing(part: int, items: Iterator[Any]) -> Iterator[Any]:

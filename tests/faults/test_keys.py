@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import datetime
 import enum
 import functools
 import math
@@ -9,6 +11,7 @@ import operator
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,10 +19,12 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from laws import eventually
 from watching import script_environment
 
 import mrpy
 from mrpy.errors import CheckFailed
+from mrpy.mapreduce.partition import parts_of, stable_hash
 
 BACKENDS = ("serial", "threads", "processes", "dask")
 
@@ -178,3 +183,37 @@ def test_a_damaged_row_of_a_checkpoint_is_computed_again(tmp_path: Any) -> None:
         file.execute("update chunk set body = ? where first = 30", (b"nonsense",))
     file.close()
     assert list(run()) == [-n for n in range(100)]
+
+
+FAMILIES: dict[str, list[Any]] = {
+    "one by one": list(range(4000)),
+    "thousands": list(range(0, 4_000_000, 1000)),
+    "minutes": [1.7e9 + 60 * n for n in range(4000)],
+    "large": [n << 40 for n in range(4000)],
+    "negative": [-8 * n for n in range(4000)],
+    "fractions": [n / 1024 for n in range(4000)],
+    "pairs": [(8 * n, 0) for n in range(4000)],
+    "texts": [f"sample {n}" for n in range(4000)],
+    "days": [datetime.date(2000, 1, 1) + datetime.timedelta(n) for n in range(4000)],
+}
+
+
+@pytest.mark.fault(29)
+@pytest.mark.parametrize("parts", [2, 3, 8, 64])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_keys_with_something_in_common_are_not_all_in_one_part(family: str, parts: int) -> None:
+    keys = FAMILIES[family]
+    sizes = collections.Counter(parts_of(map(stable_hash, keys), parts))
+    assert max(sizes.values()) < 1.5 * len(keys) / parts
+
+
+def test_work_on_keys_with_something_in_common_is_spread() -> None:
+    def who(key: int, values: Iterator[int]) -> int:
+        time.sleep(0.01)
+        return os.getpid()
+
+    with mrpy.session("processes", workers=2):
+        both = range(8)
+        assert eventually(lambda: len(set(mrpy.pmap(lambda n: who(n, iter(())), both, chunksize=1))) == 2, 30)
+        pids = dict(mrpy.mapreduce(lambda n: (n * 1000, n), who, range(40)))
+    assert len(set(pids.values())) == 2
