@@ -35,7 +35,7 @@ _HERE = {
     "reduce_by": ("reduceby", "reduceByKey", "reduce_by_key", "reduceByKeyLocally"),
     "fold_by": ("foldby", "foldBy", "foldByKey", "combineByKey", "aggregateByKey"),
     "aggregate_by": ("agg", "agg_by", "aggregateBy", "summarise", "summarize"),
-    "repartition": ("coalesce", "partitionBy", "partition_by", "repartition_by"),
+    "repartition": ("coalesce", "partitionBy", "repartition_by"),
     "topk_by": ("top_by", "nlargest_by", "top_k_by", "topKByKey"),
     "join": ("merge", "inner_join", "join_by", "innerJoin", "hash_join", "equi_join"),
     "cogroup": ("groupWith", "co_group", "CoGroupByKey", "cogroup_by", "group_join"),

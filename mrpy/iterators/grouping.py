@@ -214,16 +214,14 @@ class Grouping(ABC):
         return self._keyed_with("cogroup", other, mappers, by_key.cogrouped, partitions)
 
     def repartition(self, partitions: int, key: Any = None) -> ParallelIterator:
-        """The same items in the same order, but what follows is computed in so many parts of the same number
-        of items, each by one task: where a `filter` or a `flat_map` has left much of the work in few places.
-        What is written behind it has as many files. With a `key` all items of a key are in one part, by its
-        hash: the parts follow each other, and in each the items are in their order.
+        """The same items in the same order, as ``chain(*numpy.array_split(items, partitions))``, but what
+        follows is computed part by part, each by one task: where a `filter` or a `flat_map` has left much of
+        the work in few places. What is written behind it has as many files. With a `key` all items of a key
+        are in one part, by its hash: the parts follow each other, and in each the items are in their order.
 
         The first result comes when all items are there. They are packed on the workers, go to disk beyond
         ``memory=``, and are opened where they are computed. A ``chunksize`` or ``buffersize`` given before
         ends here.
-
-        In plain Python: ``numpy.array_split(items, partitions)``, one after the other.
 
         >>> import mrpy
         >>> mrpy.stream(range(4), backend="serial").flat_map(range).repartition(3).map(str).to_list()

@@ -166,16 +166,14 @@ class Combine:
     of the run, and send as much."""
 
     __slots__ = ("__qualname__", "fold")
+    least = LEAST
 
     def __init__(self, fold: Fold) -> None:
         self.fold = fold
         self.__qualname__ = fold.name
 
     def __call__(self, key: Any, values: Iterator[Any]) -> Any:
-        listed = list(values)
-        if len(listed) < LEAST:
-            return (value for value in listed)
-        return Partial(_partial(self.fold, iter(listed)))
+        return Partial(_partial(self.fold, values))
 
 
 class Finish:

@@ -62,8 +62,9 @@ class FromPairs:
         combiner = self.combiner
         if combiner is None:
             return groups
+        least = _least(combiner)
         for key, group in groups.items():
-            if type(group) is list and len(group) > 1:
+            if type(group) is list and len(group) >= least:
                 made = combiner(key, iter(group))
                 groups[key] = made if type(made) not in _LISTED else listed(made)
         return groups
@@ -122,16 +123,24 @@ class Join:
     combiner: Reducer
 
     def __call__(self, left: Groups, right: Groups) -> Groups:
-        combiner, get = self.combiner, left.get
+        combiner, get, least = self.combiner, left.get, _least(self.combiner)
         for key, theirs in right.items():
             mine = get(key, NOTHING)
             if mine is NOTHING:
                 left[key] = theirs
                 continue
-            both = (mine, theirs) if type(mine) is not list is not type(theirs) else _both(mine, theirs)
+            both = [mine, theirs] if type(mine) is not list is not type(theirs) else _both(mine, theirs)
+            if len(both) < least:
+                left[key] = both
+                continue
             made = combiner(key, iter(both))
             left[key] = made if type(made) not in _LISTED else listed(made)
         return left
+
+
+def _least(combiner: Reducer) -> int:
+    """How many values it is called with at least: some wait until there are more than two."""
+    return getattr(combiner, "least", 2)
 
 
 def _both(left: Group, right: Group) -> list[Any]:
