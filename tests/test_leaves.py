@@ -180,3 +180,26 @@ def test_what_was_mapped_is_not_held_until_it_is_reduced(backend: str) -> None:
         assert sum(ref() is not None for ref in known) < 100
         assert sum(thing.segment.size for thing in gc.get_objects() if type(thing) is Held) < 200 << 20
         assert len(list(rows)) == 9
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+def test_large_items_behind_very_many_small_ones_are_not_pulled_in_as_many(backend: str) -> None:
+    """A chunk may have 65,536 small items; of the first large ones so many would not fit into memory."""
+    alive = most = 0
+
+    def gone() -> None:
+        nonlocal alive
+        alive -= 1
+
+    def source() -> Iterator[Any]:
+        nonlocal alive, most
+        yield from (f"{number}" for number in range(300_000))
+        for block in blocks(6000):
+            alive += 1
+            most = max(most, alive)
+            weakref.finalize(block, gone)
+            yield block
+
+    run = mrpy.stream(source(), backend=backend, workers=2).map(len)
+    assert sum(run) == sum(len(f"{n}") for n in range(300_000)) + 6000 * LARGE
+    assert most < 3000

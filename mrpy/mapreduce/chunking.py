@@ -86,6 +86,11 @@ class Chunker:
         growing = self._growing and self.chunksize is None
         return self._workers * AT_WORK_GROWING if growing else self.ahead()
 
+    def sees(self, nbytes: int) -> None:
+        """Items are seen to take so many bytes each: the next chunks have fewer at once."""
+        self._nbytes = max(self._nbytes, nbytes)
+        self._size = max(self._unit, min(self._size, int(BYTES / self._nbytes)))
+
     def learn(self, items: int, seconds: float, nbytes: int) -> None:
         """A task of so many items took so long, and so many bytes, results and all."""
         if items <= 0:

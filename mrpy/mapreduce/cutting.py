@@ -11,14 +11,18 @@ from bisect import insort
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mrpy.mapreduce.chunking import BUDGET, FIRST_BYTES, Chunker
+from mrpy.mapreduce.chunking import BUDGET, BYTES, FIRST_BYTES, Chunker
 from mrpy.mapreduce.chunks import Chunk, visible_bytes
 from mrpy.mapreduce.sources import PutBack, Reader, waits_its_turn
+from mrpy.mapreduce.tree import leaf_end
 from mrpy.mapreduce.window import Receipts, Window, shared
 from mrpy.options import Options
 
 if TYPE_CHECKING:
     from mrpy.mapreduce.tree import Growth
+
+
+AT_ONCE = 256  # items that are pulled without a look at their size, at most
 
 
 class Stretch(NamedTuple):
@@ -140,8 +144,30 @@ class Cutter:
         from another run, of whose items one of ours may hold many."""
         careful = self._position == 0 and size > 1 and isinstance(self._limit, int)
         if not careful or self._reader.remaining() is not None:
-            return self._reader.take(size)
+            return self._not_too_many(size)
         first = self._reader.take(1)
         if len(first) == 0 or self._window.pulls_from_runs:
             return first
         return [*first, *self._reader.take(size - 1)]
+
+    def _not_too_many(self, size: int) -> Sequence[Any]:
+        """So many items, if they are not larger than those before: a large chunk was meant for small ones."""
+        known = self._sealed or self._chunker.chunksize is not None or self._reader.remaining() is not None
+        if known or size <= AT_ONCE:
+            return self._reader.take(size)
+        items: list[Any] = []
+        nbytes = 0
+        while len(items) < size:
+            asked = min(AT_ONCE, size - len(items))
+            some = self._reader.take(asked)
+            items += some
+            nbytes += len(some) * (visible_bytes(some[-1:]) or 0)
+            if len(some) < asked or (nbytes > BYTES and self._may_end(self._position + len(items))):
+                break
+        if nbytes > BYTES:
+            self._chunker.sees(nbytes // len(items))
+        return items
+
+    def _may_end(self, position: int) -> bool:
+        """Whether a chunk may end there."""
+        return self.growth is None or leaf_end(position - 1, self.growth.largest) == position

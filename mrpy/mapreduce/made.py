@@ -33,6 +33,7 @@ BATCHES = 4  # of counts, that fit into memory at least
 GROWTH = 16  # times the last batch, at most
 LOOK = 256  # of so many pairs one is weighed, at least; it takes as long as grouping ten of them
 LOOKS = 64  # of the memory, the part that may be filled between two looks
+UNSEEN = 1 << 10  # groups that are added between two looks, at most
 PER_KEY = 100  # bytes that a key takes in a dict, with a short list; measured: 50 to 170
 PER_VALUE = 8  # bytes in such a list
 
@@ -190,6 +191,8 @@ class Combining:
         self._join = joining(combiner)
         self._nodes: list[Node] = []
         self._sizes: list[int] = []
+        self._each = 0.0  # bytes of a group, at the last look
+        self._unseen = 0  # groups that were added since then
         self._place = 0  # of the leaf that is being made
         self._cut_up = False  # whether the first pieces of it are on disk
 
@@ -237,13 +240,24 @@ class Combining:
         if self._exact and self._nodes:
             node = node._replace(value=self._join(self._nodes.pop().value, node.value))
         node = piece(self._place, node.value) if self._cut_up else node
+        added = len(node.value)
         self._nodes = combine([*self._nodes, node], self._join)
         if self._made.memory == math.inf:
             return
-        self._sizes = [*self._sizes[: len(self._nodes) - 1], about_dict(self._nodes[-1].value)]
+        size = self._size_of(self._nodes[-1].value, added)
+        self._sizes = [*self._sizes[: len(self._nodes) - 1], size]
         self._made.size = sum(self._sizes)
         if self._made.size > self._made.memory:
             self._spill()
+
+    def _size_of(self, groups: Groups, added: int) -> int:
+        """About how many bytes these take, to which so many groups were added: as many each as at the last
+        look, if little was added since then. A look at each small leaf took a third of the time."""
+        self._unseen += added
+        many = self._unseen > UNSEEN or self._unseen * self._each > self._made.memory / LOOKS
+        if groups and (many or not self._each):
+            self._each, self._unseen = about_dict(groups) / len(groups), 0
+        return int(len(groups) * self._each)
 
     def parts(self) -> Parts:
         """All of it, by partition."""
