@@ -3,6 +3,7 @@ source is held for longer than it takes."""
 
 from __future__ import annotations
 
+import functools
 import gc
 import operator
 import weakref
@@ -63,11 +64,6 @@ def test_leaves_of_large_items_stay_small_and_are_the_same_everywhere(backend: s
     assert count < 300 or got != by_hand(count, 4096)
 
 
-class Holder:
-    def __init__(self, block: Any) -> None:
-        self.block = block
-
-
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -75,7 +71,7 @@ class Holder:
         bytes,
         lambda block: ("name", block),
         lambda block: {"name": 1, "data": [block]},
-        Holder,
+        lambda block: [block, 1],
         lambda block: "x" * len(block),
     ],
 )
@@ -85,11 +81,32 @@ def test_large_items_are_seen_in_whatever_they_are(wrap: Any) -> None:
     assert growth.largest == 4
 
 
-def test_what_comes_in_turns_is_seen() -> None:
-    for odd in (0, 1):
+@pytest.mark.parametrize("turns", [2, 3, 4, 8])
+def test_what_comes_in_turns_is_seen(turns: int) -> None:
+    for which in range(turns):
         growth = Growth()
-        growth.see(0, [block if number % 2 == odd else "a name" for number, block in enumerate(blocks(600))])
+        growth.see(0, [block if number % turns == which else "" for number, block in enumerate(blocks(600))])
         assert growth.largest == 4
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_what_a_task_puts_into_an_object_shows_nowhere(backend: str) -> None:
+    """A data set that is read at the first use, and goes with every item: elsewhere it is another one."""
+
+    class DataSet:
+        @functools.cached_property
+        def data(self) -> bytes:
+            return bytes(LARGE)
+
+    def read(pair: tuple[DataSet, int]) -> str:
+        return str(pair[1] + 0 * len(pair[0].data))
+
+    def run(backend: str, **more: Any) -> str:
+        data = DataSet()
+        stream = mrpy.stream([(data, n) for n in range(600)], backend=backend, workers=2, **more)
+        return str(stream.map(read).reduce(bracketed))
+
+    assert run(backend) == run(backend, chunksize=1) == by_hand(600, 4096)
 
 
 def test_what_cannot_be_seen_is_small_and_raises_nothing() -> None:

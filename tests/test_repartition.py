@@ -6,12 +6,16 @@ import asyncio
 import contextlib
 import operator
 import os
+import re
 import signal
 import time
+import weakref
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -72,9 +76,8 @@ def test_each_part_is_as_large_as_the_others_and_a_file_of_its_own(
     run = mrpy.stream(range(300), backend=backend, workers=2, memory=memory).flat_map(some).repartition(7)
     files = parts_of(run, tmp_path)
     assert sum(files, []) == ITEMS
-    assert sorted(map(len, files)) == [len(ITEMS) // 7] * (7 - len(ITEMS) % 7) + [len(ITEMS) // 7 + 1] * (
-        len(ITEMS) % 7
-    )
+    least, larger = divmod(len(ITEMS), 7)
+    assert list(map(len, files)) == [least + 1] * larger + [least] * (7 - larger)
 
 
 @over_all
@@ -97,10 +100,8 @@ def test_with_a_key_all_of_it_is_in_one_part_in_its_order(backend: str, memory: 
 @given(st.lists(st.lists(st.integers())), st.integers(1, 12))
 def test_batches_are_cut_as_array_split_would(batches: Any, parts: int) -> None:
     items = sum(batches, [])
-    made = [[row for piece in part for row in piece.rows()] for part in cut(batches, parts)]
-    assert sum(made, []) == items
-    assert len(made) == parts
-    assert max(map(len, made)) - min(map(len, made)) <= 1
+    made = [[row for piece in part for row in piece.rows()] for part in cut(deque(batches), parts)]
+    assert made == [part.tolist() for part in np.array_split(np.array(items, object), parts)]
 
 
 @over_local
@@ -118,7 +119,9 @@ def test_what_is_no_number_of_parts_is_refused_at_once(parts: Any) -> None:
 
 def test_exceptions_among_the_items_are_refused() -> None:
     with pytest.raises(OptionError, match="on_error='return'"):
-        mrpy.stream([1], on_error="return").repartition(2)
+        mrpy.stream([1], on_error="return").repartition(2).to_list()
+    with pytest.raises(OptionError, match="on_error='return'"):
+        mrpy.stream([1], on_error="return").repartition(2, key=abs).to_list()
 
 
 @over_local
@@ -186,6 +189,86 @@ def test_what_was_damaged_on_disk_is_never_left_out(
                         file.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
         assert number < 19_999
     parted.close()
+
+
+class Sealed:
+    """Can be pickled, and not be opened again."""
+
+    def __reduce__(self) -> Any:
+        return _never, ()
+
+
+def _never() -> Any:
+    raise ValueError("not to be opened")
+
+
+@pytest.mark.parametrize(("backend", "memory"), [("serial", 1), ("processes", "auto"), ("processes", 1)])
+@pytest.mark.parametrize("on_error", ["raise", "skip", lambda error: None])
+def test_what_cannot_be_opened_again_ends_the_run_and_takes_no_others_with_it(
+    backend: str, memory: Any, on_error: Any, spilled: Path
+) -> None:
+    stream = mrpy.stream(range(1000), backend=backend, workers=2, memory=memory, on_error=on_error)
+    run = stream.map(lambda n: Sealed() if n == 500 else n).repartition(2).map(lambda n: 1)
+    with pytest.raises(Exception, match="not to be opened") as caught:
+        run.to_list()
+    assert re.search(r"part \d of 2", str(caught.value.__notes__))
+    assert "record -" not in str(caught.value.__notes__)
+    run.close()
+
+
+@over_all
+def test_sums_of_large_parts_have_the_same_bits_too(backend: str) -> None:
+    def large(n: int) -> Any:
+        return np.full(600_000, n, np.float64)
+
+    def run(backend: str, memory: int) -> str:
+        stream = mrpy.stream(range(140), backend=backend, workers=2, memory=memory).map(large)
+        parts = stream.repartition(140).map(lambda array: str(int(array[0])))
+        return str(parts.reduce(lambda left, right: f"({left} {right})"))
+
+    expected = run("serial", 2**40)
+    assert run(backend, 2**40) == expected == run(backend, 2**24)
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+def test_rows_that_become_large_do_not_stay_in_memory(backend: str, spilled: Path) -> None:
+    """Of small ones there are very many between two looks: the first large ones are to be noticed all the same."""
+    alive = most = 0
+
+    def gone() -> None:
+        nonlocal alive
+        alive -= 1
+
+    def rows(_: int) -> Iterator[Any]:
+        nonlocal alive, most
+        yield from range(20_000)
+        for number in range(600):
+            row = np.full(125_000, number, np.float64)
+            alive += 1
+            most = max(most, alive)
+            weakref.finalize(row, gone)
+            yield row
+
+    run = mrpy.stream([0], backend=backend, workers=2, memory=100_000_000).flat_map(rows).repartition(4)
+    assert run.map(lambda row: 1).sum() == 20_600
+    assert most < 300
+
+
+@over_local
+@pytest.mark.parametrize("key", [None, lambda n: n % 3])
+def test_options_of_a_session_that_is_opened_later_count(backend: str, key: Any, tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+
+    def noted(n: int) -> int:
+        with calls.open("a") as file:
+            file.write("x")
+        return n
+
+    for _ in range(2):
+        run = mrpy.stream(range(50)).map(noted).repartition(3, key).map(str)
+        with mrpy.session(backend=backend, workers=2, checkpoint=tmp_path / "kept"):
+            assert len(list(run)) == 50
+    assert len(calls.read_text()) == 50
 
 
 @over_local

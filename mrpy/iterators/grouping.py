@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least, function_for
@@ -55,10 +55,6 @@ class Grouping(ABC):
     @abstractmethod
     def _behind(self) -> dict[str, Any]:
         """The options of a run over the results of this one."""
-
-    @abstractmethod
-    def _by(self, name: str, function: Callable[..., Iterator[Any]], *arguments: Any) -> Any:
-        """A parallel iterator over what a function makes of the items, with the same options."""
 
     def group_by(self, key: Any, *, partitions: Partitions = "auto") -> ParallelIterator:
         """``toolz.groupby(key, self).items()``: pairs of a key and the list of its items, in their order. All
@@ -216,11 +212,13 @@ class Grouping(ABC):
     def repartition(self, partitions: int, key: Any = None) -> ParallelIterator:
         """The same items in the same order, as ``chain(*numpy.array_split(items, partitions))``, but what
         follows is computed part by part, each by one task: where a `filter` or a `flat_map` has left much of
-        the work in few places. What is written behind it has as many files. With a `key` all items of a key
-        are in one part, by its hash: the parts follow each other, and in each the items are in their order.
+        the work in few places. What is written behind it has a file for each part that is not empty. With a
+        `key` all items of a key are in one part, by its hash: the parts follow each other, and in each the
+        items are in their order.
 
         The first result comes when all items are there. They are packed on the workers, go to disk beyond
-        ``memory=``, and are opened where they are computed. A ``chunksize`` or ``buffersize`` given before
+        ``memory=`` (not on Dask), and are opened where they are computed. An item behind it that kills its
+        worker, or runs out of time, takes its part with it. A ``chunksize`` or ``buffersize`` given before
         ends here.
 
         >>> import mrpy
@@ -229,15 +227,12 @@ class Grouping(ABC):
         >>> mrpy.stream(["a", "bc", "d", "ef"], backend="serial").repartition(2, key=len).to_list()
         ['bc', 'ef', 'a', 'd']
         """
-        count, items = at_least("repartition", partitions, 1), self
-        if self._options().on_error == "return":
-            raise OptionError("on_error='return' puts exceptions among the items: they are not to be moved")
+        count = at_least("repartition", partitions, 1)
         if key is None:
-            if self._options().checkpoint is not None:  # a file has results, not batches: two runs
-                items = self._by("checkpoint", iter)
-            run: Any = repartition.InOrder(items, count)
+            run: Any = repartition.InOrder(self, count)
         else:
-            run = repartition.ByKey(items, count, by_key.key_of("repartition", key))
+            self._to_key()
+            run = repartition.ByKey(self, count, by_key.key_of("repartition", key))
         given = {**self._behind(), "chunksize": "auto", "buffersize": "auto"}
         return stream.ParallelIterator(run.plan(), given)
 

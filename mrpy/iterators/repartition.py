@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Any
 
+from mrpy.errors import OptionError
 from mrpy.iterators.keyed import Keyed
 from mrpy.iterators.parts import Side
 from mrpy.iterators.reductions import Reduced
@@ -56,6 +57,10 @@ class InOrder(Parted):
 
     def _cut(self, folder: SpillFolder) -> Iterator[list[Cut]]:
         items = self._items
+        if items._options().on_error == "return":
+            raise OptionError("on_error='return' puts exceptions among the items: they are not to be moved")
+        if items._options().checkpoint is not None:  # a file has results, not batches: two runs
+            items = items._by("checkpoint", iter)
         plan, options = items._taken(), items._starting(reducing=True)
         with job_for(options) as job, watched(job, plan, options):
             batches = batches_of(plan, job, options, items._account, folder)

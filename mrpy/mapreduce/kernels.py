@@ -305,8 +305,8 @@ class _Collector:
         if reading is not None:
             item = Item(item.position, reading.where())
         pin(error, item, since=self._pins)
-        if isinstance(error, SpillError):  # it is not the item's fault, and what is lost may be many
-            raise error
+        if isinstance(error, SpillError) or (reading is not None and reading.lost(error)):
+            raise error  # it is not this item's fault, and others are lost with it
         self._pins = pins()
         on_error = self.rules.on_error
         if callable(on_error):

@@ -11,10 +11,10 @@ from typing import Any
 from mrpy.mapreduce.batches import Batch, packed
 from mrpy.mapreduce.spill import Block, Run, RunFile, Store
 from mrpy.mapreduce.tree import NOTHING, Nothing
-from mrpy.scheduler.sizes import estimated
+from mrpy.scheduler.sizes import estimated, weight
 
 AT_HAND = 8  # a task sends back at most so small a part of its memory; the rest is read from its file
-AT_ONCE = 1 << 16  # rows that are taken in between two looks, at most
+AT_ONCE = 256  # rows that are taken in at a time, at most: the last of them speaks for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +45,27 @@ class Output:
         self.rows: list[Any] = []
         self.look_at = math.inf if store is None else 1
         self._store, self._chunk = store, chunk
+        self._size = 0  # bytes of the rows at hand, as far as they were weighed one by one
         self._file: RunFile | None = None
         self._written: list[Batch] = []
 
     def leaf(self, items: Iterator[Any]) -> Nothing:
         """Take these in: the leaf of a fold over a whole chunk."""
+        if self._store is None:
+            self.rows += items
+            return NOTHING
+        most = self._store.memory / AT_HAND
         while some := list(islice(items, int(max(1, min(AT_ONCE, self.look_at - len(self.rows)))))):
             self.rows += some
-            if len(self.rows) >= self.look_at:
+            self._size += len(some) * weight(some[-1])
+            if len(self.rows) >= self.look_at or self._size > most:
                 self.look()
         return NOTHING
 
     def look(self) -> None:
         """Now and then, see how much it is."""
         assert self._store is not None
-        rows, size = self.rows, estimated(self.rows)
+        rows, size = self.rows, max(self._size, estimated(self.rows))
         if size < self._store.block if self._file is not None else size < self._store.memory / AT_HAND:
             self.look_at = 2 * len(rows)
             return
@@ -75,6 +81,7 @@ class Output:
             block = file.add(None, None, part, size * len(part) // len(rows))
             self._written.append(OnDisk(file.path, block, len(part), self._chunk))
         rows.clear()
+        self._size = 0
 
     def __enter__(self) -> Output:
         return self

@@ -7,7 +7,8 @@ item of the next run; what it holds are the records of that item, as the lines o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, count
@@ -29,7 +30,7 @@ from mrpy.mapreduce.plan import Plan, Step
 from mrpy.mapreduce.shuffle import OnePair
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot
-from mrpy.mapreduce.sources import Pulled
+from mrpy.mapreduce.sources import Pulled, Pulls, Reader
 from mrpy.mapreduce.spill import Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder
 from mrpy.mapreduce.tree import NOTHING, Nothing
@@ -76,6 +77,12 @@ class Parts(Pulled):
 
     most = 1  # items of a chunk
 
+    def reader(self) -> Reader:
+        """As that of any iterator; but how many bytes a part has here depends on where it was made."""
+        reader = Pulls(iter(self.iterable))
+        reader.sealed = True
+        return reader
+
     def close(self) -> None:
         """No part will be opened any more."""
         made: Any = self.iterable
@@ -99,19 +106,24 @@ class _At:
 
     def __init__(self, part: Part) -> None:
         self.part = part
+        self.broken: BaseException | None = None
         self._behind = 0  # the number of the first record behind this batch
         self._records: Iterator[Any] = iter(())
 
     def batches(self) -> Iterator[Iterator[Any]]:
         """The records, batch by batch."""
         for piece in self.part.cuts:
-            rows = piece.rows()
+            try:
+                rows = piece.rows()
+            except BaseException as error:
+                self.broken = error
+                raise
             self._behind += len(rows)
             self._records = iter(rows)
             yield self._records
 
     def where(self) -> str:
-        return f"record {self.number()} of {self.part!r}"
+        return repr(self.part) if self.broken else f"record {self.number()} of {self.part!r}"
 
     def number(self) -> int:
         return self._behind - length_hint(self._records) - 1
@@ -143,7 +155,7 @@ def _none(*_: Any) -> Nothing:
     return NOTHING
 
 
-def batches_of(plan: Plan, job: Job, options: Options, account: Account, folder: Any) -> list[Batch]:
+def batches_of(plan: Plan, job: Job, options: Options, account: Account, folder: Any) -> deque[Batch]:
     """What a plan yields, in batches. `folder`: for what does not fit into memory."""
     rules, backend = Rules.of(options), job.driver.backend
     name = options.name or "repartition"
@@ -160,29 +172,31 @@ def batches_of(plan: Plan, job: Job, options: Options, account: Account, folder:
         ):
             for _ in feeder.completed(slots.append):
                 pass
-    return [batch for slot in slots for batch in cast("list[Batch]", slot.result)]
+    return deque(batch for slot in slots for batch in cast("list[Batch]", slot.result))
 
 
-def cut(batches: Sequence[Batch], parts: int) -> Iterator[list[Cut]]:
-    """Parts of the same number of rows, or of one more, as `numpy.array_split` has them, but that the larger
-    ones are anywhere.
+def cut(batches: deque[Batch], parts: int) -> Iterator[list[Cut]]:
+    """Parts of the same number of rows, the first ones of one more, as `numpy.array_split` has them. Batches
+    are let go of when they were cut.
 
-    >>> [[piece.rows() for piece in part] for part in cut([[1, 2, 3], [4, 5]], 2)]
-    [[[1, 2]], [[3], [4, 5]]]
+    >>> [[piece.rows() for piece in part] for part in cut(deque([[1, 2], [3, 4, 5]]), 2)]
+    [[[1, 2], [3]], [[4, 5]]]
     """
-    count = sum(map(len, batches))
-    place, first = 0, 0  # the batch at hand, and the number of its first row
+    least, larger = divmod(sum(map(len, batches)), parts)
+    begin = 0  # of the first batch
     for number in range(parts):
-        begin, end = count * number // parts, count * (number + 1) // parts
+        wanted = least + (number < larger)
         cuts: list[Cut] = []
-        while begin < end:
-            batch = batches[place]
-            behind = min(end, first + len(batch))
-            if begin < behind:
-                cuts.append(Cut(batch, begin - first, behind - first))
-                begin = behind
-            if behind == first + len(batch):
-                place, first = place + 1, behind
+        while wanted:
+            batch = batches[0]
+            taken = min(wanted, len(batch) - begin)
+            if taken:
+                cuts.append(Cut(batch, begin, begin + taken))
+            wanted -= taken
+            begin += taken
+            if begin == len(batch):
+                batches.popleft()
+                begin = 0
         yield cuts
 
 

@@ -87,7 +87,7 @@ class Pulled(Frozen):
     def reader(self) -> Reader:
         asked = getattr(self.iterable, "batches", None) if is_run(self.iterable) else None
         batches = asked() if asked is not None else None
-        return made_of.BatchReader(batches) if batches is not None else _Pulls(iter(self.iterable))
+        return made_of.BatchReader(batches) if batches is not None else Pulls(iter(self.iterable))
 
     def is_empty(self) -> bool:
         return False
@@ -131,7 +131,11 @@ class _ZippedSlices:
         return min(known, default=None)
 
 
-class _Pulls:
+class Pulls:
+    """Gives out an iterator, as far as it is asked to."""
+
+    sealed = False  # whether what it gives out is not to be looked at
+
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._iterator = iterator
         self._error: BaseException | None = None

@@ -10,7 +10,7 @@ of workers and any chunk size.
 Leaves are small at first and grow with the position, 64 of each size: a short source of costly items
 still spreads over the workers, a long one of cheap items is folded at the speed of the builtin. They stop
 growing where a leaf of the next size would be large: a chunk has one leaf at least, and memory is to be
-bounded in a long source of arrays too. What says so are two items before each new size (`Growth`).
+bounded in a long source of arrays too. What says so are eight items before each new size (`Growth`).
 
 Items that a filter drops leave their place empty, items that a step multiplies are folded at theirs.
 """
@@ -30,7 +30,7 @@ else:
 
 PER_SIZE = 64  # leaves of each size
 LARGEST = 4096  # items; above this the cost of a leaf no longer shows
-LOOKS = 2  # items: what comes in twos, a name and an image, say, is seen whole
+LOOKS = 8  # items: what comes in turns, a name and an image, say, is seen whole
 BYTES = 1 << 23  # of a leaf of more than one item, about; as of a chunk
 
 

@@ -45,7 +45,8 @@ def about_dict(values: dict[Any, Any]) -> int:
 
 def contents(value: Any, depth: int = DEEPEST) -> int:
     """About how many bytes the arrays and strings in a value hold: in a copy of it, in another process, the
-    same, which `weight` need not be. Objects of the user's are looked into as well."""
+    same, which `weight` need not be. Other objects are not looked into: they may hold what a task has put
+    there, here or elsewhere."""
     try:
         return _contents(value, depth)
     except Exception:  # of a property of the user's, say
@@ -58,10 +59,9 @@ def _contents(value: Any, depth: int) -> int:
         return nbytes
     if isinstance(value, str | bytes | bytearray):
         return SMALL + len(value)
-    held = value if isinstance(value, list | tuple | dict) else getattr(value, "__dict__", ())
-    if depth == 0 or not isinstance(held, list | tuple | dict) or not held:
+    if depth == 0 or not isinstance(value, list | tuple | dict) or not value:
         return SMALL
-    members = list(held.values()) if isinstance(held, dict) else held
+    members = list(dict.values(value)) if isinstance(value, dict) else value
     some = members[:: max(1, len(members) // SAMPLED_INSIDE)]
     return SMALL + len(members) * sum(_contents(each, depth - 1) for each in some) // len(some)
 

@@ -103,6 +103,10 @@ class Reading:
         self._pieces, self._count = self._step.format.pieces(self._block, self._step.opening), 0
         return True
 
+    def lost(self, error: BaseException) -> bool:
+        """Whether it was more than one record that could not be read."""
+        return getattr(self._place, "broken", None) is error
+
     def where(self) -> str:
         """What to call the record that was given out last, or that could not be read."""
         try:
