@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import math
 import os
 import pickle
 from collections.abc import Iterator
@@ -277,3 +279,44 @@ def test_an_item_of_the_second_run_is_named_by_its_place(backend: str) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         pairs.map(lambda pair: 1 // (pair[0] - 777)).to_list()
     assert caught.value.mrpy_item.position == places[777]  # type: ignore[attr-defined]
+
+
+def test_a_reader_gives_out_no_more_bytes_than_are_enough_but_as_many_rows_as_belong_together() -> None:
+    batches: list[Any] = [list(range(n, n + 5)) for n in range(0, 100, 5)]
+    batches += [[bytes(10_000)] for _ in range(20)]
+
+    def stretches(enough: float, together: int, asked: int) -> list[int]:
+        reader, lengths, read = BatchReader(iter(batches)), [], []
+        reader.enough, reader.rest = enough, lambda given: -(len(read) + given) % together
+        while rows := list(reader.take(asked)):
+            read += rows
+            lengths.append(len(rows))
+        assert read == [row for batch in batches for row in batch]
+        return lengths
+
+    assert stretches(math.inf, 1, 64) == [64, 56]
+    assert stretches(50_000, 1, 200) == [105, 5, 5, 5]
+    assert stretches(50_000, 4, 200) == [108, 8, 4]
+    assert stretches(50_000, 4, 30) == [30, 30, 30, 18, 8, 4]
+
+
+def test_rows_that_are_large_are_not_taken_by_chunks_for_small_ones() -> None:
+    """What is behind a shuffle may be much more than fits into memory."""
+    most = 0
+
+    def rows(_: int) -> Iterator[tuple[int, Any]]:
+        yield from ((n, 0) for n in range(4000))
+        yield from ((n, bytes(1 << 20)) for n in range(4000, 4200))
+
+    def size(row: tuple[int, list[Any]]) -> int:
+        nonlocal most
+        most = max(most, sum(type(thing) is bytes and len(thing) > 10**6 for thing in map(_first, gc.get_objects())))
+        return 1
+
+    def _first(thing: Any) -> Any:
+        return thing[0] if type(thing) is list and len(thing) == 1 else None
+
+    run = mrpy.stream([0], backend="serial", memory=40_000_000).flat_map(rows).group_by(0, partitions=1)
+    large = run.filter(lambda row: row[0] > 4000 and row[0] % 50 == 0)
+    assert large.map(size).count() == 3
+    assert most < 100

@@ -8,7 +8,8 @@ and where rows are on disk, a batch is a list.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -17,7 +18,7 @@ from mrpy.light import pickle
 from mrpy.mapreduce.sources import waits_its_turn
 from mrpy.scheduler import codec
 from mrpy.scheduler.codec import Payload
-from mrpy.scheduler.sizes import about
+from mrpy.scheduler.sizes import about, estimated
 
 if TYPE_CHECKING:
     from mrpy.mapreduce.output import OnDisk
@@ -158,6 +159,8 @@ class BatchReader:
     """A reader of such batches (see `Reader` in `mrpy.mapreduce.sources`)."""
 
     sealed = True  # what it gives out is not to be looked at
+    enough = math.inf  # bytes that it gives out at a time, about: fewer rows than it is asked for
+    rest: Callable[[int], int] = staticmethod(lambda _: 0)  # how many have to follow so many rows, even then
 
     def __init__(self, batches: Iterator[Batch]) -> None:
         self._batches = batches
@@ -165,11 +168,16 @@ class BatchReader:
         self._place = 0  # of the first one that was not given out
         self._error: BaseException | None = None
         self._ended = False
+        self.nbytes = 0  # of the rows that were given out last, if there is a limit to them
 
     def take(self, count: int) -> Sequence[Any]:
         """The next rows, `count` at most."""
         taken: list[Batch] = []
+        nbytes, given, enough = 0, 0, self.enough
         while count:
+            if nbytes >= enough:
+                count, enough = min(count, self.rest(given)), math.inf
+                continue
             if self._place == len(self._cut):
                 batch = self._next(first=not taken)
                 if batch is None:
@@ -177,15 +185,25 @@ class BatchReader:
                 if not len(batch):  # nothing has come before an error that is behind it
                     continue
                 if len(batch) <= count:
+                    nbytes += self._bytes_of(batch)
                     taken.append(batch)
+                    given += len(batch)
                     count -= len(batch)
                     continue
                 self._cut, self._place = rows_of(batch), 0
             part = self._cut[self._place : self._place + count]
+            nbytes += self._bytes_of(part)
             taken.append(part)
             self._place += len(part)
+            given += len(part)
             count -= len(part)
+        self.nbytes = nbytes
         return Rows(taken) if any(type(batch) is Packed for batch in taken) else _opened(taken)
+
+    def _bytes_of(self, batch: Batch) -> int:
+        if self.enough == math.inf:
+            return 0
+        return batch.nbytes if type(batch) is Packed else estimated(rows_of(batch))
 
     def _next(self, *, first: bool) -> Batch | None:
         """The next batch. What is raised behind others is kept for the next time."""

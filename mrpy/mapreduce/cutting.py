@@ -7,6 +7,7 @@ is made of two of them.
 
 from __future__ import annotations
 
+import math
 from bisect import insort
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -54,7 +55,7 @@ class Cutter:
     ) -> None:
         self.error: BaseException | None = None  # the source raised, behind all that it gave
         self.growth: Growth | None = None  # of the leaves of a reduction
-        self._sealed = getattr(reader, "sealed", False)
+        self._sealed: Any = reader if getattr(reader, "sealed", False) else None
         self._reader = reader
         self._chunker = chunker
         self._window = window
@@ -133,7 +134,7 @@ class Cutter:
         chunksize = self._chunker.chunksize
         chunk = Chunk(self._position, data, piece=chunksize if size != chunksize else None)
         if self.growth is not None:
-            if not self._sealed:
+            if self._sealed is None:
                 self.growth.see(self._position, data)
             chunk = chunk._replace(largest=self.growth.largest)
         self._position += len(data)
@@ -152,7 +153,12 @@ class Cutter:
 
     def _not_too_many(self, size: int) -> Sequence[Any]:
         """So many items, if they are not larger than those before: a large chunk was meant for small ones."""
-        known = self._sealed or self._chunker.chunksize is not None or self._reader.remaining() is not None
+        known = self._chunker.chunksize is not None or self._reader.remaining() is not None
+        if self._sealed is not None:
+            self._sealed.enough, self._sealed.rest = math.inf if known else BYTES, self._to_a_leaf
+            taken = self._reader.take(size)
+            self._look_at(self._sealed.nbytes, len(taken))
+            return taken
         if known or size <= AT_ONCE:
             return self._reader.take(size)
         items: list[Any] = []
@@ -162,12 +168,16 @@ class Cutter:
             some = self._reader.take(asked)
             items += some
             nbytes += len(some) * (visible_bytes(some[-1:]) or 0)
-            if len(some) < asked or (nbytes > BYTES and self._may_end(self._position + len(items))):
+            if len(some) < asked or (nbytes > BYTES and not self._to_a_leaf(len(items))):
                 break
-        if nbytes > BYTES:
-            self._chunker.sees(nbytes // len(items))
+        self._look_at(nbytes, len(items))
         return items
 
-    def _may_end(self, position: int) -> bool:
-        """Whether a chunk may end there."""
-        return self.growth is None or leaf_end(position - 1, self.growth.largest) == position
+    def _look_at(self, nbytes: int, items: int) -> None:
+        if nbytes > BYTES and items:
+            self._chunker.sees(nbytes // items)
+
+    def _to_a_leaf(self, items: int) -> int:
+        """How many have to follow so many items, for a chunk to end where a leaf does, if it has to."""
+        behind = self._position + items
+        return 0 if self.growth is None else leaf_end(behind - 1, self.growth.largest) - behind

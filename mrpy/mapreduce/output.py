@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +14,7 @@ from mrpy.mapreduce.tree import NOTHING, Nothing
 from mrpy.scheduler.sizes import estimated, weight
 
 AT_HAND = 8  # a task sends back at most so small a part of its memory; the rest is read from its file
-AT_ONCE = 256  # rows that are taken in at a time, at most: the last of them speaks for all
+AT_ONCE = 256  # rows between two looks, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,10 @@ class Output:
 
     def __init__(self, store: Store | None, chunk: int = 0) -> None:
         self.rows: list[Any] = []
-        self.look_at = math.inf if store is None else 1
+        self.look_at = sys.maxsize if store is None else 1
         self._store, self._chunk = store, chunk
-        self._size = 0  # bytes of the rows at hand, as far as they were weighed one by one
+        self._size = self._weighed = 0  # bytes of the rows at hand, and for how many of them that is
+        self._estimate_at = 1
         self._file: RunFile | None = None
         self._written: list[Batch] = []
 
@@ -54,23 +55,27 @@ class Output:
         if self._store is None:
             self.rows += items
             return NOTHING
-        most = self._store.memory / AT_HAND
-        while some := list(islice(items, int(max(1, min(AT_ONCE, self.look_at - len(self.rows)))))):
+        while some := list(islice(items, self.look_at - len(self.rows))):
             self.rows += some
-            self._size += len(some) * weight(some[-1])
-            if len(self.rows) >= self.look_at or self._size > most:
+            if len(self.rows) >= self.look_at:
                 self.look()
         return NOTHING
 
     def look(self) -> None:
-        """Now and then, see how much it is."""
-        assert self._store is not None
-        rows, size = self.rows, max(self._size, estimated(self.rows))
-        if size < self._store.block if self._file is not None else size < self._store.memory / AT_HAND:
-            self.look_at = 2 * len(rows)
-            return
-        self._write(self._store, size)
-        self.look_at = 1
+        """Now and then, see how much it is. The last row speaks for those since the last look; if that seems
+        to be too much, many of them for all."""
+        rows, store = self.rows, self._store
+        assert store is not None
+        self._size += (len(rows) - self._weighed) * weight(rows[-1])
+        self._weighed = len(rows)
+        most = store.block if self._file is not None else store.memory / AT_HAND
+        if len(rows) >= self._estimate_at or self._size >= most:
+            size = max(self._size, estimated(rows))
+            if size >= most:
+                self._write(store, size)
+                return
+            self._estimate_at = 2 * len(rows)
+        self.look_at = min(self._estimate_at, len(rows) + AT_ONCE)
 
     def _write(self, store: Store, size: int) -> None:
         rows, file = self.rows, self._file or RunFile(store.folder)
@@ -81,7 +86,8 @@ class Output:
             block = file.add(None, None, part, size * len(part) // len(rows))
             self._written.append(OnDisk(file.path, block, len(part), self._chunk))
         rows.clear()
-        self._size = 0
+        self._size = self._weighed = 0
+        self.look_at = self._estimate_at = 1
 
     def __enter__(self) -> Output:
         return self

@@ -135,6 +135,7 @@ class Pulls:
     """Gives out an iterator, as far as it is asked to."""
 
     sealed = False  # whether what it gives out is not to be looked at
+    enough, rest, nbytes = 0.0, None, 0  # as of batches; here somebody else looks
 
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._iterator = iterator
