@@ -29,7 +29,9 @@ class _NaN(enum.Enum):
 
 
 NESTING = (float, tuple, frozenset)  # only keys of these types can be, or hold, a NaN
-MASK, HALF, GOLDEN = (1 << 64) - 1, 1 << 32, 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio, odd
+MASK = (1 << 64) - 1
+PRIME = (1 << 32) - 5  # the largest below 2**32
+GOLDEN = 0x278DDE6D  # 2**30 divided by the golden ratio, odd
 PLAIN = frozenset({str, int})  # what most keys are, of which none can
 
 
@@ -86,7 +88,7 @@ def parts_of(hashes: Iterable[int], parts: int) -> list[int]:
     >>> sorted(set(parts_of(range(0, 800_000, 1000), 8)))
     [0, 1, 2, 3, 4, 5, 6, 7]
     """
-    return [((hashed ^ hashed >> 32) * GOLDEN & MASK) // HALF % parts for hashed in hashes]
+    return [(hashed % PRIME * GOLDEN >> 30) % parts for hashed in hashes]
 
 
 def _rarer(key: Any) -> int:
