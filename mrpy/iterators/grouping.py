@@ -225,7 +225,7 @@ class Grouping(ABC):
         >>> mrpy.stream(range(4), backend="serial").flat_map(range).repartition(3).map(str).to_list()
         ['0', '0', '1', '0', '1', '2']
         >>> mrpy.stream(["a", "bc", "d", "ef"], backend="serial").repartition(2, key=len).to_list()
-        ['bc', 'ef', 'a', 'd']
+        ['a', 'd', 'bc', 'ef']
         """
         count = at_least("repartition", partitions, 1)
         if key is None:

@@ -124,14 +124,15 @@ class Join:
 
     def __call__(self, left: Groups, right: Groups) -> Groups:
         combiner, get, least = self.combiner, left.get, _least(self.combiner)
+        waits = least > 2
         for key, theirs in right.items():
             mine = get(key, NOTHING)
             if mine is NOTHING:
                 left[key] = theirs
                 continue
-            both = [mine, theirs] if type(mine) is not list is not type(theirs) else _both(mine, theirs)
-            if len(both) < least:
-                left[key] = both
+            both = (mine, theirs) if type(mine) is not list is not type(theirs) else _both(mine, theirs)
+            if waits and len(both) < least:
+                left[key] = list(both)
                 continue
             made = combiner(key, iter(both))
             left[key] = made if type(made) not in _LISTED else listed(made)
