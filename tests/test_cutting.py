@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from laws import LOCAL
 
 import mrpy
 from mrpy.mapreduce.chunking import Chunker
@@ -372,3 +373,30 @@ def test_items_of_no_bytes_for_ever_are_no_error() -> None:
     for _ in range(1200):
         chunker.learn(1, 0.01, 0)
     assert chunker.size(None) >= 1
+
+
+def test_what_came_before_an_error_of_the_source_comes_wherever_that_is() -> None:
+    """Chunks are pulled some items at a time: the error may be that of the first of some."""
+
+    def source(end: int) -> Iterator[int]:
+        yield from range(end)
+        raise ValueError(end)
+
+    for end in range(6000, 6300):
+        got: list[int] = []
+        with pytest.raises(ValueError, match=str(end)):
+            got.extend(mrpy.pmap(abs, source(end), backend="serial"))
+        assert got == list(range(end))
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("end", [0, 1, 2, 9, 10, 11])
+def test_an_error_behind_the_first_item_does_not_take_that_with_it(end: int, backend: str) -> None:
+    def source() -> Iterator[int]:
+        yield from range(end)
+        raise ValueError(end)
+
+    got: list[int] = []
+    with pytest.raises(ValueError, match=str(end)):
+        got.extend(mrpy.pmap(abs, source(), backend=backend, workers=2, buffersize=20, chunksize=10))
+    assert got == list(range(end))

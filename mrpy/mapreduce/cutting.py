@@ -55,6 +55,7 @@ class Cutter:
     ) -> None:
         self.error: BaseException | None = None  # the source raised, behind all that it gave
         self.growth: Growth | None = None  # of the leaves of a reduction
+        self._late: BaseException | None = None  # what the source raised behind what was just cut
         self._sealed: Any = reader if getattr(reader, "sealed", False) else None
         self._reader = reader
         self._chunker = chunker
@@ -143,13 +144,16 @@ class Cutter:
     def _taken(self, size: int) -> Sequence[Any]:
         """The next items of the source; of the very first chunk only one, where it turns out that they come
         from another run, of whose items one of ours may hold many."""
+        if self._late is not None:
+            error, self._late = self._late, None
+            raise error
         careful = self._position == 0 and size > 1 and isinstance(self._limit, int)
         if not careful or self._reader.remaining() is not None:
             return self._not_too_many(size)
         first = self._reader.take(1)
         if len(first) == 0 or self._window.pulls_from_runs:
             return first
-        return [*first, *self._reader.take(size - 1)]
+        return [*first, *self._behind(first, size - 1)]
 
     def _not_too_many(self, size: int) -> Sequence[Any]:
         """So many items, if they are not larger than those before: a large chunk was meant for small ones."""
@@ -165,13 +169,23 @@ class Cutter:
         nbytes = 0
         while len(items) < size:
             asked = min(AT_ONCE, size - len(items))
-            some = self._reader.take(asked)
+            some = self._behind(items, asked)
             items += some
             nbytes += len(some) * (visible_bytes(some[-1:]) or 0)
             if len(some) < asked or (nbytes > BYTES and not self._to_a_leaf(len(items))):
                 break
         self._look_at(nbytes, len(items))
         return items
+
+    def _behind(self, items: Sequence[Any], count: int) -> Sequence[Any]:
+        """The next ones behind these. What is raised there waits for its turn."""
+        try:
+            return self._reader.take(count)
+        except BaseException as error:
+            if not len(items) or not waits_its_turn(error):
+                raise
+            self._late = error
+            return ()
 
     def _look_at(self, nbytes: int, items: int) -> None:
         if nbytes > BYTES and items:
