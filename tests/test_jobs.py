@@ -302,7 +302,9 @@ def test_who_breaks_off_has_the_workers_torn_down_too(backend: str, tmp_path: Pa
     with mrpy.session(backend, workers=2), Logged(tmp_path).run(range(200)) as pairs:
         next(pairs)
         # a worker that is still at work when the run is broken off, and stays at it, is killed, not torn down
-        assert eventually(lambda: len(logged(tmp_path, "reduce")) == (1 if backend == "serial" else 5))
+        most = 4 if backend == "serial" else 5  # there the parts that nobody has asked for are not reduced yet
+        assert eventually(lambda: 0 < len(logged(tmp_path, "reduce")) <= most)
+        assert backend == "serial" or eventually(lambda: len(logged(tmp_path, "reduce")) == 5)
         pairs.close()
         del pairs
         gc.collect()
