@@ -293,7 +293,8 @@ def test_a_job_is_set_up_and_torn_down_once_per_worker(backend: str, tmp_path: P
         assert eventually(lambda: len(logged(tmp_path, "teardown")) == len(logged(tmp_path, "setup")))
         made = logged(tmp_path, "setup")
         assert len(made) == len(set(made)) <= (1 if backend == "serial" else 2)
-        assert set(logged(tmp_path, "map") + logged(tmp_path, "reduce")) == set(made)
+        worked = set(logged(tmp_path, "map") + logged(tmp_path, "reduce"))
+        assert set() < worked <= set(made)  # one may have had nothing but parts without a key
         assert sorted(logged(tmp_path, "teardown")) == sorted(made)
 
 
