@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from mrpy.scheduler import failure as failing
+    from mrpy.scheduler import sizes
     from mrpy.scheduler.failure import Failure
 
     Excluded: TypeAlias = Mapping[int, Failure]  # by index in the chunk: what must not be run, and why
 else:
-    failing = later("mrpy.scheduler.failure")
+    failing, sizes = later("mrpy.scheduler.failure"), later("mrpy.scheduler.sizes")
 
 
 _SAMPLED = 4  # values, and members of a container; out of the air
@@ -36,8 +37,7 @@ def visible_bytes(values: Sequence[Any]) -> int | None:
 
 
 def _visible(value: Any, depth: int = 2) -> int | None:
-    nbytes = getattr(value, "nbytes", None)  # of an array
-    if type(nbytes) is int:
+    if (nbytes := sizes.stated(value)) is not None:
         return nbytes
     kind = type(value)
     if kind in _PLAIN:

@@ -17,10 +17,18 @@ DEEPEST = 3  # containers within each other; likewise
 SMALL = 32  # bytes of a number, or of anything of which no more is known
 
 
+def stated(value: Any) -> int | None:
+    """What it says itself of its bytes, as arrays do; None where it does not, or cannot."""
+    try:
+        nbytes = getattr(value, "nbytes", None)
+    except Exception:  # of a property of the user's: of a file that is closed, say
+        return None
+    return nbytes if isinstance(nbytes, int) else None
+
+
 def about(values: Any) -> int:
     """As `size_of`, in no time: from a few of the values."""
-    nbytes = getattr(values, "nbytes", None)
-    if isinstance(nbytes, int):
+    if (nbytes := stated(values)) is not None:
         return nbytes
     if not isinstance(values, list | tuple) or not values:
         return 0
@@ -47,15 +55,7 @@ def contents(value: Any, depth: int = DEEPEST) -> int:
     """About how many bytes the arrays and strings in a value hold: in a copy of it, in another process, the
     same, which `weight` need not be. Other objects are not looked into: they may hold what a task has put
     there, here or elsewhere."""
-    try:
-        return _contents(value, depth)
-    except Exception:  # of a property of the user's, say
-        return SMALL
-
-
-def _contents(value: Any, depth: int) -> int:
-    nbytes = getattr(value, "nbytes", None)
-    if isinstance(nbytes, int):
+    if (nbytes := stated(value)) is not None:
         return nbytes
     if isinstance(value, str | bytes | bytearray):
         return SMALL + len(value)
@@ -63,7 +63,7 @@ def _contents(value: Any, depth: int) -> int:
         return SMALL
     members = list(dict.values(value)) if isinstance(value, dict) else value
     some = members[:: max(1, len(members) // SAMPLED_INSIDE)]
-    return SMALL + len(members) * sum(_contents(each, depth - 1) for each in some) // len(some)
+    return SMALL + len(members) * sum(contents(each, depth - 1) for each in some) // len(some)
 
 
 def _step(count: int) -> int:
@@ -77,8 +77,7 @@ def _scaled(some: list[Any], count: int) -> int:
 
 def size_of(value: Any) -> int:
     """About how many bytes a chunk or its results take: exact for pickles and arrays."""
-    nbytes = getattr(value, "nbytes", None)
-    if isinstance(nbytes, int):
+    if (nbytes := stated(value)) is not None:
         return nbytes
     if isinstance(value, list | tuple):
         return sys.getsizeof(value) + sum(weight(member) for member in value)
@@ -87,8 +86,7 @@ def size_of(value: Any) -> int:
 
 def weight(value: Any, depth: int = DEEPEST) -> int:
     """About how many bytes of memory a value takes, from a few of its members, and of theirs."""
-    nbytes = getattr(value, "nbytes", None)
-    if isinstance(nbytes, int):
+    if (nbytes := stated(value)) is not None:
         return nbytes
     own = sys.getsizeof(value, 64)
     if depth == 0 or not isinstance(value, list | tuple | dict | set | frozenset) or not value:
