@@ -9,13 +9,13 @@ and where rows are on disk, a batch is a list.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from mrpy.errors import SerializationError
 from mrpy.light import pickle
-from mrpy.mapreduce.sources import waits_its_turn
+from mrpy.mapreduce.sources import Limited, waits_its_turn
 from mrpy.scheduler import codec
 from mrpy.scheduler.codec import Payload
 from mrpy.scheduler.sizes import about, estimated
@@ -103,6 +103,11 @@ def rows_of(batch: Batch) -> list[Any]:
     return batch if isinstance(batch, list) else batch.rows()
 
 
+def nbytes_of(batch: Any) -> int:
+    """About how many bytes a batch, or a list of anything, takes here."""
+    return batch.nbytes if type(batch) is Packed else estimated(batch) if type(batch) is list else 0
+
+
 class Rows(Sequence[Any]):
     """The rows of some batches, one after the other. Where it is unpickled it is a list."""
 
@@ -155,12 +160,10 @@ def _opened(batches: list[Batch]) -> list[Any]:
     return list(chain.from_iterable(map(rows_of, batches)))
 
 
-class BatchReader:
+class BatchReader(Limited):
     """A reader of such batches (see `Reader` in `mrpy.mapreduce.sources`)."""
 
-    sealed = True  # what it gives out is not to be looked at
-    enough = math.inf  # bytes that it gives out at a time, about: fewer rows than it is asked for
-    rest: Callable[[int], int] = staticmethod(lambda _: 0)  # how many have to follow so many rows, even then
+    sealed = True
 
     def __init__(self, batches: Iterator[Batch]) -> None:
         self._batches = batches
@@ -168,7 +171,6 @@ class BatchReader:
         self._place = 0  # of the first one that was not given out
         self._error: BaseException | None = None
         self._ended = False
-        self.nbytes = 0  # of the rows that were given out last, if there is a limit to them
 
     def take(self, count: int) -> Sequence[Any]:
         """The next rows, `count` at most."""
@@ -201,9 +203,7 @@ class BatchReader:
         return Rows(taken) if any(type(batch) is Packed for batch in taken) else _opened(taken)
 
     def _bytes_of(self, batch: Batch) -> int:
-        if self.enough == math.inf:
-            return 0
-        return batch.nbytes if type(batch) is Packed else estimated(rows_of(batch))
+        return 0 if self.enough == math.inf else nbytes_of(batch)
 
     def _next(self, *, first: bool) -> Batch | None:
         """The next batch. What is raised behind others is kept for the next time."""

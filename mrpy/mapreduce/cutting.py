@@ -7,23 +7,19 @@ is made of two of them.
 
 from __future__ import annotations
 
-import math
 from bisect import insort
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mrpy.mapreduce.chunking import BUDGET, BYTES, FIRST_BYTES, Chunker
 from mrpy.mapreduce.chunks import Chunk, visible_bytes
-from mrpy.mapreduce.sources import PutBack, Reader, waits_its_turn
+from mrpy.mapreduce.sources import Limited, PutBack, Reader, waits_its_turn
 from mrpy.mapreduce.tree import leaf_end
 from mrpy.mapreduce.window import Receipts, Window, shared
 from mrpy.options import Options
 
 if TYPE_CHECKING:
     from mrpy.mapreduce.tree import Growth
-
-
-AT_ONCE = 256  # items that are pulled without a look at their size, at most
 
 
 class Stretch(NamedTuple):
@@ -56,7 +52,7 @@ class Cutter:
         self.error: BaseException | None = None  # the source raised, behind all that it gave
         self.growth: Growth | None = None  # of the leaves of a reduction
         self._late: BaseException | None = None  # what the source raised behind what was just cut
-        self._sealed: Any = reader if getattr(reader, "sealed", False) else None
+        self._limited = reader if isinstance(reader, Limited) else None
         self._reader = reader
         self._chunker = chunker
         self._window = window
@@ -135,7 +131,7 @@ class Cutter:
         chunksize = self._chunker.chunksize
         chunk = Chunk(self._position, data, piece=chunksize if size != chunksize else None)
         if self.growth is not None:
-            if self._sealed is None:
+            if self._limited is None or not self._limited.sealed:
                 self.growth.see(self._position, data)
             chunk = chunk._replace(largest=self.growth.largest)
         self._position += len(data)
@@ -157,25 +153,14 @@ class Cutter:
 
     def _not_too_many(self, size: int) -> Sequence[Any]:
         """So many items, if they are not larger than those before: a large chunk was meant for small ones."""
-        known = self._chunker.chunksize is not None or self._reader.remaining() is not None
-        if self._sealed is not None:
-            self._sealed.enough, self._sealed.rest = math.inf if known else BYTES, self._to_a_leaf
-            taken = self._reader.take(size)
-            self._look_at(self._sealed.nbytes, len(taken))
-            return taken
-        if known or size <= AT_ONCE:
+        limited = self._limited
+        if limited is None or self._chunker.chunksize is not None:
             return self._reader.take(size)
-        items: list[Any] = []
-        nbytes = 0
-        while len(items) < size:
-            asked = min(AT_ONCE, size - len(items))
-            some = self._behind(items, asked)
-            items += some
-            nbytes += len(some) * (visible_bytes(some[-1:]) or 0)
-            if len(some) < asked or (nbytes > BYTES and not self._to_a_leaf(len(items))):
-                break
-        self._look_at(nbytes, len(items))
-        return items
+        limited.enough, limited.rest = BYTES, self._to_a_leaf
+        taken = self._reader.take(size)
+        if limited.nbytes > BYTES and len(taken):
+            self._chunker.sees(limited.nbytes // len(taken))
+        return taken
 
     def _behind(self, items: Sequence[Any], count: int) -> Sequence[Any]:
         """The next ones behind these. What is raised there waits for its turn."""
@@ -186,10 +171,6 @@ class Cutter:
                 raise
             self._late = error
             return ()
-
-    def _look_at(self, nbytes: int, items: int) -> None:
-        if nbytes > BYTES and items:
-            self._chunker.sees(nbytes // items)
 
     def _to_a_leaf(self, items: int) -> int:
         """How many have to follow so many items, for a chunk to end where a leaf does, if it has to."""

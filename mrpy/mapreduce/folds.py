@@ -20,7 +20,7 @@ from mrpy.mapreduce.kernels import Announce, MapChunk, Rules, begun, counted, th
 from mrpy.mapreduce.plan import FlatMap, Step
 from mrpy.mapreduce.random import at_positions
 from mrpy.mapreduce.skipped import Skipped
-from mrpy.mapreduce.tree import MISSING, NOTHING, Node, combine, leaf_end, leaf_index, merged, total
+from mrpy.mapreduce.tree import MISSING, NOTHING, Node, Nothing, combine, leaf_end, leaf_index, merged, total
 from mrpy.scheduler.calls import TaskStopped
 
 
@@ -151,10 +151,23 @@ def leaves(chunk: Chunk) -> Iterator[Chunk]:
         position = behind
 
 
-def few_at_a_time(steps: tuple[Step, ...], chunk: Chunk) -> Iterator[Chunk]:
-    """A chunk in parts, for a leaf that takes in all of it. What is made of one may have to be in memory:
-    where items are skipped, say."""
-    return singly(chunk) if steps and hasattr(steps[0], "begin") else leaves(chunk)
+def take_in(
+    leaf: Callable[[Iterator[Any]], Any],
+    steps: tuple[Step, ...],
+    rules: Rules,
+    chunk: Chunk,
+    skipped: Skipped,
+    announce: Announce | None,
+) -> None:
+    """Have a leaf take in all that the steps make of a chunk, some items at a time: where items are skipped,
+    say, what is made of them has to be in memory."""
+    kernel = FoldChunk(steps, Fold(leaf, _none, _none, "list"), rules)
+    for part in singly(chunk) if steps and hasattr(steps[0], "begin") else leaves(chunk):
+        kernel.nodes(part, skipped, shifted(announce, chunk, part))
+
+
+def _none(*_: Any) -> Nothing:
+    return NOTHING
 
 
 def singly(chunk: Chunk) -> Iterator[Chunk]:

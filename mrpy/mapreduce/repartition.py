@@ -22,7 +22,7 @@ from mrpy.mapreduce.by_key import Key, key_name
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.files.opening import Opening
 from mrpy.mapreduce.files.reading import Place
-from mrpy.mapreduce.folds import Fold, FoldChunk, few_at_a_time, shifted
+from mrpy.mapreduce.folds import take_in
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.output import Output
 from mrpy.mapreduce.partition import canonical, parts_of, stable_hash
@@ -33,7 +33,6 @@ from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled, Pulls, Reader
 from mrpy.mapreduce.spill import Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder
-from mrpy.mapreduce.tree import NOTHING, Nothing
 from mrpy.options import Options
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.job import Job
@@ -144,15 +143,9 @@ class PackTask:
     def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
         skipped = Skipped(self.rules.max_errors)
         with Output(self.store, chunk.first) as out:
-            kernel = FoldChunk(self.steps, Fold(out.leaf, _none, _none, "list"), self.rules)
-            for part in few_at_a_time(self.steps, chunk):
-                kernel.nodes(part, skipped, shifted(announce, chunk, part))
+            take_in(out.leaf, self.steps, self.rules, chunk, skipped, announce)
             out.to_disk()
         return skipped.beside(out.batches(pack=self.packs))
-
-
-def _none(*_: Any) -> Nothing:
-    return NOTHING
 
 
 def batches_of(plan: Plan, job: Job, options: Options, account: Account, folder: Any) -> deque[Batch]:

@@ -21,7 +21,7 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.bounds import Bound, cuts
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.chunks import Chunk
-from mrpy.mapreduce.folds import Fold, FoldChunk, few_at_a_time, shifted
+from mrpy.mapreduce.folds import take_in
 from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.plan import Plan, Step
@@ -163,14 +163,8 @@ class SortTask:
     def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
         skipped = Skipped(self.rules.max_errors)
         taken = Taken(self.order, chunk, self.store)
-        kernel = FoldChunk(self.steps, Fold(taken.leaf, _none, _none, "list"), self.rules)
-        for part in few_at_a_time(self.steps, chunk):
-            kernel.nodes(part, skipped, shifted(announce, chunk, part))
+        take_in(taken.leaf, self.steps, self.rules, chunk, skipped, announce)
         return skipped.beside(taken.parts())
-
-
-def _none(*_: Any) -> Nothing:
-    return NOTHING
 
 
 class SortingFeeder(SpillingFeeder):

@@ -6,7 +6,8 @@ walked; a `Pulled` one is walked by the consumer, in the consumer's thread, as f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from mrpy.light import TYPE_CHECKING, Frozen, later
@@ -15,11 +16,14 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from mrpy.mapreduce import batches as made_of
-    from mrpy.scheduler import failure
+    from mrpy.scheduler import failure, sizes
 else:
-    made_of = later("mrpy.mapreduce.batches")
+    made_of, sizes = later("mrpy.mapreduce.batches"), later("mrpy.scheduler.sizes")
     failure = later("mrpy.scheduler.failure")
     Protocol = object
+
+
+AT_ONCE = 256  # items that are pulled without a look at their size, at most
 
 
 class Reader(Protocol):
@@ -131,11 +135,23 @@ class _ZippedSlices:
         return min(known, default=None)
 
 
-class Pulls:
-    """Gives out an iterator, as far as it is asked to."""
+class Limited:
+    """What readers have that give out fewer items than they are asked for where these are large.
 
-    sealed = False  # whether what it gives out is not to be looked at
-    enough, rest, nbytes = 0.0, None, 0  # as of batches; here somebody else looks
+    ``enough``  bytes that are given out at a time, about
+    ``rest``    how many items have to follow so many, even then
+    ``nbytes``  bytes of the items that were given out last, about, if there is a limit to them
+    ``sealed``  what is given out is not to be looked at
+    """
+
+    enough = math.inf
+    rest: Callable[[int], int] = staticmethod(lambda _: 0)
+    nbytes = 0
+    sealed = False
+
+
+class Pulls(Limited):
+    """Gives out an iterator, as far as it is asked to."""
 
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._iterator = iterator
@@ -151,15 +167,28 @@ class Pulls:
         if self._ended:  # an iterator that has ended is not asked again
             return items
         try:
-            items.extend(islice(self._iterator, count))  # keeps what came before an error
+            self._ended = self._pull(items, count)  # keeps what came before an error
         except BaseException as error:
             if not items or not waits_its_turn(error):
                 self._ended = True
                 raise
             self._error = error
-        else:
-            self._ended = len(items) < count
         return items
+
+    def _pull(self, items: list[Any], count: int) -> bool:
+        """Add so many, or as many as are enough; whether the iterator has ended."""
+        enough, self.nbytes = self.enough if count > AT_ONCE else math.inf, 0
+        while len(items) < count:
+            behind = min(count, len(items) + AT_ONCE) if enough < math.inf else count
+            some = behind - len(items)
+            items.extend(islice(self._iterator, some))
+            if len(items) < behind:
+                return True
+            if enough < math.inf:
+                self.nbytes += some * sizes.contents(items[-1])
+                if self.nbytes > enough:
+                    count, enough = min(count, len(items) + self.rest(len(items))), math.inf
+        return False
 
     def remaining(self) -> int | None:
         return None if not self._ended or self._error is not None else 0

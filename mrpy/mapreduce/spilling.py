@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mrpy.mapreduce.account import Account
-from mrpy.mapreduce.batches import Packed
+from mrpy.mapreduce.batches import nbytes_of
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.slots import Slot
@@ -16,7 +16,7 @@ from mrpy.options import Options
 from mrpy.scheduler.calls import Code, Parts, apart
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import Job
-from mrpy.scheduler.sizes import about_dict, estimated
+from mrpy.scheduler.sizes import about_dict
 
 SPILLING = 4.0  # seconds that a chunk takes then, about: so its runs are as large as the memory that it has
 LOOK = 16  # results
@@ -105,9 +105,5 @@ def _open_here(result: Any) -> int:
     if isinstance(result, Parts):
         return sum(about_dict(node.value) for row in result for node in row if type(node.value) is dict)
     if isinstance(result, list):
-        return sum(map(_bytes_of, result))
+        return sum(map(nbytes_of, result))
     return 0
-
-
-def _bytes_of(part: Any) -> int:
-    return estimated(part) if type(part) is list else part.nbytes if type(part) is Packed else 0
