@@ -6,6 +6,7 @@ import faulthandler
 import importlib.util
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,6 +41,22 @@ def deadline_of(seconds: float, *, autouse: bool = False) -> Any:
         faulthandler.cancel_dump_traceback_later()
 
     return deadline
+
+
+class Alive:
+    """How many of the things that it was shown are there, and how many were at most."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def see(self, thing: Any) -> Any:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        weakref.finalize(thing, self._gone)
+        return thing
+
+    def _gone(self) -> None:
+        self.now -= 1
 
 
 def eventually(true: Callable[[], bool], seconds: float = 5.0) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from laws import BACKENDS, LOCAL
+from laws import BACKENDS, LOCAL, Alive
 
 import mrpy
 from mrpy.mapreduce.tree import BYTES, Growth, Node, combine, leaf_end, leaf_index, leaf_size, total
@@ -125,6 +125,17 @@ def test_what_cannot_be_seen_is_small_and_raises_nothing() -> None:
     assert growth.largest == 4096
 
 
+@pytest.mark.parametrize("backend", LOCAL)
+def test_items_that_do_not_tell_their_size_are_items_as_others(backend: str) -> None:
+    class Closed:
+        @property
+        def nbytes(self) -> int:
+            raise OSError("closed")
+
+    source = iter([Closed() for _ in range(9000)])
+    assert sum(mrpy.pmap(lambda item: 1, source, backend=backend, workers=2)) == 9000
+
+
 @pytest.mark.parametrize("cuts", [[1], [7, 3], [126, 1, 1, 200], [127, 1], [128, 128], [1000, 5], [64]])
 def test_it_does_not_matter_in_what_stretches_they_come(cuts: list[int]) -> None:
     small, large = bytes(10), bytes(LARGE)
@@ -156,26 +167,13 @@ def test_leaves_have_numbers_one_after_the_other(largest: int) -> None:
 @pytest.mark.parametrize("backend", ["serial", "threads"])
 @pytest.mark.parametrize("verb", ["reduce", "reduce_by"])
 def test_a_long_source_of_large_items_is_reduced_in_bounded_memory(backend: str, verb: str) -> None:
-    alive = most = 0
-
-    def gone() -> None:
-        nonlocal alive
-        alive -= 1
-
-    def source() -> Iterator[np.ndarray[Any, Any]]:
-        nonlocal alive, most
-        for block in blocks(30_000):
-            alive += 1
-            most = max(most, alive)
-            weakref.finalize(block, gone)
-            yield block
-
-    run = mrpy.stream(source(), backend=backend, workers=2).map(number_of).map(int)
+    alive = Alive()
+    run = mrpy.stream(map(alive.see, blocks(30_000)), backend=backend, workers=2).map(number_of).map(int)
     if verb == "reduce":
         assert run.reduce(max) == 29_999
     else:
         assert dict(run.reduce_by(lambda n: n % 2, max)) == {0: 29_998, 1: 29_999}
-    assert most < 300  # it was more than a thousand, as large as the leaf was
+    assert alive.most < 300  # it was more than a thousand, as large as the leaf was
 
 
 @pytest.mark.parametrize("backend", LOCAL)
@@ -202,21 +200,12 @@ def test_what_was_mapped_is_not_held_until_it_is_reduced(backend: str) -> None:
 @pytest.mark.parametrize("backend", ["serial", "threads"])
 def test_large_items_behind_very_many_small_ones_are_not_pulled_in_as_many(backend: str) -> None:
     """A chunk may have 65,536 small items; of the first large ones so many would not fit into memory."""
-    alive = most = 0
-
-    def gone() -> None:
-        nonlocal alive
-        alive -= 1
+    alive = Alive()
 
     def source() -> Iterator[Any]:
-        nonlocal alive, most
         yield from (f"{number}" for number in range(300_000))
-        for block in blocks(6000):
-            alive += 1
-            most = max(most, alive)
-            weakref.finalize(block, gone)
-            yield block
+        yield from map(alive.see, blocks(6000))
 
     run = mrpy.stream(source(), backend=backend, workers=2).map(len)
     assert sum(run) == sum(len(f"{n}") for n in range(300_000)) + 6000 * LARGE
-    assert most < 3000
+    assert alive.most < 3000

@@ -9,9 +9,8 @@ import os
 import re
 import signal
 import time
-import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws import BACKENDS, EXAMPLES, LOCAL, deadline_of
+from laws import BACKENDS, EXAMPLES, LOCAL, Alive, deadline_of
 
 import mrpy
 from mrpy.errors import OptionError, SpillError
@@ -39,6 +38,17 @@ def some(n: int) -> list[str]:
 def stem(name: str) -> int:
     """The number."""
     return int(name.split(".")[0])
+
+
+def noted_in(log: Path) -> Callable[[int], int]:
+    """A function that writes down its calls."""
+
+    def noted(n: int) -> int:
+        with log.open("a") as file:
+            file.write(f"{n}\n")
+        return n
+
+    return noted
 
 
 ITEMS = [name for n in range(300) for name in some(n)]
@@ -233,42 +243,27 @@ def test_sums_of_large_parts_have_the_same_bits_too(backend: str) -> None:
 @pytest.mark.parametrize("backend", ["serial", "threads"])
 def test_rows_that_become_large_do_not_stay_in_memory(backend: str, spilled: Path) -> None:
     """Of small ones there are very many between two looks: the first large ones are to be noticed all the same."""
-    alive = most = 0
-
-    def gone() -> None:
-        nonlocal alive
-        alive -= 1
+    alive = Alive()
 
     def rows(_: int) -> Iterator[Any]:
-        nonlocal alive, most
         yield from range(20_000)
         for number in range(600):
-            row = np.full(125_000, number, np.float64)
-            alive += 1
-            most = max(most, alive)
-            weakref.finalize(row, gone)
-            yield row
+            yield alive.see(np.full(125_000, number, np.float64))
 
     run = mrpy.stream([0], backend=backend, workers=2, memory=100_000_000).flat_map(rows).repartition(4)
     assert run.map(lambda row: 1).sum() == 20_600
-    assert most < 300
+    assert alive.most < 300
 
 
 @over_local
 @pytest.mark.parametrize("key", [None, lambda n: n % 3])
 def test_options_of_a_session_that_is_opened_later_count(backend: str, key: Any, tmp_path: Path) -> None:
-    calls = tmp_path / "calls"
-
-    def noted(n: int) -> int:
-        with calls.open("a") as file:
-            file.write("x")
-        return n
-
+    log = tmp_path / "log"
     for _ in range(2):
-        run = mrpy.stream(range(50)).map(noted).repartition(3, key).map(str)
+        run = mrpy.stream(range(50)).map(noted_in(log)).repartition(3, key).map(str)
         with mrpy.session(backend=backend, workers=2, checkpoint=tmp_path / "kept"):
             assert len(list(run)) == 50
-    assert len(calls.read_text()) == 50
+    assert len(log.read_text().split()) == 50
 
 
 @over_local
@@ -358,14 +353,9 @@ def test_inside_a_task_and_in_an_event_loop_it_is_the_same(backend: str) -> None
 def test_what_a_checkpoint_has_is_not_computed_again(backend: str, key: Any, tmp_path: Path) -> None:
     log = tmp_path / "log"
 
-    def noted(n: int) -> int:
-        with log.open("a") as file:
-            file.write(f"{n}\n")
-        return n
-
     def run() -> list[int]:
         options: dict[str, Any] = {"backend": backend, "workers": 2, "checkpoint": tmp_path / "kept"}
-        return mrpy.stream(range(50), **options).map(noted).repartition(4, key).map(abs).to_list()
+        return mrpy.stream(range(50), **options).map(noted_in(log)).repartition(4, key).map(abs).to_list()
 
     first = run()
     assert sorted(first) == list(range(50))
