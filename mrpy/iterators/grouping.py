@@ -217,9 +217,8 @@ class Grouping(ABC):
         items are in their order.
 
         The first result comes when all items are there. They are packed on the workers, go to disk beyond
-        ``memory=`` (not on Dask), and are opened where they are computed. An item behind it that kills its
-        worker, or runs out of time, takes its part with it. A ``chunksize`` or ``buffersize`` given before
-        ends here.
+        ``memory=`` (not on Dask), and are opened where they are computed. A ``chunksize`` or ``buffersize``
+        given before ends here.
 
         >>> import mrpy
         >>> mrpy.stream(range(4), backend="serial").flat_map(range).repartition(3).map(str).to_list()

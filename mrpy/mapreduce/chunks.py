@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from mrpy.scheduler import failure as failing
     from mrpy.scheduler import sizes
-    from mrpy.scheduler.failure import Failure
+    from mrpy.scheduler.failure import At, Failure
 
-    Excluded: TypeAlias = Mapping[int, Failure]  # by index in the chunk: what must not be run, and why
+    Excluded: TypeAlias = Mapping[At, Failure]  # by place in the chunk: what must not be run, and why
 else:
     failing, sizes = later("mrpy.scheduler.failure"), later("mrpy.scheduler.sizes")
 
@@ -58,10 +58,25 @@ def _all_known(sizes: Iterable[int | None]) -> list[int] | None:
     return known
 
 
+def index_of(at: At) -> int:
+    """The index of an item, or of the one to which a record belongs."""
+    return at[0] if isinstance(at, tuple) else at
+
+
+def moved(at: At, offset: int) -> At:
+    """The same place where items are counted from elsewhere.
+
+    >>> moved(7, -2), moved((7, 30), 2)
+    (5, (9, 30))
+    """
+    return (at[0] + offset, at[1]) if isinstance(at, tuple) else at + offset
+
+
 class Chunk(NamedTuple):
     """Items ``first, first + 1, ...`` of a source.
 
-    ``excluded``    items that are known to fail (they killed a worker, ran out of time, cannot travel)
+    ``excluded``    items that are known to fail (they killed a worker, ran out of time, cannot travel), or
+                    single records of theirs
     ``piece``       that many items are a chunk of their own, and several travel together; None: all are one
     ``separately``  each item and each result is a pickle of its own, so that one that cannot be opened
                     harms no other. Slow, and only for chunks in which there was such a one.
@@ -89,7 +104,8 @@ class Chunk(NamedTuple):
     def part(self, begin: int, end: int) -> Chunk:
         """The items at positions `begin` to `end`."""
         offset = begin - self.first
-        excluded = {at - offset: why for at, why in self.excluded.items() if offset <= at < end - self.first}
+        within = range(offset, end - self.first)
+        excluded = {moved(at, -offset): why for at, why in self.excluded.items() if index_of(at) in within}
         data = self.data[offset : end - self.first]
         return self._replace(first=begin, data=data, excluded=excluded, budget=None)
 

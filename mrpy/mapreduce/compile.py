@@ -25,7 +25,7 @@ from mrpy.errors import (
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import Checkpoint
 from mrpy.mapreduce.chunking import LARGEST_UNSEEN, Chunker
-from mrpy.mapreduce.chunks import Chunk, Outcome
+from mrpy.mapreduce.chunks import Chunk, Outcome, index_of
 from mrpy.mapreduce.cutting import Cutter, Stretch
 from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import GENEXPR, Body, Plan, Step
@@ -306,13 +306,15 @@ class Feeder:
 
     def _send_again(self, slot: Slot, failure: Failure) -> bool:
         """Whether a chunk that failed as a whole can be saved without the one that is to blame."""
-        chunk = slot.chunk
-        if failure.index is not None and failure.index in chunk.excluded:
+        chunk, at = slot.chunk, failure.index
+        if at in chunk.excluded and isinstance(at, tuple):
+            at = at[0]  # it is the reading of this record that does it: there is no way around it
+        if at is not None and at in chunk.excluded:
             return False
         if self._in_smaller_parts(slot, failure):
             return True
-        if isinstance(failure.live, WorkerCrashed | ItemTimeout) and failure.index is not None:
-            excluded = {**chunk.excluded, failure.index: failure.at(chunk.item(failure.index))}
+        if isinstance(failure.live, WorkerCrashed | ItemTimeout) and at is not None:
+            excluded = {**chunk.excluded, at: failure.at(chunk.item(index_of(at)))}
             self._resend(slot, chunk._replace(excluded=excluded))
             return True
         if isinstance(failure.live, BackendError | SchedulerError | Cancelled) or failure.item is not None:
@@ -331,8 +333,8 @@ class Feeder:
             return False
         if not isinstance(self.code.function, MapChunk):  # the chunks of a reduction end where its leaves do
             return False
-        ends = [items // 2] if failure.index is None else [failure.index + 1, failure.index]
-        for end in ends:
+        at = None if failure.index is None else index_of(failure.index)
+        for end in [items // 2] if at is None else [at + 1, at]:
             if 0 < end < len(slot.chunk.data):
                 self._put_back(slot, end)
         self._resend(slot, slot.chunk)

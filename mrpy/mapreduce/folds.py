@@ -15,7 +15,7 @@ from operator import length_hint
 from typing import Any
 
 from mrpy.errors import Item, pin, pins
-from mrpy.mapreduce.chunks import Chunk, Outcome
+from mrpy.mapreduce.chunks import Chunk, Outcome, moved
 from mrpy.mapreduce.kernels import Announce, MapChunk, Rules, begun, counted, through
 from mrpy.mapreduce.plan import FlatMap, Step
 from mrpy.mapreduce.random import at_positions
@@ -133,7 +133,7 @@ def shifted(announce: Announce | None, whole: Chunk, part: Chunk) -> Announce | 
     if announce is None:
         return None
     tell, offset = announce, part.first - whole.first
-    return lambda index: tell(None if index is None else index + offset)
+    return lambda at: tell(None if at is None else moved(at, offset))
 
 
 def leaf_nodes(chunk: Chunk, leaf: Callable[[Chunk], Any]) -> Iterator[Node]:

@@ -19,25 +19,26 @@ from operator import length_hint
 from mrpy.errors import Item, SpillError, pin, pins
 from mrpy.inside import Place, inside
 from mrpy.light import TYPE_CHECKING, Frozen, later
-from mrpy.mapreduce.chunks import Chunk, Outcome, visible_bytes
+from mrpy.mapreduce.chunks import Chunk, Outcome, index_of, visible_bytes
 from mrpy.mapreduce.random import at_positions, fresh_seed
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import TaskStopped
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from mrpy.mapreduce.files.reading import Reading
     from mrpy.mapreduce.plan import Step
     from mrpy.options import OnError, Options
     from mrpy.scheduler import failure as failing
     from mrpy.scheduler import policy
-    from mrpy.scheduler.failure import Failure
+    from mrpy.scheduler.failure import At, Failure
 else:
     failing, policy = later("mrpy.scheduler.failure"), later("mrpy.scheduler.policy")
 
-Announce = Callable[[int | None], None]
+
+Announce: TypeAlias = "Callable[[At | None], None]"
 
 GROWTH = 64  # at most so many times the last stretch
 MOST = 1 << 23  # bytes of results, as `mrpy.mapreduce.chunking` wants them
@@ -212,24 +213,30 @@ def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
     """An item; or, where the first step reads, one after the other of the records that it stands for. Say
     whether to go on."""
     records, reading = attempt.records(item)
-    unread = 0
+    unread = number = 0
     while True:
         problem: BaseException | None = None
+        at: At = index if reading is None else (index, number)
         try:
             if reading is not None and attempt.announce is not None:
-                attempt.announce(index)
+                attempt.announce(at)
             record = next(records, _END)
             if record is _END:
                 return True
-            attempt(index, record, out.values, reading)
+            known = attempt.chunk.excluded.get(at)
+            if known is None:
+                attempt(at, record, out.values, reading)
+            elif not out.put_failure(known, reading):
+                return False
         except TaskStopped:
             raise
         except BaseException as error:
             if reading is not None and unread < attempt.rules.retries and reading.again(error):
                 unread += 1
-                attempt.pause(unread, index)
+                attempt.pause(unread, at)
                 continue
             problem = error
+        number += 1
         out.index.extend([index] * (len(out.values) - len(out.index)))  # also what came before a problem
         if problem is not None and not out.failed(problem, index, reading):
             return False
@@ -251,27 +258,27 @@ class _Attempt(Frozen):
         records, _, reading = begun(self.steps, iter((block,)))
         return records, reading
 
-    def __call__(self, index: int, item: Any, values: list[Any], reading: Reading | None) -> None:
+    def __call__(self, at: At, item: Any, values: list[Any], reading: Reading | None) -> None:
         failures = 0
         before = len(values)
         while True:
             if self.announce is not None:
-                self.announce(index)  # each attempt has its own time
+                self.announce(at)  # each attempt has its own time
             try:
-                self._into(values, index, item, reading)
+                self._into(values, index_of(at), item, reading)
                 return
             except Exception:
                 failures += 1
                 if failures > self.rules.retries:
                     raise
                 del values[before:]
-                self.pause(failures, index)
+                self.pause(failures, at)
 
-    def pause(self, failures: int, index: int) -> None:
+    def pause(self, failures: int, at: At) -> None:
         """Before the next attempt."""
-        delay = policy.DEFAULT.back_off(failures, self.chunk.first + index)
+        delay = policy.DEFAULT.back_off(failures, self.chunk.first + index_of(at))
         if self.announce is not None and self.rules.timeout is not None:
-            self.announce(index)  # a pause is neither taken off the time of an attempt nor a hang
+            self.announce(at)  # a pause is neither taken off the time of an attempt nor a hang
             delay = min(delay, self.rules.timeout / 2)
         time.sleep(delay)
 
@@ -325,14 +332,17 @@ class _Collector:
         failure = failing.capture(error, travels=inside.place is Place.ELSEWHERE).at(item)
         return self._place(failure)
 
-    def put_failure(self, failure: Failure) -> bool:
+    def put_failure(self, failure: Failure, reading: Reading | None = None) -> bool:
         """Take in a failure that is known already; say whether to go on."""
         on_error = self.rules.on_error
+        item = failure.item or Item(self._chunk.first, "")
+        if reading is not None:  # only here is it known what to call the record
+            item = Item(item.position, reading.where())
+            failure = failure.at(item)
         if callable(on_error):
-            position = failure.item.position if failure.item else self._chunk.first
-            return self.failed(failure.exception(), position - self._chunk.first)
+            return self.failed(failure.exception(), item.position - self._chunk.first, reading)
         if on_error == "skip":
-            return self._skipped.add(failure.exception(), failure.item or Item(self._chunk.first, ""))
+            return self._skipped.add(failure.exception(), item)
         return self._place(failure)
 
     def _place(self, failure: Failure) -> bool:

@@ -18,6 +18,7 @@ from mrpy.scheduler.here import here
 if TYPE_CHECKING:
     from typing import Any
 
+    from mrpy.scheduler.failure import At
     from mrpy.scheduler.messages import Task
 
 _numbers = count(1)
@@ -49,8 +50,8 @@ def apart(made: Any) -> tuple[Any, Any]:
 class Code:
     """A function that many calls share, with the place it was written for.
 
-    ``announce``: the function takes a keyword argument of that name, a callable to be told the index of
-    each item as it begins, and None when it is through with them.
+    ``announce``: the function takes a keyword argument of that name, a callable to be told of each item as it
+    begins (`At`), and of None when it is through with them.
     """
 
     def __init__(self, function: Callable[..., Any], name: str, *, announce: bool = False) -> None:
@@ -109,7 +110,7 @@ def perform(
     function: Callable[..., Any],
     data: Any,
     inputs: Sequence[Any],
-    announce: Callable[[int | None], None] | None = None,
+    announce: Callable[[At | None], None] | None = None,
     place: Place = Place.ELSEWHERE,
 ) -> Any:
     """Run a call here and now. Whatever it raises comes out; a nested mrpy call finds `inside` set."""

@@ -18,12 +18,15 @@ from mrpy.scheduler import codec
 
 if TYPE_CHECKING:
     import traceback
-    from typing import Any
+    from typing import Any, TypeAlias
 else:
     traceback = later("traceback")  # only where something failed
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # the folder of mrpy
 TEXT_LIMIT = 20_000  # characters of traceback that travel; a RecursionError can print megabytes
+
+# An item of a task, by its index; or, of one that stands for many records, the number of a record too.
+At: TypeAlias = "int | tuple[int, int]"
 
 
 class Failure(NamedTuple):
@@ -40,7 +43,7 @@ class Failure(NamedTuple):
     trace: str = ""
     payload: codec.Payload | None = None
     item: Item | None = None
-    index: int | None = None  # type: ignore[assignment]  # a tuple's method of that name is not missed here
+    index: At | None = None  # type: ignore[assignment]  # a tuple's method of that name is not missed here
     live: BaseException | None = None
 
     def __eq__(self, other: object) -> bool:
@@ -102,12 +105,12 @@ def _no_end(error: StopIteration) -> RuntimeError:
     return instead
 
 
-def of(error: MrpyError, index: int | None = None, trace: str = "") -> Failure:
+def of(error: MrpyError, index: At | None = None, trace: str = "") -> Failure:
     """A failure that mrpy itself states (a crash, a timeout): its own traceback is not worth showing."""
     return Failure(type(error).__qualname__, str(error), trace, index=index, live=error)
 
 
-def overran(timeout: float | None, index: int | None, trace: str = "") -> Failure:
+def overran(timeout: float | None, index: At | None, trace: str = "") -> Failure:
     """The failure of the item that ran over its time. ``trace``: where it was then."""
     return of(ItemTimeout(f"ran longer than timeout={timeout:g} seconds and was stopped"), index, trace)
 

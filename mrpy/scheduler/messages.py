@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from mrpy.light import TYPE_CHECKING, NamedTuple
-from mrpy.scheduler.failure import Failure
+from mrpy.scheduler.failure import At, Failure
 from mrpy.scheduler.states import Move, State
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Began(NamedTuple):
 
     key: Key
     attempt: int
-    item: int | None
+    item: At | None
 
 
 class Succeeded(NamedTuple):
@@ -96,7 +96,7 @@ class Lost(NamedTuple):
     key: Key
     attempt: int
     failure: Failure
-    item: int | None = None
+    item: At | None = None
     blame: bool = True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from mrpy.scheduler.failure import Failure
+from mrpy.scheduler.failure import At, Failure
 from mrpy.scheduler.messages import Key, Task
 from mrpy.scheduler.states import Move, State
 
@@ -36,8 +36,8 @@ class Record:
         self.dependents: dict[Record, None] | None = None  # those who still wait for it, in order
         self.failures = 0
         self.deaths = 0
-        self.item_deaths: dict[int, int] | None = None
-        self.item: int | None = None  # the one that runs now, where it was announced
+        self.item_deaths: dict[At, int] | None = None
+        self.item: At | None = None  # the one that runs now, where it was announced
         self.deadline: float | None = None
         self.timer: float | None = None  # its entry among the timers; never later than the deadline
         self.failure: Failure | None = None

@@ -31,7 +31,7 @@ from itertools import count
 from mrpy.errors import Cancelled, SchedulerError
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.calls import spent
-from mrpy.scheduler.failure import Failure, of, overran
+from mrpy.scheduler.failure import At, Failure, of, overran
 from mrpy.scheduler.policy import DEFAULT, Policy
 from mrpy.scheduler.queues import Ready, Timers, Waiter
 from mrpy.scheduler.record import Record
@@ -173,19 +173,28 @@ class Scheduler:
         record = self._back(fact.key, fact.attempt)
         if record is None:
             return
-        if record.state is RUNNING and not (fact.blame and self._is_guilty(record, fact.item)):
+        guilty, place = self._is_guilty(record, fact.item) if fact.blame else (False, fact.item)
+        if record.state is RUNNING and not guilty:
             self._retry(record, 0.0)
         else:
-            self._end_on_backend(record, fact.failure._replace(index=fact.item))
+            self._end_on_backend(record, fact.failure._replace(index=place))
 
-    def _is_guilty(self, record: Record, item: int | None) -> bool:
+    def _is_guilty(self, record: Record, item: At | None) -> tuple[bool, At | None]:
+        """Whether it may not be tried again, and what of it is to blame."""
         record.deaths += 1
         if item is None:
-            return record.deaths >= self._policy.deaths_of_a_task
+            return record.deaths >= self._policy.deaths_of_a_task, None
         if record.item_deaths is None:
             record.item_deaths = {}
-        record.item_deaths[item] = record.item_deaths.get(item, 0) + 1
-        return record.item_deaths[item] >= self._policy.deaths_of_an_item
+        deaths = record.item_deaths
+        deaths[item] = deaths.get(item, 0) + 1
+        if deaths[item] >= self._policy.deaths_of_an_item:
+            return True, item
+        if not isinstance(item, tuple):
+            return False, item
+        whole = item[0]
+        deaths[whole] = deaths.get(whole, 0) + 1
+        return deaths[whole] >= self._policy.deaths_of_records, whole
 
     def _stopped(self, fact: m.Stopped) -> None:
         record = self._back(fact.key, fact.attempt)

@@ -14,6 +14,7 @@ from types import FrameType
 
 from mrpy.errors import BackendError
 from mrpy.scheduler.calls import TaskStopped
+from mrpy.scheduler.failure import At
 from mrpy.scheduler.policy import LONGEST_WAIT
 
 AGAIN = 0.2  # seconds until it rings once more, should the user's code have caught the first
@@ -35,12 +36,12 @@ class Alarm:
     """
 
     def __init__(self, seconds: float) -> None:
-        self.item: int | None = 0
+        self.item: At | None = 0
         self.rings: type[TaskStopped] = type("TaskStopped", (TaskStopped,), {})
         self.deadline = float("inf")
         self._seconds = seconds
 
-    def begin(self, item: int | None) -> None:
+    def begin(self, item: At | None) -> None:
         """An item begins; or, with None, what comes after the last."""
         self.item = item
         self.deadline = time.monotonic() + self._seconds
@@ -62,7 +63,7 @@ class _BySignal(Alarm):
             signal.signal(signal.SIGALRM, _ring)
         _ours.append(self)
 
-    def begin(self, item: int | None) -> None:
+    def begin(self, item: At | None) -> None:
         super().begin(item)
         _set_timer()
 
@@ -107,7 +108,7 @@ class _ByWatchdog(Alarm):
         except RuntimeError as error:  # there are too many, or Python ends
             raise BackendError(f"nobody can keep the time of this (timeout=): {error}") from error
 
-    def begin(self, item: int | None) -> None:
+    def begin(self, item: At | None) -> None:
         with self._changed:
             asleep = self.deadline == float("inf")  # else it wakes in time, and sees that the deadline moved
             super().begin(item)

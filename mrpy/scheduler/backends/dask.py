@@ -45,7 +45,7 @@ from mrpy.scheduler.backends import dask_cluster
 from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.calls import Call, Code
-from mrpy.scheduler.failure import of
+from mrpy.scheduler.failure import At, of
 
 AHEAD = 2  # tasks given to the cluster per thread: one runs, one waits
 CODES_KEPT = 64  # functions held on the cluster; out of the air
@@ -62,7 +62,7 @@ class Ticket:
         self.order = order
         self.future: Any = None
         self.address: str | None = None  # where it runs
-        self.item: int | None = None  # the last one announced
+        self.item: At | None = None  # the last one announced
         self.seconds, self.size = 0.0, 0
         self.note: bytes | None = None
         self.stopping = False

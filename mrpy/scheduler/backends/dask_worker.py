@@ -35,6 +35,7 @@ from mrpy.scheduler import codec
 from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.worker_main import encode_failure
 from mrpy.scheduler.calls import Parts, TaskStopped, apart, perform
+from mrpy.scheduler.failure import At
 from mrpy.scheduler.here import Here
 
 RUNS, BEGAN, THROUGH = 1, 2, 3
@@ -150,7 +151,7 @@ def _perform(order: Job, blob: bytes, inputs: tuple[Outcome, ...]) -> Outcome:
     return Outcome(payloads, in_parts)
 
 
-def _announcer(order: Job) -> Callable[[int | None], None]:
+def _announcer(order: Job) -> Callable[[At | None], None]:
     return lambda item: _tell(order, BEGAN, item, sure=order.care.sure)
 
 

@@ -314,7 +314,7 @@ class ProcessesBackend(Backend):
             return
         ticket = self._tickets[frame.number]
         if frame.kind == w.BEGAN:
-            ticket.item = int.from_bytes(frame.parts[0], "little") if frame.parts else None
+            ticket.item = marshal.loads(frame.parts[0])
             self._facts.append(m.Began(ticket.key, ticket.attempt, ticket.item))
             return
         self._punch(worker, ticket)

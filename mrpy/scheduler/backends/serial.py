@@ -17,7 +17,7 @@ from mrpy.scheduler.backends.alarm import alarm
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.memory import Store
 from mrpy.scheduler.calls import Call, TaskStopped, perform
-from mrpy.scheduler.failure import capture, overran, stack_text
+from mrpy.scheduler.failure import At, capture, overran, stack_text
 from mrpy.scheduler.messages import Fact, Failed, Key, Slots, Start, Stopped, Succeeded
 
 
@@ -91,7 +91,7 @@ class SerialBackend(Backend):
 class _Overran(BaseException):
     """An item ran over its time."""
 
-    def __init__(self, item: int | None, trace: str) -> None:
+    def __init__(self, item: At | None, trace: str) -> None:
         super().__init__(item, trace)
         self.item = item
         self.trace = trace

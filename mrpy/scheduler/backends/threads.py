@@ -30,7 +30,7 @@ from mrpy.scheduler.backends.alarm import throw_into
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.memory import Store
 from mrpy.scheduler.calls import Call, TaskStopped, perform
-from mrpy.scheduler.failure import capture, stack_text
+from mrpy.scheduler.failure import At, capture, stack_text
 from mrpy.scheduler.messages import Began, Fact, Failed, Key, Slots, Start, Stopped, Succeeded
 
 
@@ -173,7 +173,7 @@ def _run(lane: _Lane, order: Start, inputs: list[Any], outcome: SimpleQueue[Any]
     announce = None
     if order.careful and call.code.announce:
 
-        def announce(item: int | None) -> None:
+        def announce(item: At | None) -> None:
             outcome.put((lane, Began(task.key, attempt, item), None))
 
     began = time.perf_counter()

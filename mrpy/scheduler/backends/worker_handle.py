@@ -23,6 +23,7 @@ from mrpy.scheduler.policy import LONGEST_WAIT
 if TYPE_CHECKING:
     from typing import Any
 
+    from mrpy.scheduler.failure import At
     from mrpy.scheduler.messages import Task
 
 CODES_KEPT = 64  # functions a worker holds; out of the air
@@ -50,7 +51,7 @@ class Ticket:
         self.key, self.code, self.timeout = task.key, task.call.code.number, task.timeout
         self.attempt = attempt
         self.worker: WorkerHandle | None = None
-        self.item: int | None = None  # the last one announced
+        self.item: At | None = None  # the last one announced
         self.stopping = False
         self.message: Any = ()  # what to send, until it is sent
 

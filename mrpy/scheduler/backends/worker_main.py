@@ -5,7 +5,7 @@
       FORGET number                       ──────>   dropped
       RUN   ticket   meta, data, inputs   ──────>   decode ─> perform ─> encode
                                           <──────   READY once, when it is up
-                                          <──────   BEGAN  ticket  index      (only where `careful`)
+                                          <──────   BEGAN  ticket  place      (only where `careful`)
                                           <──────   DONE   ticket  meta, value
                                           <──────   FAILED ticket  meta, failure
                                           <──────   SAID   0       what it printed, logged or warned of
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mrpy.scheduler import failure as failures
+    from mrpy.scheduler.failure import At
     from mrpy.scheduler.here import Here
 else:
     failures = later("mrpy.scheduler.failure")
@@ -189,8 +190,8 @@ class Worker:
         self._answer(DONE, number, (seconds, pickling, in_parts, shape, said), parts)
 
     def _announcer(self, number: int) -> Any:
-        def announce(item: int | None) -> None:
-            self._end.send(BEGAN, number, [] if item is None else [item.to_bytes(8, "little")])
+        def announce(item: At | None) -> None:
+            self._end.send(BEGAN, number, [marshal.dumps(item)])
 
         return announce
 
