@@ -219,7 +219,7 @@ class Mrpy(peers.Mrpy):
         ranks: Any = [(page, 1.0) for page, _ in links]
         for _ in range(ROUNDS):
             joined = mrpy.stream(links).join(ranks, 0)
-            ranks = list(mrpy.mapreduce(shares_of, damped, joined, combiner=total))
+            ranks = list(mrpy.mapreduce(shares_of, damped, joined))  # ten values a key: too few to combine
         return dict(ranks)
 
 

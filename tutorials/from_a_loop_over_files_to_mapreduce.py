@@ -109,7 +109,7 @@ assert dict(found) == slowest
 #
 # To know the largest of all values it is enough to know the largest of each chunk. A function that may be applied
 # to a part of the values, and then to what came of the parts, can do most of its work before anything travels.
-# Here it is the reducer itself:
+# Here it is the reducer itself. It pays where a key comes many times in a chunk, and costs a little where it does not.
 
 # %%
 found = mrpy.mapreduce(by_user, largest, mrpy.read_text(folder / "*.log"), combiner=largest)
