@@ -7,6 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -251,6 +252,46 @@ def test_cancelling_does_not_wait_for_an_item_that_does_not_end(backend: str, ch
             run(main, 5)
         finally:
             go_on.set()
+
+
+FIRST_STAGES: dict[str, Callable[[Any], Any]] = {
+    "sorted": lambda items: items.sorted(),
+    "group_by": lambda items: items.group_by(lambda n: n % 3),
+    "repartition": lambda items: items.repartition(2),
+    "join": lambda items: items.join(range(3), abs),
+    "two shuffles": lambda items: items.count_by(abs).group_by(abs),
+}
+
+
+@over_local
+@pytest.mark.parametrize("verb", FIRST_STAGES)
+def test_cancelling_stops_a_stage_that_has_to_end_before_the_first_item(
+    backend: str, verb: str, tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
+
+    def slow(n: int) -> int:
+        started.touch()
+        time.sleep(0.05)
+        return n
+
+    async def main() -> None:
+        items = FIRST_STAGES[verb](mrpy.stream(range(2000), chunksize=1).map(slow))
+        task = asyncio.create_task(collected(items))
+        while not started.exists():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    before = set(threading.enumerate())
+    with mrpy.session(backend, workers=2) as session:
+        run(main, 10)
+        assert eventually(lambda: is_clean(session), 5)
+        began = time.monotonic()
+        assert list(mrpy.pmap(abs, range(4))) == list(range(4))
+        assert time.monotonic() - began < 5
+    assert eventually(lambda: not [each for each in set(threading.enumerate()) - before if "async" in each.name], 5)
 
 
 @over_local

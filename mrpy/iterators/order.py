@@ -21,7 +21,7 @@ from mrpy.mapreduce.window import Window, puller
 from mrpy.options import Options
 from mrpy.progress import watched
 from mrpy.scheduler.calls import Code
-from mrpy.scheduler.current import job_for, session_for
+from mrpy.scheduler.current import Stopper, job_for, session_for
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.reuse import code_for
 
@@ -115,11 +115,13 @@ async def run_map_async(
 
 async def _in_thread(run: Run) -> AsyncGenerator[Any, None]:
     """An ordinary run, asked for its items in one thread from begin to end. Who is cancelled while he waits
-    for an item does not wait for its end: then the thread closes the run, when it comes to that."""
+    for an item does not wait for its end: the thread gives up what it waits for, and closes the run."""
     import asyncio  # heavy, and only for those who run a loop already
     from concurrent.futures import ThreadPoolExecutor
 
     context = copy_context()  # the open session, as seen from here
+    stopper = Stopper()
+    context.run(stopper.watch)
     end = object()
 
     def advance() -> Any:
@@ -133,6 +135,8 @@ async def _in_thread(run: Run) -> AsyncGenerator[Any, None]:
                 return
             yield item
     finally:
+        if not asked.done():
+            stopper.stop()
         closing = thread.submit(context.run, run.close)
         thread.shutdown(wait=False)
         if asked.done():

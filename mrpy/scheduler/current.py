@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from itertools import count
+from weakref import WeakSet
 
 from mrpy.inside import inside
 from mrpy.options import Options, Scoped
@@ -44,4 +47,39 @@ def single_call(options: Options) -> tuple[Job, int]:
 
 def job_for(options: Options) -> Job:
     """A job in that session. Closed, at the end of its ``with`` block, it stops whatever is left of it."""
-    return session_for(options).job()
+    job = session_for(options).job()
+    if (stopper := _stopper.get()) is not None:
+        stopper.add(job)
+    return job
+
+
+class Stopper:
+    """Ends, from any thread, whatever jobs a context has opened: those who wait for them get `Cancelled`."""
+
+    def __init__(self) -> None:
+        self._jobs: WeakSet[Job] = WeakSet()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def watch(self) -> None:
+        """Have it be of this context."""
+        _stopper.set(self)
+
+    def add(self, job: Job) -> None:
+        """One more."""
+        with self._lock:
+            self._jobs.add(job)
+            stopped = self._stopped
+        if stopped:
+            job.interrupt()
+
+    def stop(self) -> None:
+        """End them, and all that are opened after this."""
+        with self._lock:
+            self._stopped = True
+            jobs = list(self._jobs)
+        for job in jobs:
+            job.interrupt()
+
+
+_stopper: ContextVar[Stopper | None] = ContextVar("mrpy_stopper", default=None)

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from mrpy.errors import BackendError
+from mrpy.errors import BackendError, Cancelled
 from mrpy.inside import SETTLED, waiting
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.driver import Delivery, Driver
@@ -27,7 +27,7 @@ class Job:
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
         self.number = next(_job_numbers)
-        self._inbox: SimpleQueue[Delivery] = SimpleQueue()
+        self._inbox: SimpleQueue[Delivery | None] = SimpleQueue()  # None: nobody is to wait any more
         self._numbers = count()
         self._alive: set[Key] = set()  # added, and not yet delivered or, if kept, not yet dropped
         self._closed = False
@@ -47,7 +47,7 @@ class Job:
         self.driver.add(tasks, self._receive)
 
     def next(self) -> Delivery:
-        """Block until one more task has ended; say how."""
+        """Block until one more task has ended; say how. Raises `Cancelled` after an `interrupt`."""
         self.driver.check_owner()
         if not self.driver.backend.threaded:
             self.driver.wait_for(lambda: not self._inbox.empty())
@@ -77,6 +77,11 @@ class Job:
     def arrived(self) -> bool:
         """Whether `next` need not wait."""
         return not self._inbox.empty()
+
+    def interrupt(self) -> None:
+        """For any thread: who waits for a delivery is to give it up."""
+        self._inbox.put(None)
+        self.driver.backend.wake()
 
     def load(self, key: Key) -> Any:
         """Open the value of a task of ours that is done and kept: until it is dropped."""
@@ -114,7 +119,7 @@ class Job:
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits there any more
                 on_arrival()
 
-    def _arrival(self) -> Delivery:
+    def _arrival(self) -> Delivery | None:
         timeout: float | None = SETTLED
         while True:
             try:
@@ -122,7 +127,9 @@ class Job:
             except Empty:  # when a loop turns, Python looks for signals
                 timeout = None
 
-    def _taken(self, delivery: Delivery) -> Delivery:
+    def _taken(self, delivery: Delivery | None) -> Delivery:
+        if delivery is None:
+            raise Cancelled("the run was cancelled")
         if delivery.value is not None:
             self._alive.discard(delivery.key)  # a failure may be kept, as a value: `close` lets go of it
         return delivery
