@@ -7,6 +7,7 @@ import math
 import os
 import re
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mrpy
-from mrpy.errors import SpillError
+from mrpy.errors import SerializationError, SpillError
 from mrpy.mapreduce import made, own_folder, slices, sort_memory, sorted_runs, sorting, spill
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.partition import stable_hash
@@ -183,6 +184,16 @@ def test_a_break_leaves_no_file(spilled: Path) -> None:
     for _ in run:
         break
     run.close()
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+@pytest.mark.parametrize("verb", ["group_by", "repartition"])
+def test_what_cannot_be_written_to_disk_is_said_to_be_that(backend: str, verb: str, spilled: Path) -> None:
+    run = mrpy.stream(range(100), backend=backend, workers=2, memory=1000, chunksize=50)
+    locked = run.map(lambda n: threading.Lock() if n == 57 else n)
+    with pytest.raises(SerializationError, match="memory= cannot be written to disk because of.* a lock") as caught:
+        (locked.group_by(type) if verb == "group_by" else locked.repartition(2)).to_list()
+    assert verb != "group_by" or "item 50: or one of the 49 after it" in str(caught.value.__notes__)
 
 
 def test_a_reducer_that_raises_leaves_no_file(spilled: Path) -> None:

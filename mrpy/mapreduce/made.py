@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import Any
 from zlib import crc32
 
-from mrpy.errors import Item, pin
+from mrpy.errors import Item, SerializationError, pin
 from mrpy.inside import Place, inside
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.groups import CountRecords, FromPairs, Groups, Reducer, is_exact, joining, take_in
@@ -97,7 +97,12 @@ class Made:
             for node in nodes:
                 split = codec.without_gc(partial(self._entries, node.value))
                 for done in self._done:
-                    run = write_entries(file, split.pop(0), self._chunk.first, store.block)
+                    try:
+                        run = write_entries(file, split.pop(0), self._chunk.first, store.block)
+                    except SerializationError as error:
+                        if inside.place is not Place.ELSEWHERE:  # else it is looked for, item by item
+                            self._pin(error)
+                        raise
                     done.append(node._replace(value=run))
         self.size = 0
 
@@ -132,8 +137,12 @@ class Made:
         try:
             return _hashes(groups)
         except TypeError as error:
-            pin(error, Item(self._chunk.first, f"or one of the {len(self._chunk.data) - 1} after it"))
+            self._pin(error)
             raise
+
+    def _pin(self, error: Exception) -> None:
+        """It is of one of these items: which is not known here."""
+        pin(error, Item(self._chunk.first, f"or one of the {len(self._chunk.data) - 1} after it"))
 
 
 class Gathering:

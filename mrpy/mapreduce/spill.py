@@ -142,7 +142,7 @@ class RunFile:
 
     def add(self, low: Any, high: Any, content: Any, size: int) -> Block:
         """Write a block."""
-        data = codec.encode(content, whole=True, back=True).body
+        data = codec.encode_for_disk(content)
         size = max(size, len(data))
         offset, digest = self.put(data)
         return Block(low, high, size, offset, self.offset - offset, digest, self.packs)

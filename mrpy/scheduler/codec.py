@@ -56,6 +56,22 @@ def encode(value: Any, *, whole: bool = False, back: bool = False) -> Payload:
         raise SerializationError(_why_not(value, problem, back=back)) from problem
 
 
+def encode_for_disk(value: Any) -> bytes | bytearray | memoryview:
+    """The same in one piece, for a file. Raises `SerializationError`."""
+    try:
+        return encode(value, whole=True).body
+    except SerializationError as error:
+        problem = error.__cause__ or error
+    from mrpy.scheduler.culprit import culprit
+
+    found = culprit(value)
+    where = f" because of {found}" if found else ""
+    raise SerializationError(
+        f"what does not fit into memory= cannot be written to disk{where}: {problem} "
+        "(make what can be pickled, or allow it more memory=)"
+    ) from problem
+
+
 def _collector() -> tuple[list[memoryview], Callable[[pickle.PickleBuffer], bool] | None]:
     """A list, and a callback for pickle that puts large buffers there."""
     buffers: list[memoryview] = []
