@@ -39,7 +39,8 @@ class Grouping(ABC):
 
     A ``key`` is a function of an item, or what to look up in it (an index, or the name of a column), or a
     list of these, for a tuple. A key that cannot be hashed, or not to the same number in every process, is a
-    TypeError that names it. ``partitions``: into how many tasks the keys are divided; by default eight.
+    TypeError that names it. ``partitions``: into how many tasks the keys are divided; by default four for
+    each worker, and eight at least.
     """
 
     _given: dict[str, Any]

@@ -60,7 +60,7 @@ class ReduceTasks:
         self._inputs: dict[int, set[Key]] = {}  # of the last attempt at a part
         self._part_of: dict[Key, int] = {}
         self._arrived: dict[int, list[Batch]] = {}
-        account.tasks = parts
+        self.count = account.tasks = parts
         for part in range(parts):
             self._start(part)
 
