@@ -507,6 +507,37 @@ def test_closing_what_peek_or_tee_gave_closes_the_run(backend: str) -> None:
     assert closed == [True]
 
 
+def failing_at_11(n: int) -> int:
+    if n == 11:
+        raise ValueError(n)
+    return n
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("options", [{}, {"chunksize": 2, "buffersize": 50}, {"chunksize": 7, "buffersize": 50}])
+def test_all_that_tee_gives_have_the_error_at_its_place(backend: str, options: Any) -> None:
+    one, other = mrpy.stream(range(30), backend=backend, workers=2, **options).map(failing_at_11).tee()
+    mapped = one.map(abs)
+    assert next(mapped) == 0
+    for items, expected in ((other, range(11)), (mapped, range(1, 11))):
+        got = []
+        with pytest.raises(ValueError, match="11"):
+            for item in items:
+                got.append(item)
+        assert got == list(expected)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("chunksize", [2, 7])
+def test_a_run_does_not_go_on_behind_an_error_that_another_run_was_told(backend: str, chunksize: int) -> None:
+    options: dict[str, Any] = {"backend": backend, "workers": 2, "chunksize": chunksize, "buffersize": 50}
+    source = mrpy.stream(range(30), **options).map(failing_at_11)
+    assert next(source) == 0
+    with pytest.raises(ValueError, match="11"):
+        list(source.map(abs))
+    assert list(source) == []
+
+
 # ---- names ----------------------------------------------------------------------------------------------------------
 
 

@@ -400,6 +400,22 @@ def test_check_looks_at_folds_by_key() -> None:
     }  # fmt: skip
 
 
+FLOATS = [1e16, 1.0, 0.1, -1e16, 0.2, 0.3, 0.3]
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda run: run.sum(), lambda run: run.mean(), lambda run: run.std(), lambda run: run.distinct().to_list(),
+        lambda run: run.distinct(lambda n: n > 1).to_list(), lambda run: run.histogram(3, (0, 1)),
+        lambda run: run.aggregate_by(lambda _: 0, total=(abs, "sum"), d=(abs, "std")).to_list(),
+    ],
+)  # fmt: skip
+def test_a_check_finds_no_fault_with_what_is_ours(verb: Any) -> None:
+    checked, plain = (verb(mrpy.stream(FLOATS, backend="serial", check=check)) for check in (True, False))
+    assert repr(checked) == repr(plain)
+
+
 # ---- the number of parts ---------------------------------------------------------------------------------------
 
 

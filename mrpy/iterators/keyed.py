@@ -180,8 +180,9 @@ class Keyed:
         """See on some items that the answer does not depend on the cut."""
         steps, items = check.read(side.plan.steps, sample)
         check.check_steps(steps, items)
-        if self._combiner is None:  # then the reducer has all the values of a key
-            return
+        fold = getattr(self._combiner, "fold", None)
+        if self._combiner is None or (fold is not None and not check.is_theirs(fold)):
+            return  # the reducer has all the values of a key, or what combines them is ours
         to_pairs = (*steps, step_of(side.mapper))
         pairs = check.made_of(to_pairs, check.passing(to_pairs, items))
         for key, group in grouping(None).leaf(iter(pairs)).items():

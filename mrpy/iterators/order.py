@@ -70,18 +70,17 @@ def _blocks(plan: Plan, options: Options, account: Account) -> Generator[Iterabl
         return
     with _feeding(plan, options, account) as feeder:
         for slot in blocking(feeder, ordered=options.ordered):
-            if feeder.hands_over():
-                yield _handed_over(slot, feeder)
-                continue
             results, error = results_of(slot)
+            hands_over = feeder.hands_over()
             try:
-                yield results
+                yield _handed_over(results, slot, feeder) if hands_over else results
             except GeneratorExit:
                 results.clear()  # whoever still holds the iterator gets no more of them
                 raise
             if error is not None:
                 raise error
-            feeder.settle(slot)  # only now: unread results count as pulled
+            if not hands_over:
+                feeder.settle(slot)  # only now: unread results count as pulled
 
 
 async def run_map_async(
@@ -218,10 +217,9 @@ def _as_it_is(plan: Plan, options: Options) -> Iterator[Iterable[Any]]:
             yield items
 
 
-def _handed_over(slot: Slot, feeder: Feeder) -> Iterator[Any]:
+def _handed_over(results: list[Any], slot: Slot, feeder: Feeder) -> Iterator[Any]:
     """The results of a chunk for another run: each is settled before it has it, since that is in its account
     as soon as it has it."""
-    results, error = results_of(slot)
     for place, item in enumerate(results, 1):
         if place < len(results):
             feeder.passing(slot, place / len(results))
@@ -230,5 +228,3 @@ def _handed_over(slot: Slot, feeder: Feeder) -> Iterator[Any]:
         yield item
     if not results:
         feeder.settle(slot)
-    if error is not None:
-        raise error

@@ -129,8 +129,9 @@ class Reshaping(ABC):
 
     def tee(self, count: int = 2) -> tuple[Self, ...]:
         """``itertools.tee(self, count)``: iterators over the same items, computed once. What one has
-        read and another has not is kept."""
-        return tuple(self._after(_Same("tee", copy, self)) for copy in itertools.tee(iter(self), count))
+        read and another has not is kept. An error is raised in each of them, at its place."""
+        copies = itertools.tee(_Lasting(iter(self)), count)
+        return tuple(self._after(_Same("tee", copy, self)) for copy in copies)
 
     def to_list(self) -> list[Any]:
         """``list(self)``."""
@@ -192,8 +193,33 @@ class _Same:
         return f"{self.upstream[0]} -> {self.label}"
 
 
+class _Lasting:
+    """An iterator that raises its error again where it is asked again."""
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self._items = items
+        self._error: Exception | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        try:
+            return next(self._items)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self._error = error
+            raise
+
+
 class _Unique:
-    """The distinct items of a stretch: a step for the workers."""
+    """The distinct items of a stretch: a step for the workers. Those of the whole are among them, however it
+    is cut."""
+
+    any_cut = True
 
     def __init__(self, key: Callable[[Any], Any] | None) -> None:
         self.key = key

@@ -143,6 +143,7 @@ class OnBothSides:
     right."""
 
     __slots__ = ("__qualname__", "left", "right")
+    ours = True
 
     def __init__(self, left: Callable[[Any], Any], right: Callable[[Any], Any]) -> None:
         self.left, self.right = left, right

@@ -113,6 +113,8 @@ class FoldChunk:
             for index in sorted(result.failures):
                 raise result.failures[index].exception()
             result = result.values
+        if callable(self.rules.on_error):
+            result = [one for each in result for one in (each if type(each) is Several else (each,))]
         before = pins()
         try:
             with at_positions(self.rules.seed, lambda: chunk.first - 1):
@@ -120,6 +122,10 @@ class FoldChunk:
         except Exception as error:  # of the fold itself: which item it was at is not known here
             pin(error, Item(chunk.first, f"or one of the {len(chunk.data) - 1} after it"), before)
             raise
+
+
+class Several(list[Any]):
+    """What `on_error` makes of one item, where that is several results, or none."""
 
 
 def is_fast(rules: Rules, chunk: Chunk, announce: Announce | None) -> bool:
@@ -199,7 +205,9 @@ class Finish:
 # ---- the folds behind the verbs --------------------------------------------------------------------
 
 @dataclass(frozen=True, slots=True)
-class _ReduceLeaf:
+class ReduceLeaf:
+    """The leaf of `reduction`."""
+
     operator: Callable[[Any, Any], Any]
 
     def __call__(self, items: Iterator[Any]) -> Any:
@@ -223,7 +231,7 @@ class _WithInitial:
 
 def reduction(operator: Callable[[Any, Any], Any], initial: Any = MISSING) -> Fold:
     """``functools.reduce(operator, items, initial)`` for an associative operator."""
-    return Fold(_ReduceLeaf(operator), operator, _WithInitial(operator, initial), "reduce")
+    return Fold(ReduceLeaf(operator), operator, _WithInitial(operator, initial), "reduce")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.chunks import Chunk
-from mrpy.mapreduce.folds import FoldChunk, is_fast, leaves, shifted, singly
+from mrpy.mapreduce.folds import FoldChunk, Several, is_fast, leaves, shifted, singly
 from mrpy.mapreduce.groups import Group, Reducer, grouping, joining, total
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.made import ByRank, Combining, Gathering, Made
@@ -37,6 +37,7 @@ class OnePair:
     """A mapper of ours that makes one pair of each record: it is a step by itself."""
 
     __slots__ = ()
+    ours = True
 
     def over(self, records: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
         """The pairs of these records."""
@@ -77,6 +78,43 @@ def step_of(mapper: Callable[[Any], Any]) -> Step:
     return mapper if isinstance(mapper, OnePair) else Pairs(mapper)
 
 
+class Watched:
+    """A mapper as a step that knows whether it was its own error that came last, and not one of a step
+    before. It is slower."""
+
+    def __init__(self, mapper: Callable[[Any], Any]) -> None:
+        self.step = step_of(mapper)
+        self.ours: bool = getattr(mapper, "ours", False)
+        self.failed = False
+
+    def over(self, records: Iterator[Any]) -> Iterator[Any]:
+        """The pairs of these records."""
+        self.failed = False
+        for record in records:
+            try:
+                made = list(self.step.over(iter((record,))))
+            except BaseException:
+                self.failed = True
+                raise
+            yield from made
+
+    def __str__(self) -> str:
+        return str(self.step)
+
+
+class Replacing:
+    """What `on_error` puts in the place of an item, as pairs: it has not been through the mapper; unless that
+    is the user's and has failed itself, since then it stands for what that returns."""
+
+    def __init__(self, on_error: Callable[[BaseException], Any], mapper: Watched) -> None:
+        self._on_error, self._mapper = on_error, mapper
+
+    def __call__(self, error: BaseException) -> Several:
+        stands_for_pairs = self._mapper.failed and not self._mapper.ours
+        value = self._on_error(error)
+        return Several(as_pairs(value) if stands_for_pairs else self._mapper.step.over(iter((value,))))
+
+
 def as_pairs(made: Any) -> Any:
     """What a mapper has made of a record, as pairs."""
     if isinstance(made, tuple) and len(made) == 2:
@@ -111,8 +149,8 @@ class MapTask:
         assert self.combiner is not None
         counts = self.combiner is total and is_fast(self.rules, chunk, announce)
         combining = Combining(made, self.combiner, self.mapper.key if counts else None)  # type: ignore[attr-defined]
-        steps = self.steps if counts else (*self.steps, step_of(self.mapper))
-        kernel = FoldChunk(steps, replace(grouping(self.combiner), leaf=combining.leaf), self.rules)
+        steps, rules = (self.steps, self.rules) if counts else self._to_pairs()
+        kernel = FoldChunk(steps, replace(grouping(self.combiner), leaf=combining.leaf), rules)
         for part in (chunk,) if counts else leaves(chunk):
             combining.begin(leaf_index(part.first, part.largest))
             for node in kernel.nodes(part, skipped, shifted(announce, chunk, part)):
@@ -122,10 +160,19 @@ class MapTask:
     def _gathered(self, chunk: Chunk, made: Made, skipped: Skipped, announce: Announce | None) -> Parts:
         gathering = Gathering(made)
         fold = replace(grouping(None), leaf=gathering.leaf)
-        kernel = FoldChunk((*self.steps, step_of(self.mapper)), fold, self.rules)
+        steps, rules = self._to_pairs()
+        kernel = FoldChunk(steps, fold, rules)
         for part in self._parts(chunk, announce):
             kernel.nodes(part, skipped, shifted(announce, chunk, part))
         return gathering.parts()
+
+    def _to_pairs(self) -> tuple[tuple[Step, ...], Rules]:
+        """The steps with the mapper, and the rules for them."""
+        on_error = self.rules.on_error
+        if not callable(on_error):
+            return (*self.steps, step_of(self.mapper)), self.rules
+        mapper = Watched(self.mapper)
+        return (*self.steps, mapper), self.rules.replaced(on_error=Replacing(on_error, mapper))
 
     def _parts(self, chunk: Chunk, announce: Announce | None) -> Iterable[Chunk]:
         """What is gathered at a time. Where items are run one by one, all that one makes is in memory."""

@@ -1,0 +1,109 @@
+"""`on_error` where a shuffle follows: what a function puts in the place of an item is an item, and has a key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from laws import BACKENDS
+
+import mrpy
+
+
+def named(n: int) -> tuple[str, int]:
+    if n == 2:
+        raise ValueError(n)
+    return "odd" if n % 2 else "even", n
+
+
+def instead(error: BaseException) -> tuple[str, int]:
+    return "even", -1
+
+
+ITEMS = [("even", 0), ("odd", 1), ("even", -1), ("odd", 3), ("even", 4)]
+EVEN, ODD = ITEMS[::2], ITEMS[1::2]
+
+VERBS: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "group_by": (lambda run: dict(run.group_by(0)), {"even": EVEN, "odd": ODD}),
+    "count_by": (lambda run: dict(run.count_by(0)), {"even": 3, "odd": 2}),
+    "reduce_by": (lambda run: dict(run.reduce_by(0, max)), {"even": ("even", 4), "odd": ("odd", 3)}),
+    "fold_by": (lambda run: dict(run.fold_by(0, lambda total, item: total + item[1], 0)), {"even": 3, "odd": 4}),
+    "aggregate_by": (lambda run: dict(run.aggregate_by(0, least=(1, "min"))), {"even": {"least": -1}, "odd": {"least": 1}}),
+    "topk_by": (lambda run: dict(run.topk_by(0, 1, 1)), {"even": [("even", 4)], "odd": [("odd", 3)]}),
+    "join": (lambda run: list(run.join([("even", "E")], 0)), [(item, ("even", "E")) for item in EVEN]),
+    "cogroup": (lambda run: dict(run.cogroup([], 0)), {"even": (EVEN, []), "odd": (ODD, [])}),
+    "repartition": (lambda run: sorted(run.repartition(2, 0)), sorted(ITEMS)),
+    "mapreduce": (
+        lambda run: dict(mrpy.mapreduce(lambda item: [item, item], lambda key, values: sum(values), run)),
+        {"even": 6, "odd": 8},
+    ),
+    "mapreduce, combined": (
+        lambda run: dict(mrpy.mapreduce(lambda item: item, least, run, combiner=least)),
+        {"even": -1, "odd": 1},
+    ),
+    "distinct": (lambda run: run.distinct(lambda item: item[0]).to_list(), ITEMS[:2]),
+    "sorted": (lambda run: run.sorted(1).to_list(), sorted(ITEMS, key=lambda item: item[1])),
+}  # fmt: skip
+
+
+def least(key: str, values: Iterator[int]) -> int:
+    return min(values)
+
+
+@pytest.mark.parametrize("options", [{}, {"memory": 1}, {"retries": 1}, {"chunksize": 1}])
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_stands_in_the_place_of_an_item_has_its_own_key(backend: str, verb: str, options: Any) -> None:
+    if backend == "dask" and options:
+        pytest.skip("one way is enough where a task takes long")
+    finish, expected = VERBS[verb]
+    run = mrpy.stream(range(5), backend=backend, workers=2, on_error=instead, **options).map(named)
+    assert finish(run) == expected
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_where_the_key_fails_it_is_that_of_the_other_item(backend: str) -> None:
+    def parity(n: int) -> int:
+        return {0: 0, 1: 1, 3: 1, 4: 0, 100: 0}[n]
+
+    run = mrpy.stream(range(5), backend=backend, workers=2, on_error=lambda error: 100)
+    assert dict(run.group_by(parity)) == {0: [0, 100, 4], 1: [1, 3]}
+
+
+MADE: dict[str, Any] = {"a pair": ("none", 1), "pairs": [("none", 0), ("none", 1)], "a dict": {"none": 1}, "nothing": []}
+
+
+@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_where_a_mapper_fails_it_is_what_the_mapper_would_have_made(backend: str, made: str) -> None:
+    def mapper(n: int) -> Iterator[tuple[str, int]]:
+        yield "all", n
+        if n == 2:
+            raise ValueError(n)
+
+    run = mrpy.stream(range(5), backend=backend, workers=2, on_error=lambda error: MADE[made])
+    found = dict(mrpy.mapreduce(mapper, lambda key, values: sum(values), run))
+    assert found == {"all": 8} | ({} if made == "nothing" else {"none": 1})
+
+
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+def test_a_step_before_the_mapper_puts_a_record_there(backend: str) -> None:
+    run = mrpy.stream(range(5), backend=backend, workers=2, on_error=instead).map(named)
+    found = mrpy.mapreduce(lambda item: {item[0].upper(): item[1]}, lambda key, values: list(values), run)
+    assert dict(found) == {"EVEN": [0, -1, 4], "ODD": [1, 3]}
+
+
+def test_a_line_that_cannot_be_read_has_a_key_too(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b"a\n\xff\nb\na\n")
+    run = mrpy.read_text(path, backend="serial", on_error=lambda error: "b")
+    assert dict(run.count_by(lambda line: line)) == {"a": 2, "b": 2}
+
+
+def test_what_is_no_item_is_an_error_at_its_place() -> None:
+    run = mrpy.stream(range(5), backend="serial", on_error=lambda error: None).map(named)
+    with pytest.raises(TypeError, match="NoneType") as caught:
+        list(run.group_by(0))
+    assert "item 2" in str(caught.value.__notes__)
