@@ -7,6 +7,7 @@ import heapq
 import math
 import operator
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -463,3 +464,113 @@ def test_a_checkpoint_is_gone_on_with_by_any_number_of_workers(tmp_path: Path) -
     again = counted(8)
     assert sorted(again) == [(n, 100) for n in range(10)]
     assert "checkpoint" in again.explain()
+
+
+# ---- errors ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("memory", ["auto", 1])
+def test_an_error_of_a_reducer_says_the_key_and_comes_behind_the_keys_before_it(backend: str, memory: Any) -> None:
+    def reducer(key: int, values: Any) -> int:
+        if key % 3 == 0:
+            raise ValueError("mine")
+        return sum(values)
+
+    expected = list(mrpy.mapreduce(lambda n: (n % 20, n), lambda key, values: sum(values), range(100), backend="serial"))
+    first = next(place for place, (key, _) in enumerate(expected) if key % 3 == 0)
+    got = []
+    options: Options = {"backend": backend, "workers": 2, "memory": memory, "partitions": 20}
+    with pytest.raises(ValueError, match="mine") as caught:
+        for pair in mrpy.mapreduce(lambda n: (n % 20, n), reducer, range(100), **options):
+            got.append(pair)
+    assert got == expected[: len(got)]
+    assert len(got) <= first
+    assert f"raised for the key {expected[first][0]}" in str(caught.value.__notes__)
+
+
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+def test_an_error_of_a_combiner_says_the_key(backend: str) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(mrpy.stream([("a", 0)] * 40, backend=backend).reduce_by(0, lambda one, other: 1 // 0))
+    assert "raised for the key 'a'" in str(caught.value.__notes__)
+
+
+def bad_at_11(n: int) -> int:
+    if n == 11:
+        raise ValueError(n)
+    return n
+
+
+KEYED: dict[str, tuple[Any, Any]] = {
+    "sorted": (lambda run: run.sorted(bad_at_11).to_list(), [n for n in range(20) if n != 11]),
+    "topk": (lambda run: run.topk(2, bad_at_11).to_list(), [19, 18]),
+    "min": (lambda run: run.skip(0).min(lambda n: abs(bad_at_11(n) - 11)), 10),
+    "max": (lambda run: run.max(bad_at_11), 19),
+    "topk_by": (lambda run: run.topk_by(lambda n: 0, 2, bad_at_11).to_list(), [(0, [19, 18])]),
+    "distinct": (lambda run: run.distinct(bad_at_11).count(), 19),
+    "group_by": (lambda run: run.group_by(bad_at_11).count(), 19),
+    "repartition": (lambda run: run.repartition(2, bad_at_11).count(), 19),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("verb", KEYED)
+def test_an_item_whose_key_fails_is_skipped(backend: str, verb: str) -> None:
+    finish, expected = KEYED[verb]
+    run = mrpy.stream(range(20), backend=backend, workers=2, on_error="skip", chunksize=7)
+    assert finish(run) == expected
+
+
+@pytest.mark.parametrize("verb", KEYED)
+def test_a_key_that_fails_once_is_asked_for_again(verb: str) -> None:
+    failed: list[int] = []
+
+    def flaky(n: int) -> int:
+        if n == 11 and not failed:
+            failed.append(n)
+            raise ValueError(n)
+        return n
+
+    finishes = {
+        "sorted": lambda run: run.sorted(flaky).count(), "topk": lambda run: run.topk(20, flaky).count(),
+        "min": lambda run: 20 + run.min(flaky), "max": lambda run: 1 + run.max(flaky),
+        "topk_by": lambda run: len(next(run.topk_by(lambda n: 0, 20, flaky))[1]),
+        "distinct": lambda run: run.distinct(flaky).count(), "group_by": lambda run: run.group_by(flaky).count(),
+        "repartition": lambda run: run.repartition(2, flaky).count(),
+    }  # fmt: skip
+    assert finishes[verb](mrpy.stream(range(20), backend="threads", workers=2, retries=1)) == 20
+    assert failed == [11]
+
+
+# ---- keys that cost much ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("memory", ["auto", 1])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_keys_that_take_long_are_sorted_by_as_others_are(backend: str, memory: Any, reverse: bool) -> None:
+    def slow(n: int) -> int:
+        time.sleep(0.0001 if n % 2 else 0)  # of some chunks they are carried, of others not
+        return n * 7919 % 13
+
+    options: Options = {"backend": backend, "workers": 2, "memory": memory, "chunksize": 10}
+    items = [n * 31 % 100 for n in range(100)]
+    assert mrpy.stream(items, **options).sorted(slow, reverse=reverse).to_list() == sorted(items, key=slow, reverse=reverse)
+
+
+def test_a_key_is_asked_for_about_once_an_item() -> None:
+    calls: list[int] = []
+
+    def slow(n: int) -> int:
+        calls.append(n)
+        time.sleep(0.0001)
+        return -n
+
+    for finish in (
+        lambda run: run.sorted(slow).to_list(), lambda run: run.topk(3, slow).to_list(), lambda run: run.min(slow),
+        lambda run: run.topk_by(lambda n: 0, 3, slow).to_list(),
+    ):  # fmt: skip
+        calls.clear()
+        finish(mrpy.stream(range(2000), backend="threads", workers=2, chunksize=200))
+        assert len(calls) < 2400

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,33 @@ def binds(generator: Any) -> bool:
     step = lift(generator).steps[0]
     assert isinstance(step, Body)
     return step.binds
+
+
+# ---- parts that are run by themselves --------------------------------------------------------------------------
+
+
+def late(n: int) -> int:
+    time.sleep(0.05 if n % 4 == 0 else 0)  # others overtake it
+    return n
+
+
+PARTS: dict[str, Callable[[Iterator[int]], Iterator[Any]]] = {
+    "zip": lambda ys: ((x, y) for x, y in zip(map(late, range(12)), ys)),
+    "map of two": lambda ys: map(operator.sub, map(late, range(12)), ys),
+    "enumerate": lambda ys: enumerate(map(late, map(operator.neg, ys))),
+    "islice": lambda ys: map(str, itertools.islice(map(late, ys), 3, 9)),
+    "chain": lambda ys: map(str, itertools.chain(map(late, ys), "ab")),
+    "zip in a chain": lambda ys: itertools.chain(zip(map(late, range(12)), ys), map(late, [4])),
+}
+
+
+@over_local
+@pytest.mark.parametrize("part", PARTS)
+def test_pairs_and_places_hold_where_the_whole_is_not_ordered(backend: str, part: str) -> None:
+    expected = sorted(PARTS[part](iter(range(0, 120, 10))), key=repr)
+    pulled = (n for n in (*range(0, 120, 10),))
+    got = mrpy.parallel(PARTS[part](pulled), backend=backend, workers=2, chunksize=1, ordered=False)
+    assert sorted(got, key=repr) == expected
 
 
 # ---- taken over ------------------------------------------------------------------------------------------------

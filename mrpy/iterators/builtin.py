@@ -140,6 +140,11 @@ def _inner(plan: Plan, given: Given) -> Iterable[Any]:
     return Inner(plan, given)
 
 
+def _in_order(plan: Plan, given: Given) -> Iterable[Any]:
+    """The same for what counts its items, or pairs them with others, also where the whole is not ordered."""
+    return _inner(plan, {**given, "ordered": True})
+
+
 def _sequence_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     """``iter(sequence)``, from where it stands."""
     made = iterator.__reduce__()
@@ -206,7 +211,7 @@ def _side_by_side(sources: Iterable[Any], lift: Lift, given: Given) -> Plan:
     slices = [plan.source for plan in plans if not plan.steps and isinstance(plan.source, Sliced | Zipped)]
     if len(slices) == len(plans):
         return Plan(Zipped(tuple(slices)))
-    return _joined("zip", [_inner(plan, given) for plan in plans], zip)
+    return _joined("zip", [_in_order(plan, given) for plan in plans], zip)
 
 
 def _enumerate(iterator: Any, lift: Lift, given: Given) -> Plan | None:
@@ -216,7 +221,7 @@ def _enumerate(iterator: Any, lift: Lift, given: Given) -> Plan | None:
         left = plan.source.reader().remaining()
         if left is not None:  # a range may be longer than can be counted
             return Plan(Zipped((Sliced(range(start, start + left)), plan.source)))
-    return _joined("enumerate", [_inner(plan, given)], lambda items: enumerate(items, start))
+    return _joined("enumerate", [_in_order(plan, given)], lambda items: enumerate(items, start))
 
 
 def _starmap(iterator: Any, lift: Lift, given: Given) -> Plan | None:
@@ -258,7 +263,7 @@ def _islice(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     start, stop, step = limits if len(limits) == 3 else (0, limits[0], 1)
     start, stop = max(0, start - taken), None if stop is None else max(0, stop - taken)
     label = f"islice {start} to {'the end' if stop is None else stop}" + (f" by {step}" if step != 1 else "")
-    inner = _inner(lift(source), given)
+    inner = _in_order(lift(source), given)
     return _joined(label, [inner], lambda items: itertools.islice(items, start, stop, step))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least, function_for
 from mrpy.light import TYPE_CHECKING, later
-from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.plan import Plan, Step
 from mrpy.mapreduce.sources import Pulled
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class Grouping(ABC):
         """The plan, to build upon."""
 
     @abstractmethod
+    def _probes(self, key: Callable[[Any], Any] | None) -> tuple[Step, ...]:
+        """The step that asks items for their keys, where it matters whose error that is."""
+
+    @abstractmethod
     def _options(self) -> Options:
         """The options of a run."""
 
@@ -64,8 +68,8 @@ class Grouping(ABC):
         In plain Python: ``for item in items: groups.setdefault(key(item), []).append(item)``.
 
         >>> import mrpy
-        >>> dict(mrpy.stream(["a", "bc", "d"], backend="serial").group_by(len))
-        {1: ['a', 'd'], 2: ['bc']}
+        >>> sorted(mrpy.stream(["a", "bc", "d"], backend="serial").group_by(len))
+        [(1, ['a', 'd']), (2, ['bc'])]
         """
         mapper = by_key.WithItem(by_key.key_of("group_by", key))
         return self._keyed(mapper, by_key.listed, None, partitions)
@@ -76,8 +80,8 @@ class Grouping(ABC):
         In plain Python: ``collections.Counter(map(key, items)).items()``.
 
         >>> import mrpy
-        >>> dict(mrpy.stream(["a", "bc", "d"], backend="serial").count_by(len))
-        {1: 2, 2: 1}
+        >>> sorted(mrpy.stream(["a", "bc", "d"], backend="serial").count_by(len))
+        [(1, 2), (2, 1)]
         """
         mapper = by_key.WithConstant(by_key.key_of("count_by", key), 1)
         return self._keyed(mapper, groups.total, groups.total, partitions)
@@ -146,11 +150,12 @@ class Grouping(ABC):
         what of an item is compared, a function or an index; by default the item itself.
 
         >>> import mrpy
-        >>> dict(mrpy.stream(["a", "bc", "ad", "ab"], backend="serial").topk_by(len, 2))
-        {1: ['a'], 2: ['bc', 'ad']}
+        >>> sorted(mrpy.stream(["a", "bc", "ad", "ab"], backend="serial").topk_by(len, 2))
+        [(1, ['a']), (2, ['bc', 'ad'])]
         """
         fold = statistics.largest(at_least("topk_by", count, 0), order)
-        return self._folded("topk_by", key, fold, partitions)
+        probes = self._probes(folds.key_of(fold))
+        return self._folded("topk_by", key, fold, partitions, *probes)
 
     def join(
         self,
@@ -204,8 +209,8 @@ class Grouping(ABC):
         In plain Python: `toolz.groupby` of both, and ``left.get(key, []), right.get(key, [])`` of all keys.
 
         >>> import mrpy
-        >>> dict(mrpy.stream(["a", "bc"], backend="serial").cogroup(["d", "efg"], len))
-        {1: (['a'], ['d']), 2: (['bc'], []), 3: ([], ['efg'])}
+        >>> sorted(mrpy.stream(["a", "bc"], backend="serial").cogroup(["d", "efg"], len))
+        [(1, (['a'], ['d'])), (2, (['bc'], [])), (3, ([], ['efg']))]
         """
         mappers = self._mappers("cogroup", key, other_key)
         return self._keyed_with("cogroup", other, mappers, by_key.cogrouped, partitions)
@@ -225,7 +230,7 @@ class Grouping(ABC):
         >>> mrpy.stream(range(4), backend="serial").flat_map(range).repartition(3).map(str).to_list()
         ['0', '0', '1', '0', '1', '2']
         >>> mrpy.stream(["a", "bc", "d", "ef"], backend="serial").repartition(2, key=len).to_list()
-        ['a', 'd', 'bc', 'ef']
+        ['bc', 'ef', 'a', 'd']
         """
         count = at_least("repartition", partitions, 1)
         if key is None:
@@ -245,14 +250,22 @@ class Grouping(ABC):
         return self._taken()
 
     def _keyed(
-        self, mapper: Any, reducer: Any, combiner: Any, partitions: Partitions, *, with_keys: bool = True
+        self,
+        mapper: Any,
+        reducer: Any,
+        combiner: Any,
+        partitions: Partitions,
+        *steps: Step,
+        with_keys: bool = True,
     ) -> ParallelIterator:
-        functions = mapper, reducer, combiner
-        return keyed.keyed(self._to_key(), functions, partitions, False, self._given, with_keys=with_keys)
+        functions, plan = (mapper, reducer, combiner), self._to_key().then(*steps)
+        return keyed.keyed(plan, functions, partitions, False, self._given, with_keys=with_keys)
 
-    def _folded(self, name: str, key: Any, fold: folds.Fold, partitions: Partitions) -> ParallelIterator:
+    def _folded(
+        self, name: str, key: Any, fold: folds.Fold, partitions: Partitions, *steps: Step
+    ) -> ParallelIterator:
         mapper = by_key.WithItem(by_key.key_of(name, key))
-        return self._keyed(mapper, by_key.Finish(fold), by_key.Combine(fold), partitions)
+        return self._keyed(mapper, by_key.Finish(fold), by_key.Combine(fold), partitions, *steps)
 
     def _mappers(self, name: str, key: Any, other_key: Any) -> tuple[Any, Any]:
         keys = key, key if other_key is None else other_key

@@ -60,13 +60,17 @@ class ReduceTasks:
         self._inputs: dict[int, set[Key]] = {}  # of the last attempt at a part
         self._part_of: dict[Key, int] = {}
         self._arrived: dict[int, list[Batch]] = {}
+        self._failed: dict[int, BaseException] = {}
         self.count = account.tasks = parts
         for part in range(parts):
             self._start(part)
 
     def batches(self, part: int) -> list[Batch]:
-        """The rows of a part. What is on disk stays there."""
+        """The rows of a part. What is on disk stays there. An error is raised in its turn: it is the same one
+        whichever part is done first."""
         while part not in self._arrived:
+            if part in self._failed:
+                raise self._failed[part]
             self._take(self._next())
         return self._arrived.pop(part)
 
@@ -101,7 +105,7 @@ class ReduceTasks:
         if delivery.failure is not None:
             error = delivery.failure.exception()
             if not (isinstance(error, SpillError) and self._make_again(error, part)):
-                raise error
+                self._failed[part] = error
             return
         assert delivery.value is not None
         began = perf_counter()

@@ -37,7 +37,7 @@ class Sorted(Reduced):
         order = self._order
         if items._options().on_error == "return":
             raise OptionError("on_error='return' puts exceptions among the items: nothing to be sorted")
-        plan, options = items._taken(), items._starting(reducing=True)
+        plan, options = items._taken().then(*items._probes(order.key)), items._starting(reducing=True)
         with ExitStack() as stack:
             with job_for(options) as job, watched(job, plan, options):
                 memory, remote = sort_memory(options, job), job.driver.backend.remote

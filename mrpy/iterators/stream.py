@@ -19,7 +19,7 @@ from mrpy.iterators.reshaping import Reshaping
 from mrpy.iterators.writing import Writing
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
-from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap
+from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, Probe, StarMap
 from mrpy.mapreduce.skipped import Skipped, together
 from mrpy.mapreduce.sources import Pulled
 from mrpy.options import resolve
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mrpy.iterators import elsewhere, explain, graph, order
     from mrpy.iterators.graph import Graph
     from mrpy.iterators.order import Run
-    from mrpy.mapreduce import reduce
+    from mrpy.mapreduce import folds, reduce
     from mrpy.mapreduce.folds import Fold
     from mrpy.mapreduce.plan import Step
     from mrpy.mapreduce.sinks import writing
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 else:
     # What it takes to run a plan, or to look at it: most of mrpy, and nothing that making one needs.
     order, reduce = later("mrpy.iterators.order"), later("mrpy.mapreduce.reduce")
+    folds = later("mrpy.mapreduce.folds")
     current, progress = later("mrpy.scheduler.current"), later("mrpy.progress")
     explain, graph = later("mrpy.iterators.explain"), later("mrpy.iterators.graph")
     elsewhere, writing = later("mrpy.iterators.elsewhere"), later("mrpy.mapreduce.sinks.writing")
@@ -219,9 +220,16 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
             raise TypeError("this parallel iterator is already being iterated with async for")
         return self._plan if self._running is None else Plan(Pulled(self._running.items))
 
+    def _probes(self, key: Callable[[Any], Any] | None) -> tuple[Step, ...]:
+        """The step that asks items for their keys, where it matters whose error that is."""
+        options = self._options()
+        careful = options.on_error != "raise" or options.retries
+        return (Probe(key),) if careful and key is not None else ()
+
     def _fold(self, fold: Fold, *steps: Step) -> Any:
         if self._options().on_error == "return":
             raise OptionError("on_error='return' puts exceptions among the items: nothing to be reduced")
+        steps += self._probes(folds.key_of(fold))
         plan, options = self._taken().then(*steps), self._starting(reducing=True)
         with current.job_for(options) as job, progress.watched(job, plan, options):
             return reduce.run_fold(plan, fold, job, options, self._account)

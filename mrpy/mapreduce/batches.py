@@ -105,7 +105,9 @@ def rows_of(batch: Batch) -> list[Any]:
 
 def nbytes_of(batch: Any) -> int:
     """About how many bytes a batch, or a list of anything, takes here."""
-    return batch.nbytes if type(batch) is Packed else estimated(batch) if type(batch) is list else 0
+    if type(batch) is list:
+        return estimated(batch)
+    return getattr(batch, "nbytes", 0)  # what is on disk has none
 
 
 class Rows(Sequence[Any]):

@@ -101,6 +101,11 @@ class Chunk(NamedTuple):
             return Item(self.first + max(0, index), "")
         return Item(self.first + index, failing.short_repr(self.data[index]))
 
+    def some_item(self) -> Item:
+        """What to call an item of this chunk, where nobody knows which it was."""
+        more = len(self.data) - 1
+        return Item(self.first, f"or one of the {more} after it") if more > 0 else self.item(0)
+
     def part(self, begin: int, end: int) -> Chunk:
         """The items at positions `begin` to `end`."""
         offset = begin - self.first

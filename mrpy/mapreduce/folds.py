@@ -120,8 +120,14 @@ class FoldChunk:
             with at_positions(self.rules.seed, lambda: chunk.first - 1):
                 return self.fold.leaf(iter(result))
         except Exception as error:  # of the fold itself: which item it was at is not known here
-            pin(error, Item(chunk.first, f"or one of the {len(chunk.data) - 1} after it"), before)
+            pin(error, chunk.some_item(), before)
             raise
+
+
+def key_of(fold: Fold) -> Callable[[Any], Any] | None:
+    """The function of single items that a fold compares them by."""
+    key: Callable[[Any], Any] | None = getattr(fold.leaf, "key", None)
+    return key
 
 
 class Several(list[Any]):

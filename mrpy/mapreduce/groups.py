@@ -9,12 +9,14 @@ to the garbage collector and travels several times faster than one of short list
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import GeneratorType
 from typing import Any, TypeAlias
 
+from mrpy.errors import MrpyError
 from mrpy.mapreduce.folds import Fold
-from mrpy.mapreduce.partition import NESTING, PLAIN, canonical, refusal
+from mrpy.mapreduce.partition import NESTING, PLAIN, canonical, refusal, shown
 from mrpy.mapreduce.tree import NOTHING
 from mrpy.scheduler import codec
 from mrpy.scheduler.failure import short_repr
@@ -63,10 +65,15 @@ class FromPairs:
         if combiner is None:
             return groups
         least = _least(combiner)
-        for key, group in groups.items():
-            if type(group) is list and len(group) >= least:
-                made = combiner(key, iter(group))
-                groups[key] = made if type(made) not in _LISTED else listed(made)
+        key: Any = None
+        try:
+            for key, group in groups.items():
+                if type(group) is list and len(group) >= least:
+                    made = combiner(key, iter(group))
+                    groups[key] = made if type(made) not in _LISTED else listed(made)
+        except Exception as error:
+            say_key(error, key)
+            raise
         return groups
 
 
@@ -125,18 +132,30 @@ class Join:
     def __call__(self, left: Groups, right: Groups) -> Groups:
         combiner, get, least = self.combiner, left.get, _least(self.combiner)
         waits = least > 2
-        for key, theirs in right.items():
-            mine = get(key, NOTHING)
-            if mine is NOTHING:
-                left[key] = theirs
-                continue
-            both = (mine, theirs) if type(mine) is not list is not type(theirs) else _both(mine, theirs)
-            if waits and len(both) < least:
-                left[key] = list(both)
-                continue
-            made = combiner(key, iter(both))
-            left[key] = made if type(made) not in _LISTED else listed(made)
+        key: Any = None
+        try:
+            for key, theirs in right.items():
+                mine = get(key, NOTHING)
+                if mine is NOTHING:
+                    left[key] = theirs
+                    continue
+                both = (mine, theirs) if type(mine) is not list is not type(theirs) else _both(mine, theirs)
+                if waits and len(both) < least:
+                    left[key] = list(both)
+                    continue
+                made = combiner(key, iter(both))
+                left[key] = made if type(made) not in _LISTED else listed(made)
+        except Exception as error:
+            say_key(error, key)
+            raise
         return left
+
+
+def say_key(error: Exception, key: Any) -> None:
+    """Have an error say for which key it was raised."""
+    if not isinstance(error, MrpyError):
+        with suppress(Exception):  # a class may forbid it
+            error.add_note(f"mrpy: raised for the key {short_repr(shown(key))}")
 
 
 def _least(combiner: Reducer) -> int:

@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import Any
 from zlib import crc32
 
-from mrpy.errors import Item, SerializationError, pin
+from mrpy.errors import SerializationError, pin
 from mrpy.inside import Place, inside
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.groups import CountRecords, FromPairs, Groups, Reducer, is_exact, joining, take_in
@@ -142,7 +142,7 @@ class Made:
 
     def _pin(self, error: Exception) -> None:
         """It is of one of these items: which is not known here."""
-        pin(error, Item(self._chunk.first, f"or one of the {len(self._chunk.data) - 1} after it"))
+        pin(error, self._chunk.some_item())
 
 
 class Gathering:

@@ -130,6 +130,22 @@ class FlatMap(Frozen):
         return f"flat_map {name_of(self.function)}"
 
 
+class Probe(Frozen):
+    """The items as they are, each of which is asked for its key once: so that an error of that is the item's,
+    for `on_error` and `retries`, before a fold asks for it."""
+
+    key: Callable[[Any], Any]
+
+    def over(self, items: Iterator[Any]) -> Iterator[Any]:
+        key = self.key
+        for item in items:
+            key(item)
+            yield item
+
+    def __str__(self) -> str:
+        return f"key {name_of(self.key)}"
+
+
 class Body(Frozen):
     """The body of a generator expression, or a stage: from an iterator to an iterator.
 

@@ -20,7 +20,7 @@ from typing import Any
 from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.folds import FoldChunk, Several, is_fast, leaves, shifted, singly
-from mrpy.mapreduce.groups import Group, Reducer, grouping, joining, total
+from mrpy.mapreduce.groups import Group, Reducer, grouping, joining, say_key, total
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.made import ByRank, Combining, Gathering, Made
 from mrpy.mapreduce.output import Output
@@ -211,11 +211,15 @@ class ReduceTask:
         for key, group in groups:
             kind = type(key)
             name = key if kind is str or kind is int else shown(key)
-            made = reducer(name, iter(group) if type(group) is list else _values(group))
-            for value in made if type(made) is GeneratorType else (made,):
-                rows.append((name, value) if with_keys else value)
-                if len(rows) >= out.look_at:
-                    out.look()
+            try:
+                made = reducer(name, iter(group) if type(group) is list else _values(group))
+                for value in made if type(made) is GeneratorType else (made,):
+                    rows.append((name, value) if with_keys else value)
+                    if len(rows) >= out.look_at:
+                        out.look()
+            except Exception as error:
+                say_key(error, key)
+                raise
 
 
 def _values(group: Group) -> Iterator[Any]:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
+from time import perf_counter
 from typing import Any, NamedTuple, TypeAlias, cast
 
-from mrpy.errors import Item, pin
+from mrpy.errors import pin
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.bounds import Bound, cuts
 from mrpy.mapreduce.checkpoint import checkpoint_for
@@ -41,6 +42,7 @@ from mrpy.scheduler.sizes import estimated, weight
 MANY = 64  # runs, after which they become larger: few are merged faster, small ones are sorted faster
 LOOKS = 32  # at what a task has taken in, before its memory is full
 MOST = 1 << 20  # bytes of a result that is kept in memory, once there is more of them than fits
+COSTLY = 2e-6  # seconds that a key takes which is carried, and not made once more
 BATCH = 1 << 20  # bytes of memory of the items that the consumer opens at a time, about
 
 Part: TypeAlias = "list[Any] | SortedRun"  # sorted
@@ -86,13 +88,57 @@ class Order:
                 return weight(key)
         return 0
 
+    def ranked(self, items: list[Any]) -> list[Any]:
+        """Items, sorted; with their keys where these cost more than to carry them."""
+        if self.key is None or not self._is_costly(items[-1]):
+            self.sort(items)
+            return items
+        keys = self._keys(items)
+        places = self._places(keys)
+        return Ranked([items[place] for place in places], [keys[place] for place in places])
+
+    def _is_costly(self, item: Any) -> bool:
+        began = perf_counter()
+        with suppress(Exception):
+            self.key(item)  # type: ignore[misc]
+        return perf_counter() - began > COSTLY
+
+    def _keys(self, items: list[Any]) -> list[Any]:
+        return items if self.key is None else list(map(self.key, items))
+
+    def _places(self, keys: list[Any]) -> list[int]:
+        return sorted(range(len(keys)), key=keys.__getitem__, reverse=self.reverse)
+
     def together(self, parts: Iterable[Any]) -> list[Any]:
         """Sorted lists as one."""
         items: list[Any] = []
+        keys: list[Any] | None = None
         for part in parts:
+            if type(part) is Ranked and keys is None:
+                keys = self._keys(items)
+            if keys is not None:
+                keys += part.keys if type(part) is Ranked else self._keys(part)
             items += part
+        if keys is not None:
+            return [items[place] for place in self._places(keys)]
         self.sort(items)  # finds the lists, and merges them
         return items
+
+
+class Ranked(list[Any]):
+    """Items with their keys, side by side."""
+
+    def __init__(self, items: list[Any], keys: list[Any]) -> None:
+        super().__init__(items)
+        self.keys = keys
+
+    @property
+    def nbytes(self) -> int:
+        """About how many bytes they take."""
+        return estimated(list(self)) + estimated(self.keys)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Ranked, (list(self), self.keys)
 
 
 def by(key: Any, reverse: bool) -> Order:
@@ -110,6 +156,8 @@ class Taken:
         self._items: list[Any] = []
         self._size = 0  # bytes
         self._count = 1  # items until the next look
+        self._key = 0  # bytes of a key, at the last look
+        self._keys_at = 1  # items until that is looked at again
 
     def leaf(self, items: Iterator[Any]) -> Nothing:
         """Take these in."""
@@ -119,7 +167,9 @@ class Taken:
         memory = int(min(self._store.memory, self._store.run))
         while some := list(islice(items, self._count)):
             self._items += some
-            each = max(1, estimated(some) // len(some) + self._order.weight(some[-1]))
+            if len(self._items) >= self._keys_at:  # not each time: a key may take long
+                self._key, self._keys_at = self._order.weight(some[-1]), max(64, 2 * len(self._items))
+            each = max(1, estimated(some) // len(some) + self._key)
             self._size += each * len(some)
             if self._size > memory:
                 self._write(self._store)
@@ -133,21 +183,23 @@ class Taken:
         if self._items and store is not None and not store.keeps(self._size):
             self._write(store)
         if self._items:
-            self._sort()
-            self._parts.append(self._items)
+            with self._pinned():
+                self._parts.append(self._order.ranked(self._items))
         return self._parts
 
     def _write(self, store: Store) -> None:
-        self._sort()
+        with self._pinned():
+            self._order.sort(self._items)
         each = self._size // len(self._items)
         self._parts.append(write_sorted(store, self._items, self._order.rank, self._chunk.first, each))
-        self._items, self._size = [], 0
+        self._items, self._size, self._keys_at = [], 0, 1
 
-    def _sort(self) -> None:
+    @contextmanager
+    def _pinned(self) -> Iterator[None]:
         try:
-            self._order.sort(self._items)
+            yield
         except Exception as error:
-            pin(error, Item(self._chunk.first, f"or one of the {len(self._chunk.data) - 1} after it"))
+            pin(error, self._chunk.some_item())
             raise
 
 
@@ -202,10 +254,10 @@ class SortingFeeder(SpillingFeeder):
         held: list[Slot] = []  # slots that follow each other, with nothing but a list in all but the first
         for slot in self._sent:
             parts = cast("list[Part]", slot.result) if slot.done else []
-            if not slot.done or (parts and type(parts[0]) is not list):
+            if not slot.done or (parts and type(parts[0]) is SortedRun):
                 self._write(held, store)
                 held = []
-            if parts and type(parts[-1]) is list:
+            if parts and type(parts[-1]) is not SortedRun:
                 held.append(slot)
         self._write(held, store)
         self.held = 0
@@ -258,7 +310,7 @@ def runs_of(
 def all_runs(parts: list[Part], order: Order, store: Store) -> list[SortedRun]:
     """The same, all of it on disk."""
     runs: list[SortedRun] = []
-    for in_memory, group in groupby(parts, lambda part: type(part) is list):
+    for in_memory, group in groupby(parts, lambda part: type(part) is not SortedRun):
         if in_memory:
             runs.append(as_run(cast("list[list[Any]]", list(group)), order, store, 0))
         else:

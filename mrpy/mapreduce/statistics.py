@@ -191,26 +191,32 @@ def or_zero(value: Any) -> Any:
 COUNT = Fold(count_leaf, operator.add, or_zero, "count")
 
 
+# With a key a partial value has it beside the item: a key may cost more than all else, and is asked for once.
+_RANK = operator.itemgetter(0)
+
+
 @dataclass(frozen=True, slots=True)
 class _Extreme:
     choose: Any  # min or max: both keep the first of equals
     key: Any
 
     def __call__(self, items: Iterator[Any]) -> Any:
-        return self.choose(items, key=self.key, default=NOTHING)
+        best = self.choose(items, key=self.key, default=NOTHING)
+        return best if self.key is None or best is NOTHING else (self.key(best), best)
 
     def merge(self, left: Any, right: Any) -> Any:
-        return self.choose((left, right), key=self.key)
+        return self.choose((left, right), key=self.key and _RANK)
 
 
 @dataclass(frozen=True, slots=True)
 class _OrDefault:
     name: str
     default: Any
+    ranked: bool
 
     def __call__(self, value: Any) -> Any:
         if value is not NOTHING:
-            return value
+            return value[1] if self.ranked else value
         if self.default is NOTHING:
             raise ValueError(f"{self.name}() iterable argument is empty")
         return self.default
@@ -219,7 +225,7 @@ class _OrDefault:
 def extreme(choose: Any, key: Key, default: Any) -> Fold:
     """``min(items, key=key, default=default)``, or `max`."""
     best = _Extreme(choose, key)
-    return Fold(best, best.merge, _OrDefault(choose.__name__, default), choose.__name__)
+    return Fold(best, best.merge, _OrDefault(choose.__name__, default, key is not None), choose.__name__)
 
 
 def or_empty(value: Any) -> Any:
@@ -233,16 +239,23 @@ class _Largest:
     key: Any
 
     def __call__(self, items: Iterator[Any]) -> list[Any]:
-        return heapq.nlargest(self.count, items, key=self.key)
+        key = self.key
+        ranked = items if key is None else ((key(item), item) for item in items)
+        return heapq.nlargest(self.count, ranked, key=key and _RANK)
 
     def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
-        return heapq.nlargest(self.count, left + right, key=self.key)
+        return heapq.nlargest(self.count, left + right, key=self.key and _RANK)
+
+    def finish(self, value: Any) -> list[Any]:
+        """The items alone."""
+        found = or_empty(value)
+        return found if self.key is None else [item for _, item in found]
 
 
 def largest(count: int, key: Any) -> Fold:
     """``heapq.nlargest(count, items, key=key)``."""
     best = _Largest(count, None if key is None else key_function(key))
-    return Fold(best, best.merge, or_empty, "topk")
+    return Fold(best, best.merge, best.finish, "topk")
 
 
 # ---- histograms and samples ------------------------------------------------------------------------

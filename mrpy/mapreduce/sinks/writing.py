@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol, cast
 
-from mrpy.errors import Item, pin, pins
+from mrpy.errors import pin, pins
 from mrpy.light import Frozen
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.check import ON_A_RUN, check_steps
@@ -77,7 +77,7 @@ class WriteChunk(Frozen):
         try:
             return skipped.beside(self._written(chunk, skipped, announce))
         except Exception as error:  # what is not of an item: the file, or the part as a whole
-            pin(error, Item(chunk.first, f"or one of the {len(chunk.data) - 1} after it"), before)
+            pin(error, chunk.some_item(), before)
             raise
 
     def _written(self, chunk: Chunk, skipped: Skipped, announce: Announce | None) -> Part:

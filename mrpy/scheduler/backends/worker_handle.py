@@ -35,6 +35,7 @@ def _let_go_after_fork() -> None:
     """A forked child holds copies of our ends. While it had them, workers would outlive their parent."""
     for worker in list(_alive):
         worker.close()
+    _alive.clear()  # a child of this one has nothing of them, and their numbers may be others' by then
 
 
 if hasattr(os, "register_at_fork"):

@@ -169,7 +169,7 @@ class Worker:
         try:
             function, announces, place = self._code(code)
             self._go_to(place)
-            data, *inputs = map(codec.decode, payloads)
+            data, *inputs = [codec.decode(payload) for payload in payloads]  # a `map` would end at a StopIteration
             del payloads
             announce = self._announcer(number) if careful and announces else None
             began = perf_counter()
@@ -222,10 +222,17 @@ class Worker:
 def _go_back(folder: str | None) -> None:
     """To the working directory, in case that the last task has left it."""
     try:
-        if folder is not None and os.getcwd() != folder:
+        if folder is not None and _folder() != folder:
             os.chdir(folder)
     except OSError:  # it was renamed or removed, and this is still the one
         pass
+
+
+def _folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return None
 
 
 def encode_failure(error: BaseException) -> bytes:
