@@ -6,7 +6,6 @@ import heapq
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import chain
-from operator import itemgetter
 from typing import Any, TypeAlias
 
 from mrpy.errors import OptionError
@@ -21,7 +20,7 @@ from mrpy.mapreduce.checkpoint import Checkpoint, checkpoint_for
 from mrpy.mapreduce.groups import Reducer, grouping, is_exact
 from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.kernels import Rules
-from mrpy.mapreduce.partition import FEWEST, enough_parts, shown
+from mrpy.mapreduce.partition import FEWEST, canonical, enough_parts, shown
 from mrpy.mapreduce.plan import Plan, name_of
 from mrpy.mapreduce.shuffle import MapTask, ReduceTask, step_of
 from mrpy.mapreduce.skipped import Skipped
@@ -202,13 +201,17 @@ class Keyed:
         """The rows, many at a time: lists and the like, or such as are packed."""
         if self._sort:
             each = (map(rows_of, parts.opened(part)) for part in range(parts.count))
-            yield heapq.merge(*map(chain.from_iterable, each), key=itemgetter(0))
+            yield heapq.merge(*map(chain.from_iterable, each), key=_rank)
         else:
             for part in range(parts.count):
                 yield from parts.opened(part)
 
     def _by_part(self, parts: ReduceTasks) -> Iterator[list[Batch]]:
         return map(parts.batches, range(parts.count))
+
+
+def _rank(row: tuple[Any, Any]) -> Any:
+    return canonical(row[0])
 
 
 def keyed(

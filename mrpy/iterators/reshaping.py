@@ -230,11 +230,11 @@ class _Unique:
 
 def _unique(items: Iterator[Any], key: Callable[[Any], Any] | None) -> Iterator[Any]:
     seen: set[Any] = set()
-    nesting, canonical = partition.NESTING, partition.canonical
+    may_be_nan, canonical = partition.MAY_BE_NAN, partition.canonical
     for item in items:
         mark = item if key is None else key(item)
         kind = type(mark)
-        if kind is not str and kind is not int and isinstance(mark, nesting):
+        if kind is not str and kind is not int and may_be_nan[kind]:
             mark = canonical(mark)
         if mark not in seen:
             seen.add(mark)

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from mrpy.errors import MrpyError
 from mrpy.mapreduce.folds import Fold
-from mrpy.mapreduce.partition import NESTING, PLAIN, canonical, refusal, shown
+from mrpy.mapreduce.partition import MAY_BE_NAN, PLAIN, canonical, refused, shown
 from mrpy.mapreduce.tree import NOTHING
 from mrpy.scheduler import codec
 from mrpy.scheduler.failure import short_repr
@@ -28,7 +28,7 @@ Reducer: TypeAlias = Callable[[Any, Iterator[Any]], Any]
 
 def take_in(groups: Groups, pairs: Iterator[Any]) -> Any:
     """Add pairs to groups, which are ours to change; the last pair, or `NOTHING` where there was none."""
-    get = groups.get
+    get, may_be_nan = groups.get, MAY_BE_NAN
     pair: Any = NOTHING
     for pair in pairs:
         try:
@@ -37,12 +37,12 @@ def take_in(groups: Groups, pairs: Iterator[Any]) -> Any:
             problem = f"the mapper must give (key, value) pairs, not {short_repr(pair)}"
             raise TypeError(problem) from None
         kind = type(key)
-        if kind is not str and kind is not int and isinstance(key, NESTING):
+        if kind is not str and kind is not int and may_be_nan[kind]:
             key = canonical(key)
         try:
             group = get(key, NOTHING)
-        except TypeError:
-            raise TypeError(refusal(key)) from None
+        except TypeError as error:
+            raise refused(key, error) from error.__cause__
         if group is NOTHING:
             groups[key] = [value] if type(value) is list else value
         elif type(group) is list:
@@ -96,8 +96,8 @@ class CountRecords:
                 key = key_of(record)
                 try:
                     count = get(key, 0)
-                except TypeError:
-                    raise TypeError(refusal(key)) from None
+                except TypeError as error:
+                    raise refused(key, error) from error.__cause__
                 counts[key] = count + 1
         except StopIteration as error:  # as in a generator
             raise RuntimeError(f"a function raised {error!r}") from error
@@ -110,7 +110,7 @@ def with_one_nan(counts: dict[Any, int]) -> dict[Any, int]:
         return counts
     made: dict[Any, int] = {}
     for key, count in counts.items():
-        key = canonical(key) if isinstance(key, NESTING) else key
+        key = canonical(key) if MAY_BE_NAN[type(key)] else key
         made[key] = made.get(key, 0) + count
     return made
 

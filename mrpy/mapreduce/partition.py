@@ -12,6 +12,7 @@ import datetime
 import enum
 import numbers
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -24,12 +25,27 @@ PER_WORKER = 4  # parts: they are not all of one size, and some may wait while o
 
 
 class _NaN(enum.Enum):
-    """The one key that stands for every NaN."""
+    """The one key that stands for every NaN. Where keys are sorted it is the last."""
 
     NAN = "nan"
 
+    def __lt__(self, other: object) -> bool:
+        return False
 
-NESTING = (float, tuple, frozenset)  # only keys of these types can be, or hold, a NaN
+    def __gt__(self, other: object) -> bool:
+        return other is not self
+
+
+class _MayBeNaN(dict[type, bool]):
+    """Whether keys of a type can be, or hold, a NaN. Asked for each key, so it is asked of a dict."""
+
+    def __missing__(self, kind: type) -> bool:
+        number = issubclass(kind, numbers.Number) and not issubclass(kind, numbers.Rational)
+        self[kind] = found = number or issubclass(kind, tuple | frozenset)
+        return found
+
+
+MAY_BE_NAN = _MayBeNaN()
 MASK = (1 << 64) - 1
 PRIME = (1 << 32) - 5  # the largest below 2**32
 BITS = 32  # of a rank
@@ -43,9 +59,9 @@ def canonical(key: Any) -> Any:
     >>> canonical((0, float("nan"))) == canonical((0, float("nan")))
     True
     """
-    if isinstance(key, float):
-        return _NaN.NAN if key != key else key
-    return _with_members(key, canonical)
+    if isinstance(key, tuple | frozenset):
+        return _with_members(key, canonical)
+    return _NaN.NAN if MAY_BE_NAN[type(key)] and key != key else key
 
 
 def shown(key: Any) -> Any:
@@ -55,11 +71,13 @@ def shown(key: Any) -> Any:
 
 def _with_members(key: Any, change: Callable[[Any], Any]) -> Any:
     """The key with its members changed; the very same where none was."""
-    if type(key) is not tuple and type(key) is not frozenset:
+    kind = type(key)
+    made = kind if kind is tuple or kind is frozenset else getattr(kind, "_make", None)  # of a namedtuple
+    if made is None or not isinstance(key, tuple | frozenset):
         return key
     members = [change(member) for member in key]
     changed = any(new is not old for new, old in zip(members, key, strict=True))
-    return type(key)(members) if changed else key
+    return made(members) if changed else key
 
 
 def stable_hash(key: Any) -> int:
@@ -69,13 +87,14 @@ def stable_hash(key: Any) -> int:
     >>> stable_hash(1) == stable_hash(1.0) == stable_hash(True)
     True
     """
-    if isinstance(key, str):
+    kind: Any = type(key)
+    if isinstance(key, str) and kind.__eq__ is str.__eq__:
         return crc32(key.encode("utf-8", "surrogatepass"))
     if isinstance(key, numbers.Number):
         return hash(key)  # of all numeric types, equal for equal numbers, and not randomized
-    if isinstance(key, bytes):
+    if isinstance(key, bytes) and kind.__eq__ is bytes.__eq__:
         return crc32(key) ^ 0x5BD1E995
-    if isinstance(key, tuple):
+    if isinstance(key, tuple) and kind.__eq__ is tuple.__eq__:
         return _mixed(0x345678, map(stable_hash, key))
     if key is None:
         return 0x6E6F6E65
@@ -107,29 +126,70 @@ def enough_parts(workers: int) -> int:
 
 
 def _rarer(key: Any) -> int:
-    if isinstance(key, enum.Enum):
-        return _named(type(key), key.name)
-    if isinstance(key, frozenset):
+    kind: Any = type(key)
+    if isinstance(key, enum.Enum) and kind.__eq__ is object.__eq__:  # else it is equal to what else it is
+        return _named(kind, key.name)
+    if isinstance(key, frozenset) and kind.__eq__ is frozenset.__eq__:
         return sum(stable_hash(member) for member in key) ^ 0x9E3779B9  # in no order
     if isinstance(key, range):
         return _mixed(7, map(stable_hash, (len(key), *key[:1], key.step if len(key) > 1 else None)))
     if isinstance(key, datetime.datetime):
+        key = key.replace(fold=0)  # which Python does not compare
         return hash(key.timestamp()) if key.tzinfo else crc32(key.isoformat().encode())
-    if isinstance(key, datetime.date | datetime.time):
-        return crc32(key.isoformat().encode())
+    if isinstance(key, datetime.time):
+        return _of_time(key.replace(fold=0))
+    if isinstance(key, datetime.date):
+        return crc32(datetime.date.isoformat(key).encode())
     if isinstance(key, datetime.timedelta):
         return hash((key.days, key.seconds, key.microseconds))
     if isinstance(key, uuid.UUID):
         return hash(key.int)
     if isinstance(key, os.PathLike):
-        return crc32(os.fsencode(key))
-    if isinstance(key, type) or (callable(key) and hasattr(key, "__qualname__")):
+        path = os.fsencode(key)
+        return crc32(path.lower() if "Windows" in kind.__name__ else path)
+    if isinstance(key, type) or _is_imported(key):
         return _named(key, "")
-    kind = type(key)
-    if dataclasses.is_dataclass(kind) and kind.__hash__ is not None and kind.__dataclass_params__.eq:  # type: ignore[attr-defined]
+    if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):
+        return hash(bool(key))
+    if dataclasses.is_dataclass(kind) and kind.__hash__ is not None and _compares_fields(kind):
         compared = [field for field in dataclasses.fields(kind) if field.compare]
         return _mixed(len(compared), (stable_hash(getattr(key, field.name)) for field in compared))
     raise TypeError(refusal(key))
+
+
+def _of_time(key: datetime.time) -> int:
+    """Times of different zones are equal where they are in one of them."""
+    offset = key.utcoffset()
+    if offset is None:
+        return crc32(key.isoformat().encode())
+    seconds = 3600 * key.hour + 60 * key.minute + key.second
+    return _mixed(5, (hash(seconds - offset.total_seconds()), key.microsecond))
+
+
+def _is_imported(key: Any) -> bool:
+    """Whether it is a function that is found by its name: others are another one wherever they are opened."""
+    name = getattr(key, "__qualname__", None)
+    found: Any = sys.modules.get(getattr(key, "__module__", None) or "")
+    if not callable(key) or name is None or found is None or found.__name__ == "__main__":
+        return False
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is key
+
+
+def _compares_fields(kind: Any) -> bool:
+    """Whether two of this dataclass are equal where their fields are: by what `dataclass` has written."""
+    code = getattr(kind.__eq__, "__code__", None)
+    return bool(kind.__dataclass_params__.eq) and getattr(code, "co_qualname", "").startswith("__create_fn__")
+
+
+def refused(key: Any, error: TypeError) -> TypeError:
+    """What to raise where a key could not be looked up: an error of comparing it with another stays."""
+    try:
+        hash(key)
+    except TypeError:
+        return TypeError(refusal(key))
+    return error
 
 
 def refusal(key: Any) -> str:
@@ -137,8 +197,8 @@ def refusal(key: Any) -> str:
     name = type(key).__qualname__
     try:
         hash(key)
-    except TypeError:
-        return f"the key {short_repr(key)} of type {name} cannot be a key: it is not hashable"
+    except TypeError as error:
+        return f"the key {short_repr(key)} of type {name} cannot be a key: it is not hashable ({error})"
     return (
         f"the key {short_repr(key)} of type {name} has no hash that is the same in every process; "
         "use a string, a number, a tuple of these, or a frozen dataclass"

@@ -29,8 +29,9 @@ from mrpy.mapreduce.plan import ITERATED_IN_C, Step, name_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slices import Streamed, merged
 from mrpy.mapreduce.spill import Store
-from mrpy.mapreduce.tree import Node, leaf_index
+from mrpy.mapreduce.tree import NOTHING, Node, leaf_index
 from mrpy.scheduler.calls import Parts
+from mrpy.scheduler.failure import short_repr
 
 
 class OnePair:
@@ -208,11 +209,12 @@ class ReduceTask:
 
     def _fill(self, out: Output, groups: Iterator[tuple[Any, Group]]) -> None:
         reducer, with_keys, rows = self.reducer, self.with_keys, out.rows
-        for key, group in groups:
+        for key, group in in_order(groups) if self.sort else groups:
             kind = type(key)
             name = key if kind is str or kind is int else shown(key)
             try:
-                made = reducer(name, iter(group) if type(group) is list else _values(group))
+                values = iter(group) if type(group) is list else _values(group)
+                made = reducer(name, values)
                 for value in made if type(made) is GeneratorType else (made,):
                     rows.append((name, value) if with_keys else value)
                     if len(rows) >= out.look_at:
@@ -220,7 +222,40 @@ class ReduceTask:
             except Exception as error:
                 say_key(error, key)
                 raise
+            if type(values) is _FromDisk:
+                values.over = True
+
+
+class _FromDisk:
+    """The values of a group that is read while they are asked for: before the next key is."""
+
+    def __init__(self, values: Iterator[Any]) -> None:
+        self._values = values
+        self.over = False
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self.over:
+            raise RuntimeError(
+                "a reducer has returned something that reads its values later, and they are gone: they did "
+                "not fit into memory=; make a list of them, or yield what is made of each"
+            )
+        return next(self._values)
 
 
 def _values(group: Group) -> Iterator[Any]:
-    return group.values if type(group) is Streamed else iter((group,))
+    return _FromDisk(group.values) if type(group) is Streamed else iter((group,))
+
+
+def in_order(groups: Iterator[tuple[Any, Group]]) -> Iterator[tuple[Any, Group]]:
+    """Groups that are sorted by key. Raises TypeError where that is no order: those of sets would be cut
+    into slices with the same key in two of them."""
+    before: Any = NOTHING
+    for key, group in groups:
+        if before is not NOTHING and not before < key:
+            names = f"{short_repr(shown(before))} and {short_repr(shown(key))}"
+            raise TypeError(f"the keys cannot be sorted (sort=True): {names} have no order")
+        before = key
+        yield key, group

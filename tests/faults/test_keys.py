@@ -9,6 +9,7 @@ import functools
 import math
 import operator
 import os
+import pathlib
 import subprocess
 import sys
 import time
@@ -16,8 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from laws import eventually
 from watching import script_environment
@@ -217,3 +219,127 @@ def test_work_on_keys_with_something_in_common_is_spread() -> None:
         assert eventually(lambda: len(set(mrpy.pmap(lambda n: who(n, iter(())), both, chunksize=1))) == 2, 30)
         pids = dict(mrpy.mapreduce(lambda n: (n * 1000, n), who, range(40)))
     assert len(set(pids.values())) == 2
+
+
+# ---- equal, and not equal --------------------------------------------------------------------------------------
+
+
+class Folded(str):
+    """Equal whatever the case."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and self.lower() == other.lower()
+
+    def __hash__(self) -> int:
+        return hash(self.lower())
+
+
+@dataclass(frozen=True)
+class Near:
+    """Equal by an `__eq__` of its own."""
+
+    x: int
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Near) and self.x // 10 == other.x // 10
+
+    def __hash__(self) -> int:
+        return self.x // 10
+
+
+class Day(datetime.date, enum.Enum):
+    """Equal to a plain date."""
+
+    FIRST = 2000, 1, 1
+
+
+class Pair(NamedTuple):
+    a: float
+    b: int
+
+
+SUMMER = datetime.timezone(datetime.timedelta(hours=1))
+EQUAL: dict[str, list[Any]] = {
+    "time zones": [datetime.time(12, tzinfo=datetime.UTC), datetime.time(13, tzinfo=SUMMER)],
+    "moments": [datetime.datetime(2000, 1, 1, 12, tzinfo=datetime.UTC), datetime.datetime(2000, 1, 1, 13, tzinfo=SUMMER)],
+    "folds": [datetime.datetime(2000, 1, 1, 12), datetime.datetime(2000, 1, 1, 12, fold=1)],
+    "a date": [Day.FIRST, datetime.date(2000, 1, 1)],
+    "paths": [pathlib.PureWindowsPath("A"), pathlib.PureWindowsPath("a")],
+    "bools": [np.True_, True, 1],
+    "NaN": [math.nan, -math.nan, np.float32("nan"), np.float64("nan"), Decimal("nan"), complex(0, math.nan)],
+    "NaN in a namedtuple": [Pair(math.nan, 1), Pair(float("nan"), 1)],
+    "NaN of NumPy in a tuple": [(np.float32("nan"), 1), (math.nan, 1)],
+}
+
+
+@pytest.mark.fault(26, 27)
+@pytest.mark.parametrize("memory", [1, 10**9])
+@pytest.mark.parametrize("kind", EQUAL)
+def test_what_is_equal_is_one_key_and_all_nan_are_one(backend: str, kind: str, memory: int) -> None:
+    items = EQUAL[kind] * 3
+    run = mrpy.stream(items, memory=memory, chunksize=1)
+    assert [count for _, count in run.count_by(lambda key: key)] == [len(items)]
+    assert [len(group) for _, group in run.group_by(lambda key: key)] == [len(items)]
+    assert [count for _, count in run.frequencies()] == [len(items)]
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize("key", [Folded("A"), Near(1), lambda: 1, Fraction(1).limit_denominator])
+def test_what_is_equal_in_a_way_of_its_own_is_refused_by_name(backend: str, key: Any) -> None:
+    with pytest.raises(TypeError, match="has no hash that is the same in every process"):
+        list(mrpy.stream([1, 2]).count_by(lambda _: key))
+
+
+@pytest.mark.fault(28)
+def test_an_error_of_comparing_keys_is_told_as_it_is() -> None:
+    class Odd(int):
+        def __eq__(self, other: object) -> bool:
+            raise TypeError("cannot be compared")
+
+        __hash__ = int.__hash__
+
+    with pytest.raises(TypeError, match="cannot be compared"):
+        list(mrpy.stream([Odd(1), Odd(1)], backend="serial").group_by(lambda key: key))
+
+
+# ---- sorted by key ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(27)
+@pytest.mark.parametrize("memory", [1, 10**9])
+def test_nan_is_the_last_of_sorted_keys(backend: str, memory: int) -> None:
+    keys = [3.0, math.nan, 1.0, 2.0, math.nan, -1.0]
+    pairs = list(mrpy.mapreduce(lambda k: (k, 1), lambda k, v: sum(v), keys * 20, sort=True, memory=memory))
+    assert repr(pairs) == "[(-1.0, 20), (1.0, 20), (2.0, 20), (3.0, 20), (nan, 40)]"
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize("memory", [1, 1000, 10**9])
+def test_keys_in_no_total_order_are_not_sorted_into_two_groups(backend: str, memory: int) -> None:
+    keys = [frozenset({n % 5, n % 7, n % 3}) for n in range(400)]
+    with pytest.raises(TypeError, match=r"cannot be sorted.*frozenset"):
+        list(mrpy.mapreduce(lambda k: (k, 1), lambda k, v: sum(v), keys, sort=True, memory=memory))
+
+
+# ---- reducers that come too late -------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(29)
+@pytest.mark.parametrize("memory", [20_000, 10**9])
+def test_what_a_reducer_returns_to_be_read_later_is_an_error_or_all_there(memory: int) -> None:
+    records = [(n % 3, n) for n in range(30_000)]
+    pairs = mrpy.mapreduce(lambda r: r, lambda key, values: map(int, values), records, backend="serial", memory=memory)
+    found = []
+    try:
+        for key, values in pairs:
+            found.append((key, sum(values)))
+    except RuntimeError as error:
+        assert memory < 10**9 and "make a list of them" in str(error)
+    assert all(total == sum(range(key, 30_000, 3)) for key, total in found)
+
+
+@pytest.mark.parametrize("memory", [20_000, 10**9])
+def test_a_reducer_that_returns_its_iterator_makes_one_pair_of_a_key(memory: int) -> None:
+    records = [(n % 3, n) for n in range(30_000)]
+    pairs = mrpy.mapreduce(lambda r: r, lambda key, values: values, records, backend="serial", memory=memory)
+    assert sorted(key for key, _ in pairs) == [0, 1, 2]

@@ -169,7 +169,7 @@ class Worker:
         try:
             function, announces, place = self._code(code)
             self._go_to(place)
-            data, *inputs = [codec.decode(payload) for payload in payloads]  # a `map` would end at a StopIteration
+            data, *inputs = [codec.decode(each) for each in payloads]  # a `map` would end at a StopIteration
             del payloads
             announce = self._announcer(number) if careful and announces else None
             began = perf_counter()
