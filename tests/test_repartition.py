@@ -392,3 +392,11 @@ def test_the_plan_and_the_picture_show_it() -> None:
     assert "3, by the value of the key" in by_key.explain()
     run.to_list()
     assert "3 items in 3 chunks of 1" in run.explain()
+
+
+@pytest.mark.parametrize("key", [None, abs])
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_two_runs_over_the_same_parts_have_a_folder_each(backend: str, key: Any, spilled: Path) -> None:
+    parted = mrpy.stream(range(3000), backend=backend, workers=2, memory=1).repartition(4, key)
+    expected = parted.map(str).to_list()
+    assert list(zip(parted.map(str), parted.map(str), strict=True)) == [(each, each) for each in expected]

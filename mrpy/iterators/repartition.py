@@ -18,10 +18,7 @@ from mrpy.scheduler.current import job_for
 
 
 class Parted(Reduced):
-    """The parts of all items, which are computed when somebody asks for the first: subclasses say how. What
-    does not fit into memory is on disk until this is closed."""
-
-    _folder: SpillFolder | None = None
+    """The parts of all items, which are computed when somebody asks for the first: subclasses say how."""
 
     def __init__(self, items: Any, parts: int) -> None:
         self._items: Any = items
@@ -35,15 +32,13 @@ class Parted(Reduced):
     def label(self) -> str:
         return f"{self._parts} parts"
 
-    def __iter__(self) -> Generator[Part, None, None]:
-        self._folder = SpillFolder()
-        for number, cuts in enumerate(self._cut(self._folder)):
-            yield Part(number, self._parts, cuts)
+    def __iter__(self) -> Iterator[Part]:
+        return self.into(SpillFolder())
 
-    def close(self) -> None:
-        """The parts are not needed any more."""
-        if self._folder is not None:
-            self._folder.close()
+    def into(self, folder: SpillFolder) -> Generator[Part, None, None]:
+        """The parts. What does not fit into memory is in this folder, as long as they are needed."""
+        for number, cuts in enumerate(self._cut(folder)):
+            yield Part(number, self._parts, cuts)
 
     def _cut(self, folder: SpillFolder) -> Iterator[list[Cut]]:
         raise NotImplementedError

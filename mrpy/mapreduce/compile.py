@@ -76,11 +76,10 @@ class Feeder:
         self._slots: dict[Key, Slot] = {}
         self._shared: dict[int, Any] = {}
         self._most: int = getattr(plan.source, "most", sys.maxsize)  # items of a chunk, but of one of leaves
-        self._close_source: Callable[[], object] = getattr(plan.source, "close", int)
+        reader = plan.source.reader()
+        self._close_source: Callable[[], object] = getattr(reader, "close", int)
         self._window = Window(options, self._workers)
-        self._cutter = Cutter(
-            plan.source.reader(), self._chunker, self._window, options, remote=self._remote
-        )
+        self._cutter = Cutter(reader, self._chunker, self._window, options, remote=self._remote)
 
     def sample(self, count: int) -> list[Any]:
         """The first items of the source, which are read again afterwards."""

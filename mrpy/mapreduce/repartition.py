@@ -31,7 +31,7 @@ from mrpy.mapreduce.shuffle import OnePair
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled, Pulls, Reader
-from mrpy.mapreduce.spill import Store, store_for
+from mrpy.mapreduce.spill import SpillFolder, Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder
 from mrpy.options import Options
 from mrpy.scheduler.calls import Code
@@ -77,15 +77,13 @@ class Parts(Pulled):
     most = 1  # items of a chunk
 
     def reader(self) -> Reader:
-        """As that of any iterator; but how many bytes a part has here depends on where it was made."""
-        reader = Pulls(iter(self.iterable))
-        reader.sealed = True
+        """As that of any iterator; but how many bytes a part has here depends on where it was made. What is
+        on disk is gone when the reader is closed."""
+        parted: Any = self.iterable
+        folder = SpillFolder()
+        reader = Pulls(parted.into(folder))
+        reader.sealed, reader.close = True, folder.close
         return reader
-
-    def close(self) -> None:
-        """No part will be opened any more."""
-        made: Any = self.iterable
-        made.close()
 
 
 class Records(Frozen):

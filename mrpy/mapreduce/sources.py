@@ -142,12 +142,14 @@ class Limited:
     ``rest``    how many items have to follow so many, even then
     ``nbytes``  bytes of the items that were given out last, about, if there is a limit to them
     ``sealed``  what is given out is not to be looked at
+    ``close``   to be called when nothing of it is needed any more
     """
 
     enough = math.inf
     rest: Callable[[int], int] = staticmethod(lambda _: 0)
     nbytes = 0
     sealed = False
+    close: Callable[[], object] = staticmethod(int)
 
 
 class Pulls(Limited):
