@@ -178,6 +178,11 @@ def _digest_one(digest: Any, thing: Any, todo: list[Any]) -> None:
         todo.extend(code.co_consts)
     elif isinstance(thing, str | bytes | int | float | complex | bool | type(None)):
         digest.update(repr(thing).encode())
+    elif isinstance(thing, dict):
+        for key, value in thing.items():
+            todo += key, value
+    elif type(thing).__module__ == "numpy.dtypes":  # such as '>u2'
+        digest.update(repr(thing).encode())
     elif isinstance(thing, tuple | list | frozenset):
         todo.extend(sorted(thing, key=repr) if isinstance(thing, frozenset) else thing)
     else:

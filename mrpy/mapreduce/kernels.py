@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 else:
     failing, policy = later("mrpy.scheduler.failure"), later("mrpy.scheduler.policy")
 
-
 Announce: TypeAlias = "Callable[[At | None], None]"
 
 GROWTH = 64  # at most so many times the last stretch
@@ -199,6 +198,7 @@ def run_careful(
             done = index
             break
         if index in chunk.excluded:
+            attempt.hands_over()
             if not out.put_failure(chunk.excluded[index]):
                 break
             continue
@@ -216,6 +216,7 @@ def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
     unread = number = 0
     while True:
         problem: BaseException | None = None
+        known: Failure | None = None
         at: At = index if reading is None else (index, number)
         try:
             if reading is not None and attempt.announce is not None:
@@ -226,8 +227,6 @@ def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
             known = attempt.chunk.excluded.get(at)
             if known is None:
                 attempt(at, record, out.values, reading)
-            elif not out.put_failure(known, reading):
-                return False
         except TaskStopped:
             raise
         except BaseException as error:
@@ -238,7 +237,11 @@ def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
             problem = error
         number += 1
         out.index.extend([index] * (len(out.values) - len(out.index)))  # also what came before a problem
+        if problem is not None or known is not None:
+            attempt.hands_over()
         if problem is not None and not out.failed(problem, index, reading):
+            return False
+        if problem is None and known is not None and not out.put_failure(known, reading):
             return False
 
 
@@ -273,6 +276,11 @@ class _Attempt(Frozen):
                     raise
                 del values[before:]
                 self.pause(failures, at)
+
+    def hands_over(self) -> None:
+        """What follows is `on_error`, if that is a function: its time is no item's."""
+        if self.announce is not None and callable(self.rules.on_error):
+            self.announce(None)
 
     def pause(self, failures: int, at: At) -> None:
         """Before the next attempt."""

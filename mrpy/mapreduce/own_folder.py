@@ -19,6 +19,8 @@ LOCK = "alive"
 TRIES = 10  # out of the air; one is enough unless another run clears up at the same moment
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+IN_PREPARATION = r"\.[0-9a-f]{16}\.tmp"  # how folders end in which an output is prepared: a pattern
+
 
 def make(name: Callable[[], str]) -> tuple[str, int]:
     """A new folder under a fresh name, and its lock: it is free again when that is closed."""

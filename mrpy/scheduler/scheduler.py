@@ -127,8 +127,10 @@ class Scheduler:
         if record is None or record.attempt != fact.attempt or record.state is not RUNNING:
             return
         record.item = fact.item
-        if record.task.timeout is not None:
-            self._timers.set(record, self._now + record.task.timeout)
+        timeout = record.task.timeout
+        if timeout is not None:  # what is nobody's in particular may take as long as all items together
+            times = 1 if fact.item is not None else max(1, record.task.size)
+            self._timers.set(record, self._now + timeout * times)
 
     def _succeeded(self, fact: m.Succeeded) -> None:
         key, attempt, seconds, pickling = fact

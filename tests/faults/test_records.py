@@ -196,3 +196,71 @@ def test_a_timeout_is_raised_at_its_record(warm: Any, lines: Path) -> None:
     with pytest.raises(ItemTimeout) as caught:
         list(mrpy.read_text(lines, blocksize=10**6, timeout=0.5).map(dozing))
     assert caught.value.__notes__[-1].endswith(byte(0))
+
+
+# ---- whose time it is ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize("backend", ["processes", "threads", "serial"])
+@pytest.mark.parametrize("source", ["stream", "file"])
+def test_the_time_of_on_error_is_no_items(lines: Path, backend: str, source: str) -> None:
+    def slowly(error: BaseException) -> int:
+        time.sleep(0.6)
+        return -1
+
+    def failing(value: Any) -> int:
+        if int(value) == 20:
+            time.sleep(60)
+        if int(value) == 21:
+            raise ValueError(value)
+        return int(value)
+
+    options: dict[str, Any] = {"timeout": 0.5, "on_error": slowly, "backend": backend, "workers": 2}
+    if source == "file":
+        run = mrpy.read_text(lines, blocksize=10**6, **options).map(failing)
+    else:
+        run = mrpy.stream(range(LINES), chunksize=LINES, **options).map(failing)
+    assert list(run) == [-1 if n in (20, 21) else n for n in range(LINES)]
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize("backend", ["processes", "threads", "serial"])
+@pytest.mark.parametrize("source", ["stream", "file"])
+def test_a_timeout_is_not_that_of_a_whole_fold(lines: Path, backend: str, source: str) -> None:
+    def step(total: int, value: Any) -> int:
+        time.sleep(0.005)
+        return total + int(value)
+
+    options: dict[str, Any] = {"timeout": 0.5, "backend": backend, "workers": 2}
+    if source == "file":
+        run = mrpy.read_text(lines, blocksize=10**6, **options)
+    else:
+        run = mrpy.stream(range(LINES), chunksize=LINES, **options)
+    assert run.fold(step, 0) == sum(range(LINES))
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize("backend", ["processes", "threads", "serial"])
+def test_a_fold_that_does_not_end_is_stopped_all_the_same(backend: str) -> None:
+    def step(total: int, n: int) -> int:
+        time.sleep(60)
+        return total
+
+    with pytest.raises(ItemTimeout):
+        mrpy.stream(range(4), timeout=0.3, chunksize=4, backend=backend, workers=2).fold(step, 0)
+
+
+# ---- very many errors ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("on_error", ["skip", "return"])
+def test_where_each_of_many_bad_records_was_is_found_in_passing(tmp_path: Path, on_error: str) -> None:
+    """It took longer with each: a minute for these."""
+    path = tmp_path / "bad.txt"
+    path.write_text("x\n" * 20_000)
+    run = mrpy.read_text(path, blocksize=10**7, backend="serial", on_error=on_error).map(int)
+    began = time.monotonic()
+    got = list(run)
+    assert time.monotonic() - began < 20
+    assert run.skipped.count == 20_000 or (len(got) == 20_000 and got[-1].__notes__[-1].endswith("byte 39,998"))

@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from zlib import crc32
 
 from mrpy.light import TYPE_CHECKING, Frozen, later
+from mrpy.mapreduce.own_folder import IN_PREPARATION
 
 if TYPE_CHECKING:
     from typing import Any
@@ -107,13 +109,16 @@ def _below(path: str, only_text: bool) -> Iterator[File]:
     yield from files
 
 
+_PREPARED = re.compile(f".+{IN_PREPARATION}")
+
+
 def walked(folder: str, check: bool = True) -> Iterator[File]:
     """What is in a directory, without what is hidden; first its files, then what is in those below it.
     ``check``: that they can be read."""
     with os.scandir(folder) as entries:
-        seen = sorted((each for each in entries if not each.name.startswith(".")), key=lambda each: each.name)
+        seen = sorted(filter(_is_shown, entries), key=lambda each: each.name)
     for entry in seen:
-        if entry.is_file():
+        if _is_file(entry):
             about = entry.stat()
             if check:
                 _check(entry.path, about)
@@ -121,6 +126,18 @@ def walked(folder: str, check: bool = True) -> Iterator[File]:
     for entry in seen:
         if entry.is_dir(follow_symlinks=False):
             yield from walked(entry.path, check)
+
+
+def _is_shown(entry: os.DirEntry[str]) -> bool:
+    """Whether it is neither hidden nor an output that is being prepared, or that a killed run has left so."""
+    return not entry.name.startswith(".") and not _PREPARED.fullmatch(entry.name)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _check(path: str, about: os.stat_result) -> None:

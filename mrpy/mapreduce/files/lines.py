@@ -155,6 +155,7 @@ class Piece:
         self._data = data
         self._count = 0
         self._lines: Iterator[str] = iter(())
+        self._asked = 0, 0  # the line of the last `offset`, and where it begins: the next is behind it
 
     def whole(self) -> str:
         """The text. Raises where some of it is none."""
@@ -185,12 +186,10 @@ class Piece:
 
     def offset(self) -> int | None:
         """Where the line begins that was given out last."""
-        at = 0
         if not self._format.cuttable:
             return None
-        for _ in range(self.number()):
-            at = line_start(self._data, at + 1, True)
-        return self._offset + at
+        self._asked = walked(self._data, self.number(), *self._asked)
+        return self._offset + self._asked[1]
 
     def number(self) -> int:
         """Its number in this piece."""
@@ -200,6 +199,14 @@ class Piece:
         """What to call it."""
         at = self.offset()
         return f"{self._path!r}, " + (f"line {self.number() + 1:,}" if at is None else f"byte {at:,}")
+
+
+def walked(data: bytes, number: int, known: int, at: int) -> tuple[int, int]:
+    """The number of a line, and where it begins; of one line that is known already."""
+    known, at = (known, at) if known <= number else (0, 0)
+    for _ in range(number - known):
+        at = line_start(data, at + 1, True)
+    return number, at
 
 
 class Parsed(Frozen):

@@ -7,7 +7,7 @@ from operator import length_hint
 
 from mrpy.errors import DataError
 from mrpy.light import TYPE_CHECKING, Frozen, NamedTuple
-from mrpy.mapreduce.files.lines import MARK, Text
+from mrpy.mapreduce.files.lines import MARK, Text, walked
 from mrpy.mapreduce.files.opening import Opening
 from mrpy.mapreduce.files.pieces import NONE, UNSURE, line_start, pieces
 from mrpy.scheduler.failure import short_repr
@@ -42,8 +42,10 @@ def fasta_start(data: bytes, at: int, final: bool) -> int:
     >>> fasta_start(b">a >b\nAC\n>c", 1, True)
     9
     """
-    found = [data.find(mark, at - 1) for mark in (b"\n>", b"\r>")]
-    return min((place + 1 for place in found if place >= 0), default=NONE)
+    newline = data.find(b"\n>", at - 1)
+    carriage = data.find(b"\r>", at - 1, newline if newline >= 0 else len(data))
+    place = carriage if carriage >= 0 else newline
+    return place + 1 if place >= 0 else NONE
 
 
 def fastq_start(data: bytes, at: int, final: bool) -> int:
@@ -91,6 +93,7 @@ class _Fasta:
         self._data = data
         self._before = before.strip()  # what no record begins with
         self._count = len(parts)
+        self._asked = 0, -1  # the record of the last `where`, and where it begins: the next is behind it
         self._parts = iter(parts)
 
     def __iter__(self) -> Iterator[Any]:
@@ -109,9 +112,12 @@ class _Fasta:
 
     def where(self) -> str:
         """What to call the record that was given out last."""
-        at = 0 if self._data[:1] == b">" else fasta_start(self._data, 1, True)
-        for _ in range(self.number()):
+        known, at = self._asked
+        if known > self.number() or at < 0:
+            known, at = 0, 0 if self._data[:1] == b">" else fasta_start(self._data, 1, True)
+        for _ in range(self.number() - known):
             at = fasta_start(self._data, at + 1, True)
+        self._asked = self.number(), at
         return f"{self._path!r}, byte {self._offset + max(0, at):,}"
 
     def number(self) -> int:
@@ -144,6 +150,7 @@ class _Fastq:
         self._offset = offset
         self._data = data
         self._begin = 0  # of the record that was given out last, in lines
+        self._asked = 0, 0  # the line of the last `offset`, and where it begins
         self._next = 0
 
     def __iter__(self) -> Iterator[Any]:
@@ -186,10 +193,8 @@ class _Fastq:
 
     def offset(self) -> int:
         """Where the record begins that was given out last."""
-        at = 0
-        for _ in range(self._begin):
-            at = line_start(self._data, at + 1, True)
-        return self._offset + at
+        self._asked = walked(self._data, self._begin, *self._asked)
+        return self._offset + self._asked[1]
 
     def where(self) -> str:
         """What to call it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Iterator
 from decimal import Decimal
 from operator import length_hint
@@ -91,7 +92,8 @@ class Query(Frozen):
         if not isinstance(self.text, str):
             return self.text.subquery() if hasattr(self.text, "subquery") else self.text
         if len(self.text.split()) > 1:
-            return sa.text(self.text.strip().rstrip(";")).columns().subquery()
+            query = self.text.strip().rstrip(";") + "\n"  # it may end in a comment
+            return sa.text(query).columns().subquery()
         *schema, table = self.text.split(".")
         return sa.table(table, schema=".".join(schema) or None)
 
@@ -114,10 +116,14 @@ def ranges_of(key: str, low: Any, high: Any, count: int) -> Iterator[Range]:
     >>> [(each.low, each.high) for each in ranges_of("id", 1, 9, 2)]
     [(1, 5), (5, 9)]
     """
-    if not isinstance(low, _CUTTABLE) or isinstance(low, bool):
-        kind = type(low).__name__
-        raise TypeError(f"the key {key!r} has values of {kind}, which have no ranges: take numbers or dates")
+    for value in (low, high):
+        if not isinstance(value, _CUTTABLE) or isinstance(value, bool):
+            kind = type(value).__name__
+            problem = f"the key {key!r} has values of {kind}, which have no ranges"
+            raise TypeError(f"{problem}: take numbers or dates")
     span = high - low
+    if isinstance(span, float) and not math.isfinite(span):
+        count = 1
     if isinstance(span, int):
         count = max(1, min(count, span))
     cuts = [low, *(low + _part(span, at, count) for at in range(1, count)), high]

@@ -57,7 +57,7 @@ class ParquetWriter:
 
     def finish(self) -> None:
         names, schema = self._columns.names, self._format.schema
-        if names is None:
+        if names is None or not self._rows:
             return
         types = [None] * len(names) if schema is None else [schema.field(name).type for name in names]
         values = zip(*self._rows, strict=True)

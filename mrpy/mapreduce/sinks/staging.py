@@ -116,7 +116,7 @@ def place_of(path: str | os.PathLike[str]) -> str:
 def clear_stale(target: str) -> None:
     """Remove what runs that were killed have left beside an output: our own user's only."""
     folder, name = os.path.split(target)
-    ours = re.compile(re.escape(name) + r"\.[0-9a-f]{16}\.tmp")
+    ours = re.compile(re.escape(name) + own_folder.IN_PREPARATION)
     with os.scandir(folder) as entries:
         found = [entry for entry in entries if ours.fullmatch(entry.name)]
     own_folder.clear(found, lambda path: discard(path, target))

@@ -20,31 +20,32 @@ from mrpy.scheduler.policy import LONGEST_WAIT
 AGAIN = 0.2  # seconds until it rings once more, should the user's code have caught the first
 
 
-def alarm(seconds: float) -> Alarm:
+def alarm(seconds: float, rest: float) -> Alarm:
     """The alarm that can interrupt this thread."""
     in_main = threading.current_thread() is threading.main_thread()
     if in_main and hasattr(signal, "setitimer") and (_ours or _nobody_uses_it()):
-        return _BySignal(seconds)
-    return _ByWatchdog(seconds)
+        return _BySignal(seconds, rest)
+    return _ByWatchdog(seconds, rest)
 
 
 class Alarm:
-    """For one task, from its making to `end`: each call of `begin` gives an item `seconds` from now.
+    """For one task, from its making to `end`: each call of `begin` gives an item `seconds` from now, and
+    `rest` to what is no item's.
 
     ``item``      the one that began last
     ``rings``     the exception that interrupts it
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, rest: float) -> None:
         self.item: At | None = 0
         self.rings: type[TaskStopped] = type("TaskStopped", (TaskStopped,), {})
         self.deadline = float("inf")
-        self._seconds = seconds
+        self._seconds, self._rest = seconds, rest
 
     def begin(self, item: At | None) -> None:
         """An item begins; or, with None, what comes after the last."""
         self.item = item
-        self.deadline = time.monotonic() + self._seconds
+        self.deadline = time.monotonic() + (self._rest if item is None else self._seconds)
 
     def end(self) -> None:
         """The task is over. May be called twice: the alarm may interrupt the first call."""
@@ -57,8 +58,8 @@ _ours: list[_BySignal] = []  # those that are set, of nested runs: the innermost
 
 
 class _BySignal(Alarm):
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
+    def __init__(self, seconds: float, rest: float) -> None:
+        super().__init__(seconds, rest)
         if not _ours:
             signal.signal(signal.SIGALRM, _ring)
         _ours.append(self)
@@ -98,8 +99,8 @@ def _nobody_uses_it() -> bool:
 
 
 class _ByWatchdog(Alarm):
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
+    def __init__(self, seconds: float, rest: float) -> None:
+        super().__init__(seconds, rest)
         self._thread = threading.get_ident()
         self._changed = threading.Condition()
         self._over = False
@@ -110,9 +111,9 @@ class _ByWatchdog(Alarm):
 
     def begin(self, item: At | None) -> None:
         with self._changed:
-            asleep = self.deadline == float("inf")  # else it wakes in time, and sees that the deadline moved
+            before = self.deadline
             super().begin(item)
-            if asleep:
+            if self.deadline < before:  # else it wakes in time, and sees that the deadline moved
                 self._changed.notify()
 
     def end(self) -> None:

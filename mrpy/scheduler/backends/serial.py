@@ -75,7 +75,7 @@ class SerialBackend(Backend):
             if task.timeout is None or not call.code.announce:
                 value = perform(call.code.function, call.data, inputs, place=Place.HERE)
             else:
-                value = _timed(call, inputs, task.timeout)
+                value = _timed(call, inputs, task.timeout, task.timeout * max(1, task.size))
         except (KeyboardInterrupt, TaskStopped) as error:  # meant for the caller, or for a task around us
             self._facts.append(Failed(task.key, attempt, capture(error, travels=False)))
             raise
@@ -97,9 +97,9 @@ class _Overran(BaseException):
         self.trace = trace
 
 
-def _timed(call: Call, inputs: list[Any], seconds: float) -> Any:
-    """Perform a call, none of whose items may take longer than so many seconds."""
-    bell = alarm(seconds)
+def _timed(call: Call, inputs: list[Any], seconds: float, rest: float) -> Any:
+    """Perform a call, none of whose items may take longer than so many seconds; what is no item's, `rest`."""
+    bell = alarm(seconds, rest)
     try:
         try:
             return perform(call.code.function, call.data, inputs, bell.begin, Place.HERE)
