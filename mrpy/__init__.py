@@ -69,7 +69,7 @@ _ELSEWHERE = {
 _PACKAGES = ("errors", "iterators", "options", "scheduler")
 
 
-def __getattr__(name: str) -> object:
+def _named(name: str) -> object:
     from importlib import import_module  # workers come through this file and ask for no name of it
 
     if name in __all__:
@@ -80,6 +80,10 @@ def __getattr__(name: str) -> object:
     if name in _PACKAGES:
         return import_module(f"mrpy.{name}")
     raise AttributeError(import_module("mrpy.iterators.elsewhere").verb_called_here(name))
+
+
+if not TYPE_CHECKING:  # type checkers would take any name for one of ours
+    __getattr__ = _named
 
 
 def __dir__() -> list[str]:
@@ -97,7 +101,7 @@ class _Shop(ModuleType):
 
     @property
     def mapreduce(self) -> object:
-        return __getattr__("mapreduce")
+        return _named("mapreduce")
 
     @mapreduce.setter
     def mapreduce(self, package: ModuleType) -> None:

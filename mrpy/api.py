@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from mrpy.errors import OptionError
 from mrpy.iterators.lift import lift, lift_program
-from mrpy.iterators.stream import ParallelIterator, stream_of
+from mrpy.iterators.stream import ParallelIterator, stream_behind, stream_of
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import Filter, StarMap
 from mrpy.mapreduce.tree import MISSING
@@ -67,14 +67,14 @@ def pmap(function: Callable[..., Any], /, *iterables: Iterable[Any], **options: 
         raise TypeError("pmap() must have at least two arguments, as map() must")
     _check_callable("pmap", function, *iterables)
     if len(iterables) == 1:
-        return stream_of(iterables[0], options).map(function)
+        return stream_behind(iterables[0], options).map(function)
     return ParallelIterator(lift(zip(*iterables, strict=False), options).then(StarMap(function)), options)
 
 
 def pstarmap(function: Callable[..., Any], iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
     """``itertools.starmap(function, iterable)`` in parallel: lazy, in order."""
     _check_callable("pstarmap", function, iterable)
-    return stream_of(iterable, options)._then(StarMap(function))
+    return stream_behind(iterable, options)._then(StarMap(function))
 
 
 def pfilter(
@@ -83,7 +83,7 @@ def pfilter(
     """``filter(predicate, iterable)`` in parallel: lazy, in order."""
     test = bool if predicate is None else predicate
     _check_callable("pfilter", test, iterable)
-    return stream_of(iterable, options)._then(Filter(test))
+    return stream_behind(iterable, options)._then(Filter(test))
 
 
 def preduce(

@@ -104,6 +104,7 @@ class Options(Frozen):
             ...
         mrpy.errors.OptionError: there is no option n_jobs=; it is called workers= here
         """
+        given = {name: _plain(value) for name, value in given.items()}
         for name, value in given.items():
             if name not in _CHECKS:
                 raise OptionError(_unknown(name))
@@ -142,9 +143,15 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _plain(value: Any) -> Any:
+    """A whole number of NumPy's as one of Python's: who goes through an `arange` of workers has those."""
+    numbers = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
+    return value.item() if numbers and hasattr(value, "__index__") else value
+
+
 def _positive_or(*words: Any, of: str = "") -> Callable[[Any], str]:
     def check(value: Any) -> str:
-        if (_is_int(value) and value >= 1) or any(value is w or value == w for w in words):
+        if (_is_int(value) and value >= 1) or any(value is w or (type(value) is str and value == w) for w in words):
             return ""
         return f"must be a whole number{of} from 1 up, or {' or '.join(map(repr, words))}"
 
@@ -184,7 +191,8 @@ def _timeout(value: Any) -> str:
 
 
 def _seed(value: Any) -> str:
-    return "" if value is None or (_is_int(value) and value >= 0) else "must be a whole number, or None"
+    fine = value is None or (_is_int(value) and value >= 0)
+    return "" if fine else "must be a whole number from 0 up, or None"
 
 
 def _path(value: Any) -> str:
@@ -221,21 +229,28 @@ assert Options.__match_args__ == tuple(_CHECKS)
 # ---- defaults ------------------------------------------------------------------------------------
 
 class _Set:
-    """A class and no generator: exceptions of the user pass through it untouched."""
+    """A class and no generator: exceptions of the user pass through it untouched. Blocks need not end in the
+    opposite order, nor in the context in which they began: a generator may hold one."""
 
-    def __init__(self, here: ContextVar[Any], anywhere: list[Any], value: Any) -> None:
+    outer: _Set | None = None
+    live = False
+
+    def __init__(self, here: ContextVar[_Set | None], anywhere: list[Any], value: Any) -> None:
         self._here = here
         self._anywhere = anywhere
-        self._value = value
+        self.value = value
 
     def __enter__(self) -> None:
-        self._token = self._here.set(self._value)
-        self._anywhere.append(self._value)
+        self.outer, self.live = self._here.get(), True
+        self._here.set(self)
+        self._anywhere.append(self.value)
 
     def __exit__(self, *_: object) -> None:
-        self._here.reset(self._token)
+        self.live = False
+        if self._here.get() is self:  # else who asks passes over it
+            self._here.set(self.outer)
         for place in reversed(range(len(self._anywhere))):
-            if self._anywhere[place] is self._value:
+            if self._anywhere[place] is self.value:
                 del self._anywhere[place]
                 break
 
@@ -245,7 +260,7 @@ class Scoped:
     the one that was set last anywhere in the process, so that threads started inside a block are in it."""
 
     def __init__(self, name: str) -> None:
-        self._here: ContextVar[Any] = ContextVar(name, default=None)
+        self._here: ContextVar[_Set | None] = ContextVar(name, default=None)
         self._anywhere: list[Any] = []
 
     def set(self, value: Any) -> AbstractContextManager[None]:
@@ -255,8 +270,10 @@ class Scoped:
     def get(self) -> Any:
         """The value in force."""
         here = self._here.get()
+        while here is not None and not here.live:
+            here = here.outer
         if here is not None:
-            return here
+            return here.value
         try:
             return self._anywhere[-1]
         except IndexError:

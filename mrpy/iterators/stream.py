@@ -258,3 +258,18 @@ def stream_of(iterable: Iterable[Any], given: dict[str, Any]) -> ParallelIterato
     if isinstance(iterable, ParallelIterator):
         return ParallelIterator(iterable._taken(), {**iterable._given, **given})
     return ParallelIterator(lift(iterable, given), given)
+
+
+def stream_behind(iterable: Iterable[Any], given: dict[str, Any]) -> ParallelIterator:
+    """The same for a function of the items. A run that was told what to do with errors of its own functions
+    runs by itself, in the same place: what it was told is not about this one. Reading belongs to both."""
+    if isinstance(iterable, ParallelIterator) and iterable._plan.steps:
+        own = {name: value for name, value in iterable._given.items() if name not in _OWN}
+        reads = len(iterable._plan.steps) == 1 and hasattr(iterable._plan.steps[0], "begin")
+        same = all(given.get(name) == value for name, value in iterable._given.items() if name in _OWN)
+        if not reads and not same:
+            return ParallelIterator(Plan(Pulled(iterable)), {**own, **given})
+    return stream_of(iterable, given)
+
+
+_OWN = frozenset(("on_error", "max_errors", "retries", "timeout", "seed", "check", "checkpoint"))

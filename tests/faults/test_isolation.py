@@ -6,6 +6,7 @@ import operator
 import os
 import signal
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -241,3 +242,15 @@ def test_without_that_all_but_the_directory_stays_as_the_readme_says() -> None:
             if mrpy.submit(look).result() != before:
                 left.append(what)
     assert left == [what for what in LEAKS if what != "directory"]
+
+
+@pytest.mark.fault(33)
+def test_a_task_that_removes_the_folder_it_went_to_leaves_later_ones_in_theirs() -> None:
+    def gone(n: int) -> int:
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+        return n
+
+    with mrpy.session("processes", workers=1):
+        assert mrpy.submit(gone, 1).result(30) == 1
+        assert mrpy.submit(os.getcwd).result(30) == os.getcwd()

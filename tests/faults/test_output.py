@@ -178,3 +178,27 @@ def test_a_task_may_catch_its_own_warnings() -> None:
         return str(seen[0].message)
 
     assert list(mrpy.pmap(warn, range(2), workers=2)) == ["mine"] * 2
+
+
+@pytest.mark.fault(19)
+def test_a_stream_that_cannot_encode_a_line_gets_the_others_and_what_it_can() -> None:
+    script = "import mrpy\nlist(mrpy.pmap(print, ['a', '\\u20ac', 'b'], workers=1, chunksize=3))"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment, check=True
+    )
+    assert sorted(line.rpartition(" ")[2] for line in done.stdout.splitlines()) == ["\\u20ac", "a", "b"], done.stderr
+
+
+@pytest.mark.fault(19)
+def test_a_record_whose_extra_has_no_text_is_logged_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    def logged(n: int) -> int:
+        class Silent:
+            def __str__(self) -> str:
+                raise ValueError("no")
+
+        logging.getLogger("mine").warning("here", extra={"it": Silent()})
+        return n
+
+    assert list(mrpy.pmap(logged, range(2), backend="processes", workers=1)) == [0, 1]
+    assert [record.getMessage().rpartition(" ")[2] for record in caplog.records if record.name == "mine"] == ["here"] * 2

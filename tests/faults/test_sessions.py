@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import sys
 import threading
 import time
@@ -340,3 +341,22 @@ def test_a_thread_is_interrupted_before_it_may_end(monkeypatch: pytest.MonkeyPat
     lanes[0].join(30)
     assert ended == [False]
     assert not lanes[0].is_alive()
+
+
+@pytest.mark.fault(18, 40)
+def test_a_child_of_a_forked_child_closes_no_files_of_its_own() -> None:
+    script = (
+        "import mrpy, os\n"
+        "assert sum(mrpy.pmap(abs, range(10), workers=2)) == 45\n"
+        "def fork():\n"
+        "    if pid := os.fork():\n"
+        "        os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
+        "fork()\n"
+        "files = [open('/dev/null') for _ in range(40)]\n"
+        "fork()\n"
+        "for file in files:\n"
+        "    os.fstat(file.fileno())\n"
+        "os._exit(7)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 7, done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -112,3 +113,39 @@ def test_stop_iteration_takes_its_own_place_among_the_results(backend: str) -> N
         assert got == [0, 1, 2, 4, 5]
         assert isinstance(error, RuntimeError)
         assert error.mrpy_item == (3, "3")  # type: ignore[attr-defined]
+
+
+class Ending:
+    """Raises StopIteration where it is opened in a worker."""
+
+    parent = os.getpid()
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __reduce__(self) -> Any:
+        return _opened, (self.n, Ending.parent)
+
+
+def _opened(n: int, parent: int) -> Ending:
+    if n == 500 and os.getpid() != parent:
+        raise StopIteration("in the middle")
+    return Ending(n)
+
+
+_opened.__module__ = Ending.__module__ = "__main__"  # a worker cannot import this file
+
+
+@pytest.mark.fault(6, 10)
+@pytest.mark.parametrize("verb", ["group_by", "pfold", "join"])
+def test_partial_results_that_raise_it_when_they_are_opened_are_not_lost(verb: str) -> None:
+    with mrpy.session("processes", workers=2):
+        run = mrpy.stream(range(2000), chunksize=50).map(lambda n: (n % 7, Ending(n)))
+        with pytest.raises((RuntimeError, mrpy.errors.SerializationError)):
+            if verb == "group_by":
+                run.group_by(0).to_list()
+            elif verb == "join":
+                run.join(range(7), lambda item: item[0] if type(item) is tuple else item).to_list()
+            else:
+                one = mrpy.stream(range(2000), chunksize=50).map(lambda n: Ending(500 if n == 0 else n))
+                one.fold(lambda a, b: b, Ending(0), combine=lambda a, b: a if a.n == 500 else b)

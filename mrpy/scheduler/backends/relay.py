@@ -133,7 +133,7 @@ def relay_logging(levels: Levels, say: Say) -> None:
 
 def _plain(record: Any) -> dict[str, Any]:
     """A log record as plain values, formatted here: its arguments need not travel."""
-    fields = {name: value if type(value) in PLAIN else str(value) for name, value in vars(record).items()}
+    fields = {name: value if type(value) in PLAIN else _text(value) for name, value in vars(record).items()}
     try:
         fields["msg"] = record.getMessage()
     except Exception as problem:
@@ -147,6 +147,13 @@ def _plain(record: Any) -> dict[str, Any]:
     return fields
 
 
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception as problem:
+        return f"<{type(value).__qualname__}, whose text raised {problem!r}>"
+
+
 # ---- in the parent ---------------------------------------------------------------------------------------
 
 
@@ -158,7 +165,12 @@ def show(message: tuple[Any, ...], pid: int) -> None:
         if kind in (OUT, ERR):
             stream = sys.stdout if kind == OUT else sys.stderr
             if stream is not None:
-                stream.write("".join([f"{about}{line}\n" for line in rest[0].split("\n")]))
+                text = "".join([f"{about}{line}\n" for line in rest[0].split("\n")])
+                try:
+                    stream.write(text)
+                except UnicodeEncodeError:  # better than nothing
+                    encoding = stream.encoding or "ascii"
+                    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         elif kind == LOG:
             _log(rest[0], about, item)
         else:

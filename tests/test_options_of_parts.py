@@ -1,0 +1,88 @@
+"""Runs within runs, sessions within sessions: what was said of one is not about the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from laws import BACKENDS, LOCAL
+
+import mrpy
+from mrpy.errors import OptionError
+
+TEXTS = ["1", "x", "4", "0"]
+
+
+def inverse(n: int) -> float:
+    return 1 / n
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_an_inner_run_does_with_errors_is_about_its_own(backend: str) -> None:
+    with mrpy.session(backend, workers=2):
+        skipping = mrpy.pmap(int, TEXTS, on_error="skip")
+        with pytest.raises(ZeroDivisionError):
+            list(mrpy.pmap(inverse, skipping))
+        replacing = mrpy.pmap(int, TEXTS, on_error=lambda error: 2)
+        assert list(mrpy.pmap(inverse, replacing, on_error=lambda error: 0.0)) == [1, 0.5, 0.25, 0.0]
+        returned = mrpy.pmap(int, TEXTS, on_error="return")
+        assert list(mrpy.pstarmap(type, ((one,) for one in returned))) == [int, ValueError, int, int]
+        kept = list(mrpy.pfilter(None, mrpy.pmap(int, TEXTS, on_error="skip"), on_error="raise"))
+        assert kept == [1, 4]
+
+
+def test_what_concerns_the_place_is_taken_over() -> None:
+    inner = mrpy.pmap(int, TEXTS, backend="threads", workers=2, chunksize=1, on_error="skip")
+    outer = mrpy.pmap(str, inner)
+    assert list(outer) == ["1", "4", "0"]
+    assert outer.explain().count("threads, 2 workers") == 2
+    assert outer.skipped.count == 1
+
+
+def test_without_such_options_they_are_one_run() -> None:
+    run = mrpy.pmap(str, mrpy.pmap(abs, [-1], backend="serial", workers=1))
+    assert str(run).count("[") == 0
+    assert list(run) == ["1"]
+
+
+def test_reading_belongs_to_what_follows(tmp_path: Any) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b"1\n\xff\n2\n")
+    run = mrpy.pmap(int, mrpy.read_text(path, on_error="skip", backend="serial"))
+    assert list(run) == [1, 2]
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_blocks_of_sessions_may_end_in_any_order(backend: str) -> None:
+    one, other = mrpy.session("threads", workers=2), mrpy.session(backend, workers=1)
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert list(mrpy.pmap(abs, [-1])) == [1]
+    other.__exit__(None, None, None)
+    assert list(mrpy.pmap(abs, [-1], backend=backend)) == [1]
+    with mrpy.session("serial"):
+        assert "serial" in mrpy.pmap(abs, [-1]).explain()
+
+
+def test_a_generator_may_hold_a_session_and_be_dropped_within_another() -> None:
+    def held() -> Iterator[int]:
+        with mrpy.session("threads", workers=1):
+            yield from mrpy.pmap(abs, range(100))
+
+    items = held()
+    next(items)
+    with mrpy.session("serial"):
+        items.close()
+        assert list(mrpy.pmap(abs, [-1])) == [1]
+    assert list(mrpy.pmap(abs, [-1])) == [1]
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+    options: dict[str, Any] = {"workers": np.int64(2), "chunksize": np.uint8(3), "buffersize": np.int32(9), "seed": np.int64(1)}
+    assert list(mrpy.pmap(abs, range(-9, 0), backend="threads", retries=np.int64(1), **options)) == list(range(9, 0, -1))
+    for wrong in (np.float64(2), np.arange(2), np.int64(0)):
+        with pytest.raises(OptionError, match="from 1 up"):
+            mrpy.pmap(abs, [1], workers=wrong)
