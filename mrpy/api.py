@@ -136,9 +136,9 @@ def mapreduce(
 ) -> ParallelIterator:
     """Map, group by key, reduce: a lazy iterator of ``(key, value)`` pairs.
 
-    ``mapper(record)`` returns or yields (key, value) pairs. ``reducer(key, values)`` returns the value of
-    a key, or yields several. ``combiner(key, values)`` has the reducer's shape; it is applied on the
-    workers before anything travels, to values in the order of their positions, and must not change what
+    ``mapper(record)`` returns or yields (key, value) pairs: a tuple of two is one. ``reducer(key, values)``
+    returns the value of a key, or yields several. ``combiner(key, values)`` has its shape; it is applied on
+    the workers before anything travels, to values in the order of their positions, and must not change what
     the reducer comes to. It pays where a key comes often: to combine two or three values takes longer than
     to send them. With ``sort=True`` the pairs come in the order of their keys.
 

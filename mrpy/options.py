@@ -151,7 +151,8 @@ def _plain(value: Any) -> Any:
 
 def _positive_or(*words: Any, of: str = "") -> Callable[[Any], str]:
     def check(value: Any) -> str:
-        if (_is_int(value) and value >= 1) or any(value is w or (type(value) is str and value == w) for w in words):
+        named = any(value is word or (type(value) is str and value == word) for word in words)
+        if named or (_is_int(value) and value >= 1):
             return ""
         return f"must be a whole number{of} from 1 up, or {' or '.join(map(repr, words))}"
 

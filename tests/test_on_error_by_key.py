@@ -107,3 +107,25 @@ def test_what_is_no_item_is_an_error_at_its_place() -> None:
     with pytest.raises(TypeError, match="NoneType") as caught:
         list(run.group_by(0))
     assert "item 2" in str(caught.value.__notes__)
+
+
+@pytest.mark.parametrize("bad", [[1], object(), float], ids=["not hashable", "no stable hash", "fine"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_item_whose_key_cannot_be_one_is_skipped(backend: str, bad: Any) -> None:
+    run = mrpy.stream(range(100), backend=backend, workers=2, on_error="skip")
+    groups = list(run.group_by(lambda n: bad if n == 50 else n % 2))
+    assert sum(len(items) for _, items in groups) == (100 if bad is float else 99)
+
+
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+def test_a_record_of_which_the_mapper_makes_no_pair_is_skipped_or_replaced(backend: str) -> None:
+    def mapper(n: int) -> Any:
+        return [7] if n == 50 else [(n % 2, n)]
+
+    def counted(key: int, values: Iterator[int]) -> int:
+        return sum(1 for _ in values)
+
+    options: dict[str, Any] = {"backend": backend, "workers": 2}
+    assert dict(mrpy.mapreduce(mapper, counted, range(100), on_error="skip", **options)) == {0: 49, 1: 50}
+    found = mrpy.mapreduce(mapper, counted, range(100), on_error=lambda error: (0, 50), **options)
+    assert dict(found) == {0: 50, 1: 50}

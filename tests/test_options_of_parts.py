@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -86,3 +89,17 @@ def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
     for wrong in (np.float64(2), np.arange(2), np.int64(0)):
         with pytest.raises(OptionError, match="from 1 up"):
             mrpy.pmap(abs, [1], workers=wrong)
+
+
+def test_libraries_take_no_more_threads_than_the_environment_says() -> None:
+    script = (
+        "import mrpy, os\n"
+        "names = ['OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS']\n"
+        "print(mrpy.submit(lambda: [os.environ[name] for name in names]).result())\n"
+    )
+    environment = {name: text for name, text in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "3", "MRPY_WORKERS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment, check=True
+    )
+    assert done.stdout.split() == "['1', '1', '3', '1']".split(), done.stderr

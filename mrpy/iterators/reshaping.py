@@ -223,6 +223,7 @@ class _Unique:
 
     def __init__(self, key: Callable[[Any], Any] | None) -> None:
         self.key = key
+        self.__qualname__ = "distinct in chunks"
 
     def __call__(self, items: Iterator[Any]) -> Iterator[Any]:
         return _unique(items, self.key)

@@ -87,7 +87,8 @@ def check_fold(steps: tuple[Step, ...], fold: Fold, items: Sequence[Any]) -> Non
     if isinstance(fold.leaf, FoldLeaf):
         check_initial(fold, fold.leaf.initial, values)
     leaves = [fold.leaf(iter([value])) for value in values]
-    check_operator(fold.merge, [leaf for leaf in leaves if leaf is not NOTHING], fold.name)
+    name = "" if isinstance(fold.leaf, ReduceLeaf) else fold.name
+    check_operator(fold.merge, [leaf for leaf in leaves if leaf is not NOTHING], name)
 
 
 def is_theirs(fold: Fold) -> bool:

@@ -34,8 +34,7 @@ def take_in(groups: Groups, pairs: Iterator[Any]) -> Any:
         try:
             key, value = pair
         except (TypeError, ValueError):
-            problem = f"the mapper must give (key, value) pairs, not {short_repr(pair)}"
-            raise TypeError(problem) from None
+            raise TypeError(_no_pair(pair)) from None
         kind = type(key)
         if kind is not str and kind is not int and may_be_nan[kind]:
             key = canonical(key)
@@ -50,6 +49,19 @@ def take_in(groups: Groups, pairs: Iterator[Any]) -> Any:
         else:
             groups[key] = [group, value]
     return pair if pair is NOTHING else (key, value)
+
+
+def key_of(pair: Any) -> Any:
+    """The key of a pair. Raises TypeError where it is none."""
+    try:
+        key, _ = pair
+    except (TypeError, ValueError):
+        raise TypeError(_no_pair(pair)) from None
+    return key
+
+
+def _no_pair(pair: Any) -> str:
+    return f"the mapper must give (key, value) pairs, not {short_repr(pair)}"
 
 
 @dataclass(frozen=True, slots=True)

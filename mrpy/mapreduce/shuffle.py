@@ -20,11 +20,11 @@ from typing import Any
 from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.folds import FoldChunk, Several, is_fast, leaves, shifted, singly
-from mrpy.mapreduce.groups import Group, Reducer, grouping, joining, say_key, total
+from mrpy.mapreduce.groups import Group, Reducer, grouping, joining, key_of, say_key, total
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.made import ByRank, Combining, Gathering, Made
 from mrpy.mapreduce.output import Output
-from mrpy.mapreduce.partition import shown
+from mrpy.mapreduce.partition import canonical, shown, stable_hash
 from mrpy.mapreduce.plan import ITERATED_IN_C, Step, name_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slices import Streamed, merged
@@ -79,12 +79,33 @@ def step_of(mapper: Callable[[Any], Any]) -> Step:
     return mapper if isinstance(mapper, OnePair) else Pairs(mapper)
 
 
+class WithKeys:
+    """A mapper as a step in which a pair that is none, or has a key that cannot be one, is an error of its
+    record. It is slower: without it that shows where groups are made."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def over(self, records: Iterator[Any]) -> Iterator[Any]:
+        """The pairs of these records."""
+        return map(_with_key, self.step.over(records))
+
+    def __str__(self) -> str:
+        return str(self.step)
+
+
+def _with_key(pair: Any) -> Any:
+    key = key_of(pair)
+    stable_hash(canonical(key))
+    return pair
+
+
 class Watched:
     """A mapper as a step that knows whether it was its own error that came last, and not one of a step
     before. It is slower."""
 
     def __init__(self, mapper: Callable[[Any], Any]) -> None:
-        self.step = step_of(mapper)
+        self.step: Step = WithKeys(step_of(mapper))
         self.ours: bool = getattr(mapper, "ours", False)
         self.failed = False
 
@@ -171,7 +192,8 @@ class MapTask:
         """The steps with the mapper, and the rules for them."""
         on_error = self.rules.on_error
         if not callable(on_error):
-            return (*self.steps, step_of(self.mapper)), self.rules
+            step = step_of(self.mapper)
+            return (*self.steps, step if on_error == "raise" else WithKeys(step)), self.rules
         mapper = Watched(self.mapper)
         return (*self.steps, mapper), self.rules.replaced(on_error=Replacing(on_error, mapper))
 

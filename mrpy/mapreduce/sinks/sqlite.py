@@ -58,6 +58,8 @@ class RowWriter:
                 raise TypeError(f"SQLite has no place for a {name_of(type(value))}, which {name!r} is")
             if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
                 raise OverflowError(f"{name!r} is too large a number for SQLite: {value}")
+            if isinstance(value, str) and not value.isascii():
+                value.encode()  # raises where it is no text, as names of files may be
         return row
 
     def write(self, items: Iterator[Any]) -> int:

@@ -89,11 +89,17 @@ def _start(fds: tuple[int, int, int], threads: int) -> int:
     return os.posix_spawn(
         sys.executable,
         [sys.executable, *_flags(), "-S", "-P", "-c", _BOOT.format(home=_HOME, fds=fds)],
-        {**dict.fromkeys(THREAD_COUNTS, str(threads)), **os.environ},
+        {**dict.fromkeys(THREAD_COUNTS, str(_most(threads))), **os.environ},
         file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
         setsid=True,
         setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # which this interpreter ignores
     )
+
+
+def _most(threads: int) -> int:
+    """So many, or fewer where the environment says so for all: a library looks at its own variable first."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return min(threads, int(said)) if said.isdigit() and int(said) > 0 else threads
 
 
 def _flags() -> Sequence[str]:
