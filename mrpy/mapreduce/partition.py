@@ -87,14 +87,13 @@ def stable_hash(key: Any) -> int:
     >>> stable_hash(1) == stable_hash(1.0) == stable_hash(True)
     True
     """
-    kind: Any = type(key)
-    if isinstance(key, str) and kind.__eq__ is str.__eq__:
+    if isinstance(key, str) and _is_equal_as(key, str):
         return crc32(key.encode("utf-8", "surrogatepass"))
     if isinstance(key, numbers.Number):
         return hash(key)  # of all numeric types, equal for equal numbers, and not randomized
-    if isinstance(key, bytes) and kind.__eq__ is bytes.__eq__:
+    if isinstance(key, bytes) and _is_equal_as(key, bytes):
         return crc32(key) ^ 0x5BD1E995
-    if isinstance(key, tuple) and kind.__eq__ is tuple.__eq__:
+    if isinstance(key, tuple) and _is_equal_as(key, tuple):
         return _mixed(0x345678, map(stable_hash, key))
     if key is None:
         return 0x6E6F6E65
@@ -129,7 +128,7 @@ def _rarer(key: Any) -> int:
     kind: Any = type(key)
     if isinstance(key, enum.Enum) and kind.__eq__ is object.__eq__:  # else it is equal to what else it is
         return _named(kind, key.name)
-    if isinstance(key, frozenset) and kind.__eq__ is frozenset.__eq__:
+    if isinstance(key, frozenset) and _is_equal_as(key, frozenset):
         return sum(stable_hash(member) for member in key) ^ 0x9E3779B9  # in no order
     if isinstance(key, range):
         return _mixed(7, map(stable_hash, (len(key), *key[:1], key.step if len(key) > 1 else None)))
@@ -157,6 +156,12 @@ def _rarer(key: Any) -> int:
     raise TypeError(refusal(key))
 
 
+def _is_equal_as(key: Any, base: Any) -> bool:
+    """Whether it is equal to what the base class finds equal, at most: what is equal has the same hash."""
+    kind: Any = type(key)
+    return kind.__eq__ is base.__eq__ or kind.__hash__ is base.__hash__
+
+
 def _of_time(key: datetime.time) -> int:
     """Times of different zones are equal where they are in one of them."""
     offset = key.utcoffset()
@@ -178,9 +183,12 @@ def _is_imported(key: Any) -> bool:
 
 
 def _compares_fields(kind: Any) -> bool:
-    """Whether two of this dataclass are equal where their fields are: by what `dataclass` has written."""
-    code = getattr(kind.__eq__, "__code__", None)
-    return bool(kind.__dataclass_params__.eq) and getattr(code, "co_qualname", "").startswith("__create_fn__")
+    """Whether two of this dataclass are equal where their fields are, at most: `dataclass` has written what
+    compares them, or their hash."""
+    codes = (getattr(function, "__code__", None) for function in (kind.__eq__, kind.__hash__))
+    return bool(kind.__dataclass_params__.eq) and any(
+        getattr(code, "co_qualname", "").startswith("__create_fn__") for code in codes
+    )
 
 
 def refused(key: Any, error: TypeError) -> TypeError:

@@ -24,7 +24,7 @@ from mrpy.mapreduce.groups import Group, Reducer, grouping, joining, key_of, say
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.made import ByRank, Combining, Gathering, Made
 from mrpy.mapreduce.output import Output
-from mrpy.mapreduce.partition import canonical, shown, stable_hash
+from mrpy.mapreduce.partition import PLAIN, canonical, shown, stable_hash
 from mrpy.mapreduce.plan import ITERATED_IN_C, Step, name_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slices import Streamed, merged
@@ -96,7 +96,8 @@ class WithKeys:
 
 def _with_key(pair: Any) -> Any:
     key = key_of(pair)
-    stable_hash(canonical(key))
+    if type(key) not in PLAIN:
+        stable_hash(canonical(key))
     return pair
 
 
