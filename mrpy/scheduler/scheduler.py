@@ -186,9 +186,7 @@ class Scheduler:
         record.deaths += 1
         if item is None:
             return record.deaths >= self._policy.deaths_of_a_task, None
-        if record.item_deaths is None:
-            record.item_deaths = {}
-        deaths = record.item_deaths
+        deaths = record.item_deaths = record.item_deaths or {}
         deaths[item] = deaths.get(item, 0) + 1
         if deaths[item] >= self._policy.deaths_of_an_item:
             return True, item
