@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -417,33 +416,7 @@ def test_a_check_finds_no_fault_with_what_is_ours(verb: Any) -> None:
     assert repr(checked) == repr(plain)
 
 
-# ---- the number of parts ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("memory", ["auto", 2000])
-@pytest.mark.parametrize("backend", LOCAL)
-def test_the_order_of_keys_does_not_depend_on_the_number_of_parts(backend: str, memory: Any) -> None:
-    keys = [*range(0, 3000, 60), *map(str, range(50)), *(n + 0.5 for n in range(50)), None, -1, -2, 2**61]
-    options: Options = {"backend": backend, "workers": 2, "memory": memory}
-
-    def grouped(partitions: Any) -> list[Any]:
-        return mrpy.stream(keys, **options).group_by(lambda key: key, partitions=partitions).to_list()
-
-    expected = grouped(1)
-    assert sorted(map(repr, expected)) == sorted(repr((key, [key])) for key in keys)
-    for partitions in ("auto", 2, 8, 13, 64):
-        assert grouped(partitions) == expected
-
-
-def test_there_are_more_parts_where_there_are_more_workers() -> None:
-    found = {}
-    for workers in (1, 2, 4):
-        with mrpy.session("threads", workers=workers):
-            run = mrpy.stream(range(1000)).count_by(lambda n: n % 100)
-            found[workers] = list(run), [line for line in run.explain().splitlines() if line.startswith("parts")]
-    assert found[1] == found[2] != found[4]
-    assert found[1][0] == found[4][0]
-    assert [parts for _, parts in found.values()] == [[f"parts     {n}, by the value of the key"] for n in (8, 8, 16)]
+# ---- checkpoints ---------------------------------------------------------------------------------------
 
 
 def test_a_checkpoint_is_gone_on_with_by_any_number_of_workers(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from laws import BACKENDS, LOCAL, deadline_of, eventually
 
 import mrpy
 from mrpy.errors import OptionError
-from mrpy.mapreduce.partition import FEWEST, parts_of, ranks_of
+from mrpy.mapreduce.partition import DEFAULT, parts_of
 
 DEADLINE = 60  # seconds: against a hang
 LINES = ["the cat sat", "", "the dog sat down", "  ", "a cat"] * 20
@@ -304,7 +304,7 @@ def test_who_breaks_off_has_the_workers_torn_down_too(backend: str, tmp_path: Pa
     with mrpy.session(backend, workers=2), Logged(tmp_path).run(range(200)) as pairs:
         next(pairs)
         # a worker that is still at work when the run is broken off, and stays at it, is killed, not torn down
-        first = parts_of(ranks_of(range(5)), FEWEST).count(0)  # the keys of the part that was asked for
+        first = parts_of(range(5), DEFAULT).count(0)  # the keys of the part that was asked for
         assert eventually(lambda: len(logged(tmp_path, "reduce")) == (first if backend == "serial" else 5))
         pairs.close()
         del pairs

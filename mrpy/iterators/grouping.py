@@ -39,8 +39,7 @@ class Grouping(ABC):
 
     A ``key`` is a function of an item, or what to look up in it (an index, or the name of a column), or a
     list of these, for a tuple. A key that cannot be hashed, or not to the same number in every process, is a
-    TypeError that names it. ``partitions``: into how many tasks the keys are divided; by default four for
-    each worker, and eight at least.
+    TypeError that names it. ``partitions``: into how many tasks the keys are divided; by default eight.
     """
 
     _given: dict[str, Any]
@@ -230,7 +229,7 @@ class Grouping(ABC):
         >>> mrpy.stream(range(4), backend="serial").flat_map(range).repartition(3).map(str).to_list()
         ['0', '0', '1', '0', '1', '2']
         >>> mrpy.stream(["a", "bc", "d", "ef"], backend="serial").repartition(2, key=len).to_list()
-        ['bc', 'ef', 'a', 'd']
+        ['a', 'd', 'bc', 'ef']
         """
         count = at_least("repartition", partitions, 1)
         if key is None:

@@ -20,7 +20,7 @@ from mrpy.mapreduce.checkpoint import Checkpoint, checkpoint_for
 from mrpy.mapreduce.groups import Reducer, grouping, is_exact
 from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.kernels import Rules
-from mrpy.mapreduce.partition import FEWEST, canonical, enough_parts, shown
+from mrpy.mapreduce.partition import DEFAULT, canonical, shown
 from mrpy.mapreduce.plan import Plan, name_of
 from mrpy.mapreduce.shuffle import MapTask, ReduceTask, step_of
 from mrpy.mapreduce.skipped import Skipped
@@ -48,7 +48,7 @@ class Keyed:
         sides: list[Side],
         reducer: Reducer,
         combiner: Reducer | None,
-        partitions: int | None,
+        partitions: int,
         sort: bool,
         given: Given,
         with_keys: bool,
@@ -90,40 +90,33 @@ class Keyed:
         options = resolve(self._given)
         with job_for(options) as job, ExitStack() as stack:
             where = job.driver.backend.name, job.driver.backend.workers
-            parts = self._parts(options, job.driver.backend.workers)
             store = store_for(job, options, stack, folder=folder)
             maps_store, runs = kept_for(options.checkpoint, store)
-            program = self._program(options, parts)
+            program = self._program(options)
             checkpoint = stack.enter_context(checkpoint_for(options.checkpoint, program, "mapreduce", runs))
             made: list[Mapped] = []
             for side, account in zip(self._sides, self._mapping, strict=True):
                 with watched(job, side.plan, options), account.running(*where):
-                    made += self._map(side, account, job, options, parts, maps_store, checkpoint)
+                    made += self._map(side, account, job, options, maps_store, checkpoint)
             if checkpoint is not None:
                 checkpoint.finished()
             with self._reducing.running(*where):
-                yield from made_of(self._reduce(job, made, parts, checkpoint is not None, store, pack=pack))
+                yield from made_of(self._reduce(job, made, checkpoint is not None, store, pack=pack))
 
-    def _parts(self, options: Options, workers: int) -> int:
-        """How many there are. Those of a checkpoint must not depend on who goes on with it."""
-        if self._partitions is not None:
-            return self._partitions
-        return enough_parts(workers) if options.checkpoint is None else FEWEST
-
-    def _program(self, options: Options, parts: int) -> tuple[Any, ...]:
+    def _program(self, options: Options) -> tuple[Any, ...]:
         """By what a checkpoint knows this."""
         if options.checkpoint is not None and len(self._sides) > 1:
             raise OptionError("two inputs are brought together by key, and there is no checkpoint for that")
         steps, mapper = self._sides[0].plan.steps, self._sides[0].mapper
-        return *steps, mapper, self._combiner, parts, *(("sort",) if self._sort else ())
+        return *steps, mapper, self._combiner, self._partitions, *(("sort",) if self._sort else ())
 
     def explain(self) -> str:
         """The text of `explain`: what is before the shuffle, and what is behind it."""
         options = resolve(self._given)
-        rows = [("parts", f"{self._parts(options, options.worker_count)}, by the value of the key")]
+        rows = [("parts", f"{self._partitions}, by the value of the key")]
         if self._combiner is not None:
             rows.insert(0, ("combiner", f"{name_of(self._combiner)}, within a chunk and over its results"))
-        order = "sorted by key" if self._sort else "by the hash of the key"
+        order = "sorted by key" if self._sort else "part by part, and in each by the hash of the key"
         text: list[str] = []
         for side, account in zip(self._sides, self._mapping, strict=True):
             plan = side.to_be_shown()
@@ -149,14 +142,13 @@ class Keyed:
         account: Account,
         job: Job,
         options: Options,
-        parts: int,
         store: Store | None,
         checkpoint: Checkpoint | None,
     ) -> list[Mapped]:
         rules = Rules.of(options)
 
         def code_for(store: Store | None) -> Code:
-            return self._code(side, options, parts, rules, store)
+            return self._code(side, options, rules, store)
 
         slots: list[Slot] = []
         made: dict[Slot, Mapped] = {}
@@ -170,9 +162,9 @@ class Keyed:
                 made[slot] = Mapped(side, feeder.code, slot, len(slot.chunk.data))
         return [made[slot] for slot in slots]
 
-    def _code(self, side: Side, options: Options, parts: int, rules: Rules, store: Store | None) -> Code:
+    def _code(self, side: Side, options: Options, rules: Rules, store: Store | None) -> Code:
         plan, mapper = side.plan, side.mapper
-        kernel = MapTask(plan.steps, mapper, self._combiner, parts, rules, self._sort, store)
+        kernel = MapTask(plan.steps, mapper, self._combiner, self._partitions, rules, self._sort, store)
         return Code(kernel, options.name or f"map {name_of(mapper)}", announce=True)
 
     def _check(self, side: Side, sample: list[Any]) -> None:
@@ -190,24 +182,24 @@ class Keyed:
             check.check_combiner(self._combiner, self._reducer, name, values)
 
     def _reduce(
-        self, job: Job, made: list[Mapped], parts: int, at_hand: bool, store: Store | None, *, pack: bool
+        self, job: Job, made: list[Mapped], at_hand: bool, store: Store | None, *, pack: bool
     ) -> ReduceTasks:
         pack = pack and job.driver.backend.remote
         kernel = ReduceTask(self._reducer, self._combiner, self._sort, store, self._with_keys, pack)
         code = Code(kernel, self._reduce_name())
-        return ReduceTasks(job, code, made, parts, at_hand, self._reducing)
+        return ReduceTasks(job, code, made, self._partitions, at_hand, self._reducing)
 
     def _rows(self, parts: ReduceTasks) -> Iterator[Any]:
         """The rows, many at a time: lists and the like, or such as are packed."""
         if self._sort:
-            each = (map(rows_of, parts.opened(part)) for part in range(parts.count))
+            each = (map(rows_of, parts.opened(part)) for part in range(self._partitions))
             yield heapq.merge(*map(chain.from_iterable, each), key=_rank)
         else:
-            for part in range(parts.count):
+            for part in range(self._partitions):
                 yield from parts.opened(part)
 
     def _by_part(self, parts: ReduceTasks) -> Iterator[list[Batch]]:
-        return map(parts.batches, range(parts.count))
+        return map(parts.batches, range(self._partitions))
 
 
 def _rank(row: tuple[Any, Any]) -> Any:
@@ -254,10 +246,11 @@ def _iterator(
     *,
     with_keys: bool = True,
 ) -> ParallelIterator:
-    many = None if partitions == "auto" else partitions
-    if many is not None and (not isinstance(many, int) or isinstance(many, bool) or many < 1):
+    if partitions == "auto":
+        partitions = DEFAULT
+    if not isinstance(partitions, int) or isinstance(partitions, bool) or partitions < 1:
         raise OptionError(f"partitions={partitions!r}: must be a whole number from 1 up, or 'auto'")
     resolve(given)  # all of it: a wrong option is an error here
     behind = {**given, "checkpoint": None}  # the file is the map side's, and not for what runs over the pairs
-    run = Keyed(sides, reducer, combiner, many, sort, given, with_keys)
+    run = Keyed(sides, reducer, combiner, partitions, sort, given, with_keys)
     return ParallelIterator(Plan(Pulled(run)), behind)

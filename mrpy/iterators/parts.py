@@ -61,7 +61,7 @@ class ReduceTasks:
         self._part_of: dict[Key, int] = {}
         self._arrived: dict[int, list[Batch]] = {}
         self._failed: dict[int, BaseException] = {}
-        self.count = account.tasks = parts
+        account.tasks = parts
         for part in range(parts):
             self._start(part)
 

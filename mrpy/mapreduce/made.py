@@ -20,7 +20,7 @@ from mrpy.errors import SerializationError, pin
 from mrpy.inside import Place, inside
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.groups import CountRecords, FromPairs, Groups, Reducer, is_exact, joining, take_in
-from mrpy.mapreduce.partition import parts_of, ranks_of, stable_hash
+from mrpy.mapreduce.partition import parts_of, stable_hash
 from mrpy.mapreduce.slices import piece
 from mrpy.mapreduce.spill import Entry, RunFile, Store, write_entries
 from mrpy.mapreduce.tree import NOTHING, Node, combine
@@ -40,26 +40,26 @@ PER_VALUE = 8  # bytes in such a list
 
 @dataclass(frozen=True, slots=True)
 class ByRank:
-    """The order of keys: by their hash, mixed, or by themselves. From keys to their ranks."""
+    """The order of keys: by their hash, or by themselves. From keys to their ranks."""
 
     sort: bool
 
     def __call__(self, keys: Collection[Any]) -> list[Any]:
-        return list(keys) if self.sort else _ranks(keys)
+        return list(keys) if self.sort else _hashes(keys)
 
 
-def _ranks(keys: Collection[Any]) -> list[int]:
-    """The ranks of keys. For most kinds a call of `stable_hash` would cost more than the hash."""
+def _hashes(keys: Collection[Any]) -> list[int]:
+    """The stable hashes of keys. For most kinds a call of `stable_hash` would cost more than the hash."""
     if set(map(type, keys)) == {int}:
-        return ranks_of(map(hash, keys))
-    return ranks_of([
+        return list(map(hash, keys))
+    return [
         crc32(key.encode("utf-8", "surrogatepass"))
         if type(key) is str
         else hash(key)
         if type(key) is int
         else stable_hash(key)
         for key in keys
-    ])
+    ]
 
 
 class Weighed(Parts):
@@ -113,7 +113,7 @@ class Made:
             nodes = []
         for node in nodes:
             split: list[Groups] = [{} for _ in range(self._partitions)]
-            parts = parts_of(self._ranks(node.value), self._partitions)
+            parts = parts_of(self._hashes(node.value), self._partitions)
             for (key, group), part in zip(node.value.items(), parts, strict=True):
                 split[part][key] = group
             for done, groups in zip(self._done, split, strict=True):
@@ -122,10 +122,10 @@ class Made:
 
     def _entries(self, groups: Groups) -> list[list[Entry]]:
         """The entries of each partition, sorted by rank. The groups are not in the dict any more then."""
-        mixed = self._ranks(groups)
+        hashes = self._hashes(groups)
         entries: list[list[Entry]] = [[] for _ in range(self._partitions)]
         put = [each.append for each in entries]
-        ranks, parts = groups if self._sort else mixed, parts_of(mixed, self._partitions)
+        ranks, parts = groups if self._sort else hashes, parts_of(hashes, self._partitions)
         for rank, part, (key, group) in zip(ranks, parts, groups.items(), strict=True):
             put[part]((rank, key, group))
         groups.clear()
@@ -133,9 +133,9 @@ class Made:
             each.sort(key=itemgetter(0))
         return entries
 
-    def _ranks(self, groups: Groups) -> list[int]:
+    def _hashes(self, groups: Groups) -> list[int]:
         try:
-            return _ranks(groups)
+            return _hashes(groups)
         except TypeError as error:
             self._pin(error)
             raise

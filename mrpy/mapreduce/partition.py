@@ -20,8 +20,7 @@ from zlib import crc32
 
 from mrpy.scheduler.failure import short_repr
 
-FEWEST = 8  # parts, where nobody says how many
-PER_WORKER = 4  # parts: they are not all of one size, and some may wait while others are reduced
+DEFAULT = 8  # partitions; not a multiple of the workers, whose number must not show in the order of results
 
 
 class _NaN(enum.Enum):
@@ -48,8 +47,7 @@ class _MayBeNaN(dict[type, bool]):
 MAY_BE_NAN = _MayBeNaN()
 MASK = (1 << 64) - 1
 PRIME = (1 << 32) - 5  # the largest below 2**32
-BITS = 32  # of a rank
-SPREAD = 2302992717  # of 6,000 tried the one that spreads multiples of 69 common numbers best, few and many
+GOLDEN = 0x278DDE6D  # 2**30 divided by the golden ratio, odd
 PLAIN = frozenset({str, int})  # what most keys are, of which none can
 
 
@@ -100,28 +98,15 @@ def stable_hash(key: Any) -> int:
     return _rarer(key)
 
 
-def ranks_of(hashes: Iterable[int]) -> list[int]:
-    """The ranks of keys with these hashes: numbers below 2**32, by which keys are ordered, and parted. The
-    hashes of numbers are the numbers, which may have much in common - minutes, multiples of a thousand - so
+def parts_of(hashes: Iterable[int], parts: int) -> list[int]:
+    """Which of so many parts keys with these hashes belong to. Those of numbers are the numbers, which may
+    have a factor in common with the parts - minutes, multiples of a thousand - and would all be in one: so
     they are mixed (multiplicative hashing: Knuth, The Art of Computer Programming 3, 6.4).
+
+    >>> sorted(set(parts_of(range(0, 800_000, 1000), 8)))
+    [0, 1, 2, 3, 4, 5, 6, 7]
     """
-    return [hashed % PRIME * SPREAD & (1 << BITS) - 1 for hashed in hashes]
-
-
-def parts_of(ranks: Iterable[int], parts: int) -> list[int]:
-    """Which of so many parts keys of these ranks belong to: each has a stretch of them. So the order of keys
-    is the same for any number of parts.
-
-    >>> ranks = ranks_of([0, 1000, 2000, 3000])
-    >>> parts_of(ranks, 4), parts_of(ranks, 8)
-    ([0, 0, 1, 2], [0, 1, 3, 4])
-    """
-    return [rank * parts >> BITS for rank in ranks]
-
-
-def enough_parts(workers: int) -> int:
-    """How many parts there are where nobody says."""
-    return max(FEWEST, PER_WORKER * workers)
+    return [(hashed % PRIME * GOLDEN >> 30) % parts for hashed in hashes]
 
 
 def _rarer(key: Any) -> int:

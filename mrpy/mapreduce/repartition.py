@@ -25,7 +25,7 @@ from mrpy.mapreduce.files.reading import Place
 from mrpy.mapreduce.folds import take_in
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.output import Output
-from mrpy.mapreduce.partition import canonical, parts_of, ranks_of, stable_hash
+from mrpy.mapreduce.partition import canonical, parts_of, stable_hash
 from mrpy.mapreduce.plan import Plan, Step
 from mrpy.mapreduce.shuffle import OnePair
 from mrpy.mapreduce.skipped import Skipped
@@ -204,7 +204,7 @@ class WithPart(OnePair):
         self.__qualname__ = f"(part of {key_name(key)}, item)"
 
     def __call__(self, item: Any) -> tuple[int, Any]:
-        [part] = parts_of(ranks_of([stable_hash(canonical(self.key(item)))]), len(self.numbers))
+        [part] = parts_of([stable_hash(canonical(self.key(item)))], len(self.numbers))
         return self.numbers[part], item
 
     def over(self, records: Iterator[Any]) -> Iterator[tuple[int, Any]]:
@@ -217,7 +217,7 @@ def _one_of_each(parts: int) -> list[int]:
     numbers = count()
     while len(found) < parts:
         number = next(numbers)
-        [part] = parts_of(ranks_of([number]), parts)
+        [part] = parts_of([number], parts)
         found.setdefault(part, number)
     return [found[part] for part in range(parts)]
 
