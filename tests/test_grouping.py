@@ -445,6 +445,9 @@ def test_a_checkpoint_is_gone_on_with_by_any_number_of_workers(tmp_path: Path) -
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("memory", ["auto", 1])
 def test_an_error_of_a_reducer_says_the_key_and_comes_behind_the_keys_before_it(backend: str, memory: Any) -> None:
+    if (backend, memory) == ("threads", 1):
+        pytest.skip("what is stopped on a thread may have just opened a file: that is warned of")
+
     def reducer(key: int, values: Any) -> int:
         if key % 3 == 0:
             raise ValueError("mine")
