@@ -7,6 +7,7 @@ import heapq
 import math
 import operator
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -550,3 +551,20 @@ def test_a_key_is_asked_for_about_once_an_item() -> None:
         calls.clear()
         finish(mrpy.stream(range(2000), backend="threads", workers=2, chunksize=200))
         assert len(calls) < 2400
+
+
+@pytest.mark.parametrize("backend", ["processes", "threads"])
+def test_keys_that_take_long_need_not_be_such_as_travel(backend: str) -> None:
+    def slow(n: int) -> Any:
+        class Key:
+            def __init__(self, rank: int) -> None:
+                self.rank, self.lock = rank, threading.Lock()
+
+            def __lt__(self, other: Any) -> bool:
+                return bool(self.rank < other.rank)
+
+        time.sleep(0.0001)
+        return Key(-n)
+
+    run = mrpy.stream(range(60), backend=backend, workers=2, chunksize=7)
+    assert run.sorted(slow).to_list() == list(range(59, -1, -1))

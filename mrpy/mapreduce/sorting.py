@@ -28,7 +28,7 @@ from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.plan import Plan, Step
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot
-from mrpy.mapreduce.sorted_runs import SortedRun, Stretch, packed, unpacked, write_sorted
+from mrpy.mapreduce.sorted_runs import PLAIN, SortedRun, Stretch, packed, unpacked, write_sorted
 from mrpy.mapreduce.spill import Store
 from mrpy.mapreduce.spilling import SpillingFeeder
 from mrpy.mapreduce.statistics import key_function
@@ -89,13 +89,14 @@ class Order:
         return 0
 
     def ranked(self, items: list[Any]) -> list[Any]:
-        """Items, sorted; with their keys where these cost more than to carry them."""
+        """Items, sorted; with their keys where these cost more than to carry them, and can be carried."""
         if self.key is None or not self._is_costly(items[-1]):
             self.sort(items)
             return items
         keys = self._keys(items)
         places = self._places(keys)
-        return Ranked([items[place] for place in places], [keys[place] for place in places])
+        items = [items[place] for place in places]
+        return Ranked(items, [keys[place] for place in places]) if all(map(_is_plain, keys)) else items
 
     def _is_costly(self, item: Any) -> bool:
         began = perf_counter()
@@ -123,6 +124,11 @@ class Order:
             return [items[place] for place in self._places(keys)]
         self.sort(items)  # finds the lists, and merges them
         return items
+
+
+def _is_plain(key: Any) -> bool:
+    kind = type(key)
+    return kind in PLAIN or (kind is tuple and PLAIN.issuperset(map(type, key)))
 
 
 class Ranked(list[Any]):
