@@ -62,12 +62,8 @@ def encode_for_disk(value: Any) -> bytes | bytearray | memoryview:
         return encode(value, whole=True).body
     except SerializationError as error:
         problem = error.__cause__ or error
-    from mrpy.scheduler.culprit import culprit
-
-    found = culprit(value)
-    where = f" because of {found}" if found else ""
     raise SerializationError(
-        f"what does not fit into memory= cannot be written to disk{where}: {problem} "
+        f"what does not fit into memory= cannot be written to disk{_because_of(value)}: {problem} "
         "(make what can be pickled, or allow it more memory=)"
     ) from problem
 
@@ -172,10 +168,7 @@ def encode_function(function: Any, name: str, *, same_python: bool = False) -> P
 
 def _why_not(value: Any, problem: BaseException, name: str = "", *, back: bool = False) -> str:
     what = name or f"{type(value).__name__} {_name(value)}"
-    from mrpy.scheduler.culprit import culprit
-
-    found = culprit(value)
-    where = f" because of {found}" if found else ""
+    where = _because_of(value)
     if back:
         return (
             f"a result cannot be sent back from a worker: {what}{where}: {problem} "
@@ -185,6 +178,14 @@ def _why_not(value: Any, problem: BaseException, name: str = "", *, back: bool =
         f"{what} cannot be sent to a worker{where}: {problem} "
         "(create it inside the function that needs it, or use backend='threads')"
     )
+
+
+def _because_of(value: Any) -> str:
+    """What of it cannot be pickled, where that can be found."""
+    from mrpy.scheduler.culprit import culprit
+
+    found = culprit(value)
+    return f" because of {found}" if found else ""
 
 
 def _name(value: Any) -> str:

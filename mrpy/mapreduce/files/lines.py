@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mrpy.mapreduce.files.blocks import Block
+    from mrpy.mapreduce.files.pieces import Rule
     from mrpy.mapreduce.files.reading import Place
 else:
     json = later("json")
@@ -188,7 +189,7 @@ class Piece:
         """Where the line begins that was given out last."""
         if not self._format.cuttable:
             return None
-        self._asked = walked(self._data, self.number(), *self._asked)
+        self._asked = steps_to(self.number(), self._asked, self._data, line_start)
         return self._offset + self._asked[1]
 
     def number(self) -> int:
@@ -201,11 +202,11 @@ class Piece:
         return f"{self._path!r}, " + (f"line {self.number() + 1:,}" if at is None else f"byte {at:,}")
 
 
-def walked(data: bytes, number: int, known: int, at: int) -> tuple[int, int]:
-    """The number of a line, and where it begins; of one line that is known already."""
-    known, at = (known, at) if known <= number else (0, 0)
-    for _ in range(number - known):
-        at = line_start(data, at + 1, True)
+def steps_to(number: int, known: tuple[int, int], data: bytes, rule: Rule) -> tuple[int, int]:
+    """The number of a record, not below that of the one that is known, and where it begins by this rule."""
+    at = known[1]
+    for _ in range(number - known[0]):
+        at = rule(data, at + 1, True)
     return number, at
 
 

@@ -7,7 +7,7 @@ from operator import length_hint
 
 from mrpy.errors import DataError
 from mrpy.light import TYPE_CHECKING, Frozen, NamedTuple
-from mrpy.mapreduce.files.lines import MARK, Text, walked
+from mrpy.mapreduce.files.lines import MARK, Text, steps_to
 from mrpy.mapreduce.files.opening import Opening
 from mrpy.mapreduce.files.pieces import NONE, UNSURE, line_start, pieces
 from mrpy.scheduler.failure import short_repr
@@ -93,7 +93,8 @@ class _Fasta:
         self._data = data
         self._before = before.strip()  # what no record begins with
         self._count = len(parts)
-        self._asked = 0, -1  # the record of the last `where`, and where it begins: the next is behind it
+        first = 0 if data[:1] == b">" else fasta_start(data, 1, True)
+        self._asked = 0, first  # the record of the last `where`, and where it begins: the next is behind it
         self._parts = iter(parts)
 
     def __iter__(self) -> Iterator[Any]:
@@ -112,13 +113,8 @@ class _Fasta:
 
     def where(self) -> str:
         """What to call the record that was given out last."""
-        known, at = self._asked
-        if known > self.number() or at < 0:
-            known, at = 0, 0 if self._data[:1] == b">" else fasta_start(self._data, 1, True)
-        for _ in range(self.number() - known):
-            at = fasta_start(self._data, at + 1, True)
-        self._asked = self.number(), at
-        return f"{self._path!r}, byte {self._offset + max(0, at):,}"
+        self._asked = steps_to(self.number(), self._asked, self._data, fasta_start)
+        return f"{self._path!r}, byte {self._offset + max(0, self._asked[1]):,}"
 
     def number(self) -> int:
         """Its number in this piece."""
@@ -193,7 +189,7 @@ class _Fastq:
 
     def offset(self) -> int:
         """Where the record begins that was given out last."""
-        self._asked = walked(self._data, self._begin, *self._asked)
+        self._asked = steps_to(self._begin, self._asked, self._data, line_start)
         return self._offset + self._asked[1]
 
     def where(self) -> str:
