@@ -189,6 +189,24 @@ def test_a_stopped_worker_is_killed_when_its_item_runs_out_of_time(session: Any,
     assert_usable(session)
 
 
+@pytest.mark.fault(2)
+@pytest.mark.parametrize("chunksize", [1, 6])
+def test_what_a_worker_was_at_that_somebody_stopped_is_tried_again(session: Any, chunksize: int, tmp_path: Path) -> None:
+    once = str(tmp_path / "once")
+
+    def frozen_once(x: int) -> int:
+        if x == 3:
+            try:
+                os.mkdir(once)
+            except FileExistsError:
+                return x
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return x
+
+    assert list(mrpy.pmap(frozen_once, range(6), chunksize=chunksize, timeout=0.4)) == list(range(6))
+    assert_usable(session)
+
+
 # ---- what tasks leave behind ----------------------------------------------------------------------------------
 
 

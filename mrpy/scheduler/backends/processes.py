@@ -22,7 +22,7 @@ import time
 from collections import deque
 from itertools import count
 
-from mrpy.errors import BackendError, WorkerCrashed
+from mrpy.errors import BackendError
 from mrpy.scheduler import codec
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends import relay
@@ -315,6 +315,8 @@ class ProcessesBackend(Backend):
         ticket = self._tickets[frame.number]
         if frame.kind == w.BEGAN:
             ticket.item = marshal.loads(frame.parts[0])
+            if ticket.timeout is not None:  # just before its time is up, see whether it could use it
+                worker.look_at = time.monotonic() + ticket.timeout
             self._facts.append(m.Began(ticket.key, ticket.attempt, ticket.item))
             return
         self._punch(worker, ticket)
@@ -352,8 +354,8 @@ class ProcessesBackend(Backend):
         if self._backlog:
             self._deal()
 
-    def _bury(self, worker: WorkerHandle) -> None:
-        """A worker is dead, or is to be: say what became of its tasks."""
+    def _bury(self, worker: WorkerHandle, *, stopped: bool = False) -> None:
+        """A worker is dead, or is to be: say what became of its tasks. ``stopped``: by SIGSTOP."""
         self._team.let_go(worker)
         death = worker.kill()
         if not worker.ready:
@@ -367,8 +369,7 @@ class ProcessesBackend(Backend):
             if ticket.stopping:
                 self._facts.append(m.Stopped(ticket.key, ticket.attempt, death.trace))
                 continue
-            crash = WorkerCrashed(f"the worker process {worker.pid} was lost while it ran this: {death.how}")
-            failure = of(crash, trace=death.trace)
+            failure = ticket.lost(worker.pid, death, stopped=stopped)
             self._facts.append(m.Lost(ticket.key, ticket.attempt, failure, ticket.item, blame=place == 0))
         worker.queue.clear()
         if self._backlog:
@@ -385,15 +386,14 @@ class ProcessesBackend(Backend):
                 worker.kill_at = now + GRACE
 
     def _bury_stopped(self) -> None:
-        """Where a time is kept, see to workers that did not even begin in it: nobody else would tell those
-        that are stopped (SIGSTOP) from those that are slow to open a function."""
+        """Where a time is kept, see to workers that are stopped (SIGSTOP) when it is up. What they were at
+        is lost, and not too slow: it may be tried again."""
         now = time.monotonic()
         for worker in self._team.timed():
             if worker.look_at is None or worker.look_at > now:
                 continue
-            expected = not worker.ready or (worker.queue and worker.queue[0].item is None)
-            if expected and is_stopped(worker.pid):
-                self._bury(worker)
+            waits = worker.queue or (self._backlog and not worker.ready)
+            if waits and is_stopped(worker.pid):
+                self._bury(worker, stopped=True)
             else:
-                waits = worker.queue or (self._backlog and not worker.ready)
                 worker.look_at = now + worker.look_every if waits else None

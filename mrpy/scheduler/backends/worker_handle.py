@@ -12,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakSet
 
+from mrpy.errors import WorkerCrashed
 from mrpy.light import TYPE_CHECKING, NamedTuple
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends.segments import Borrower, Lender, Lent
 from mrpy.scheduler.backends.spawn import spawned
 from mrpy.scheduler.backends.transport import ParentEnd
 from mrpy.scheduler.backends.worker_main import CODE, FORGET, RETURNED, RUN
+from mrpy.scheduler.failure import Failure, of, overran
 from mrpy.scheduler.policy import LONGEST_WAIT
 
 if TYPE_CHECKING:
@@ -55,6 +57,13 @@ class Ticket:
         self.item: At | None = None  # the last one announced
         self.stopping = False
         self.message: Any = ()  # what to send, until it is sent
+
+    def lost(self, pid: int, death: Death, *, stopped: bool) -> Failure:
+        """Its failure, if it is to blame. ``stopped``: the worker was, until the time was up."""
+        if stopped and self.timeout is not None:
+            return overran(self.timeout, self.item, death.trace)
+        crash = f"the worker process {pid} was lost while it ran this: {death.how}"
+        return of(WorkerCrashed(crash), trace=death.trace)
 
 
 class Death(NamedTuple):
