@@ -51,6 +51,25 @@ def test_ctrl_c_inside_close_ends_the_script_and_leaves_nothing(times: int) -> N
         assert eventually(lambda: not any(map(alive, pids_of(lines[0]))), 2)
 
 
+@pytest.mark.parametrize("timeout", [None, 50])
+def test_what_is_stopped_behind_a_ctrl_c_has_nothing_executed(timeout: float | None) -> None:
+    """By that Python 3.11 forgets that it was a Ctrl-C: the script would end with code 1."""
+    code = f"""
+        import mrpy, sys, time
+        mrpy.configure(workers=2, timeout={timeout})
+        mrpy.submit(time.sleep, 0).result()
+        run = mrpy.pmap(time.sleep, [0.01] * 2 + [60] * 9, chunksize=1)
+        print(next(run), next(run), flush=True)
+        seen = []
+        sys.addaudithook(lambda event, args: event == "exec" and seen.append(args))
+        del run
+        time.sleep(1)
+        print(seen)
+    """
+    with running_script(code, lines=2) as (_, lines):
+        assert lines == ["None None", "[]"]
+
+
 @pytest.mark.parametrize("times", [2, 5])
 @pytest.mark.parametrize("work", ["list(mrpy.pmap(time.sleep, [60] * 9))", "mrpy.submit(time.sleep, 60).result()"])
 def test_ctrl_c_twice_is_as_good_as_once(work: str, times: int) -> None:

@@ -71,6 +71,13 @@ def _nameless_file() -> int:
         return os.dup(file.fileno())
 
 
+def get_ready() -> None:
+    """Import what makes a text of a report, where time is kept. For all it would be too slow; behind a Ctrl-C
+    it would be too late, as Python 3.11 then forgets that it was ended by one."""
+    import re  # noqa: F401
+    import traceback  # noqa: F401
+
+
 def as_traceback(report: str) -> str:
     """A report of `faulthandler` as Python prints a traceback, without the frames of mrpy.
 
@@ -81,7 +88,9 @@ def as_traceback(report: str) -> str:
       File "<stdin>", line 3, in f
     Fatal Python error: Aborted
     """
-    import re  # all of this is slow to import, and only for workers that died
+    if not report:
+        return ""
+    import re  # see `get_ready`
     import traceback
 
     from mrpy.scheduler.failure import stack_text

@@ -108,7 +108,7 @@ class ProcessesBackend(Backend):
             del self._tickets[ticket.number]
             self._facts.append(m.Stopped(ticket.key, ticket.attempt))
             return
-        if ticket is worker.queue[0]:
+        if ticket is worker.queue[0] and ticket.timeout is not None:  # else nobody asks where it was
             worker.stack.ask(worker.pid)
         if worker.kill_at is None:
             worker.kill_at = time.monotonic() + GRACE
@@ -329,7 +329,8 @@ class ProcessesBackend(Backend):
             self._facts.append(m.Failed(ticket.key, ticket.attempt, failure))
             return
         if ticket.stopping:
-            self._facts.append(m.Stopped(ticket.key, ticket.attempt, worker.stack.text()))
+            trace = "" if ticket.timeout is None else worker.stack.text()
+            self._facts.append(m.Stopped(ticket.key, ticket.attempt, trace))
             worker.stack.clear()
         elif frame.kind == w.DONE:
             seconds, pickling, in_parts, shape, said = meta

@@ -15,6 +15,7 @@ from weakref import WeakSet
 from mrpy.errors import WorkerCrashed
 from mrpy.light import TYPE_CHECKING, NamedTuple
 from mrpy.scheduler import codec
+from mrpy.scheduler.backends.last_stack import get_ready
 from mrpy.scheduler.backends.segments import Borrower, Lender, Lent
 from mrpy.scheduler.backends.spawn import spawned
 from mrpy.scheduler.backends.transport import ParentEnd
@@ -131,6 +132,7 @@ class WorkerHandle:
 
     def look_after(self, timeout: float) -> None:
         """A task of this timeout was sent: see to it that the worker begins with it."""
+        get_ready()
         self.look_every = min(timeout, LONGEST_WAIT)
         if self.look_at is None:
             self.look_at = time.monotonic() + self.look_every
