@@ -14,6 +14,7 @@ from mrpy.inside import Place, inside, taken
 from mrpy.light import TYPE_CHECKING, NamedTuple, pickle
 from mrpy.scheduler import codec
 from mrpy.scheduler.here import here
+from mrpy.scheduler.settings import Settings, applied, settings
 
 if TYPE_CHECKING:
     from typing import Any
@@ -59,6 +60,7 @@ class Code:
         self.name = name
         self.announce = announce
         self.number = next(_numbers)
+        self.settings = settings(filters=False)  # of the thread that wrote the call, for others here
         self.is_as_it_was: Callable[[], bool] | None = None  # for `reuse.py`: asked when it is pickled
         self.stale = False  # it was not: no other call may use it
         self._payload: codec.Payload | None = None
@@ -112,8 +114,13 @@ def perform(
     inputs: Sequence[Any],
     announce: Callable[[At | None], None] | None = None,
     place: Place = Place.ELSEWHERE,
+    settings: Settings | None = None,
 ) -> Any:
-    """Run a call here and now. Whatever it raises comes out; a nested mrpy call finds `inside` set."""
+    """Run a call here and now, with these settings. Whatever it raises comes out; a nested mrpy call finds
+    `inside` set."""
+    if settings is not None:
+        with applied(settings):
+            return perform(function, data, inputs, announce, place)
     entered, before = taken(place), inside.place
     try:
         with entered:

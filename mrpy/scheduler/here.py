@@ -6,6 +6,7 @@ import os
 import sys
 
 from mrpy.light import NamedTuple
+from mrpy.scheduler.settings import Settings, settings
 
 Levels = tuple[tuple[str, int], ...]  # of loggers, by name; "" is the root's
 
@@ -16,16 +17,18 @@ class Here(NamedTuple):
     ``folder``  the working directory; None if it was removed
     ``path``    ``sys.path``
     ``levels``  those that loggers were set to; None where nobody has set up logging
+    ``settings``  of numbers and warnings; None where nobody has changed them
     """
 
     folder: str | None
     path: list[str]
     levels: Levels | None
+    settings: Settings | None
 
 
 # What the last call of `here` found, and ``sys.path`` as it was then. It is asked before each single call,
 # and hardly ever has anything changed.
-_last: tuple[list[str], Here] = [], Here(None, [], None)
+_last: tuple[list[str], Here] = [], Here(None, [], None, None)
 
 
 def here() -> Here:
@@ -35,12 +38,12 @@ def here() -> Here:
         folder = os.getcwd()
     except OSError:  # it was removed under our feet
         folder = None
-    levels = _levels()
+    levels, of_numbers = _levels(), settings(filters=True)
     path, place = _last
-    if path != sys.path or place.folder != folder or place.levels != levels:
+    if path != sys.path or (place.folder, place.levels, place.settings) != (folder, levels, of_numbers):
         path = list(sys.path)
         # '' means the working directory, and the worker's may be another one
-        place = Here(folder, [entry or folder or "" for entry in path], levels)
+        place = Here(folder, [entry or folder or "" for entry in path], levels, of_numbers)
         _last = path, place
     return place
 

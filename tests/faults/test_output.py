@@ -170,6 +170,17 @@ def test_the_parents_filters_decide() -> None:
     assert not seen
 
 
+def test_the_parents_filters_know_the_module() -> None:
+    def warn(x: int) -> int:
+        warnings.warn("never seen", RuntimeWarning, stacklevel=1)
+        return x
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.filterwarnings("ignore", module="test_out")
+        list(mrpy.pmap(warn, range(4), workers=2))
+    assert not seen
+
+
 def test_a_task_may_catch_its_own_warnings() -> None:
     def warn(x: int) -> str:
         with warnings.catch_warnings(record=True) as seen:

@@ -142,7 +142,8 @@ def _perform(order: Job, blob: bytes, inputs: tuple[Outcome, ...]) -> Outcome:
     announce = _announcer(order) if order.care.careful and announces else None
     data = order.data.private(None)
     began = perf_counter()
-    value, note = apart(perform(function, data, values, announce))
+    settings = place.settings and place.settings._replace(warnings=None)  # these are of all who compute here
+    value, note = apart(perform(function, data, values, announce, settings=settings))
     seconds = perf_counter() - began
     in_parts = type(value) is Parts
     payloads = [_owned(codec.encode(part, back=True)) for part in (value if in_parts else [value])]

@@ -197,9 +197,17 @@ def _warn(text: str, module: str, name: str, filename: str, lineno: int) -> None
     category = getattr(sys.modules.get(module), name, None)
     if not (isinstance(category, type) and issubclass(category, Warning)):
         category = type(name, (UserWarning,), {"__module__": module})
+    within = _module_of(filename)  # else a filter by module would not know it
     try:
-        warnings.warn_explicit(text, category, filename, lineno, registry=_warned)
+        warnings.warn_explicit(text, category, filename, lineno, within, registry=_warned)
     except Warning as warning:  # warnings are errors here, but the line that warned is elsewhere
         if (text, name, lineno) not in _warned:
             _warned[text, name, lineno] = True
             warnings.showwarning(warning, category, filename, lineno)
+
+
+def _module_of(filename: str) -> str | None:
+    for name, module in list(sys.modules.items()):
+        if getattr(module, "__file__", None) == filename:
+            return name
+    return None

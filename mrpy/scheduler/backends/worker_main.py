@@ -173,7 +173,7 @@ class Worker:
             del payloads
             announce = self._announcer(number) if careful and announces else None
             began = perf_counter()
-            value, note = apart(perform(function, data, inputs, announce))
+            value, note = apart(perform(function, data, inputs, announce, settings=place.settings))
             seconds = perf_counter() - began
             del data, inputs
             in_parts = type(value) is Parts

@@ -1,0 +1,131 @@
+"""What is set in the user's thread and changes what functions make of numbers: it goes along with a call.
+
+In another thread, or another process, all of this has its defaults, and a function that was written for fifty
+digits, or for errors in the place of infinities, would give another answer there without a word:
+
+* the context of `decimal`: how many digits, how they are rounded, what is an error;
+* what NumPy does at a division by zero, an overflow, an underflow, an invalid value (``numpy.seterr``);
+* the filters of `warnings`, where they make errors of some. All threads of a process have the same, so they
+  only go to other processes.
+
+A module that the user has not imported has nothing set.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from mrpy.light import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+
+class Settings(NamedTuple):
+    """What is not as it is by default; None where it is.
+
+    ``decimal``   the arguments that make such a context
+    ``numpy``     those of ``numpy.errstate``
+    ``warnings``  the filters, their categories by module and name: a class of the user's main module is not
+                  the same there
+    """
+
+    decimal: tuple[Any, ...] | None
+    numpy: tuple[tuple[str, str], ...] | None
+    warnings: tuple[tuple[Any, ...], ...] | None
+
+
+_DECIMAL = (28, "ROUND_HALF_EVEN", -999999, 999999, 1, 0)  # its defaults, as documented
+_TRAPS = ("InvalidOperation", "DivisionByZero", "Overflow")
+_NUMPY = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+_CALLS = ("call", "log")  # of a function that stays here
+
+_usual_traps: list[Any] = []  # as decimal compares them, once it is there
+
+
+def settings(*, filters: bool) -> Settings | None:
+    """Those of this thread, now; None where all is as by default. ``filters``: those of warnings too."""
+    modules = sys.modules
+    decimal = _of_decimal(modules["decimal"]) if "decimal" in modules else None
+    numpy = _of_numpy(modules["numpy"]) if "numpy" in modules else None
+    warnings = _of_warnings(modules["warnings"]) if filters and "warnings" in modules else None
+    if decimal is None and numpy is None and warnings is None:
+        return None
+    return Settings(decimal, numpy, warnings)
+
+
+def _of_decimal(decimal: Any) -> tuple[Any, ...] | None:
+    try:
+        now = decimal.getcontext()
+        if not _usual_traps:
+            _usual_traps.append(decimal.Context(traps=[getattr(decimal, name) for name in _TRAPS]).traps)
+    except AttributeError:  # another thread is just importing it
+        return None
+    numbers = (now.prec, now.rounding, now.Emin, now.Emax, now.capitals, now.clamp)
+    if numbers == _DECIMAL and now.traps == _usual_traps[0]:
+        return None
+    return (*numbers, tuple(signal.__name__ for signal, on in now.traps.items() if on))
+
+
+def _of_numpy(numpy: Any) -> tuple[tuple[str, str], ...] | None:
+    try:
+        now = numpy.geterr()
+    except AttributeError:
+        return None
+    if now == _NUMPY:
+        return None
+    return tuple((name, _NUMPY[name] if how in _CALLS else how) for name, how in now.items())
+
+
+def _of_warnings(warnings: Any) -> tuple[tuple[Any, ...], ...] | None:
+    filters = getattr(warnings, "filters", ())
+    if not any(each[0] == "error" for each in filters):
+        return None
+    return tuple(
+        (action, message, (category.__module__, category.__qualname__), module, line)
+        for action, message, category, module, line in filters
+    )
+
+
+class applied:
+    """While this is open, they hold in this thread; the filters of warnings in all of the process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __enter__(self) -> None:
+        from contextlib import ExitStack  # all of this is for the few who have something set
+
+        context, errors, filters = self._settings
+        with ExitStack() as stack:
+            if context is not None:
+                import decimal
+
+                make: Any = decimal.Context
+                *numbers, traps = context
+                signals = [getattr(decimal, name) for name in traps]
+                stack.enter_context(decimal.localcontext(make(*numbers, [], signals)))
+            if errors is not None:
+                import numpy
+
+                how: Any = dict(errors)
+                stack.enter_context(numpy.errstate(**how))
+            if filters is not None:
+                import warnings
+
+                stack.enter_context(warnings.catch_warnings())
+                warnings.resetwarnings()
+                warnings.filters.extend(_here(filters))  # type: ignore[attr-defined]
+            self._open = stack.pop_all()
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+
+def _here(filters: tuple[tuple[Any, ...], ...]) -> Iterator[tuple[Any, ...]]:
+    """These filters in this process. What is no error the parent decides about."""
+    for action, message, (module, name), where, line in filters:
+        category = getattr(sys.modules.get(module), name, None)
+        if isinstance(category, type) and issubclass(category, Warning):
+            yield action if action == "error" else "default", message, category, where, line

@@ -1,0 +1,159 @@
+"""What is set in the user's thread and changes what functions make of numbers holds wherever they run."""
+
+from __future__ import annotations
+
+import decimal
+import subprocess
+import sys
+import textwrap
+import threading
+import warnings
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import numpy
+import pytest
+
+import mrpy
+
+REMOTE = ["processes", "dask"]
+BACKENDS = ["serial", "threads", *REMOTE]
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    with mrpy.session(request.param, workers=2):
+        yield request.param
+
+
+def third(x: int) -> str:
+    return str(Decimal(1) / (3 * x))
+
+
+def inverse(x: int) -> Any:
+    import numpy
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return numpy.float64(1) / numpy.float64(x)
+
+
+def everywhere(function: Any, items: Any) -> list[Any]:
+    """By every way to a worker."""
+    return [
+        *mrpy.pmap(function, items),
+        *(mrpy.submit(function, item).result() for item in items),
+        mrpy.preduce(max, mrpy.pmap(function, items)),
+        *mrpy.stream(items).map(function).sorted(),
+    ]
+
+
+def test_decimals_have_as_many_digits_as_the_user_has_set(backend: str) -> None:
+    usual = everywhere(third, [1, 1])
+    assert set(usual) == {"0." + 28 * "3"}
+    with decimal.localcontext() as context:
+        context.prec = 50
+        assert set(everywhere(third, [1, 1])) == {"0." + 50 * "3"}
+        context.rounding = decimal.ROUND_UP
+        assert set(everywhere(third, [1, 1])) == {"0." + 49 * "3" + "4"}
+    assert everywhere(third, [1, 1]) == usual, "and has them back"
+
+
+def test_what_decimal_takes_for_an_error_is_one(backend: str) -> None:
+    def signal(x: int) -> str:
+        return str(Decimal(1) / x)
+
+    with decimal.localcontext() as context:
+        context.traps[decimal.DivisionByZero] = False
+        assert list(mrpy.pmap(signal, [0, 1])) == ["Infinity", "1"]
+        context.traps[decimal.Inexact] = True
+        with pytest.raises(decimal.Inexact):
+            list(mrpy.pmap(signal, [3]))
+    with pytest.raises(decimal.DivisionByZero):
+        list(mrpy.pmap(signal, [0]))
+
+
+def test_numpy_raises_where_the_user_has_it_raise(backend: str) -> None:
+    assert list(mrpy.pmap(inverse, [0.0])) == [numpy.inf]
+    with numpy.errstate(divide="raise"):
+        got = list(mrpy.pmap(inverse, [0.0, 2.0], on_error="return"))
+        assert isinstance(got[0], FloatingPointError) and got[1] == 0.5
+        with pytest.raises(FloatingPointError):
+            mrpy.submit(inverse, 0.0).result()
+    assert list(mrpy.pmap(inverse, [0.0])) == [numpy.inf]
+
+
+def test_what_numpy_calls_a_function_about_is_a_warning_elsewhere(backend: str) -> None:
+    with numpy.errstate(divide="call", call=lambda *_: None):
+        assert list(mrpy.pmap(inverse, [0.0])) == [numpy.inf]
+
+
+def test_each_thread_has_its_own(backend: str) -> None:
+    found = {}
+    session = mrpy.session(backend, workers=2)
+
+    def ask(digits: int) -> None:
+        decimal.getcontext().prec = digits
+        found[digits] = {len(each) - 2 for _ in range(5) for each in mrpy.pmap(third, [1] * 4)}
+
+    with session:
+        threads = [threading.Thread(target=ask, args=[digits]) for digits in (5, 40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert found == {5: {5}, 40: {40}}
+
+
+# ---- warnings --------------------------------------------------------------------------------------------
+
+
+class OwnWarning(UserWarning):
+    pass
+
+
+def warn(x: int) -> int:
+    warnings.warn("a number", RuntimeWarning, stacklevel=1)
+    return x
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_a_warning_that_the_user_has_made_an_error_is_one(backend: str) -> None:
+    with mrpy.session(backend, workers=2), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert list(mrpy.pmap(warn, [1])) == [1]
+        warnings.filterwarnings("error", message="a num", category=RuntimeWarning)
+        with pytest.raises(RuntimeWarning, match="a number"):
+            list(mrpy.pmap(warn, [1]))
+        warnings.filterwarnings("ignore", category=RuntimeWarning)
+        assert list(mrpy.pmap(warn, [1])) == [1], "the first filter that fits decides"
+        warnings.simplefilter("error", OwnWarning)
+        assert list(mrpy.pmap(warn, [1])) == [1], "a class that workers do not have hinders nobody"
+    assert list(mrpy.pmap(abs, [1], backend=backend, workers=2)) == [1]
+
+
+def test_the_filters_of_a_worker_are_as_before_when_a_task_is_over() -> None:
+    def filters(_: int) -> list[str]:
+        return [each[0] for each in warnings.filters]
+
+    with mrpy.session("processes", workers=1):
+        with warnings.catch_warnings():
+            warnings.resetwarnings()
+            before = list(mrpy.pmap(filters, [1]))
+            warnings.simplefilter("error")
+            assert list(mrpy.pmap(filters, [1])) == [["error"]]
+            warnings.resetwarnings()
+            assert list(mrpy.pmap(filters, [1])) == before
+
+
+def test_who_sets_nothing_has_nothing_imported_for_it() -> None:
+    code = """
+        import mrpy, sys
+        def loaded(_):
+            import sys
+            return [name for name in ("decimal", "numpy", "warnings", "contextlib") if name in sys.modules]
+        print(*mrpy.pmap(loaded, [1], workers=1))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("['warnings']\n", "")
