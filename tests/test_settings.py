@@ -16,6 +16,7 @@ import numpy
 import pytest
 
 import mrpy
+from mrpy.scheduler.settings import settings
 
 REMOTE = ["processes", "dask"]
 BACKENDS = ["serial", "threads", *REMOTE]
@@ -145,6 +146,14 @@ def test_the_filters_of_a_worker_are_as_before_when_a_task_is_over() -> None:
             assert list(mrpy.pmap(filters, [1])) == [["error"]]
             warnings.resetwarnings()
             assert list(mrpy.pmap(filters, [1])) == before
+
+
+def test_where_nothing_is_set_there_is_nothing_to_take_along() -> None:
+    with decimal.localcontext(decimal.Context(traps=decimal.getcontext().traps)), warnings.catch_warnings():
+        warnings.resetwarnings()
+        assert [settings(filters=True) for _ in range(3)] == [None] * 3
+        decimal.getcontext().prec = 5
+        assert [settings(filters=True) for _ in range(3)] != [None] * 3
 
 
 def test_who_sets_nothing_has_nothing_imported_for_it() -> None:

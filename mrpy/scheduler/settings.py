@@ -41,7 +41,7 @@ _TRAPS = ("InvalidOperation", "DivisionByZero", "Overflow")
 _NUMPY = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 _CALLS = ("call", "log")  # of a function that stays here
 
-_usual_traps: list[Any] = []  # as decimal compares them, once it is there
+_usual: list[Any] = []  # a context that traps what is trapped by default, once decimal is there
 
 
 def settings(*, filters: bool) -> Settings | None:
@@ -58,12 +58,12 @@ def settings(*, filters: bool) -> Settings | None:
 def _of_decimal(decimal: Any) -> tuple[Any, ...] | None:
     try:
         now = decimal.getcontext()
-        if not _usual_traps:
-            _usual_traps.append(decimal.Context(traps=[getattr(decimal, name) for name in _TRAPS]).traps)
+        if not _usual:
+            _usual.append(decimal.Context(traps=[getattr(decimal, name) for name in _TRAPS]))
     except AttributeError:  # another thread is just importing it
         return None
     numbers = (now.prec, now.rounding, now.Emin, now.Emax, now.capitals, now.clamp)
-    if numbers == _DECIMAL and now.traps == _usual_traps[0]:
+    if numbers == _DECIMAL and now.traps == _usual[0].traps:
         return None
     return (*numbers, tuple(signal.__name__ for signal, on in now.traps.items() if on))
 
