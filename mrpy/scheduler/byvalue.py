@@ -5,6 +5,7 @@ are taken apart here and put together again in the worker; their caches begin em
 `cmp_to_key` makes, and the keys that this makes, wherever the function is from. An open file is
 refused: cloudpickle would send a copy of what is left to read, which is not what anybody means. Code keeps
 the name of its file, which cloudpickle takes away from 3.1.3 on: a traceback without its lines helps nobody.
+What cloudpickle does not see of classes is in ``classes.py``.
 
 Each is made first and filled afterwards, so that functions may refer to themselves.
 """
@@ -14,12 +15,13 @@ from __future__ import annotations
 import functools
 import gc
 import io
-import sys
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
 import cloudpickle
+
+from mrpy.scheduler.classes import as_it_is, is_importable
 
 _CACHED = type(functools.lru_cache(len))
 _KEY: type = type(functools.cmp_to_key(lambda *_: 0))  # a maker of keys, and a key
@@ -39,7 +41,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if kind is CodeType:
             build, arguments = cloudpickle.Pickler.dispatch_table[CodeType](thing)
             return _code, (build, arguments, thing.co_filename)
-        if kind is _CACHED and not _is_importable(thing):
+        if kind is _CACHED and not is_importable(thing):
             state = thing.__wrapped__
             return _empty_cache, (thing.cache_parameters(),), state, None, None, _fill_cache
         if kind is _KEY:  # what it compares by is seen by the garbage collector only
@@ -47,23 +49,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _key, (compare, item)
         if kind is functools.cached_property:
             return _cached_property, (thing.func, thing.attrname)
-        if _is_dispatcher(thing) and not _is_importable(thing):
+        if _is_dispatcher(thing) and not is_importable(thing):
             return _empty_dispatcher, (), dict(thing.registry), None, None, _fill_dispatcher
         if kind in _FILES:
             raise TypeError(f"{thing!r} is an open file; open it where it is read")
-        return super().reducer_override(thing)
-
-
-def _is_importable(thing: Any) -> bool:
-    """Whether a worker finds it by its name."""
-    found = sys.modules.get(thing.__module__) if thing.__module__ != "__main__" else None
-    for name in thing.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is thing
+        reduced = super().reducer_override(thing)
+        return as_it_is(thing, reduced) if isinstance(thing, type) and type(reduced) is tuple else reduced
 
 
 def _is_dispatcher(thing: Any) -> bool:
-    return type(thing) is type(_is_importable) and hasattr(thing, "registry") and hasattr(thing, "dispatch")
+    return type(thing) is type(is_importable) and hasattr(thing, "registry") and hasattr(thing, "dispatch")
 
 
 def _code(build: Callable[..., CodeType], arguments: tuple[Any, ...], filename: str) -> CodeType:

@@ -1,0 +1,129 @@
+"""Classes of a main module by value, as they are: what cloudpickle's copies of them lack.
+
+A copy is made by what cloudpickle says, with some arguments changed, and filled by what it says.
+
+* ``__slots__``: the objects of its copies have a ``__dict__`` instead, and cannot come back as objects of the
+  user's class.
+* Members of an Enum: it makes them of their values alone. Attributes that an ``__init__`` or a ``__new__``
+  has given them are lost, and so are aliases.
+* ``__init_subclass__`` of a base is called once more, without what the class was defined with. All that it
+  has done to the class is in the copy already.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections.abc import Callable
+from types import MemberDescriptorType, resolve_bases
+from typing import Any
+
+_MIXED_IN = (object, int, float, complex, str, bytes, tuple)  # that can be made of themselves
+_OF_ENUM = frozenset(("_value_", "_name_", "__objclass__", "_sort_order_"))
+
+
+def is_importable(thing: Any) -> bool:
+    """Whether a worker finds it by its name."""
+    found = sys.modules.get(thing.__module__) if thing.__module__ != "__main__" else None
+    for name in thing.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is thing
+
+
+def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What cloudpickle makes of a class, so that its copy is like it in all this."""
+    if isinstance(kind, enum.EnumMeta):
+        return _enum(kind, *reduced) if _member_type(kind) in _MIXED_IN else reduced
+    if "__slots__" in vars(kind) and not _is_named_tuple(kind):
+        reduced = _with_slots(kind, *reduced)
+    if any(map(_has_a_say, kind.__mro__[1:])):
+        make, arguments, *rest = reduced
+        return _quietly, (make, *arguments), *rest
+    return reduced
+
+
+def _is_named_tuple(kind: type) -> bool:
+    """Whether `typing.NamedTuple` makes it, which sees to its slots itself."""
+    return any(getattr(base, "__name__", "") == "NamedTuple" for base in vars(kind).get("__orig_bases__", ()))
+
+
+def _with_slots(kind: type, make: Any, arguments: tuple[Any, ...], state: Any, *rest: Any) -> tuple[Any, ...]:
+    parts = vars(kind)
+    slots = [name for name, part in parts.items() if type(part) is MemberDescriptorType]
+    inner = [name for name in ("__dict__", "__weakref__") if name in parts]  # not those of a class above it
+    begin = _place_of_dict(arguments)  # the namespace that it begins with
+    namespace = {**arguments[begin], "__slots__": (*slots, *inner)}
+    attributes = {name: part for name, part in state[0].items() if name not in slots}
+    return make, (*arguments[:begin], namespace, *arguments[begin + 1 :]), (attributes, *state[1:]), *rest
+
+
+def _place_of_dict(arguments: tuple[Any, ...]) -> int:
+    return next(place for place, part in enumerate(arguments) if type(part) is dict)
+
+
+# ---- without __init_subclass__ ---------------------------------------------------------------------------
+
+
+def _has_a_say(base: type) -> bool:
+    return "__init_subclass__" in vars(base) and not is_importable(base)
+
+
+def _quietly(make: Callable[..., Any], *arguments: Any) -> Any:
+    """Make a class whose bases are not told of it."""
+    bases = next(part for part in arguments if type(part) is tuple)
+    owners = {each for base in resolve_bases(bases) for each in base.__mro__ if _has_a_say(each)}
+    before = {owner: vars(owner)["__init_subclass__"] for owner in owners}
+    for owner in owners:
+        owner.__init_subclass__ = _pass_on(owner)
+    try:
+        return make(*arguments)
+    finally:
+        for owner, told in before.items():
+            owner.__init_subclass__ = told
+
+
+def _pass_on(owner: Any) -> Any:
+    return classmethod(lambda kind: super(owner, kind).__init_subclass__())  # e.g. that of typing.Generic
+
+
+# ---- enums -----------------------------------------------------------------------------------------------
+
+
+def _member_type(kind: Any) -> type:
+    member_type: type = kind._member_type_
+    return member_type
+
+
+def _enum(
+    kind: Any, make: Any, arguments: tuple[Any, ...], state: Any, items: Any, pairs: Any, fill: Any
+) -> tuple[Any, ...]:
+    known = kind.__members__
+    plain = _member_type(kind)
+    raw = {name: None if plain is object else plain.__new__(plain, member) for name, member in known.items()}
+    members = {name: (raw[name], member._value_) for name, member in known.items()}
+    begin = _place_of_dict(arguments)  # the members
+    arguments = (*arguments[:begin], {"__new__": _member, **members}, *arguments[begin + 1 :])
+    attributes = {name: part for name, part in state[0].items() if name not in known}
+    given = {name: _given(member) for name, member in known.items()}
+    return make, arguments, (fill, (attributes, *state[1:]), given), items, pairs, _fill_enum
+
+
+def _member(kind: Any, *parts: Any) -> Any:
+    """A member of a copy, as it is at first. ``parts``: what it is as a value of the type that is mixed in,
+    and its value; in one tuple where that is tuple."""
+    raw, value = parts if len(parts) == 2 else parts[0]
+    plain = _member_type(kind)
+    member: Any = object.__new__(kind) if plain is object else plain.__new__(kind, raw)
+    member._value_ = value
+    return member
+
+
+def _given(member: Any) -> dict[str, Any]:
+    return {name: part for name, part in vars(member).items() if name not in _OF_ENUM}
+
+
+def _fill_enum(kind: Any, state: tuple[Any, Any, dict[str, dict[str, Any]]]) -> None:
+    fill, attributes, given = state
+    fill(kind, attributes)
+    for name, member in kind.__members__.items():
+        vars(member).update(given[name])

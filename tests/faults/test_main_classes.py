@@ -1,0 +1,164 @@
+"""Row 39: objects of classes of a main module come to the workers, and back, as what they are."""
+
+from __future__ import annotations
+
+import pytest
+from watching import run_script
+
+pytestmark = pytest.mark.fault(39)
+
+# What each kind adds to `Base`, whose objects have one attribute, compare by it, and hash by it.
+BEGIN = """
+import abc, collections, dataclasses, enum, mrpy, typing
+from dataclasses import dataclass
+
+class Base:
+    __slots__ = ("a",)
+    def __init__(self, a): self.a = a
+    def __eq__(self, other): return type(self) is type(other) and self.a == other.a
+    def __hash__(self): return hash(self.a)
+T = typing.TypeVar("T")
+mrpy.configure(workers=2)
+"""
+
+# For each: that the type is the user's own, there too; that its objects have a __dict__ just where they had;
+# that they come back from wherever they were made.
+SHOW = """
+one, two = make(1), make(2)
+there = mrpy.pmap(lambda x: (type(x) is C, hasattr(x, "__dict__"), x == one, look(x)), [one, two])
+here = [(type(x) is C, hasattr(x, "__dict__"), x == one, look(x)) for x in (one, two)]
+assert list(there) == here, list(there)
+for back in (mrpy.pmap(lambda x: x, [one, two]), mrpy.pmap(make, [1, 2]), mrpy.pmap(lambda n: (one, two)[n], range(2))):
+    back = list(back)
+    assert back == [one, two] and {type(x) for x in back} == {C}, back
+    assert [look(x) for x in back] == [look(one), look(two)], back
+assert mrpy.submit(make, 1).result() == one
+print("fine")
+"""
+
+LOOK = "make = C\nlook = lambda x: x.a\n"
+
+KINDS = {
+    "slots": "class C(Base): __slots__ = ('b',)\n" + LOOK,
+    "slots of a base only": "class C(Base): pass\n" + LOOK,
+    "no slots of its own": "class C(Base): __slots__ = ()\n" + LOOK,
+    "slots of two classes": """
+class B(Base):
+    __slots__ = ("b",)
+    def __init__(self, a): super().__init__(a); self.b = 2 * a
+class C(B):
+    __slots__ = ("c",)
+    def __init__(self, a): super().__init__(a); self.c = 3 * a
+make = C
+look = lambda x: (x.a, x.b, x.c)
+""",
+    "a slot by a string": "class C(Base): __slots__ = 'b'\n" + LOOK,
+    "slots with texts": "class C(Base): __slots__ = {'b': 'a text'}\n" + LOOK,
+    "private slots": """
+class C(Base):
+    __slots__ = ("__b",)
+    def __init__(self, a): super().__init__(a); self.__b = 2 * a
+    def b(self): return self.__b
+make = C
+look = lambda x: (x.a, x.b())
+""",
+    "slots and a dict": "class C(Base): __slots__ = ('b', '__dict__')\n" + LOOK,
+    "slots and weak references": "class C(Base): __slots__ = ('b', '__weakref__')\n" + LOOK,
+    "slots of a generic class": "class C(Base, typing.Generic[T]): __slots__ = ('b',)\n" + LOOK,
+    "slots of an abstract class": """
+class A(Base, abc.ABC):
+    __slots__ = ()
+    @abc.abstractmethod
+    def twice(self): ...
+class C(A):
+    __slots__ = ("b",)
+    def twice(self): return 2 * self.a
+make = C
+look = lambda x: (x.twice(), isinstance(x, A))
+""",
+    "a dataclass with slots": "@dataclass(slots=True)\nclass C:\n    a: int\n    b: tuple = ()\n" + LOOK,
+    "a frozen one": "@dataclass(slots=True, frozen=True, order=True)\nclass C:\n    a: int\n" + LOOK,
+    "one with a base": """
+@dataclass(slots=True)
+class B: a: int
+@dataclass(slots=True, weakref_slot=True)
+class C(B): b: int = dataclasses.field(default=7, kw_only=True)
+make = C
+look = lambda x: (x.a, x.b)
+""",
+    "a named tuple": "class C(typing.NamedTuple):\n    a: int\n    b: int = 2\n    def c(self): return self.a + self.b\n" + LOOK,
+    "a class of a named tuple": """
+class B(typing.NamedTuple):
+    a: int
+class C(B):
+    __slots__ = ()
+    def twice(self): return 2 * self.a
+make = C
+look = lambda x: x.twice()
+""",
+    "a string": "class C(str): __slots__ = ()\nmake = lambda n: C(n)\nlook = str\n",
+    "a base that wants to know": """
+class Kinds(Base):
+    __slots__ = ()
+    known = {}
+    def __init_subclass__(cls, /, unit, **others):
+        super().__init_subclass__(**others)
+        cls.unit = unit
+        Kinds.known[unit] = cls
+class C(Kinds, typing.Generic[T], unit="m"): __slots__ = ("b",)
+make = C
+look = lambda x: (x.unit, list(Kinds.known), Kinds.known["m"] is C)
+""",
+    "within a class": "class Outer:\n    class C(Base): __slots__ = ('b',)\nC = Outer.C\n" + LOOK,
+    "within a function": "def made():\n    class C(Base): __slots__ = ('b',)\n    return C\nC = made()\n" + LOOK,
+    "an enum with attributes": """
+class C(enum.Enum):
+    MERCURY = (3.3e23, 2.4e6)
+    EARTH = (6e24, 6.4e6)
+    EARTH_TOO = (6e24, 6.4e6)
+    def __init__(self, mass, radius): self.mass, self.radius = mass, radius
+    @property
+    def gravity(self): return self.mass / self.radius**2
+make = lambda n: list(C)[n - 1]
+look = lambda x: (x.gravity, x.name, x.value, C.EARTH_TOO is C.EARTH, list(C.__members__), C((6e24, 6.4e6)) is C.EARTH)
+""",
+    "an enum that makes its members": """
+class C(float, enum.Enum):
+    def __new__(cls, value, unit):
+        made = float.__new__(cls, value / 2)
+        made._value_, made.unit = value, unit
+        return made
+    A = (1, "m")
+    B = (2, "km")
+    __str__ = lambda self: self.unit
+make = C
+look = lambda x: (x + 1, x.value, x.unit, str(x), C(1) is C.A)
+""",
+    "an enum of tuples": "class C(tuple, enum.Enum):\n    A = (1, 2)\n    B = (3, 4)\nmake = lambda n: list(C)[n - 1]\nlook = lambda x: x[0]\n",
+    "an enum of strings": "class C(enum.StrEnum):\n    A = 'x'\n    B = enum.auto()\nmake = lambda n: list(C)[n - 1]\nlook = lambda x: x + x.name\n",
+    "flags": """
+class C(enum.Flag, boundary=enum.KEEP):
+    R = 4
+    W = 2
+    X = 1
+    ALL = 7
+make = C
+look = lambda x: (x | C.R, ~x, C(9).value, C.ALL & x, x in C.ALL, len(C))
+""",
+    "flags that are numbers": "class C(enum.IntFlag):\n    A = 1\n    B = 2\nmake = C\nlook = lambda x: (x | C.A, x + 1, C(3) & x)\n",
+    "an enum that knows better": """
+class C(enum.Enum):
+    A = 1
+    B = 2
+    @classmethod
+    def _missing_(cls, value): return cls.A
+make = C
+look = lambda x: (C(7), x.name, len({x, C.A}))
+""",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_objects_are_the_same_there_and_when_they_are_back(kind: str) -> None:
+    done = run_script(f"{BEGIN}\n{KINDS[kind]}\n{SHOW}")
+    assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
