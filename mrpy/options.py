@@ -134,9 +134,31 @@ def _unknown(name: str) -> str:
     if name in _ELSEWHERE:
         there = _ELSEWHERE[name]
         return f"there is no option {name}=; it is called {there if '=' in there else there + '='} here"
-    near = difflib.get_close_matches(name, _CHECKS, 1)
-    hint = f"; did you mean {near[0]}=?" if near else f"; there are {', '.join(_CHECKS)}"
+    names = [*_keywords(), *_CHECKS]
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"; did you mean {near[0]}=?" if near else f"; there are {', '.join(dict.fromkeys(names))}"
     return f"there is no option {name}={hint}"
+
+
+_TAKES_OPTIONS = 0x08  # what `inspect` calls CO_VARKEYWORDS
+_AMONG_OPTIONS = {  # what these take out of them before
+    "session": ("address", "client", "max_tasks_per_worker", "memory_limit"),
+    "read_csv": ("delimiter", "quotechar", "escapechar", "doublequote", "skipinitialspace", "quoting"),
+}
+
+
+def _keywords() -> list[str]:
+    """What the verbs take besides options that the user has called."""
+    names: list[str] = []
+    frame: Any = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("mrpy."):
+        code = frame.f_code
+        if code.co_flags & _TAKES_OPTIONS:
+            taken = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
+            names += [each for each in taken if each != "self"]
+            names += _AMONG_OPTIONS.get(code.co_name, ())
+        frame = frame.f_back
+    return names
 
 
 def _is_int(value: Any) -> bool:

@@ -22,7 +22,7 @@ from mrpy.mapreduce.files.blocks import Block
 from mrpy.mapreduce.files.found import File
 from mrpy.mapreduce.files.lines import OnlyText, lines_for
 
-COMMAND = [sys.executable, "-W", "error", "-c", "from mrpy.cli import main; main()"]
+COMMAND = [sys.executable, "-W", "error", "-m", "mrpy"]
 DEADLINE = 90  # seconds: against a hang
 TEXT = "The cat and the hat.\nThe bat!\n"
 

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "mrpy"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-LAYERS = ["light", "errors", "inside", "options", "scheduler", "progress", "mapreduce", "iterators", "api", "", "cli"]
+LAYERS = ["light", "errors", "inside", "options", "scheduler", "progress", "mapreduce", "iterators", "api", "", "cli", "__main__"]
 """From the lowest up; '' is mrpy/__init__.py. Each may import what is below it, and its own room."""
 
 ANYONE = {"_version"}

@@ -529,7 +529,7 @@ def test_an_environment_that_was_replaced_is_the_one_that_counts(fresh: pytest.M
     [
         ({"n_jobs": 2}, "workers="), ({"max_workers": 2}, "workers="), ({"batch_size": 2}, "chunksize="),
         ({"worker": 2}, "did you mean workers="), ({"chunksizes": 1}, "did you mean chunksize="),
-        ({"return_exceptions": True}, "on_error='return'"), ({"zzz": 1}, "there are backend"),
+        ({"return_exceptions": True}, "on_error='return'"), ({"zzz": 1}, "backend, workers"),
         ({"backend": "thread"}, "did you mean 'threads'"), ({"backend": 3}, "must be one of"),
         ({"workers": 0}, "from 1 up"), ({"workers": True}, "from 1 up"), ({"workers": 1.5}, "from 1 up"),
         ({"chunksize": 0}, "from 1 up"), ({"chunksize": "big"}, "'auto'"), ({"buffersize": -1}, "from 1 up"),
@@ -552,6 +552,23 @@ def test_a_wrong_option_is_an_error_at_the_call_that_helps(given: dict[str, Any]
         with pytest.raises(TypeError, match=re.escape(message)) as caught:
             call()
         assert isinstance(caught.value, OptionError)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mrpy.stream([1]).to_csv("out", overwite=True), "did you mean overwrite="),
+        (lambda: mrpy.mapreduce(abs, abs, [], combine=max), "did you mean combiner="),
+        (lambda: mrpy.read_csv(__file__, delimeter=";"), "did you mean delimiter="),
+        (lambda: mrpy.read_text(__file__, encodng="ascii"), "did you mean encoding="),
+        (lambda: mrpy.session("dask", adress="here"), "did you mean address="),
+        (lambda: mrpy.session(max_task_per_worker=1), "did you mean max_tasks_per_worker="),
+        (lambda: mrpy.pmap(abs, [], overwite=True), "overwite=; there are backend"),
+    ],
+)
+def test_what_a_verb_takes_besides_options_is_suggested_too(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(OptionError, match=re.escape(message)):
+        call()
 
 
 @pytest.mark.parametrize("partitions", [0, -1, True, 1.5, "many"])
