@@ -32,6 +32,8 @@ def is_importable(thing: Any) -> bool:
 
 def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     """What cloudpickle makes of a class, so that its copy is like it in all this."""
+    if len(reduced) != 6 or not any(type(part) is dict for part in reduced[1]):
+        return reduced  # it has another way to do it
     if isinstance(kind, enum.EnumMeta):
         return _enum(kind, *reduced) if _member_type(kind) in _MIXED_IN else reduced
     if "__slots__" in vars(kind) and not _is_named_tuple(kind):
