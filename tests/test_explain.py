@@ -55,6 +55,31 @@ SHOWN: dict[str, tuple[Callable[[Any], Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("options", "row"),
+    [
+        ({}, None),
+        ({"on_error": "skip"}, "an item that fails is left out"),
+        ({"on_error": "skip", "max_errors": 3}, "an item that fails is left out, 3 at most"),
+        ({"on_error": "return", "retries": 1}, "1 more attempt; its exception takes the place of an item that fails"),
+        ({"on_error": repr, "timeout": 0.5}, "0.5 s for an item; what repr returns takes the place of an item that fails"),
+        ({"retries": 2}, "2 more attempts"),
+    ],
+)
+def test_explain_says_what_becomes_of_an_item_that_fails(options: dict[str, Any], row: str | None) -> None:
+    text = mrpy.pmap(abs, [1], **options).explain()
+    assert (f"\nerrors    {row}" in text) if row else ("errors" not in text)
+    assert f"\nkept in   {__file__}" in mrpy.pmap(abs, [1], checkpoint=__file__, **options).explain()
+
+
+def test_lines_of_explain_are_not_wider_than_a_screen() -> None:
+    run = mrpy.stream(range(9))
+    for _ in range(9):
+        run = run.map(str.isprintable)
+    lines = run.explain().split("\n")
+    assert max(map(len, lines)) <= 88 and lines[1].startswith(" " * 12)
+
+
 @pytest.mark.parametrize("name", SHOWN)
 def test_printed_it_shows_its_plan_and_runs_nothing(name: str) -> None:
     make, text = SHOWN[name]

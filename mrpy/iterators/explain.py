@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from mrpy.inside import inside
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.chunking import AHEAD, TARGET
-from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.plan import Plan, name_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.sources import Pulled, shows_its_plan
 from mrpy.options import Options, origin
@@ -16,6 +17,7 @@ from mrpy.options import Options, origin
 Given: TypeAlias = Mapping[str, Any]
 
 INDENT = " " * 10
+WIDTH = 88  # characters of a line, unless a word is longer
 
 
 def upstream(plan: Plan) -> list[Any]:
@@ -56,6 +58,7 @@ def stage(
         order = ("order", "as the source" if options.ordered else "as they are completed")
         lines += [line for name, text in instead or (order,) for line in _row(name, [text])]
         lines += _row("backend", [_backend(options, given)])
+        lines += _kept(options) + _errors(options)
     if account.chunks:
         lines += _row("it ran", _ran(account, _sizes(account)))
     if account.brought or account.spilled[0]:
@@ -75,7 +78,9 @@ def reduce_stage(name: str, order: str, options: Options, given: Given, account:
 
 
 def _row(name: str, texts: list[str]) -> list[str]:
-    return [f"{name:<{len(INDENT)}}{texts[0]}", *(INDENT + text for text in texts[1:])]
+    wrapper = textwrap.TextWrapper(WIDTH - len(INDENT), subsequent_indent="  ", break_long_words=False)
+    first, *others = [line for text in texts for line in wrapper.wrap(text) or [""]]
+    return [f"{name:<{len(INDENT)}}{first}", *(INDENT + line for line in others)]
 
 
 def _fusion(plan: Plan) -> str:
@@ -105,6 +110,25 @@ def _backend(options: Options, given: Given) -> str:
         return "serial: inside a task everything is"
     count = 1 if options.backend == "serial" else options.worker_count
     return f"{options.backend}, {count} worker{'s' * (count != 1)} ({origin('backend', given)})"
+
+
+def _kept(options: Options) -> list[str]:
+    return [] if options.checkpoint is None else _row("kept in", [str(options.checkpoint)])
+
+
+def _errors(options: Options) -> list[str]:
+    """What becomes of an item that fails; nothing where it ends the run at once."""
+    on_error = options.on_error
+    parts = [f"{options.retries} more attempt{'s' * (options.retries > 1)}"] if options.retries else []
+    if options.timeout is not None:
+        parts.append(f"{options.timeout:g} s for an item")
+    if on_error == "skip":
+        most = "" if options.max_errors is None else f", {options.max_errors} at most"
+        parts.append(f"an item that fails is left out{most}")
+    elif on_error != "raise":
+        what = "its exception" if on_error == "return" else f"what {name_of(on_error)} returns"
+        parts.append(f"{what} takes the place of an item that fails")
+    return _row("errors", ["; ".join(parts)]) if parts else []
 
 
 def _sizes(account: Account) -> str:
