@@ -88,8 +88,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_words_are_counted_on_every_backend_and_compared_with_the_plain_loop(folder: Path, backend: str) -> None:
-    status, out, err = run(folder, "wordcount", "--backend", backend, "--workers", "2", "a.txt", "inner", "a.gz")
+def test_words_are_counted_on_every_backend_and_compared_with_the_plain_loop(
+    folder: Path, backend: str
+) -> None:
+    status, out, err = run(
+        folder, "wordcount", "--backend", backend, "--workers", "2", "a.txt", "inner", "a.gz"
+    )
     assert status == 0, err
     assert table(out) == {"the": 9, "and": 3, "bat": 3, "cat": 3, "hat": 3}
     assert "21 words, 5 different, in 3 files" in out
@@ -136,7 +140,9 @@ def test_a_narrow_terminal_gets_a_narrow_table(folder: Path) -> None:
 
 
 def test_a_word_that_the_terminal_cannot_show_is_no_error(folder: Path) -> None:
-    status, out, err = run(folder, "wordcount", "--encoding", "latin-1", "latin.txt", PYTHONIOENCODING="ascii")
+    status, out, err = run(
+        folder, "wordcount", "--encoding", "latin-1", "latin.txt", PYTHONIOENCODING="ascii"
+    )
     assert status == 0, err
     assert "caf\\xe9" in out
 
@@ -315,19 +321,47 @@ EXPECTED = {"the": "9", "and": "3", "cat": "3", "hat.": "3", "bat!": "3"}
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_job_runs_on_every_backend_and_its_counters_are_shown(jobs: Path, backend: str) -> None:
-    status, out, err = run(jobs, "run", "jobs:Words", "a.txt", "inner", "a.gz", "-b", backend, "--workers", "2")
+    status, out, err = run(
+        jobs, "run", "jobs:Words", "a.txt", "inner", "a.gz", "-b", backend, "--workers", "2"
+    )
     assert (status, rows(out)) == (0, EXPECTED), err
     assert err.splitlines() == ["lines: 6"]
 
 
 @pytest.mark.parametrize("target", ["jobs:Words", "jobs.py:Words", "away/other.py:Words", "./jobs.py:Words"])
 def test_a_job_is_found_in_a_module_or_a_file_and_its_pairs_go_to_a_file(jobs: Path, target: str) -> None:
-    (jobs / "out.tsv").write_text("old")
     status, out, err = run(jobs, "run", target, "a.txt", "-o", "out.tsv")
     assert (status, out) == (0, ""), err
-    assert rows((jobs / "out.tsv").read_text()) == {word: str(int(count) // 3) for word, count in EXPECTED.items()}
+    assert rows((jobs / "out.tsv").read_text()) == {
+        word: str(int(count) // 3) for word, count in EXPECTED.items()
+    }
     assert err.splitlines() == ["5 lines in out.tsv", "lines: 2"]
-    assert run(jobs, "run", target, "a.txt", "-q", "-o", "out.tsv") == (0, "", "")
+    assert run(jobs, "run", target, "a.txt", "-q", "-o", "out.tsv", "--overwrite") == (0, "", "")
+
+
+def test_a_file_is_replaced_where_that_is_asked_for(jobs: Path) -> None:
+    before = (jobs / "a.txt").read_text()
+    err = refused(jobs, "run", "jobs:Words", "a.txt", "-o", "a.txt")
+    assert "a.txt: there already; --overwrite replaces it" in err
+    assert (jobs / "a.txt").read_text() == before
+    status, out, err = run(jobs, "run", "jobs:Words", "a.txt", "-o", "a.txt", "--overwrite")
+    assert (status, out) == (0, ""), err
+    assert rows((jobs / "a.txt").read_text())["the"] == "3", "it was read before it was replaced"
+    assert run(jobs, "run", "jobs:Words", "a.gz", "-q", "-o", os.devnull) == (0, "", ""), "a device is none"
+
+
+def test_standard_input_is_an_input(jobs: Path) -> None:
+    def piped(data: bytes, *arguments: str) -> tuple[int, bytes, bytes]:
+        command = [*COMMAND, "run", "jobs:Words", *arguments]
+        done = subprocess.run(command, cwd=jobs, input=data, capture_output=True, timeout=DEADLINE)
+        return done.returncode, done.stdout, done.stderr
+
+    status, out, err = piped("the é\r\nthe".encode(), "-")
+    assert (status, rows(out.decode())) == (0, {"the": "2", "é": "1"}), err
+    assert err == b"lines: 2\n"
+    status, out, err = piped(b"the \xff\n", "-")
+    assert (status, out) == (1, b"") and b"standard input is not text: invalid start byte for utf-8" in err
+    assert piped(b"the \xff\n", "-", "--errors", "ignore", "-q")[:2] == (0, b"the\t1\n")
 
 
 def test_an_instance_is_a_job_too(jobs: Path) -> None:
@@ -337,8 +371,10 @@ def test_an_instance_is_a_job_too(jobs: Path) -> None:
 def test_a_line_that_fails_is_skipped_alone(jobs: Path) -> None:
     (jobs / "more.txt").write_text(TEXT + "the end\n")
     for arguments in (["jobs:Picky", "--on-error", "skip"], ["jobs:Careless"]):
-        status, out, _ = run(jobs, "run", *arguments, "more.txt")
+        status, out, said = run(jobs, "run", *arguments, "more.txt")
         assert (status, rows(out)) == (0, {"the": "3", "cat": "1", "and": "1", "hat.": "1", "end": "1"})
+        assert said.endswith("1 item was skipped:\n  item 0: 'more.txt', byte 21 (ValueError: no bats)\n")
+        assert run(jobs, "run", "-q", *arguments, "more.txt")[2] == ""
     err = refused(jobs, "run", "jobs:Picky", "more.txt")
     assert "ValueError: no bats, at item 0: 'more.txt', byte 21" in err and "unexpected" not in err
 
@@ -349,14 +385,23 @@ def test_more_lines_that_fail_than_may_be_skipped_end_the_run(jobs: Path) -> Non
     assert (status, rows(out)["the"]) == (0, "4")
     err = refused(jobs, "run", "jobs:Picky", "more.txt", "--on-error", "skip", "--max-errors", "1")
     assert "max_errors" in err and "'more.txt', byte 21" in err
-    assert "for on_error='skip' only" in refused(jobs, "run", "jobs:Picky", "more.txt", "--max-errors", "1", status=2)
+    assert "for on_error='skip' only" in refused(
+        jobs, "run", "jobs:Picky", "more.txt", "--max-errors", "1", status=2
+    )
 
 
 def test_lines_are_those_of_a_text_file_and_tabs_in_fields_are_written_out(jobs: Path) -> None:
     (jobs / "ends.txt").write_bytes("a\tb\r\n\u2028c\rd\n\nlast".encode())
     status, out, _ = run(jobs, "run", "-q", "jobs:Tabs", "ends.txt")
     assert status == 0
-    assert out.split("\n") == ["\t\\n", "a\\tb\ta\\tb\\n", "d\td\\n", "last\tlast\\n", "\u2028c\t\u2028c\\n", ""]
+    assert out.split("\n") == [
+        "\t\\n",
+        "a\\tb\ta\\tb\\n",
+        "d\td\\n",
+        "last\tlast\\n",
+        "\u2028c\t\u2028c\\n",
+        "",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -387,6 +432,7 @@ def test_what_is_no_job_is_one_line(jobs: Path, target: str, status: int, says: 
         (["a.txt", "-b", "rocket"], 2, "must be one of"),
         (["a.txt", "-o", "nowhere/out"], 1, "nowhere/out: no such file or directory"),
         (["a.txt", "-o", "nothing"], 1, "nothing: is a directory"),
+        (["a.txt", "-"], 1, "there is no file -"),
         (["a.txt", "--encoding", "martian"], 2, "no text encoding"),
     ],
 )
@@ -434,7 +480,9 @@ def test_an_error_behind_a_cut_names_the_offset_in_the_whole_file(tmp_path: Path
 def test_files_that_were_found_are_passed_over_as_a_whole_and_counted(tmp_path: Path) -> None:
     (tmp_path / "good.txt").write_text("a b a")
     (tmp_path / "late").write_bytes(b"text " * 50_000 + b"\0")
-    count = CountWords()(block for batch in batches_of(files_of([str(tmp_path)]), CountWords()) for block in batch)
+    count = CountWords()(
+        block for batch in batches_of(files_of([str(tmp_path)]), CountWords()) for block in batch
+    )
     assert count == Counter({"a": 2, "b": 1, SKIPPED: 1})
 
 

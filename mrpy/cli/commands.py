@@ -231,6 +231,7 @@ def wordcount(
 @click.argument("job", metavar="MODULE:JOB")
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option("-o", "--output", "out", metavar="FILE", help="Where the pairs go; by default to the terminal.")
+@click.option("--overwrite", is_flag=True, help="Replace the FILE that is there.")
 @click.option(
     "--on-error",
     type=click.Choice(["raise", "skip"]),
@@ -248,6 +249,7 @@ def run_job(
     job: str,
     inputs: tuple[str, ...],
     out: str | None,
+    overwrite: bool,
     quiet: bool,
     encoding: str,
     errors: str,
@@ -256,10 +258,11 @@ def run_job(
     """Run a mrpy.Job over the lines of texts, in parallel.
 
     MODULE:JOB is a subclass of mrpy.Job, or an instance, in a module or in a file: wordcount.py:CountWords.
-    An INPUT is a file, a directory (all texts below it), a pattern such as '*.txt', or a .gz of any of these.
+    An INPUT is a file, a directory (all texts below it), a pattern such as '*.txt', or a .gz of any of these;
+    or - alone, for standard input.
 
     Each pair is a line: key, tab, value; tabs and ends of lines within them are written \\t and \\n. A FILE
-    is there when all of it was written. Counters are shown on standard error.
+    is there when all of it was written. Counters, and what was skipped, are shown on standard error.
 
     Exit status: 0 all is well, 1 the input cannot be read or the job failed, 2 the command line is wrong, 130
     interrupted.
@@ -268,11 +271,13 @@ def run_job(
     notes = Console(stderr=True, quiet=quiet, highlight=False)
     given = {name: value for name, value in options.items() if value is not None}
     pairs = found.run(lines_of(inputs, encoding, errors), progress=notes.is_terminal and not quiet, **given)
-    with output(out) as file:
+    with output(out, overwrite=overwrite) as file:
         number = write(pairs, file)
     if out is not None:
         notes.print(f"{number:,} lines in {out}", style="dim", markup=False)
     show_counters(notes, pairs.counters)
+    if pairs.skipped:
+        notes.print(str(pairs.skipped), style="dim", markup=False, soft_wrap=True)
 
 
 def _read_once(files: Sequence[File]) -> None:

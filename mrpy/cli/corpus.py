@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
+import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 
@@ -35,9 +37,22 @@ def files_of(paths: Sequence[str]) -> list[File]:
 
 
 def lines_of(paths: Sequence[str], encoding: str, errors: str) -> mrpy.ParallelIterator:
-    """The lines of these files. Raises `NoInput`."""
+    """The lines of these files, or of standard input. Raises `NoInput`."""
+    if list(paths) == ["-"]:
+        return mrpy.stream(_standard_input(encoding, errors))
     with _no_input():
         return mrpy.read_text(paths, encoding, errors, only_text=True)
+
+
+def _standard_input(encoding: str, errors: str) -> Iterator[str]:
+    if sys.stdin is None:
+        raise NoInput("standard input is closed")
+    try:
+        for line in io.TextIOWrapper(sys.stdin.buffer, encoding, errors):
+            yield line.removesuffix("\n")
+    except UnicodeDecodeError as error:
+        why = f"{error.reason} for {encoding} (--errors replace reads it all the same)"
+        raise NoInput(f"standard input is not text: {why}") from None
 
 
 @contextlib.contextmanager

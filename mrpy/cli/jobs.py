@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -90,9 +91,12 @@ def _field(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def output(path: str | None) -> Iterator[TextIO]:
-    """The terminal, or a file, which is there when all of it was written and not before."""
+def output(path: str | None, *, overwrite: bool) -> Iterator[TextIO]:
+    """The terminal, or a file, which is there when all of it was written and not before. Raises OSError where
+    it is there already, unless it is to be replaced."""
     if path is None or path == "-":
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "standard output is closed")
         yield sys.stdout
         sys.stdout.flush()
         return
@@ -100,6 +104,8 @@ def output(path: str | None) -> Iterator[TextIO]:
         with open(path, "w", encoding="utf-8") as file:
             yield file
         return
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(errno.EEXIST, "there already; --overwrite replaces it", path)
     folder, name = os.path.split(os.path.abspath(path))
     try:
         handle, part = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
