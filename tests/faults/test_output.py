@@ -9,12 +9,15 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
+from watching import run_script
 
 import mrpy
 
@@ -189,6 +192,35 @@ def test_a_task_may_catch_its_own_warnings() -> None:
         return str(seen[0].message)
 
     assert list(mrpy.pmap(warn, range(2), workers=2)) == ["mine"] * 2
+
+
+def test_a_package_that_has_a_logger_of_its_own_class_has_it_in_workers_too(tmp_path: Path) -> None:
+    """As astropy does, which could not be imported there."""
+    (tmp_path / "loud.py").write_text(
+        "import logging\n"
+        "class Loud(logging.Logger):\n"
+        "    def shout(self, text): self.debug(text.upper())\n"
+        "before = logging.getLoggerClass()\n"
+        "logging.setLoggerClass(Loud)\n"
+        "log = logging.getLogger('loud')\n"
+        "logging.setLoggerClass(before)\n"
+        "def say(text): log.shout(text)\n"
+    )
+    script = """
+        import logging, mrpy, sys
+        sys.path.insert(0, sys.argv[1])
+        import loud
+        logging.basicConfig(stream=sys.stdout, format="%(name)s %(message)s")
+        loud.log.setLevel(logging.DEBUG)
+        logging.getLogger("quiet").setLevel(logging.ERROR)
+        def work(text):
+            loud.say(text)
+            logging.getLogger("quiet").warning("not seen")
+            logging.getLogger("other").warning("seen")
+        list(mrpy.pmap(work, ["a"], workers=1))
+    """
+    done = run_script("", "-c", textwrap.dedent(script), str(tmp_path))
+    assert (done.stdout, done.stderr) == ("loud (item 0) A\nother (item 0) seen\n", "")
 
 
 @pytest.mark.fault(19)

@@ -127,8 +127,31 @@ def relay_logging(levels: Levels, say: Say) -> None:
 
     if not any(type(handler).__name__ == ToParent.__name__ for handler in logging.root.handlers):
         logging.root.addHandler(ToParent())
+    there = logging.root.manager.loggerDict
+    later = {}
     for name, level in levels:
-        logging.getLogger(name or None).setLevel(level)
+        if not name or isinstance(there.get(name), logging.Logger):
+            logging.getLogger(name).setLevel(level)
+        else:
+            later[name] = level
+    _when_made(later)
+
+
+def _when_made(levels: dict[str, int]) -> None:
+    """Have loggers that are not there yet get these levels when somebody asks for them. He may want one of a
+    class of his own: a package may, for its own name, and would not take an ordinary one."""
+    import logging
+
+    manager = logging.root.manager
+    ask = type(manager).getLogger
+
+    def get_logger(name: str) -> Any:
+        logger = ask(manager, name)
+        if name in levels:
+            logger.setLevel(levels.pop(name))
+        return logger
+
+    manager.getLogger = get_logger  # type: ignore[method-assign]
 
 
 def _plain(record: Any) -> dict[str, Any]:
