@@ -24,9 +24,16 @@ DEFAULT = 8  # partitions; not a multiple of the workers, whose number must not 
 
 
 class _NaN(enum.Enum):
-    """The one key that stands for every NaN. Where keys are sorted it is the last."""
+    """The one key that stands for every NaN, or every NaT of a type. Where keys are sorted it is the last."""
 
     NAN = "nan"
+    NO_DATE = "datetime64"  # of NumPy
+    NO_TIME = "timedelta64"
+
+    @property
+    def shown(self) -> Any:
+        """What the user gets to see."""
+        return float("nan") if self is _NaN.NAN else getattr(sys.modules["numpy"], self.value)("NaT")
 
     def __lt__(self, other: object) -> bool:
         return False
@@ -40,7 +47,7 @@ class _MayBeNaN(dict[type, bool]):
 
     def __missing__(self, kind: type) -> bool:
         number = issubclass(kind, numbers.Number) and not issubclass(kind, numbers.Rational)
-        self[kind] = found = number or issubclass(kind, tuple | frozenset)
+        self[kind] = found = number or issubclass(kind, tuple | frozenset) or _is_numpy_time(kind)
         return found
 
 
@@ -59,12 +66,14 @@ def canonical(key: Any) -> Any:
     """
     if isinstance(key, tuple | frozenset):
         return _with_members(key, canonical)
-    return _NaN.NAN if MAY_BE_NAN[type(key)] and key != key else key
+    if not (MAY_BE_NAN[type(key)] and key != key):
+        return key
+    return _NaN(type(key).__name__) if _is_numpy_time(type(key)) else _NaN.NAN
 
 
 def shown(key: Any) -> Any:
     """The opposite of `canonical`: what the user gets to see."""
-    return float("nan") if key is _NaN.NAN else _with_members(key, shown)
+    return key.shown if type(key) is _NaN else _with_members(key, shown)
 
 
 def _with_members(key: Any, change: Callable[[Any], Any]) -> Any:
@@ -87,7 +96,7 @@ def stable_hash(key: Any) -> int:
     """
     if isinstance(key, str) and _is_equal_as(key, str):
         return crc32(key.encode("utf-8", "surrogatepass"))
-    if isinstance(key, numbers.Number):
+    if isinstance(key, numbers.Number) and type(key).__name__ != _NaN.NO_TIME.value:
         return hash(key)  # of all numeric types, equal for equal numbers, and not randomized
     if isinstance(key, bytes) and _is_equal_as(key, bytes):
         return crc32(key) ^ 0x5BD1E995
@@ -135,6 +144,11 @@ def _rarer(key: Any) -> int:
         return _named(key, "")
     if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):
         return hash(bool(key))
+    if _is_numpy_time(kind):
+        return _of_numpy_time(key)
+    if _is_attrs(kind):
+        compared = [field.name for field in kind.__attrs_attrs__ if field.eq]
+        return _mixed(len(compared), (stable_hash(getattr(key, name)) for name in compared))
     if dataclasses.is_dataclass(kind) and kind.__hash__ is not None and _compares_fields(kind):
         compared = [field for field in dataclasses.fields(kind) if field.compare]
         return _mixed(len(compared), (stable_hash(getattr(key, field.name)) for field in compared))
@@ -154,6 +168,32 @@ def _of_time(key: datetime.time) -> int:
         return crc32(key.isoformat().encode())
     seconds = 3600 * key.hour + 60 * key.minute + key.second
     return _mixed(5, (hash(seconds - offset.total_seconds()), key.microsecond))
+
+
+def _is_numpy_time(kind: type) -> bool:
+    return kind.__module__ == "numpy" and kind.__name__ in (_NaN.NO_DATE.value, _NaN.NO_TIME.value)
+
+
+_ATTOSECONDS = {  # of the units of NumPy; years and months are a number of days, or none
+    "W": 604800 * 10**18, "D": 86400 * 10**18, "h": 3600 * 10**18, "m": 60 * 10**18, "s": 10**18,
+    "ms": 10**15, "us": 10**12, "ns": 10**9, "ps": 10**6, "fs": 1000, "as": 1,
+}  # fmt: skip
+
+
+def _of_numpy_time(key: Any) -> int:
+    """What is equal has the same, whatever the unit. NumPy's own hash differs between processes."""
+    months = {"Y": 12, "M": 1}
+    unit, step = sys.modules["numpy"].datetime_data(key.dtype)
+    if unit in months and type(key).__name__ == _NaN.NO_DATE.value:
+        key, unit, step = key.astype("M8[D]"), "D", 1
+    return hash(int(key.astype("i8")) * step * (months.get(unit) or _ATTOSECONDS.get(unit, 1)))
+
+
+def _is_attrs(kind: Any) -> bool:
+    """Whether it is a class of attrs, which has written what compares its fields as they are."""
+    codes = (getattr(function, "__code__", None) for function in (kind.__eq__, kind.__hash__))
+    written = any(getattr(code, "co_filename", "").startswith("<attrs generated") for code in codes)
+    return written and kind.__hash__ is not None and all(field.eq_key is None for field in kind.__attrs_attrs__)
 
 
 def _is_imported(key: Any) -> bool:

@@ -19,6 +19,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+import attrs
 import numpy as np
 import pytest
 from laws import eventually
@@ -258,6 +259,22 @@ class Pair(NamedTuple):
     b: int
 
 
+@attrs.frozen
+class Defined:
+    """Equal by two of its three fields."""
+
+    x: int
+    y: str
+    note: int = attrs.field(eq=False)
+
+
+@attrs.frozen
+class ByKey:
+    """Equal by what a function makes of its field."""
+
+    x: str = attrs.field(eq=str.lower)
+
+
 SUMMER = datetime.timezone(datetime.timedelta(hours=1))
 EQUAL: dict[str, list[Any]] = {
     "time zones": [datetime.time(12, tzinfo=datetime.UTC), datetime.time(13, tzinfo=SUMMER)],
@@ -268,6 +285,13 @@ EQUAL: dict[str, list[Any]] = {
     "bools": [np.True_, True, 1],
     "NaN": [math.nan, -math.nan, np.float32("nan"), np.float64("nan"), Decimal("nan"), complex(0, math.nan)],
     "NaN in a namedtuple": [Pair(math.nan, 1), Pair(float("nan"), 1)],
+    "units": [np.datetime64("2020"), np.datetime64("2020-01-01T00:00:00.000")],
+    "units before 1970": [np.datetime64("1960-03"), np.datetime64("1960-03-01"), np.datetime64("1960-03-01T00", "ns")],
+    "durations": [np.timedelta64(60, "s"), np.timedelta64(1, "m"), np.timedelta64(60 * 10**9, "ns")],
+    "NaT": [np.datetime64("NaT"), np.datetime64("NaT", "s")],
+    "NaT of durations": [np.timedelta64("NaT"), np.timedelta64("NaT", "s")],
+    "NaT in a tuple": [(np.datetime64("NaT"), 1), (np.datetime64("NaT", "s"), True)],
+    "classes of attrs": [Defined(1, "a", 5), Defined(True, "a", 6)],
     "NaN of NumPy in a tuple": [(np.float32("nan"), 1), (math.nan, 1)],
 }
 
@@ -283,8 +307,19 @@ def test_what_is_equal_is_one_key_and_all_nan_are_one(backend: str, kind: str, m
     assert [count for _, count in run.frequencies()] == [len(items)]
 
 
+@pytest.mark.fault(26, 27)
+@pytest.mark.parametrize("memory", [1, 10**9])
+def test_days_and_durations_of_numpy_are_keys(backend: str, memory: int) -> None:
+    days = np.array(["2020-01-01", "2020-01-02", "2020-01-01", "NaT", "1960-01-01"], "M8[D]")
+    for keys in (days, days - np.datetime64("2020-01-01")):
+        found = list(mrpy.stream(keys, memory=memory).count_by(lambda day: day))
+        assert sorted((str(key), type(key).__name__, count) for key, count in found) == sorted(
+            (str(key), type(key).__name__, 2 if key == keys[0] else 1) for key in keys[1:]
+        )
+
+
 @pytest.mark.fault(28)
-@pytest.mark.parametrize("key", [Folded("A"), Near(1), lambda: 1, Fraction(1).limit_denominator])
+@pytest.mark.parametrize("key", [Folded("A"), Near(1), ByKey("a"), lambda: 1, Fraction(1).limit_denominator])
 def test_what_is_equal_in_a_way_of_its_own_is_refused_by_name(backend: str, key: Any) -> None:
     with pytest.raises(TypeError, match="has no hash that is the same in every process"):
         list(mrpy.stream([1, 2]).count_by(lambda _: key))
