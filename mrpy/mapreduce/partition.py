@@ -193,7 +193,7 @@ def _is_attrs(kind: Any) -> bool:
     """Whether it is a class of attrs, which has written what compares its fields as they are."""
     codes = (getattr(function, "__code__", None) for function in (kind.__eq__, kind.__hash__))
     written = any(getattr(code, "co_filename", "").startswith("<attrs generated") for code in codes)
-    return written and kind.__hash__ is not None and all(field.eq_key is None for field in kind.__attrs_attrs__)
+    return written and bool(kind.__hash__) and all(field.eq_key is None for field in kind.__attrs_attrs__)
 
 
 def _is_imported(key: Any) -> bool:
