@@ -33,7 +33,7 @@ class _NaN(enum.Enum):
     @property
     def shown(self) -> Any:
         """What the user gets to see."""
-        return float("nan") if self is _NaN.NAN else getattr(sys.modules["numpy"], self.value)("NaT")
+        return float("nan") if self is _NaN.NAN else getattr(sys.modules["numpy"], self.value)("NaT", "s")
 
     def __lt__(self, other: object) -> bool:
         return False

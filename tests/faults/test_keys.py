@@ -288,9 +288,9 @@ EQUAL: dict[str, list[Any]] = {
     "units": [np.datetime64("2020"), np.datetime64("2020-01-01T00:00:00.000")],
     "units before 1970": [np.datetime64("1960-03"), np.datetime64("1960-03-01"), np.datetime64("1960-03-01T00", "ns")],
     "durations": [np.timedelta64(60, "s"), np.timedelta64(1, "m"), np.timedelta64(60 * 10**9, "ns")],
-    "NaT": [np.datetime64("NaT"), np.datetime64("NaT", "s")],
-    "NaT of durations": [np.timedelta64("NaT"), np.timedelta64("NaT", "s")],
-    "NaT in a tuple": [(np.datetime64("NaT"), 1), (np.datetime64("NaT", "s"), True)],
+    "NaT": [np.datetime64("NaT", "D"), np.datetime64("NaT", "s")],
+    "NaT of durations": [np.timedelta64("NaT", "ns"), np.timedelta64("NaT", "s")],
+    "NaT in a tuple": [(np.datetime64("NaT", "D"), 1), (np.datetime64("NaT", "s"), True)],
     "classes of attrs": [Defined(1, "a", 5), Defined(True, "a", 6)],
     "NaN of NumPy in a tuple": [(np.float32("nan"), 1), (math.nan, 1)],
 }
