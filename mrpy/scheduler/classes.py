@@ -15,7 +15,7 @@ from __future__ import annotations
 import enum
 import sys
 from collections.abc import Callable
-from types import MemberDescriptorType, resolve_bases
+from types import FunctionType, MemberDescriptorType, resolve_bases
 from typing import Any
 
 _MIXED_IN = (object, int, float, complex, str, bytes, tuple)  # that can be made of themselves
@@ -36,7 +36,7 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         return reduced  # it has another way to do it
     if isinstance(kind, enum.EnumMeta):
         return _enum(kind, *reduced) if _member_type(kind) in _MIXED_IN else reduced
-    if "__slots__" in vars(kind) and not _is_named_tuple(kind):
+    if "__slots__" in vars(kind) and not _sees_to_slots(kind):
         reduced = _with_slots(kind, *reduced)
     if any(map(_has_a_say, kind.__mro__[1:])):
         make, arguments, *rest = reduced
@@ -44,8 +44,11 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     return reduced
 
 
-def _is_named_tuple(kind: type) -> bool:
-    """Whether `typing.NamedTuple` makes it, which sees to its slots itself."""
+def _sees_to_slots(kind: type) -> bool:
+    """Whether what makes it does so: `typing.NamedTuple`, or a metaclass that is written in C (msgspec's)."""
+    make = type(kind).__new__
+    if make is not type.__new__ and type(make) is not FunctionType:
+        return True
     return any(getattr(base, "__name__", "") == "NamedTuple" for base in vars(kind).get("__orig_bases__", ()))
 
 

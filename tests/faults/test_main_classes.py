@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from watching import run_script
+
+from mrpy.scheduler.classes import as_it_is
 
 pytestmark = pytest.mark.fault(39)
 
@@ -162,3 +166,22 @@ look = lambda x: (C(7), x.name, len({x, C.A}))
 def test_its_objects_are_the_same_there_and_when_they_are_back(kind: str) -> None:
     done = run_script(f"{BEGIN}\n{KINDS[kind]}\n{SHOW}")
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
+
+
+class MadeInC(type):
+    """What makes its classes is no function of Python's."""
+
+    __new__ = staticmethod(functools.partial(type.__new__))  # type: ignore[assignment]
+
+
+class MadeOrdinarily(type):
+    pass
+
+
+@pytest.mark.parametrize(("metaclass", "told"), [(MadeInC, False), (MadeOrdinarily, True), (type, True)])
+def test_a_metaclass_in_c_is_not_told_of_slots(metaclass: type, told: bool) -> None:
+    """That of msgspec refuses them, and sees to them itself."""
+    kind = metaclass("Kind", (), {"__slots__": ("a",)})
+    reduced = (type, ("Kind", (), {}), ({}, {}), None, None, None)
+    _, (_, _, namespace), *_ = as_it_is(kind, reduced)
+    assert ("__slots__" in namespace) == told
