@@ -594,6 +594,15 @@ def test_a_task_that_dies_unannounced_three_times_is_blamed_itself() -> None:
     assert (report.state, report.failure.index) == (FAILED, None)
 
 
+def test_deaths_at_items_are_none_of_the_tasks_own() -> None:
+    """As where workers are killed from outside, while a task reads items and while it writes them."""
+    play, a = Play(), task("a", size=50)
+    play(add(a))
+    for attempt, item in enumerate([None, 3, 7, None, 9], 1):
+        assert play(Lost("a", attempt, DEAD, item=item)) == [start(a, attempt + 1, careful=True)]
+    assert reports(play(Lost("a", 6, DEAD))) == {"a": FAILED}
+
+
 def test_deaths_are_not_the_users_retries() -> None:
     play, a = Play(policy=STEADY), task("a", retries=1)
     play(add(a))

@@ -36,7 +36,7 @@ class Record:
         self.dependents: dict[Record, None] | None = None  # those who still wait for it, in order
         self.failures = 0
         self.deaths = 0
-        self.item_deaths: dict[At, int] | None = None
+        self.item_deaths: dict[At | None, int] | None = None  # None: of nobody in particular
         self.item: At | None = None  # the one that runs now, where it was announced
         self.deadline: float | None = None
         self.timer: float | None = None  # its entry among the timers; never later than the deadline

@@ -184,10 +184,10 @@ class Scheduler:
     def _is_guilty(self, record: Record, item: At | None) -> tuple[bool, At | None]:
         """Whether it may not be tried again, and what of it is to blame."""
         record.deaths += 1
-        if item is None:
-            return record.deaths >= self._policy.deaths_of_a_task, None
         deaths = record.item_deaths = record.item_deaths or {}
         deaths[item] = deaths.get(item, 0) + 1
+        if item is None:
+            return deaths[item] >= self._policy.deaths_of_a_task, None
         if deaths[item] >= self._policy.deaths_of_an_item:
             return True, item
         if not isinstance(item, tuple):
