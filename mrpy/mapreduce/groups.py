@@ -8,13 +8,14 @@ to the garbage collector and travels several times faster than one of short list
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import GeneratorType
 from typing import Any, TypeAlias
 
 from mrpy.errors import MrpyError
+from mrpy.mapreduce.bulk import BULKY, Measure
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.partition import MAY_BE_NAN, PLAIN, canonical, refused, shown
 from mrpy.mapreduce.tree import NOTHING
@@ -26,8 +27,9 @@ Groups: TypeAlias = dict[Hashable, Group]
 Reducer: TypeAlias = Callable[[Any, Iterator[Any]], Any]
 
 
-def take_in(groups: Groups, pairs: Iterator[Any]) -> Any:
-    """Add pairs to groups, which are ours to change; the last pair, or `NOTHING` where there was none."""
+def take_in(groups: Groups, pairs: Iterator[Any], bulk: Mapping[type, Measure | None] | None = None) -> Any:
+    """Add pairs to groups, which are ours to change; the last pair, or `NOTHING` where there was none. The
+    first whose value is much is the last, if there is `bulk` to measure it."""
     get, may_be_nan = groups.get, MAY_BE_NAN
     pair: Any = NOTHING
     for pair in pairs:
@@ -48,6 +50,10 @@ def take_in(groups: Groups, pairs: Iterator[Any]) -> Any:
             group.append(value)
         else:
             groups[key] = [group, value]
+        if bulk is not None:
+            measure = bulk[type(value)]
+            if measure is not None and measure(value) > BULKY:
+                break
     return pair if pair is NOTHING else (key, value)
 
 

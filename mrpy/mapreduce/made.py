@@ -11,13 +11,14 @@ import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Any
 from zlib import crc32
 
 from mrpy.errors import SerializationError, pin
 from mrpy.inside import Place, inside
+from mrpy.mapreduce.bulk import BULK, BULKY
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.groups import CountRecords, FromPairs, Groups, Reducer, is_exact, joining, take_in
 from mrpy.mapreduce.partition import parts_of, stable_hash
@@ -26,9 +27,10 @@ from mrpy.mapreduce.spill import Entry, RunFile, Store, write_entries
 from mrpy.mapreduce.tree import NOTHING, Node, combine
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import Parts
-from mrpy.scheduler.sizes import about_dict, weight
+from mrpy.scheduler.sizes import about_dict, contents, weight
 
 BATCH = 1 << 16  # pairs of a leaf that are grouped, and combined, at a time
+LARGE_BATCH = 1 << 23  # bytes of such pairs, about
 BATCHES = 4  # of counts, that fit into memory at least
 GROWTH = 16  # times the last batch, at most
 LOOK = 256  # of so many pairs one is weighed, at least; it takes as long as grouping ten of them
@@ -158,13 +160,14 @@ class Gathering:
     def leaf(self, pairs: Iterator[Any]) -> Groups:
         """Take in the pairs. What does not fit into memory is spilled as they come. All leaves of a chunk are
         in the one dict, so they must not be merged with each other."""
-        memory = self._made.memory
-        count = 1 if memory < math.inf else BATCH
-        while (pair := take_in(self._groups, islice(pairs, count))) is not NOTHING:
-            if memory == math.inf:
-                continue
+        memory, count = self._made.memory, 1
+        if memory == math.inf:
+            take_in(self._groups, pairs)
+            return self._groups
+        while (pair := take_in(self._groups, islice(pairs, count), BULK)) is not NOTHING:
             key, value = pair
-            each = self._weigh(key, value, count)
+            measure = BULK[type(value)]
+            each = self._weigh(key, value, 1 if measure and measure(value) > BULKY else count)
             if self._made.size > memory:
                 self._made.spill([Node(0, 0, self._groups)])
                 self._groups, self._values = {}, 0
@@ -185,6 +188,15 @@ class Gathering:
     def parts(self) -> Parts:
         """All of it, by partition."""
         return self._made.finished([Node(0, 0, self._groups)] if self._groups else [])
+
+
+def _batch(pairs: Iterator[Any]) -> Iterator[Any]:
+    """The next pairs of a leaf, fewer of them where the first is large: as many on every backend."""
+    for pair in pairs:
+        each = contents(pair[1]) if type(pair) is tuple and len(pair) == 2 else 0
+        most = min(BATCH, LARGE_BATCH // max(1, each))
+        return chain((pair,), islice(pairs, max(0, most - 1)))
+    return pairs
 
 
 class Combining:
@@ -232,8 +244,8 @@ class Combining:
 
     def _combined(self, pairs: Iterator[Any]) -> Groups:
         """In batches that end at fixed places, and are spilled between them."""
-        groups = self._group(islice(pairs, BATCH))
-        more = self._group(islice(pairs, BATCH)) if groups else {}
+        groups = self._group(_batch(pairs))
+        more = self._group(_batch(pairs)) if groups else {}
         while more:
             if self._cut_up or self._made.size + about_dict(groups) > self._made.memory:
                 self._nodes.append(piece(self._place, groups))
@@ -241,7 +253,7 @@ class Combining:
                 groups, self._cut_up = more, True
             else:
                 groups = self._join(groups, more)
-            more = self._group(islice(pairs, BATCH))
+            more = self._group(_batch(pairs))
         return groups
 
     def add(self, node: Node) -> None:
