@@ -22,9 +22,12 @@ until it ends.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import logging
+import os
+import signal
 import time
 import uuid
 from asyncio import CancelledError
@@ -56,12 +59,13 @@ PATIENCE = 60  # seconds until our own workers, or a cluster's scheduler, have t
 class Ticket:
     """One attempt that the cluster owes an answer for."""
 
-    __slots__ = ("address", "future", "item", "note", "order", "seconds", "size", "stopping")
+    __slots__ = ("address", "future", "item", "note", "order", "pid", "seconds", "size", "stopping")
 
     def __init__(self, order: m.Start) -> None:
         self.order = order
         self.future: Any = None
         self.address: str | None = None  # where it runs
+        self.pid = 0
         self.item: At | None = None  # the last one announced
         self.seconds, self.size = 0.0, 0
         self.note: bytes | None = None
@@ -165,7 +169,7 @@ class DaskBackend(Backend):
                 self._stopped.add(number)
                 ticket.future.cancel()
                 if ticket.address is not None:
-                    self._interrupt(number, ticket.address)
+                    self._interrupt(number, ticket.address, ticket.pid)
                 return
 
     def wait(self, timeout: float | None) -> list[m.Fact]:
@@ -228,7 +232,8 @@ class DaskBackend(Backend):
             parts.append(None if alone else needed.part)
         data = w.Outcome([task.call.data], False)
         care = w.Care(ticket.order.careful, ticket.order.careful and ticket.order.attempt > 1)
-        job = w.Job(self._topic, number, data, tuple(parts), care, self._cluster is not None)
+        ours = self._cluster is not None
+        job = w.Job(self._topic, number, data, tuple(parts), care, task.timeout, ours)
         return self._send(code.name, w.run, job, self._code(code), *futures, priority=int(task.urgent))
 
     def _code(self, code: Code) -> Any:
@@ -248,15 +253,21 @@ class DaskBackend(Backend):
                 function, *args, key=key, pure=False, priority=priority, fifo_timeout="0 ms"
             )
 
-    def _interrupt(self, number: int, address: str) -> None:
-        """Without waiting: the worker may be in no state to answer."""
+    def _interrupt(self, number: int, address: str, pid: int) -> None:
+        """Without waiting. A worker of ours that does not even answer is killed from here: its task keeps the
+        interpreter lock to itself."""
         client, topic, ours = self._client, self._topic, self._cluster is not None
 
         async def ask() -> None:
-            with contextlib.suppress(Exception):
-                await client.run(
-                    w.interrupt, topic, number, ours, workers=[address], wait=False, asynchronous=True
-                )
+            asked = client.run(w.interrupt, topic, number, ours, workers=[address], asynchronous=True)
+            try:
+                await asyncio.wait_for(asked, w.GRACE + w.STUCK)
+            except TimeoutError:
+                if ours:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(pid, signal.SIGKILL)
+            except Exception:  # noqa: S110 - it is gone, or so is the cluster
+                pass
 
         client.loop.add_callback(ask)
 
@@ -300,11 +311,11 @@ class DaskBackend(Backend):
     def _told(self, number: int, kind: int, what: Any, size: int = 0, note: bytes | None = None) -> None:
         ticket = self._tickets.get(number)
         if kind == w.RUNS and number in self._stopped:
-            self._interrupt(number, what)
+            self._interrupt(number, what, size)
         if ticket is None:
             return  # stopped, or Dask makes a lost value again
         if kind == w.RUNS:
-            ticket.address = what
+            ticket.address, ticket.pid = what, size
         elif kind == w.BEGAN:
             ticket.item = what
             self._facts.append(m.Began(ticket.order.task.key, ticket.order.attempt, what))

@@ -5,7 +5,7 @@ error there and then, and a task that changes its input in place changes nobody 
 
 What the session hears of a call, as events under the id of its client:
 
-    (number, RUNS, address)           it began, and where
+    (number, RUNS, address, pid)      it began, and where
     (number, BEGAN, item)             an item began                    (only where `careful`)
     (number, THROUGH, seconds, size, note)  it is through; its value has this many bytes; what it noted
 
@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import faulthandler
 import os
 import pickle
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from time import perf_counter
 from typing import Any, SupportsIndex
 
@@ -37,10 +38,12 @@ from mrpy.scheduler.backends.worker_main import encode_failure
 from mrpy.scheduler.calls import Parts, TaskStopped, apart, perform
 from mrpy.scheduler.failure import At
 from mrpy.scheduler.here import Here
+from mrpy.scheduler.policy import LONGEST_WAIT
 
 RUNS, BEGAN, THROUGH = 1, 2, 3
 CODES_KEPT = 64  # opened functions per worker; out of the air
 GRACE = 0.5  # seconds that a stopped task has to end by itself before its worker, if ours, is killed
+STUCK = 1.0  # seconds more, behind which nobody there can have had the interpreter lock to see to that
 
 _running: dict[tuple[str, int], int] = {}  # calls at work in this process, and their threads
 _lock = threading.Lock()
@@ -104,6 +107,7 @@ class Job:
     data: Outcome
     parts: tuple[int | None, ...]
     care: Care
+    timeout: float | None  # of each item
     ours: bool  # the worker belongs to the session
 
 
@@ -124,12 +128,13 @@ def run(order: Job, blob: bytes, *inputs: Outcome) -> Outcome:
         try:
             with _lock:
                 _running[order.topic, order.number] = threading.get_ident()
-            _tell(order, RUNS, get_worker().address, sure=True)  # else nobody knows whom a death is due to
+            _tell(order, RUNS, get_worker().address, os.getpid(), sure=True)  # else whose is a death?
             outcome = _perform(order, blob, inputs)
         except BaseException as error:
             failure = encode_failure(error)
     finally:  # it may be stopped while its exception is told: it ends then, and is not to cost the worker
         _through(order)
+        faulthandler.cancel_dump_traceback_later()
     if outcome is None:
         raise Raised(failure)  # out here, it holds no frame of the user's
     return outcome
@@ -153,7 +158,24 @@ def _perform(order: Job, blob: bytes, inputs: tuple[Outcome, ...]) -> Outcome:
 
 
 def _announcer(order: Job) -> Callable[[At | None], None]:
-    return lambda item: _tell(order, BEGAN, item, sure=order.care.sure)
+    """Tells of each item. What keeps the interpreter lock to itself, a regular expression say, nobody here
+    could stop, nor may it have been heard that it began: for that there is a watch which needs no lock."""
+
+    def announce(item: At | None) -> None:
+        _tell(order, BEGAN, item, sure=order.care.sure)
+        if order.timeout is not None and order.ours:
+            if item is None:  # the rest has more time
+                faulthandler.cancel_dump_traceback_later()
+            else:
+                latest = min(order.timeout + GRACE + STUCK, LONGEST_WAIT)
+                faulthandler.dump_traceback_later(latest, exit=True, file=_nowhere())
+
+    return announce
+
+
+@cache
+def _nowhere() -> Any:
+    return open(os.devnull, "w")
 
 
 def _owned(payload: codec.Payload) -> codec.Payload:
