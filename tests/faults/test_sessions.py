@@ -360,3 +360,35 @@ def test_a_child_of_a_forked_child_closes_no_files_of_its_own() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 7, done.stderr
+
+
+ENDED = {
+    "a loop was left": "for row in mrpy.pmap(slow, range(1000)): break",
+    "each task had a worker of its own": "list(mrpy.pmap(slow, range(4), chunksize=1))",
+}
+
+
+@pytest.mark.fault(40)
+@pytest.mark.parametrize("how", ENDED)
+def test_a_fork_closes_no_file_that_was_opened_behind_a_session(how: str) -> None:
+    """Descriptors of workers that have ended are somebody else's by then."""
+    script = f"""
+        import mrpy, os, time
+        def slow(n):
+            time.sleep(0.02)
+            return n
+        for _ in range(3):
+            with mrpy.session("processes", workers=2, max_tasks_per_worker={1 if "own" in how else None}):
+                {ENDED[how]}
+        files = [open(os.devnull) for _ in range(40)]
+        if (child := os.fork()) == 0:
+            try:
+                for file in files:
+                    os.fstat(file.fileno())
+                print("all are open", flush=True)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+    """
+    done = run_script(script)
+    assert (done.stdout, done.stderr) == ("all are open\n", "")

@@ -58,8 +58,10 @@ class LastStack:
         return as_traceback(os.pread(self.fd, LIMIT, 0).decode("utf-8", "replace"))
 
     def close(self) -> None:
-        """Give back the descriptor."""
-        os.close(self.fd)
+        """Give back the descriptor, once."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def _nameless_file() -> int:

@@ -37,8 +37,8 @@ _alive: WeakSet[WorkerHandle] = WeakSet()
 def _let_go_after_fork() -> None:
     """A forked child holds copies of our ends. While it had them, workers would outlive their parent."""
     for worker in list(_alive):
-        worker.close()
-    _alive.clear()  # a child of this one has nothing of them, and their numbers may be others' by then
+        with contextlib.suppress(OSError):
+            worker.close()
 
 
 if hasattr(os, "register_at_fork"):
@@ -167,6 +167,7 @@ class WorkerHandle:
 
     def close(self) -> None:
         """Give back the descriptors. The worker, if alive, is killed by the kernel."""
+        _alive.discard(self)  # before: their numbers may be others' when next there is a fork
         self.end.close()
         self.stack.close()
         self.lender.close()
