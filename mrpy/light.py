@@ -46,6 +46,10 @@ else:
         return lambda kind: kind
 
 
+MAIN = ("__main__", "__mp_main__")  # modules that workers do not have; so a child of multiprocessing calls it
+OF_MAIN = b"_main__"  # how their names end
+
+
 class _MakeFrozen(type):
     """Its fields become slots, in their order; their values in the class are the defaults."""
 

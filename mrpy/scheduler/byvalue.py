@@ -15,12 +15,14 @@ from __future__ import annotations
 import functools
 import gc
 import io
+import sys
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
 import cloudpickle
 
+from mrpy.light import MAIN
 from mrpy.scheduler.classes import as_it_is, is_importable
 
 _CACHED = type(functools.lru_cache(len))
@@ -30,9 +32,17 @@ _FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRan
 
 def dumps(value: Any, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
     """Pickle `value`, functions and classes of the main module by value."""
+    _by_value_too()
     with io.BytesIO() as file:
         _Pickler(file, 5, buffer_callback).dump(value)
         return file.getvalue()
+
+
+def _by_value_too() -> None:
+    """Tell cloudpickle of a main module that is called otherwise."""
+    for name in MAIN[1:]:
+        if name in sys.modules and name not in cloudpickle.list_registry_pickle_by_value():
+            cloudpickle.register_pickle_by_value(sys.modules[name])
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]

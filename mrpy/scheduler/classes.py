@@ -18,13 +18,15 @@ from collections.abc import Callable
 from types import FunctionType, MemberDescriptorType, resolve_bases
 from typing import Any
 
+from mrpy.light import MAIN
+
 _MIXED_IN = (object, int, float, complex, str, bytes, tuple)  # that can be made of themselves
 _OF_ENUM = frozenset(("_value_", "_name_", "__objclass__", "_sort_order_"))
 
 
 def is_importable(thing: Any) -> bool:
     """Whether a worker finds it by its name."""
-    found = sys.modules.get(thing.__module__) if thing.__module__ != "__main__" else None
+    found = sys.modules.get(thing.__module__) if thing.__module__ not in MAIN else None
     for name in thing.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is thing

@@ -12,7 +12,7 @@ import gc
 from collections.abc import Callable, Sequence
 
 from mrpy.errors import SerializationError
-from mrpy.light import TYPE_CHECKING, NamedTuple, pickle
+from mrpy.light import OF_MAIN, TYPE_CHECKING, NamedTuple, pickle
 
 if TYPE_CHECKING:
     from typing import Any
@@ -43,7 +43,7 @@ def encode(value: Any, *, whole: bool = False, back: bool = False) -> Payload:
         apart = None
     try:
         body = pickle.dumps(value, 5, buffer_callback=apart)
-        if b"__main__" not in body:
+        if OF_MAIN not in body:
             return Payload(body, tuple(buffers))
     except REFUSALS:  # cloudpickle may still know how
         pass

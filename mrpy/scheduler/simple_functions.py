@@ -21,7 +21,7 @@ import sys
 from functools import partial
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 
-from mrpy.light import TYPE_CHECKING, later, pickle
+from mrpy.light import MAIN, TYPE_CHECKING, later, pickle
 
 if TYPE_CHECKING:
     import opcode
@@ -126,7 +126,7 @@ def _content(cell: CellType) -> tuple[Any, ...]:
 
 def _importable_name(module: ModuleType) -> str:
     name = module.__name__
-    if name == "__main__" or sys.modules.get(name) is not module:
+    if name in MAIN or sys.modules.get(name) is not module:
         raise NotSimple(f"{module!r} cannot be imported")
     return name
 
@@ -135,7 +135,7 @@ def _is_importable(thing: Any) -> bool:
     """Whether a worker finds it by its name."""
     if isinstance(thing, BuiltinFunctionType) and not isinstance(thing.__self__, ModuleType | None):
         return False  # a method of an object
-    found = sys.modules.get(thing.__module__) if thing.__module__ != "__main__" else None
+    found = sys.modules.get(thing.__module__) if thing.__module__ not in MAIN else None
     for name in thing.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is thing

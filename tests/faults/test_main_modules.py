@@ -210,3 +210,31 @@ def in_venv(folder: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:
         [str(python), *arguments], cwd=folder, env=script_environment(), capture_output=True, text=True, timeout=30,
         check=False,
     )  # fmt: skip
+
+
+GUARDED = """
+import multiprocessing, mrpy, sys
+
+class Point:
+    def __init__(self, x): self.x = x
+
+def double(x): return 2 * x
+
+def within_a_child(_):
+    made = list(mrpy.pmap(Point, range(3), workers=1))
+    total = mrpy.preduce(lambda a, b: Point(a.x + b.x), made, workers=1)
+    counts = dict(mrpy.stream(range(4), workers=1).count_by(lambda n: double(n) % 4))
+    return [p.x for p in made], type(total) is Point, total.x, mrpy.submit(double, 2).result(), counts
+
+if __name__ == "__main__":
+    with multiprocessing.get_context(sys.argv[1]).Pool(1) as pool:
+        print(pool.map(within_a_child, [0]))
+"""
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn", "forkserver"])
+def test_a_child_of_multiprocessing_has_its_main_module_under_another_name(how: str, tmp_path: Path) -> None:
+    script = tmp_path / "guarded.py"
+    script.write_text(GUARDED)
+    done = run_script("", str(script), how)
+    assert (done.stdout, done.stderr) == ("[([0, 1, 2], True, 3, 4, {0: 2, 2: 2})]\n", "")
