@@ -17,6 +17,7 @@ from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.current import single_call
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.reuse import code_for
+from mrpy.scheduler.shield import came_by_signal
 from mrpy.scheduler.states import State
 
 _OURS = (BackendError, Cancelled, SchedulerError)  # not the call's doing, so not for `on_error`
@@ -147,6 +148,8 @@ class PendingResult:
             try:
                 return False, delivery.value.load()
             except Exception as error:
+                if came_by_signal(error):
+                    raise  # it may be asked once more
                 return True, error
         if delivery.failure is None or self._cancelled:
             return True, Cancelled(f"{self._name} was cancelled")

@@ -45,14 +45,15 @@ def encode(value: Any, *, whole: bool = False, back: bool = False) -> Payload:
         body = pickle.dumps(value, 5, buffer_callback=apart)
         if OF_MAIN not in body:
             return Payload(body, tuple(buffers))
-    except REFUSALS:  # cloudpickle may still know how
-        pass
+    except REFUSALS as problem:  # cloudpickle may still know how
+        _let_through(problem)
     buffers.clear()
     from mrpy.scheduler import byvalue  # heavy: only where plain pickle does not do
 
     try:
         return Payload(byvalue.dumps(value, apart), tuple(buffers))
     except REFUSALS as problem:
+        _let_through(problem)
         raise SerializationError(_why_not(value, problem, back=back)) from problem
 
 
@@ -155,15 +156,25 @@ def encode_function(function: Any, name: str, *, same_python: bool = False) -> P
 
         try:
             return Payload(simple_functions.dumps(function))
-        except simple_functions.NotSimple:
-            pass
+        except simple_functions.NotSimple as problem:
+            if problem.__cause__ is not None:
+                _let_through(problem.__cause__)
     from mrpy.scheduler import byvalue  # heavy: only where it is needed
 
     buffers, apart = _collector()
     try:
         return Payload(byvalue.dumps(function, apart), tuple(buffers))
     except REFUSALS as problem:
+        _let_through(problem)
         raise SerializationError(_why_not(function, problem, name)) from problem
+
+
+def _let_through(problem: BaseException) -> None:
+    """Raise it where it is no refusal, but what a signal handler of the user's has raised meanwhile."""
+    from mrpy.scheduler.shield import came_by_signal  # not light, and only where there is a problem
+
+    if came_by_signal(problem):
+        raise problem
 
 
 def _why_not(value: Any, problem: BaseException, name: str = "", *, back: bool = False) -> str:

@@ -93,6 +93,24 @@ class Shield:
         self._wake()
 
 
+def came_by_signal(error: BaseException) -> bool:
+    """Whether a signal handler has raised it: then it is nobody's fault, and has to come out as it is."""
+    if get_ident() != _main:
+        return False
+    handlers = map(signal.getsignal, _PUT_OFF)
+    codes = {_code(handler) for handler in handlers if callable(handler)}
+    frames = error.__traceback__
+    while frames is not None:
+        if frames.tb_frame.f_code in codes:
+            return True
+        frames = frames.tb_next
+    return False
+
+
+def _code(handler: Any) -> Any:
+    return getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
+
+
 _main = threading.main_thread().ident
 
 

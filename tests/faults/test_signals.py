@@ -273,3 +273,64 @@ def test_a_cell_that_is_interrupted_ends_and_the_next_one_works(notebook: Notebo
     workers += pids_of(notebook.run("print(*set(mrpy.pmap(lambda x: os.getpid(), range(8), chunksize=1)))"))
     notebook.kernel.shutdown_kernel(now=True)
     assert eventually(lambda: not any(map(alive, workers)), 3)
+
+
+# ---- a handler that raises something of its own --------------------------------------------------------------
+
+
+class TimeUp(Exception):
+    """What the usual alarm raises."""
+
+
+class Slow:
+    """Takes 0.2 s to be pickled, or to be opened: in that time the alarm comes."""
+
+    def __init__(self, when: str) -> None:
+        self.when = when
+
+    def __call__(self, x: int) -> Any:
+        return self if self.when == "opened" else x
+
+    def __getstate__(self) -> Any:
+        if self.when == "pickled":
+            time.sleep(0.2)
+        return self.__dict__
+
+    def __setstate__(self, state: Any) -> None:
+        self.__dict__ = state
+        if self.when == "opened" and in_the_parent():
+            time.sleep(0.2)
+
+
+def in_the_parent() -> bool:
+    return "pytest" in sys.modules
+
+
+WAYS = {
+    "a result": lambda slow: mrpy.submit(slow, 1).result(),
+    "a run": lambda slow: list(mrpy.pmap(slow, [1])),
+    "a run that skips": lambda slow: list(mrpy.pmap(slow, [1], on_error="skip")),
+    "a reduction": lambda slow: mrpy.preduce(max, mrpy.pmap(slow, [1])),
+    "an item": lambda slow: list(mrpy.pmap(type, [slow])),
+}
+
+
+@pytest.mark.parametrize("when", ["pickled", "opened"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_an_alarm_raises_is_no_refusal_to_be_pickled(way: str, when: str) -> None:
+    def ring(*_: object) -> None:
+        raise TimeUp
+
+    if (way, when) == ("an item", "opened"):
+        pytest.skip("it is opened by a worker only")
+    with mrpy.session("processes", workers=1):
+        mrpy.submit(abs, 1).result()
+        before = signal.signal(signal.SIGALRM, ring)
+        try:
+            with pytest.raises(TimeUp):
+                signal.setitimer(signal.ITIMER_REAL, 0.1)
+                WAYS[way](Slow(when))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert list(mrpy.pmap(abs, [-1])) == [1]

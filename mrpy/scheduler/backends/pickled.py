@@ -31,6 +31,10 @@ class Pickled:
         try:
             values = [codec.decode(payload) for payload in self.payloads]
         except Exception as error:
+            from mrpy.scheduler.shield import came_by_signal
+
+            if came_by_signal(error):
+                raise
             raise SerializationError(f"a result cannot be unpickled: {error!r}") from error
         return Parts(values) if self.in_parts else values[0]
 
