@@ -224,19 +224,33 @@ class _Opened:
         self._defaults = {**(of_session.get() or {}), **given, "backend": options.backend}
         self._options = resolve(self._defaults)
         self._settings = settings
-        from contextlib import ExitStack  # as heavy as the rest of this module
-
-        self._open = ExitStack()
+        self._set: list[AbstractContextManager[None]] = []
+        self._own: sessions.Session | None = None
 
     def __enter__(self) -> Session:
-        own = sessions.Session(self._options.backend, self._options.worker_count, self._settings)
-        self._open.callback(own.close)
-        self._open.enter_context(of_session.set(self._defaults))
-        self._open.enter_context(current.opened(own, self._options))
+        try:
+            self._own = own = sessions.Session(
+                self._options.backend, self._options.worker_count, self._settings
+            )
+            for each in (of_session.set(self._defaults), current.opened(own, self._options)):
+                self._set.append(each)  # before: a signal handler may raise amid its beginning
+                each.__enter__()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return own
 
     def __exit__(self, *problem: Any) -> None:
-        self._open.__exit__(*problem)
+        try:
+            while self._set:
+                self._set[-1].__exit__(*problem)
+                self._set.pop()
+        except BaseException:  # of a signal handler; the others have to end, too
+            self.__exit__(*problem)
+            raise
+        if self._own is not None:
+            self._own.close()
+            self._own = None
 
 
 _SETTINGS = {  # what is no option, and for which backend it is

@@ -258,7 +258,7 @@ class _Set:
     outer: _Set | None = None
     live = False
 
-    def __init__(self, here: ContextVar[_Set | None], anywhere: list[Any], value: Any) -> None:
+    def __init__(self, here: ContextVar[_Set | None], anywhere: list[_Set], value: Any) -> None:
         self._here = here
         self._anywhere = anywhere
         self.value = value
@@ -266,16 +266,14 @@ class _Set:
     def __enter__(self) -> None:
         self.outer, self.live = self._here.get(), True
         self._here.set(self)
-        self._anywhere.append(self.value)
+        self._anywhere.append(self)
 
     def __exit__(self, *_: object) -> None:
-        self.live = False
-        if self._here.get() is self:  # else who asks passes over it
+        self.live = False  # from here on who asks passes over it, even if a signal handler raises now
+        if self._here.get() is self:
             self._here.set(self.outer)
-        for place in reversed(range(len(self._anywhere))):
-            if self._anywhere[place] is self.value:
-                del self._anywhere[place]
-                break
+        if self in self._anywhere:
+            self._anywhere.remove(self)
 
 
 class Scoped:
@@ -284,7 +282,7 @@ class Scoped:
 
     def __init__(self, name: str) -> None:
         self._here: ContextVar[_Set | None] = ContextVar(name, default=None)
-        self._anywhere: list[Any] = []
+        self._anywhere: list[_Set] = []
 
     def set(self, value: Any) -> AbstractContextManager[None]:
         """Set it for a ``with`` block."""
@@ -297,10 +295,10 @@ class Scoped:
             here = here.outer
         if here is not None:
             return here.value
-        try:
-            return self._anywhere[-1]
-        except IndexError:
-            return None
+        for each in reversed(self._anywhere):
+            if each.live:
+                return each.value
+        return None
 
 
 _configured: dict[str, Any] = {}

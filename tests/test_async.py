@@ -394,7 +394,7 @@ def test_mixing_both_ways_is_a_type_error() -> None:
     async def main() -> None:
         items = mrpy.pmap(abs, range(5), backend="serial")
         assert await anext(aiter(items)) == 0
-        for wrong in (lambda: next(items), lambda: list(items), items.close, lambda: items.map(str).to_list(),
+        for wrong in (lambda: next(items), lambda: list(items), lambda: items.map(str).to_list(),
                       lambda: items.sum(), lambda: items.batch(2).to_list()):  # fmt: skip
             with pytest.raises(TypeError, match="async"):
                 wrong()
@@ -414,3 +414,48 @@ def test_a_plain_with_works_in_a_coroutine() -> None:
             return list(items)
 
     assert run(main) == list(range(5))
+
+
+@pytest.mark.parametrize("chained", [False, True])
+@pytest.mark.parametrize("backend", LOCAL)
+def test_what_async_for_has_read_can_be_closed_without_a_loop(backend: str, chained: bool) -> None:
+    async def first(items: Any) -> Any:
+        async for item in items:
+            return item
+
+    run: Any = mrpy.pmap(abs, range(-50, 0), backend=backend, workers=2, chunksize=1)
+    if chained:
+        run = run.batch(1).unbatch().map(abs)
+    with run:
+        assert asyncio.run(first(run)) == 50
+    run.close()
+    assert asyncio.run(first(run)) is None
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_async_for_is_closed_amid_its_own_loop(backend: str) -> None:
+    async def some() -> list[int]:
+        found = []
+        run = mrpy.pmap(abs, range(-50, 0), backend=backend, workers=2, chunksize=1)
+        async for item in run:
+            found.append(item)
+            break
+        run.close()
+        async for item in run:
+            found.append(item)
+        return found
+
+    assert asyncio.run(some()) == [50]
+
+
+def test_where_no_thread_can_be_started_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def read() -> None:
+        async for _ in mrpy.pmap(abs, [-1], backend="serial"):
+            pass
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        asyncio.run(read())

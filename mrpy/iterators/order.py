@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from contextvars import copy_context
 
 from mrpy.inside import carried
@@ -127,6 +127,7 @@ async def _in_thread(run: Run) -> AsyncGenerator[Any, None]:
         return next(run, end)
 
     thread = ThreadPoolExecutor(1, "mrpy-async", carried())
+    asked = None
     try:
         while True:
             asked = thread.submit(context.run, advance)
@@ -134,12 +135,24 @@ async def _in_thread(run: Run) -> AsyncGenerator[Any, None]:
                 return
             yield item
     finally:
-        if not asked.done():
-            stopper.stop()
-        closing = thread.submit(context.run, run.close)
-        thread.shutdown(wait=False)
-        if asked.done():
-            await asyncio.shield(asyncio.wrap_future(closing))
+        if asked is None:  # there was no thread to be had
+            thread.shutdown(wait=False)
+            run.close()
+        else:
+            if not asked.done():
+                stopper.stop()
+            closing = thread.submit(context.run, run.close)
+            thread.shutdown(wait=False)
+            if asked.done():
+                await asyncio.shield(asyncio.wrap_future(closing))
+
+
+def close_async(running: AsyncGenerator[Any, None]) -> None:
+    """Close it without an event loop. What it would wait for is on its way to its end, and if it is at work
+    just now, its loop sees to it."""
+    closing = running.aclose()
+    with suppress(StopIteration, RuntimeError):
+        closing.send(None)
 
 
 class _feeding:

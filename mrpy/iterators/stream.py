@@ -77,7 +77,10 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
 
     def close(self) -> None:
         """Stop what is running and end the iterator."""
-        self._run().close()
+        if self._running_async is None:
+            self._run().close()
+        else:
+            order.close_async(self._running_async)
 
     def __enter__(self) -> Self:
         return self
