@@ -162,8 +162,9 @@ class _Reshaped:
         return [self._items, *self._others]
 
     def __iter__(self) -> Generator[Any, None, None]:
+        items = iter(self._items)  # not ours to close where somebody else iterates over it
         try:
-            yield from self._function(iter(self._items), *self._arguments)
+            yield from self._function(items, *self._arguments)
         finally:
             self._items.close()
 
