@@ -87,7 +87,8 @@ class Far:
         try:
             outcome: w.Outcome = self.future.result()
         except (Exception, CancelledError) as error:
-            raise BackendError(f"a result was lost with the cluster that held it: {error!r}") from error
+            what = "a result is lost: its session or cluster was closed before it was asked for"
+            raise BackendError(f"{what} ({error!r})") from error
         return outcome.load()
 
 
