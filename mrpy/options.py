@@ -104,7 +104,7 @@ class Options(Frozen):
             ...
         mrpy.errors.OptionError: there is no option n_jobs=; it is called workers= here
         """
-        given = {name: _plain(value) for name, value in given.items()}
+        given = {name: plain(value) for name, value in given.items()}
         for name, value in given.items():
             if name not in _CHECKS:
                 raise OptionError(_unknown(name))
@@ -165,7 +165,7 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A whole number of NumPy's as one of Python's: who goes through an `arange` of workers has those."""
     numbers = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
     return value.item() if numbers and hasattr(value, "__index__") else value

@@ -29,7 +29,7 @@ KINDS: dict[str, Callable[[int], Any]] = {
     "bytes": lambda n: bytes(n),
     "str": lambda n: "x" * n,
     "bytearray": bytearray,
-    "list": lambda n: list(range(n // 8)),
+    "list": lambda n: [None] * (n // 8),
     "array": lambda n: numpy.zeros(n // 8),
     "array in a tuple": lambda n: ("name", numpy.zeros(n // 8)),
 }

@@ -568,3 +568,23 @@ def test_keys_that_take_long_need_not_be_such_as_travel(backend: str) -> None:
 
     run = mrpy.stream(range(60), backend=backend, workers=2, chunksize=7)
     assert run.sorted(slow).to_list() == list(range(59, -1, -1))
+
+
+@pytest.mark.parametrize("options", [{}, {"on_error": "skip"}, {"retries": 1}])
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+def test_the_other_side_may_be_joined_again_whatever_its_options(backend: str, options: dict[str, Any]) -> None:
+    towns = mrpy.stream([(n, f"town {n}") for n in range(3)], **options).map(tuple)
+    people = [(n % 4, f"person {n}") for n in range(8)]
+    with mrpy.session(backend, workers=2):
+        for _ in range(2):
+            assert len(mrpy.stream(people).join(towns, 0).to_list()) == 6
+            assert len(mrpy.stream(people).join(towns, 0, how="anti").to_list()) == 2
+        both = mrpy.stream(people).join(towns, 0).map(lambda pair: pair[0]).join(towns, 0)
+        assert len(both.to_list()) == 6
+
+
+@pytest.mark.parametrize("how", ["join", "cogroup"])
+def test_exceptions_of_the_other_side_have_no_key_either(how: str) -> None:
+    other = mrpy.pmap(int, ["1", "x"], on_error="return")
+    with pytest.raises(OptionError, match="they have no key"):
+        getattr(mrpy.stream([1]), how)(other, str)

@@ -8,6 +8,7 @@ import os
 import re
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -540,3 +541,38 @@ def test_slices_bring_together_what_a_loop_does(parts: Any, memory: int, block: 
                 expected.setdefault(key, []).extend(values)
         assert got == expected
         assert ranks == sorted(ranks)
+
+
+HURT = {"hangs": lambda: time.sleep(60), "kills": lambda: os._exit(1)}
+
+
+@pytest.mark.parametrize("how", HURT)
+def test_a_chunk_that_is_made_again_leaves_out_what_was_left_out_before(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    hurt, folder = HURT[how], str(tmp_path)
+
+    def pair(n: int) -> tuple[int, str]:
+        if n == 1234:
+            hurt()
+        return n % 50, "x" * 300
+
+    def count(key: int, values: Iterator[str]) -> int:
+        number = 0
+        for _ in values:
+            number += 1
+            if number == 5 and not os.path.exists(f"{folder}/done"):
+                Path(folder, "done").touch()
+                for run in Path(folder).glob("mrpy-spill-*/*.run"):
+                    with open(run, "r+b") as file:
+                        file.seek(os.path.getsize(run) // 2)
+                        file.write(b"ZZZZ" * 50)
+        return number
+
+    options: dict[str, Any] = {"timeout": 1} if how == "hangs" else {}
+    pairs = mrpy.mapreduce(
+        pair, count, range(4000), workers=2, memory=200_000, chunksize=1000, on_error="skip", partitions=2, **options
+    )
+    assert sum(number for _, number in pairs) == 3999
+    assert pairs.skipped.count == 1

@@ -681,3 +681,27 @@ def test_a_mapper_that_raises_or_draws_random_numbers_is_checked_as_it_runs(back
     with pytest.raises(ZeroDivisionError) as caught:
         run(check=True)
     assert caught.value.mrpy_item.position == 2  # type: ignore[attr-defined]
+
+
+@mrpy.stage
+def without_a_model(items: Iterator[int]) -> Iterator[int]:
+    raise FileNotFoundError("no model")
+    yield from items
+
+
+@mrpy.stage
+def at_least_ten(items: Iterator[int]) -> Iterator[int]:
+    number = 0
+    for number, item in enumerate(items, 1):
+        yield item
+    if number < 10:
+        raise LookupError("too few")
+
+
+@pytest.mark.parametrize("on_error", ["skip", "return", repr])
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+@pytest.mark.parametrize("stage", [without_a_model, at_least_ten], ids=str)
+def test_a_stage_that_fails_without_an_item_ends_the_run(stage: Any, backend: str, on_error: Any) -> None:
+    """No item can be left out for it: it would go on for ever."""
+    with pytest.raises((FileNotFoundError, LookupError)):
+        list(stage.with_options(backend=backend, workers=2, on_error=on_error)(range(6)))

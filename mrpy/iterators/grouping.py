@@ -295,8 +295,12 @@ def _plan_of(other: Any, given: Mapping[str, Any]) -> Plan:
     """The other input, for a run with these options. One that has options of its own runs by itself."""
     if not isinstance(other, stream.ParallelIterator):
         return stream.stream_of(other, dict(given))._taken()
+    if other._options().on_error == "return":
+        raise OptionError("on_error='return' puts exceptions among the items: they have no key")
     own, ours = _told(other._given), _told(given)
-    return Plan(Pulled(other)) if own and own != ours and other._plan.steps else other._taken()
+    if not (own and own != ours and other._plan.steps):
+        return other._taken()
+    return Plan(Pulled(type(other)(other._taken(), other._given)))  # as often as it is asked for
 
 
 def _told(given: Mapping[str, Any]) -> dict[str, Any]:

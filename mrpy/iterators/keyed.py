@@ -28,7 +28,7 @@ from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled
 from mrpy.mapreduce.spill import SpillFolder, Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder
-from mrpy.options import Options, resolve
+from mrpy.options import Options, plain, resolve
 from mrpy.progress import watched
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.current import job_for
@@ -159,7 +159,7 @@ class Keyed:
             feeder.checkpoint = checkpoint
             feeder.keep = checkpoint is None  # else the groups come here, to be written down
             for slot in feeder.completed(slots.append):
-                made[slot] = Mapped(side, feeder.code, slot, len(slot.chunk.data))
+                made[slot] = Mapped(side, feeder.code, slot, len(slot.chunk.data), options.timeout)
         return [made[slot] for slot in slots]
 
     def _code(self, side: Side, options: Options, rules: Rules, store: Store | None) -> Code:
@@ -248,9 +248,11 @@ def _iterator(
 ) -> ParallelIterator:
     if partitions == "auto":
         partitions = DEFAULT
+    partitions = plain(partitions)
     if not isinstance(partitions, int) or isinstance(partitions, bool) or partitions < 1:
         raise OptionError(f"partitions={partitions!r}: must be a whole number from 1 up, or 'auto'")
-    resolve(given)  # all of it: a wrong option is an error here
+    if resolve(given).on_error == "return":  # and a wrong option is an error here
+        raise OptionError("on_error='return' puts exceptions among the items: they have no key")
     behind = {**given, "checkpoint": None}  # the file is the map side's, and not for what runs over the pairs
     run = Keyed(sides, reducer, combiner, partitions, sort, given, with_keys)
     return ParallelIterator(Plan(Pulled(run)), behind)

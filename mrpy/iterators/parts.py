@@ -10,7 +10,6 @@ from typing import Any, cast
 from mrpy.errors import SpillError
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.batches import Batch
-from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.output import OnDisk
 from mrpy.mapreduce.plan import Map, Plan
 from mrpy.mapreduce.slots import Slot
@@ -43,6 +42,7 @@ class Mapped:
     code: Code
     slot: Slot
     size: int
+    timeout: float | None
     tries: int = 1
 
 
@@ -130,7 +130,11 @@ class ReduceTasks:
     def _mapped_again(self, mapped: Mapped) -> Key:
         reader, first = mapped.side.plan.source.reader(), mapped.slot.chunk.first
         reader.take(first)
-        chunk = Chunk(first, reader.take(mapped.size), largest=mapped.slot.chunk.largest)
-        task = self._job.task(Call(mapped.code, chunk), keep=True, size=mapped.size)
+        # without the items that were found to kill or to overrun, and with the same random numbers
+        chunk: Any = mapped.slot.chunk._replace(data=reader.take(mapped.size), piece=None, budget=None)
+        task = self._job.task(
+            Call(mapped.code, chunk.for_travel() if chunk.separately else chunk),
+            keep=True, size=mapped.size, timeout=mapped.timeout, careful=bool(chunk.excluded),
+        )  # fmt: skip
         self._job.add(task)
         return task.key

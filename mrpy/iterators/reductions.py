@@ -17,6 +17,7 @@ from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.random import fresh_seed
 from mrpy.mapreduce.tree import MISSING
+from mrpy.options import plain
 
 if TYPE_CHECKING:
     from typing import Any, Self
@@ -92,7 +93,8 @@ class Reductions(ABC):
     ) -> tuple[Any, Any]:
         """``numpy.histogram(list(self), bins, range)``: the counts, shape (bins,), and the edges, shape
         (bins + 1,). With a number of bins it needs a range: the items are looked at only once."""
-        if isinstance(bins, int) and range is None:
+        bins = plain(bins)
+        if isinstance(bins, int | str) and range is None:
             raise OptionError("histogram() with a number of bins needs range=(low, high)")
         counts, limits = self._fold(statistics.histogram(bins, range))
         return counts, limits

@@ -19,7 +19,8 @@ from operator import length_hint
 from mrpy.errors import Item, SpillError, pin, pins
 from mrpy.inside import Place, inside
 from mrpy.light import TYPE_CHECKING, Frozen, later
-from mrpy.mapreduce.chunks import Chunk, Outcome, index_of, visible_bytes
+from mrpy.mapreduce.chunks import Chunk, Outcome, index_of
+from mrpy.mapreduce.clock import Clock
 from mrpy.mapreduce.random import at_positions, fresh_seed
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.scheduler import codec
@@ -38,9 +39,6 @@ else:
     failing, policy = later("mrpy.scheduler.failure"), later("mrpy.scheduler.policy")
 
 Announce: TypeAlias = "Callable[[At | None], None]"
-
-GROWTH = 64  # at most so many times the last stretch
-MOST = 1 << 23  # bytes of results, as `mrpy.mapreduce.chunking` wants them
 
 _END = object()
 _COUNTED = (list, tuple, range, str, bytes, bytearray)  # their iterators say how many items are left
@@ -121,12 +119,16 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, out: _Collector) -> list[Any
     data = counted(chunk.data)
     items = iter(data)
     base, above, reading = begun(steps, items)
-    clock = _Clock(chunk.budget, len(data)) if chunk.budget is not None else None
+    clock = Clock(chunk.budget, len(data)) if chunk.budget is not None else None
 
     def position() -> int:
         return chunk.first + len(data) - length_hint(items) - 1
 
+    def at() -> tuple[int, int]:
+        return length_hint(items), reading.number() if reading is not None else 0
+
     while True:
+        before = at()
         try:
             with at_positions(out.rules.seed, position, reading):
                 if clock is not None:
@@ -138,6 +140,9 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, out: _Collector) -> list[Any
         except TaskStopped:
             raise
         except BaseException as error:
+            if at() == before:  # a stage fails without having taken an item: it would do so for ever
+                pin(error, chunk.some_item())
+                raise
             if not out.failed(error, position() - chunk.first, reading):
                 break
         else:
@@ -146,33 +151,7 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, out: _Collector) -> list[Any
     return out.result(len(data) - left if left else None)
 
 
-class _Clock:
-    """For a chunk with a budget: how many items are run next, before somebody looks at the clock again.
-    Stretches grow from one item as far as the rest of the budget goes."""
-
-    def __init__(self, budget: float, items: int) -> None:
-        self._left = items
-        self._size = 0
-        self._began = time.perf_counter()
-        self._ends = self._began + budget
-
-    def stretch(self, left: int, values: list[Any]) -> int:
-        """Of so many items that are left; 0: the budget is spent, or the results begin to take much memory,
-        or cannot be seen to take little."""
-        now = time.perf_counter()
-        if self._size == 0:
-            self._size = 1
-        else:
-            nbytes = visible_bytes(values)
-            if left == 0 or now >= self._ends or nbytes is None or nbytes >= MOST:
-                return 0
-            cost = max(now - self._began, 1e-9) / max(1, self._left - left)
-            self._size = max(1, min(self._size * GROWTH, int((self._ends - now) / cost)))
-        self._left, self._began = left, now
-        return self._size
-
-
-def _by_the_clock(steps: tuple[Step, ...], items: Iterator[Any], clock: _Clock, values: list[Any]) -> None:
+def _by_the_clock(steps: tuple[Step, ...], items: Iterator[Any], clock: Clock, values: list[Any]) -> None:
     """Stretches of a chunk, until it or its budget is spent."""
     while size := clock.stretch(left := length_hint(items), values):
         collect(steps, items if size >= left else islice(items, size), values)

@@ -98,7 +98,9 @@ def stable_hash(key: Any) -> int:
     if isinstance(key, str) and _is_equal_as(key, str):
         return crc32(key.encode("utf-8", "surrogatepass"))
     if isinstance(key, numbers.Number) and type(key).__name__ != _NaN.NO_TIME.value:
-        return hash(key)  # of all numeric types, equal for equal numbers, and not randomized
+        if _HASHES_AS_NUMBER[type(key)]:
+            return hash(key)  # of all numeric types, equal for equal numbers, and not randomized
+        raise TypeError(refusal(key))
     if isinstance(key, bytes) and _is_equal_as(key, bytes):
         return crc32(key) ^ 0x5BD1E995
     if isinstance(key, tuple) and _is_equal_as(key, tuple):
@@ -151,15 +153,30 @@ def _rarer(key: Any) -> int:
         compared = [field.name for field in kind.__attrs_attrs__ if field.eq]
         return _mixed(len(compared), (stable_hash(getattr(key, name)) for name in compared))
     if dataclasses.is_dataclass(kind) and kind.__hash__ is not None and _compares_fields(kind):
-        compared = [field for field in dataclasses.fields(kind) if field.compare]
+        fields = dataclasses.fields(kind)
+        compared = [field for field in fields if (field.compare if field.hash is None else field.hash)]
         return _mixed(len(compared), (stable_hash(getattr(key, field.name)) for field in compared))
     raise TypeError(refusal(key))
+
+
+class _HashesAsNumber(dict[type, bool]):
+    """Whether numbers of a type are equal as their number is, at most: those of a subclass that looks at a
+    unit of its own are not."""
+
+    def __missing__(self, kind: type) -> bool:
+        known = next((base for base in kind.__mro__ if base.__module__ in _NUMBERS), kind)
+        self[kind] = found = kind.__hash__ is known.__hash__ or kind.__eq__ is known.__eq__
+        return found
+
+
+_NUMBERS = frozenset(("builtins", "decimal", "fractions", "numpy"))  # where they are from
+_HASHES_AS_NUMBER = _HashesAsNumber()
 
 
 def _is_equal_as(key: Any, base: Any) -> bool:
     """Whether it is equal to what the base class finds equal, at most: what is equal has the same hash."""
     kind: Any = type(key)
-    return kind.__eq__ is base.__eq__ or kind.__hash__ is base.__hash__
+    return kind.__eq__ is base.__eq__ or kind.__hash__ is base.__hash__ or kind.__module__ == "numpy"
 
 
 def _of_time(key: datetime.time) -> int:

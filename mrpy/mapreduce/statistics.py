@@ -57,8 +57,23 @@ def sum_leaf(items: Iterator[Any]) -> Any:
             return _float_sum(chain((first,), items))
         if type(first) is int:
             return sum(items, first)
+        try:
+            first = 0 + first  # as `sum` begins: of booleans it counts those that are true
+        except TypeError:
+            pass
         return sum(items, start=first)
     return NOTHING
+
+
+def _wide(value: Any) -> Any:
+    """A number of NumPy as a float, as `statistics.fmean` takes it, and arrays of small ones likewise, as
+    ``numpy.mean`` does: a mean is not to overflow."""
+    if type(value).__module__ != "numpy" or not hasattr(value, "astype"):
+        return value
+    kind, size = value.dtype.kind, value.itemsize
+    if value.ndim == 0:
+        return float(value) if kind in "biu" or (kind == "f" and size <= 8) else value
+    return value.astype(float) if kind in "biu" or (kind == "f" and size < 4) else value
 
 
 def _float_sum(items: Iterator[Any]) -> Any:
@@ -119,7 +134,7 @@ class Moments(NamedTuple):
 
 def moments_leaf(items: Iterator[Any]) -> Any:
     """Two passes over the values of a leaf."""
-    values = list(items)
+    values = list(map(_wide, items))
     if not values:
         return NOTHING
     mean = sum_finish(sum_leaf(iter(values))) / len(values)
@@ -154,7 +169,7 @@ def deviation(ddof: int) -> Fold:
 
 def mean_leaf(items: Iterator[Any]) -> Any:
     """How many, and their sum."""
-    values = list(items)
+    values = list(map(_wide, items))
     return (len(values), sum_leaf(iter(values))) if values else NOTHING
 
 

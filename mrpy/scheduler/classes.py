@@ -6,6 +6,8 @@ A copy is made by what cloudpickle says, with some arguments changed, and filled
   user's class.
 * Members of an Enum: it makes them of their values alone. Attributes that an ``__init__`` or a ``__new__``
   has given them are lost, and so are aliases.
+* Objects of such a class that come back bring the copy of their class along. It does not overwrite the class
+  that it was made from: that has been changed since, perhaps, and its functions have its own globals.
 * ``__init_subclass__`` of a base is called once more, without what the class was defined with. All that it
   has done to the class is in the copy already.
 """
@@ -13,10 +15,12 @@ A copy is made by what cloudpickle says, with some arguments changed, and filled
 from __future__ import annotations
 
 import enum
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from types import FunctionType, MemberDescriptorType, resolve_bases
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from mrpy.light import MAIN
 
@@ -36,6 +40,8 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     """What cloudpickle makes of a class, so that its copy is like it in all this."""
     if len(reduced) != 6 or not any(type(part) is dict for part in reduced[1]):
         return reduced  # it has another way to do it
+    *way, state, items, pairs, fill = reduced
+    reduced = (*way, (fill, state, _origins.get(kind, _HERE)), items, pairs, _fill_copy)
     if isinstance(kind, enum.EnumMeta):
         return _enum(kind, *reduced) if _member_type(kind) in _MIXED_IN else reduced
     if "__slots__" in vars(kind) and not _sees_to_slots(kind):
@@ -44,6 +50,22 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         make, arguments, *rest = reduced
         return _quietly, (make, *arguments), *rest
     return reduced
+
+
+_HERE = os.urandom(8)  # this process: it has the classes that it pickles, unless they came from another
+_origins: WeakKeyDictionary[type, bytes] = WeakKeyDictionary()
+
+
+def _fill_copy(kind: type, state: tuple[Any, Any, bytes]) -> None:
+    fill, attributes, origin = state
+    if origin != _HERE:
+        _origins[kind] = origin
+        fill(kind, attributes)
+
+
+def _without(state: tuple[Any, Any, bytes], names: Container[str]) -> tuple[Any, Any, bytes]:
+    fill, (attributes, *rest), origin = state
+    return fill, ({name: part for name, part in attributes.items() if name not in names}, *rest), origin
 
 
 def _sees_to_slots(kind: type) -> bool:
@@ -60,8 +82,8 @@ def _with_slots(kind: type, make: Any, arguments: tuple[Any, ...], state: Any, *
     inner = [name for name in ("__dict__", "__weakref__") if name in parts]  # not those of a class above it
     begin = _place_of_dict(arguments)  # the namespace that it begins with
     namespace = {**arguments[begin], "__slots__": (*slots, *inner)}
-    attributes = {name: part for name, part in state[0].items() if name not in slots}
-    return make, (*arguments[:begin], namespace, *arguments[begin + 1 :]), (attributes, *state[1:]), *rest
+    state = _without(state, slots)
+    return make, (*arguments[:begin], namespace, *arguments[begin + 1 :]), state, *rest
 
 
 def _place_of_dict(arguments: tuple[Any, ...]) -> int:
@@ -110,9 +132,8 @@ def _enum(
     members = {name: (raw[name], member._value_) for name, member in known.items()}
     begin = _place_of_dict(arguments)  # the members
     arguments = (*arguments[:begin], {"__new__": _member, **members}, *arguments[begin + 1 :])
-    attributes = {name: part for name, part in state[0].items() if name not in known}
     given = {name: _given(member) for name, member in known.items()}
-    return make, arguments, (fill, (attributes, *state[1:]), given), items, pairs, _fill_enum
+    return make, arguments, (fill, _without(state, known), given), items, pairs, _fill_enum
 
 
 def _member(kind: Any, *parts: Any) -> Any:
@@ -130,7 +151,7 @@ def _given(member: Any) -> dict[str, Any]:
 
 
 def _fill_enum(kind: Any, state: tuple[Any, Any, dict[str, dict[str, Any]]]) -> None:
-    fill, attributes, given = state
-    fill(kind, attributes)
+    fill, of_class, given = state
+    fill(kind, of_class)
     for name, member in kind.__members__.items():
         vars(member).update(given[name])

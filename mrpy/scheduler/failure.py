@@ -9,11 +9,13 @@ that carries name and text. Nothing in between ever touches the user's object.
 
 from __future__ import annotations
 
+import copyreg
+import io
 import os
 import reprlib
 
 from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, item_of, pin
-from mrpy.light import TYPE_CHECKING, NamedTuple, later
+from mrpy.light import OF_MAIN, TYPE_CHECKING, NamedTuple, later, pickle
 from mrpy.scheduler import codec
 
 if TYPE_CHECKING:
@@ -181,15 +183,37 @@ def _bounded(show: Any, value: object, limit: int) -> str:
 
 def _pickled(error: BaseException) -> codec.Payload | None:
     """The exception as a pickle that was seen to open; None where only its text can travel."""
-    for form in (lambda: error, lambda: Taken(error)):
+    for make in (_plainly, _by_value, _in_pieces):
         try:
-            payload = codec.encode(form(), whole=True)
+            payload = make(error)
             if type(codec.decode(payload)).__name__ != type(error).__name__:
                 continue  # its __reduce__ makes something else of it
         except BaseException:  # noqa: S112 - whatever the user's class does here
             continue
         return payload
     return None
+
+
+def _by_value(error: BaseException) -> codec.Payload:
+    return codec.encode(error, whole=True)
+
+
+def _in_pieces(error: BaseException) -> codec.Payload:
+    return codec.encode(Taken(error), whole=True)
+
+
+def _plainly(error: BaseException) -> codec.Payload:
+    """The exception pickled as it says itself: others have their own way for all of them (tblib, which Dask
+    brings), by which a UnicodeDecodeError loses its text."""
+    with io.BytesIO() as file:
+        pickler = pickle.Pickler(file, 5)
+        known = copyreg.dispatch_table.items()
+        pickler.dispatch_table = {kind: way for kind, way in known if not issubclass(kind, BaseException)}
+        pickler.dump(error)
+        body = file.getvalue()
+    if OF_MAIN in body:
+        raise ValueError("of the main module: that has to go by value")
+    return codec.Payload(body)
 
 
 class Taken:

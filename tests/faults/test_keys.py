@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -268,6 +268,38 @@ class Defined:
     note: int = attrs.field(eq=False)
 
 
+class Money(int):
+    """Equal by the number and a unit, which is in its hash."""
+
+    def __new__(cls, amount: int, unit: str) -> Money:
+        made = super().__new__(cls, amount)
+        made.unit = unit
+        return made
+
+    unit: str
+
+    def __reduce__(self) -> Any:
+        return Money, (int(self), self.unit)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Money) and (int(self), self.unit) == (int(other), other.unit)
+
+    def __hash__(self) -> int:
+        return hash((int(self), self.unit))
+
+
+class Count(int):
+    """Equal as the number is."""
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """Hashed by one of its two fields."""
+
+    name: str
+    tags: list[str] = field(default_factory=list, hash=False)
+
+
 @attrs.frozen
 class ByKey:
     """Equal by what a function makes of its field."""
@@ -291,6 +323,10 @@ EQUAL: dict[str, list[Any]] = {
     "NaT": [np.datetime64("NaT", "D"), np.datetime64("NaT", "s")],
     "NaT of durations": [np.timedelta64("NaT", "ns"), np.timedelta64("NaT", "s")],
     "NaT in a tuple": [(np.datetime64("NaT", "D"), 1), (np.datetime64("NaT", "s"), True)],
+    "a class of numbers": [Count(1), 1, True],
+    "strings of NumPy": [np.str_("a"), "a"],
+    "bytes of NumPy in a tuple": [(np.bytes_(b"a"), 1), (b"a", 1)],
+    "a field without a hash": [Tagged("a"), Tagged("a", [])],
     "classes of attrs": [Defined(1, "a", 5), Defined(True, "a", 6)],
     "NaN of NumPy in a tuple": [(np.float32("nan"), 1), (math.nan, 1)],
 }
@@ -319,7 +355,7 @@ def test_days_and_durations_of_numpy_are_keys(backend: str, memory: int) -> None
 
 
 @pytest.mark.fault(28)
-@pytest.mark.parametrize("key", [Folded("A"), Near(1), ByKey("a"), lambda: 1, Fraction(1).limit_denominator])
+@pytest.mark.parametrize("key", [Folded("A"), Near(1), ByKey("a"), Money(1, "EUR"), lambda: 1, Fraction(1).limit_denominator])
 def test_what_is_equal_in_a_way_of_its_own_is_refused_by_name(backend: str, key: Any) -> None:
     with pytest.raises(TypeError, match="has no hash that is the same in every process"):
         list(mrpy.stream([1, 2]).count_by(lambda _: key))

@@ -185,3 +185,24 @@ def test_a_metaclass_in_c_is_not_told_of_slots(metaclass: type, told: bool) -> N
     reduced = (type, ("Kind", (), {}), ({}, {}), None, None, None)
     _, (_, _, namespace), *_ = as_it_is(kind, reduced)
     assert ("__slots__" in namespace) == told
+
+
+def test_what_comes_back_does_not_overwrite_the_class_that_it_is_of() -> None:
+    """Its attributes may have changed since, and its methods see our own globals."""
+    done = run_script("""
+        import mrpy
+        unit = 2
+        class Track:
+            seen = []
+            def __init__(self, x): self.x = x
+            def length(self): return unit * self.x
+        lengths = []
+        for track in mrpy.pmap(Track, range(6), workers=2, chunksize=1):
+            Track.seen.append(track.x)
+            unit = 100
+            lengths.append(track.length())
+        method = Track.length
+        again = mrpy.submit(Track, 3).result()
+        print(Track.seen, lengths, method is Track.length, again.length(), type(again) is Track)
+    """)
+    assert (done.stdout, done.stderr) == ("[0, 1, 2, 3, 4, 5] [0, 100, 200, 300, 400, 500] True 300 True\n", "")

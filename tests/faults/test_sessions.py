@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from laws import CONCURRENT, LOCAL, eventually
-from watching import alive, interrupted_at, run_script, team
+from watching import alive, run_script, team
 
 import mrpy
 from mrpy.errors import SessionClosed
@@ -396,13 +396,21 @@ def test_a_fork_closes_no_file_that_was_opened_behind_a_session(how: str) -> Non
 
 @pytest.mark.fault(14, 40)
 def test_a_ctrl_c_as_a_session_begins_or_ends_leaves_no_closed_one_in_force() -> None:
-    def begin_and_end() -> None:
-        with mrpy.session("threads", workers=1):
-            pass
-
-    begin_and_end()
-    moment = 1
-    while interrupted_at(moment, begin_and_end):
-        assert list(mrpy.pmap(abs, [-1], backend="threads", workers=1)) == [1], moment
-        moment += 1
-    assert moment > 50
+    """In a process of its own: one that comes just before its end leaves an open one in force."""
+    script = f"""
+        import sys
+        sys.path[:0] = {sys.path!r}
+        import mrpy
+        from watching import interrupted_at
+        def begin_and_end():
+            with mrpy.session("threads", workers=1):
+                pass
+        begin_and_end()
+        moment = 1
+        while interrupted_at(moment, begin_and_end):
+            assert list(mrpy.pmap(abs, [-1], backend="threads", workers=1)) == [1], moment
+            moment += 1
+        print(moment > 50)
+    """
+    done = run_script(script)
+    assert (done.stdout, done.stderr) == ("True\n", "")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 
+import distributed
+import numpy
 import pytest
 
 import mrpy
@@ -34,3 +37,45 @@ def test_a_call_that_keeps_the_lock_can_be_cancelled_and_its_worker_is_replaced(
         time.sleep(1)  # it has begun by then, unless the machine is very busy, and would never end
         assert stuck.cancel()
         assert mrpy.submit(work, 2).result(60) == 2
+
+
+@pytest.mark.fault(32)
+def test_an_array_that_is_filled_again_is_what_it_was_when_it_was_given() -> None:
+    def head(array: numpy.ndarray) -> float:
+        return float(array[0])
+
+    def frames() -> Iterator[numpy.ndarray]:
+        buffer = numpy.empty(5000)
+        for n in range(8):
+            buffer[:] = n
+            yield buffer
+
+    with mrpy.session("dask", workers=1):
+        assert list(mrpy.pmap(head, frames(), chunksize=1)) == list(range(8))
+        array, pending = numpy.empty(5000), []
+        for n in range(5):
+            array[:] = n
+            pending.append(mrpy.submit(head, array))
+        assert [each.result(60) for each in pending] == list(range(5))
+
+
+@pytest.mark.fault(8)
+def test_an_exception_keeps_what_it_says_on_dask() -> None:
+    def wrong(_: int) -> str:
+        return b"\xff".decode()
+
+    with mrpy.session("dask", workers=1):
+        [error] = mrpy.pmap(wrong, [1], on_error="return")
+        assert "invalid start byte" in str(error) and error.object == b"\xff"
+        assert list(mrpy.pmap(abs, [-1], name="caf\udce9")) == [1], "a name that cannot be encoded"
+
+
+@pytest.mark.fault(1)
+def test_a_cluster_that_was_restarted_gets_the_functions_again() -> None:
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    with cluster, distributed.Client(cluster) as client, mrpy.session("dask", client=client):
+        for _ in range(2):
+            assert list(mrpy.pmap(abs, [-1, -2])) == [1, 2]
+            assert mrpy.submit(abs, -3).result(60) == 3
+            client.restart()
+        assert list(mrpy.pmap(abs, [-1, -2])) == [1, 2]

@@ -149,7 +149,8 @@ class DaskBackend(Backend):
 
     def pack(self, call: Call) -> Call:
         call.code.blob()
-        return Call(call.code, codec.encode(call.data))
+        data = codec.encode(call.data)  # with buffers of its own: the user may fill an array again
+        return Call(call.code, data._replace(buffers=tuple(map(codec.copy_of, data.buffers))))
 
     def start(self, order: m.Start) -> None:
         number = next(self._numbers)
@@ -232,7 +233,9 @@ class DaskBackend(Backend):
             futures.append(self._send("part", w.pick, value.future, needed.part) if alone else value.future)
             parts.append(None if alone else needed.part)
         data = w.Outcome([task.call.data], False)
-        care = w.Care(ticket.order.careful, ticket.order.careful and ticket.order.attempt > 1)
+        # else the item before one that keeps the interpreter lock would be taken for the one that overran
+        sure = ticket.order.attempt > 1 or task.timeout is not None
+        care = w.Care(ticket.order.careful, ticket.order.careful and sure)
         ours = self._cluster is not None
         job = w.Job(self._topic, number, data, tuple(parts), care, task.timeout, ours)
         return self._send(code.name, w.run, job, self._code(code), *futures, priority=int(task.urgent))
@@ -247,6 +250,7 @@ class DaskBackend(Backend):
         return future
 
     def _send(self, name: str, function: Any, *args: Any, priority: int = 2) -> Any:
+        name = name.encode("utf-8", "replace").decode()  # what cannot be encoded would break Dask's stream
         key = (f"mrpy-{name}-{self._mark}", next(self._numbers))
         # what a task needs travels with it, so that Dask can run it again: large is no mistake here
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 PiB"}):
@@ -346,7 +350,11 @@ class DaskBackend(Backend):
         error = future.exception(timeout=PATIENCE) if status == "error" else None
         if isinstance(error, w.Raised):
             return m.Failed(key, attempt, codec.decode(codec.Payload(error.args[0])))
+        if error is None and self._client.status not in ("running", "connecting"):
+            gone = BackendError("the Dask cluster is gone, or cannot be reached any more")
+            return m.Failed(key, attempt, of(gone))
         if error is None or isinstance(error, KilledWorker):
+            self._codes.clear()  # they may be gone as well: after a restart of the cluster, say
             return _lost(ticket, blame=error is not None)
         return m.Failed(key, attempt, of(BackendError(f"the cluster could not run the task: {error!r}")))
 
