@@ -145,7 +145,7 @@ class Keyed:
         store: Store | None,
         checkpoint: Checkpoint | None,
     ) -> list[Mapped]:
-        rules = Rules.of(options)
+        rules = Rules.of(options, side.plan)
 
         def code_for(store: Store | None) -> Code:
             return self._code(side, options, rules, store)

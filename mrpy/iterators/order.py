@@ -169,7 +169,7 @@ class _feeding:
             job = entering.enter_context(job_for(options))
             entering.enter_context(watched(job, plan, options))
             checkpoint = entering.enter_context(checkpoint_for(options.checkpoint, plan.steps, "map"))
-            rules = Rules.of(options)
+            rules = Rules.of(options, plan)
             backend, name = job.driver.backend, options.name or str(plan.steps[-1])
             code = _code(plan.steps, name, rules.replaced(seed=0), travels=backend.remote)
             feeder = entering.enter_context(Feeder(job, plan, options, code, account))

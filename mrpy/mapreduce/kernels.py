@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from mrpy.mapreduce.files.reading import Reading
-    from mrpy.mapreduce.plan import Step
+    from mrpy.mapreduce.plan import Plan, Step
     from mrpy.options import OnError, Options
     from mrpy.scheduler import failure as failing
     from mrpy.scheduler import policy
@@ -54,9 +54,12 @@ class Rules(Frozen):
     max_errors: int | None = None
 
     @classmethod
-    def of(cls, options: Options) -> Rules:
-        """The part of `options` that concerns workers."""
+    def of(cls, options: Options, plan: Plan | None = None) -> Rules:
+        """The part of `options` that concerns workers. A run over the results of another has other random
+        numbers than that: one for each stage of the chain that is behind it."""
         seed = options.seed if options.seed is not None else fresh_seed()
+        if plan is not None:
+            seed += str(plan.source).count(" -> ") << 64
         return cls(options.on_error, options.retries, options.timeout, seed, options.max_errors)
 
 

@@ -39,7 +39,7 @@ FAN_IN = 8  # partial results per merge; where the cuts fall does not matter to 
 
 def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Account) -> Any:
     """Reduce a plan to one value."""
-    rules = Rules.of(options)
+    rules = Rules.of(options, plan)
     leaves = Code(FoldChunk(plan.steps, fold, rules), fold.name, announce=True)
     with Feeder(job, plan, options, leaves, account) as feeder:
         if options.check:

@@ -148,7 +148,7 @@ class PackTask:
 
 def batches_of(plan: Plan, job: Job, options: Options, account: Account, folder: Any) -> deque[Batch]:
     """What a plan yields, in batches. `folder`: for what does not fit into memory."""
-    rules, backend = Rules.of(options), job.driver.backend
+    rules, backend = Rules.of(options, plan), job.driver.backend
     name = options.name or "repartition"
     slots: list[Slot] = []
 

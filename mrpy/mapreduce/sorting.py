@@ -293,7 +293,7 @@ def runs_of(
 ) -> list[Part]:
     """The source, sorted in parts. A checkpoint that has some of them on disk is in use until `stack` is
     closed."""
-    rules = Rules.of(options)
+    rules = Rules.of(options, plan)
     tasks_store, runs = kept_for(options.checkpoint, store)
     program = (*plan.steps, order.key, *(("reverse",) if order.reverse else ()))
     checkpoint = stack.enter_context(checkpoint_for(options.checkpoint, program, "sorted", runs))

@@ -17,13 +17,14 @@ import gc
 import io
 import sys
 from collections.abc import Callable
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 import cloudpickle
 
 from mrpy.light import MAIN
 from mrpy.scheduler.classes import as_it_is, is_importable
+from mrpy.scheduler.simple_functions import globals_of
 
 _CACHED = type(functools.lru_cache(len))
 _KEY: type = type(functools.cmp_to_key(lambda *_: 0))  # a maker of keys, and a key
@@ -39,15 +40,19 @@ def dumps(value: Any, buffer_callback: Callable[[Any], Any] | None = None) -> by
 
 
 def _by_value_too() -> None:
-    """Tell cloudpickle of a main module that is called otherwise."""
+    """Tell cloudpickle of a main module that is called otherwise. In most processes it is another name for
+    the usual one."""
     for name in MAIN[1:]:
-        if name in sys.modules and name not in cloudpickle.list_registry_pickle_by_value():
-            cloudpickle.register_pickle_by_value(sys.modules[name])
+        module, known = sys.modules.get(name), cloudpickle.list_registry_pickle_by_value()
+        if getattr(module, "__name__", "") == name and name not in known:
+            cloudpickle.register_pickle_by_value(module)
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, thing: Any) -> Any:
         kind = type(thing)
+        if kind is FunctionType:
+            _see_class_bodies(thing.__code__)
         if kind is CodeType:
             build, arguments = cloudpickle.Pickler.dispatch_table[CodeType](thing)
             return _code, (build, arguments, thing.co_filename)
@@ -65,6 +70,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             raise TypeError(f"{thing!r} is an open file; open it where it is read")
         reduced = super().reducer_override(thing)
         return as_it_is(thing, reduced) if isinstance(thing, type) and type(reduced) is tuple else reduced
+
+
+def _see_class_bodies(code: CodeType) -> None:
+    """Have cloudpickle take along the globals that bodies of classes in a function mention."""
+    names: dict[str, None] = getattr(cloudpickle.cloudpickle, "_extract_code_globals", lambda _: {})(code)
+    names.update(dict.fromkeys(globals_of(code)))
 
 
 def _is_dispatcher(thing: Any) -> bool:

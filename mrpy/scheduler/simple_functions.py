@@ -83,7 +83,7 @@ class _Pickler(pickle.Pickler):
         base = self._globals.setdefault(id(variables), {})
         if not base:
             base.update((name, variables[name]) for name in IMPORTS_GO_BY if name in variables)
-        used = {name: variables[name] for name in dict.fromkeys(_globals_of(code)) if name in variables}
+        used = {name: variables[name] for name in dict.fromkeys(globals_of(code)) if name in variables}
         closure = function.__closure__
         contents = None if closure is None else [_content(cell) for cell in closure]
         _refuse_packages([*used.values(), *(value for content in contents or () for value in content)])
@@ -148,12 +148,13 @@ def _refuse_packages(values: Iterable[Any]) -> None:
             raise NotSimple(f"{value!r} is a package")
 
 
-def _globals_of(code: CodeType) -> Iterator[str]:
+def globals_of(code: CodeType) -> Iterator[str]:
     """The names of the global variables that code, and code inside it, reads or writes."""
     raw = code.co_code  # two bytes a step: the operation, and what it is done to
     high = 0  # of an operand that takes more than one byte
     load, extended = opcode.opmap["LOAD_GLOBAL"], opcode.EXTENDED_ARG
-    others = opcode.opmap["STORE_GLOBAL"], opcode.opmap["DELETE_GLOBAL"]
+    # the body of a class looks names up another way: what it does not have itself is global
+    others = tuple(opcode.opmap[name] for name in ("STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME"))
     for place in range(0, len(raw), 2):
         step, operand = raw[place], high | raw[place + 1]
         high = operand << 8 if step == extended else 0
@@ -163,4 +164,4 @@ def _globals_of(code: CodeType) -> Iterator[str]:
             yield code.co_names[operand]
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _globals_of(constant)
+            yield from globals_of(constant)

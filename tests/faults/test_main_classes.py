@@ -206,3 +206,19 @@ def test_what_comes_back_does_not_overwrite_the_class_that_it_is_of() -> None:
         print(Track.seen, lengths, method is Track.length, again.length(), type(again) is Track)
     """)
     assert (done.stdout, done.stderr) == ("[0, 1, 2, 3, 4, 5] [0, 100, 200, 300, 400, 500] True 300 True\n", "")
+
+
+def test_the_body_of_a_class_in_a_function_finds_globals() -> None:
+    done = run_script("""
+        import mrpy, typing
+        FACTOR = 3
+        class Unit: pass
+        def scaled(x):
+            class Scaled:
+                factor = FACTOR * 2
+                class Inner(typing.NamedTuple):
+                    unit: Unit
+            return Scaled.factor * x
+        print(list(mrpy.pmap(scaled, [1, 2], workers=1)))
+    """)
+    assert (done.stdout, done.stderr) == ("[6, 12]\n", "")

@@ -135,7 +135,7 @@ def write_parts(
     plan: Plan, sink: Sink, staging: Staging, job: Job, options: Options, account: Account
 ) -> list[Part]:
     """Write what a plan yields; the parts that count, in order."""
-    kernel = WriteChunk(plan.steps, Rules.of(options), sink.format, staging.attempts, sink.path)
+    kernel = WriteChunk(plan.steps, Rules.of(options, plan), sink.format, staging.attempts, sink.path)
     code = Code(kernel, options.name or sink.format.label, announce=True)
     parts: dict[int, Part] = {}
     with _WritingFeeder(job, plan, options, code, account, streams=sink.format.streams) as feeder:
