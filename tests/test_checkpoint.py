@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import operator
 import os
@@ -16,6 +17,8 @@ import pytest
 
 import mrpy
 from mrpy.errors import CheckpointError, OptionError
+from mrpy.mapreduce.checkpoint import program_of
+from mrpy.mapreduce.plan import Map
 
 ran: list[int] = []
 
@@ -245,3 +248,88 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "c")
     with pytest.raises(CheckpointError, match="cannot be used"):
         run(tmp_path / "link", 5)
+
+
+def _decorated(add: int) -> Any:
+    def plain(x: int) -> int:
+        return x + 1 if add == 1 else x + 2
+
+    plain_two = lambda x: x + 3  # noqa: E731
+    inner = plain if add == 1 else plain_two
+
+    @functools.wraps(inner)
+    def wrapper(x: int) -> int:
+        return int(inner(x))
+
+    return wrapper
+
+
+class CallsOne:
+    def __call__(self, x: int) -> int:
+        return x + 1
+
+
+class CallsTwo:
+    def __call__(self, x: int) -> int:
+        return x + 2
+
+
+CallsTwo.__qualname__ = CallsOne.__qualname__
+
+
+class MadeOne:
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+
+class MadeTwo:
+    def __init__(self, x: int) -> None:
+        self.x = -x
+
+
+MadeTwo.__qualname__ = MadeOne.__qualname__
+
+
+def _with_default(x: int, k: int = 2) -> int:
+    return x + k
+
+
+def _with_another(x: int, k: int = 3) -> int:
+    return x + k
+
+
+CHANGED = {
+    "constants that run together": (lambda x: x * 31 + 2, lambda x: x * 1 + 23),
+    "a cached function": (functools.lru_cache(lambda x: x + 1), functools.lru_cache(lambda x: x + 2)),
+    "a decorated function": (_decorated(1), _decorated(2)),
+    "an object that is called": (CallsOne(), CallsTwo()),
+    "a class": (MadeOne, MadeTwo),
+    "a default": (_with_default, _with_another),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGED)
+def test_another_function_is_another_program(kind: str) -> None:
+    before, after = ([Map(function)] for function in CHANGED[kind])
+    assert program_of(before, "map") == program_of(before, "map")
+    assert program_of(before, "map") != program_of(after, "map")
+
+
+def test_a_checkpoint_of_a_table_that_has_changed_is_refused(tmp_path: Path) -> None:
+    database = tmp_path / "numbers.db"
+    with sqlite3.connect(database) as file:
+        file.execute("create table t (id integer primary key, x integer)")
+        file.executemany("insert into t values (?, ?)", ((n, n) for n in range(1000)))
+    file.close()
+    options: dict[str, Any] = {"checkpoint": tmp_path / "kept", "backend": "serial", "chunksize": 1}
+
+    def rows() -> Any:
+        return mrpy.read_sql("t", f"sqlite:///{database}", "id", partitions=10, **options)
+
+    assert len(rows().to_list()) == 1000
+    assert len(rows().to_list()) == 1000
+    with sqlite3.connect(database) as file:
+        file.executemany("insert into t values (?, ?)", ((n, n) for n in range(1000, 2000)))
+    file.close()
+    with pytest.raises(CheckpointError):
+        rows().to_list()

@@ -306,6 +306,7 @@ number = 3
 def jobs(folder: Path) -> Path:
     (folder / "jobs.py").write_text(JOBS)
     (folder / "broken.py").write_text("raise ValueError('two\\nlines')")
+    (folder / "leaves.py").write_text("import sys; sys.exit(0)")
     (folder / "away").mkdir()
     (folder / "away" / "other.py").write_text(JOBS)
     (folder / "away" / "glob.py").write_text(JOBS)
@@ -417,6 +418,7 @@ def test_lines_are_those_of_a_text_file_and_tabs_in_fields_are_written_out(jobs:
         ("jobs:Needs", 2, "cannot be made without arguments"),
         ("away/glob.py:Words", 2, "hidden by another module of that name"),
         ("broken:Words", 1, "broken cannot be imported: ValueError: two lines"),
+        ("leaves:Words", 1, "leaves cannot be imported: SystemExit: 0"),
     ],
 )
 def test_what_is_no_job_is_one_line(jobs: Path, target: str, status: int, says: str) -> None:

@@ -63,7 +63,7 @@ def _imported(where: str) -> ModuleType:
     sys.path.insert(0, folder)
     try:
         module = importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             raise NoJob(f"there is no module {name}") from error
         raise BrokenModule(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
@@ -106,7 +106,7 @@ def output(path: str | None, *, overwrite: bool) -> Iterator[TextIO]:
         return
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(errno.EEXIST, "there already; --overwrite replaces it", path)
-    folder, name = os.path.split(os.path.abspath(path))
+    folder, name = os.path.split(os.path.realpath(path))
     try:
         handle, part = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
     except OSError as error:
@@ -115,7 +115,7 @@ def output(path: str | None, *, overwrite: bool) -> Iterator[TextIO]:
         with open(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
             yield file
         os.chmod(part, _ordinary_mode())
-        os.replace(part, path)
+        os.replace(part, os.path.join(folder, name))  # where a link leads to
     except BaseException:
         os.unlink(part)
         raise

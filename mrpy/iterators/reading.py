@@ -292,7 +292,8 @@ def _over(source: Blocks, step: Reads, options: dict[str, Any]) -> ParallelItera
 
 
 def _fingerprint(files: list[Any], blocks: list[Block]) -> int:
-    return crc32(repr((files, len(blocks), [block.start for block in blocks[:2]])).encode())
+    keys = [block.key for block in blocks if block.key is not None]  # of what has no files: all that is known
+    return crc32(repr((files, len(blocks), [block.start for block in blocks[:2]], keys)).encode())
 
 
 def _cuttable_text(verb: str, encoding: str, errors: str) -> Text:

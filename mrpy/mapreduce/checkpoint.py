@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from operator import attrgetter, itemgetter, methodcaller
-from types import CodeType
+from types import CodeType, FunctionType
 
 from mrpy.errors import CheckpointError
 from mrpy.light import TYPE_CHECKING, later, pickle
@@ -164,36 +164,52 @@ def program_of(steps: Iterable[object], kind: str) -> str:
     digest = hashlib.blake2b(kind.encode(), digest_size=16)
     todo: list[Any] = list(steps)
     seen = 0
-    while todo and seen < 1000:  # out of the air: a bound, should objects refer to each other in a ring
+    while todo and seen < 20_000:  # out of the air: a bound, should objects refer to each other in a ring
         seen += 1
         _digest_one(digest, todo.pop(), todo)
     return digest.hexdigest()
 
 
 def _digest_one(digest: Any, thing: Any, todo: list[Any]) -> None:
+    def put(*texts: str) -> None:
+        for text in (type(thing).__name__, *texts):  # each with its length, so that they do not run together
+            data = text.encode("utf-8", "surrogatepass")
+            digest.update(b"%d:" % len(data) + data)
+
     code = getattr(thing, "__code__", thing if isinstance(thing, CodeType) else None)
     if isinstance(code, CodeType):
         digest.update(code.co_code)
-        digest.update(repr((code.co_names, code.co_varnames, code.co_freevars)).encode())
+        put(repr((code.co_names, code.co_varnames, code.co_freevars)), str(len(code.co_consts)))
         todo.extend(code.co_consts)
+        todo += getattr(thing, "__defaults__", None), getattr(thing, "__kwdefaults__", None)
     elif isinstance(thing, str | bytes | int | float | complex | bool | type(None)):
-        digest.update(repr(thing).encode())
+        put(repr(thing))
     elif isinstance(thing, dict):
+        put(str(len(thing)))
         for key, value in thing.items():
             todo += key, value
     elif type(thing).__module__ == "numpy.dtypes":  # such as '>u2'
-        digest.update(repr(thing).encode())
+        put(repr(thing))
     elif isinstance(thing, tuple | list | frozenset):
+        put(str(len(thing)))
         todo.extend(sorted(thing, key=repr) if isinstance(thing, frozenset) else thing)
     else:
-        digest.update(f"{type(thing).__module__}.{type(thing).__qualname__}".encode())
-        digest.update(str(getattr(thing, "__qualname__", "")).encode())
-        if isinstance(thing, _GETTERS):  # what they get is all that they are
-            todo.extend(thing.__reduce__()[1:])
-        names = getattr(type(thing), "__slots__", ())
-        todo.extend(getattr(thing, name) for name in names if hasattr(thing, name))
-        if hasattr(thing, "func"):  # functools.partial
-            todo.append(thing.func)
+        _digest_object(put, thing, todo)
+    if hasattr(thing, "__wrapped__") and thing.__wrapped__ is not thing:
+        todo.append(thing.__wrapped__)  # by `functools.wraps`, or a cache
+
+
+def _digest_object(put: Callable[..., None], thing: Any, todo: list[Any]) -> None:
+    put(f"{type(thing).__module__}.{type(thing).__qualname__}", str(getattr(thing, "__qualname__", "")))
+    if isinstance(thing, _GETTERS):  # what they get is all that they are
+        todo.extend(thing.__reduce__()[1:])
+    names = getattr(type(thing), "__slots__", ())
+    todo.extend(getattr(thing, name) for name in names if hasattr(thing, name))
+    if hasattr(thing, "func"):  # functools.partial
+        todo.append(thing.func)
+    kind = thing if isinstance(thing, type) else type(thing)
+    if not kind.__module__.startswith("mrpy."):  # what a class of the user's does when it is called
+        todo.extend(part for _, part in sorted(vars(kind).items()) if isinstance(part, FunctionType))
 
 
 def _digest(body: bytes) -> bytes:

@@ -53,6 +53,7 @@ from mrpy.scheduler.failure import At, of
 AHEAD = 2  # tasks given to the cluster per thread: one runs, one waits
 CODES_KEPT = 64  # functions held on the cluster; out of the air
 PART_ALONE = 64 * 1024  # bytes; a smaller value in parts moves as a whole, a larger one is taken apart first
+LOOK = 5.0  # seconds between two looks at the client, while nothing comes
 PATIENCE = 60  # seconds until our own workers, or a cluster's scheduler, have to answer
 
 
@@ -177,10 +178,14 @@ class DaskBackend(Backend):
     def wait(self, timeout: float | None) -> list[m.Fact]:
         end = None if timeout is None else time.monotonic() + timeout
         while not self._facts:
+            left = LOOK if end is None else max(0.0, min(LOOK, end - time.monotonic()))
             try:
-                message = self._inbox.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
+                message = self._inbox.get(timeout=left)
             except Empty:
-                break
+                self._look_after_client()
+                if left < LOOK:
+                    break
+                continue
             if message is None:
                 break
             self._take(message)
@@ -326,6 +331,15 @@ class DaskBackend(Backend):
             self._facts.append(m.Began(ticket.order.task.key, ticket.order.attempt, what))
         else:
             ticket.seconds, ticket.size, ticket.note = what, size, note
+
+    def _look_after_client(self) -> None:
+        """Dask's own client gives up a scheduler that it cannot reach any more, and tells nobody: what was
+        asked for then never comes."""
+        if self._client.status == "closed":
+            gone = of(BackendError("the Dask cluster is gone, or cannot be reached any more"))
+            for ticket in self._tickets.values():
+                self._facts.append(m.Failed(ticket.order.task.key, ticket.order.attempt, gone))
+            self._tickets.clear()
 
     def _bury(self, address: str, expected: bool) -> None:
         """A worker is gone, with what ran there."""
