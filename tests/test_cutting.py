@@ -24,7 +24,9 @@ from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.window import Receipt, Window
 from mrpy.options import resolve
 
-cutting, kernels = (importlib.import_module(f"mrpy.mapreduce.{name}") for name in ("cutting", "kernels"))
+cutting, kernels, stretches = (
+    importlib.import_module(f"mrpy.mapreduce.{name}") for name in ("cutting", "kernels", "clock")
+)
 
 over_both = pytest.mark.parametrize("backend", ["threads", "processes"])
 AT_ONCE = -1.0  # seconds: a budget that is spent after one item
@@ -55,7 +57,8 @@ class Worked:
     def run(self, chunk: Chunk, *, careful: bool = False) -> list[Any] | Outcome:
         clock = SimpleNamespace(perf_counter=lambda: self.now, sleep=time.sleep)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(kernels, "time", clock)
+            for module in (kernels, stretches):
+                patch.setattr(module, "time", clock)
             return self.kernel(chunk, (lambda index: None) if careful else None)
 
 
