@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Container
 from types import FunctionType, MemberDescriptorType, resolve_bases
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from mrpy.light import MAIN
 
@@ -41,7 +41,10 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(reduced) != 6 or not any(type(part) is dict for part in reduced[1]):
         return reduced  # it has another way to do it
     *way, state, items, pairs, fill = reduced
-    reduced = (*way, (fill, state, _origins.get(kind, _HERE)), items, pairs, _fill_copy)
+    origin = _origins.get(kind, _HERE)
+    if origin == _HERE:
+        _ours.add(kind)
+    reduced = (*way, (fill, state, origin), items, pairs, _fill_copy)
     if isinstance(kind, enum.EnumMeta):
         return _enum(kind, *reduced) if _member_type(kind) in _MIXED_IN else reduced
     if "__slots__" in vars(kind) and not _sees_to_slots(kind):
@@ -54,12 +57,14 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
 
 _HERE = os.urandom(8)  # this process: it has the classes that it pickles, unless they came from another
 _origins: WeakKeyDictionary[type, bytes] = WeakKeyDictionary()
+_ours: WeakSet[type] = WeakSet()  # those that were pickled here and are still there
 
 
 def _fill_copy(kind: type, state: tuple[Any, Any, bytes]) -> None:
     fill, attributes, origin = state
     if origin != _HERE:
         _origins[kind] = origin
+    if kind not in _ours:
         fill(kind, attributes)
 
 

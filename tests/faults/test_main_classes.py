@@ -222,3 +222,25 @@ def test_the_body_of_a_class_in_a_function_finds_globals() -> None:
         print(list(mrpy.pmap(scaled, [1, 2], workers=1)))
     """)
     assert (done.stdout, done.stderr) == ("[6, 12]\n", "")
+
+
+def test_objects_of_a_class_that_is_gone_meanwhile_come_back_whole() -> None:
+    """As in a notebook, where a cell defines it once more before the results of the first are opened."""
+    done = run_script("""
+        import gc, mrpy, weakref
+        mrpy.configure(workers=1)
+        def define(factor):
+            class Track:
+                def __init__(self, x): self.x = x
+                def length(self): return factor * self.x
+            return Track
+        Track = define(2)
+        pending = mrpy.submit(Track, 3)
+        while not pending.done(): pass
+        gone = weakref.ref(Track)
+        Track = define(5)
+        for n in range(80): mrpy.submit(abs, n, **{}).result(), mrpy.submit(eval(f"lambda: {n}")).result()
+        gc.collect()
+        print(pending.result().length(), mrpy.submit(Track, 3).result().length())
+    """)
+    assert (done.stdout, done.stderr) == ("6 15\n", "")
