@@ -244,8 +244,7 @@ class Grouping(ABC):
 
     def _to_key(self) -> Plan:
         """The plan, to build upon, if all of its items have keys."""
-        if self._options().on_error == "return":
-            raise OptionError("on_error='return' puts exceptions among the items: they have no key")
+        keyed.see_that_all_have_keys(self._options())
         return self._taken()
 
     def _keyed(
@@ -295,8 +294,7 @@ def _plan_of(other: Any, given: Mapping[str, Any]) -> Plan:
     """The other input, for a run with these options. One that has options of its own runs by itself."""
     if not isinstance(other, stream.ParallelIterator):
         return stream.stream_of(other, dict(given))._taken()
-    if other._options().on_error == "return":
-        raise OptionError("on_error='return' puts exceptions among the items: they have no key")
+    keyed.see_that_all_have_keys(other._options())
     own, ours = _told(other._given), _told(given)
     if not (own and own != ours and other._plan.steps):
         return other._taken()

@@ -236,6 +236,12 @@ def keyed_of_two(
     return _iterator(sides, reducer, None, partitions, False, given, with_keys=with_keys)
 
 
+def see_that_all_have_keys(options: Options) -> None:
+    """Raises `OptionError` where exceptions would stand among the items."""
+    if options.on_error == "return":
+        raise OptionError("on_error='return' puts exceptions among the items: they have no key")
+
+
 def _iterator(
     sides: list[Side],
     reducer: Reducer,
@@ -251,8 +257,7 @@ def _iterator(
     partitions = plain(partitions)
     if not isinstance(partitions, int) or isinstance(partitions, bool) or partitions < 1:
         raise OptionError(f"partitions={partitions!r}: must be a whole number from 1 up, or 'auto'")
-    if resolve(given).on_error == "return":  # and a wrong option is an error here
-        raise OptionError("on_error='return' puts exceptions among the items: they have no key")
+    see_that_all_have_keys(resolve(given))  # and a wrong option is an error here
     behind = {**given, "checkpoint": None}  # the file is the map side's, and not for what runs over the pairs
     run = Keyed(sides, reducer, combiner, partitions, sort, given, with_keys)
     return ParallelIterator(Plan(Pulled(run)), behind)

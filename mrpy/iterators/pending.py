@@ -13,11 +13,11 @@ from mrpy.inside import SETTLED, waiting
 from mrpy.mapreduce.kernels import Submitted
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import Options
+from mrpy.scheduler import codec
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.current import single_call
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.reuse import code_for
-from mrpy.scheduler.shield import came_by_signal
 from mrpy.scheduler.states import State
 
 _OURS = (BackendError, Cancelled, SchedulerError)  # not the call's doing, so not for `on_error`
@@ -148,8 +148,7 @@ class PendingResult:
             try:
                 return False, delivery.value.load()
             except Exception as error:
-                if came_by_signal(error):
-                    raise  # it may be asked once more
+                codec.let_through(error)  # it may be asked once more
                 return True, error
         if delivery.failure is None or self._cancelled:
             return True, Cancelled(f"{self._name} was cancelled")

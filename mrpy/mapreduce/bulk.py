@@ -45,6 +45,12 @@ def _stated(value: Any) -> int:
     return stated(value) or 0
 
 
+def is_bulky(value: Any) -> bool:
+    """Whether it takes much memory."""
+    measure = BULK[type(value)]
+    return measure is not None and measure(value) > BULKY
+
+
 def _within(value: tuple[Any, ...]) -> int:
     """That of the first member which is much; 0 where none is."""
     for member in value:

@@ -8,14 +8,14 @@ to the garbage collector and travels several times faster than one of short list
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from types import GeneratorType
 from typing import Any, TypeAlias
 
 from mrpy.errors import MrpyError
-from mrpy.mapreduce.bulk import BULKY, Measure
+from mrpy.mapreduce.bulk import BULK, BULKY
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.partition import MAY_BE_NAN, PLAIN, canonical, refused, shown
 from mrpy.mapreduce.tree import NOTHING
@@ -27,11 +27,12 @@ Groups: TypeAlias = dict[Hashable, Group]
 Reducer: TypeAlias = Callable[[Any, Iterator[Any]], Any]
 
 
-def take_in(groups: Groups, pairs: Iterator[Any], bulk: Mapping[type, Measure | None] | None = None) -> Any:
-    """Add pairs to groups, which are ours to change; the last pair, or `NOTHING` where there was none. The
-    first whose value is much is the last, if there is `bulk` to measure it."""
+def take_in(groups: Groups, pairs: Iterator[Any], *, to_a_bulky_one: bool = False) -> Any:
+    """Add pairs to groups, which are ours to change; the last pair, or `NOTHING` where there was none. Those
+    behind one whose value takes much memory may be left."""
     get, may_be_nan = groups.get, MAY_BE_NAN
     pair: Any = NOTHING
+    bulk = BULK if to_a_bulky_one else None
     for pair in pairs:
         try:
             key, value = pair

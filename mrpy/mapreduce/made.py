@@ -18,7 +18,7 @@ from zlib import crc32
 
 from mrpy.errors import SerializationError, pin
 from mrpy.inside import Place, inside
-from mrpy.mapreduce.bulk import BULK, BULKY
+from mrpy.mapreduce.bulk import is_bulky
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.groups import CountRecords, FromPairs, Groups, Reducer, is_exact, joining, take_in
 from mrpy.mapreduce.partition import parts_of, stable_hash
@@ -164,10 +164,9 @@ class Gathering:
         if memory == math.inf:
             take_in(self._groups, pairs)
             return self._groups
-        while (pair := take_in(self._groups, islice(pairs, count), BULK)) is not NOTHING:
+        while (pair := take_in(self._groups, islice(pairs, count), to_a_bulky_one=True)) is not NOTHING:
             key, value = pair
-            measure = BULK[type(value)]
-            each = self._weigh(key, value, 1 if measure and measure(value) > BULKY else count)
+            each = self._weigh(key, value, 1 if is_bulky(value) else count)
             if self._made.size > memory:
                 self._made.spill([Node(0, 0, self._groups)])
                 self._groups, self._values = {}, 0

@@ -97,10 +97,8 @@ def stable_hash(key: Any) -> int:
     """
     if isinstance(key, str) and _is_equal_as(key, str):
         return crc32(key.encode("utf-8", "surrogatepass"))
-    if isinstance(key, numbers.Number) and type(key).__name__ != _NaN.NO_TIME.value:
-        if _HASHES_AS_NUMBER[type(key)]:
-            return hash(key)  # of all numeric types, equal for equal numbers, and not randomized
-        raise TypeError(refusal(key))
+    if isinstance(key, numbers.Number) and _HASHES_AS_NUMBER[type(key)]:
+        return hash(key)  # of all numeric types, equal for equal numbers, and not randomized
     if isinstance(key, bytes) and _is_equal_as(key, bytes):
         return crc32(key) ^ 0x5BD1E995
     if isinstance(key, tuple) and _is_equal_as(key, tuple):
@@ -149,14 +147,10 @@ def _rarer(key: Any) -> int:
         return hash(bool(key))
     if _is_numpy_time(kind):
         return _of_numpy_time(key)
-    if _is_attrs(kind):
-        compared = [field.name for field in kind.__attrs_attrs__ if field.eq]
-        return _mixed(len(compared), (stable_hash(getattr(key, name)) for name in compared))
-    if dataclasses.is_dataclass(kind) and kind.__hash__ is not None and _compares_fields(kind):
-        fields = dataclasses.fields(kind)
-        compared = [field for field in fields if (field.compare if field.hash is None else field.hash)]
-        return _mixed(len(compared), (stable_hash(getattr(key, field.name)) for field in compared))
-    raise TypeError(refusal(key))
+    compared = _compared_fields(kind)
+    if compared is None:
+        raise TypeError(refusal(key))
+    return _mixed(len(compared), (stable_hash(getattr(key, name)) for name in compared))
 
 
 class _HashesAsNumber(dict[type, bool]):
@@ -165,7 +159,8 @@ class _HashesAsNumber(dict[type, bool]):
 
     def __missing__(self, kind: type) -> bool:
         known = next((base for base in kind.__mro__ if base.__module__ in _NUMBERS), kind)
-        self[kind] = found = kind.__hash__ is known.__hash__ or kind.__eq__ is known.__eq__
+        same = kind.__hash__ is known.__hash__ or kind.__eq__ is known.__eq__
+        self[kind] = found = same and not _is_numpy_time(kind)  # that of a duration is by its unit
         return found
 
 
@@ -207,13 +202,6 @@ def _of_numpy_time(key: Any) -> int:
     return hash(int(key.astype("i8")) * step * (months.get(unit) or _ATTOSECONDS.get(unit, 1)))
 
 
-def _is_attrs(kind: Any) -> bool:
-    """Whether it is a class of attrs, which has written what compares its fields as they are."""
-    codes = (getattr(function, "__code__", None) for function in (kind.__eq__, kind.__hash__))
-    written = any(getattr(code, "co_filename", "").startswith("<attrs generated") for code in codes)
-    return written and bool(kind.__hash__) and all(field.eq_key is None for field in kind.__attrs_attrs__)
-
-
 def _is_imported(key: Any) -> bool:
     """Whether it is a function that is found by its name: others are another one wherever they are opened."""
     name = getattr(key, "__qualname__", None)
@@ -225,13 +213,28 @@ def _is_imported(key: Any) -> bool:
     return found is key
 
 
-def _compares_fields(kind: Any) -> bool:
-    """Whether two of this dataclass are equal where their fields are, at most: `dataclass` has written what
-    compares them, or their hash."""
+def _compared_fields(kind: Any) -> list[str] | None:
+    """Which fields two of this class are equal by, at most, where a library has written what compares them,
+    or their hash; None where it is the user's own business."""
+    if kind.__hash__ is None:
+        return None
+    parameters = getattr(kind, "__dataclass_params__", None)
+    if parameters is not None:
+        if not (parameters.eq and _is_written(kind, "co_qualname", "__create_fn__")):
+            return None
+        fields = dataclasses.fields(kind)
+        return [field.name for field in fields if (field.compare if field.hash is None else field.hash)]
+    if not _is_written(kind, "co_filename", "<attrs generated"):
+        return None
+    if any(field.eq_key is not None for field in kind.__attrs_attrs__):
+        return None
+    return [field.name for field in kind.__attrs_attrs__ if field.eq]
+
+
+def _is_written(kind: Any, where: str, begin: str) -> bool:
+    """Whether a library has written one of the two: its code says so there."""
     codes = (getattr(function, "__code__", None) for function in (kind.__eq__, kind.__hash__))
-    return bool(kind.__dataclass_params__.eq) and any(
-        getattr(code, "co_qualname", "").startswith("__create_fn__") for code in codes
-    )
+    return any(getattr(code, where, "").startswith(begin) for code in codes)
 
 
 def refused(key: Any, error: TypeError) -> TypeError:

@@ -65,9 +65,17 @@ def sum_leaf(items: Iterator[Any]) -> Any:
     return NOTHING
 
 
+def _widened(items: Iterator[Any]) -> list[Any]:
+    """Items for a mean, which is not to overflow."""
+    values = list(items)
+    if any(kind.__module__ == "numpy" for kind in set(map(type, values))):
+        return list(map(_wide, values))
+    return values
+
+
 def _wide(value: Any) -> Any:
     """A number of NumPy as a float, as `statistics.fmean` takes it, and arrays of small ones likewise, as
-    ``numpy.mean`` does: a mean is not to overflow."""
+    ``numpy.mean`` does."""
     if type(value).__module__ != "numpy" or not hasattr(value, "astype"):
         return value
     kind, size = value.dtype.kind, value.itemsize
@@ -134,7 +142,7 @@ class Moments(NamedTuple):
 
 def moments_leaf(items: Iterator[Any]) -> Any:
     """Two passes over the values of a leaf."""
-    values = list(map(_wide, items))
+    values = _widened(items)
     if not values:
         return NOTHING
     mean = sum_finish(sum_leaf(iter(values))) / len(values)
@@ -169,7 +177,7 @@ def deviation(ddof: int) -> Fold:
 
 def mean_leaf(items: Iterator[Any]) -> Any:
     """How many, and their sum."""
-    values = list(map(_wide, items))
+    values = _widened(items)
     return (len(values), sum_leaf(iter(values))) if values else NOTHING
 
 

@@ -23,8 +23,8 @@ from typing import Any
 import cloudpickle
 
 from mrpy.light import MAIN
-from mrpy.scheduler.classes import as_it_is, is_importable
-from mrpy.scheduler.simple_functions import globals_of
+from mrpy.scheduler.classes import as_it_is
+from mrpy.scheduler.simple_functions import globals_of, is_importable
 
 _CACHED = type(functools.lru_cache(len))
 _KEY: type = type(functools.cmp_to_key(lambda *_: 0))  # a maker of keys, and a key

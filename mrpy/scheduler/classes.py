@@ -15,25 +15,15 @@ A copy is made by what cloudpickle says, with some arguments changed, and filled
 from __future__ import annotations
 
 import enum
-import os
-import sys
 from collections.abc import Callable, Container
 from types import FunctionType, MemberDescriptorType, resolve_bases
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
-from mrpy.light import MAIN
+from mrpy.scheduler.simple_functions import is_importable
 
 _MIXED_IN = (object, int, float, complex, str, bytes, tuple)  # that can be made of themselves
 _OF_ENUM = frozenset(("_value_", "_name_", "__objclass__", "_sort_order_"))
-
-
-def is_importable(thing: Any) -> bool:
-    """Whether a worker finds it by its name."""
-    found = sys.modules.get(thing.__module__) if thing.__module__ not in MAIN else None
-    for name in thing.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is thing
 
 
 def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -41,10 +31,9 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(reduced) != 6 or not any(type(part) is dict for part in reduced[1]):
         return reduced  # it has another way to do it
     *way, state, items, pairs, fill = reduced
-    origin = _origins.get(kind, _HERE)
-    if origin == _HERE:
+    if kind not in _copies:
         _ours.add(kind)
-    reduced = (*way, (fill, state, origin), items, pairs, _fill_copy)
+    reduced = (*way, (fill, state), items, pairs, _fill_copy)
     if isinstance(kind, enum.EnumMeta):
         return _enum(kind, *reduced) if _member_type(kind) in _MIXED_IN else reduced
     if "__slots__" in vars(kind) and not _sees_to_slots(kind):
@@ -55,22 +44,20 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     return reduced
 
 
-_HERE = os.urandom(8)  # this process: it has the classes that it pickles, unless they came from another
-_origins: WeakKeyDictionary[type, bytes] = WeakKeyDictionary()
-_ours: WeakSet[type] = WeakSet()  # those that were pickled here and are still there
+_ours: WeakSet[type] = WeakSet()  # classes of this process that were pickled
+_copies: WeakSet[type] = WeakSet()  # those of other processes that are here
 
 
-def _fill_copy(kind: type, state: tuple[Any, Any, bytes]) -> None:
-    fill, attributes, origin = state
-    if origin != _HERE:
-        _origins[kind] = origin
+def _fill_copy(kind: type, state: tuple[Any, Any]) -> None:
     if kind not in _ours:
+        _copies.add(kind)
+        fill, attributes = state
         fill(kind, attributes)
 
 
-def _without(state: tuple[Any, Any, bytes], names: Container[str]) -> tuple[Any, Any, bytes]:
-    fill, (attributes, *rest), origin = state
-    return fill, ({name: part for name, part in attributes.items() if name not in names}, *rest), origin
+def _without(state: tuple[Any, Any], names: Container[str]) -> tuple[Any, Any]:
+    fill, (attributes, *rest) = state
+    return fill, ({name: part for name, part in attributes.items() if name not in names}, *rest)
 
 
 def _sees_to_slots(kind: type) -> bool:

@@ -46,14 +46,14 @@ def encode(value: Any, *, whole: bool = False, back: bool = False) -> Payload:
         if OF_MAIN not in body:
             return Payload(body, tuple(buffers))
     except REFUSALS as problem:  # cloudpickle may still know how
-        _let_through(problem)
+        let_through(problem)
     buffers.clear()
     from mrpy.scheduler import byvalue  # heavy: only where plain pickle does not do
 
     try:
         return Payload(byvalue.dumps(value, apart), tuple(buffers))
     except REFUSALS as problem:
-        _let_through(problem)
+        let_through(problem)
         raise SerializationError(_why_not(value, problem, back=back)) from problem
 
 
@@ -158,18 +158,18 @@ def encode_function(function: Any, name: str, *, same_python: bool = False) -> P
             return Payload(simple_functions.dumps(function))
         except simple_functions.NotSimple as problem:
             if problem.__cause__ is not None:
-                _let_through(problem.__cause__)
+                let_through(problem.__cause__)
     from mrpy.scheduler import byvalue  # heavy: only where it is needed
 
     buffers, apart = _collector()
     try:
         return Payload(byvalue.dumps(function, apart), tuple(buffers))
     except REFUSALS as problem:
-        _let_through(problem)
+        let_through(problem)
         raise SerializationError(_why_not(function, problem, name)) from problem
 
 
-def _let_through(problem: BaseException) -> None:
+def let_through(problem: BaseException) -> None:
     """Raise it where it is no refusal, but what a signal handler of the user's has raised meanwhile."""
     from mrpy.scheduler.shield import came_by_signal  # not light, and only where there is a problem
 

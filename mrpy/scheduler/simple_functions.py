@@ -67,10 +67,10 @@ class _Pickler(pickle.Pickler):
         """Asked for all but numbers, strings and containers."""
         if isinstance(thing, ModuleType):
             return _import, (_importable_name(thing),)
-        if type(thing) is FunctionType and not _is_importable(thing):
+        if type(thing) is FunctionType and not is_importable(thing):
             return self._by_value(thing)
         if isinstance(thing, FunctionType | BuiltinFunctionType | type):
-            if _is_importable(thing):
+            if is_importable(thing):
                 return NotImplemented
         elif type(thing) is partial or type(thing).__module__.startswith("mrpy."):
             return NotImplemented  # a step, say; what it holds is looked at in its turn
@@ -131,7 +131,7 @@ def _importable_name(module: ModuleType) -> str:
     return name
 
 
-def _is_importable(thing: Any) -> bool:
+def is_importable(thing: Any) -> bool:
     """Whether a worker finds it by its name."""
     if isinstance(thing, BuiltinFunctionType) and not isinstance(thing.__self__, ModuleType | None):
         return False  # a method of an object

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from laws import eventually
-from watching import alive, assert_usable, pids_of, run_script, running_script, team
+from watching import alive, assert_usable, once, pids_of, run_script, running_script, team
 
 import mrpy
 from mrpy.errors import ItemTimeout, WorkerCrashed
@@ -192,14 +192,10 @@ def test_a_stopped_worker_is_killed_when_its_item_runs_out_of_time(session: Any,
 @pytest.mark.fault(2)
 @pytest.mark.parametrize("chunksize", [1, 6])
 def test_what_a_worker_was_at_that_somebody_stopped_is_tried_again(session: Any, chunksize: int, tmp_path: Path) -> None:
-    once = str(tmp_path / "once")
+    marker = tmp_path / "marker"
 
     def frozen_once(x: int) -> int:
-        if x == 3:
-            try:
-                os.mkdir(once)
-            except FileExistsError:
-                return x
+        if x == 3 and once(marker):
             os.kill(os.getpid(), signal.SIGSTOP)
         return x
 

@@ -336,9 +336,7 @@ class DaskBackend(Backend):
         """Dask's own client gives up a scheduler that it cannot reach any more, and tells nobody: what was
         asked for then never comes."""
         if self._client.status == "closed":
-            gone = of(BackendError("the Dask cluster is gone, or cannot be reached any more"))
-            for ticket in self._tickets.values():
-                self._facts.append(m.Failed(ticket.order.task.key, ticket.order.attempt, gone))
+            self._facts += map(_gone, self._tickets.values())
             self._tickets.clear()
 
     def _bury(self, address: str, expected: bool) -> None:
@@ -365,12 +363,16 @@ class DaskBackend(Backend):
         if isinstance(error, w.Raised):
             return m.Failed(key, attempt, codec.decode(codec.Payload(error.args[0])))
         if error is None and self._client.status not in ("running", "connecting"):
-            gone = BackendError("the Dask cluster is gone, or cannot be reached any more")
-            return m.Failed(key, attempt, of(gone))
+            return _gone(ticket)
         if error is None or isinstance(error, KilledWorker):
             self._codes.clear()  # they may be gone as well: after a restart of the cluster, say
             return _lost(ticket, blame=error is not None)
         return m.Failed(key, attempt, of(BackendError(f"the cluster could not run the task: {error!r}")))
+
+
+def _gone(ticket: Ticket) -> m.Failed:
+    gone = BackendError("the Dask cluster is gone, or cannot be reached any more")
+    return m.Failed(ticket.order.task.key, ticket.order.attempt, of(gone))
 
 
 def _lost(ticket: Ticket, blame: bool) -> m.Lost:

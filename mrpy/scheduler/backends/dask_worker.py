@@ -110,6 +110,13 @@ class Job:
     timeout: float | None  # of each item
     ours: bool  # the worker belongs to the session
 
+    @property
+    def latest(self) -> float | None:
+        """Seconds of an item after which its process is ended, if it may be."""
+        if not self.ours or self.timeout is None:
+            return None
+        return min(self.timeout + GRACE + STUCK, LONGEST_WAIT)
+
 
 def keep(blob: bytes) -> bytes:
     """A function's pickle as a task of its own: sent once, and made again if its worker is lost."""
@@ -134,7 +141,8 @@ def run(order: Job, blob: bytes, *inputs: Outcome) -> Outcome:
             failure = encode_failure(error)
     finally:  # it may be stopped while its exception is told: it ends then, and is not to cost the worker
         _through(order)
-        faulthandler.cancel_dump_traceback_later()
+        if order.latest is not None:
+            faulthandler.cancel_dump_traceback_later()
     if outcome is None:
         raise Raised(failure)  # out here, it holds no frame of the user's
     return outcome
@@ -160,15 +168,16 @@ def _perform(order: Job, blob: bytes, inputs: tuple[Outcome, ...]) -> Outcome:
 def _announcer(order: Job) -> Callable[[At | None], None]:
     """Tells of each item. What keeps the interpreter lock to itself, a regular expression say, nobody here
     could stop, nor may it have been heard that it began: for that there is a watch which needs no lock."""
+    latest = order.latest
 
     def announce(item: At | None) -> None:
         _tell(order, BEGAN, item, sure=order.care.sure)
-        if order.timeout is not None and order.ours:
-            if item is None:  # the rest has more time
-                faulthandler.cancel_dump_traceback_later()
-            else:
-                latest = min(order.timeout + GRACE + STUCK, LONGEST_WAIT)
-                faulthandler.dump_traceback_later(latest, exit=True, file=_nowhere())
+        if latest is None:
+            return
+        if item is None:  # the rest has more time
+            faulthandler.cancel_dump_traceback_later()
+        else:
+            faulthandler.dump_traceback_later(latest, exit=True, file=_nowhere())
 
     return announce
 

@@ -31,10 +31,7 @@ class Pickled:
         try:
             values = [codec.decode(payload) for payload in self.payloads]
         except Exception as error:
-            from mrpy.scheduler.shield import came_by_signal
-
-            if came_by_signal(error):
-                raise
+            codec.let_through(error)
             raise SerializationError(f"a result cannot be unpickled: {error!r}") from error
         return Parts(values) if self.in_parts else values[0]
 

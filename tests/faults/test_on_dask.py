@@ -1,4 +1,4 @@
-"""Rows 2, 13 and 20: a task that keeps the interpreter lock to itself makes its Dask worker deaf and dumb."""
+"""What is hard on Dask alone: tasks that keep the interpreter lock, arrays on their way, a cluster that changes."""
 
 from __future__ import annotations
 
