@@ -636,21 +636,3 @@ def test_each_method_names_its_equivalent(name: str) -> None:
     text = inspect.getdoc(getattr(mrpy.ParallelIterator, name)) or ""
     assert len(text) > 10
     assert name in EQUIVALENT or "``" in text.split("\n\n")[0], text
-
-
-def _noise(_: Any) -> float:
-    return float(mrpy.rng().random())
-
-
-@pytest.mark.parametrize("seed", ["of the run", "of the session"])
-def test_each_stage_of_a_chain_has_random_numbers_of_its_own(seed: str) -> None:
-    found = set()
-    for backend in ("serial", "threads", "processes"):
-        with mrpy.session(backend, workers=2, **({"seed": 1} if seed == "of the session" else {})):
-            first = mrpy.stream(range(8), **({"seed": 1} if seed == "of the run" else {})).map(_noise)
-            second = first.zip(range(8)).map(lambda pair: (pair[0], _noise(pair)))
-            third = list(second.batch(1).unbatch().map(lambda pair: (*pair, _noise(pair))))
-        assert len({number for numbers in third for number in numbers}) == 24
-        found.add(tuple(third))
-    assert len(found) == 1
-    assert list(mrpy.stream(range(8), seed=1, backend="serial").map(_noise)) == [numbers[0] for numbers in third]

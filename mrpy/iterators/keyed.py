@@ -19,7 +19,7 @@ from mrpy.mapreduce.batches import Batch, rows_of
 from mrpy.mapreduce.checkpoint import Checkpoint, checkpoint_for
 from mrpy.mapreduce.groups import Reducer, grouping, is_exact
 from mrpy.mapreduce.kept_runs import kept_for
-from mrpy.mapreduce.kernels import Rules
+from mrpy.mapreduce.kernels import Rules, stage_seed
 from mrpy.mapreduce.partition import DEFAULT, canonical, shown
 from mrpy.mapreduce.plan import Plan, name_of
 from mrpy.mapreduce.shuffle import MapTask, ReduceTask, step_of
@@ -185,7 +185,8 @@ class Keyed:
         self, job: Job, made: list[Mapped], at_hand: bool, store: Store | None, *, pack: bool
     ) -> ReduceTasks:
         pack = pack and job.driver.backend.remote
-        kernel = ReduceTask(self._reducer, self._combiner, self._sort, store, self._with_keys, pack)
+        seed = stage_seed(resolve(self._given), self._sides[0].plan, behind=1)
+        kernel = ReduceTask(self._reducer, self._combiner, self._sort, seed, store, self._with_keys, pack)
         code = Code(kernel, self._reduce_name())
         return ReduceTasks(job, code, made, self._partitions, at_hand, self._reducing)
 

@@ -132,8 +132,9 @@ def check_combiner(combiner: Reducer, reducer: Reducer, key: Any, values: list[A
 
 def _made(function: Reducer, key: Any, values: list[Any]) -> list[Any]:
     """All that a reducer or combiner returns, or yields."""
-    made = function(key, iter(_copies(values)))
-    return list(made) if isinstance(made, GeneratorType) else [made]
+    with at_positions(0, lambda: 0):
+        made = function(key, iter(_copies(values)))
+        return list(made) if isinstance(made, GeneratorType) else [made]
 
 
 def check_body(body: Function, items: Sequence[Any], name: str) -> None:

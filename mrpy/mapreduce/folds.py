@@ -18,7 +18,7 @@ from mrpy.errors import Item, pin, pins
 from mrpy.mapreduce.chunks import Chunk, Outcome, moved
 from mrpy.mapreduce.kernels import Announce, MapChunk, Rules, begun, counted, through
 from mrpy.mapreduce.plan import FlatMap, Step
-from mrpy.mapreduce.random import at_positions
+from mrpy.mapreduce.random import ahead_of, at_positions
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.tree import MISSING, NOTHING, Node, Nothing, combine, leaf_end, leaf_index, merged, total
 from mrpy.scheduler.calls import TaskStopped
@@ -117,7 +117,7 @@ class FoldChunk:
             result = [one for each in result for one in (each if type(each) is Several else (each,))]
         before = pins()
         try:
-            with at_positions(self.rules.seed, lambda: chunk.first - 1):
+            with ahead_of(chunk.first, self.rules.seed):
                 return self.fold.leaf(iter(result))
         except Exception as error:  # of the fold itself: which item it was at is not known here
             pin(error, chunk.some_item(), before)

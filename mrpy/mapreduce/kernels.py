@@ -55,12 +55,18 @@ class Rules(Frozen):
 
     @classmethod
     def of(cls, options: Options, plan: Plan | None = None) -> Rules:
-        """The part of `options` that concerns workers. A run over the results of another has other random
-        numbers than that: one for each stage of the chain that is behind it."""
-        seed = options.seed if options.seed is not None else fresh_seed()
-        if plan is not None:
-            seed += str(plan.source).count(" -> ") << 64
+        """The part of `options` that concerns workers."""
+        seed = stage_seed(options, plan)
         return cls(options.on_error, options.retries, options.timeout, seed, options.max_errors)
+
+
+def stage_seed(options: Options, plan: Plan | None = None, behind: int = 0) -> int:
+    """The seed of the random numbers of a run over this plan. A run over the results of another has other
+    numbers than that: one for each stage of the chain that is behind it. ``behind``: stages further on, in
+    the same run."""
+    seed = options.seed if options.seed is not None else fresh_seed()
+    stages = behind + (str(plan.source).count(" -> ") if plan is not None else 0)
+    return seed + (stages << 64)
 
 
 class MapChunk(Frozen):

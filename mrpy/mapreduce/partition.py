@@ -108,6 +108,14 @@ def stable_hash(key: Any) -> int:
     return _rarer(key)
 
 
+def number_of(key: Any) -> int:
+    """A number for a key, from 0 up, the same in every process. Each text has one of its own: of a hundred
+    thousand hashes of 32 bits two would be the same."""
+    if type(key) is str:
+        return int.from_bytes(b"\1" + key.encode("utf-8", "surrogatepass"))
+    return stable_hash(key) & MASK
+
+
 def parts_of(hashes: Iterable[int], parts: int) -> list[int]:
     """Which of so many parts keys with these hashes belong to. Those of numbers are the numbers, which may
     have a factor in common with the parts - minutes, multiples of a thousand - and would all be in one: so

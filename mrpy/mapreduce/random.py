@@ -1,7 +1,8 @@
 """Random numbers that do not depend on where, or in which order, items are computed.
 
-Inside a task `rng` returns a NumPy Generator that is keyed by the run's seed and the item's position: the
-same item gets the same numbers on every backend, with any chunk size, and when it is tried again.
+Inside a task `rng` returns a NumPy Generator that is keyed by the run's seed and the item's position, or the
+key that is reduced: the same item gets the same numbers on every backend, with any chunk size, and when it is
+tried again.
 
 The generator is counter-based (Philox: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy
 as 1, 2, 3", SC 2011), so that streams of different keys are independent without being skipped through.
@@ -35,6 +36,7 @@ class _Here(_local):
 
 
 _here = _Here()
+AHEAD = -2  # less a position: ahead of the item there
 STRIDE = 0x9E3779B97F4A7C15  # odd, so that a seed comes again after 2**64 others; as in splitmix64
 _drawn: tuple[int, int, Iterator[int]] | None = None  # process, a random number, and how many were derived
 
@@ -59,6 +61,11 @@ class at_positions:
         _here.seed, inside.position, _here.made, _here.reading = self._before
 
 
+def ahead_of(first: int, seed: int | None) -> at_positions:
+    """The same where the items from this position on have been made: none of them is at work."""
+    return at_positions(seed, lambda: AHEAD - first)
+
+
 def fresh_seed() -> int:
     """A seed for a run that was given none."""
     global _drawn
@@ -73,14 +80,16 @@ def leaf_random(seed: int) -> tuple[Callable[[], float], int]:
     position at which the leaf begins."""
     import random
 
-    first = inside.position() + 1 if inside.position is not None else 0
+    at = inside.position() if inside.position is not None else -1
+    first = at + 1 if at >= -1 else AHEAD - at
     return random.Random(f"{seed} {first}").random, first
 
 
 def rng() -> numpy.random.Generator:
     """The random generator of the item at work: the same everywhere, for the same ``seed=``.
 
-    Called several times for one item it goes on where it was. Outside a task it raises `MrpyError`.
+    Called several times for one item it goes on where it was. In a reducer it is the key's. Outside a task,
+    and in what combines partial results, it raises `MrpyError`.
 
     >>> import mrpy
     >>> draws = mrpy.pmap(lambda n: int(mrpy.rng().integers(100)), range(4), seed=1, backend="serial")
@@ -90,11 +99,15 @@ def rng() -> numpy.random.Generator:
     """
     from numpy.random import Generator, Philox, SeedSequence  # heavy, and only for those who ask
 
-    if inside.position is None:
-        raise MrpyError("mrpy.rng() gives the numbers of an item; call it inside a function that mrpy runs")
+    position = -1 if inside.position is None else inside.position()
+    if position < 0:
+        raise MrpyError(
+            "mrpy.rng() gives the numbers of an item, or of a reducer's key, and there is none here; call it "
+            "inside a function that mrpy runs for each item. Of a fold that is a map() before it"
+        )
     if _here.seed is None:  # of a single call: drawn only now, since few ask
         _here.seed = fresh_seed()
-    key: tuple[Any, ...] = _here.seed, inside.position()
+    key: tuple[Any, ...] = _here.seed, position
     if _here.reading is not None:
         key += (_here.reading.number(),)
     if _here.made is None or _here.made[0] != key:

@@ -23,7 +23,7 @@ from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.folds import Finish, Fold, FoldChunk, MergeNodes
 from mrpy.mapreduce.kernels import MapChunk, Rules
 from mrpy.mapreduce.plan import Plan
-from mrpy.mapreduce.random import at_positions
+from mrpy.mapreduce.random import ahead_of
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.tree import NOTHING, Node, combine, leaf_end, leaf_index, merged, total
 from mrpy.mapreduce.turns import blocking, results_of
@@ -95,7 +95,7 @@ def _in_pieces(feeder: Feeder, fold: Fold, rules: Rules) -> Any:
         first, largest = slot.chunk.first, slot.chunk.largest
         items = _of_a_leaf(slot, slots, feeder)
         try:
-            with at_positions(rules.seed, lambda: first - 1):
+            with ahead_of(first, rules.seed):
                 value = fold.leaf(items)
         except Exception as error:
             pin(error, Item(first, "or a later one of its leaf"))

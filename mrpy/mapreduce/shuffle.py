@@ -24,8 +24,9 @@ from mrpy.mapreduce.groups import Group, Reducer, grouping, joining, key_of, say
 from mrpy.mapreduce.kernels import Announce, Rules
 from mrpy.mapreduce.made import ByRank, Combining, Gathering, Made
 from mrpy.mapreduce.output import Output
-from mrpy.mapreduce.partition import PLAIN, canonical, shown, stable_hash
+from mrpy.mapreduce.partition import PLAIN, canonical, number_of, shown, stable_hash
 from mrpy.mapreduce.plan import ITERATED_IN_C, Step, name_of
+from mrpy.mapreduce.random import at_positions
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slices import Streamed, merged
 from mrpy.mapreduce.spill import Store
@@ -211,12 +212,14 @@ class ReduceTask:
     values alone, in the order of rank. The rows of nodes are the values of the map tasks, or come from the
     consumer, who had them from a checkpoint. What does not fit into memory goes to a file: see `Output`.
 
+    ``seed``  for `rng`, whose numbers are those of the key here
     ``pack``  what is made is for another run: see `mrpy.mapreduce.batches`
     """
 
     reducer: Reducer
     combiner: Reducer | None
     sort: bool
+    seed: int
     store: Store | None = None
     with_keys: bool = True
     pack: bool = False
@@ -232,21 +235,24 @@ class ReduceTask:
 
     def _fill(self, out: Output, groups: Iterator[tuple[Any, Group]]) -> None:
         reducer, with_keys, rows = self.reducer, self.with_keys, out.rows
-        for key, group in in_order(groups) if self.sort else groups:
-            kind = type(key)
-            name = key if kind is str or kind is int else shown(key)
-            try:
-                values = iter(group) if type(group) is list else _values(group)
-                made = reducer(name, values)
-                for value in made if type(made) is GeneratorType else (made,):
-                    rows.append((name, value) if with_keys else value)
-                    if len(rows) >= out.look_at:
-                        out.look()
-            except Exception as error:
-                say_key(error, key)
-                raise
-            if type(values) is _FromDisk:
-                values.over = True
+        at_work: Any = NOTHING
+        with at_positions(self.seed, lambda: -1 if at_work is NOTHING else number_of(at_work)):
+            for key, group in in_order(groups) if self.sort else groups:
+                at_work, kind = key, type(key)
+                name = key if kind is str or kind is int else shown(key)
+                try:
+                    values = iter(group) if type(group) is list else _values(group)
+                    made = reducer(name, values)
+                    for value in made if type(made) is GeneratorType else (made,):
+                        rows.append((name, value) if with_keys else value)
+                        if len(rows) >= out.look_at:
+                            out.look()
+                except Exception as error:
+                    say_key(error, key)
+                    raise
+                if type(values) is _FromDisk:
+                    values.over = True
+                at_work = NOTHING  # what is combined for the next key has no numbers
 
 
 class _FromDisk:

@@ -1,0 +1,91 @@
+"""Random numbers of tasks: those of a chain, of what is reduced by key, and where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from laws import LOCAL
+
+import mrpy
+from mrpy.errors import MrpyError
+
+
+def _noise(_: Any) -> float:
+    return float(mrpy.rng().random())
+
+
+@pytest.mark.parametrize("seed", ["of the run", "of the session"])
+def test_each_stage_of_a_chain_has_numbers_of_its_own(seed: str) -> None:
+    found = set()
+    for backend in LOCAL:
+        with mrpy.session(backend, workers=2, **({"seed": 1} if seed == "of the session" else {})):
+            first = mrpy.stream(range(8), **({"seed": 1} if seed == "of the run" else {})).map(_noise)
+            second = first.zip(range(8)).map(lambda pair: (pair[0], _noise(pair)))
+            third = list(second.batch(1).unbatch().map(lambda pair: (*pair, _noise(pair))))
+        assert len({number for numbers in third for number in numbers}) == 24
+        found.add(tuple(third))
+    assert len(found) == 1
+    assert list(mrpy.stream(range(8), seed=1, backend="serial").map(_noise)) == [numbers[0] for numbers in third]
+
+
+def _several(number: int) -> Iterator[tuple[Any, int]]:
+    yield number % 5, number
+    yield f"word {number % 3}", number
+    yield (number % 2, "pair"), number
+
+
+def _sampled(key: Any, values: Iterator[int]) -> tuple[int, float, float]:
+    return sum(values), _noise(key), _noise(key)
+
+
+def test_a_reducer_has_the_numbers_of_its_key() -> None:
+    found, others = set(), set()
+    for backend in LOCAL:
+        with mrpy.session(backend, workers=2):
+            for options in ({}, {"memory": 1000}, {"chunksize": 3, "partitions": 3}, {"retries": 1}, {"check": True}):
+                pairs = mrpy.mapreduce(_several, _sampled, range(200), seed=7, **options)
+                found.add(tuple(sorted(pairs, key=repr)))
+            others.add(tuple(sorted(mrpy.mapreduce(_several, _sampled, range(200), seed=8), key=repr)))
+    assert len(found) == len(others) == 1
+    numbers = {number for pairs in (*found, *others) for _, (_, *both) in pairs for number in both}
+    assert len(numbers) == 2 * 2 * 10
+
+
+class _Sampling(mrpy.Job):
+    def map(self, number: int) -> Any:
+        return _several(number)
+
+    def reduce(self, key: Any, values: Iterator[int]) -> Any:
+        for _ in values:
+            yield _noise(key)
+
+
+def test_that_of_a_job_goes_on_where_it_was() -> None:
+    runs = [sorted(_Sampling().run(range(30), seed=7, backend=backend), key=repr) for backend in LOCAL]
+    assert runs[0] == runs[1] == runs[2]
+    assert len({number for _, number in runs[0]}) == 90
+
+
+def _plus_noise(before: float, _: int) -> float:
+    return before + _noise(before)
+
+
+@pytest.mark.parametrize("options", [{"retries": 1}, {"on_error": "skip"}, {"buffersize": 1}])
+def test_a_fold_whose_items_are_there_already_says_that_it_has_none(options: dict[str, Any]) -> None:
+    with pytest.raises(MrpyError, match="Of a fold that is a map"):
+        mrpy.pfold(_plus_noise, range(9), 0.0, _plus_noise, backend="serial", **options)
+
+
+def test_what_combines_for_the_next_key_has_none(tmp_path: Any) -> None:
+    def combined(key: Any, values: Iterator[int]) -> float:
+        return sum(values) + _noise(key)
+
+    with pytest.raises(MrpyError, match="none here"):
+        dict(
+            mrpy.mapreduce(
+                lambda number: (number % 2, number), lambda key, values: sum(values), range(64), chunksize=1,
+                combiner=combined, backend="serial",
+            )
+        )  # fmt: skip
