@@ -7,6 +7,8 @@ import gzip
 import json
 import lzma
 import os
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -226,6 +228,39 @@ def test_whatever_fsspec_opens(tmp_path: Path) -> None:
         mrpy.read_text(f"file://{tmp_path}/*.csv")
     with pytest.raises((ImportError, ValueError), match="nosuch"):
         mrpy.read_text("nosuch://a/b")
+
+
+def test_archives_that_fsspec_opens(tmp_path: Path) -> None:
+    long = b"".join(b"line %d\n" % n for n in range(20_000))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in {"long.txt": long, "d/b.txt": b"one\ntwo\n", "d/c.txt.gz": gzip.compress(b"three\n")}.items():
+            archive.writestr(name, data)
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        tar.add(written(tmp_path / "b.txt", b"four\nfive\n"), "b.txt")
+    path = f"file://{tmp_path}/a.zip"
+    for backend in ("serial", "processes"):
+        with mrpy.session(backend, workers=2):
+            read = mrpy.read_text(f"zip://long.txt::{path}", blocksize=1000)
+            assert "1 block of" in str(read), "each block would unpack all that is before it"
+            assert list(read) == long.decode().splitlines()
+            assert list(mrpy.read_text(f"zip://d/*::{path}")) == ["one", "two", "three"]
+            assert mrpy.read_text(f"zip://*::{path}").count() == 20_000, "and not what is in d"
+            assert list(mrpy.read_text(f"zip://d::{tmp_path}/a.zip")) == ["one", "two", "three"]
+            assert list(mrpy.read_text(f"tar://b.txt::{tmp_path}/a.tar.gz")) == ["four", "five"]
+    packed = written(tmp_path / "e.gz", gzip.compress(b"six\n"))
+    assert list(mrpy.read_text(f"simplecache::file://{packed}", backend="serial")) == ["six"]
+
+
+def test_a_damaged_member_of_an_archive(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("a.txt", b"one\ntwo\n")
+        archive.writestr("b.txt", b"three\n")
+    written(tmp_path / "a.zip", (tmp_path / "a.zip").read_bytes().replace(b"two", b"twi", 1))
+    with pytest.raises(DataError, match=r"a\.txt.*CRC"):
+        list(mrpy.read_text(f"zip://*::{tmp_path}/a.zip", backend="serial"))
+    found = mrpy.read_text(f"zip://*::{tmp_path}/a.zip", backend="serial", on_error="skip")
+    assert list(found)[-1] == "three"
+    assert found.skipped.count == 1
 
 
 # ---- what goes wrong ------------------------------------------------------------------------------------------

@@ -280,7 +280,7 @@ class _Asked(Frozen):
 
         def whole(file: File) -> bool:
             found = self.only_text and file.found  # then all of it is passed over, or nothing
-            return found or not cuttable or opening.packed(file.path) is not None
+            return found or not cuttable or opening.is_packed(file.path)
 
         blocks = list(cut(files, size, whole, unit))
         step = Reads(format, opening, _fingerprint(files, blocks))

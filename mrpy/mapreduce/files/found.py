@@ -149,22 +149,29 @@ def _check(path: str, about: os.stat_result) -> None:
 
 def _remote(url: str, storage: Mapping[str, Any] | None) -> Iterator[File]:
     files, inner = opening.file_system(url, storage)
-    found = False
     if glob.has_magic(inner):
-        urls = [_match_of(url, match) for match in sorted(files.glob(inner))]
-        if not urls:
-            raise FileNotFoundError(errno.ENOENT, "no file matches", url)
+        matches, found, problem = files.glob(inner, detail=True), False, "no file matches"
     elif files.isdir(inner):
-        found = True
-        urls = [_match_of(url, match) for match in sorted(files.find(inner)) if "/." not in match]
-        if not urls:
-            raise FileNotFoundError(errno.ENOENT, "there is no file in the directory", url)
+        below, found, problem = files.find(inner, detail=True), True, "there is no file in the directory"
+        matches = {name: about for name, about in below.items() if "/." not in name}
     else:
-        urls = [url]
-    for each in urls:
-        about = files.info(opening.file_system(each, storage)[1])
-        changed = repr([about.get(name) for name in ("mtime", "LastModified", "ETag", "etag", "updated")])
-        yield File(each, about.get("size"), crc32(changed.encode()), found)
+        yield _described(url, files.info(inner))
+        return
+    names = sorted(name for name, about in matches.items() if about.get("type") != "directory")
+    if not names:
+        raise FileNotFoundError(errno.ENOENT, problem, url)
+    for name in names:
+        about = matches[name]
+        whole = about if about.get("size") is not None else files.info(name)  # a list may not say
+        yield _described(_match_of(url, name), whole, found)
+
+
+_CHANGES = ("mtime", "LastModified", "ETag", "etag", "updated", "CRC")  # what file systems have of these
+
+
+def _described(url: str, about: Mapping[str, Any], found: bool = False) -> File:
+    changed = repr([about.get(name) for name in _CHANGES])
+    return File(url, about.get("size"), crc32(changed.encode()), found)
 
 
 def _match_of(url: str, match: str) -> str:

@@ -25,6 +25,7 @@ else:
 SUFFIXES = {
     ".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".lzma": "xz", ".zst": "zstd", ".zstd": "zstd",
 }  # fmt: skip
+ARCHIVES = frozenset(("zip", "tar", "libarchive"))  # of fsspec: "zip://a.txt::file.zip"
 _ZSTD = ("compression.zstd", "backports.zstd", "zstandard")  # the first is Python's, from 3.14 on
 
 
@@ -42,8 +43,12 @@ class Opening(Frozen):
         """How a file is compressed."""
         if self.compression != "infer":
             return self.compression
-        name = path.split("::")[0].split("?")[0] if is_url(path) else path
+        name = next(filter(is_url, path.split("::"))).split("?")[0] if is_url(path) else path
         return SUFFIXES.get(name[name.rfind(".") :].lower())
+
+    def is_packed(self, path: str) -> bool:
+        """Whether it can be read from its beginning only, so that whoever wants a part of it reads all."""
+        return self.packed(path) is not None or path.split("://")[0] in ARCHIVES
 
     @contextmanager
     def open(self, path: str) -> Iterator[IO[bytes]]:
@@ -59,8 +64,7 @@ class Opening(Frozen):
     def _raw(self, path: str) -> Any:
         if not is_url(path):
             return to_read(path)
-        files, inner = file_system(path, self.storage)
-        return files.open(inner, "rb")
+        return _remote(path, self.storage)
 
     def __repr__(self) -> str:  # without what may be secret
         return f"Opening({self.compression!r})"
@@ -83,6 +87,13 @@ def file_system(url: str, storage: Mapping[str, Any] | None) -> tuple[Any, str]:
     except ImportError as error:
         raise ImportError(f"{url} cannot be opened: {error}") from error
     return files, str(inner)
+
+
+@contextmanager
+def _remote(url: str, storage: Mapping[str, Any] | None) -> Iterator[IO[bytes]]:
+    files, inner = file_system(url, storage)
+    with files.open(inner, "rb") as raw:
+        yield raw  # and nobody else refers to the file system of an archive, which closes it at its own end
 
 
 def _unpacked(raw: Any, packed: str) -> Any:
@@ -112,4 +123,4 @@ def is_damage(error: Exception) -> bool:
         return error.errno is None  # the system has nothing to do with it: gzip and bz2 say so by this class
     if isinstance(error, EOFError | zlib.error | lzma.LZMAError):
         return True
-    return type(error).__name__ in ("ZstdError", "ZstdDecompressionError")
+    return type(error).__name__ in ("ZstdError", "ZstdDecompressionError", "BadZipFile", "ReadError")

@@ -49,7 +49,7 @@ def pieces(block: Block, rule: Rule, opening: Opening) -> Iterator[tuple[int, by
     """The records of a block, several at a time, with the offset of the first. What cannot be read is raised
     behind what could: a `DataError` for a damaged file, an `OSError` that names it for any other reason."""
     with named(block.path), opening.open(block.path) as file:
-        packed = opening.packed(block.path) is not None
+        packed = opening.is_packed(block.path)
         # of a file that turns out to be damaged nothing is lost that was unpacked before
         read = getattr(file, "read1", file.read) if packed else file.read
         stretch = _Stretch(block, rule, read)

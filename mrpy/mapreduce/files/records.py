@@ -38,7 +38,7 @@ class Records(Frozen):
                     yield records, _Place(block.path, position, size, whole // size, records)
                 position += whole
                 if problem is not None:
-                    if not opening.packed(block.path) or not is_damage(problem):
+                    if not opening.is_packed(block.path) or not is_damage(problem):
                         raise problem
                     raise damaged(block.path, position, problem) from problem
                 if len(data) > whole or (len(data) < wanted and block.end is not None):
