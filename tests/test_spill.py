@@ -457,6 +457,26 @@ def test_what_was_in_memory_is_as_it_was_when_a_part_is_tried_again(
 
 
 @pytest.mark.fault(25)
+@pytest.mark.parametrize("sort", [False, True])
+@pytest.mark.parametrize("backend", HERE)
+def test_what_was_reduced_and_is_damaged_is_reduced_again(backend: str, sort: bool, spilled: Path) -> None:
+    def several(key: int, values: Iterator[int]) -> Iterator[list[int]]:
+        total = sum(values)
+        yield from ([total] * 20_000, [key])
+
+    mapper, records = (lambda record: (record % 50, record)), range(800)
+    options = {"memory": 1, "backend": backend, "workers": 2, "chunksize": 200, "partitions": 2, "sort": sort}
+    expected = list(mrpy.mapreduce(mapper, several, records, **options))
+    assert {key: value[0] for key, value in expected[::2]} == {key: sum(range(key, 800, 50)) for key in range(50)}
+    run = mrpy.mapreduce(mapper, several, records, **options)
+    found = [next(run) for _ in range(3)]
+    damaged = [path for path in spilled.glob(f"{spill.PREFIX}*/*{spill.RUN}") if path.write_bytes(b"nothing")]
+    assert damaged
+    assert [*found, *run] == expected
+    assert "run again" in run.explain()
+
+
+@pytest.mark.fault(25)
 def test_what_cannot_be_made_again_is_an_error_that_names_it(spilled: Path, tmp_path_factory: Any) -> None:
     reducer = damaged_once(str(tmp_path_factory.mktemp("marker") / "done"), spilled)
 

@@ -73,7 +73,8 @@ def reduce_stage(name: str, order: str, options: Options, given: Given, account:
     lines = _row("stage", [name, "one task per part, which takes its own of every chunk's groups"])
     lines += _row("order", [order]) + _row("backend", [_backend(options, given)])
     if account.tasks:
-        lines += _row("it ran", _ran(account, f"{account.tasks:,} tasks"))
+        again = f", {account.again} run again" if account.again else ""
+        lines += _row("it ran", _ran(account, f"{account.tasks:,} tasks{again}"))
     return "\n".join(lines)
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from mrpy.errors import SpillError
 from mrpy.mapreduce.account import Account
-from mrpy.mapreduce.batches import Batch
+from mrpy.mapreduce.batches import Batch, rows_of
 from mrpy.mapreduce.output import OnDisk
 from mrpy.mapreduce.plan import Map, Plan
 from mrpy.mapreduce.slots import Slot
@@ -75,9 +75,30 @@ class ReduceTasks:
         return self._arrived.pop(part)
 
     def opened(self, part: int) -> Iterator[Batch]:
-        """The same; what is on disk is read, batch by batch."""
+        """The same; what is on disk is read, batch by batch. What is damaged there is made once more."""
+        given = tries = 0
+        while True:
+            tries += 1
+            try:
+                for batch in self._behind(part, given):
+                    yield batch
+                    given += len(batch)
+                return
+            except SpillError:
+                if tries == TRIES:
+                    raise
+                self._start(part)
+                self._account.again += 1
+
+    def _behind(self, part: int, given: int) -> Iterator[Batch]:
+        """What comes behind so many rows."""
         for batch in self.batches(part):
-            yield batch.rows() if type(batch) is OnDisk else batch
+            if given >= len(batch):
+                given -= len(batch)
+                continue
+            rows = batch.rows() if type(batch) is OnDisk else batch
+            yield rows_of(rows)[given:] if given else rows
+            given = 0
 
     def _start(self, part: int) -> None:
         rows = inputs = None
