@@ -5,6 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import sys
+import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -285,7 +289,7 @@ def logged(folder: Path, what: str) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_job_is_set_up_and_torn_down_once_per_worker(backend: str, tmp_path: Path) -> None:
     with mrpy.session(backend, workers=2):
         job = Logged(tmp_path)
@@ -297,6 +301,68 @@ def test_a_job_is_set_up_and_torn_down_once_per_worker(backend: str, tmp_path: P
         assert len(made) == len(set(made)) <= (1 if backend == "serial" else 2)
         assert set(logged(tmp_path, "map") + logged(tmp_path, "reduce")) == set(made)
         assert sorted(logged(tmp_path, "teardown")) == sorted(made)
+
+
+class Slow(Logged):
+    """Its end takes a while."""
+
+    def setup(self) -> None:
+        super().setup()
+        self.thread = threading.get_ident()
+
+    def teardown(self) -> None:
+        time.sleep(0.3)
+        assert threading.get_ident() == self.thread  # or SQLite, say, would refuse
+        super().teardown()
+
+
+@pytest.mark.parametrize("backend", BACKENDS[2:])
+def test_the_end_of_a_session_waits_for_that_and_it_is_done_where_the_job_was_set_up(backend: str, tmp_path: Path) -> None:
+    with mrpy.session(backend, workers=1):
+        list(Slow(tmp_path).run(range(20)))
+    assert sorted(logged(tmp_path, "teardown")) == sorted(logged(tmp_path, "setup"))
+
+
+def test_a_worker_that_is_replaced_is_torn_down_first(tmp_path: Path) -> None:
+    with mrpy.session("processes", workers=1, max_tasks_per_worker=2):
+        list(Slow(tmp_path).run(range(8), chunksize=1))
+    assert len(logged(tmp_path, "setup")) > 3
+    assert sorted(logged(tmp_path, "teardown")) == sorted(logged(tmp_path, "setup"))
+
+
+SCRIPT = """
+import sys, time
+import mrpy
+
+class Slow(mrpy.Job):
+    def map(self, number):
+        return number % 5, number
+
+    def reduce(self, key, values):
+        return sum(values)
+
+    def teardown(self):
+        print("begins", flush=True)
+        time.sleep(float(sys.argv[1]))
+        print("ends", flush=True)
+
+Slow.run(Slow(), range(20), backend="processes", workers=1).to_list()
+"""
+
+
+def test_the_end_of_a_program_waits_for_that_too() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT, "0.3"], capture_output=True, text=True, timeout=60, check=True)
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == ["begins", "ends"]
+    assert not done.stderr
+
+
+def test_ctrl_c_does_not_wait_for_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, "50"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().endswith("begins\n")
+        time.sleep(0.5)  # by then it waits
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=8)  # and not the ten that it would be given
 
 
 @pytest.mark.parametrize("backend", LOCAL)

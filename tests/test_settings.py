@@ -50,6 +50,12 @@ def everywhere(function: Any, items: Any) -> list[Any]:
     ]
 
 
+def test_arguments_of_the_program_are_there(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments in (["program", "--size=3"], ["program"], ["program", "4"]):
+        monkeypatch.setattr(sys, "argv", arguments)
+        assert everywhere(lambda _: tuple(sys.argv), [1]) == [tuple(arguments)] * 4
+
+
 def test_decimals_have_as_many_digits_as_the_user_has_set(backend: str) -> None:
     usual = everywhere(third, [1, 1])
     assert set(usual) == {"0." + 28 * "3"}

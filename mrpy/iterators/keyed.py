@@ -165,7 +165,8 @@ class Keyed:
     def _code(self, side: Side, options: Options, rules: Rules, store: Store | None) -> Code:
         plan, mapper = side.plan, side.mapper
         kernel = MapTask(plan.steps, mapper, self._combiner, self._partitions, rules, self._sort, store)
-        return Code(kernel, options.name or f"map {name_of(mapper)}", announce=True)
+        name = options.name or f"map {name_of(mapper)}"
+        return Code(kernel, name, announce=True, torn_down=hasattr(mapper, "worker"))
 
     def _check(self, side: Side, sample: list[Any]) -> None:
         """See on some items that the answer does not depend on the cut."""
@@ -187,7 +188,7 @@ class Keyed:
         pack = pack and job.driver.backend.remote
         seed = stage_seed(resolve(self._given), self._sides[0].plan, behind=1)
         kernel = ReduceTask(self._reducer, self._combiner, self._sort, seed, store, self._with_keys, pack)
-        code = Code(kernel, self._reduce_name())
+        code = Code(kernel, self._reduce_name(), torn_down=hasattr(self._reducer, "worker"))
         return ReduceTasks(job, code, made, self._partitions, at_hand, self._reducing)
 
     def _rows(self, parts: ReduceTasks) -> Iterator[Any]:

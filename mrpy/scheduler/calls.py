@@ -51,14 +51,17 @@ def apart(made: Any) -> tuple[Any, Any]:
 class Code:
     """A function that many calls share, with the place it was written for.
 
-    ``announce``: the function takes a keyword argument of that name, a callable to be told of each item as it
-    begins (`At`), and of None when it is through with them.
+    ``announce``   the function takes a keyword argument of that name, a callable to be told of each item as
+                   it begins (`At`), and of None when it is through with them
+    ``torn_down``  it does something when nobody refers to it any more, for which a worker is given time
     """
 
-    def __init__(self, function: Callable[..., Any], name: str, *, announce: bool = False) -> None:
+    def __init__(
+        self, function: Callable[..., Any], name: str, *, announce: bool = False, torn_down: bool = False
+    ) -> None:
         self.function = function
         self.name = name
-        self.announce = announce
+        self.announce, self.torn_down = announce, torn_down
         self.number = next(_numbers)
         self.settings = settings(filters=False)  # of the thread that wrote the call, for others here
         self.is_as_it_was: Callable[[], bool] | None = None  # for `reuse.py`: asked when it is pickled

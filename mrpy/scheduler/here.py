@@ -16,19 +16,21 @@ class Here(NamedTuple):
 
     ``folder``  the working directory; None if it was removed
     ``path``    ``sys.path``
+    ``arguments``  ``sys.argv``
     ``levels``  those that loggers were set to; None where nobody has set up logging
     ``settings``  of numbers and warnings; None where nobody has changed them
     """
 
     folder: str | None
     path: list[str]
+    arguments: list[str]
     levels: Levels | None
     settings: Settings | None
 
 
-# What the last call of `here` found, and ``sys.path`` as it was then. It is asked before each single call,
-# and hardly ever has anything changed.
-_last: tuple[list[str], Here] = [], Here(None, [], None, None)
+# What the last call of `here` found, with ``sys.path`` and ``sys.argv`` as they were then. It is asked before
+# each single call, and hardly ever has anything changed.
+_last: tuple[list[str], list[str], Here] = [], [], Here(None, [], [], None, None)
 
 
 def here() -> Here:
@@ -39,12 +41,14 @@ def here() -> Here:
     except OSError:  # it was removed under our feet
         folder = None
     levels, of_numbers = _levels(), settings(filters=True)
-    path, place = _last
-    if path != sys.path or (place.folder, place.levels, place.settings) != (folder, levels, of_numbers):
-        path = list(sys.path)
+    path, arguments, place = _last
+    there, given = (place.folder, place.levels, place.settings), getattr(sys, "argv", [])
+    if path != sys.path or arguments != given or there != (folder, levels, of_numbers):
+        path, arguments = list(sys.path), list(given)
         # '' means the working directory, and the worker's may be another one
-        place = Here(folder, [entry or folder or "" for entry in path], levels, of_numbers)
-        _last = path, place
+        entries = [entry or folder or "" for entry in path]
+        place = Here(folder, entries, list(map(str, arguments)), levels, of_numbers)
+        _last = path, arguments, place
     return place
 
 

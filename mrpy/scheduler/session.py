@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import warnings
 from itertools import count
@@ -58,11 +59,15 @@ class Session:
         if self.driver.closed:
             raise SessionClosed("this session is closed; open another with mrpy.session(...)")
 
-    def close(self) -> None:
-        """Stop the workers. Work that is under way fails with `SessionClosed`."""
+    def close(self, *, hurry: bool = False) -> None:
+        """Stop the workers. Work that is under way fails with `SessionClosed`. ``hurry``: without waiting for
+        jobs to be torn down; so does Ctrl-C."""
+        if hurry and not self.driver.closed:
+            self.driver.backend.hurry()
         try:
             self.driver.close()
         except KeyboardInterrupt:  # it may have come before the driver was told
+            self.driver.backend.hurry()
             self.driver.close()
             raise
 
@@ -103,8 +108,9 @@ def close_shared() -> None:
     with _lock:
         sessions = list(_shared.values())
         _shared.clear()
+    interrupted = getattr(sys, "last_type", None)  # what ended the program, if an exception did
     for session in sessions:
-        session.close()
+        session.close(hurry=interrupted is KeyboardInterrupt)
 
 
 def _forget_after_fork() -> None:

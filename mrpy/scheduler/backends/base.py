@@ -48,6 +48,7 @@ class Backend(ABC):
     elastic: ClassVar[bool] = False  # True: it can take more tasks than it has slots for, where it must
     inline: ClassVar[bool] = False  # True: any thread may drive, one at a time, and sleep in `block`
     led: bool = False  # True: several may sleep in `block`; of each event one is told, the last to come
+    hurried: bool = False  # whoever closes it, or is about to, does not want to wait
     workers: int
 
     def pack(self, call: Call) -> Call:
@@ -93,4 +94,9 @@ class Backend(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Stop everything and leave nothing behind."""
+        """Stop everything and leave nothing behind. Unless it is `hurried`, wait for what is torn down."""
+
+    def hurry(self) -> None:
+        """Make `close`, now or later, not wait. For any thread."""
+        self.hurried = True
+        self.wake()

@@ -30,8 +30,9 @@ import os
 import signal
 import time
 import uuid
+import weakref
 from asyncio import CancelledError
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -41,36 +42,22 @@ from distributed import Client
 from distributed.scheduler import KilledWorker
 from distributed.utils import silence_logging_cmgr
 
-from mrpy.errors import BackendError, OptionError, WorkerCrashed
+from mrpy.errors import BackendError, OptionError
 from mrpy.scheduler import codec
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends import dask_cluster
 from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.backends.base import Backend, Value
+from mrpy.scheduler.backends.dask_tickets import Ticket, gone, lost
 from mrpy.scheduler.calls import Call, Code
-from mrpy.scheduler.failure import At, of
+from mrpy.scheduler.failure import of
 
 AHEAD = 2  # tasks given to the cluster per thread: one runs, one waits
 CODES_KEPT = 64  # functions held on the cluster; out of the air
 PART_ALONE = 64 * 1024  # bytes; a smaller value in parts moves as a whole, a larger one is taken apart first
 LOOK = 5.0  # seconds between two looks at the client, while nothing comes
+TORN_DOWN = 10.0  # seconds for functions to be dropped, and for what they do at their end, at most
 PATIENCE = 60  # seconds until our own workers, or a cluster's scheduler, have to answer
-
-
-class Ticket:
-    """One attempt that the cluster owes an answer for."""
-
-    __slots__ = ("address", "future", "item", "note", "order", "pid", "seconds", "size", "stopping")
-
-    def __init__(self, order: m.Start) -> None:
-        self.order = order
-        self.future: Any = None
-        self.address: str | None = None  # where it runs
-        self.pid = 0
-        self.item: At | None = None  # the last one announced
-        self.seconds, self.size = 0.0, 0
-        self.note: bytes | None = None
-        self.stopping = False
 
 
 class Far:
@@ -105,7 +92,8 @@ class DaskBackend(Backend):
         self._stopped: set[int] = set()  # attempts that were stopped, and may be about to begin
         self._numbers = count(1)
         self._values: dict[m.Key, Far] = {}
-        self._codes: OrderedDict[int, Any] = OrderedDict()
+        self._codes: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # a Future; and who tells of the end
+        self._unused: deque[int] = deque()  # functions that nobody will send again
         self._closed = False
         self._quiet = contextlib.ExitStack()
         self._topic = ""
@@ -191,6 +179,8 @@ class DaskBackend(Backend):
             self._take(message)
         while not self._inbox.empty():  # nobody else takes from it
             self._take(self._inbox.get())
+        if self._unused:
+            self._have_forgotten()
         facts, self._facts = self._facts, []
         return facts
 
@@ -212,6 +202,9 @@ class DaskBackend(Backend):
             for ticket in list(self._tickets.values()):
                 with contextlib.suppress(Exception):
                     self.stop(ticket.order.task.key, ticket.order.attempt)
+        if self._client is not None and not self._tickets:
+            with contextlib.suppress(Exception):
+                self._tear_down()
         for values in (self._tickets, self._values, self._codes):
             values.clear()
         with silence_logging_cmgr(logging.CRITICAL + 1), contextlib.suppress(Exception):
@@ -242,17 +235,41 @@ class DaskBackend(Backend):
         sure = ticket.order.attempt > 1 or task.timeout is not None
         care = w.Care(ticket.order.careful, ticket.order.careful and sure)
         ours = self._cluster is not None
-        job = w.Job(self._topic, number, data, tuple(parts), care, task.timeout, ours)
+        job = w.Job(self._topic, number, code.number, data, tuple(parts), care, task.timeout, ours)
         return self._send(code.name, w.run, job, self._code(code), *futures, priority=int(task.urgent))
 
     def _code(self, code: Code) -> Any:
-        future = self._codes.get(code.number)
-        if future is None:
-            future = self._codes[code.number] = self._send("code", w.keep, code.blob())
+        number, unused, inbox = code.number, self._unused, self._inbox
+        if number not in self._codes:
+
+            def note(_: Any) -> None:  # in any thread
+                unused.append(number)
+                inbox.put(None)
+
+            self._codes[number] = self._send("code", w.keep, code.blob()), weakref.ref(code, note)
             if len(self._codes) > CODES_KEPT:
                 self._codes.popitem(last=False)  # tasks under way keep it alive
-        self._codes.move_to_end(code.number)
-        return future
+        self._codes.move_to_end(number)
+        return self._codes[number][0]
+
+    def _have_forgotten(self) -> None:
+        """Have workers drop functions, without waiting for it."""
+        numbers = [self._unused.popleft() for _ in range(len(self._unused))]
+        for number in numbers:
+            self._codes.pop(number, None)
+        self._client.loop.add_callback(self._forgotten, numbers)
+
+    def _tear_down(self) -> None:
+        """Have workers drop all functions, and wait for that."""
+        done = asyncio.run_coroutine_threadsafe(self._forgotten(None), self._client.loop.asyncio_loop)
+        done.add_done_callback(lambda _: self.wake())
+        while not done.done() and not self.hurried:
+            self._inbox.get(timeout=TORN_DOWN)
+
+    async def _forgotten(self, numbers: list[int] | None) -> None:
+        with contextlib.suppress(Exception):  # workers may be gone, or at something that does not let them
+            asked = self._client.run(w.forget, self._topic, numbers, asynchronous=True, on_error="ignore")
+            await asyncio.wait_for(asked, TORN_DOWN)
 
     def _send(self, name: str, function: Any, *args: Any, priority: int = 2) -> Any:
         name = name.encode("utf-8", "replace").decode()  # what cannot be encoded would break Dask's stream
@@ -336,7 +353,7 @@ class DaskBackend(Backend):
         """Dask's own client gives up a scheduler that it cannot reach any more, and tells nobody: what was
         asked for then never comes."""
         if self._client.status == "closed":
-            self._facts += map(_gone, self._tickets.values())
+            self._facts += map(gone, self._tickets.values())
             self._tickets.clear()
 
     def _bury(self, address: str, expected: bool) -> None:
@@ -345,7 +362,7 @@ class DaskBackend(Backend):
             if ticket.address == address and not ticket.stopping:
                 del self._tickets[number]
                 ticket.future.cancel()
-                self._facts.append(_lost(ticket, blame=not expected))
+                self._facts.append(lost(ticket, blame=not expected))
 
     def _answered(self, number: int, status: str) -> None:
         ticket = self._tickets.pop(number, None)
@@ -363,19 +380,8 @@ class DaskBackend(Backend):
         if isinstance(error, w.Raised):
             return m.Failed(key, attempt, codec.decode(codec.Payload(error.args[0])))
         if error is None and self._client.status not in ("running", "connecting"):
-            return _gone(ticket)
+            return gone(ticket)
         if error is None or isinstance(error, KilledWorker):
             self._codes.clear()  # they may be gone as well: after a restart of the cluster, say
-            return _lost(ticket, blame=error is not None)
+            return lost(ticket, blame=error is not None)
         return m.Failed(key, attempt, of(BackendError(f"the cluster could not run the task: {error!r}")))
-
-
-def _gone(ticket: Ticket) -> m.Failed:
-    gone = BackendError("the Dask cluster is gone, or cannot be reached any more")
-    return m.Failed(ticket.order.task.key, ticket.order.attempt, of(gone))
-
-
-def _lost(ticket: Ticket, blame: bool) -> m.Lost:
-    where = f" {ticket.address}" if ticket.address else ""
-    crash = WorkerCrashed(f"the Dask worker{where} was lost while it ran this")
-    return m.Lost(ticket.order.task.key, ticket.order.attempt, of(crash), ticket.item, blame)

@@ -23,9 +23,10 @@ import os
 import pickle
 import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from time import perf_counter
 from typing import Any, SupportsIndex
 
@@ -46,6 +47,7 @@ GRACE = 0.5  # seconds that a stopped task has to end by itself before its worke
 STUCK = 1.0  # seconds more, behind which nobody there can have had the interpreter lock to see to that
 
 _running: dict[tuple[str, int], int] = {}  # calls at work in this process, and their threads
+_functions: OrderedDict[tuple[str, int], tuple[Any, bool, Here]] = OrderedDict()  # by topic and number
 _lock = threading.Lock()
 
 
@@ -104,6 +106,7 @@ class Job:
 
     topic: str
     number: int
+    code: int  # the number of the function
     data: Outcome
     parts: tuple[int | None, ...]
     care: Care
@@ -149,7 +152,7 @@ def run(order: Job, blob: bytes, *inputs: Outcome) -> Outcome:
 
 
 def _perform(order: Job, blob: bytes, inputs: tuple[Outcome, ...]) -> Outcome:
-    function, announces, place = _opened(blob, order.ours)
+    function, announces, place = _opened(order, blob)
     _go_to(place, order.ours)
     values = [value.private(part) for value, part in zip(inputs, order.parts, strict=True)]
     announce = _announcer(order) if order.care.careful and announces else None
@@ -201,13 +204,35 @@ def _tell(order: Job, *what: Any, sure: bool = False) -> None:
         worker.log_event(order.topic, message)
 
 
-@lru_cache(CODES_KEPT)
-def _opened(blob: bytes, ours: bool) -> tuple[Any, bool, Here]:
+def _opened(order: Job, blob: bytes) -> tuple[Any, bool, Here]:
     """The function, opened at its first use: with its own import path in force."""
+    key = order.topic, order.code
+    with _lock:
+        known = _functions.get(key)
+        if known is not None:
+            _functions.move_to_end(key)
+            return known
     whole, buffers = pickle.loads(blob)
     announces, place, body = pickle.loads(whole)
-    _go_to(place, ours)
-    return pickle.loads(body, buffers=buffers), announces, place
+    _go_to(place, order.ours)
+    made = pickle.loads(body, buffers=buffers), announces, place
+    dropped = None
+    with _lock:
+        _functions[key] = made
+        if len(_functions) > CODES_KEPT:
+            dropped = _functions.popitem(last=False)
+    del dropped  # out here: what it does at its end may take long
+    return made
+
+
+async def forget(topic: str, numbers: list[int] | None, dask_worker: Any = None) -> None:
+    """Drop functions, or all of a session. What they do at their end is done by a thread that runs tasks: the
+    one that has set up a `mrpy.Job`, where there is but one."""
+    with _lock:
+        ours = [key for key in _functions if key[0] == topic and (numbers is None or key[1] in numbers)]
+        dropped = [_functions.pop(key) for key in ours]
+    if dropped:
+        await asyncio.get_running_loop().run_in_executor(dask_worker.executors["default"], dropped.clear)
 
 
 _place: Here | None = None
@@ -221,7 +246,7 @@ def _go_to(place: Here, ours: bool) -> None:
     if not ours:
         sys.path.extend(entry for entry in place.path if entry not in sys.path)
     else:
-        sys.path[:] = place.path
+        sys.path[:], sys.argv[:] = place.path, place.arguments
         if place.folder is not None:
             os.chdir(place.folder)
     _place = place

@@ -32,14 +32,14 @@ from mrpy.scheduler.backends.lifespan import Lifespan
 from mrpy.scheduler.backends.packing import Packer
 from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.poller import Event, poller
-from mrpy.scheduler.backends.team import Team
+from mrpy.scheduler.backends.team import GRACE, Team
 from mrpy.scheduler.backends.transport import Frame
-from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle, is_stopped
+from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.failure import Failure, of
 from mrpy.scheduler.queues import sooner
 
-GRACE = 0.2  # seconds that a stopped task has to end by itself before its worker is killed
+TORN_DOWN = 10.0  # seconds that a worker has for what it does at its end
 LISTENED_TO = 4  # workers, before we sleep: each costs 2 us, to be told by another thread 50 us or more
 BOOTS = 3  # workers in a row that may die before they are up
 
@@ -126,8 +126,10 @@ class ProcessesBackend(Backend):
             for event in self._poller.take():
                 self._attend(event)
             if self.due() is not None:
-                self._kill_overdue()
-                self._bury_stopped()
+                for worker in self._team.overdue():
+                    self._bury(worker)
+                for worker in self._team.stopped(bool(self._backlog)):
+                    self._bury(worker, stopped=True)
             self._send()  # who is up now, or through, may have got a task
         facts, self._facts = self._facts, []
         return facts
@@ -155,16 +157,25 @@ class ProcessesBackend(Backend):
         if self._closed:
             return
         self._closed = True
-        for worker in self._team:
-            worker.lifeline.close()  # all are told at once; `kill` then waits for each
-        for worker in self._team:
-            self._team.let_go(worker)
-            worker.dismiss()
-        self._tickets.clear()
         self._backlog.clear()
+        try:
+            self._team.end([worker for worker in self._team if worker.queue or not worker.tears_down])
+            self._tickets.clear()
+            self._tear_down()
+        finally:
+            self._team.end(list(self._team))
         self._values.clear()
         self._packer.close()
         self._poller.close()
+
+    def _tear_down(self) -> None:
+        """Have the workers that are left end by themselves, if they do so in time."""
+        for worker in self._team:
+            self._have_leave(worker)
+        self.wait(0)  # before any sleep: we may have been woken, to look, and so would not be again
+        while len(self._team) and not self.hurried:
+            self._poller.sleep(sooner(None, self.due(), time.monotonic()))
+            self.wait(0)
 
     # ---- workers ---------------------------------------------------------------------------------
 
@@ -208,6 +219,7 @@ class ProcessesBackend(Backend):
         ticket.worker = worker
         worker.queue.append(ticket)
         worker.tasks += 1
+        worker.tears_down = worker.tears_down or ticket.torn_down
         if ticket.timeout is not None:
             self._team.look_after(worker, ticket.timeout)
         function, meta, parts = ticket.message
@@ -225,11 +237,21 @@ class ProcessesBackend(Backend):
         if self._unsent:
             self._send()
 
+    def _have_leave(self, worker: WorkerHandle) -> None:
+        """It ends by itself, or is killed if that takes too long."""
+        worker.send_leave(TORN_DOWN)
+        self._team.keep_time(worker)
+        self._unsent.add(worker)
+
     def _dismiss(self) -> None:
         """Let workers go whose time is over and who have nothing left to do."""
         while self._through:
             worker = self._through.popleft()
-            if worker in self._team:  # else it died before that
+            if worker not in self._team:  # it died before that
+                continue
+            if worker.tears_down:
+                self._have_leave(worker)
+            else:
                 self._bury(worker)
 
     def _note_unused(self) -> None:
@@ -375,26 +397,3 @@ class ProcessesBackend(Backend):
         worker.queue.clear()
         if self._backlog:
             self._deal()
-
-    def _kill_overdue(self) -> None:
-        now = time.monotonic()
-        for worker in self._team.timed():
-            if worker.kill_at is None or worker.kill_at > now:
-                continue
-            if worker.queue[0].stopping:
-                self._bury(worker)
-            else:  # what runs there is wanted; the stopped one waits behind it, and will be dropped
-                worker.kill_at = now + GRACE
-
-    def _bury_stopped(self) -> None:
-        """Where a time is kept, see to workers that are stopped (SIGSTOP) when it is up. What they were at
-        is lost, and not too slow: it may be tried again."""
-        now = time.monotonic()
-        for worker in self._team.timed():
-            if worker.look_at is None or worker.look_at > now:
-                continue
-            waits = worker.queue or (self._backlog and not worker.ready)
-            if waits and is_stopped(worker.pid):
-                self._bury(worker, stopped=True)
-            else:
-                worker.look_at = now + worker.look_every if waits else None

@@ -6,13 +6,15 @@ two of them would matter. So nothing waits behind a task that takes long while a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 from mrpy.options import cpu_count
 from mrpy.scheduler.backends.lifespan import Lifespan
 from mrpy.scheduler.backends.poller import Poller
-from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle
+from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle, is_stopped
 
+GRACE = 0.2  # seconds that a stopped task has to end by itself before its worker is killed
 QUEUE_BELOW = 0.005  # seconds; tasks shorter than this are queued ahead. A round trip takes 0.1 ms
 DEPTH = 3  # tasks a worker holds then: one runs, two wait in its socket
 
@@ -105,6 +107,38 @@ class Team:
         """Those of whom a time is kept."""
         self._timed = {each for each in self._timed if each.due() is not None}
         return list(self._timed)
+
+    def overdue(self) -> Iterator[WorkerHandle]:
+        """Those to be killed: their time to stop a task, or to end, is over."""
+        now = time.monotonic()
+        for worker in self.timed():
+            if worker.kill_at is None or worker.kill_at > now:
+                continue
+            if worker.queue and not worker.queue[0].stopping:
+                worker.kill_at = now + GRACE  # what runs is wanted; the stopped one behind it will be dropped
+            else:
+                yield worker
+
+    def stopped(self, waiting: bool) -> Iterator[WorkerHandle]:
+        """Where a time is kept, those that are stopped (SIGSTOP) when it is up. What they were at is lost,
+        and not too slow: it may be tried again. ``waiting``: there are tasks that no worker has."""
+        now = time.monotonic()
+        for worker in self.timed():
+            if worker.look_at is None or worker.look_at > now:
+                continue
+            waits = worker.queue or (waiting and not worker.ready)
+            if waits and is_stopped(worker.pid):
+                yield worker
+            else:
+                worker.look_at = now + worker.look_every if waits else None
+
+    def end(self, workers: Sequence[WorkerHandle]) -> None:
+        """Kill them: all are told at once, and then each is waited for."""
+        for worker in workers:
+            worker.lifeline.close()
+        for worker in workers:
+            self.let_go(worker)
+            worker.dismiss()
 
     def let_go(self, worker: WorkerHandle) -> None:
         """It is not one of us any more."""

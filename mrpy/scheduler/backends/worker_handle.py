@@ -19,7 +19,7 @@ from mrpy.scheduler.backends.last_stack import get_ready
 from mrpy.scheduler.backends.segments import Borrower, Lender, Lent
 from mrpy.scheduler.backends.spawn import spawned
 from mrpy.scheduler.backends.transport import ParentEnd
-from mrpy.scheduler.backends.worker_main import CODE, FORGET, RETURNED, RUN
+from mrpy.scheduler.backends.worker_main import CODE, FORGET, LEAVE, RETURNED, RUN
 from mrpy.scheduler.failure import Failure, of, overran
 from mrpy.scheduler.policy import LONGEST_WAIT
 
@@ -48,11 +48,14 @@ if hasattr(os, "register_at_fork"):
 class Ticket:
     """One attempt that an answer is owed for, by a worker once it has one."""
 
-    __slots__ = ("attempt", "code", "item", "key", "message", "number", "stopping", "timeout", "worker")
+    __slots__ = (
+        "attempt", "code", "item", "key", "message", "number", "stopping", "timeout", "torn_down", "worker",
+    )  # fmt: skip
 
     def __init__(self, number: int, task: Task, attempt: int) -> None:
         self.number = number
         self.key, self.code, self.timeout = task.key, task.call.code.number, task.timeout
+        self.torn_down = task.call.code.torn_down
         self.attempt = attempt
         self.worker: WorkerHandle | None = None
         self.item: At | None = None  # the last one announced
@@ -89,6 +92,7 @@ class WorkerHandle:
         self.queue: deque[Ticket] = deque()  # in the order it will answer; the first one runs
         self.tasks = 0  # that it was given
         self.leaving = False  # it gets no more
+        self.tears_down = False  # something of what it has run does something at its end
         self.seconds = 0.0  # how long tasks like the last one took lately
         self.kill_at: float | None = None  # a task of its is being stopped: its grace ends then
         self.look_at: float | None = None  # when to see whether it is stopped, where a time is kept
@@ -114,6 +118,11 @@ class WorkerHandle:
         if code in self._codes:
             del self._codes[code]
             self.end.send(FORGET, code, [])
+
+    def send_leave(self, seconds: float) -> None:
+        """Have it drop all functions, and end; so much time it has for that."""
+        self.end.send(LEAVE, 0, [])
+        self.kill_at = time.monotonic() + seconds
 
     def send_run(self, ticket: Ticket, meta: tuple[Any, ...], parts: list[Any]) -> None:
         """Send a call, the large parts of it through shared memory."""

@@ -3,6 +3,7 @@
     parent                                        worker
       CODE  number   meta, function       ──────>   kept; opened when it is first run
       FORGET number                       ──────>   dropped
+      LEAVE                               ──────>   all are dropped, and it ends
       RUN   ticket   meta, data, inputs   ──────>   decode ─> perform ─> encode
                                           <──────   READY once, when it is up
                                           <──────   BEGAN  ticket  place      (only where `careful`)
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 else:
     failures = later("mrpy.scheduler.failure")
 
-CODE, FORGET, RUN = 1, 2, 3
+CODE, FORGET, RUN, LEAVE = 1, 2, 3, 4
 READY, BEGAN, DONE, FAILED, SAID = 11, 12, 13, 14, 15
 RETURNED = 21
 
@@ -134,6 +135,9 @@ class Worker:
                 self._forget(frame.number)
             elif frame.kind == RETURNED:
                 self._opened(frame)
+            elif frame.kind == LEAVE:
+                self._drop_all()
+                return
             del frame  # and all that hangs on it, before the next is waited for
 
     def _keep(self, frame: Frame) -> None:
@@ -145,6 +149,14 @@ class Worker:
         self._codes.pop(number, None)
         if self._borrower.has_unused():
             self._answer(RETURNED, 0, (), [])
+
+    def _drop_all(self) -> None:
+        import gc
+
+        self._blobs.clear()
+        self._codes.clear()
+        gc.collect()
+        self._say_all()
 
     def _opened(self, frame: Frame) -> tuple[Any, Sequence[Any]]:
         """The meta and the parts of a frame, shared memory taken care of."""
@@ -211,7 +223,7 @@ class Worker:
         if place is self._place or place == self._place:
             _go_back(place.folder)
             return
-        sys.path[:] = place.path
+        sys.path[:], sys.argv[:] = place.path, place.arguments
         if place.folder is not None:
             os.chdir(place.folder)
         if place.levels is not None:
