@@ -582,7 +582,7 @@ def test_a_setting_of_dask_is_refused_elsewhere() -> None:
         pass
 
 
-@pytest.mark.parametrize("client", [3, "tcp://127.0.0.1:1", object()], ids=repr)
+@pytest.mark.parametrize("client", [3, "tcp://127.0.0.1:1", object()], ids=lambda client: type(client).__name__)
 def test_what_is_no_client_of_dask_is_an_error_that_names_it(client: Any) -> None:
     pytest.importorskip("distributed")
     with pytest.raises(OptionError, match="client="), mrpy.session("dask", client=client):
@@ -615,7 +615,7 @@ def test_what_is_not_callable_is_an_error_at_once(call: Callable[[], Any]) -> No
     ],
     ids=range(9),
 )  # fmt: skip
-@pytest.mark.parametrize("value", [5, None, abs, object()], ids=repr)
+@pytest.mark.parametrize("value", [5, None, abs, object()], ids=lambda value: type(value).__name__)
 def test_what_cannot_be_iterated_is_an_error_at_once(call: Callable[[Any], Any], value: Any) -> None:
     with pytest.raises(TypeError, match="iter"):
         call(value)
