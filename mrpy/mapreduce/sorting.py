@@ -105,7 +105,8 @@ class Order:
         return perf_counter() - began > COSTLY
 
     def _keys(self, items: list[Any]) -> list[Any]:
-        return items if self.key is None else list(map(self.key, items))
+        key = self.key
+        return items if key is None else [key(item) for item in items]  # `map` would end at a StopIteration
 
     def _places(self, keys: list[Any]) -> list[int]:
         return sorted(range(len(keys)), key=keys.__getitem__, reverse=self.reverse)

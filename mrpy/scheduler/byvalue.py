@@ -16,6 +16,7 @@ import functools
 import gc
 import io
 import sys
+import typing
 from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
@@ -26,8 +27,11 @@ from mrpy.light import MAIN
 from mrpy.scheduler.classes import as_it_is
 from mrpy.scheduler.simple_functions import globals_of, is_importable
 
+_mark_of = cloudpickle.cloudpickle._get_or_create_tracker_id
+_the_one_here = cloudpickle.cloudpickle._lookup_class_or_track
 _CACHED = type(functools.lru_cache(len))
 _KEY: type = type(functools.cmp_to_key(lambda *_: 0))  # a maker of keys, and a key
+_TYPED = {typing.ParamSpec, typing.TypeVarTuple, typing.NewType}  # cloudpickle knows a TypeVar only
 _FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 
 
@@ -66,6 +70,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _cached_property, (thing.func, thing.attrname)
         if _is_dispatcher(thing) and not is_importable(thing):
             return _empty_dispatcher, (), dict(thing.registry), None, None, _fill_dispatcher
+        if kind in _TYPED and not _is_of_a_module(thing):
+            return _typed, (kind, _mark_of(thing), *_arguments(thing))
         if kind in _FILES:
             raise TypeError(f"{thing!r} is an open file; open it where it is read")
         reduced = super().reducer_override(thing)
@@ -80,6 +86,19 @@ def _see_class_bodies(code: CodeType) -> None:
 
 def _is_dispatcher(thing: Any) -> bool:
     return type(thing) is type(is_importable) and hasattr(thing, "registry") and hasattr(thing, "dispatch")
+
+
+def _is_of_a_module(thing: Any) -> bool:
+    module = thing.__module__
+    return module not in MAIN and getattr(sys.modules.get(module), thing.__name__, None) is thing
+
+
+def _arguments(thing: Any) -> tuple[Any, ...]:
+    return thing.__name__, *((thing.__supertype__,) if type(thing) is typing.NewType else ())
+
+
+def _typed(kind: Any, mark: str, *arguments: Any) -> Any:
+    return _the_one_here(mark, kind(*arguments))
 
 
 def _code(build: Callable[..., CodeType], arguments: tuple[Any, ...], filename: str) -> CodeType:

@@ -8,21 +8,30 @@ A copy is made by what cloudpickle says, with some arguments changed, and filled
   has given them are lost, and so are aliases.
 * Objects of such a class that come back bring the copy of their class along. It does not overwrite the class
   that it was made from: that has been changed since, perhaps, and its functions have its own globals.
+* A class that is here already is not made once more: registries would take the new one for it.
 * ``__init_subclass__`` of a base is called once more, without what the class was defined with. All that it
-  has done to the class is in the copy already.
+  has done to the class is in the copy already. That of a base which is imported may enter the copy in a
+  registry of this process, if it can do with what there is.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Container
+from _thread import RLock
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from contextlib import contextmanager
 from types import FunctionType, MemberDescriptorType, resolve_bases
 from typing import Any
 from weakref import WeakSet
 
+import cloudpickle
+
 from mrpy.scheduler.simple_functions import is_importable
 
-_MIXED_IN = (object, int, float, complex, str, bytes, tuple)  # that can be made of themselves
+_PLAIN: dict[type, Callable[[Any], Any]] = {  # from a member to what is mixed in, whatever its methods say
+    object: lambda _: None, int: int.__int__, float: float.__float__, complex: complex.__complex__,
+    str: str.__str__, bytes: bytes.__bytes__, tuple: lambda member: tuple.__getitem__(member, slice(None)),
+}  # fmt: skip
 _OF_ENUM = frozenset(("_value_", "_name_", "__objclass__", "_sort_order_"))
 
 
@@ -35,13 +44,18 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         _ours.add(kind)
     reduced = (*way, (fill, state), items, pairs, _fill_copy)
     if isinstance(kind, enum.EnumMeta):
-        return _enum(kind, *reduced) if _member_type(kind) in _MIXED_IN else reduced
-    if "__slots__" in vars(kind) and not _sees_to_slots(kind):
+        reduced = _enum(kind, *reduced) if _copied_by_attributes(_member_type(kind)) else reduced
+    elif "__slots__" in vars(kind) and not _sees_to_slots(kind):
         reduced = _with_slots(kind, *reduced)
-    if any(map(_has_a_say, kind.__mro__[1:])):
-        make, arguments, *rest = reduced
-        return _quietly, (make, *arguments), *rest
-    return reduced
+    make, arguments, *rest = reduced
+    named = {"__qualname__": kind.__qualname__} if not isinstance(kind, enum.EnumMeta) else {}
+    return _once, (make, *_with(named, arguments)), *rest
+
+
+def _with(names: dict[str, Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments, with these names in the namespace that the class begins with."""
+    begin = next(place for place, part in enumerate(arguments) if type(part) is dict)
+    return *arguments[:begin], {**arguments[begin], **names}, *arguments[begin + 1 :]
 
 
 _ours: WeakSet[type] = WeakSet()  # classes of this process that were pickled
@@ -72,39 +86,59 @@ def _with_slots(kind: type, make: Any, arguments: tuple[Any, ...], state: Any, *
     parts = vars(kind)
     slots = [name for name, part in parts.items() if type(part) is MemberDescriptorType]
     inner = [name for name in ("__dict__", "__weakref__") if name in parts]  # not those of a class above it
-    begin = _place_of_dict(arguments)  # the namespace that it begins with
-    namespace = {**arguments[begin], "__slots__": (*slots, *inner)}
-    state = _without(state, slots)
-    return make, (*arguments[:begin], namespace, *arguments[begin + 1 :]), state, *rest
+    return make, _with({"__slots__": (*slots, *inner)}, arguments), _without(state, slots), *rest
 
 
-def _place_of_dict(arguments: tuple[Any, ...]) -> int:
-    return next(place for place, part in enumerate(arguments) if type(part) is dict)
+# ---- once, and without __init_subclass__ -----------------------------------------------------------------
+
+_here: Mapping[str, Any] = getattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})  # by mark
+_lock = RLock()  # others would take for a class's own what stands there for the moment
 
 
-# ---- without __init_subclass__ ---------------------------------------------------------------------------
-
-
-def _has_a_say(base: type) -> bool:
-    return "__init_subclass__" in vars(base) and not is_importable(base)
+def _once(make: Callable[..., Any], *arguments: Any) -> Any:
+    """Make a class, unless it is here."""
+    mark = arguments[-2]
+    with _lock:
+        known = _here.get(mark) if type(mark) is str else None
+        return known if known is not None else _quietly(make, *arguments)
 
 
 def _quietly(make: Callable[..., Any], *arguments: Any) -> Any:
-    """Make a class whose bases are not told of it."""
+    """Make a class whose bases are not told of it; of those that are imported, such as cannot do with what
+    there is."""
     bases = next(part for part in arguments if type(part) is tuple)
     owners = {each for base in resolve_bases(bases) for each in base.__mro__ if _has_a_say(each)}
+    ours = {owner for owner in owners if not is_importable(owner)}
+    with _unheard(ours):
+        try:
+            return make(*arguments)
+        except Exception:
+            if owners == ours:
+                raise
+    with _unheard(owners):
+        return make(*arguments)
+
+
+def _has_a_say(base: type) -> bool:
+    told = vars(base).get("__init_subclass__")
+    return type(getattr(told, "__func__", None)) is FunctionType and base.__module__ != "typing"
+
+
+@contextmanager
+def _unheard(owners: Collection[Any]) -> Iterator[None]:
     before = {owner: vars(owner)["__init_subclass__"] for owner in owners}
     for owner in owners:
         owner.__init_subclass__ = _pass_on(owner)
     try:
-        return make(*arguments)
+        yield
     finally:
         for owner, told in before.items():
             owner.__init_subclass__ = told
 
 
 def _pass_on(owner: Any) -> Any:
-    return classmethod(lambda kind: super(owner, kind).__init_subclass__())  # e.g. that of typing.Generic
+    """The next one is told, that of `typing.Generic`, say."""
+    return classmethod(lambda kind, **_: super(owner, kind).__init_subclass__())
 
 
 # ---- enums -----------------------------------------------------------------------------------------------
@@ -115,15 +149,20 @@ def _member_type(kind: Any) -> type:
     return member_type
 
 
+def _copied_by_attributes(mixed_in: type) -> bool:
+    """Whether a member is what this type makes of itself, or nothing but attributes."""
+    make: Any = mixed_in.__new__
+    slots = any("__slots__" in vars(base) for base in mixed_in.__mro__)
+    return mixed_in in _PLAIN or (make is object.__new__ and not slots)
+
+
 def _enum(
     kind: Any, make: Any, arguments: tuple[Any, ...], state: Any, items: Any, pairs: Any, fill: Any
 ) -> tuple[Any, ...]:
     known = kind.__members__
-    plain = _member_type(kind)
-    raw = {name: None if plain is object else plain.__new__(plain, member) for name, member in known.items()}
-    members = {name: (raw[name], member._value_) for name, member in known.items()}
-    begin = _place_of_dict(arguments)  # the members
-    arguments = (*arguments[:begin], {"__new__": _member, **members}, *arguments[begin + 1 :])
+    raw = _PLAIN.get(_member_type(kind), _PLAIN[object])
+    members = {name: (raw(member), member._value_) for name, member in known.items()}
+    arguments = _with({"__new__": _member, "__init__": _made_already, **members}, arguments)
     given = {name: _given(member) for name, member in known.items()}
     return make, arguments, (fill, _without(state, known), given), items, pairs, _fill_enum
 
@@ -133,9 +172,14 @@ def _member(kind: Any, *parts: Any) -> Any:
     and its value; in one tuple where that is tuple."""
     raw, value = parts if len(parts) == 2 else parts[0]
     plain = _member_type(kind)
-    member: Any = object.__new__(kind) if plain is object else plain.__new__(kind, raw)
+    made_of_itself = plain is not object and plain in _PLAIN
+    member: Any = plain.__new__(kind, raw) if made_of_itself else object.__new__(kind)
     member._value_ = value
     return member
+
+
+def _made_already(*_: Any) -> None:
+    """No ``__init__`` of what is mixed in: what that made is among the attributes."""
 
 
 def _given(member: Any) -> dict[str, Any]:
@@ -144,6 +188,10 @@ def _given(member: Any) -> dict[str, Any]:
 
 def _fill_enum(kind: Any, state: tuple[Any, Any, dict[str, dict[str, Any]]]) -> None:
     fill, of_class, given = state
+    if kind in _ours:
+        return
+    if vars(kind).get("__init__") is _made_already:
+        del kind.__init__
     fill(kind, of_class)
     for name, member in kind.__members__.items():
         vars(member).update(given[name])

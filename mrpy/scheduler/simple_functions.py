@@ -153,15 +153,19 @@ def globals_of(code: CodeType) -> Iterator[str]:
     raw = code.co_code  # two bytes a step: the operation, and what it is done to
     high = 0  # of an operand that takes more than one byte
     load, extended = opcode.opmap["LOAD_GLOBAL"], opcode.EXTENDED_ARG
-    # the body of a class looks names up another way: what it does not have itself is global
-    others = tuple(opcode.opmap[name] for name in ("STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_NAME"))
+    others = opcode.opmap["STORE_GLOBAL"], opcode.opmap["DELETE_GLOBAL"]
+    # the body of a class looks names up another way: what it does not have itself, up to there, is global
+    look_up, store = opcode.opmap["LOAD_NAME"], opcode.opmap["STORE_NAME"]
+    own = set()
     for place in range(0, len(raw), 2):
         step, operand = raw[place], high | raw[place + 1]
         high = operand << 8 if step == extended else 0
         if step == load:
             yield code.co_names[operand >> 1]  # the last bit is about calls
-        elif step in others:
+        elif step in others or (step == look_up and operand not in own):
             yield code.co_names[operand]
+        elif step == store:
+            own.add(operand)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from globals_of(constant)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import textwrap
+from pathlib import Path
 
 import pytest
 from watching import run_script
@@ -140,6 +142,58 @@ look = lambda x: (x + 1, x.value, x.unit, str(x), C(1) is C.A)
 """,
     "an enum of tuples": "class C(tuple, enum.Enum):\n    A = (1, 2)\n    B = (3, 4)\nmake = lambda n: list(C)[n - 1]\nlook = lambda x: x[0]\n",
     "an enum of strings": "class C(enum.StrEnum):\n    A = 'x'\n    B = enum.auto()\nmake = lambda n: list(C)[n - 1]\nlook = lambda x: x + x.name\n",
+    "an enum that is a string": """
+class C(str, enum.Enum):
+    A = "red"
+    B = "green"
+make = lambda n: list(C)[n - 1]
+look = lambda x: (x == x.value, len(x), x.upper(), "x" + x, {"red": 1}.get(x), C("red") in ["red"])
+""",
+    "enums whose methods say something else": """
+class C(str, enum.Enum):
+    A = "a"
+    B = "b"
+    def __str__(self): return "str"
+class N(int, enum.Enum):
+    A = 5
+    def __int__(self): return 17
+class T(tuple, enum.Enum):
+    A = (1, 2)
+    def __iter__(self): return iter("xyz")
+make = lambda n: list(C)[n - 1]
+look = lambda x: (x + "", N.A + 1, T.A[0], len(T.A))
+""",
+    "an enum of a dataclass": """
+@dataclass
+class Creature:
+    size: str
+    legs: int = 4
+class C(Creature, enum.Enum):
+    BEETLE = "small", 6
+    DOG = "medium"
+make = lambda n: list(C)[n - 1]
+look = lambda x: (x.size, x.legs, x.value, repr(x))
+""",
+    "one with a longer name": """
+class Outer:
+    @dataclass
+    class C:
+        a: int
+C = Outer.C
+make = C
+look = repr
+""",
+    "typed by parameters": """
+P, N = typing.ParamSpec("P"), typing.NewType("N", int)
+Ts = typing.TypeVarTuple("Ts")
+class C(Base, typing.Generic[P, T]):
+    def each(self, *values: typing.Unpack[Ts], **more: N) -> N: return N(len(values))
+def same(function: typing.Callable[P, T]) -> typing.Callable[P, T]:
+    def call(*args: P.args, **kwargs: P.kwargs) -> T: return function(*args, **kwargs)
+    return call
+make = C
+look = same(lambda x: (x.each(1, 2), P.__name__, C.__parameters__ == (P, T), N(3)))
+""",
     "flags": """
 class C(enum.Flag, boundary=enum.KEEP):
     R = 4
@@ -183,7 +237,7 @@ def test_a_metaclass_in_c_is_not_told_of_slots(metaclass: type, told: bool) -> N
     """That of msgspec refuses them, and sees to them itself."""
     kind = metaclass("Kind", (), {"__slots__": ("a",)})
     reduced = (type, ("Kind", (), {}), ({}, {}), None, None, None)
-    _, (_, _, namespace), *_ = as_it_is(kind, reduced)
+    _, (_, _, _, namespace), *_ = as_it_is(kind, reduced)
     assert ("__slots__" in namespace) == told
 
 
@@ -206,6 +260,91 @@ def test_what_comes_back_does_not_overwrite_the_class_that_it_is_of() -> None:
         print(Track.seen, lengths, method is Track.length, again.length(), type(again) is Track)
     """)
     assert (done.stdout, done.stderr) == ("[0, 1, 2, 3, 4, 5] [0, 100, 200, 300, 400, 500] True 300 True\n", "")
+
+
+def test_members_of_an_enum_that_come_back_do_not_overwrite_those_that_are_here() -> None:
+    done = run_script("""
+        import enum, mrpy
+        class Planet(enum.Enum):
+            EARTH = 1
+            def __init__(self, moons): self.seen = 0
+        def count(_):
+            Planet.EARTH.seen += 1
+            return Planet.EARTH
+        print(all(each is Planet.EARTH for each in mrpy.pmap(count, range(4), workers=1)), Planet.EARTH.seen)
+    """)
+    assert (done.stdout, done.stderr) == ("True 0\n", "")
+
+
+def test_registries_have_the_classes_that_are_here(tmp_path: Path) -> None:
+    """Whoever is told of a class as it is made: an imported base, or a metaclass."""
+    (tmp_path / "plugins.py").write_text(textwrap.dedent("""
+        known = {}
+        class Plugin:
+            def __init_subclass__(cls): known[cls.__name__] = cls
+        class Named:
+            def __init_subclass__(cls, *, key): known[key] = cls
+        class Complete:
+            def __init_subclass__(cls): cls.run
+        class Meta(type):
+            def __init__(cls, *given): known[cls.__name__] = cls
+    """))
+    done = run_script(f"""
+        import sys
+        sys.path.append({str(tmp_path)!r})
+        import mrpy, plugins
+        class A(plugins.Plugin): run = 1
+        class B(plugins.Named, key="b"): run = 2
+        class C(plugins.Complete): run = 3
+        class D(metaclass=plugins.Meta): run = 4
+        there = lambda kind: (kind().run, plugins.known.get(kind.__name__) is kind)
+        print(list(mrpy.pmap(there, [A, B, C, D], workers=1)))
+        print([type(each) is kind for kind, each in zip([A, B, C, D], mrpy.pmap(lambda kind: kind(), [A, B, C, D]))])
+        print(plugins.known == {{"A": A, "b": B, "D": D}})
+    """)
+    there = "[(1, True), (2, False), (3, False), (4, True)]"
+    assert (done.stdout.splitlines(), done.stderr) == ([there, "[True, True, True, True]", "True"], "")
+
+
+def test_classes_are_made_by_one_thread_at_a_time() -> None:
+    """Or one takes for the base's own method what another has put there for the moment."""
+    done = run_script("""
+        import sys, threading, cloudpickle, mrpy
+        from mrpy.scheduler import byvalue
+        sys.setswitchinterval(1e-6)
+        class Base:
+            def __init_subclass__(cls, *, key): cls.key = key
+        told = vars(Base)["__init_subclass__"]
+        def one(n):
+            class Sub(Base, key=n): pass
+            return byvalue.dumps(Sub).replace(cloudpickle.cloudpickle._DYNAMIC_CLASS_TRACKER_BY_CLASS[Sub].encode(), b"%032d" % n)
+        def open_all(pickles):
+            for each in pickles: cloudpickle.loads(each)
+        pickles = [one(n) for n in range(300)]
+        threads = [threading.Thread(target=open_all, args=(pickles[n::3],)) for n in range(3)]
+        [each.start() for each in threads]
+        [each.join() for each in threads]
+        print(vars(Base)["__init_subclass__"] is told)
+    """)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_a_class_in_a_function_has_no_globals_that_are_called_as_what_it_has_itself() -> None:
+    done = run_script("""
+        import mrpy, threading
+        state = threading.Lock()
+        def made(x):
+            class Machine:
+                @property
+                def state(self): return self._state
+                @state.setter
+                def state(self, value): self._state = value
+            machine = Machine()
+            machine.state = x
+            return machine.state
+        print(list(mrpy.pmap(made, [1, 2], workers=1)))
+    """)
+    assert (done.stdout, done.stderr) == ("[1, 2]\n", "")
 
 
 def test_the_body_of_a_class_in_a_function_finds_globals() -> None:

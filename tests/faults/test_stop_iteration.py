@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -74,6 +75,7 @@ VERBS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "fold": lambda o: mrpy.stream(ITEMS, **o).fold(stop_at_four, 0, max),
     "topk": lambda o: list(mrpy.stream(ITEMS, **o).topk(6, key=stop)),
     "sorted": lambda o: list(mrpy.stream(ITEMS, **o).sorted(key=stop)),
+    "sorted, key takes long": lambda o: list(mrpy.stream(ITEMS, **o).sorted(key=lambda x: (time.sleep(1e-5), stop(x)))),
     "distinct": lambda o: list(mrpy.stream(ITEMS, **o).distinct(key=stop)),
     "take_while": lambda o: list(mrpy.stream(ITEMS, **o).take_while(lambda x: [stop(x)])),
     "foreach": lambda o: mrpy.stream(ITEMS, **o).foreach(stop),

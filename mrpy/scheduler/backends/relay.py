@@ -16,6 +16,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from _thread import RLock
 from collections.abc import Callable
 
 from mrpy.inside import inside
@@ -62,6 +63,7 @@ class _Lines(io.BufferedIOBase):
         self._say = say
         self._begun = bytearray()
         self._item: int | None = None
+        self._lock = RLock()  # a task may have threads; one that is interrupted by a handler goes on
 
     def writable(self) -> bool:
         """As `io.TextIOWrapper` wants it."""
@@ -73,17 +75,19 @@ class _Lines(io.BufferedIOBase):
 
     def write(self, data: Any) -> int:
         """Take in bytes."""
-        if not self._begun:
-            self._item = _item()
-        self._begun += data
-        if (end := self._begun.rfind(b"\n")) >= 0:
-            self._pass_on(end)
+        with self._lock:
+            if not self._begun:
+                self._item = _item()
+            self._begun += data
+            if (end := self._begun.rfind(b"\n")) >= 0:
+                self._pass_on(end)
         return len(data)
 
     def end_line(self) -> None:
         """The task is over: a line that was only begun is complete."""
-        if self._begun:
-            self._pass_on(len(self._begun))
+        with self._lock:
+            if self._begun:
+                self._pass_on(len(self._begun))
 
     def _pass_on(self, end: int) -> None:
         lines = self._begun[:end].decode("utf-8", "replace")
