@@ -19,8 +19,9 @@ import mrpy
 from mrpy.mapreduce.chunking import Chunker
 from mrpy.mapreduce.chunks import Chunk, Outcome, visible_bytes
 from mrpy.mapreduce.cutting import Stretch
-from mrpy.mapreduce.kernels import MapChunk, Rules
+from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import Map
+from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.window import Receipt, Window
 from mrpy.options import resolve
 

@@ -133,7 +133,8 @@ def test_the_table_of_moves_in_the_architecture_page_is_the_law() -> None:
 def the_walk() -> list[str]:
     page = text_of("ARCHITECTURE.md")
     walk = page[page.index("## A walk through the pipe") :]
-    return re.findall(r"^\d+\. `(mrpy/[\w/]+\.py)`", walk, re.MULTILINE)
+    steps = re.findall(r"^\d+\. ((?:`mrpy/[\w/]+\.py`(?:, )?)+)", walk, re.MULTILINE)
+    return [name for step in steps for name in re.findall(r"`(.*?)`", step)]
 
 
 def test_the_walk_names_each_file_once() -> None:

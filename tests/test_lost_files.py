@@ -26,7 +26,7 @@ from laws import THOROUGH, deadline_of
 import mrpy
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.files.reading import Reads
-from mrpy.mapreduce.kernels import Rules
+from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.sinks.lines import Text
 from mrpy.mapreduce.sinks.sqlite import Rows
 from mrpy.mapreduce.sinks.writing import WriteChunk

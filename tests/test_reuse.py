@@ -21,8 +21,8 @@ from laws import eventually
 
 import mrpy
 from mrpy.iterators import order
-from mrpy.mapreduce.kernels import Rules
 from mrpy.mapreduce.random import fresh_seed
+from mrpy.mapreduce.rules import Rules
 from mrpy.options import Options
 from mrpy.scheduler.backends import segments
 from mrpy.scheduler.calls import Code

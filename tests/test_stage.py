@@ -705,3 +705,22 @@ def test_a_stage_that_fails_without_an_item_ends_the_run(stage: Any, backend: st
     """No item can be left out for it: it would go on for ever."""
     with pytest.raises((FileNotFoundError, LookupError)):
         list(stage.with_options(backend=backend, workers=2, on_error=on_error)(range(6)))
+    if stage is without_a_model:  # each item by itself: a stage that has seen its item has failed of that
+        with pytest.raises(FileNotFoundError):
+            list(stage.with_options(backend=backend, workers=2, on_error=on_error, retries=1)(range(6)))
+
+
+@mrpy.stage
+def above_the_first(items: Iterator[int]) -> Iterator[int]:
+    first = next(items)
+    yield 6 // first
+    for item in items:
+        yield 6 // item
+
+
+@pytest.mark.parametrize("chunksize", ["auto", 1, 2, 3, 4])
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_a_stage_is_not_begun_once_more_over_nothing(backend: str, chunksize: Any) -> None:
+    """Where the last item of a chunk is left out: a stage may need one at least."""
+    run = above_the_first.with_options(backend=backend, workers=2, on_error="skip", chunksize=chunksize)
+    assert list(run([1, 2, 0, 3, 0])) == [6, 3, 2]

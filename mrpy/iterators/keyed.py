@@ -19,9 +19,9 @@ from mrpy.mapreduce.batches import Batch, rows_of
 from mrpy.mapreduce.checkpoint import Checkpoint, checkpoint_for
 from mrpy.mapreduce.groups import Reducer, grouping, is_exact
 from mrpy.mapreduce.kept_runs import kept_for
-from mrpy.mapreduce.kernels import Rules, stage_seed
 from mrpy.mapreduce.partition import DEFAULT, canonical, shown
 from mrpy.mapreduce.plan import Plan, name_of
+from mrpy.mapreduce.rules import Rules, stage_seed
 from mrpy.mapreduce.shuffle import MapTask, ReduceTask, step_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot

@@ -12,8 +12,9 @@ from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder
-from mrpy.mapreduce.kernels import MapChunk, Rules
+from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap
+from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled, is_run
 from mrpy.mapreduce.turns import WAIT, advance, blocking, results_of, turns

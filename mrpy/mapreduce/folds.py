@@ -16,9 +16,10 @@ from typing import Any
 
 from mrpy.errors import Item, pin, pins
 from mrpy.mapreduce.chunks import Chunk, Outcome, moved
-from mrpy.mapreduce.kernels import Announce, MapChunk, Rules, begun, counted, through
+from mrpy.mapreduce.kernels import Announce, MapChunk, begun, counted, through
 from mrpy.mapreduce.plan import FlatMap, Step
 from mrpy.mapreduce.random import ahead_of, at_positions
+from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.tree import MISSING, NOTHING, Node, Nothing, combine, leaf_end, leaf_index, merged, total
 from mrpy.scheduler.calls import TaskStopped

@@ -21,7 +21,8 @@ from mrpy.inside import Place, inside
 from mrpy.light import TYPE_CHECKING, Frozen, later
 from mrpy.mapreduce.chunks import Chunk, Outcome, index_of
 from mrpy.mapreduce.clock import Clock
-from mrpy.mapreduce.random import at_positions, fresh_seed
+from mrpy.mapreduce.random import at_positions
+from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import TaskStopped
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from mrpy.mapreduce.files.reading import Reading
-    from mrpy.mapreduce.plan import Plan, Step
-    from mrpy.options import OnError, Options
+    from mrpy.mapreduce.plan import Step
     from mrpy.scheduler import failure as failing
     from mrpy.scheduler import policy
     from mrpy.scheduler.failure import At, Failure
@@ -42,31 +42,6 @@ Announce: TypeAlias = "Callable[[At | None], None]"
 
 _END = object()
 _COUNTED = (list, tuple, range, str, bytes, bytearray)  # their iterators say how many items are left
-
-
-class Rules(Frozen):
-    """What the worker has to know of the options."""
-
-    on_error: OnError = "raise"
-    retries: int = 0
-    timeout: float | None = None
-    seed: int = 0
-    max_errors: int | None = None
-
-    @classmethod
-    def of(cls, options: Options, plan: Plan | None = None) -> Rules:
-        """The part of `options` that concerns workers."""
-        seed = stage_seed(options, plan)
-        return cls(options.on_error, options.retries, options.timeout, seed, options.max_errors)
-
-
-def stage_seed(options: Options, plan: Plan | None = None, behind: int = 0) -> int:
-    """The seed of the random numbers of a run over this plan. A run over the results of another has other
-    numbers than that: one for each stage of the chain that is behind it. ``behind``: stages further on, in
-    the same run."""
-    seed = options.seed if options.seed is not None else fresh_seed()
-    stages = behind + (str(plan.source).count(" -> ") if plan is not None else 0)
-    return seed + (stages << 64)
 
 
 class MapChunk(Frozen):
@@ -127,7 +102,9 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, out: _Collector) -> list[Any
     """The whole chunk at once."""
     data = counted(chunk.data)
     items = iter(data)
-    base, above, reading = begun(steps, items)
+    ended: list[bool] = []
+    source = items if out.rules.on_error == "raise" else chain(items, _end(ended))
+    base, above, reading = begun(steps, source)
     clock = Clock(chunk.budget, len(data)) if chunk.budget is not None else None
 
     def position() -> int:
@@ -141,11 +118,11 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, out: _Collector) -> list[Any
         try:
             with at_positions(out.rules.seed, position, reading):
                 if clock is not None:
-                    _by_the_clock(steps, items, clock, out.values)
+                    _by_the_clock(steps, items, source, clock, out.values)
                 elif chunk.piece is None or reading is not None:
                     collect(above, base, out.values)
                 else:
-                    _by_pieces(steps, items, chunk.piece, out.values)
+                    _by_pieces(steps, items, source, chunk.piece, out.values)
         except TaskStopped:
             raise
         except BaseException as error:
@@ -154,22 +131,34 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, out: _Collector) -> list[Any
                 raise
             if not out.failed(error, position() - chunk.first, reading):
                 break
+            if reading is None and not length_hint(items) and not ended:  # it was the last item's
+                break  # no stage is to be begun once more, over nothing
         else:
             break
     left = length_hint(items) if clock is not None else 0
     return out.result(len(data) - left if left else None)
 
 
-def _by_the_clock(steps: tuple[Step, ...], items: Iterator[Any], clock: Clock, values: list[Any]) -> None:
-    """Stretches of a chunk, until it or its budget is spent."""
+def _end(ended: list[bool]) -> Iterator[Any]:
+    """Nothing; but somebody has asked whether there is more."""
+    ended.append(True)
+    yield from ()
+
+
+def _by_the_clock(
+    steps: tuple[Step, ...], items: Iterator[Any], source: Iterator[Any], clock: Clock, values: list[Any]
+) -> None:
+    """Stretches of a chunk, until it or its budget is spent. ``source``: the items, to their end."""
     while size := clock.stretch(left := length_hint(items), values):
-        collect(steps, items if size >= left else islice(items, size), values)
+        collect(steps, source if size >= left else islice(items, size), values)
 
 
-def _by_pieces(steps: tuple[Step, ...], items: Iterator[Any], size: int, values: list[Any]) -> None:
+def _by_pieces(
+    steps: tuple[Step, ...], items: Iterator[Any], source: Iterator[Any], size: int, values: list[Any]
+) -> None:
     """Chunks of so many items, each through the steps by itself."""
-    while length_hint(items):
-        piece = islice(items, size)
+    while left := length_hint(items):
+        piece = source if size >= left else islice(items, size)
         collect(steps, piece, values)
         deque(piece, maxlen=0)  # a step may have seen enough; what is left is not for the next chunk
 
@@ -217,6 +206,9 @@ def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
                 attempt(at, record, out.values, reading)
         except TaskStopped:
             raise
+        except _Untaken as untaken:
+            pin(untaken.error, attempt.chunk.some_item())
+            raise untaken.error from untaken.error.__cause__
         except BaseException as error:
             if reading is not None and unread < attempt.rules.retries and reading.again(error):
                 unread += 1
@@ -231,6 +223,13 @@ def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
             return False
         if problem is None and known is not None and not out.put_failure(known, reading):
             return False
+
+
+class _Untaken(BaseException):
+    """A stage has failed before it asked for its item: it is not the item that is to be skipped."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
 class _Attempt(Frozen):
@@ -258,7 +257,7 @@ class _Attempt(Frozen):
             try:
                 self._into(values, index_of(at), item, reading)
                 return
-            except Exception:
+            except (Exception, _Untaken):
                 failures += 1
                 if failures > self.rules.retries:
                     raise
@@ -282,9 +281,15 @@ class _Attempt(Frozen):
         pickled = self.chunk.separately
         opened = codec.decode(item) if pickled and reading is None else item
         steps = self.steps if reading is None else self.steps[1:]
-        with at_positions(self.rules.seed, lambda: self.chunk.first + index, reading):
-            made = through(steps, iter((opened,)))
-            values.extend((codec.encode(one, back=True) for one in made) if pickled else made)
+        source = iter((opened,))
+        try:
+            with at_positions(self.rules.seed, lambda: self.chunk.first + index, reading):
+                made = through(steps, source)
+                values.extend((codec.encode(one, back=True) for one in made) if pickled else made)
+        except Exception as error:
+            if length_hint(source):
+                raise _Untaken(error) from None
+            raise
 
 
 class _Collector:

@@ -21,9 +21,10 @@ from mrpy.mapreduce.check import ON_A_RUN, check_fold
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.folds import Finish, Fold, FoldChunk, MergeNodes
-from mrpy.mapreduce.kernels import MapChunk, Rules
+from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.random import ahead_of
+from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.tree import NOTHING, Node, combine, leaf_end, leaf_index, merged, total
 from mrpy.mapreduce.turns import blocking, results_of

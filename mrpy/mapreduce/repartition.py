@@ -23,10 +23,11 @@ from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.files.opening import Opening
 from mrpy.mapreduce.files.reading import Place
 from mrpy.mapreduce.folds import take_in
-from mrpy.mapreduce.kernels import Announce, Rules
+from mrpy.mapreduce.kernels import Announce
 from mrpy.mapreduce.output import Output
 from mrpy.mapreduce.partition import canonical, parts_of, stable_hash
 from mrpy.mapreduce.plan import Plan, Step
+from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.shuffle import OnePair
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot

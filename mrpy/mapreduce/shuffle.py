@@ -21,12 +21,13 @@ from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.folds import FoldChunk, Several, is_fast, leaves, shifted, singly
 from mrpy.mapreduce.groups import Group, Reducer, grouping, joining, key_of, say_key, total
-from mrpy.mapreduce.kernels import Announce, Rules
+from mrpy.mapreduce.kernels import Announce
 from mrpy.mapreduce.made import ByRank, Combining, Gathering, Made
 from mrpy.mapreduce.output import Output
 from mrpy.mapreduce.partition import PLAIN, canonical, number_of, shown, stable_hash
 from mrpy.mapreduce.plan import ITERATED_IN_C, Step, name_of
 from mrpy.mapreduce.random import at_positions
+from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slices import Streamed, merged
 from mrpy.mapreduce.spill import Store

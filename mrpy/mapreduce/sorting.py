@@ -24,8 +24,9 @@ from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.folds import take_in
 from mrpy.mapreduce.kept_runs import kept_for
-from mrpy.mapreduce.kernels import Announce, Rules
+from mrpy.mapreduce.kernels import Announce
 from mrpy.mapreduce.plan import Plan, Step
+from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sorted_runs import PLAIN, SortedRun, Stretch, packed, unpacked, write_sorted

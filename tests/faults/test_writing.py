@@ -22,7 +22,7 @@ from watching import assert_usable, interrupted_at, once, run_script, running_sc
 
 import mrpy
 from mrpy.mapreduce.chunks import Chunk
-from mrpy.mapreduce.kernels import Rules
+from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.sinks import staging
 from mrpy.mapreduce.sinks.folder import Folder
 from mrpy.mapreduce.sinks.lines import LineWriter, Text

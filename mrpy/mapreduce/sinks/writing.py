@@ -21,9 +21,10 @@ from mrpy.mapreduce.chunking import LARGEST_UNSEEN
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.folds import Fold, FoldChunk
-from mrpy.mapreduce.kernels import Announce, Rules
+from mrpy.mapreduce.kernels import Announce
 from mrpy.mapreduce.plan import Map, Plan, Step
 from mrpy.mapreduce.repartition import Parts
+from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.sinks.parts import Format, Part, PartFile, Writer, Written, joined
 from mrpy.mapreduce.sinks.staging import Staging
 from mrpy.mapreduce.skipped import Skipped
