@@ -21,6 +21,7 @@ from laws import BACKENDS, LOCAL, deadline_of, eventually
 
 import mrpy
 from mrpy.errors import OptionError
+from mrpy.mapreduce import job_tasks
 from mrpy.mapreduce.partition import DEFAULT, parts_of
 
 DEADLINE = 60  # seconds: against a hang
@@ -323,10 +324,19 @@ def test_the_end_of_a_session_waits_for_that_and_it_is_done_where_the_job_was_se
     assert sorted(logged(tmp_path, "teardown")) == sorted(logged(tmp_path, "setup"))
 
 
+def test_runs_of_two_processes_are_two_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a cluster: all containers have a process 1."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    first, second = (job_tasks.OnWorker(Logged(Path())) for _ in range(2))
+    assert first.__reduce__()[1][1] != second.__reduce__()[1][1] > 2**64
+
+
 def test_a_worker_that_is_replaced_is_torn_down_first(tmp_path: Path) -> None:
     with mrpy.session("processes", workers=1, max_tasks_per_worker=2):
-        list(Slow(tmp_path).run(range(8), chunksize=1))
-    assert len(logged(tmp_path, "setup")) > 3
+        job = Slow(tmp_path)
+        job.partitions = 2
+        list(job.run(range(4), chunksize=1))
+    assert len(logged(tmp_path, "setup")) > 1
     assert sorted(logged(tmp_path, "teardown")) == sorted(logged(tmp_path, "setup"))
 
 

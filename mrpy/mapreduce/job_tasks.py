@@ -11,18 +11,16 @@ So whatever is run again is not counted twice: the results of an attempt that fa
 from __future__ import annotations
 
 import copy
+import os
 from _thread import _local
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain, count
-from os import getpid
+from itertools import chain
 from types import GeneratorType
 from typing import Any
 from weakref import WeakValueDictionary
 
 from mrpy.mapreduce.shuffle import Pairs
-
-_numbers = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +85,16 @@ class _Site:
         self.local = _local()
 
 
-_sites: WeakValueDictionary[tuple[int, int], _Site] = WeakValueDictionary()
+_sites: WeakValueDictionary[int, _Site] = WeakValueDictionary()
 
 
 class OnWorker:
-    """A job, and the instance that works for it here. The same number means the same run."""
+    """A job, and the instance that works for it here. The same number means the same run, of whichever
+    process: on a cluster there are others."""
 
-    def __init__(self, job: Any, number: tuple[int, int] | None = None) -> None:
+    def __init__(self, job: Any, number: int | None = None) -> None:
         self.job = job
-        self._number = number if number is not None else (getpid(), next(_numbers))
+        self._number = number if number is not None else int.from_bytes(os.urandom(16))
         self._site: _Site | None = _sites.setdefault(self._number, _Site())
 
     def __reduce__(self) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import numpy
 import pytest
 
 import mrpy
-from mrpy.errors import ItemTimeout
+from mrpy.errors import ItemTimeout, OptionError
 
 
 def work(x: int) -> int:
@@ -79,3 +80,25 @@ def test_a_cluster_that_was_restarted_gets_the_functions_again() -> None:
             assert mrpy.submit(abs, -3).result(60) == 3
             client.restart()
         assert list(mrpy.pmap(abs, [-1, -2])) == [1, 2]
+
+
+@pytest.mark.fault(32)
+def test_arrays_have_the_bits_of_their_sums_there() -> None:
+    """Whatever is in front of them in a message."""
+
+    def mean(row: numpy.ndarray) -> tuple[str, bool]:
+        return float(row.mean()).hex(), bool(row.flags.aligned)
+
+    rows = numpy.random.default_rng(0).random((6, 100_000))
+    rows.setflags(write=False)
+    with mrpy.session("dask", workers=1):
+        assert list(mrpy.pmap(mean, rows)) == [mean(row) for row in rows]
+
+
+def test_a_client_of_the_loop_that_waits_is_refused() -> None:
+    async def main() -> None:
+        async with distributed.Client(asynchronous=True, n_workers=1, processes=False, dashboard_address=None) as client:
+            with pytest.raises(OptionError, match="asyncio.to_thread"), mrpy.session("dask", client=client):
+                pass
+
+    asyncio.run(main())

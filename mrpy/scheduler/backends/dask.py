@@ -113,6 +113,11 @@ class DaskBackend(Backend):
         security = None
         if client is not None and getattr(client, "scheduler", None) is None:
             raise OptionError(f"client={client!r:.60}: must be a distributed.Client that is connected")
+        if client is not None and client.asynchronous:
+            raise OptionError(
+                "client= belongs to the event loop that runs here, which cannot serve it while this waits; "
+                "open the session in a thread (asyncio.to_thread)"
+            )
         if client is not None:  # a connection of our own to the same place: we leave no trace in the user's
             address, security = client.scheduler.address, client.security
         if address is None:

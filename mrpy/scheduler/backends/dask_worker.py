@@ -42,6 +42,7 @@ from mrpy.scheduler.here import Here
 from mrpy.scheduler.policy import LONGEST_WAIT
 
 RUNS, BEGAN, THROUGH = 1, 2, 3
+ALIGNED = 16  # bytes; as malloc does
 CODES_KEPT = 64  # opened functions per worker; out of the air
 GRACE = 0.5  # seconds that a stopped task has to end by itself before its worker, if ours, is killed
 STUCK = 1.0  # seconds more, behind which nobody there can have had the interpreter lock to see to that
@@ -89,7 +90,14 @@ def _raw(part: Any) -> Any:
 
 
 def _own(buffer: Any) -> Any:
-    return buffer if memoryview(buffer).readonly else codec.copy_of(buffer)
+    return buffer if memoryview(buffer).readonly and _is_aligned(buffer) else codec.copy_of(buffer)
+
+
+def _is_aligned(buffer: Any) -> bool:
+    """Whether it begins where arrays do: NumPy sums others in another order, to other bits."""
+    import numpy  # as large buffers are of arrays mostly
+
+    return not len(buffer) or int(numpy.frombuffer(buffer, numpy.uint8).ctypes.data) % ALIGNED == 0
 
 
 @dataclass(frozen=True, slots=True)
