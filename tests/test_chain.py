@@ -629,6 +629,25 @@ def test_truth_and_length_are_those_of_an_iterator() -> None:
 EQUIVALENT = {"close", "explain", "graph"}
 
 
+class Vector:
+    """Adds its own kind only."""
+
+    def __init__(self, x: float) -> None:
+        self.x = x
+
+    def __add__(self, other: Any) -> Vector:
+        return Vector(self.x + other.x)
+
+    __radd__ = __add__
+
+    def __truediv__(self, count: int) -> Vector:
+        return Vector(self.x / count)
+
+
+def test_the_mean_of_what_adds_its_own_kind_only() -> None:
+    assert mrpy.stream([Vector(1.0), Vector(2.0)], backend="serial").mean().x == 1.5
+
+
 @pytest.mark.parametrize(
     "name", [n for n, _ in inspect.getmembers(mrpy.ParallelIterator, callable) if not n.startswith("_")]
 )

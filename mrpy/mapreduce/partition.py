@@ -137,13 +137,13 @@ def _rarer(key: Any) -> int:
         return _mixed(7, map(stable_hash, (len(key), *key[:1], key.step if len(key) > 1 else None)))
     if isinstance(key, datetime.datetime):
         key = key.replace(fold=0)  # which Python does not compare
-        return hash(key.timestamp()) if key.tzinfo else crc32(key.isoformat().encode())
+        return hash(key.timestamp()) if key.tzinfo else _of_duration(key - _EPOCH)
     if isinstance(key, datetime.time):
         return _of_time(key.replace(fold=0))
     if isinstance(key, datetime.date):
-        return crc32(datetime.date.isoformat(key).encode())
+        return _of_duration(datetime.date(key.year, key.month, key.day) - _EPOCH.date())
     if isinstance(key, datetime.timedelta):
-        return hash((key.days, key.seconds, key.microseconds))
+        return _of_duration(key)
     if isinstance(key, uuid.UUID):
         return hash(key.int)
     if isinstance(key, os.PathLike):
@@ -166,7 +166,7 @@ class _HashesAsNumber(dict[type, bool]):
     unit of its own are not."""
 
     def __missing__(self, kind: type) -> bool:
-        known = next((base for base in kind.__mro__ if base.__module__ in _NUMBERS), kind)
+        known = next((base for base in kind.__mro__[:-1] if base.__module__ in _NUMBERS), kind)
         same = kind.__hash__ is known.__hash__ or kind.__eq__ is known.__eq__
         self[kind] = found = same and not _is_numpy_time(kind)  # that of a duration is by its unit
         return found
@@ -193,6 +193,15 @@ def _of_time(key: datetime.time) -> int:
 
 def _is_numpy_time(kind: type) -> bool:
     return kind.__module__ == "numpy" and kind.__name__ in (_NaN.NO_DATE.value, _NaN.NO_TIME.value)
+
+
+_EPOCH = datetime.datetime(1970, 1, 1)  # that of NumPy, which knows no zones
+
+
+def _of_duration(key: datetime.timedelta) -> int:
+    """As that of NumPy, to which it may be equal. Those of pandas have nanoseconds."""
+    seconds = 86400 * key.days + key.seconds
+    return hash(seconds * 10**18 + key.microseconds * 10**12 + getattr(key, "nanoseconds", 0) * 10**9)
 
 
 _ATTOSECONDS = {  # of the units of NumPy; years and months are a number of days, or none
@@ -236,7 +245,8 @@ def _compared_fields(kind: Any) -> list[str] | None:
         return None
     if any(field.eq_key is not None for field in kind.__attrs_attrs__):
         return None
-    return [field.name for field in kind.__attrs_attrs__ if field.eq]
+    fields = kind.__attrs_attrs__
+    return [field.name for field in fields if (field.eq if field.hash is None else field.hash)]
 
 
 def _is_written(kind: Any, where: str, begin: str) -> bool:

@@ -59,7 +59,7 @@ def sum_leaf(items: Iterator[Any]) -> Any:
             return sum(items, first)
         try:
             first = 0 + first  # as `sum` begins: of booleans it counts those that are true
-        except TypeError:
+        except Exception:  # noqa: S110 - of its own `__radd__`, which takes its own kind only
             pass
         return sum(items, start=first)
     return NOTHING

@@ -203,12 +203,12 @@ def _in_pieces(error: BaseException) -> codec.Payload:
 
 
 def _plainly(error: BaseException) -> codec.Payload:
-    """The exception pickled as it says itself: others have their own way for all of them (tblib, which Dask
-    brings), by which a UnicodeDecodeError loses its text."""
+    """The exception pickled as it, or its author, says: tblib, which Dask brings, has its own way for all of
+    them, by which a UnicodeDecodeError loses its text."""
     with io.BytesIO() as file:
         pickler = pickle.Pickler(file, 5)
         known = copyreg.dispatch_table.items()
-        pickler.dispatch_table = {kind: way for kind, way in known if not issubclass(kind, BaseException)}
+        pickler.dispatch_table = {kind: way for kind, way in known if not way.__module__.startswith("tblib.")}
         pickler.dump(error)
         body = file.getvalue()
     if OF_MAIN in body:

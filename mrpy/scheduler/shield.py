@@ -108,6 +108,8 @@ def came_by_signal(error: BaseException) -> bool:
 
 
 def _code(handler: Any) -> Any:
+    while hasattr(handler, "func"):  # a partial
+        handler = handler.func
     return getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
 
 

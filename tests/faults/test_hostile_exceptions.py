@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from laws import HAS_DASK, LOCAL
-from watching import team
+from watching import run_script, team
 
 import mrpy
 from mrpy.errors import ItemTimeout, RemoteError, WorkerCrashed
@@ -400,3 +400,22 @@ def test_on_a_cluster_too() -> None:
             assert got == [0, 1, 2, 4, 5], name
             assert isinstance(error, BaseException)
             assert not isinstance(error, WorkerCrashed), name
+
+
+def test_an_exception_is_pickled_as_its_author_has_registered() -> None:
+    done = run_script("""
+        import copyreg, mrpy, distributed
+        class Gone(Exception):
+            __slots__ = ("code",)
+            def __init__(self, message, code=0):
+                super().__init__(message)
+                self.code = code
+        copyreg.pickle(Gone, lambda error: (Gone, (error.args[0], error.code)))
+        def fail(_): raise Gone("gone", 404)
+        def register(_): copyreg.pickle(Gone, lambda error: (Gone, (error.args[0], error.code)))
+        with mrpy.session(workers=1):
+            list(mrpy.pmap(register, [0]))
+            (error,) = mrpy.pmap(fail, [0], on_error="return")
+        print(type(error) is Gone, error, error.code)
+    """)
+    assert (done.stdout, done.stderr) == ("True gone 404\n", "")

@@ -7,6 +7,7 @@ import datetime
 import enum
 import functools
 import math
+import numbers
 import operator
 import os
 import pathlib
@@ -307,6 +308,32 @@ class ByKey:
     x: str = attrs.field(eq=str.lower)
 
 
+@attrs.frozen
+class Marked:
+    """A field that has no say in the hash."""
+
+    name: str
+    marks: list[str] = attrs.field(factory=list, hash=False)
+
+
+class Registered:
+    """A number of another library, as those of gmpy2: it says so, and hashes as Python's do."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == other
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+numbers.Integral.register(Registered)
+
+
+
+
 SUMMER = datetime.timezone(datetime.timedelta(hours=1))
 EQUAL: dict[str, list[Any]] = {
     "time zones": [datetime.time(12, tzinfo=datetime.UTC), datetime.time(13, tzinfo=SUMMER)],
@@ -320,6 +347,10 @@ EQUAL: dict[str, list[Any]] = {
     "units": [np.datetime64("2020"), np.datetime64("2020-01-01T00:00:00.000")],
     "units before 1970": [np.datetime64("1960-03"), np.datetime64("1960-03-01"), np.datetime64("1960-03-01T00", "ns")],
     "durations": [np.timedelta64(60, "s"), np.timedelta64(1, "m"), np.timedelta64(60 * 10**9, "ns")],
+    "moments of NumPy and of Python": [np.datetime64("1960-03-01T12", "us"), datetime.datetime(1960, 3, 1, 12)],
+    "durations of both": [np.timedelta64(-5, "us"), datetime.timedelta(microseconds=-5), np.timedelta64(-5000, "ns")],
+    "numbers of others": [Registered(5), 5, 5.0],
+    "a field of attrs without a hash": [Marked("a"), Marked("a", [])],
     "NaT": [np.datetime64("NaT", "D"), np.datetime64("NaT", "s")],
     "NaT of durations": [np.timedelta64("NaT", "ns"), np.timedelta64("NaT", "s")],
     "NaT in a tuple": [(np.datetime64("NaT", "D"), 1), (np.datetime64("NaT", "s"), True)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -324,7 +325,8 @@ def test_what_an_alarm_raises_is_no_refusal_to_be_pickled(way: str, when: str) -
         pytest.skip("it is opened by a worker only")
     with mrpy.session("processes", workers=1):
         mrpy.submit(abs, 1).result()
-        before = signal.signal(signal.SIGALRM, ring)
+        handler = functools.partial(ring, "an argument") if way == "a result" else ring
+        before = signal.signal(signal.SIGALRM, handler)
         try:
             with pytest.raises(TimeUp):
                 WAYS[way](Slow(when))
