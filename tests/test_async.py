@@ -448,6 +448,23 @@ def test_async_for_is_closed_amid_its_own_loop(backend: str) -> None:
     assert asyncio.run(some()) == [50]
 
 
+@pytest.mark.parametrize("chained", [False, True])
+@pytest.mark.parametrize("closer", ["the loop", "a thread"])
+@over_local
+def test_close_ends_an_async_for_that_waits(backend: str, closer: str, chained: bool) -> None:
+    async def read() -> int:
+        items: Any = mrpy.pmap(slowly, itertools.count(), backend=backend, workers=1, chunksize=1)
+        if chained:
+            items = items.batch(1).unbatch()
+        if closer == "the loop":
+            asyncio.get_running_loop().call_later(0.1, items.close)
+        else:
+            threading.Timer(0.1, items.close).start()
+        return len([item async for item in items])
+
+    assert run(read) < 1000
+
+
 def test_where_no_thread_can_be_started_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from contextvars import copy_context
 
+from mrpy.errors import Cancelled
 from mrpy.inside import carried
 from mrpy.iterators.builtin import Items
 from mrpy.light import TYPE_CHECKING, later
@@ -85,22 +86,28 @@ def _blocks(plan: Plan, options: Options, account: Account) -> Generator[Iterabl
 
 
 async def run_map_async(
-    plan: Plan, options: Options, account: Account | None = None
+    plan: Plan, options: Options, account: Account, stopper: Stopper
 ) -> AsyncGenerator[Any, None]:
     """As `Run`, in an event loop. The source is pulled in the loop's thread, as everything else; but what
     would block it has a thread of its own: a run whose source is another run, with that one, and a
-    serial run, which computes in the thread that asks."""
+    serial run, which computes in the thread that asks. ``stopper``: by which it is ended while it waits."""
     run = isinstance(plan.source, Pulled) and is_run(plan.source.iterable)
     if run or not plan.steps or not session_for(options).driver.backend.threaded:
-        async for item in _in_thread(Run(plan, options, account)):
+        async for item in _in_thread(Run(plan, options, account), stopper):
             yield item
         return
-    with _feeding(plan, options, account or Account()) as feeder:
+    with _feeding(plan, options, account) as feeder:
+        stopper.add(feeder.job)
         slots = turns(feeder, ordered=options.ordered)
         delivery: Delivery | None = None
         while (slot := advance(slots, delivery)) is not None:
             if slot is WAIT:
-                delivery = await feeder.next_async()
+                try:
+                    delivery = await feeder.next_async()
+                except Cancelled:
+                    if stopper.stopped:
+                        return
+                    raise
                 continue
             delivery = None
             results, error = results_of(slot)
@@ -113,14 +120,13 @@ async def run_map_async(
             raise feeder.error
 
 
-async def _in_thread(run: Run) -> AsyncGenerator[Any, None]:
+async def _in_thread(run: Run, stopper: Stopper) -> AsyncGenerator[Any, None]:
     """An ordinary run, asked for its items in one thread from begin to end. Who is cancelled while he waits
     for an item does not wait for its end: the thread gives up what it waits for, and closes the run."""
     import asyncio  # heavy, and only for those who run a loop already
     from concurrent.futures import ThreadPoolExecutor
 
     context = copy_context()  # the open session, as seen from here
-    stopper = Stopper()
     context.run(stopper.watch)
     end = object()
 
@@ -135,6 +141,9 @@ async def _in_thread(run: Run) -> AsyncGenerator[Any, None]:
             if (item := await asyncio.wrap_future(asked)) is end:
                 return
             yield item
+    except Cancelled:
+        if not stopper.stopped:
+            raise
     finally:
         if asked is None:  # there was no thread to be had
             thread.shutdown(wait=False)
@@ -148,12 +157,16 @@ async def _in_thread(run: Run) -> AsyncGenerator[Any, None]:
                 await asyncio.shield(asyncio.wrap_future(closing))
 
 
-def close_async(running: AsyncGenerator[Any, None]) -> None:
-    """Close it without an event loop. What it would wait for is on its way to its end, and if it is at work
-    just now, its loop sees to it."""
+def close_async(running: AsyncGenerator[Any, None], stopper: Stopper) -> None:
+    """Close it without an event loop. What it would wait for is on its way to its end. If it is at work just
+    now, or somebody waits for an item, it ends there."""
     closing = running.aclose()
-    with suppress(StopIteration, RuntimeError):
+    try:
         closing.send(None)
+    except StopIteration:
+        pass
+    except RuntimeError:
+        stopper.stop()
 
 
 class _feeding:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mrpy.mapreduce.sinks.writing import Sink
     from mrpy.options import Options
     from mrpy.scheduler import current
+    from mrpy.scheduler.current import Stopper
 else:
     # What it takes to run a plan, or to look at it: most of mrpy, and nothing that making one needs.
     order, reduce = later("mrpy.iterators.order"), later("mrpy.mapreduce.reduce")
@@ -65,6 +66,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         self._given = given
         self._running: Run | None = None
         self._running_async: AsyncGenerator[Any, None] | None = None
+        self._stopper: Stopper | None = None  # of that
         self._account = Account()
 
     # ---- as an iterator --------------------------------------------------------------------------
@@ -77,10 +79,10 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
 
     def close(self) -> None:
         """Stop what is running and end the iterator."""
-        if self._running_async is None:
+        if self._running_async is None or self._stopper is None:
             self._run().close()
         else:
-            order.close_async(self._running_async)
+            order.close_async(self._running_async, self._stopper)
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +95,8 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
             raise TypeError("this parallel iterator is already being iterated without async")
         if self._running_async is None:
             options = self._starting()  # before anything of `order` is asked for, which imports it
-            self._running_async = order.run_map_async(self._plan, options, self._account)
+            self._stopper = current.Stopper()
+            self._running_async = order.run_map_async(self._plan, options, self._account, self._stopper)
         return self._running_async
 
     async def __aenter__(self) -> Self:

@@ -59,7 +59,7 @@ class Stopper:
     def __init__(self) -> None:
         self._jobs: WeakSet[Job] = WeakSet()
         self._lock = threading.Lock()
-        self._stopped = False
+        self.stopped = False
 
     def watch(self) -> None:
         """Have it be of this context."""
@@ -69,14 +69,14 @@ class Stopper:
         """One more."""
         with self._lock:
             self._jobs.add(job)
-            stopped = self._stopped
+            stopped = self.stopped
         if stopped:
             job.interrupt()
 
     def stop(self) -> None:
         """End them, and all that are opened after this."""
         with self._lock:
-            self._stopped = True
+            self.stopped = True
             jobs = list(self._jobs)
         for job in jobs:
             job.interrupt()

@@ -80,7 +80,7 @@ class Job:
 
     def interrupt(self) -> None:
         """For any thread: who waits for a delivery is to give it up."""
-        self._inbox.put(None)
+        self._receive(None)
         self.driver.backend.wake()
 
     def load(self, key: Key) -> Any:
@@ -113,7 +113,7 @@ class Job:
             self.driver.abandon(self._alive)
             self._alive = set()
 
-    def _receive(self, delivery: Delivery) -> None:
+    def _receive(self, delivery: Delivery | None) -> None:
         self._inbox.put(delivery)
         if (on_arrival := self._on_arrival) is not None:
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits there any more
