@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -102,3 +103,20 @@ def test_a_client_of_the_loop_that_waits_is_refused() -> None:
                 pass
 
     asyncio.run(main())
+
+
+@pytest.mark.fault(3)
+def test_where_workers_have_threads_an_item_that_kills_one_is_found_alone() -> None:
+    """As those of a cluster that Dask makes by default have."""
+
+    def kill(x: int) -> int:
+        time.sleep(0.01)
+        if x == 7:
+            os._exit(1)
+        return x
+
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=None)
+    with cluster, distributed.Client(cluster) as client, mrpy.session("dask", client=client):
+        items = mrpy.pmap(kill, range(24), chunksize=2, on_error="skip")
+        assert list(items) == [x for x in range(24) if x != 7]
+        assert [failure.item.position for failure in items.skipped.failures] == [7]

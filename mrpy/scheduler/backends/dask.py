@@ -31,7 +31,6 @@ import signal
 import time
 import uuid
 import weakref
-from asyncio import CancelledError
 from collections import OrderedDict, deque
 from itertools import count
 from queue import Empty, SimpleQueue
@@ -48,7 +47,8 @@ from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends import dask_cluster
 from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.backends.base import Backend, Value
-from mrpy.scheduler.backends.dask_tickets import Ticket, gone, lost
+from mrpy.scheduler.backends.dask_tickets import Suspects, Ticket, gone, lost
+from mrpy.scheduler.backends.dask_values import Far
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.failure import of
 
@@ -58,26 +58,6 @@ PART_ALONE = 64 * 1024  # bytes; a smaller value in parts moves as a whole, a la
 LOOK = 5.0  # seconds between two looks at the client, while nothing comes
 TORN_DOWN = 10.0  # seconds for functions to be dropped, and for what they do at their end, at most
 PATIENCE = 60  # seconds until our own workers, or a cluster's scheduler, have to answer
-
-
-class Far:
-    """A value on the cluster. Holds its Future, so it outlives its release."""
-
-    __slots__ = ("future", "nbytes", "note")
-
-    def __init__(self, future: Any, nbytes: int, note: bytes | None) -> None:
-        self.future = future
-        self.nbytes = nbytes
-        self.note = None if note is None else codec.decode(codec.Payload(note))
-
-    def load(self) -> Any:
-        """Bring it here and open it."""
-        try:
-            outcome: w.Outcome = self.future.result()
-        except (Exception, CancelledError) as error:
-            what = "a result is lost: its session or cluster was closed before it was asked for"
-            raise BackendError(f"{what} ({error!r})") from error
-        return outcome.load()
 
 
 class DaskBackend(Backend):
@@ -90,6 +70,7 @@ class DaskBackend(Backend):
         self._facts: list[m.Fact] = []
         self._tickets: dict[int, Ticket] = {}
         self._stopped: set[int] = set()  # attempts that were stopped, and may be about to begin
+        self._suspects = Suspects()
         self._numbers = count(1)
         self._values: dict[m.Key, Far] = {}
         self._codes: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # a Future; and who tells of the end
@@ -148,19 +129,35 @@ class DaskBackend(Backend):
 
     def start(self, order: m.Start) -> None:
         number = next(self._numbers)
-        ticket = self._tickets[number] = Ticket(order)
+        ticket = self._tickets[number] = Ticket(number, order)
+        if self._suspects.may_begin(ticket):
+            self._begin(ticket)
+
+    def _begin(self, ticket: Ticket) -> None:
+        number, order = ticket.number, ticket.order
         try:
             ticket.future = self._submit(number, ticket)
             ticket.future.add_done_callback(lambda future: self._inbox.put((number, future.status)))
         except Exception as error:
-            del self._tickets[number]
+            self._answer(ticket)
             failure = of(BackendError(f"the task could not be handed to the cluster: {error}"))
             self._facts.append(m.Failed(order.task.key, order.attempt, failure))
+
+    def _answer(self, ticket: Ticket) -> None:
+        """It is not owed an answer any more."""
+        self._tickets.pop(ticket.number, None)
+        following = self._suspects.after(ticket)
+        if following is not None:
+            self._begin(following)
 
     def stop(self, key: m.Key, attempt: int) -> None:
         for number, ticket in self._tickets.items():
             task = ticket.order.task
-            if task.key == key and ticket.order.attempt == attempt and ticket.future is not None:
+            if task.key == key and ticket.order.attempt == attempt:
+                if ticket.future is None:
+                    self._answer(ticket)
+                    self._facts.append(m.Stopped(key, attempt))
+                    return
                 ticket.stopping = True
                 self._stopped.add(number)
                 ticket.future.cancel()
@@ -238,7 +235,7 @@ class DaskBackend(Backend):
         data = w.Outcome([task.call.data], False)
         # else the item before one that keeps the interpreter lock would be taken for the one that overran
         sure = ticket.order.attempt > 1 or task.timeout is not None
-        care = w.Care(ticket.order.careful, ticket.order.careful and sure)
+        care = w.Care(ticket.order.careful, ticket.order.careful and sure, ticket.suspect)
         ours = self._cluster is not None
         job = w.Job(self._topic, number, code.number, data, tuple(parts), care, task.timeout, ours)
         return self._send(code.name, w.run, job, self._code(code), *futures, priority=int(task.urgent))
@@ -363,16 +360,17 @@ class DaskBackend(Backend):
 
     def _bury(self, address: str, expected: bool) -> None:
         """A worker is gone, with what ran there."""
-        for number, ticket in list(self._tickets.items()):
-            if ticket.address == address and not ticket.stopping:
-                del self._tickets[number]
-                ticket.future.cancel()
-                self._facts.append(lost(ticket, blame=not expected))
+        there = [each for each in self._tickets.values() if each.address == address and not each.stopping]
+        for ticket, by_its_item in self._suspects.of_a_death(there):
+            ticket.future.cancel()
+            self._facts.append(lost(ticket, blame=not expected, by_its_item=by_its_item))
+            self._answer(ticket)
 
     def _answered(self, number: int, status: str) -> None:
-        ticket = self._tickets.pop(number, None)
+        ticket = self._tickets.get(number)
         if ticket is not None:
             self._facts.append(self._fact(ticket, status))
+            self._answer(ticket)
 
     def _fact(self, ticket: Ticket, status: str) -> m.Fact:
         key, attempt, future = ticket.order.task.key, ticket.order.attempt, ticket.future

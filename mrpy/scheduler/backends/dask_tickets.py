@@ -1,7 +1,13 @@
-"""The attempts that a Dask cluster owes an answer for, and what there is to say where none can come."""
+"""The attempts that a Dask cluster owes an answer for, and what there is to say where none can come.
+
+A worker with several threads runs several of them. Who killed it is not known then: all that were there are
+run again, one at a time, and whoever is there at the next death is to blame.
+"""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from mrpy.errors import BackendError, WorkerCrashed
@@ -12,9 +18,12 @@ from mrpy.scheduler.failure import At, of
 class Ticket:
     """One attempt that the cluster owes an answer for."""
 
-    __slots__ = ("address", "future", "item", "note", "order", "pid", "seconds", "size", "stopping")
+    __slots__ = (
+        "address", "future", "item", "note", "number", "order", "pid", "seconds", "size", "stopping",
+    )  # fmt: skip
 
-    def __init__(self, order: m.Start) -> None:
+    def __init__(self, number: int, order: m.Start) -> None:
+        self.number = number
         self.order = order
         self.future: Any = None
         self.address: str | None = None  # where it runs
@@ -25,14 +34,57 @@ class Ticket:
         self.stopping = False
 
 
+    @property
+    def suspect(self) -> bool:
+        """Whether it was there when a worker died."""
+        return self.order.careful and self.order.attempt > 1
+
+
+class Suspects:
+    """Who is run one at a time, once it is seen that workers run several."""
+
+    def __init__(self) -> None:
+        self._several = False
+        self._at_work: Ticket | None = None
+        self._waiting: deque[Ticket] = deque()
+
+    def may_begin(self, ticket: Ticket) -> bool:
+        """Whether it may now; else it waits."""
+        if not (self._several and ticket.suspect):
+            return True
+        if self._at_work is not None:
+            self._waiting.append(ticket)
+            return False
+        self._at_work = ticket
+        return True
+
+    def after(self, ticket: Ticket) -> Ticket | None:
+        """This one is answered, or is not wanted: who may begin now?"""
+        if ticket in self._waiting:
+            self._waiting.remove(ticket)
+        if ticket is self._at_work:
+            self._at_work = self._waiting.popleft() if self._waiting else None
+            return self._at_work
+        return None
+
+    def of_a_death(self, there: list[Ticket]) -> Iterator[tuple[Ticket, bool]]:
+        """All that were there when a worker died, and whether what they were at is to blame."""
+        suspects = sum(ticket.suspect for ticket in there)
+        self._several = self._several or len(there) > 1
+        for ticket in there:
+            yield ticket, len(there) == 1 or (suspects == 1 and ticket.suspect)
+
+
 def gone(ticket: Ticket) -> m.Failed:
     """The cluster is."""
     gone = BackendError("the Dask cluster is gone, or cannot be reached any more")
     return m.Failed(ticket.order.task.key, ticket.order.attempt, of(gone))
 
 
-def lost(ticket: Ticket, blame: bool) -> m.Lost:
-    """Its worker is. ``blame``: what ran there may have been the cause."""
+def lost(ticket: Ticket, blame: bool, *, by_its_item: bool = True) -> m.Lost:
+    """Its worker is. ``blame``: what ran there may have been the cause; and so its item, where it is known to
+    have been this one."""
     where = f" {ticket.address}" if ticket.address else ""
     crash = WorkerCrashed(f"the Dask worker{where} was lost while it ran this")
-    return m.Lost(ticket.order.task.key, ticket.order.attempt, of(crash), ticket.item, blame)
+    item = ticket.item if by_its_item else None
+    return m.Lost(ticket.order.task.key, ticket.order.attempt, of(crash), item, blame)

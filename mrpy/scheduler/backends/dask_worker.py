@@ -27,7 +27,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, SupportsIndex
 
 from distributed import get_worker
@@ -42,6 +42,7 @@ from mrpy.scheduler.here import Here
 from mrpy.scheduler.policy import LONGEST_WAIT
 
 RUNS, BEGAN, THROUGH = 1, 2, 3
+STARTED = 0.5  # seconds in which a nanny is through with the start of its worker
 ALIGNED = 16  # bytes; as malloc does
 CODES_KEPT = 64  # opened functions per worker; out of the air
 GRACE = 0.5  # seconds that a stopped task has to end by itself before its worker, if ours, is killed
@@ -102,10 +103,13 @@ def _is_aligned(buffer: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Care:
-    """Whether items are announced; and whether each waits until that is heard: it may kill its worker."""
+    """Whether items are announced; whether each waits until that is heard: it may kill its worker; and
+    whether the call has been there when one died. A nanny whose worker dies while it still sees to the start
+    of it may go, too, and nobody brings that back."""
 
     careful: bool
     sure: bool
+    suspect: bool
 
 
 @dataclass(frozen=True, slots=True)  # not a tuple: Dask would look for its own keys in it
@@ -147,6 +151,8 @@ def run(order: Job, blob: bytes, *inputs: Outcome) -> Outcome:
             with _lock:
                 _running[order.topic, order.number] = threading.get_ident()
             _tell(order, RUNS, get_worker().address, os.getpid(), sure=True)  # else whose is a death?
+            if order.care.suspect:
+                sleep(STARTED)
             outcome = _perform(order, blob, inputs)
         except BaseException as error:
             failure = encode_failure(error)

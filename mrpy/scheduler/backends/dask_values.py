@@ -1,0 +1,30 @@
+"""Values that lie on a Dask cluster, seen from here."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from typing import Any
+
+from mrpy.errors import BackendError
+from mrpy.scheduler import codec
+from mrpy.scheduler.backends import dask_worker as w
+
+
+class Far:
+    """A value on the cluster. Holds its Future, so it outlives its release."""
+
+    __slots__ = ("future", "nbytes", "note")
+
+    def __init__(self, future: Any, nbytes: int, note: bytes | None) -> None:
+        self.future = future
+        self.nbytes = nbytes
+        self.note = None if note is None else codec.decode(codec.Payload(note))
+
+    def load(self) -> Any:
+        """Bring it here and open it."""
+        try:
+            outcome: w.Outcome = self.future.result()
+        except (Exception, CancelledError) as error:
+            what = "a result is lost: its session or cluster was closed before it was asked for"
+            raise BackendError(f"{what} ({error!r})") from error
+        return outcome.load()
