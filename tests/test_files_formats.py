@@ -135,6 +135,31 @@ def test_a_bad_row_is_one_error_with_its_offset(tmp_path: Path) -> None:
     assert "byte 15" in caught.value.__notes__[0]
 
 
+@pytest.mark.parametrize("delimiter", [" ", "1", "t", ","])
+def test_a_byte_that_is_no_text_is_told_whatever_cuts_the_row(tmp_path: Path, delimiter: str) -> None:
+    path = written(tmp_path / "a.csv", b"a,b\n4,5\n6,x\xffy\n7,8\n".replace(b",", delimiter.encode()))
+    got = list(mrpy.read_csv(path, delimiter=delimiter, on_error="return", backend="serial"))
+    assert [got[0], got[2]] == [{"a": "4", "b": "5"}, {"a": "7", "b": "8"}]
+    assert isinstance(got[1], DataError) and got[1].offset == 11 and "invalid start byte" in got[1].why
+
+
+def test_a_field_that_is_no_number_is_one_error(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", b'"a"\n1\nx\xffy\nz\n2\n')
+    got = list(mrpy.read_csv(path, quoting=csv.QUOTE_NONNUMERIC, on_error="return", backend="serial"))
+    assert [got[0], got[3]] == [{"a": 1.0}, {"a": 2.0}]
+    assert [(type(error), error.offset, error.why[:12]) for error in got[1:3]] == [(DataError, 7, "invalid star"), (DataError, 10, "could not co")]
+
+
+@pytest.mark.parametrize("blocksize", [None, 40])
+def test_a_row_behind_a_byte_that_is_no_text_has_its_own_offset(tmp_path: Path, blocksize: int | None) -> None:
+    rows = [b"%d,x" % n if n != 20 else b"20,\xff" for n in range(10, 50)]
+    path = written(tmp_path / "a.csv", b"\xef\xbb\xbfn,x\r" + b"\r\n".join(rows))
+    for wrong in range(21, 50):
+        with pytest.raises(ZeroDivisionError) as caught:
+            mrpy.read_csv(path, blocksize=blocksize, backend="serial", on_error=lambda error: 1 // 0 if isinstance(error, KeyError) else {"n": 0}).map(lambda row: {}[""] if row["n"] == str(wrong) else row).count()
+        assert f"byte {path.read_bytes().index(b'%d,' % wrong)}" in caught.value.__notes__[0]
+
+
 # ---- FASTA and FASTQ ------------------------------------------------------------------------------------------
 
 NAMES = st.text(st.sampled_from("ab>@+ \t."), max_size=6).map(lambda name: "n" + name.rstrip())
@@ -200,6 +225,22 @@ def test_a_damaged_fastq_record_is_one_error(tmp_path: Path, backend: str) -> No
         assert len(got) == (6 if bad.endswith("AC") else 11)
         with pytest.raises(DataError, match=why):
             mrpy.read_fastq(path, backend=backend, workers=1).count()
+
+
+def test_a_byte_that_is_no_text_costs_its_own_sequence(tmp_path: Path) -> None:
+    data = b"@long\nACGT\n+\nII\n@fine\nAC\n+\nII\n@caf\xe9\nA\n+\nI\n@last\nA\xe9\n+\nII\n@\xe9\nA\nI\n@end\nA\n+\nI\n"
+    path = written(tmp_path / "a.fq", data)
+    for blocksize in (None, 16):
+        got = list(mrpy.read_fastq(path, blocksize=blocksize, backend="serial", on_error="return"))
+        assert [got[1], got[5]] == [("fine", "", "AC", "II"), ("end", "", "A", "I")]
+        errors = [got[0], *got[2:5]]
+        places = [place for place, byte in enumerate(data) if byte == 0xE9]
+        assert [(type(error), error.offset) for error in errors] == [(DataError, place) for place in (0, *places)]
+        assert "4 bases and 2" in errors[0].why and all("continuation byte" in error.why for error in errors[1:])
+    path = written(tmp_path / "a.fa", b"\xe9\n>a\xe9\nA\n>b\nC\n")
+    got = list(mrpy.read_fasta(path, backend="serial", on_error="return"))
+    assert got[2] == ("b", "", "C") and [error.offset for error in got[:2]] == [0, 4]
+    assert all("continuation byte" in error.why for error in got[:2])
 
 
 def test_sequences_need_an_encoding_that_can_be_cut(tmp_path: Path) -> None:

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 else:
     json = later("json")
 
-MARK = "\udcff"  # what no text has that was decoded strictly stands before and behind the offset of bad bytes
+# Bad bytes leave a mark in the text: where they are, and why they are bad. All of it is surrogates, which no
+# text has that was decoded strictly. So nothing that takes a line apart, at blanks say, takes a mark apart.
+MARK = "\udcff"  # its begin and its end
 _MARKED = "mrpy-marked"
-_OFFSET = re.compile(f"{MARK}([0-9]+){MARK}")
+_FIRST = 0xDC00  # of the surrogates that stand for ASCII
+_WHOLE = re.compile(f"{MARK}([\udc00-\udc7f]+){MARK}")
 _WITH_STATE = ("utf_7", "iso2022", "hz", "punycode", "idna")  # a line may depend on what came before it
 
 
@@ -61,7 +64,12 @@ class Text(Frozen):
                 raise DataError(path, offset, f"{error}") from error
         codecs.register_error(_MARKED, _mark)
         marked = str(data, encoding, _MARKED)
-        return _OFFSET.sub(lambda found: f"{MARK}{offset + int(found[1])}{MARK}", marked), True
+
+        def moved(found: re.Match[str]) -> str:
+            at, why = _unmarked(found[1])
+            return _marked(offset + at, why)
+
+        return _WHOLE.sub(moved, marked), True
 
     def behind(self, offset: int) -> str:
         """The encoding of what begins there: a signature is at the beginning of the file only."""
@@ -70,14 +78,24 @@ class Text(Frozen):
 
     def refused(self, path: str, text: str) -> DataError:
         """What to raise for text with a mark in it."""
-        _, at, why, _ = text.split(MARK, 3)
-        return DataError(path, int(at), f"{why} for {self.encoding} (errors='replace' reads it all the same)")
+        at, why = _unmarked(text.split(MARK, 2)[1])
+        return DataError(path, at, f"{why} for {self.encoding} (errors='replace' reads it all the same)")
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeDecodeError):
         raise error
-    return f"{MARK}{error.start}{MARK}{error.reason}{MARK}", error.end
+    return _marked(error.start, error.reason), error.end
+
+
+def _marked(at: int, why: str) -> str:
+    text = f"{at} {why}".encode("ascii", "replace")
+    return f"{MARK}{''.join(chr(_FIRST + byte) for byte in text)}{MARK}"
+
+
+def _unmarked(text: str) -> tuple[int, str]:
+    at, _, why = "".join(chr(ord(each) - _FIRST) for each in text).partition(" ")
+    return int(at), why
 
 
 class Lines(Frozen):

@@ -103,6 +103,8 @@ class _Fasta:
     def __next__(self) -> Any:
         if self._before:
             before, self._before = self._before, ""
+            if MARK in before:
+                raise self._format.text.refused(self._path, before)
             why = f"{short_repr(before)} where a '>' should begin a record"
             raise DataError(self._path, self._offset, why)
         part = next(self._parts)
@@ -113,12 +115,12 @@ class _Fasta:
 
     def where(self) -> str:
         """What to call the record that was given out last."""
-        self._asked = steps_to(self.number(), self._asked, self._data, fasta_start)
+        self._asked = steps_to(max(0, self.number() - 1), self._asked, self._data, fasta_start)
         return f"{self._path!r}, byte {self._offset + max(0, self._asked[1]):,}"
 
     def number(self) -> int:
-        """Its number in this piece."""
-        return max(0, self._count - length_hint(self._parts) - 1)
+        """Its number in this piece, from 1 on: 0 is what no record begins with."""
+        return self._count - length_hint(self._parts)
 
 
 class Fastq(Frozen):
@@ -163,9 +165,10 @@ class _Fastq:
         problem = self._problem(head, sequence, plus, quality)
         if problem:
             self._next = self._following(at + 1)
+        if self._marked and MARK in (text := "".join(lines[at : self._next])):
+            raise self._format.text.refused(self._path, text)
+        if problem:
             raise DataError(self._path, self.offset(), problem)
-        if self._marked and any(MARK in line for line in (head, sequence, plus, quality)):
-            raise self._format.text.refused(self._path, "".join((head, sequence, plus, quality)))
         return FastqRecord(*_named(head[1:]), sequence, quality)
 
     def _problem(self, head: str, sequence: str, plus: str, quality: str) -> str:
@@ -173,7 +176,7 @@ class _Fastq:
             return f"{short_repr(head)} where an '@' should begin a record of four lines"
         if plus[:1] != "+":
             return f"the record {short_repr(head)} has no line with a '+' behind its sequence"
-        if len(sequence) != len(quality) and not self._marked:
+        if len(sequence) != len(quality) and MARK not in sequence + quality:  # it is longer than its bytes
             lengths = f"{len(sequence):,} bases and {len(quality):,} qualities"
             return f"the record {short_repr(head)} has {lengths}"
         return ""

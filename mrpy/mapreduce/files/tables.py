@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from codecs import BOM_UTF8
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from io import StringIO
@@ -12,8 +11,9 @@ from itertools import chain
 from mrpy.errors import DataError
 from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce.files.blocks import Block
-from mrpy.mapreduce.files.lines import MARK, Lines
+from mrpy.mapreduce.files.lines import MARK, Lines, steps_to
 from mrpy.mapreduce.files.opening import Opening
+from mrpy.mapreduce.files.pieces import line_start
 
 if TYPE_CHECKING:
     from typing import Any
@@ -75,8 +75,10 @@ class _Reader:
         self._format = format
         self._path = block.path
         self._cut = block.end is not None
-        self._offset = 0  # of the text that is read
-        self._text: StringIO | None = None
+        self._offset = 0  # of the bytes that are read
+        self._data = b""
+        self._before = 0  # lines that were read before these
+        self._asked = 0, 0  # the line of the last `offset`, and where it begins: the next is behind it
         self._marked = False
         self._ended = False
         self._texts = self._texts_of(block, opening)
@@ -90,10 +92,9 @@ class _Reader:
         for offset, data in self._format.lines.bytes_of(block, opening):
             text, marked = self._format.lines.text.decoded(self._path, offset, data)
             self._marked |= marked
-            signed = offset == 0 and data.startswith(BOM_UTF8) and not text.startswith("\ufeff")
-            self._offset = offset + len(BOM_UTF8) * signed
-            self._text = StringIO(text, newline="")
-            yield self._text
+            self._offset, self._data = offset, data
+            self._before, self._asked = self._rows.line_num, (0, 0)
+            yield StringIO(text, newline="")
 
     def _at_end(self) -> Iterator[str]:
         self._ended = True
@@ -108,6 +109,10 @@ class _Reader:
                 row = next(self._rows)
             except csv.Error as error:
                 raise DataError(self._path, self.offset(), str(error)) from error
+            except DataError:
+                raise
+            except ValueError as error:
+                raise self._no_number(error) from error
             if row:
                 break
         if self._marked and (bad := next((field for field in row if MARK in str(field)), None)):
@@ -116,6 +121,14 @@ class _Reader:
             why = "a quoted field goes on behind the end of its block; blocksize=None reads a file as a whole"
             raise DataError(self._path, self.offset(), why)
         return row if self.names is None else self._named(row, self.names)
+
+    def _no_number(self, error: ValueError) -> DataError:
+        """What to raise where QUOTE_NONNUMERIC has a field without quotes that is none."""
+        if self._marked:
+            text = str(error).encode("ascii", "backslashreplace").decode("unicode_escape")  # it has a repr
+            if MARK in text:
+                return self._format.lines.text.refused(self._path, text)
+        return DataError(self._path, self.offset(), str(error))
 
     def _named(self, row: list[Any], names: list[str]) -> dict[Any, Any]:
         made: dict[Any, Any] = dict(zip(names, row, strict=False))
@@ -128,14 +141,11 @@ class _Reader:
 
     def offset(self) -> int | None:
         """Where the line begins that was read last."""
-        if self._text is None or not self._format.lines.cuttable:
+        if not self._format.lines.cuttable:
             return None
-        before = self._text.getvalue()[: self._text.tell()]
-        if self._marked:
-            return None
-        length = len(before)
-        begin = max(before.rfind("\n", 0, length - 1), before.rfind("\r", 0, max(0, length - 2))) + 1
-        return self._offset + len(before[:begin].encode(self._format.lines.text.behind(1), "replace"))
+        number = self._rows.line_num - self._before - 1
+        self._asked = steps_to(number, self._asked, self._data, line_start)
+        return self._offset + self._asked[1]
 
     def number(self) -> int:
         """How many lines were read."""
