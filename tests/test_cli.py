@@ -16,6 +16,7 @@ from laws import BACKENDS, eventually
 
 from mrpy import __version__
 from mrpy.cli.corpus import CAP, CUT, batches_of, files_of
+from mrpy.cli.jobs import output
 from mrpy.cli.words import SKIPPED, CountWords
 from mrpy.errors import DataError
 from mrpy.mapreduce.files.blocks import Block
@@ -351,6 +352,18 @@ def test_a_file_is_replaced_where_that_is_asked_for(jobs: Path) -> None:
     assert run(jobs, "run", "jobs:Words", "a.gz", "-q", "-o", os.devnull) == (0, "", ""), "a device is none"
 
 
+def test_a_file_that_somebody_has_written_meanwhile_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "out.tsv"
+    with pytest.raises(FileExistsError, match="meanwhile"), output(str(path), overwrite=False) as file:
+        file.write("ours")
+        path.write_text("theirs")
+    assert path.read_text() == "theirs"
+    with output(str(path), overwrite=True) as file:
+        path.write_text("theirs again")
+        file.write("ours")
+    assert path.read_text() == "ours" and os.listdir(tmp_path) == ["out.tsv"]
+
+
 def test_standard_input_is_an_input(jobs: Path) -> None:
     def piped(data: bytes, *arguments: str) -> tuple[int, bytes, bytes]:
         command = [*COMMAND, "run", "jobs:Words", *arguments]
@@ -448,6 +461,13 @@ def test_a_file_that_was_not_written_to_its_end_is_not_there(jobs: Path) -> None
     before = sorted(os.listdir(jobs))
     refused(jobs, "run", "jobs:Picky", "a.txt", "-o", "out.tsv")
     assert sorted({*os.listdir(jobs)} - {"__pycache__"}) == before
+
+
+def test_a_line_that_kills_its_worker_is_named(jobs: Path) -> None:
+    text = "import mrpy, os\nclass Die(mrpy.Job):\n    def map(self, line):\n        return os._exit(4) if '!' in line else []"
+    (jobs / "deadly.py").write_text(text)
+    err = refused(jobs, "run", "deadly.py:Die", "a.txt", "-w", "1")
+    assert "exited with code 4, at item 0: 'a.txt', byte 21" in err
 
 
 def test_the_traceback_of_a_job_is_there_for_those_who_ask(jobs: Path) -> None:

@@ -91,15 +91,15 @@ def _explain(error: Exception) -> NoReturn:
         where = "" if error.offset is None else f" at byte {error.offset:,}"
         why = error.why.replace("errors='replace'", "--errors replace")
         raise click.ClickException(f"{error.path} is not text{where}: {why}") from None
+    item = item_of(error)
+    at = f", at {item}" if item else ""
     if isinstance(error, MrpyError | NoInput | BrokenModule):
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(f"{error}{at}") from None
     if isinstance(error, OSError) and error.strerror:
         what = error.strerror.lower()
         raise click.ClickException(f"{error.filename}: {what}" if error.filename else what) from None
-    item = item_of(error)
     kind = type(error).__name__ if item else f"unexpected {type(error).__name__}"
-    what = f"{kind}: {error}" + (f", at {item}" if item else "")
-    raise click.ClickException(f"{what} (MRPY_TRACEBACK=1 shows where)") from None
+    raise click.ClickException(f"{kind}: {error}{at} (MRPY_TRACEBACK=1 shows where)") from None
 
 
 def _with_traceback(command: Decorated) -> Decorated:

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, TextIO
 
 import mrpy
+from mrpy.mapreduce.sinks.staging import publish_file
 
 # What would end a field or a line early, and what says so.
 _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -93,7 +94,7 @@ def _field(value: Any) -> str:
 @contextlib.contextmanager
 def output(path: str | None, *, overwrite: bool) -> Iterator[TextIO]:
     """The terminal, or a file, which is there when all of it was written and not before. Raises OSError where
-    it is there already, unless it is to be replaced."""
+    it is there already, or in the end, unless it is to be replaced."""
     if path is None or path == "-":
         if sys.stdout is None:
             raise OSError(errno.EBADF, "standard output is closed")
@@ -115,7 +116,11 @@ def output(path: str | None, *, overwrite: bool) -> Iterator[TextIO]:
         with open(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
             yield file
         os.chmod(part, _ordinary_mode())
-        os.replace(part, os.path.join(folder, name))  # where a link leads to
+        target = os.path.join(folder, name)  # where a link leads to
+        if overwrite:
+            os.replace(part, target)
+        else:
+            publish_file(part, target)  # what was not there at the begin may be there now
     except BaseException:
         os.unlink(part)
         raise

@@ -19,7 +19,7 @@ from mrpy.mapreduce.own_file import own
 from mrpy.mapreduce.plan import name_of
 from mrpy.mapreduce.sinks.columns import Columns, Row
 from mrpy.mapreduce.sinks.parts import Part, PartFile, Written, encoded, explained
-from mrpy.mapreduce.sinks.staging import Staging, place_of, sync_folder
+from mrpy.mapreduce.sinks.staging import Staging, place_of, publish_file, sync_folder
 
 ROWS = "rows"  # the table in the database of a part
 PATIENCE = 60  # seconds that another writer may hold a database
@@ -120,13 +120,9 @@ class Table:
         fresh = os.path.join(staging.attempts, "new")
         self._load(fresh, staging, parts)
         try:
-            os.link(fresh, self.path)  # where there is something a rename would replace it
+            publish_file(fresh, self.path)
         except FileExistsError:
             return False
-        except OSError:  # a file system without links
-            if os.path.lexists(self.path):
-                return False
-            os.rename(fresh, self.path)
         sync_folder(os.path.dirname(self.path))
         return True
 

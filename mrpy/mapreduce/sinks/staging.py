@@ -25,6 +25,7 @@ from contextlib import suppress
 from mrpy.mapreduce import own_folder
 
 ATTEMPTS, PARTS, OLD = "attempts", "parts", "old"
+MEANWHILE = "another run has written there meanwhile"
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 _HERE = -100  # AT_FDCWD
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
@@ -75,9 +76,21 @@ class Staging:
             except OSError as error:
                 if error.errno not in _IN_THE_WAY:
                     raise
-                text = "another run has written there meanwhile"
-                raise FileExistsError(errno.EEXIST, text, self.target) from None
+                raise FileExistsError(errno.EEXIST, MEANWHILE, self.target) from None
         sync_folder(os.path.dirname(self.target))
+
+
+def publish_file(fresh: str, target: str) -> None:
+    """Give a file that is complete its name, in one step. Raises `FileExistsError` where there is something:
+    a rename would replace it."""
+    try:
+        os.link(fresh, target)
+    except OSError as error:
+        if isinstance(error, FileExistsError) or os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, MEANWHILE, target) from None
+        os.rename(fresh, target)  # a file system without links
+    else:
+        os.unlink(fresh)
 
 
 def _ended(path: str, target: str, lock: int, owner: int) -> None:
