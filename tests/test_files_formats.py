@@ -314,6 +314,34 @@ def test_parquet_and_arrow_rows_are_dictionaries(tmp_path: Path) -> None:
         mrpy.read_parquet(tmp_path / "b.parquet")
 
 
+def test_a_column_that_is_not_there_is_an_error_at_the_call(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.ipc
+    import pyarrow.parquet
+
+    table = pa.Table.from_pylist([{"n": 1, "more": {"a": 2, "b": {"c": 3}}, "x.y": 4}])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pyarrow.ipc.new_file(tmp_path / "a.arrow", table.schema) as file:
+        file.write_table(table)
+    for path in (tmp_path / "a.parquet", tmp_path / "a.arrow"):
+        for wrong in ("N", "x", "x.z", "more.c", "mor"):
+            with pytest.raises(DataError, match=rf"{path}: it has no column '{wrong}', but \['n', 'more', 'x.y'\]"):
+                mrpy.read_parquet(path, columns=["n", wrong])
+        assert list(mrpy.read_parquet(path, columns=["x.y", "n"], backend="serial")) == [{"x.y": 4, "n": 1}]
+    assert list(mrpy.read_parquet(tmp_path / "a.parquet", columns=["more.b"], backend="serial")) == [{"more": {"b": {"c": 3}}}]
+
+
+def test_files_of_empty_tables_have_no_rows(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.feather
+    import pyarrow.parquet
+
+    table = pa.table({"n": pa.array([], pa.int64())})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    pyarrow.feather.write_feather(table, tmp_path / "a.feather")
+    assert list(mrpy.read_parquet(tmp_path, columns=["n"], backend="serial")) == []
+
+
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

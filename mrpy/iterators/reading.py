@@ -212,7 +212,8 @@ def read_parquet(
 ) -> ParallelIterator:
     """The rows of Parquet files, or of files in Arrow's own format, as dictionaries, by groups of rows.
 
-    ``columns``  the names of those to be read; None: all. Needs ``pip install 'mrpy[parquet]'``.
+    ``columns``  the names of those to be read, which all files have; None: all. Needs
+                 ``pip install 'mrpy[parquet]'``.
     """
     from mrpy.mapreduce.files import parquet
 

@@ -11,6 +11,7 @@ from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce.files.blocks import Block
 from mrpy.mapreduce.files.found import File, is_url
 from mrpy.mapreduce.files.opening import Opening
+from mrpy.scheduler.failure import short_repr
 
 if TYPE_CHECKING:
     from typing import Any
@@ -30,13 +31,26 @@ class Columns(Frozen):
         """The blocks of a file: its groups of rows. Its footer is read for that."""
         with _named(file.path), _opened(file.path, opening) as opened:
             if _is_arrow(opened):
-                groups = _arrow(opened).num_record_batches
-                weights = [(file.size or 0) // groups] * groups
+                arrow = _arrow(opened)
+                groups = arrow.num_record_batches
+                weights = [(file.size or 0) // max(1, groups)] * groups
+                self._check(file.path, arrow.schema.names)
             else:
-                footer = _parquet(opened).metadata
+                parquet = _parquet(opened)
+                footer = parquet.metadata
                 weights = [footer.row_group(at).total_byte_size for at in range(footer.num_row_groups)]
+                self._check(file.path, parquet.schema_arrow.names, parquet.schema)
         for at, weight in enumerate(weights):
             yield Block(file.path, at, at + 1, weight)
+
+    def _check(self, path: str, names: list[str], leaves: Any = ()) -> None:
+        """Raise where a column is not there: pyarrow leaves it out in silence. ``leaves``: what there is
+        within columns, which can be read by itself."""
+        for name in self.columns or ():
+            within = any(name.startswith(f"{outer}.") for outer in names)
+            inner = within and any(f"{leaf.path}.".startswith(f"{name}.") for leaf in leaves)
+            if name not in names and not inner:
+                raise DataError(path, None, f"it has no column {name!r}, but {short_repr(names)}")
 
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
         begun = 0
