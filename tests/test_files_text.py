@@ -337,6 +337,26 @@ def test_retries_open_a_file_again(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert caught.value.filename == str(path)
 
 
+@pytest.mark.parametrize("name, problem", [("a.txt", FileNotFoundError("memory://a.txt")), ("a.txt", OSError("connection reset by peer")), ("a.txt.gz", PermissionError("Forbidden"))])
+def test_what_cannot_be_had_for_a_moment_is_no_damage(monkeypatch: pytest.MonkeyPatch, name: str, problem: OSError) -> None:
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    memory.pipe(f"/{name}", gzip.compress(b"1\n2\n") if name.endswith(".gz") else b"1\n2\n")
+    real, opened = type(memory)._open, []
+
+    def flaky(self: Any, path: str, *args: Any, **how: Any) -> Any:
+        opened.append(path)
+        if len(opened) < 3:
+            raise problem
+        return real(self, path, *args, **how)
+
+    monkeypatch.setattr(type(memory), "_open", flaky)
+    assert list(mrpy.read_text(f"memory://{name}", retries=2, backend="serial")) == ["1", "2"]
+    opened.clear()
+    with pytest.raises(type(problem), match=str(problem)) as caught:
+        list(mrpy.read_text(f"memory://{name}", backend="serial"))
+    assert f"memory://{name}" in caught.value.__notes__[0]
+
+
 @pytest.mark.parametrize("backend", ["processes"])
 def test_a_worker_that_dies_while_it_reads_costs_nothing(tmp_path: Path, backend: str) -> None:
     path = written(tmp_path / "a.txt", b"".join(b"%d\n" % n for n in range(5000)))

@@ -117,10 +117,10 @@ def zstd() -> Any:
     raise ImportError("zstd files need Python 3.14, or: pip install 'mrpy[zstd]'")
 
 
-def is_damage(error: Exception) -> bool:
+def is_damage(error: Exception, *, packed: bool) -> bool:
     """Whether an exception says that a file cannot be unpacked, and not that it cannot be read."""
-    if isinstance(error, OSError):
-        return error.errno is None  # the system has nothing to do with it: gzip and bz2 say so by this class
+    if isinstance(error, OSError):  # a system's has a number; one of fsspec may have none
+        return packed and error.errno is None and type(error).__name__ in ("OSError", "BadGzipFile")
     if isinstance(error, EOFError | zlib.error | lzma.LZMAError):
         return True
     return type(error).__name__ in ("ZstdError", "ZstdDecompressionError", "BadZipFile", "ReadError")

@@ -107,7 +107,7 @@ def _named(path: str) -> Iterator[None]:
     except ArrowException as error:
         raise DataError(path, None, str(error)) from error
     except OSError as error:
-        if error.errno is not None:
+        if error.errno is not None or type(error) is not OSError:  # of a system; of fsspec
             raise
         raise DataError(path, None, str(error)) from error
 

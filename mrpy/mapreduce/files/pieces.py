@@ -47,9 +47,9 @@ def line_start(data: bytes, at: int, final: bool) -> int:
 
 def pieces(block: Block, rule: Rule, opening: Opening) -> Iterator[tuple[int, bytes]]:
     """The records of a block, several at a time, with the offset of the first. What cannot be read is raised
-    behind what could: a `DataError` for a damaged file, an `OSError` that names it for any other reason."""
-    with named(block.path), opening.open(block.path) as file:
-        packed = opening.is_packed(block.path)
+    behind what could: a `DataError` for a damaged file, an `OSError` for any other reason."""
+    packed = opening.is_packed(block.path)
+    with named(block.path, packed), opening.open(block.path) as file:
         # of a file that turns out to be damaged nothing is lost that was unpacked before
         read = getattr(file, "read1", file.read) if packed else file.read
         stretch = _Stretch(block, rule, read)
@@ -60,7 +60,7 @@ def pieces(block: Block, rule: Rule, opening: Opening) -> Iterator[tuple[int, by
         try:
             yield from stretch.records()
         except Exception as error:
-            if not packed or not is_damage(error):
+            if not packed or not is_damage(error, packed=True):
                 raise
             yield from stretch.cut_off()
             raise damaged(block.path, stretch.position + len(stretch.data), error) from error
@@ -68,15 +68,16 @@ def pieces(block: Block, rule: Rule, opening: Opening) -> Iterator[tuple[int, by
 
 def whole(block: Block, opening: Opening) -> bytes:
     """All bytes of a file."""
-    with named(block.path), opening.open(block.path) as file:
+    with named(block.path, opening.is_packed(block.path)), opening.open(block.path) as file:
         return file.read()
 
 
 class named:
     """While this is open, what goes wrong with a file says with which: a read does not."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, packed: bool) -> None:
         self._path = path
+        self._packed = packed
 
     def __enter__(self) -> None:
         pass
@@ -84,9 +85,9 @@ class named:
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if isinstance(error, DataError) or not isinstance(error, Exception):
             return
-        if is_damage(error):
+        if is_damage(error, packed=self._packed):
             raise damaged(self._path, None, error) from error
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             raise OSError(error.errno, error.strerror, self._path) from error
 
 

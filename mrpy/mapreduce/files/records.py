@@ -25,7 +25,8 @@ class Records(Frozen):
 
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
         size, position = self.size, block.start
-        with named(block.path), opening.open(block.path) as file:
+        packed = opening.is_packed(block.path)
+        with named(block.path, packed), opening.open(block.path) as file:
             if position:
                 file.seek(position)
             at_once = max(1, PIECE // size) * size
@@ -38,7 +39,7 @@ class Records(Frozen):
                     yield records, _Place(block.path, position, size, whole // size, records)
                 position += whole
                 if problem is not None:
-                    if not opening.is_packed(block.path) or not is_damage(problem):
+                    if not packed or not is_damage(problem, packed=True):
                         raise problem
                     raise damaged(block.path, position, problem) from problem
                 if len(data) > whole or (len(data) < wanted and block.end is not None):
