@@ -230,6 +230,19 @@ def test_whatever_fsspec_opens(tmp_path: Path) -> None:
         mrpy.read_text("nosuch://a/b")
 
 
+def test_what_a_url_finds_is_what_a_path_finds(tmp_path: Path) -> None:
+    for inner in (".cache/data", ".cache/data/.hidden", ".cache/data/sub", f".cache/data/out.{'0a' * 8}.tmp"):
+        (tmp_path / inner).mkdir(parents=True)
+        for name in ("a.txt", ".b.txt"):
+            (tmp_path / inner / name).write_text(f"{inner}/{name}\n")
+    folder = tmp_path / ".cache" / "data"
+    for name, place in {"link.txt": "a.txt", "loop": ".", "nowhere": "no"}.items():
+        (folder / name).symlink_to(place)
+    for asked in ("", "/*.txt", "/s*/*.txt", "/.*.txt", "/.h*/*", "/?ub/.*"):
+        found = list(mrpy.read_text(f"{folder}{asked}", backend="serial"))
+        assert list(mrpy.read_text(f"file://{folder}{asked}", backend="serial")) == found and found
+
+
 def test_archives_that_fsspec_opens(tmp_path: Path) -> None:
     long = b"".join(b"line %d\n" % n for n in range(20_000))
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:

@@ -116,7 +116,7 @@ def walked(folder: str, check: bool = True) -> Iterator[File]:
     """What is in a directory, without what is hidden; first its files, then what is in those below it.
     ``check``: that they can be read."""
     with os.scandir(folder) as entries:
-        seen = sorted(filter(_is_shown, entries), key=lambda each: each.name)
+        seen = sorted((each for each in entries if _is_shown(each.name)), key=lambda each: each.name)
     for entry in seen:
         if _is_file(entry):
             about = entry.stat()
@@ -128,9 +128,9 @@ def walked(folder: str, check: bool = True) -> Iterator[File]:
             yield from walked(entry.path, check)
 
 
-def _is_shown(entry: os.DirEntry[str]) -> bool:
+def _is_shown(name: str) -> bool:
     """Whether it is neither hidden nor an output that is being prepared, or that a killed run has left so."""
-    return not entry.name.startswith(".") and not _PREPARED.fullmatch(entry.name)
+    return name in (".", "..") or not (name.startswith(".") or _PREPARED.fullmatch(name))
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
@@ -152,18 +152,29 @@ def _remote(url: str, storage: Mapping[str, Any] | None) -> Iterator[File]:
     if glob.has_magic(inner):
         matches, found, problem = files.glob(inner, detail=True), False, "no file matches"
     elif files.isdir(inner):
-        below, found, problem = files.find(inner, detail=True), True, "there is no file in the directory"
-        matches = {name: about for name, about in below.items() if "/." not in name}
+        matches, found, problem = files.find(inner, detail=True), True, "there is no file in the directory"
     else:
         yield _described(url, files.info(inner))
         return
-    names = sorted(name for name, about in matches.items() if about.get("type") != "directory")
+    asked = _hidden(inner)
+    shown = sorted(name for name in matches if _hidden(name) <= asked)
+    names = [name for name in shown if _is_remote_file(files, name, matches[name])]
     if not names:
         raise FileNotFoundError(errno.ENOENT, problem, url)
     for name in names:
         about = matches[name]
         whole = about if about.get("size") is not None else files.info(name)  # a list may not say
         yield _described(_match_of(url, name), whole, found)
+
+
+def _hidden(path: str) -> int:
+    """How many parts of a path are hidden: who has more of them than was asked for is not meant."""
+    return sum(not _is_shown(part) for part in path.split("/"))
+
+
+def _is_remote_file(files: Any, name: str, about: Mapping[str, Any]) -> bool:
+    kind = about.get("type", "file")
+    return kind == "file" or (kind != "directory" and bool(files.isfile(name)))  # a link, say: to what?
 
 
 _CHANGES = ("mtime", "LastModified", "ETag", "etag", "updated", "CRC")  # what file systems have of these
