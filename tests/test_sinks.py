@@ -111,6 +111,13 @@ def test_json_lines_can_be_read_back(out: Path, options: Options, records: Any) 
     assert [json.loads(line) for line in together(written).split("\n")[:-1]] == records
 
 
+def test_json_lines_hold_what_is_no_text_as_json_has_it(out: Path) -> None:
+    item = {os.fsdecode(b"caf\xe9"): 'ü \\ud800 \ud800"'}
+    written = mrpy.stream([item, item], backend="serial").to_jsonl(out)
+    assert together(written) == '{"caf\\udce9": "ü \\\\ud800 \\ud800\\""}\n' * 2
+    assert list(mrpy.read_jsonl(out, backend="serial")) == [item, item]
+
+
 cells = st.integers() | words | st.text('",;\r\n ', max_size=4)
 
 

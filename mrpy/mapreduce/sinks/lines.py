@@ -51,7 +51,9 @@ class JsonLines(Frozen):
 
     def writer(self, file: PartFile) -> LineWriter:
         encode = json.JSONEncoder(ensure_ascii=False).encode
-        return LineWriter(file, lambda record: f"{encode(record)}\n", "utf-8", self.compression)
+        liner: Liner = lambda record: f"{encode(record)}\n"  # noqa: E731
+        # What UTF-8 cannot hold, as names of files may, stands in a string, where JSON has the same escapes.
+        return LineWriter(file, liner, "utf-8", self.compression, "backslashreplace")
 
 
 class Csv(Frozen):
@@ -80,9 +82,12 @@ class LineWriter:
 
     columns: tuple[str, ...] | None = None
 
-    def __init__(self, file: PartFile, liner: Liner, encoding: str, compression: str | None) -> None:
+    def __init__(
+        self, file: PartFile, liner: Liner, encoding: str, compression: str | None, errors: str = "strict"
+    ) -> None:
         self._liner = liner
         self._encoding = encoding
+        self._errors = errors
         self._mark = "".encode(encoding)  # of the byte order, which some begin with: once is enough
         self._opening = Opening(compression)
         self._buffer = io.BufferedWriter(file, BUFFER)
@@ -90,7 +95,7 @@ class LineWriter:
         self._begun = False
 
     def encode(self, record: Any) -> bytes:
-        return self._liner(record).encode(self._encoding)[len(self._mark) :]
+        return self._liner(record).encode(self._encoding, self._errors)[len(self._mark) :]
 
     def write(self, items: Iterator[Any]) -> int:
         count = 0
