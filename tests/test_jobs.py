@@ -175,8 +175,10 @@ def test_a_job_can_be_resumed_and_another_map_is_another_program(backend: str, t
 # ---- counters --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("on_error", ["skip", lambda error: [("instead", 1)]])
+@pytest.mark.parametrize("options", [{}, {"retries": 1}])
 @pytest.mark.parametrize("backend", LOCAL)
-def test_what_is_counted_of_a_record_that_is_skipped_stands(backend: str) -> None:
+def test_what_is_counted_of_a_record_that_fails_stands(backend: str, options: dict[str, Any], on_error: Any) -> None:
     class Picky(CountWords):
         def map(self, line: str) -> Any:
             yield line, 1
@@ -184,8 +186,8 @@ def test_what_is_counted_of_a_record_that_is_skipped_stands(backend: str) -> Non
                 self.count("bad lines")
                 raise ValueError(line)
 
-    pairs = Picky().run(["a", "bad", "b", "bad"], backend=backend, on_error="skip")
-    assert dict(pairs)["a"] == 1
+    pairs = Picky().run(["a", "bad", "b", "bad"], backend=backend, workers=1, on_error=on_error, **options)
+    assert dict(pairs) == {"a": 1, "b": 1, "bad" if on_error == "skip" else "instead": 2}
     assert pairs.counters["bad lines"] == 2
 
 

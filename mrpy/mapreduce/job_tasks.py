@@ -149,6 +149,11 @@ class Mapping(_Method):
         if counts:
             yield from _tallies(counts)
 
+    @staticmethod
+    def stands(pair: Any) -> bool:
+        """Whether a pair stands where its record fails, and something else is put in its place."""
+        return type(pair[0]) is Tally
+
 
 def _tallies(counts: Counting) -> Iterator[tuple[Tally, int]]:
     return ((Tally(name), number) for name, number in counts.items())

@@ -110,21 +110,28 @@ class Watched:
     def __init__(self, mapper: Callable[[Any], Any]) -> None:
         self.step: Step = WithKeys(step_of(mapper))
         self.ours: bool = getattr(mapper, "ours", False)
+        self._stands: Callable[[Any], bool] = getattr(mapper, "stands", _never)  # though the record fails
         self.failed = False
 
     def over(self, records: Iterator[Any]) -> Iterator[Any]:
         """The pairs of these records."""
         self.failed = False
         for record in records:
+            made: list[Any] = []
             try:
-                made = list(self.step.over(iter((record,))))
+                made.extend(self.step.over(iter((record,))))
             except BaseException:
                 self.failed = True
+                yield from filter(self._stands, made)
                 raise
             yield from made
 
     def __str__(self) -> str:
         return str(self.step)
+
+
+def _never(_: Any) -> bool:
+    return False
 
 
 class Replacing:
