@@ -113,7 +113,8 @@ def read_csv(
 
     Each file is read as a whole, since a field in quotes may hold the end of a line. Where none does,
     ``blocksize="auto"`` has one large file read by all workers; a field that does all the same is then a
-    `DataError` where it runs over the end of a block.
+    `DataError` where it runs over the end of a block. ``on_error="skip"`` is not for that: the next block
+    begins within the field, and takes the rest of it for a row.
     """
     from mrpy.mapreduce.files import tables  # csv, for those who have some
 

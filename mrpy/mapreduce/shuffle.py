@@ -68,9 +68,8 @@ class Pairs:
             made = mapper(record)
             if type(made) is tuple and len(made) == 2:
                 yield (made,)
-                continue
-            made = as_pairs(made)
-            yield made if type(made) in ITERATED_IN_C else (pair for pair in made)
+            else:
+                yield as_pairs(made)
 
     def __str__(self) -> str:
         return f"map {name_of(self.mapper)}"
@@ -152,10 +151,12 @@ def as_pairs(made: Any) -> Any:
     if isinstance(made, tuple) and len(made) == 2:
         return (made,)
     if isinstance(made, dict):
-        return made.items()
-    if made is None:
-        raise TypeError("the mapper returned None; it returns or yields (key, value) pairs")
-    return made
+        return (pair for pair in made.items())
+    if type(made) in ITERATED_IN_C:
+        return made
+    if not hasattr(made, "__iter__") and not hasattr(made, "__getitem__"):
+        raise TypeError(f"the mapper returned {short_repr(made)}; it returns or yields (key, value) pairs")
+    return (pair for pair in made)
 
 
 @dataclass(frozen=True, slots=True)

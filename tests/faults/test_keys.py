@@ -133,6 +133,12 @@ def test_a_key_without_a_hash_is_named_before_the_shuffle(backend: str, key: Any
         list(mrpy.mapreduce(lambda n: (key, n), never, range(50)))
 
 
+@pytest.mark.parametrize("made", [None, 5, 2.5, object()])
+def test_a_mapper_that_returns_no_pairs_is_told_what_it_returns(made: Any) -> None:
+    with pytest.raises(TypeError, match=r"the mapper returned .*; it returns or yields \(key, value\) pairs"):
+        list(mrpy.mapreduce(lambda item: made, lambda key, values: 0, [1], backend="serial"))
+
+
 @pytest.mark.fault(28)
 def test_keys_that_cannot_be_ordered_are_grouped_and_only_sorting_them_is_an_error(backend: str) -> None:
     mixed = [1, "a", None, 2.5, (1,)]
