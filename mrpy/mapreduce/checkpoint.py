@@ -2,11 +2,11 @@
 
 The file is an SQLite database with one row per finished chunk: where in the source it begins, how many
 items it spans, its results as a pickle, and a checksum of that. It says which program it belongs to (the
-code of the steps, not what it found in variables) and is refused for another one. A row whose checksum
-is wrong is computed again. What is too much for memory lies in files beside this one, and the row says where
-(``kept_runs.py``). One run at a time uses a file: until it ends any other is refused, in whatever process.
-Pickles can run code when they are opened, so a file that others may write, or that is somebody else's, is
-refused.
+code of the steps, not what it found in variables) and which files that reads, and is refused for others. A
+row whose checksum is wrong is computed again. What is too much for memory lies in files beside this one, and
+the row says where (``kept_runs.py``). One run at a time uses a file: until it ends any other is refused, in
+whatever process. Pickles can run code when they are opened, so a file that others may write, or that is
+somebody else's, is refused.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mrpy.mapreduce import kept_runs
+    from mrpy.mapreduce.files import reading
     from mrpy.mapreduce.kept_runs import KeptRuns
 else:
     kept_runs = later("mrpy.mapreduce.kept_runs")
+    reading = later("mrpy.mapreduce.files.reading")
     hashlib, sqlite3 = later("hashlib"), later("sqlite3")  # only for those who ask for a checkpoint
 
 _TABLES = """
@@ -39,6 +41,8 @@ create table if not exists chunk (first integer primary key, count integer, body
 create table if not exists file (name text primary key, first integer not null, writer text not null);
 """
 VERSION = 2
+_OTHER_PROGRAM = "another program: its functions were changed since, or it was written by another Python"
+_OTHER_FILES = "a run over other files or rows: they were changed since, or others are read now"
 _GETTERS = itemgetter, attrgetter, methodcaller
 
 
@@ -77,9 +81,10 @@ class Checkpoint:
         if row is None:
             self._file.execute("insert into run values (?, ?)", (program, VERSION))
         elif row != (program, VERSION):
+            same = row[1] == VERSION and row[0].split()[0] == program.split()[0]
+            whose = _OTHER_FILES if same else _OTHER_PROGRAM
             raise CheckpointError(
-                f"{self._path} is the checkpoint of another program: its functions were changed since, or it "
-                "was written by another Python; remove it, or name another file"
+                f"{self._path} is the checkpoint of {whose}; remove it, or name another file"
             )
 
     def get(self, first: int) -> tuple[int, Any] | None:
@@ -160,14 +165,20 @@ def checkpoint_for(
 
 
 def program_of(steps: Iterable[object], kind: str) -> str:
-    """A fingerprint of what a run computes: the code of its functions and of those they hold."""
+    """A fingerprint of what a run computes: the code of its functions and of those they hold. Behind it, one
+    of the files that it reads."""
     digest = hashlib.blake2b(kind.encode(), digest_size=16)
     todo: list[Any] = list(steps)
+    files: list[int] = []
     seen = 0
     while todo and seen < 20_000:  # out of the air: a bound, should objects refer to each other in a ring
         seen += 1
-        _digest_one(digest, todo.pop(), todo)
-    return digest.hexdigest()
+        thing = todo.pop()
+        if isinstance(thing, reading.Reads):
+            files.append(thing.files)
+            thing = thing.replaced(files=0)
+        _digest_one(digest, thing, todo)
+    return f"{digest.hexdigest()} {_digest(repr(files).encode()).hex()}"
 
 
 def _digest_one(digest: Any, thing: Any, todo: list[Any]) -> None:
