@@ -193,7 +193,9 @@ def session(
 ) -> AbstractContextManager[Session]:
     """Workers of one's own for a ``with`` block, and default options for the runs in it.
 
-    What is not an option goes to the backend. The workers end with the block.
+    What is not an option goes to the backend. The workers end with the block. It holds for the thread, or the
+    task of `asyncio`, that has opened it; if that is the main thread, also for threads that are started while
+    it is open. Others do not notice.
 
     ``address``, ``client``   of a Dask cluster: ``session("dask", address="tcp://...")``
     ``max_tasks_per_worker``  replace a worker process after so many tasks (chunks of items)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
+from _thread import get_ident
+from _weakref import ref
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 
@@ -18,12 +20,14 @@ from mrpy.light import TYPE_CHECKING, Frozen, later
 
 if TYPE_CHECKING:
     import difflib
+    import threading
     from contextlib import AbstractContextManager
     from typing import Any, Literal, TypeAlias
 
     OnError: TypeAlias = Literal["raise", "skip", "return"] | Callable[[BaseException], Any]
 else:
     difflib = later("difflib")  # only for those who mistype
+    threading = later("threading")  # only for those who open a session
 
 BACKENDS = ("serial", "threads", "processes", "dask")  # where each lives: mrpy/scheduler/backends
 
@@ -251,6 +255,23 @@ assert Options.__match_args__ == tuple(_CHECKS)
 
 # ---- defaults ------------------------------------------------------------------------------------
 
+
+class _Threads:
+    """The threads that are alive at this moment. An ident is given again when its thread has ended, so it is
+    the objects that are remembered. Threads that `threading` has not started have none until they ask."""
+
+    __slots__ = ("_idents", "_known")
+
+    def __init__(self) -> None:
+        self._known = frozenset(map(ref, threading.enumerate()))
+        self._idents = frozenset(sys._current_frames())
+
+    def __contains__(self, thread: threading.Thread) -> bool:
+        if ref(thread) in self._known:
+            return True
+        return type(thread) is threading._DummyThread and thread.ident in self._idents
+
+
 class _Set:
     """A class and no generator: exceptions of the user pass through it untouched. Blocks need not end in the
     opposite order, nor in the context in which they began: a generator may hold one."""
@@ -258,35 +279,38 @@ class _Set:
     outer: _Set | None = None
     live = False
 
-    def __init__(self, here: ContextVar[_Set | None], anywhere: list[_Set], value: Any) -> None:
+    def __init__(self, here: ContextVar[_Set | None], of_main: list[_Set], value: Any) -> None:
         self._here = here
-        self._anywhere = anywhere
+        self._of_main = of_main
         self.value = value
 
     def __enter__(self) -> None:
         self.outer, self.live = self._here.get(), True
         self._here.set(self)
-        self._anywhere.append(self)
+        if get_ident() == threading.main_thread().ident:
+            self.before = _Threads()
+            self._of_main.append(self)
 
     def __exit__(self, *_: object) -> None:
         self.live = False  # from here on who asks passes over it, even if a signal handler raises now
         if self._here.get() is self:
             self._here.set(self.outer)
-        if self in self._anywhere:
-            self._anywhere.remove(self)
+        if self in self._of_main:
+            self._of_main.remove(self)
 
 
 class Scoped:
-    """A value for the length of a ``with`` block: of this context (task, thread) if it has set one, else
-    the one that was set last anywhere in the process, so that threads started inside a block are in it."""
+    """A value for the length of a ``with`` block: of this context (task, thread) if it has set one; else, in
+    a thread that was started while a block of the main thread's was open, that of this block, of several the
+    last one. Other threads, and other tasks of the same thread, are none of a block's business."""
 
     def __init__(self, name: str) -> None:
         self._here: ContextVar[_Set | None] = ContextVar(name, default=None)
-        self._anywhere: list[_Set] = []
+        self._of_main: list[_Set] = []
 
     def set(self, value: Any) -> AbstractContextManager[None]:
         """Set it for a ``with`` block."""
-        return _Set(self._here, self._anywhere, value)
+        return _Set(self._here, self._of_main, value)
 
     def get(self) -> Any:
         """The value in force."""
@@ -295,9 +319,11 @@ class Scoped:
             here = here.outer
         if here is not None:
             return here.value
-        for each in reversed(self._anywhere):
-            if each.live:
-                return each.value
+        if self._of_main:
+            thread = threading.current_thread()
+            for each in reversed(self._of_main):
+                if each.live and thread not in each.before:
+                    return each.value
         return None
 
 

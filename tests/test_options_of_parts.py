@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from _thread import start_new_thread
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -81,6 +85,137 @@ def test_a_generator_may_hold_a_session_and_be_dropped_within_another() -> None:
         items.close()
         assert list(mrpy.pmap(abs, [-1])) == [1]
     assert list(mrpy.pmap(abs, [-1])) == [1]
+
+
+# ---- whose a session is ------------------------------------------------------------------------------------
+
+
+def retries() -> int:
+    """An option that only sessions of these tests set."""
+    return mrpy.pmap(abs, [])._options().retries
+
+
+def in_a_thread(call: Callable[[], Any]) -> Any:
+    with ThreadPoolExecutor(1) as fresh:
+        return fresh.submit(call).result(30)
+
+
+def test_a_session_of_another_thread_is_none_of_this_ones_business() -> None:
+    opened, done = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with mrpy.session("threads", workers=1, on_error="skip", retries=1):
+            opened.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    try:
+        assert opened.wait(30)
+        with pytest.raises(ValueError, match="'x'"):
+            list(mrpy.pmap(int, TEXTS, backend="threads", workers=1))
+        assert in_a_thread(retries) == 0, "nor of those that are started meanwhile"
+        run = iter(mrpy.pmap(abs, range(9), backend="threads", workers=1, chunksize=1, buffersize=1))
+        next(run)
+    finally:
+        done.set()
+        thread.join(30)
+    assert list(run) == list(range(1, 9)), "nor does its end concern it"
+
+
+def test_a_session_of_the_main_thread_is_for_threads_that_are_started_inside() -> None:
+    with ThreadPoolExecutor(1) as before:
+        before.submit(retries).result(30)
+        with mrpy.session("serial", retries=1), ThreadPoolExecutor(1) as between:
+            assert between.submit(retries).result(30) == 1
+            with mrpy.session("serial", retries=2):
+                each = before.submit(retries), between.submit(retries)
+                assert [one.result(30) for one in each] == [0, 1], "as they began"
+                assert in_a_thread(retries) == in_a_thread(lambda: in_a_thread(retries)) == 2
+                assert asyncio.run(asyncio.to_thread(retries)) == 2
+            assert in_a_thread(retries) == between.submit(retries).result(30) == 1
+    assert in_a_thread(retries) == 0
+
+
+def test_a_thread_is_new_although_it_has_the_ident_of_one_that_has_ended() -> None:
+    release = threading.Event()
+    old = [threading.Thread(target=release.wait) for _ in range(4)]
+    for thread in old:
+        thread.start()
+    with mrpy.session("serial", retries=1):
+        release.set()
+        for thread in old:
+            thread.join(30)
+        found: list[int] = []
+        for _ in range(8):
+            new = threading.Thread(target=lambda: found.append(retries()))
+            new.start()
+            new.join(30)
+        assert found == [1] * 8
+
+
+def test_threads_that_python_has_not_started_are_told_apart_as_well() -> None:
+    there, asked, answered, over = (threading.Semaphore(0) for _ in range(4))
+    found: list[int] = []
+
+    def answer() -> None:
+        there.release()
+        asked.acquire()
+        found.append(retries())
+        answered.release()
+        over.acquire()  # their idents are all that there is of them
+
+    def start() -> None:
+        start_new_thread(answer, ())
+        assert there.acquire(timeout=30)
+
+    def ask() -> None:
+        asked.release()
+        assert answered.acquire(timeout=30)
+
+    start()
+    with mrpy.session("serial", retries=1):
+        ask()
+        start()
+        ask()
+    over.release(2)
+    assert found == [0, 1]
+
+
+def test_a_session_of_one_task_of_asyncio_is_none_of_the_others_business() -> None:
+    async def program() -> list[int]:
+        opened, done = asyncio.Event(), asyncio.Event()
+
+        async def one() -> int:
+            with mrpy.session("serial", retries=1):
+                opened.set()
+                await done.wait()
+                return retries()
+
+        async def other() -> int:
+            await opened.wait()
+            found = retries()
+            done.set()
+            return found
+
+        return await asyncio.gather(one(), other())
+
+    assert asyncio.run(program()) == [1, 0]
+
+
+def test_callbacks_of_a_pending_result_are_in_the_session_of_who_added_them() -> None:
+    def run() -> list[int]:
+        found: list[int] = []
+        called = threading.Event()
+        with mrpy.session("threads", workers=1, retries=3):
+            begin = threading.Event()
+            pending = mrpy.submit(begin.wait, 30)
+            pending.add_done_callback(lambda _: (found.append(retries()), called.set()))
+            begin.set()
+            assert called.wait(30)
+        return found
+
+    assert run() == in_a_thread(run) == [3]
 
 
 def test_whole_numbers_of_numpy_are_whole_numbers() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -81,10 +82,12 @@ class PendingResult:
         return self._cancelled
 
     def add_done_callback(self, function: Callable[[PendingResult], Any]) -> None:
-        """Have ``function(self)`` called at the end, in a thread of mrpy's; at once if it has ended."""
+        """Have ``function(self)`` called at the end, in a thread of mrpy's, the session that is open now in
+        force; at once if it has ended."""
         with self._lock:
             if self._delivery is None:
-                self._callbacks.append(function)
+                context = copy_context()
+                self._callbacks.append(lambda self: context.run(function, self))
                 return
         function(self)
 
