@@ -157,6 +157,40 @@ def test_a_read_only_array_is_packed_once_for_a_run_and_forgotten_with_it() -> N
     assert segment in packer.pool._free, "not in use any more"
 
 
+def test_a_pool_has_so_many_segments_and_keeps_half_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "MOST", 8)
+    before = len(os.listdir("/proc/self/fd"))
+    pool = Pool()
+    payloads = [pool.shelve(codec.encode(np.zeros(LARGE << n % 2))) for n in range(10)]
+    kinds = [type(payload.buffers[0]) for payload in payloads]
+    assert kinds == [Shelved] * 8 + [memoryview] * 2, "the others go by the socket"
+    payloads.clear()
+    gc.collect()
+    assert len(pool._free) == 4
+    others = [pool.shelve(codec.encode(np.zeros(LARGE << 2))) for _ in range(9)]
+    assert [type(payload.buffers[0]) for payload in others] == [Shelved] * 8 + [memoryview]
+    pool.close()
+    others.clear()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_read_only_arrays_take_half_of_the_segments_and_the_first_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "MOST", 8)
+    packer = Packer(lambda: None)
+    code = Code(len, "len")
+    arrays = [np.full(LARGE, float(n)) for n in range(20)]
+    for array in arrays:
+        array.flags.writeable = False
+    run: dict[int, Any] = {}
+    for n, array in enumerate(arrays[1:], 1):
+        shared, own = packer.pack(Call(code, [arrays[0], array], run)).data.buffers
+        assert shared is run[id(arrays[0])][1]
+        assert np.frombuffer(own.bytes())[0] == n
+    assert len(run) == 4
+    assert packer.pool._made <= 6
+
+
 def test_a_function_is_forgotten_when_nobody_refers_to_it() -> None:
     packer = Packer(lambda: None)
     code = Code(len, "len")

@@ -4,7 +4,7 @@ All of it is copied when it is packed, in the thread that reads the source: what
 an array that is filled again for the next item, changes nothing that is on its way.
 
 A read-only array that owns its memory is copied once in a run, however many tasks it is sent with
-(`Call.shared`).
+(`Call.shared`); of many of them the first ones: such a copy takes descriptors as long as the array is there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from mrpy.light import TYPE_CHECKING
 from mrpy.options import cpu_count
 from mrpy.scheduler import codec
-from mrpy.scheduler.backends.segments import SHARED, Pool, Shelved
+from mrpy.scheduler.backends.segments import SHARED, Pool, Shelved, most
 from mrpy.scheduler.calls import Call, Code
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ class Packer:
         known = frozen.get(id(array))
         if known is not None and known[0]() is array:
             return known[1]
+        if len(frozen) >= most() // 2:
+            return view
         [buffer] = self.pool.shelve(codec.Payload(b"", (view,))).buffers
         if type(buffer) is Shelved:
             key = id(array)

@@ -15,6 +15,7 @@ several: they map it privately, so that what one writes into its views no other 
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from _thread import RLock
@@ -23,18 +24,22 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
 
-from mrpy.light import TYPE_CHECKING, NamedTuple
+from mrpy.light import TYPE_CHECKING, NamedTuple, later
 from mrpy.scheduler.backends.copying import copy
 
 if TYPE_CHECKING:
+    import resource
     from typing import Any, TypeAlias
 
     from mrpy.scheduler.codec import Payload
+else:
+    resource = later("resource")
 
 SHARED = 256 * 1024  # bytes; smaller buffers go through the socket, which is then no slower
 ALIGNED = 64  # bytes; what vector instructions like
 KEPT = 1 << 28  # bytes of segments not in use that are kept to be used again; none larger than a quarter
 MAPPED = 256  # segments that a process maps at the same time: each costs it a descriptor
+MOST = 1024  # segments of a pool; out of the air
 AT_ONCE = 32  # segments that one frame lends
 
 AVAILABLE = hasattr(os, "memfd_create")
@@ -42,6 +47,12 @@ AVAILABLE = hasattr(os, "memfd_create")
 # What the borrower is told of one segment: the loan's number, and for each part in it (index of the part,
 # offset, length). The descriptors come with the frame, in the order of the loans.
 Loan: TypeAlias = tuple[int, list[tuple[int, int, int]]]
+
+
+def most() -> int:
+    """How many segments a pool may have: each costs two descriptors, and a third of all has to do."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(limit // 6, MOST) if limit != resource.RLIM_INFINITY else MOST
 
 
 class Segment:
@@ -95,14 +106,15 @@ class Shelved(NamedTuple):
 
 
 class Pool:
-    """The segments of a process: makes them, and keeps those that are not in use, up to `KEPT` bytes.
-    ``threads``: how many copy into one."""
+    """The segments of a process: makes them, and keeps those that are not in use, up to `KEPT` bytes and half
+    as many as there may be. ``threads``: how many copy into one."""
 
     def __init__(self, threads: int = 1) -> None:
         self._threads = threads
         self._pid = os.getpid()
         self._free: deque[Segment] = deque()
         self._kept = 0
+        self._made = 0  # that are there
         self._lock = RLock()  # a `Held` may be collected while this very thread has it
 
     def shelve(self, payload: Payload) -> Payload:
@@ -114,7 +126,7 @@ class Pool:
             return payload
         try:
             held = Held(self._segment(sum(_aligned(view.nbytes) for view in large)), self)
-        except OSError:  # too many descriptors, too little memory: then by the socket
+        except OSError:  # too many of them, too little memory: then by the socket
             return payload
         offset = 0
         shelved: list[Any] = []
@@ -133,21 +145,19 @@ class Pool:
             return  # a forked child, in which the lock may be held for ever by a thread that is not there
         with self._lock:
             if segment.size > KEPT // 4:
-                segment.close()
+                self._give_up(segment)
                 return
             self._free.append(segment)
             self._kept += segment.size
-            while self._kept > KEPT and self._free:
-                oldest = self._free.popleft()
-                self._kept -= oldest.size
-                oldest.close()
+            while self._free and (self._kept > KEPT or len(self._free) > most() // 2):
+                self._give_up_oldest()
 
     def close(self) -> None:
         """Give up all that is not in use."""
         with self._lock:
-            self._kept = KEPT + 1  # nothing is kept from now on
+            self._kept += KEPT + 1  # nothing is kept from now on
             while self._free:
-                self._free.popleft().close()
+                self._give_up_oldest()
 
     def _segment(self, size: int) -> Segment:
         """One of at least this size. Sizes are powers of two, so that one fits the next message too; what
@@ -159,7 +169,23 @@ class Pool:
                     self._free.remove(segment)
                     self._kept -= size
                     return segment
-        return Segment(size)
+            limit = most()
+            while self._free and self._made >= limit:
+                self._give_up_oldest()
+            if self._made >= limit:
+                raise OSError(errno.EMFILE, "as many as there may be are in use")
+            segment = Segment(size)
+            self._made += 1
+            return segment
+
+    def _give_up_oldest(self) -> None:
+        oldest = self._free.popleft()
+        self._kept -= oldest.size
+        self._give_up(oldest)
+
+    def _give_up(self, segment: Segment) -> None:
+        segment.close()
+        self._made -= 1
 
 
 def _aligned(length: int) -> int:
