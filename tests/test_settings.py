@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import multiprocessing.managers
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,7 @@ import numpy
 import pytest
 
 import mrpy
+from mrpy.scheduler.calls import Code
 from mrpy.scheduler.settings import settings
 
 REMOTE = ["processes", "dask"]
@@ -54,6 +56,16 @@ def test_arguments_of_the_program_are_there(backend: str, monkeypatch: pytest.Mo
     for arguments in (["program", "--size=3"], ["program"], ["program", "4"]):
         monkeypatch.setattr(sys, "argv", arguments)
         assert everywhere(lambda _: tuple(sys.argv), [1]) == [tuple(arguments)] * 4
+
+
+def test_workers_of_ours_may_ask_the_managers_of_the_user(backend: str) -> None:
+    def key(_: Any) -> bytes:
+        return bytes(multiprocessing.current_process().authkey)
+
+    ours = key(None)
+    assert set(everywhere(key, [1, 2])) == {ours}
+    assert ours in Code(key, "key").payload().body
+    assert ours not in Code(key, "key").blob(), "which may go to workers of others"
 
 
 def test_decimals_have_as_many_digits_as_the_user_has_set(backend: str) -> None:

@@ -90,7 +90,8 @@ class Code:
         if self.is_as_it_was is not None and not self.is_as_it_was():
             self.stale = True
         body, buffers = codec.encode_function(self.function, self.name, same_python=same_python)
-        return codec.Payload(pickle.dumps((self.announce, here(), body), 5), buffers)
+        place = here() if same_python else here()._replace(key=None)  # they may be somebody else's
+        return codec.Payload(pickle.dumps((self.announce, place, body), 5), buffers)
 
     def __repr__(self) -> str:
         return f"<Code {self.number} {self.name}>"

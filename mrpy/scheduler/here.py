@@ -19,6 +19,8 @@ class Here(NamedTuple):
     ``arguments``  ``sys.argv``
     ``levels``  those that loggers were set to; None where nobody has set up logging
     ``settings``  of numbers and warnings; None where nobody has changed them
+    ``key``     by which processes of `multiprocessing` trust each other; None where nobody has managers,
+                whose proxies need it. For our own workers only
     """
 
     folder: str | None
@@ -26,6 +28,7 @@ class Here(NamedTuple):
     arguments: list[str]
     levels: Levels | None
     settings: Settings | None
+    key: bytes | None = None
 
 
 # What the last call of `here` found, with ``sys.path`` and ``sys.argv`` as they were then. It is asked before
@@ -40,16 +43,23 @@ def here() -> Here:
         folder = os.getcwd()
     except OSError:  # it was removed under our feet
         folder = None
-    levels, of_numbers = _levels(), settings(filters=True)
+    levels, of_numbers, key = _levels(), settings(filters=True), _key()
     path, arguments, place = _last
-    there, given = (place.folder, place.levels, place.settings), getattr(sys, "argv", [])
-    if path != sys.path or arguments != given or there != (folder, levels, of_numbers):
+    there, given = (place.folder, place.levels, place.settings, place.key), getattr(sys, "argv", [])
+    if path != sys.path or arguments != given or there != (folder, levels, of_numbers, key):
         path, arguments = list(sys.path), list(given)
         # '' means the working directory, and the worker's may be another one
         entries = [entry or folder or "" for entry in path]
-        place = Here(folder, entries, list(map(str, arguments)), levels, of_numbers)
+        place = Here(folder, entries, list(map(str, arguments)), levels, of_numbers, key)
         _last = path, arguments, place
     return place
+
+
+def _key() -> bytes | None:
+    if "multiprocessing.managers" not in sys.modules:
+        return None
+    key: bytes = sys.modules["multiprocessing.process"].current_process().authkey
+    return bytes(key)  # its own kind refuses to be pickled
 
 
 def _levels() -> Levels | None:

@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing.process import current_process
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from tornado.ioloop import IOLoop
 from mrpy.scheduler.backends.worker_main import die_with_parent
 
 EVENTS_KEPT = 1000  # by the scheduler, which is in the user's process; nobody reads them
+LONGEST_KEY = 4096  # bytes; those that `multiprocessing` makes have 32
 PAUSE = 0.1  # seconds between the death of a worker and the next
 _HOME = str(Path(__file__).resolve().parents[3])  # the folder that holds the package
 # there is always an HTTP server; without an address it would be on port 8787, for all the world
@@ -84,6 +86,7 @@ class WorkerProcess(ProcessInterface):
 
     async def _spawn(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
         ours, theirs = socket.socketpair()
+        ours.sendall(b"=" + current_process().authkey)
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         boot = _BOOT.format(
             home=_HOME, lifeline=theirs.fileno(), scheduler=self._scheduler, spill=self._spill
@@ -129,6 +132,7 @@ def serve(lifeline: int, scheduler: str, spill: str) -> None:
     """The life of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     line = socket.socket(fileno=lifeline)
+    current_process().authkey = line.recv(LONGEST_KEY)[1:]  # so proxies of the user's managers work there too
     die_with_parent(line)
     asyncio.run(_live(scheduler, spill))
 

@@ -228,6 +228,10 @@ class Worker:
             os.chdir(place.folder)
         if place.levels is not None:
             relay.relay_logging(place.levels, self._say)
+        if place.key is not None:
+            from multiprocessing.process import current_process  # heavy, and only for managers
+
+            current_process().authkey = place.key
         self._place = place
 
 
