@@ -116,15 +116,16 @@ print(len(next(mrpy.pmap(lambda x: os.listdir("/dev/fd"), [0], workers=1))))
 
 @pytest.mark.parametrize(
     ("flags", "environment"),
-    [((), {}), (("-O",), {}), (("-OO", "-W", "error"), {}), (("-X", "dev"), {}), ((), {"PYTHONOPTIMIZE": "1"})],
+    [((), {}), (("-O",), {}), (("-OO", "-W", "error"), {}), (("-X", "dev"), {}), (("-P", "-S"), {}), ((), {"PYTHONOPTIMIZE": "1"})],
 )
 def test_a_worker_has_the_flags_of_its_parent(
     flags: tuple[str, ...], environment: dict[str, str], tmp_path: Path
 ) -> None:
     script = """
-import sys, mrpy
+import subprocess, sys, mrpy
 def told(_):
-    return sys.flags.optimize, sys.flags.dev_mode, sys.warnoptions
+    passed_on = subprocess._args_from_interpreter_flags()
+    return sys.flags.optimize, sys.flags.dev_mode, sys.warnoptions, passed_on
 print(told(0) == next(mrpy.pmap(told, [0], workers=1)))
 """
     assert printed(script, tmp_path, *flags, **environment) == ["True"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 _HOME = os.path.dirname(_PACKAGE)  # the folder that holds the package
 _BOOT = (
-    "import sys; sys.path.append({home!r}); from mrpy.scheduler.backends.worker_main import main; main{fds}"
+    "import sys; sys.path.append({home!r}); from mrpy.scheduler.backends.worker_main import main; main{told}"
 )
 THREAD_COUNTS = (  # what libraries with threads of their own obey, if it is set when they are loaded
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
@@ -86,9 +86,10 @@ def _start(fds: tuple[int, int, int], threads: int) -> int:
     """Start a fresh interpreter: not a fork, since the user's process may have threads and locks."""
     for fd in fds:
         os.set_inheritable(fd, True)  # others that inherit one by chance close it, or do no harm with it
+    told = (*fds, sys.flags.no_site, sys.flags.safe_path)
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, *_flags(), "-S", "-P", "-c", _BOOT.format(home=_HOME, fds=fds)],
+        [sys.executable, *_flags(), "-S", "-P", "-c", _BOOT.format(home=_HOME, told=told)],
         {**dict.fromkeys(THREAD_COUNTS, str(_most(threads))), **os.environ},
         file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
         setsid=True,

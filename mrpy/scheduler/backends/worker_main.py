@@ -55,14 +55,15 @@ RETURNED = 21
 _F_SETSIG = 10  # Linux; Python's fcntl does not name it
 
 
-def main(channel: int, lifeline: int, stack: int) -> None:
-    """Serve until the parent goes away."""
+def main(channel: int, lifeline: int, stack: int, no_site: int, safe_path: bool) -> None:
+    """Serve until the parent goes away. The last two are flags of its interpreter."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _close_all_but(0, 1, 2, channel, lifeline, stack)
     sock, line = socket(fileno=channel), socket(fileno=lifeline)
     die_with_parent(line)
     last_stack.keep(stack)
     _late_site()
+    _pretend(no_site=no_site, safe_path=safe_path)
     os.register_at_fork(after_in_child=sock.close)
     os.register_at_fork(after_in_child=line.close)
     worker = Worker(WorkerEnd(sock))
@@ -274,6 +275,13 @@ def _late_site() -> None:
 # What the standard library tries on other systems (nt, and Jython's org). ``site`` has none of it, and to run
 # it then would import pathlib, say, in the middle of pathlib's own import.
 _NEVER_FROM_SITE = sys.stdlib_module_names | {"org"}
+
+
+def _pretend(**theirs: object) -> None:
+    """Interpreters that a task starts, those of `multiprocessing` say, take over the flags of this one. They
+    are to be those of the user's: ``-S`` and ``-P`` are for workers only."""
+    flags = {name: getattr(sys.flags, name) for name in dir(sys.flags) if name[0] != "_"}
+    sys.flags = type(sys.implementation)(**{**flags, **theirs})  # type: ignore
 
 
 class _SiteFinder:
