@@ -49,6 +49,34 @@ else:
 MAIN = ("__main__", "__mp_main__")  # modules that workers do not have; so a child of multiprocessing calls it
 OF_MAIN = b"_main__"  # how their names end
 
+_found: dict[str, bool] = {}  # of modules, as far as it was asked
+_lost: list[bytes] = []  # first parts of the names of those that are not
+
+
+def is_found(module: str) -> bool:
+    """Whether a worker may import a module that is here, by its name. It cannot where that was made by hand:
+    by `runpy.run_path`, from a file that lies nowhere on the path, by a test runner's own way."""
+    found = _found.get(module)
+    if found is None:
+        name = module.partition(".")[0]  # what is inside a package is the package's business
+        found = name not in MAIN and (name in sys.stdlib_module_names or _is_on_the_path(name))
+        if not found and name not in MAIN:
+            _lost.append(name.encode())
+        _found[module] = found
+    return found
+
+
+def _is_on_the_path(name: str) -> bool:
+    try:
+        return any(finder.find_spec(name, None) is not None for finder in tuple(sys.meta_path))
+    except Exception:  # there are finders of all kinds
+        return True
+
+
+def mentions_lost(pickled: bytes | bytearray | memoryview) -> bool:
+    """Whether something in there may be by its name that no worker can import."""
+    return OF_MAIN in pickled or (bool(_lost) and any(name in pickled for name in _lost))
+
 
 class _MakeFrozen(type):
     """Its fields become slots, in their order; their values in the class are the defaults."""

@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Any
 
 from mrpy.errors import CheckpointError, SpillError
-from mrpy.light import OF_MAIN
+from mrpy.light import mentions_lost
 from mrpy.mapreduce.checkpoint import refuse_others
 from mrpy.mapreduce.sorted_runs import SortedRun
 from mrpy.mapreduce.spill import RUN, Run, Store, opened
@@ -126,7 +126,7 @@ def _is_sound(run: Any, *, ours: bool) -> bool:
         for offset, length, digest, packed in run.pieces():
             file.seek(offset)
             data = opened(file.read(length), digest, packed, (run.path, offset, run.chunk))
-            if not ours and OF_MAIN in data:
+            if not ours and mentions_lost(data):
                 return False
     return True
 

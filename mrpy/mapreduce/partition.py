@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from zlib import crc32
 
-from mrpy.light import MAIN
+from mrpy.light import is_found
 from mrpy.scheduler.failure import short_repr
 
 DEFAULT = 8  # partitions; not a multiple of the workers, whose number must not show in the order of results
@@ -223,7 +223,7 @@ def _is_imported(key: Any) -> bool:
     """Whether it is a function that is found by its name: others are another one wherever they are opened."""
     name = getattr(key, "__qualname__", None)
     found: Any = sys.modules.get(getattr(key, "__module__", None) or "")
-    if not callable(key) or name is None or found is None or found.__name__ in MAIN:
+    if not callable(key) or name is None or found is None or not is_found(found.__name__):
         return False
     for part in name.split("."):
         found = getattr(found, part, None)

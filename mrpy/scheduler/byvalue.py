@@ -18,12 +18,12 @@ import io
 import sys
 import typing
 from collections.abc import Callable
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
 
-from mrpy.light import MAIN
+from mrpy.light import is_found
 from mrpy.scheduler.classes import as_it_is
 from mrpy.scheduler.simple_functions import globals_of, is_importable
 
@@ -36,25 +36,17 @@ _FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRan
 
 
 def dumps(value: Any, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
-    """Pickle `value`, functions and classes of the main module by value."""
-    _by_value_too()
+    """Pickle `value`, functions and classes of the main module by value, and of others that workers lack."""
     with io.BytesIO() as file:
         _Pickler(file, 5, buffer_callback).dump(value)
         return file.getvalue()
 
 
-def _by_value_too() -> None:
-    """Tell cloudpickle of a main module that is called otherwise. In most processes it is another name for
-    the usual one."""
-    for name in MAIN[1:]:
-        module, known = sys.modules.get(name), cloudpickle.list_registry_pickle_by_value()
-        if getattr(module, "__name__", "") == name and name not in known:
-            cloudpickle.register_pickle_by_value(module)
-
-
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, thing: Any) -> Any:
         kind = type(thing)
+        if isinstance(thing, FunctionType | ModuleType | type):
+            _by_value_too(thing.__name__ if isinstance(thing, ModuleType) else thing.__module__)
         if kind is FunctionType:
             _see_class_bodies(thing.__code__)
         if kind is CodeType:
@@ -76,6 +68,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             raise TypeError(f"{thing!r} is an open file; open it where it is read")
         reduced = super().reducer_override(thing)
         return as_it_is(thing, reduced) if isinstance(thing, type) and type(reduced) is tuple else reduced
+
+
+def _by_value_too(name: str | None) -> None:
+    """Tell cloudpickle of a module that workers cannot import. Of the usual main module it knows."""
+    module = sys.modules.get(name or "")
+    if name and name != "__main__" and getattr(module, "__name__", "") == name and not is_found(name):
+        cloudpickle.register_pickle_by_value(module)
 
 
 def _see_class_bodies(code: CodeType) -> None:

@@ -12,7 +12,7 @@ import gc
 from collections.abc import Callable, Sequence
 
 from mrpy.errors import SerializationError
-from mrpy.light import OF_MAIN, TYPE_CHECKING, NamedTuple, pickle
+from mrpy.light import TYPE_CHECKING, NamedTuple, mentions_lost, pickle
 
 if TYPE_CHECKING:
     from typing import Any
@@ -43,7 +43,7 @@ def encode(value: Any, *, whole: bool = False, back: bool = False) -> Payload:
         apart = None
     try:
         body = pickle.dumps(value, 5, buffer_callback=apart)
-        if OF_MAIN not in body:
+        if not mentions_lost(body):
             return Payload(body, tuple(buffers))
     except REFUSALS as problem:  # cloudpickle may still know how
         let_through(problem)

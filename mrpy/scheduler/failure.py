@@ -15,7 +15,7 @@ import os
 import reprlib
 
 from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, item_of, pin
-from mrpy.light import OF_MAIN, TYPE_CHECKING, NamedTuple, later, pickle
+from mrpy.light import TYPE_CHECKING, NamedTuple, later, mentions_lost, pickle
 from mrpy.scheduler import codec
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _plainly(error: BaseException) -> codec.Payload:
         pickler.dispatch_table = {kind: way for kind, way in known if not way.__module__.startswith("tblib.")}
         pickler.dump(error)
         body = file.getvalue()
-    if OF_MAIN in body:
+    if mentions_lost(body):
         raise ValueError("of the main module: that has to go by value")
     return codec.Payload(body)
 

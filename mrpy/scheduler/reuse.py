@@ -21,7 +21,7 @@ from operator import is_
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-from mrpy.light import MAIN
+from mrpy.light import is_found
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.here import Here, here
 from mrpy.scheduler.simple_functions import modules_travel_by_value
@@ -152,7 +152,7 @@ def _only_reads(code: CodeType) -> bool:
 
 
 def _is_module(thing: Any) -> bool:
-    if not issubclass(type(thing), ModuleType) or thing.__name__ in MAIN:
+    if not issubclass(type(thing), ModuleType) or not is_found(thing.__name__):
         return False
     return sys.modules.get(thing.__name__) is thing
 
@@ -162,6 +162,6 @@ def _is_imported(thing: Any) -> bool:
     if not issubclass(type(thing), BY_NAME):
         return False
     name = getattr(thing, "__module__", None)
-    if name in MAIN or name not in sys.modules or "." in thing.__qualname__:
+    if name not in sys.modules or not is_found(name) or "." in thing.__qualname__:
         return False
     return getattr(sys.modules[name], thing.__qualname__, None) is thing

@@ -21,7 +21,7 @@ import sys
 from functools import partial
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 
-from mrpy.light import MAIN, TYPE_CHECKING, later, pickle
+from mrpy.light import TYPE_CHECKING, is_found, later, pickle
 
 if TYPE_CHECKING:
     import opcode
@@ -43,7 +43,7 @@ class NotSimple(Exception):
 def modules_travel_by_value() -> bool:
     """Whether the user has told cloudpickle that some do. While another thread imports it nobody has."""
     told = getattr(sys.modules.get("cloudpickle"), "list_registry_pickle_by_value", None)
-    return told is not None and bool(told())
+    return told is not None and any(map(is_found, told()))
 
 
 def dumps(value: Any, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
@@ -126,7 +126,7 @@ def _content(cell: CellType) -> tuple[Any, ...]:
 
 def _importable_name(module: ModuleType) -> str:
     name = module.__name__
-    if name in MAIN or sys.modules.get(name) is not module:
+    if sys.modules.get(name) is not module or not is_found(name):
         raise NotSimple(f"{module!r} cannot be imported")
     return name
 
@@ -135,7 +135,9 @@ def is_importable(thing: Any) -> bool:
     """Whether a worker finds it by its name."""
     if isinstance(thing, BuiltinFunctionType) and not isinstance(thing.__self__, ModuleType | None):
         return False  # a method of an object
-    found = sys.modules.get(thing.__module__) if thing.__module__ not in MAIN else None
+    found = sys.modules.get(thing.__module__)
+    if found is None or not is_found(thing.__module__):
+        return False
     for name in thing.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is thing

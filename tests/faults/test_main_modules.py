@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import sysconfig
+import types
 import venv
 import zipapp
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from typing import Any
 
 import pytest
 from watching import run_script, script_environment
+
+import mrpy
+from mrpy.light import is_found
 
 pytestmark = pytest.mark.fault(39)
 
@@ -125,8 +129,27 @@ def runpy(folder: Path) -> list[str]:
     return ["-c", "import runpy; runpy.run_path('script.py', run_name='__main__')"]
 
 
+def runpy_by_its_own_name(folder: Path) -> list[str]:
+    (folder / "script.py").write_text(MAIN)
+    return ["-c", "import runpy; runpy.run_path('script.py')"]
+
+
+def a_plugin(folder: Path) -> list[str]:
+    """As the documentation of `importlib` says how to import a file."""
+    (folder / "plugins").mkdir()
+    (folder / "plugins" / "script.py").write_text(MAIN)
+    code = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("plugin", "plugins/script.py")
+sys.modules["plugin"] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+"""
+    return ["-c", code]
+
+
 WAYS: list[Callable[[Path], list[str]]] = [
     a_file, a_file_without_suffix, a_module, a_package, a_folder, a_zip, an_exec, an_exec_without_a_name, runpy,
+    runpy_by_its_own_name, a_plugin,
 ]  # fmt: skip
 
 
@@ -152,6 +175,22 @@ def test_what_a_module_in_a_zip_defines_is_found(tmp_path: Path, monkeypatch: py
     zipapp.create_archive(tmp_path / "app", tmp_path / "app.pyz")
     done = run_script("", "app.pyz", cwd=tmp_path)
     assert (done.stderr, done.stdout) == ("", SAID)
+
+
+def test_a_module_that_is_made_by_hand_goes_by_value_and_what_can_be_imported_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = types.ModuleType("made_by_hand")
+    exec("class Point: x = 3\ndef x_of(point): return point.x", made.__dict__)
+    monkeypatch.setitem(sys.modules, "made_by_hand", made)
+    with mrpy.session("processes", workers=1):
+        assert list(mrpy.pmap(made.x_of, [made.Point()])) == [3]
+        assert mrpy.submit(lambda: made.x_of(made.Point)).result() == 3
+        [point] = mrpy.pmap(lambda _: made.Point(), [0])
+    assert type(point) is made.Point
+    assert not is_found("made_by_hand.inner")
+    for name in ("sys", "zipimport", "os.path", "_frozen_importlib", "numpy.linalg", "mrpy", __name__):
+        assert is_found(name), name
 
 
 def test_a_script_that_goes_elsewhere_first_still_finds_what_lies_beside_it(tmp_path: Path, runs: Path) -> None:
