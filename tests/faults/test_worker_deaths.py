@@ -74,6 +74,17 @@ def test_every_killer_among_many_items_is_found_and_told_about(warm: Any, death:
     assert_usable(warm)
 
 
+@pytest.mark.fault(3)
+def test_where_nobody_may_wait_for_children_it_is_not_said_how_one_died(session: Any) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        got: list[Any] = list(mrpy.pmap(killing("exit 3", 1), range(3), on_error="return"))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert got[0] == 0 and got[2] == 2
+    assert "how it ended is not known" in str(got[1]) and "SIGCHLD" in str(got[1])
+
+
 @pytest.mark.fault(3, 4)
 def test_only_the_item_that_ran_is_blamed_and_not_those_that_queued_behind_it(warm: Any) -> None:
     """Short tasks are sent ahead, three to a worker: two more die with the one that runs."""

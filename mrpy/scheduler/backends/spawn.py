@@ -23,6 +23,7 @@ _HOME = os.path.dirname(_PACKAGE)  # the folder that holds the package
 _BOOT = (
     "import sys; sys.path.append({home!r}); from mrpy.scheduler.backends.worker_main import main; main{told}"
 )
+NOT_KNOWN = 256  # an exit code that there is not
 THREAD_COUNTS = (  # what libraries with threads of their own obey, if it is set when they are loaded
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS",
@@ -39,7 +40,8 @@ class Process:
         self._code: int | None = None
 
     def poll(self) -> int | None:
-        """Its exit code, the negative number of the signal that killed it, or None while it lives."""
+        """Its exit code, the negative number of the signal that killed it, or None while it lives.
+        `NOT_KNOWN` where somebody else has waited for it, or nobody may (SIGCHLD is ignored)."""
         return self._ask(os.WNOHANG)
 
     def wait(self) -> int:
@@ -52,8 +54,8 @@ class Process:
         if self._code is None:
             try:
                 pid, status = os.waitpid(self.pid, how)
-            except ChildProcessError:  # somebody else has waited for it: how it ended is not known
-                self._code = 0
+            except ChildProcessError:
+                self._code = NOT_KNOWN
             else:
                 self._code = os.waitstatus_to_exitcode(status) if pid else None
         return self._code

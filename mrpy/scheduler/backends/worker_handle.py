@@ -17,7 +17,7 @@ from mrpy.light import TYPE_CHECKING, NamedTuple
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends.last_stack import get_ready
 from mrpy.scheduler.backends.segments import Borrower, Lender, Lent
-from mrpy.scheduler.backends.spawn import spawned
+from mrpy.scheduler.backends.spawn import NOT_KNOWN, spawned
 from mrpy.scheduler.backends.transport import ParentEnd
 from mrpy.scheduler.backends.worker_main import CODE, FORGET, LEAVE, RETURNED, RUN
 from mrpy.scheduler.failure import Failure, of, overran
@@ -201,6 +201,8 @@ def how_it_died(code: int) -> str:
     >>> how_it_died(-9)
     'killed by SIGKILL'
     """
+    if code == NOT_KNOWN:
+        return "how it ended is not known (this process ignores SIGCHLD, or waits for any child that ends)"
     if code < 0:
         try:
             return f"killed by {signal.Signals(-code).name}"
