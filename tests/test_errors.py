@@ -706,6 +706,22 @@ def test_a_result_that_cannot_travel_is_said_to_come_back(backend: str) -> None:
     assert "cannot be sent to a worker" in str(error)
 
 
+def test_a_pending_result_among_arguments_is_told_from_what_it_holds() -> None:
+    with mrpy.session("processes", workers=1):
+        pending = mrpy.submit(abs, -1)
+        ways = {
+            "[0], a PendingResult": lambda: mrpy.submit(abs, pending).result(60),
+            "PendingResult <": lambda: list(mrpy.pmap(abs, [pending])),
+            "'pending', a PendingResult at ": lambda: list(mrpy.pmap(lambda x: pending, [0])),
+        }
+        for named, way in ways.items():
+            with pytest.raises(SerializationError) as raised:
+                way()
+            said = str(raised.value)
+            assert named in said and "[each.result() for each in pending]" in said
+            assert "lock" not in said and "create it" not in said
+
+
 def test_submitted_calls_draw_numbers_of_their_own_that_the_seed_fixes() -> None:
     def drawn(backend: str) -> list[int]:
         with mrpy.session(backend, workers=2, seed=3):

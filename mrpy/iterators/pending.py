@@ -9,7 +9,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from mrpy.errors import BackendError, Cancelled, SchedulerError
+from mrpy.errors import BackendError, Cancelled, SchedulerError, SerializationError
 from mrpy.inside import SETTLED, waiting
 from mrpy.mapreduce.kernels import Submitted
 from mrpy.mapreduce.plan import name_of
@@ -94,6 +94,12 @@ class PendingResult:
     def __repr__(self) -> str:
         state = "cancelled" if self._cancelled else "done" if self.done() else "pending"
         return f"<PendingResult {self._name}: {state}>"
+
+    def __reduce__(self) -> Any:
+        raise SerializationError(
+            f"{self!r} stays in its own process, where the result arrives. Give the result instead: "
+            "pending.result(), or [each.result() for each in pending]"
+        )
 
     def _receive(self, delivery: Delivery) -> None:
         with self._lock:

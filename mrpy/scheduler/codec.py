@@ -181,14 +181,13 @@ def _why_not(value: Any, problem: BaseException, name: str = "", *, back: bool =
     what = name or f"{type(value).__name__} {_name(value)}"
     where = _because_of(value)
     if back:
-        return (
-            f"a result cannot be sent back from a worker: {what}{where}: {problem} "
-            "(return what can be pickled, or use backend='threads')"
-        )
-    return (
-        f"{what} cannot be sent to a worker{where}: {problem} "
-        "(create it inside the function that needs it, or use backend='threads')"
-    )
+        told = f"a result cannot be sent back from a worker: {what}{where}: {problem}"
+        cure = "return what can be pickled"
+    else:
+        told = f"{what} cannot be sent to a worker{where}: {problem}"
+        cure = "create it inside the function that needs it"
+    ours = isinstance(problem, SerializationError)  # something of ours says itself what to do
+    return told if ours else f"{told} ({cure}, or use backend='threads')"
 
 
 def _because_of(value: Any) -> str:

@@ -58,7 +58,7 @@ def _path(value: Any) -> list[_Part]:
     path: list[_Part] = []
     seen = {id(value)}
     found = True
-    while found and len(path) < DEEPEST:
+    while found and len(path) < DEEPEST and not _refuses(value):
         found = False
         for part in _parts(value):
             if id(part.value) not in seen and not _pickles(part.value):
@@ -77,6 +77,17 @@ def _pickles(value: Any) -> bool:
     except REFUSALS:
         return False
     return True
+
+
+def _refuses(value: Any) -> bool:
+    """Whether its class has written that it is not to be pickled: what it holds is not to blame then."""
+    if type(type(value).__reduce__) is not FunctionType:
+        return False
+    try:
+        value.__reduce__()
+    except REFUSALS:
+        return True
+    return False
 
 
 def _parts(value: Any) -> Iterator[_Part]:
