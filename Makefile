@@ -17,7 +17,7 @@ demo: $(STAMP)-core ## count the words of many files in parallel (INPUT='a.txt d
 	@$(BIN)/mrpy wordcount $(INPUT)
 
 test: $(STAMP)-test ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal  # they wait more than they compute
 
 lint: $(STAMP)-lint ## ruff, and mypy --strict on mrpy/
 	$(BIN)/ruff check .

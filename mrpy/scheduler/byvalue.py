@@ -89,7 +89,7 @@ def _is_dispatcher(thing: Any) -> bool:
 
 def _is_of_a_module(thing: Any) -> bool:
     module = thing.__module__
-    return module not in MAIN and getattr(sys.modules.get(module), thing.__name__, None) is thing
+    return is_found(module) and getattr(sys.modules.get(module), thing.__name__, None) is thing
 
 
 def _arguments(thing: Any) -> tuple[Any, ...]:
