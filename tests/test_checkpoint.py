@@ -17,8 +17,8 @@ import pytest
 
 import mrpy
 from mrpy.errors import CheckpointError, OptionError
-from mrpy.mapreduce.checkpoint import program_of
 from mrpy.mapreduce.plan import Map
+from mrpy.mapreduce.program import program_of
 
 ran: list[int] = []
 
@@ -298,6 +298,42 @@ def _with_another(x: int, k: int = 3) -> int:
     return x + k
 
 
+def _helped(add: int) -> Any:
+    """A function of a program that is called `helped`, and calls others of it."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(
+        f"""
+import functools, numpy
+class Base:
+    def __call__(self, x): return x + {add}
+    @staticmethod
+    def other(x): return x + {add}
+    @property
+    def third(self): return {add}
+class Derived(Base):
+    def method(self, x): return self.other(x)
+def helper(x): return x + {add}
+def helped(x): return helper(x)
+def deeper(x): return helped(x) if x else deeper(x - 1)
+def without_wraps(function):
+    def call(x): return function(x)
+    return call
+decorated = without_wraps(helper)
+@functools.singledispatch
+def dispatched(x): return 0
+@dispatched.register
+def _(x: int): return {add}
+def with_an_array(x, k=numpy.array([{add}])): return k
+def with_a_set(x, k={{{add}}}): return k
+derived, method, vectorized = Derived(), Derived().method, numpy.vectorize(lambda x: x + {add})
+partly = functools.partial(helper, k={add})
+""",
+        names,
+    )
+    return names
+
+
+CALLED = "Derived derived method helped deeper decorated dispatched with_an_array with_a_set vectorized partly".split()
 CHANGED = {
     "constants that run together": (lambda x: x * 31 + 2, lambda x: x * 1 + 23),
     "a cached function": (functools.lru_cache(lambda x: x + 1), functools.lru_cache(lambda x: x + 2)),
@@ -305,6 +341,7 @@ CHANGED = {
     "an object that is called": (CallsOne(), CallsTwo()),
     "a class": (MadeOne, MadeTwo),
     "a default": (_with_default, _with_another),
+    **{name: (_helped(1)[name], _helped(2)[name]) for name in CALLED},
 }
 
 
@@ -313,6 +350,18 @@ def test_another_function_is_another_program(kind: str) -> None:
     before, after = ([Map(function)] for function in CHANGED[kind])
     assert program_of(before, "map") == program_of(before, "map")
     assert program_of(before, "map") != program_of(after, "map")
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_the_same_program_is_known_again(name: str) -> None:
+    assert program_of([Map(_helped(1)[name])], "map") == program_of([Map(_helped(1)[name])], "map")
+
+
+def test_what_a_function_finds_in_variables_is_no_part_of_the_program() -> None:
+    def scaled(by: Any) -> Any:
+        return lambda x: x * by
+
+    assert program_of([Map(scaled(2))], "map") == program_of([Map(scaled(3))], "map")
 
 
 def test_a_checkpoint_of_a_table_that_has_changed_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,6 +63,9 @@ class Program:
         return sorted((self.folder / "c.runs").glob(f"*{spill.RUN}"))
 
 
+kills: list[bool] = []  # whether that is to be the end of the process
+
+
 def noting(folder: str, number: int) -> None:
     # no `with open`: a thread that is stopped between the two leaves a file object open
     fd = os.open(f"{folder}/ran", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -69,6 +73,8 @@ def noting(folder: str, number: int) -> None:
     os.close(fd)
     if number == BROKEN and os.path.exists(f"{folder}/broken"):
         raise ValueError("not today")
+    if number == BROKEN and kills:
+        os.kill(os.getpid(), signal.SIGKILL)  # on threads: all of it
 
 
 def pairs(folder: Path) -> Callable[[int], list[tuple[str, float]]]:
@@ -146,16 +152,10 @@ def test_a_run_whose_parent_was_killed_goes_on(kind: str, folder: Path) -> None:
     script = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-import os, signal
 from pathlib import Path
 import test_checkpoint_on_disk as here
 
-def killing(folder, number, noting=here.noting):
-    noting(folder, number)
-    if number == here.BROKEN:
-        os.kill(os.getpid(), signal.SIGKILL)  # on threads: all of it
-
-here.noting = killing
+here.kills.append(True)
 here.Program({kind!r}, Path({str(folder)!r}), "threads")()
 """
     killed = subprocess.run([sys.executable, "-c", script], timeout=120)

@@ -1,8 +1,8 @@
 """Finished chunks in a file, so that a run that was cut short can be resumed.
 
 The file is an SQLite database with one row per finished chunk: where in the source it begins, how many
-items it spans, its results as a pickle, and a checksum of that. It says which program it belongs to (the
-code of the steps, not what it found in variables) and which files that reads, and is refused for others. A
+items it spans, its results as a pickle, and a checksum of that. It says which program it belongs to
+(``program.py``) and which files that reads, and is refused for others. A
 row whose checksum is wrong is computed again. What is too much for memory lies in files beside this one, and
 the row says where (``kept_runs.py``). One run at a time uses a file: until it ends any other is refused, in
 whatever process. Pickles can run code when they are opened, so a file that others may write, or that is
@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from operator import attrgetter, itemgetter, methodcaller
-from types import CodeType, FunctionType
 
 from mrpy.errors import CheckpointError
 from mrpy.light import TYPE_CHECKING, later, pickle
@@ -27,12 +25,10 @@ if TYPE_CHECKING:
     import sqlite3
     from typing import Any
 
-    from mrpy.mapreduce import kept_runs
-    from mrpy.mapreduce.files import reading
+    from mrpy.mapreduce import kept_runs, program
     from mrpy.mapreduce.kept_runs import KeptRuns
 else:
-    kept_runs = later("mrpy.mapreduce.kept_runs")
-    reading = later("mrpy.mapreduce.files.reading")
+    kept_runs, program = later("mrpy.mapreduce.kept_runs"), later("mrpy.mapreduce.program")
     hashlib, sqlite3 = later("hashlib"), later("sqlite3")  # only for those who ask for a checkpoint
 
 _TABLES = """
@@ -43,7 +39,6 @@ create table if not exists file (name text primary key, first integer not null, 
 VERSION = 2
 _OTHER_PROGRAM = "another program: its functions were changed since, or it was written by another Python"
 _OTHER_FILES = "a run over other files or rows: they were changed since, or others are read now"
-_GETTERS = itemgetter, attrgetter, methodcaller
 
 
 class Checkpoint:
@@ -161,66 +156,7 @@ def checkpoint_for(
     path: str | os.PathLike[str] | None, steps: Iterable[object], kind: str, runs: KeptRuns | None = None
 ) -> AbstractContextManager[Checkpoint | None]:
     """The checkpoint of a run, if it is to have one, for a ``with`` statement."""
-    return nullcontext() if path is None else Checkpoint(path, program_of(steps, kind), runs)
-
-
-def program_of(steps: Iterable[object], kind: str) -> str:
-    """A fingerprint of what a run computes: the code of its functions and of those they hold. Behind it, one
-    of the files that it reads."""
-    digest = hashlib.blake2b(kind.encode(), digest_size=16)
-    todo: list[Any] = list(steps)
-    files: list[int] = []
-    seen = 0
-    while todo and seen < 20_000:  # out of the air: a bound, should objects refer to each other in a ring
-        seen += 1
-        thing = todo.pop()
-        if isinstance(thing, reading.Reads):
-            files.append(thing.files)
-            thing = thing.replaced(files=0)
-        _digest_one(digest, thing, todo)
-    return f"{digest.hexdigest()} {_digest(repr(files).encode()).hex()}"
-
-
-def _digest_one(digest: Any, thing: Any, todo: list[Any]) -> None:
-    def put(*texts: str) -> None:
-        for text in (type(thing).__name__, *texts):  # each with its length, so that they do not run together
-            data = text.encode("utf-8", "surrogatepass")
-            digest.update(b"%d:" % len(data) + data)
-
-    code = getattr(thing, "__code__", thing if isinstance(thing, CodeType) else None)
-    if isinstance(code, CodeType):
-        digest.update(code.co_code)
-        put(repr((code.co_names, code.co_varnames, code.co_freevars)), str(len(code.co_consts)))
-        todo.extend(code.co_consts)
-        todo += getattr(thing, "__defaults__", None), getattr(thing, "__kwdefaults__", None)
-    elif isinstance(thing, str | bytes | int | float | complex | bool | type(None)):
-        put(repr(thing))
-    elif isinstance(thing, dict):
-        put(str(len(thing)))
-        for key, value in thing.items():
-            todo += key, value
-    elif type(thing).__module__ == "numpy.dtypes":  # such as '>u2'
-        put(repr(thing))
-    elif isinstance(thing, tuple | list | frozenset):
-        put(str(len(thing)))
-        todo.extend(sorted(thing, key=repr) if isinstance(thing, frozenset) else thing)
-    else:
-        _digest_object(put, thing, todo)
-    if hasattr(thing, "__wrapped__") and thing.__wrapped__ is not thing:
-        todo.append(thing.__wrapped__)  # by `functools.wraps`, or a cache
-
-
-def _digest_object(put: Callable[..., None], thing: Any, todo: list[Any]) -> None:
-    put(f"{type(thing).__module__}.{type(thing).__qualname__}", str(getattr(thing, "__qualname__", "")))
-    if isinstance(thing, _GETTERS):  # what they get is all that they are
-        todo.extend(thing.__reduce__()[1:])
-    names = getattr(type(thing), "__slots__", ())
-    todo.extend(getattr(thing, name) for name in names if hasattr(thing, name))
-    if hasattr(thing, "func"):  # functools.partial
-        todo.append(thing.func)
-    kind = thing if isinstance(thing, type) else type(thing)
-    if not kind.__module__.startswith("mrpy."):  # what a class of the user's does when it is called
-        todo.extend(part for _, part in sorted(vars(kind).items()) if isinstance(part, FunctionType))
+    return nullcontext() if path is None else Checkpoint(path, program.program_of(steps, kind), runs)
 
 
 def _digest(body: bytes) -> bytes:
