@@ -28,8 +28,9 @@ else:
 # text has that was decoded strictly. So nothing that takes a line apart, at blanks say, takes a mark apart.
 MARK = "\udcff"  # its begin and its end
 _MARKED = "mrpy-marked"
-_FIRST = 0xDC00  # of the surrogates that stand for ASCII
-_WHOLE = re.compile(f"{MARK}([\udc00-\udc7f]+){MARK}")
+_PLAIN = re.compile(f"{MARK}([0-9]+)([^{MARK}]*){MARK}")
+_HIGH = bytes(range(128, 256)) * 2  # from ASCII to the bytes that "surrogateescape" makes surrogates of
+_LOW = bytes(range(128)) * 2
 _WITH_STATE = ("utf_7", "iso2022", "hz", "punycode", "idna")  # a line may depend on what came before it
 
 
@@ -65,11 +66,11 @@ class Text(Frozen):
         codecs.register_error(_MARKED, _mark)
         marked = str(data, encoding, _MARKED)
 
-        def moved(found: re.Match[str]) -> str:
-            at, why = _unmarked(found[1])
-            return _marked(offset + at, why)
+        def in_surrogates(found: re.Match[str]) -> str:
+            text = f"{offset + int(found[1])}{found[2]}".encode("ascii", "replace")
+            return f"{MARK}{text.translate(_HIGH).decode('ascii', 'surrogateescape')}{MARK}"
 
-        return _WHOLE.sub(moved, marked), True
+        return _PLAIN.sub(in_surrogates, marked), True
 
     def behind(self, offset: int) -> str:
         """The encoding of what begins there: a signature is at the beginning of the file only."""
@@ -78,24 +79,15 @@ class Text(Frozen):
 
     def refused(self, path: str, text: str) -> DataError:
         """What to raise for text with a mark in it."""
-        at, why = _unmarked(text.split(MARK, 2)[1])
-        return DataError(path, at, f"{why} for {self.encoding} (errors='replace' reads it all the same)")
+        mark = text.split(MARK, 2)[1].encode("ascii", "surrogateescape").translate(_LOW).decode()
+        at, why = mark.split(" ", 1)
+        return DataError(path, int(at), f"{why} for {self.encoding} (errors='replace' reads it all the same)")
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeDecodeError):
         raise error
-    return _marked(error.start, error.reason), error.end
-
-
-def _marked(at: int, why: str) -> str:
-    text = f"{at} {why}".encode("ascii", "replace")
-    return f"{MARK}{''.join(chr(_FIRST + byte) for byte in text)}{MARK}"
-
-
-def _unmarked(text: str) -> tuple[int, str]:
-    at, _, why = "".join(chr(ord(each) - _FIRST) for each in text).partition(" ")
-    return int(at), why
+    return f"{MARK}{error.start} {error.reason}{MARK}", error.end
 
 
 class Lines(Frozen):

@@ -143,7 +143,7 @@ class _Reader:
         """Where the line begins that was read last."""
         if not self._format.lines.cuttable:
             return None
-        number = self._rows.line_num - self._before - 1
+        number = max(0, self._rows.line_num - self._before - 1)
         self._asked = steps_to(number, self._asked, self._data, line_start)
         return self._offset + self._asked[1]
 
