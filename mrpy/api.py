@@ -87,7 +87,7 @@ def pfilter(
 
 
 def preduce(
-    operator: Callable[[Any, Any], Any], iterable: Iterable[Any], initial: Any = MISSING, /, **options: Any
+    operator: Callable[[Any, Any], Any], iterable: Iterable[Any], /, initial: Any = MISSING, **options: Any
 ) -> Any:
     """``functools.reduce(operator, iterable, initial)`` in parallel, for an associative operator.
 
@@ -106,8 +106,8 @@ def preduce(
 def pfold(
     step: Callable[[Any, Any], Any],
     iterable: Iterable[Any],
-    initial: Any,
     /,
+    initial: Any,
     combine: Callable[[Any, Any], Any] = operators.add,
     **options: Any,
 ) -> Any:
@@ -151,7 +151,7 @@ def mapreduce(
     """
     _check_callable("mapreduce", mapper, inputs)
     for name, function in (("reducer", reducer), ("combiner", combiner)):
-        if function is not None and not callable(function):
+        if not callable(function) and (function is not None or name == "reducer"):
             raise TypeError(f"mapreduce() needs a callable {name}, not {type(function).__name__}")
     records = stream_of(inputs, options)  # a run that has not begun is taken over, with its options
     return mapreducing.keyed(
@@ -241,6 +241,14 @@ class _Opened:
             self.__exit__(None, None, None)
             raise
         return own
+
+    if not TYPE_CHECKING:  # type checkers would take any name for one of its own
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"a session has no attribute {name!r}: what runs in its block uses it. Write "
+                "`with mrpy.session(...):`, and mrpy.pmap(...) inside"
+            )
 
     def __exit__(self, *problem: Any) -> None:
         try:

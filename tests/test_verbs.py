@@ -465,6 +465,12 @@ def test_two_threads_on_one_session(backend: str) -> None:
         assert eventually(lambda: is_clean(session))
 
 
+def test_a_session_that_is_used_as_if_it_were_a_pool_says_how_it_is_used() -> None:
+    for name in ("map", "submit", "close"):
+        with pytest.raises(AttributeError, match=r"with mrpy\.session\(\.\.\.\):"):
+            getattr(mrpy.session("threads"), name)
+
+
 def test_a_session_leaves_no_thread() -> None:
     before = set(threading.enumerate())
     with mrpy.session("threads", workers=2):
@@ -597,9 +603,10 @@ def test_what_is_no_client_of_dask_is_an_error_that_names_it(client: Any) -> Non
     [
         lambda: mrpy.pmap(3, []), lambda: mrpy.pstarmap("f", []), lambda: mrpy.pfilter(3, []),
         lambda: mrpy.preduce([], []), lambda: mrpy.pfold(None, [], 0), lambda: mrpy.mapreduce(1, abs, []),
-        lambda: mrpy.mapreduce(abs, 1, []), lambda: mrpy.mapreduce(abs, abs, [], 1), lambda: mrpy.submit(3),
+        lambda: mrpy.mapreduce(abs, 1, []), lambda: mrpy.mapreduce(abs, None, []),
+        lambda: mrpy.mapreduce(abs, abs, [], 1), lambda: mrpy.submit(3),
     ],
-    ids=range(9),
+    ids=range(10),
 )  # fmt: skip
 def test_what_is_not_callable_is_an_error_at_once(call: Callable[[], Any]) -> None:
     with pytest.raises(TypeError, match=r"function|callable"):
@@ -669,6 +676,8 @@ def test_reducing_nothing_is_the_error_of_functools(backend: str) -> None:
         mrpy.preduce(operator.add, [], backend=backend)
     assert str(ours.value).split("(")[0] == str(theirs.value).split("(")[0]
     assert mrpy.preduce(operator.add, [], None, backend=backend) is None
+    assert mrpy.preduce(operator.add, [1], initial=2, backend=backend) == 3  # as functools.reduce of 3.14
+    assert mrpy.pfold(operator.add, [1], initial=0, backend=backend) == 1
     with pytest.raises(TypeError):
         mrpy.preduce(operator.add, (x for x in range(9) if x > 10), backend=backend)
 
