@@ -13,6 +13,7 @@ type checker they are what they stand for.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import namedtuple
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ TYPE_CHECKING = False  # as in typing, which would have to be imported; type che
 if TYPE_CHECKING:
     import pickle as pickle
     import signal as signal
+    from types import ModuleType
     from typing import Any, Self, dataclass_transform
     from typing import NamedTuple as NamedTuple
 else:
@@ -51,6 +53,7 @@ OF_MAIN = b"_main__"  # how their names end
 
 _found: dict[str, bool] = {}  # of modules, as far as it was asked
 _lost: list[bytes] = []  # first parts of the names of those that are not
+_looked: set[str] = set()  # names of modules that were looked at
 
 
 def is_found(module: str) -> bool:
@@ -59,11 +62,14 @@ def is_found(module: str) -> bool:
     found = _found.get(module)
     if found is None:
         name = module.partition(".")[0]  # what is inside a package is the package's business
-        found = name not in MAIN and (name in sys.stdlib_module_names or _is_on_the_path(name))
-        if not found and name not in MAIN:
+        found = name not in MAIN and (name in _THERE or _is_on_the_path(name))
+        if not found and name not in MAIN and name.encode() not in _lost:
             _lost.append(name.encode())
         _found[module] = found
     return found
+
+
+_THERE = sys.stdlib_module_names | {"mrpy"}
 
 
 def _is_on_the_path(name: str) -> bool:
@@ -76,6 +82,36 @@ def _is_on_the_path(name: str) -> bool:
 def mentions_lost(pickled: bytes | bytearray | memoryview) -> bool:
     """Whether something in there may be by its name that no worker can import."""
     return OF_MAIN in pickled or (bool(_lost) and any(name in pickled for name in _lost))
+
+
+def look_around() -> None:
+    """Find out which modules are lost, before objects of theirs are pickled. Called for each call's data."""
+    if len(sys.modules) == len(_looked):
+        return
+    new = set(sys.modules) - _looked
+    _looked.update(new)
+    if len(sys.modules) < len(_looked):  # some are gone
+        _looked.intersection_update(tuple(sys.modules))
+    path = set(sys.path)
+    for name in new:
+        module = sys.modules.get(name)
+        if type(module) is type(sys) and "." not in name and not _is_in_its_place(name, module, path):
+            is_found(name)
+
+
+def _is_in_its_place(name: str, module: ModuleType, path: set[str]) -> bool:
+    """Whether it comes from where it would be looked for first; no finder is asked. Only of plain modules:
+    others may be imported as soon as anything is asked of them."""
+    spec: Any = getattr(module, "__spec__", None)
+    try:
+        if spec is None or not spec.has_location:
+            return spec is not None
+        folder, file = os.path.split(spec.origin)
+        if spec.submodule_search_locations is not None:
+            folder, file = os.path.split(folder)
+        return folder in path and file.partition(".")[0] == name
+    except Exception:  # as there are loaders
+        return True
 
 
 class _MakeFrozen(type):

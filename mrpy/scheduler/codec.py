@@ -12,7 +12,7 @@ import gc
 from collections.abc import Callable, Sequence
 
 from mrpy.errors import SerializationError
-from mrpy.light import TYPE_CHECKING, NamedTuple, mentions_lost, pickle
+from mrpy.light import TYPE_CHECKING, NamedTuple, look_around, mentions_lost, pickle
 
 if TYPE_CHECKING:
     from typing import Any
@@ -41,6 +41,8 @@ def encode(value: Any, *, whole: bool = False, back: bool = False) -> Payload:
     buffers, apart = _collector()
     if whole:
         apart = None
+    if not back:
+        look_around()
     try:
         body = pickle.dumps(value, 5, buffer_callback=apart)
         if not mentions_lost(body):

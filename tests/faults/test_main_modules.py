@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import operator
 import subprocess
 import sys
 import sysconfig
@@ -191,6 +193,26 @@ def test_a_module_that_is_made_by_hand_goes_by_value_and_what_can_be_imported_do
     assert not is_found("made_by_hand.inner")
     for name in ("sys", "zipimport", "os.path", "_frozen_importlib", "numpy.linalg", "mrpy", __name__):
         assert is_found(name), name
+
+
+def test_objects_of_a_module_that_is_made_by_hand_go_by_value_whatever_is_done_to_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = "class Point:\n    def __init__(self, x): self.x = x\n    def __add__(self, other): return Point(self.x + other.x)"
+    by_hand = types.ModuleType("made_by_hand_as_well")
+    exec(source, by_hand.__dict__)
+    (tmp_path / "any.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = importlib.util.spec_from_file_location("by_another_name", tmp_path / "any.py")
+    assert spec is not None and spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    with mrpy.session("processes", workers=1):
+        mrpy.submit(abs, 1).result()
+        for module in (by_hand, loaded):
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+            total = mrpy.preduce(operator.add, map(module.Point, range(4)))
+            assert type(total) is module.Point and total.x == 6
 
 
 def test_a_script_that_goes_elsewhere_first_still_finds_what_lies_beside_it(tmp_path: Path, runs: Path) -> None:
