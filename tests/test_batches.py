@@ -184,7 +184,7 @@ def _total(key: Any, values: Iterator[float]) -> float:
     ids=str,
 )
 def test_a_run_over_another_comes_to_the_same_bits(backend: str, options: dict[str, Any]) -> None:
-    if backend == "dask" and not THOROUGH and options.keys() & {"buffersize", "buffer_bytes"}:
+    if backend == "dask" and not THOROUGH and options.keys() & {"buffersize", "buffer_bytes", "chunksize"}:
         pytest.skip("hundreds of small messages: half a minute; the soak has them")
     left, right = [(n, n / 3) for n in range(400)], [(n, n / 7) for n in range(200, 700)]
 
