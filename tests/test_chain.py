@@ -320,6 +320,9 @@ def test_another_seed_takes_another_sample_and_each_item_has_its_chance() -> Non
     unseeded = [tuple(mrpy.stream(range(1000), backend="serial").sample(5)) for _ in range(3)]
     assert len(set(unseeded)) > 1
     assert mrpy.stream(range(9), backend="serial").sample(0, seed=1) == []
+    with mrpy.session("serial", seed=3):
+        of_the_run = {tuple(mrpy.stream(range(1000), seed=3).sample(5)), tuple(mrpy.stream(range(1000)).sample(5))}
+    assert of_the_run == {tuple(mrpy.stream(range(1000), backend="serial").sample(5, seed=3))}
     assert random.Random(1).random() == random.Random(1).random()
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mrpy.mapreduce import sorting as sorts
     from mrpy.mapreduce.folds import Fold
     from mrpy.mapreduce.plan import Step
+    from mrpy.options import Options
 else:
     folds, statistics = later("mrpy.mapreduce.folds"), later("mrpy.mapreduce.statistics")
     frequencies = later("mrpy.mapreduce.frequencies")
@@ -39,6 +40,10 @@ class Reductions(ABC):
     @abstractmethod
     def _fold(self, fold: Fold, *steps: Step) -> Any:
         """Run a fold over what the steps make of the items."""
+
+    @abstractmethod
+    def _options(self) -> Options:
+        """The options of the run."""
 
     @abstractmethod
     def _after(self, items: Iterable[Any]) -> Self:
@@ -101,8 +106,10 @@ class Reductions(ABC):
 
     def sample(self, count: int, seed: int | None = None) -> list[Any]:
         """``random.sample(list(self), count)``: some items, each with the same chance, in the order of
-        the source; all where there are fewer. The same seed takes the same ones everywhere."""
-        chosen = fresh_seed() if seed is None else at_least("sample(seed=...)", seed, 0)
+        the source; all where there are fewer. The same seed takes the same ones everywhere; None: that of
+        the run, if it has one."""
+        seed = self._options().seed if seed is None else at_least("sample(seed=...)", seed, 0)
+        chosen = fresh_seed() if seed is None else seed
         return list(self._fold(statistics.sample(at_least("sample", count, 0), chosen)))
 
     def foreach(self, function: Callable[[Any], Any]) -> None:

@@ -33,7 +33,6 @@ class Ticket:
         self.note: bytes | None = None
         self.stopping = False
 
-
     @property
     def suspect(self) -> bool:
         """Whether it was there when a worker died."""
