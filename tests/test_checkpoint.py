@@ -228,6 +228,22 @@ def test_a_run_that_was_closed_or_left_lets_go_of_its_file(tmp_path: Path) -> No
             list(longer)
 
 
+def test_what_was_skipped_is_computed_where_it_is_not_to_be(tmp_path: Path) -> None:
+    def inverse(n: int) -> int:
+        return 12 // (n - 3)
+
+    def run(**options: Any) -> Any:
+        return mrpy.pmap(inverse, range(8), backend="serial", chunksize=2, checkpoint=tmp_path / "c", **options)
+
+    plain = [12 // (n - 3) for n in range(8) if n != 3]
+    assert list(run(on_error="skip")) == plain
+    again = run(on_error="skip")
+    assert (list(again), again.skipped.count) == (plain, 1)
+    with pytest.raises(ZeroDivisionError):
+        list(run())
+    assert list(run(on_error=lambda _: None)) == [*plain[:3], None, *plain[3:]]
+
+
 def test_another_process_cannot_use_the_file_meanwhile(tmp_path: Path) -> None:
     program = (
         f"import mrpy, sys\nrun = mrpy.pmap(abs, range(99), backend='serial', chunksize=1, checkpoint={str(tmp_path / 'c')!r})\n"

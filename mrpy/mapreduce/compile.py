@@ -123,7 +123,9 @@ class Feeder:
 
     def _known(self, position: int) -> tuple[int, Any] | None:
         """How many items the chunk spans that begins there, and what was made of it, if that is known."""
-        return self.checkpoint.get(position) if self.checkpoint is not None else None
+        known = self.checkpoint.get(position) if self.checkpoint is not None else None
+        left_out = known is not None and apart(known[1])[1] is not None
+        return known if not left_out or self._options.on_error == "skip" else None  # it is wanted now
 
     def _room(self) -> int:
         """How many items the next chunk may take; 0: the window is closed."""
