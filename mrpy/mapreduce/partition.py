@@ -149,6 +149,8 @@ def _rarer(key: Any) -> int:
     if isinstance(key, os.PathLike):
         path = os.fsencode(key)
         return crc32(path.lower() if "Windows" in kind.__name__ else path)
+    if kind.__module__ == "ipaddress":
+        return crc32(str(key).encode())
     if isinstance(key, type) or _is_imported(key):
         return _named(key, "")
     if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"):

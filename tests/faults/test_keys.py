@@ -6,6 +6,7 @@ import collections
 import datetime
 import enum
 import functools
+import ipaddress
 import math
 import numbers
 import operator
@@ -355,6 +356,8 @@ EQUAL: dict[str, list[Any]] = {
     "durations": [np.timedelta64(60, "s"), np.timedelta64(1, "m"), np.timedelta64(60 * 10**9, "ns")],
     "moments of NumPy and of Python": [np.datetime64("1960-03-01T12", "us"), datetime.datetime(1960, 3, 1, 12)],
     "durations of both": [np.timedelta64(-5, "us"), datetime.timedelta(microseconds=-5), np.timedelta64(-5000, "ns")],
+    "addresses": [ipaddress.ip_address("::1"), ipaddress.IPv6Address(1)],
+    "networks": [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("10.0.0.0/255.0.0.0")],
     "numbers of others": [Registered(5), 5, 5.0],
     "a field of attrs without a hash": [Marked("a"), Marked("a", [])],
     "NaT": [np.datetime64("NaT", "D"), np.datetime64("NaT", "s")],
