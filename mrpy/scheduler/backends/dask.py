@@ -55,6 +55,7 @@ from mrpy.scheduler.failure import of
 AHEAD = 2  # tasks given to the cluster per thread: one runs, one waits
 CODES_KEPT = 64  # functions held on the cluster; out of the air
 PART_ALONE = 64 * 1024  # bytes; a smaller value in parts moves as a whole, a larger one is taken apart first
+LARGE = 1 << 20  # bytes of a function that workers drop at once when nobody sends it any more
 LOOK = 5.0  # seconds between two looks at the client, while nothing comes
 TORN_DOWN = 10.0  # seconds for functions to be dropped, and for what they do at their end, at most
 PATIENCE = 60  # seconds until our own workers, or a cluster's scheduler, have to answer
@@ -73,7 +74,7 @@ class DaskBackend(Backend):
         self._suspects = Suspects()
         self._numbers = count(1)
         self._values: dict[m.Key, Far] = {}
-        self._codes: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # a Future; and who tells of the end
+        self._codes: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # a Future; and what tells of the end
         self._unused: deque[int] = deque()  # functions that nobody will send again
         self._closed = False
         self._quiet = contextlib.ExitStack()
@@ -248,7 +249,10 @@ class DaskBackend(Backend):
                 unused.append(number)
                 inbox.put(None)
 
-            self._codes[number] = self._send("code", w.keep, code.blob()), weakref.ref(code, note)
+            blob = code.blob()
+            matters = code.torn_down or len(blob) >= LARGE
+            told = weakref.ref(code, note) if matters else None
+            self._codes[number] = self._send("code", w.keep, blob), told
             if len(self._codes) > CODES_KEPT:
                 self._codes.popitem(last=False)  # tasks under way keep it alive
         self._codes.move_to_end(number)
