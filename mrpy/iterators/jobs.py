@@ -71,9 +71,10 @@ class Job:
         """Called once per worker, before its first record, on the instance that works there."""
 
     def teardown(self) -> None:
-        """Called once per worker, when it lets go of the job, soon after the run; on threads in the thread of
-        who iterates. Not in a worker that is killed, be it with its session; and what it raises goes to
-        standard error. So it is for closing things, not for results."""
+        """Called once per worker, when it lets go of the job: soon after the run, and before the end of the
+        session or of the program, which wait ten seconds at most; on threads in the thread of who iterates.
+        Not in a worker that is killed, and not for Ctrl-C; and what it raises goes to standard error. So it
+        is for closing things, not for results."""
 
     def count(self, name: str, number: int = 1) -> None:
         """In `map` or `reduce`: add to a counter. Records that are run again are counted once. Outside of a
