@@ -259,7 +259,7 @@ class _Opened:
             self.__exit__(*problem)
             raise
         if self._own is not None:
-            self._own.close(hurry=problem[0] is KeyboardInterrupt)
+            self._own.close(hurry=KeyboardInterrupt in problem[:1])
             self._own = None
 
 

@@ -52,7 +52,7 @@ MAIN = ("__main__", "__mp_main__")  # modules that workers do not have; so a chi
 OF_MAIN = b"_main__"  # how their names end
 
 _found: dict[str, bool] = {}  # of modules, as far as it was asked
-_lost: list[bytes] = []  # first parts of the names of those that are not
+_lost: dict[str, tuple[bytes, bytes]] = {}  # of those that are not, by the first part: how pickles name them
 _looked: set[str] = set()  # names of modules that were looked at
 
 
@@ -63,8 +63,9 @@ def is_found(module: str) -> bool:
     if found is None:
         name = module.partition(".")[0]  # what is inside a package is the package's business
         found = name not in MAIN and (name in _THERE or _is_on_the_path(name))
-        if not found and name not in MAIN and name.encode() not in _lost:
-            _lost.append(name.encode())
+        if not found and name not in MAIN:
+            whole = name.encode("utf-8", "replace")
+            _lost[name] = b"\x8c%c%b" % (min(len(whole), 255), whole), whole + b"."
         _found[module] = found
     return found
 
@@ -81,7 +82,7 @@ def _is_on_the_path(name: str) -> bool:
 
 def mentions_lost(pickled: bytes | bytearray | memoryview) -> bool:
     """Whether something in there may be by its name that no worker can import."""
-    return OF_MAIN in pickled or (bool(_lost) and any(name in pickled for name in _lost))
+    return OF_MAIN in pickled or any(name in pickled for names in _lost.values() for name in names)
 
 
 def look_around() -> None:
@@ -95,17 +96,26 @@ def look_around() -> None:
     path = set(sys.path)
     for name in new:
         module = sys.modules.get(name)
-        if type(module) is type(sys) and "." not in name and not _is_in_its_place(name, module, path):
+        if module is None or type(module) is not type(sys) or "." in name:
+            continue
+        if not _is_in_its_place(name, module, path) and _has_something(name, module):
             is_found(name)
 
 
+def _has_something(name: str, module: ModuleType) -> bool:
+    """Whether anything is of it: modules that Cython makes for itself have nothing."""
+    return any(getattr(part, "__module__", None) == name for part in list(vars(module).values()))
+
+
 def _is_in_its_place(name: str, module: ModuleType, path: set[str]) -> bool:
-    """Whether it comes from where it would be looked for first; no finder is asked. Only of plain modules:
-    others may be imported as soon as anything is asked of them."""
+    """Whether it comes from where it may be looked for, or is installed at all; no finder is asked. Only of
+    plain modules: others may be imported as soon as anything is asked of them."""
     spec: Any = getattr(module, "__spec__", None)
     try:
         if spec is None or not spec.has_location:
             return spec is not None
+        if spec.origin.startswith((sys.prefix, sys.base_prefix)):
+            return True
         folder, file = os.path.split(spec.origin)
         if spec.submodule_search_locations is not None:
             folder, file = os.path.split(folder)

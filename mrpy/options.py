@@ -267,9 +267,8 @@ class _Threads:
         self._idents = frozenset(sys._current_frames())
 
     def __contains__(self, thread: threading.Thread) -> bool:
-        if ref(thread) in self._known:
-            return True
-        return type(thread) is threading._DummyThread and thread.ident in self._idents
+        foreign = type(thread) is threading._DummyThread
+        return ref(thread) in self._known or (foreign and thread.ident in self._idents)
 
 
 class _Set:
@@ -280,9 +279,7 @@ class _Set:
     live = False
 
     def __init__(self, here: ContextVar[_Set | None], of_main: list[_Set], value: Any) -> None:
-        self._here = here
-        self._of_main = of_main
-        self.value = value
+        self._here, self._of_main, self.value = here, of_main, value
 
     def __enter__(self) -> None:
         self.outer, self.live = self._here.get(), True
@@ -299,6 +296,14 @@ class _Set:
             self._of_main.remove(self)
 
 
+_all_scoped: list[Scoped] = []
+
+
+def blocks_here() -> list[tuple[Scoped, _Set]]:
+    """In which blocks this is."""
+    return [(each, block) for each in _all_scoped if (block := each.block()) is not None]
+
+
 class Scoped:
     """A value for the length of a ``with`` block: of this context (task, thread) if it has set one; else, in
     a thread that was started while a block of the main thread's was open, that of this block, of several the
@@ -307,6 +312,7 @@ class Scoped:
     def __init__(self, name: str) -> None:
         self._here: ContextVar[_Set | None] = ContextVar(name, default=None)
         self._of_main: list[_Set] = []
+        _all_scoped.append(self)
 
     def set(self, value: Any) -> AbstractContextManager[None]:
         """Set it for a ``with`` block."""
@@ -314,17 +320,23 @@ class Scoped:
 
     def get(self) -> Any:
         """The value in force."""
+        block = self.block()
+        return block.value if block is not None else None
+
+    def enter(self, block: _Set) -> None:
+        """Be in this block, if in none."""
+        if block.live and self.block() is None:
+            self._here.set(block)
+
+    def block(self) -> _Set | None:
+        """The block whose value is in force."""
         here = self._here.get()
         while here is not None and not here.live:
             here = here.outer
-        if here is not None:
-            return here.value
-        if self._of_main:
-            thread = threading.current_thread()
-            for each in reversed(self._of_main):
-                if each.live and thread not in each.before:
-                    return each.value
-        return None
+        if here is None and self._of_main:
+            thread, blocks = threading.current_thread(), reversed(self._of_main)
+            here = next((each for each in blocks if each.live and thread not in each.before), None)
+        return here
 
 
 _configured: dict[str, Any] = {}

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
+import toolz
 
 import mrpy
 from mrpy.errors import CheckpointError, OptionError
@@ -350,7 +352,13 @@ partly = functools.partial(helper, k={add})
 
 
 CALLED = "Derived derived method helped deeper decorated dispatched with_an_array with_a_set vectorized partly".split()
-CHANGED = {
+CHANGED: dict[str, tuple[Any, Any]] = {
+    "functions of NumPy": (numpy.sqrt, numpy.exp),
+    "methods of those": (numpy.add.reduce, numpy.multiply.reduce),
+    "what toolz composes": (toolz.compose(numpy.sqrt, abs), toolz.compose(numpy.exp, abs)),
+    "what toolz curries": (toolz.curry(operator.add)(1), toolz.curry(operator.mul)(1)),
+    "behind much data": tuple(functools.partial(f, list(range(25_000))) for f in (max, min)),
+    "arrays of objects": tuple(functools.partial(max, numpy.array([n], object)) for n in "ab"),
     "constants that run together": (lambda x: x * 31 + 2, lambda x: x * 1 + 23),
     "a cached function": (functools.lru_cache(lambda x: x + 1), functools.lru_cache(lambda x: x + 2)),
     "a decorated function": (_decorated(1), _decorated(2)),
@@ -371,6 +379,24 @@ def test_another_function_is_another_program(kind: str) -> None:
 @pytest.mark.parametrize("name", CALLED)
 def test_the_same_program_is_known_again(name: str) -> None:
     assert program_of([Map(_helped(1)[name])], "map") == program_of([Map(_helped(1)[name])], "map")
+
+
+class Unwilling:
+    """As proxies of a request are outside of one."""
+
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("outside of a request")
+
+    def __getattr__(self, name: str) -> Any:
+        raise KeyError(name)
+
+
+unwilling = Unwilling()
+
+
+def test_globals_need_not_answer() -> None:
+    assert program_of([Map(lambda x: unwilling)], "map")
 
 
 def test_what_a_function_finds_in_variables_is_no_part_of_the_program() -> None:

@@ -238,3 +238,13 @@ def test_libraries_take_no_more_threads_than_the_environment_says() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment, check=True
     )
     assert done.stdout.split() == "['1', '1', '3', '1']".split(), done.stderr
+
+
+def test_an_iterator_that_is_made_in_a_block_is_run_there_by_whichever_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()  # so that its thread is there before the block is
+        with mrpy.session("threads", workers=1, on_error="skip"):
+            run = mrpy.pmap(int, ["1", "x", "3"])
+            assert pool.submit(list, run).result() == [1, 3]
+        with pytest.raises(ValueError, match="invalid literal"):
+            pool.submit(lambda: list(mrpy.pmap(int, ["x"], backend="threads", workers=1))).result()

@@ -67,8 +67,8 @@ def add(*tasks: Task) -> Added:
     return Added(tasks)
 
 
-def start(one: Task, attempt: int = 1, careful: bool = False) -> Start:
-    return Start(one, attempt, careful)
+def start(one: Task, attempt: int = 1, careful: bool = False, suspect: bool | None = None) -> Start:
+    return Start(one, attempt, careful, careful and attempt > 1 if suspect is None else suspect)
 
 
 def only(kind: type, orders: Iterable[Order]) -> list[Any]:
@@ -457,7 +457,7 @@ def test_a_retry_is_not_hidden_behind_the_timeout_of_the_attempt_before() -> Non
     play(add(a))
     assert play(Began("a", 1, 0)) == [WakeAt(100.0)]
     assert play(Failed("a", 1, BOOM), at=1.0) == [WakeAt(2.0)]
-    assert only(Start, play(Ticked(), at=2.0)) == [start(a, 2, careful=True)]
+    assert only(Start, play(Ticked(), at=2.0)) == [start(a, 2, careful=True, suspect=False)]
 
 
 def test_the_timeout_of_an_earlier_attempt_does_not_stop_a_later_one() -> None:

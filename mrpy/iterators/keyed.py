@@ -18,6 +18,7 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.batches import Batch, rows_of
 from mrpy.mapreduce.checkpoint import Checkpoint, checkpoint_for
 from mrpy.mapreduce.groups import Reducer, grouping, is_exact
+from mrpy.mapreduce.job_tasks import Method
 from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.partition import DEFAULT, canonical, shown
 from mrpy.mapreduce.plan import Plan, name_of
@@ -166,7 +167,7 @@ class Keyed:
         plan, mapper = side.plan, side.mapper
         kernel = MapTask(plan.steps, mapper, self._combiner, self._partitions, rules, self._sort, store)
         name = options.name or f"map {name_of(mapper)}"
-        return Code(kernel, name, announce=True, torn_down=hasattr(mapper, "worker"))
+        return Code(kernel, name, announce=True, torn_down=isinstance(mapper, Method))
 
     def _check(self, side: Side, sample: list[Any]) -> None:
         """See on some items that the answer does not depend on the cut."""
@@ -188,7 +189,7 @@ class Keyed:
         pack = pack and job.driver.backend.remote
         seed = stage_seed(resolve(self._given), self._sides[0].plan, behind=1)
         kernel = ReduceTask(self._reducer, self._combiner, self._sort, seed, store, self._with_keys, pack)
-        code = Code(kernel, self._reduce_name(), torn_down=hasattr(self._reducer, "worker"))
+        code = Code(kernel, self._reduce_name(), torn_down=isinstance(self._reducer, Method))
         return ReduceTasks(job, code, made, self._partitions, at_hand, self._reducing)
 
     def _rows(self, parts: ReduceTasks) -> Iterator[Any]:

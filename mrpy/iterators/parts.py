@@ -85,7 +85,7 @@ class ReduceTasks:
                     given += len(batch)
                 return
             except SpillError:
-                if tries == TRIES:
+                if tries == TRIES or part in self._failed:
                     raise
                 self._start(part)
                 self._account.again += 1

@@ -22,7 +22,7 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, Probe, StarMap
 from mrpy.mapreduce.skipped import Skipped, together
 from mrpy.mapreduce.sources import Pulled
-from mrpy.options import resolve
+from mrpy.options import blocks_here, resolve
 from mrpy.scheduler.early import start_first_worker
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         self._running_async: AsyncGenerator[Any, None] | None = None
         self._stopper: Stopper | None = None  # of that
         self._account = Account()
+        self._blocks = blocks_here()  # of sessions: a thread that was there before them may run this
 
     # ---- as an iterator --------------------------------------------------------------------------
 
@@ -120,6 +121,8 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
 
     def _starting(self, *, reducing: bool = False) -> Options:
         """The options of a run that begins now."""
+        for scoped, block in self._blocks:
+            scoped.enter(block)
         options = self._options()
         self._account.skipped = Skipped()
         if (self._plan.steps or reducing) and not self._plan.source.is_empty() and options.checkpoint is None:

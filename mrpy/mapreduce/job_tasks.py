@@ -116,26 +116,28 @@ class OnWorker:
         self._site = None
 
 
-class _Method:
+class Method:
     """A method of a job as a function for a MapReduce."""
 
     __slots__ = ("__qualname__", "worker")
     name = ""
-    code: Callable[..., Any]  # by which a checkpoint knows it
+    code: Callable[..., Any]  # by this, and by the next, a checkpoint knows it
+    kind: type
 
     def __init__(self, worker: OnWorker) -> None:
         self.worker = worker
         self.code = getattr(type(worker.job), self.name)
+        self.kind = type(worker.job)  # type: ignore[misc]  # whose other methods it may call
         self.__qualname__ = f"{type(worker.job).__name__}.{self.name}"
 
     def __reduce__(self) -> Any:
         return type(self), (self.worker,)
 
 
-class Mapping(_Method):
+class Mapping(Method):
     """``map``: the pairs of a record, and behind them what it has counted."""
 
-    __slots__ = ("code",)
+    __slots__ = ("code", "kind")
     name = "map"
 
     def __call__(self, record: Any) -> Iterator[tuple[Any, Any]]:
@@ -159,10 +161,10 @@ def _tallies(counts: Counting) -> Iterator[tuple[Tally, int]]:
     return ((Tally(name), number) for name, number in counts.items())
 
 
-class Combining(_Method):
+class Combining(Method):
     """``combine``."""
 
-    __slots__ = ("code",)
+    __slots__ = ("code", "kind")
     name = "combine"
 
     def __call__(self, key: Any, values: Iterator[Any]) -> Any:
@@ -178,10 +180,10 @@ class Combining(_Method):
             job._mrpy_counts = before
 
 
-class Reducing(_Method):
+class Reducing(Method):
     """``reduce``: the value or the values of a key, and behind them what was counted."""
 
-    __slots__ = ("code",)
+    __slots__ = ("code", "kind")
     name = "reduce"
 
     def __call__(self, key: Any, values: Iterator[Any]) -> Any:

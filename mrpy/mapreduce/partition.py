@@ -18,8 +18,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from zlib import crc32
 
-from mrpy.light import is_found
+from mrpy.light import TYPE_CHECKING, is_found, later
 from mrpy.scheduler.failure import short_repr
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = later("hashlib")  # for those who draw random numbers in reducers
 
 DEFAULT = 8  # partitions; not a multiple of the workers, whose number must not show in the order of results
 
@@ -109,10 +114,10 @@ def stable_hash(key: Any) -> int:
 
 
 def number_of(key: Any) -> int:
-    """A number for a key, from 0 up, the same in every process. Each text has one of its own: of a hundred
+    """A number for a key, from 0 up, the same in every process. Of a text it has 128 bits: of a hundred
     thousand hashes of 32 bits two would be the same."""
     if type(key) is str:
-        return int.from_bytes(b"\1" + key.encode("utf-8", "surrogatepass"))
+        return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest())
     return stable_hash(key) & MASK
 
 

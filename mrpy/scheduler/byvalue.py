@@ -73,7 +73,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 def _by_value_too(name: str | None) -> None:
     """Tell cloudpickle of a module that workers cannot import. Of the usual main module it knows."""
     module = sys.modules.get(name or "")
-    if name and name != "__main__" and getattr(module, "__name__", "") == name and not is_found(name):
+    known = isinstance(module, ModuleType) and module.__name__ == name != "__main__"
+    if known and not is_found(str(name)):
         cloudpickle.register_pickle_by_value(module)
 
 

@@ -208,7 +208,8 @@ def _plainly(error: BaseException) -> codec.Payload:
     with io.BytesIO() as file:
         pickler = pickle.Pickler(file, 5)
         known = copyreg.dispatch_table.items()
-        pickler.dispatch_table = {kind: way for kind, way in known if not way.__module__.startswith("tblib.")}
+        of_tblib = {kind for kind, way in known if str(getattr(way, "__module__", "")).startswith("tblib.")}
+        pickler.dispatch_table = {kind: way for kind, way in known if kind not in of_tblib}
         pickler.dump(error)
         body = file.getvalue()
     if mentions_lost(body):

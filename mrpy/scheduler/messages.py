@@ -132,11 +132,12 @@ Fact: TypeAlias = Added | Began | Succeeded | Failed | Lost | Stopped | Abandone
 
 class Start(NamedTuple):
     """Run this. `careful`: say which item begins (see `Began`), because an attempt before was lost
-    or a timeout has to be kept."""
+    or a timeout has to be kept. `suspect`: one was lost, with its worker."""
 
     task: Task
     attempt: int
     careful: bool
+    suspect: bool = False
 
 
 class Stop(NamedTuple):

@@ -363,7 +363,7 @@ class Scheduler:
             self._waiters[task.waiter].busy += 1
         self._move(record, START)
         careful = record.deaths > 0 or task.careful or task.timeout is not None
-        self._orders.append(m.Start(task, record.attempt, careful))
+        self._orders.append(m.Start(task, record.attempt, careful, record.deaths > 0))
 
     def _fire_timers(self) -> None:
         for record in self._timers.due(self._now):

@@ -16,6 +16,7 @@ import sys
 import threading
 from _thread import get_ident
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -108,7 +109,7 @@ def came_by_signal(error: BaseException) -> bool:
 
 
 def _code(handler: Any) -> Any:
-    while hasattr(handler, "func"):  # a partial
+    while isinstance(handler, partial):
         handler = handler.func
     return getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
 

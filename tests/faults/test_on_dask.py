@@ -97,12 +97,15 @@ def test_arrays_have_the_bits_of_their_sums_there() -> None:
 
 
 def test_a_client_of_the_loop_that_waits_is_refused() -> None:
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+
     async def main() -> None:
-        async with distributed.Client(asynchronous=True, n_workers=1, processes=False, dashboard_address=None) as client:
+        async with distributed.Client(cluster.scheduler_address, asynchronous=True) as client:
             with pytest.raises(OptionError, match="asyncio.to_thread"), mrpy.session("dask", client=client):
                 pass
 
-    asyncio.run(main())
+    with cluster:
+        asyncio.run(main())
 
 
 @pytest.mark.fault(3)

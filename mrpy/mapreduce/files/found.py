@@ -158,7 +158,7 @@ def _remote(url: str, storage: Mapping[str, Any] | None) -> Iterator[File]:
         return
     asked = _hidden(inner)
     shown = sorted(name for name in matches if _hidden(name) <= asked)
-    names = [name for name in shown if _is_remote_file(files, name, matches[name])]
+    names = [name for name in shown if _is_remote_file(files, name, matches[name], found)]
     if not names:
         raise FileNotFoundError(errno.ENOENT, problem, url)
     for name in names:
@@ -172,9 +172,11 @@ def _hidden(path: str) -> int:
     return sum(not _is_shown(part) for part in path.split("/"))
 
 
-def _is_remote_file(files: Any, name: str, about: Mapping[str, Any]) -> bool:
+def _is_remote_file(files: Any, name: str, about: Mapping[str, Any], found: bool) -> bool:
     kind = about.get("type", "file")
-    return kind == "file" or (kind != "directory" and bool(files.isfile(name)))  # a link, say: to what?
+    if kind in ("file", "directory"):
+        return bool(kind == "file")
+    return bool(files.isfile(name) if found else not files.isdir(name))  # a link, say: one is asked for
 
 
 _CHANGES = ("mtime", "LastModified", "ETag", "etag", "updated", "CRC")  # what file systems have of these

@@ -57,6 +57,7 @@ CODES_KEPT = 64  # functions held on the cluster; out of the air
 PART_ALONE = 64 * 1024  # bytes; a smaller value in parts moves as a whole, a larger one is taken apart first
 LARGE = 1 << 20  # bytes of a function that workers drop at once when nobody sends it any more
 LOOK = 5.0  # seconds between two looks at the client, while nothing comes
+SENT = 0.5  # seconds for a message to arrive that nobody needs an answer to
 TORN_DOWN = 10.0  # seconds for functions to be dropped, and for what they do at their end, at most
 PATIENCE = 60  # seconds until our own workers, or a cluster's scheduler, have to answer
 
@@ -71,6 +72,7 @@ class DaskBackend(Backend):
         self._facts: list[m.Fact] = []
         self._tickets: dict[int, Ticket] = {}
         self._stopped: set[int] = set()  # attempts that were stopped, and may be about to begin
+        self._tears_down = False  # something that was sent does something at its end
         self._suspects = Suspects()
         self._numbers = count(1)
         self._values: dict[m.Key, Far] = {}
@@ -205,9 +207,9 @@ class DaskBackend(Backend):
             for ticket in list(self._tickets.values()):
                 with contextlib.suppress(Exception):
                     self.stop(ticket.order.task.key, ticket.order.attempt)
-        if self._client is not None and not self._tickets:
+        if self._client is not None:
             with contextlib.suppress(Exception):
-                self._tear_down()
+                self._drop_all()
         for values in (self._tickets, self._values, self._codes):
             values.clear()
         with silence_logging_cmgr(logging.CRITICAL + 1), contextlib.suppress(Exception):
@@ -251,6 +253,7 @@ class DaskBackend(Backend):
 
             blob = code.blob()
             matters = code.torn_down or len(blob) >= LARGE
+            self._tears_down = self._tears_down or code.torn_down
             told = weakref.ref(code, note) if matters else None
             self._codes[number] = self._send("code", w.keep, blob), told
             if len(self._codes) > CODES_KEPT:
@@ -265,16 +268,17 @@ class DaskBackend(Backend):
             self._codes.pop(number, None)
         self._client.loop.add_callback(self._forgotten, numbers)
 
-    def _tear_down(self) -> None:
-        """Have workers drop all functions, and wait for that."""
+    def _drop_all(self) -> None:
+        """Have workers drop all functions, and wait for it; not for long, where none is torn down."""
         done = asyncio.run_coroutine_threadsafe(self._forgotten(None), self._client.loop.asyncio_loop)
         done.add_done_callback(lambda _: self.wake())
-        while not done.done() and not self.hurried:
-            self._inbox.get(timeout=TORN_DOWN)
+        while not (self._tickets or self.hurried or done.done()):
+            self._inbox.get(timeout=TORN_DOWN if self._tears_down else SENT)
 
     async def _forgotten(self, numbers: list[int] | None) -> None:
         with contextlib.suppress(Exception):  # workers may be gone, or at something that does not let them
-            asked = self._client.run(w.forget, self._topic, numbers, asynchronous=True, on_error="ignore")
+            what = w.forget, self._topic, numbers, self._tears_down
+            asked = self._client.run(*what, asynchronous=True, on_error="ignore")
             await asyncio.wait_for(asked, TORN_DOWN)
 
     def _send(self, name: str, function: Any, *args: Any, priority: int = 2) -> Any:
@@ -361,6 +365,7 @@ class DaskBackend(Backend):
         if self._client.status == "closed":
             self._facts += map(gone, self._tickets.values())
             self._tickets.clear()
+            self._suspects = Suspects()
 
     def _bury(self, address: str, expected: bool) -> None:
         """A worker is gone, with what ran there."""

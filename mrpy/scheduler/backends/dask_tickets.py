@@ -36,7 +36,7 @@ class Ticket:
     @property
     def suspect(self) -> bool:
         """Whether it was there when a worker died."""
-        return self.order.careful and self.order.attempt > 1
+        return self.order.suspect
 
 
 class Suspects:

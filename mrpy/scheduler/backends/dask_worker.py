@@ -239,13 +239,15 @@ def _opened(order: Job, blob: bytes) -> tuple[Any, bool, Here]:
     return made
 
 
-async def forget(topic: str, numbers: list[int] | None, dask_worker: Any = None) -> None:
-    """Drop functions, or all of a session. What they do at their end is done by a thread that runs tasks: the
-    one that has set up a `mrpy.Job`, where there is but one."""
+async def forget(
+    topic: str, numbers: list[int] | None, tears_down: bool, dask_worker: Any = None
+) -> None:
+    """Drop functions, or all of a session. What they may do at their end (``tears_down``) is done by a thread
+    that runs tasks: the one that has set up a `mrpy.Job`, where there is but one."""
     with _lock:
         ours = [key for key in _functions if key[0] == topic and (numbers is None or key[1] in numbers)]
         dropped = [_functions.pop(key) for key in ours]
-    if dropped:
+    if dropped and tears_down:
         await asyncio.get_running_loop().run_in_executor(dask_worker.executors["default"], dropped.clear)
 
 

@@ -75,7 +75,8 @@ class Team:
         where one cannot be started."""
         booting = sum(not worker.ready for worker in self._workers)
         staying = sum(not worker.leaving for worker in self._workers)
-        for _ in range(min(waiting - booting, self._size - staying)):
+        room = min(self._size - staying, 2 * self._size - len(self._workers))  # some take long to leave
+        for _ in range(min(waiting - booting, room)):
             worker = WorkerHandle(self._tell, max(1, cpu_count() // self._size))
             self._workers.append(worker)
             self._poller.add(worker.end.sock.fileno(), worker)
