@@ -10,6 +10,7 @@ import threading
 from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -240,11 +241,15 @@ def test_libraries_take_no_more_threads_than_the_environment_says() -> None:
     assert done.stdout.split() == "['1', '1', '3', '1']".split(), done.stderr
 
 
-def test_an_iterator_that_is_made_in_a_block_is_run_there_by_whichever_thread() -> None:
+@pytest.mark.parametrize("way", ["iterated", "summed", "written"])
+def test_an_iterator_that_is_made_in_a_block_is_run_there_by_whichever_thread(way: str, tmp_path: Path) -> None:
+    ways: dict[str, Callable[[Any], Any]] = {
+        "iterated": list, "summed": lambda run: run.sum(), "written": lambda run: run.to_jsonl(tmp_path / "out").records
+    }  # fmt: skip
     with ThreadPoolExecutor(1) as pool:
         pool.submit(int).result()  # so that its thread is there before the block is
         with mrpy.session("threads", workers=1, on_error="skip"):
             run = mrpy.pmap(int, ["1", "x", "3"])
-            assert pool.submit(list, run).result() == [1, 3]
+            assert pool.submit(ways[way], run).result() == {"iterated": [1, 3], "summed": 4, "written": 2}[way]
         with pytest.raises(ValueError, match="invalid literal"):
             pool.submit(lambda: list(mrpy.pmap(int, ["x"], backend="threads", workers=1))).result()

@@ -117,12 +117,16 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         return self._running
 
     def _options(self) -> Options:
-        return resolve(self._given)
+        return self._resolved(self._given)
+
+    def _resolved(self, given: dict[str, Any]) -> Options:
+        """These options, in the blocks in which this was made."""
+        for scoped, block in self._blocks:
+            scoped.enter(block)
+        return resolve(given)
 
     def _starting(self, *, reducing: bool = False) -> Options:
         """The options of a run that begins now."""
-        for scoped, block in self._blocks:
-            scoped.enter(block)
         options = self._options()
         self._account.skipped = Skipped()
         if (self._plan.steps or reducing) and not self._plan.source.is_empty() and options.checkpoint is None:
@@ -245,7 +249,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
 
     def _write(self, sink: Sink, given: dict[str, Any]) -> Written:
         given = {**self._given, **given}
-        options = resolve(given)
+        options = self._resolved(given)
         if options.on_error == "return":
             raise OptionError("on_error='return' puts exceptions among the items: nothing to be written")
         if options.checkpoint is not None and self._plan.steps:  # a file has results, not parts: two runs
