@@ -195,7 +195,7 @@ def session(
 
     What is not an option goes to the backend. The workers end with the block. It holds for the thread, or the
     task of `asyncio`, that has opened it; if that is the main thread, also for threads that are started while
-    it is open. Others do not notice.
+    it is open; and for whoever runs an iterator that was made inside. Others do not notice.
 
     ``address``, ``client``   of a Dask cluster: ``session("dask", address="tcp://...")``
     ``max_tasks_per_worker``  replace a worker process after so many tasks (chunks of items)

@@ -307,7 +307,8 @@ def blocks_here() -> list[tuple[Scoped, _Set]]:
 class Scoped:
     """A value for the length of a ``with`` block: of this context (task, thread) if it has set one; else, in
     a thread that was started while a block of the main thread's was open, that of this block, of several the
-    last one. Other threads, and other tasks of the same thread, are none of a block's business."""
+    last one. Other threads, and other tasks of the same thread, are none of a block's business, unless they
+    `enter` it."""
 
     def __init__(self, name: str) -> None:
         self._here: ContextVar[_Set | None] = ContextVar(name, default=None)

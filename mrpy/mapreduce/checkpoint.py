@@ -2,11 +2,11 @@
 
 The file is an SQLite database with one row per finished chunk: where in the source it begins, how many
 items it spans, its results as a pickle, and a checksum of that. It says which program it belongs to
-(``program.py``) and which files that reads, and is refused for others. A
-row whose checksum is wrong is computed again. What is too much for memory lies in files beside this one, and
-the row says where (``kept_runs.py``). One run at a time uses a file: until it ends any other is refused, in
-whatever process. Pickles can run code when they are opened, so a file that others may write, or that is
-somebody else's, is refused.
+(``program.py``) and which files that reads, and is refused for others. A row whose checksum is wrong is
+computed again. What is too much for memory lies in files beside this one, and the row says where
+(``kept_runs.py``). One run at a time uses a file: until it ends any other is refused, in whatever process.
+Pickles can run code when they are opened, so a file that others may write, or that is somebody else's, is
+refused.
 """
 
 from __future__ import annotations

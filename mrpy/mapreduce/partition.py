@@ -250,9 +250,9 @@ def _compared_fields(kind: Any) -> list[str] | None:
         return [field.name for field in fields if (field.compare if field.hash is None else field.hash)]
     if not _is_written(kind, "co_filename", "<attrs generated"):
         return None
-    if any(field.eq_key is not None for field in kind.__attrs_attrs__):
-        return None
     fields = kind.__attrs_attrs__
+    if any(field.eq_key is not None for field in fields):
+        return None
     return [field.name for field in fields if (field.eq if field.hash is None else field.hash)]
 
 

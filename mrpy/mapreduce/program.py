@@ -78,10 +78,14 @@ class _Walk:
 
     def go(self) -> None:
         """Look at all, and at what they name."""
-        left = {id(self._code): MOST, id(self._data): MOST}
-        while things := next((each for each in (self._code, self._data) if each and left[id(each)]), None):
-            left[id(things)] -= 1
-            self._take(things.pop())
+        code = data = MOST
+        while (self._code and code) or (self._data and data):
+            if self._code and code:
+                code -= 1
+                self._take(self._code.pop())
+            else:
+                data -= 1
+                self._take(self._data.pop())
 
     def _take(self, thing: Any) -> None:
         kind = type(thing)

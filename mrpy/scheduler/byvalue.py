@@ -62,7 +62,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _cached_property, (thing.func, thing.attrname)
         if _is_dispatcher(thing) and not is_importable(thing):
             return _empty_dispatcher, (), dict(thing.registry), None, None, _fill_dispatcher
-        if kind in _TYPED and not _is_of_a_module(thing):
+        if kind in _TYPED and not is_importable(thing):
             return _typed, (kind, _mark_of(thing), *_arguments(thing))
         if kind in _FILES:
             raise TypeError(f"{thing!r} is an open file; open it where it is read")
@@ -86,11 +86,6 @@ def _see_class_bodies(code: CodeType) -> None:
 
 def _is_dispatcher(thing: Any) -> bool:
     return type(thing) is type(is_importable) and hasattr(thing, "registry") and hasattr(thing, "dispatch")
-
-
-def _is_of_a_module(thing: Any) -> bool:
-    module = thing.__module__
-    return is_found(module) and getattr(sys.modules.get(module), thing.__name__, None) is thing
 
 
 def _arguments(thing: Any) -> tuple[Any, ...]:

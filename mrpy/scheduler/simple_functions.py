@@ -138,7 +138,8 @@ def is_importable(thing: Any) -> bool:
     found = sys.modules.get(thing.__module__)
     if found is None or not is_found(thing.__module__):
         return False
-    for name in thing.__qualname__.split("."):
+    whole = getattr(thing, "__qualname__", None) or thing.__name__  # what `typing` makes may have this only
+    for name in whole.split("."):
         found = getattr(found, name, None)
     return found is thing
 

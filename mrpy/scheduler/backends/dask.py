@@ -139,7 +139,7 @@ class DaskBackend(Backend):
     def _begin(self, ticket: Ticket) -> None:
         number, order = ticket.number, ticket.order
         try:
-            ticket.future = self._submit(number, ticket)
+            ticket.future = self._submit(ticket)
             ticket.future.add_done_callback(lambda future: self._inbox.put((number, future.status)))
         except Exception as error:
             self._answer(ticket)
@@ -154,7 +154,7 @@ class DaskBackend(Backend):
             self._begin(following)
 
     def stop(self, key: m.Key, attempt: int) -> None:
-        for number, ticket in self._tickets.items():
+        for ticket in self._tickets.values():
             task = ticket.order.task
             if task.key == key and ticket.order.attempt == attempt:
                 if ticket.future is None:
@@ -162,10 +162,10 @@ class DaskBackend(Backend):
                     self._facts.append(m.Stopped(key, attempt))
                     return
                 ticket.stopping = True
-                self._stopped.add(number)
+                self._stopped.add(ticket.number)
                 ticket.future.cancel()
                 if ticket.address is not None:
-                    self._interrupt(number, ticket.address, ticket.pid)
+                    self._interrupt(ticket.number, ticket.address, ticket.pid)
                 return
 
     def wait(self, timeout: float | None) -> list[m.Fact]:
@@ -226,7 +226,7 @@ class DaskBackend(Backend):
 
     # ---- to the cluster --------------------------------------------------------------------------
 
-    def _submit(self, number: int, ticket: Ticket) -> Any:
+    def _submit(self, ticket: Ticket) -> Any:
         task = ticket.order.task
         code: Code = task.call.code
         futures, parts = [], []
@@ -240,7 +240,7 @@ class DaskBackend(Backend):
         sure = ticket.order.attempt > 1 or task.timeout is not None
         care = w.Care(ticket.order.careful, ticket.order.careful and sure, ticket.suspect)
         ours = self._cluster is not None
-        job = w.Job(self._topic, number, code.number, data, tuple(parts), care, task.timeout, ours)
+        job = w.Job(self._topic, ticket.number, code.number, data, tuple(parts), care, task.timeout, ours)
         return self._send(code.name, w.run, job, self._code(code), *futures, priority=int(task.urgent))
 
     def _code(self, code: Code) -> Any:
