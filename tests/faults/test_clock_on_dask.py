@@ -28,10 +28,16 @@ SITE = """
     time.time = lambda: right() + {step} * os.path.getsize({hours!r})
 """
 SCRIPT = """
-    import mrpy, sys, time
+    import mrpy, os, sys, time
+
+    def pid(_):
+        time.sleep(0.05)
+        return os.getpid()
 
     began = time.time()
     with mrpy.session("dask", workers=2):
+        while len(set(mrpy.pmap(pid, range(4), chunksize=1))) < 2:
+            pass  # Dask warns of a worker that takes an hour to start
         got = []
         for x in mrpy.pmap(lambda x: x + 1, range(40), chunksize=1):
             got.append(x)
