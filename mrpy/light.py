@@ -23,12 +23,16 @@ if TYPE_CHECKING:
     import pickle as pickle
     import signal as signal
     from types import ModuleType
-    from typing import Any, Self, dataclass_transform
+    from typing import Any as Any
     from typing import NamedTuple as NamedTuple
+    from typing import Self as Self
+    from typing import dataclass_transform
 else:
     # What `pickle` and `signal` take their functions from: they cost 6 ms, for what nobody needs here.
     import _pickle as pickle  # noqa: F401
     import _signal as signal  # noqa: F401
+
+    Any = Self = object  # of annotations, which nobody reads here
 
     class _MakeTuple(type):
         def __new__(cls, name, bases, body):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
+from mrpy.light import TYPE_CHECKING, Any
 from mrpy.options import Options
 from mrpy.scheduler.aside import threads_start
 from mrpy.scheduler.job import Job

@@ -28,7 +28,12 @@ def test_importing_mrpy_loads_nothing_heavy() -> None:
 
 def test_a_run_on_processes_needs_neither_numpy_nor_dask() -> None:
     code = "import mrpy; assert list(mrpy.parallel((n for n in range(9)), workers=1)) == list(range(9))"
-    assert not loaded(code) & {"numpy", "dask", "distributed", "rich", "click", "toolz", "asyncio", "sqlite3"}
+    assert not loaded(code) & HEAVY
+
+
+def test_plain_items_are_weighed_without_a_module_more() -> None:
+    before = "from mrpy.mapreduce.chunks import visible_bytes"
+    assert loaded(f"{before}; assert visible_bytes([1, 2.5, 'a', [None]]) > 0") == loaded(before)
 
 
 def test_every_public_name_is_there_and_listed() -> None:

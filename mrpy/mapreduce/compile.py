@@ -12,7 +12,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import Any, Self
 
 from mrpy.errors import (
     BackendError,
@@ -22,6 +21,7 @@ from mrpy.errors import (
     SerializationError,
     WorkerCrashed,
 )
+from mrpy.light import Any, Self
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import Checkpoint
 from mrpy.mapreduce.chunking import LARGEST_UNSEEN, Chunker

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mrpy.light import TYPE_CHECKING, Any, NamedTuple
 from mrpy.mapreduce.chunking import BUDGET, BYTES, FIRST_BYTES, Chunker
 from mrpy.mapreduce.chunks import Chunk, visible_bytes
 from mrpy.mapreduce.sources import Limited, PutBack, Reader, waits_its_turn

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from mrpy.light import Any
 from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.window import Receipts
 from mrpy.scheduler.calls import Parts

@@ -12,12 +12,15 @@ the runs - a batch, a filter, a generator of the user's.
 from __future__ import annotations
 
 import threading
-from typing import NamedTuple, TypeAlias
 
 from mrpy.inside import Place, inside
+from mrpy.light import TYPE_CHECKING, NamedTuple
 from mrpy.mapreduce.chunking import Chunker
 from mrpy.mapreduce.tree import leaf_end, leaf_size
 from mrpy.options import Options
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 
 class Receipt(NamedTuple):

@@ -20,10 +20,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
 
 from mrpy.errors import BackendError, MrpyError, SchedulerError, SessionClosed
 from mrpy.inside import inside
+from mrpy.light import Any, NamedTuple
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.aside import Aside, threads_start
 from mrpy.scheduler.backends.base import Backend, Value

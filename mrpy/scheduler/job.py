@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from queue import Empty, SimpleQueue
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
 
 from mrpy.errors import BackendError, Cancelled
 from mrpy.inside import SETTLED, waiting
+from mrpy.light import TYPE_CHECKING, Any
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.driver import Delivery, Driver
 from mrpy.scheduler.messages import Input, Key, Task

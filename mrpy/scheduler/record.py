@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
+from mrpy.light import TYPE_CHECKING
 from mrpy.scheduler.failure import At, Failure
 from mrpy.scheduler.messages import Key, Task
 from mrpy.scheduler.states import Move, State
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 Turn: TypeAlias = tuple[bool, int, Key]  # where it stands in the queue: urgent ones first, then by age
 

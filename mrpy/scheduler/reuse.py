@@ -19,9 +19,8 @@ from itertools import repeat
 from opcode import opmap
 from operator import is_
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
-from typing import Any
 
-from mrpy.light import is_found
+from mrpy.light import Any, is_found
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.here import Here, here
 from mrpy.scheduler.simple_functions import modules_travel_by_value

@@ -13,10 +13,10 @@ import sys
 import threading
 import warnings
 from itertools import count
-from typing import Any
 
 from mrpy.errors import SessionClosed
 from mrpy.inside import inside
+from mrpy.light import Any
 from mrpy.scheduler.aside import threads_start
 from mrpy.scheduler.backends import make
 from mrpy.scheduler.driver import Driver

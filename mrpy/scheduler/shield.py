@@ -18,7 +18,8 @@ from _thread import get_ident
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Any
+
+from mrpy.light import Any
 
 _PUT_OFF = tuple(
     getattr(signal, f"SIG{name}")

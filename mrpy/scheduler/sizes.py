@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from itertools import chain, islice
-from typing import Any
+
+from mrpy.light import Any
 
 SAMPLED = 4  # values; out of the air
 SAMPLED_WELL = 32  # values; likewise

@@ -18,10 +18,15 @@ The contract (``tests/test_backends.py`` holds every backend to it)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Protocol
 
+from mrpy.light import TYPE_CHECKING, Any
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.messages import Fact, Key, Start
+
+if TYPE_CHECKING:
+    from typing import ClassVar, Protocol
+else:
+    Protocol = object
 
 
 class Value(Protocol):

@@ -19,7 +19,11 @@ import select
 import selectors
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple
+
+from mrpy.light import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 AT_ONCE = 64  # events taken over in one call; the others stay where they are. Out of the air
 
