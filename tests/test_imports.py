@@ -28,7 +28,8 @@ def test_importing_mrpy_loads_nothing_heavy() -> None:
 
 def test_a_run_on_processes_needs_neither_numpy_nor_dask() -> None:
     code = "import mrpy; assert list(mrpy.parallel((n for n in range(9)), workers=1)) == list(range(9))"
-    assert not loaded(code) & HEAVY
+    assert not loaded(code) & {"numpy", "dask", "distributed", "rich", "click", "toolz", "asyncio", "sqlite3"}
+    assert not loaded("import mrpy; assert list(mrpy.pmap(abs, range(9), workers=1)) == list(range(9))") & HEAVY
 
 
 def test_plain_items_are_weighed_without_a_module_more() -> None:

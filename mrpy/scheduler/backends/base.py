@@ -7,7 +7,8 @@ The contract (``tests/test_backends.py`` holds every backend to it)
 -------------------------------------------------------------------
 * ``start`` never raises for the task's sake: whatever is wrong with a call comes back as a fact.
 * Every start is answered by exactly one of Succeeded, Failed, Lost, Stopped, with its attempt.
-* ``wait`` blocks until there is a fact, `timeout` seconds are over, or `wake` was called. It does not poll.
+* ``wait`` blocks until there is a fact, `timeout` seconds are over, or `wake` was called. It does not poll:
+  who has nothing to do takes no time of a processor.
 * Values stay in the backend under the task's key until ``release``. ``fetch`` hands over a `Value`,
   which is opened by the consumer, in the consumer's thread. What the call noted beside it is there already.
 * The user's exception is Failed; the loss of a worker is Lost. They are never confused.

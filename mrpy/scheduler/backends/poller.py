@@ -19,8 +19,10 @@ import select
 import selectors
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 
 from mrpy.light import TYPE_CHECKING, Any, NamedTuple
+from mrpy.scheduler.backends.brief import Brief
 
 if TYPE_CHECKING:
     from typing import ClassVar
@@ -102,8 +104,9 @@ class Poller:
         """Before it is closed."""
         self._selector.unregister(fd)
 
-    def sleep(self, timeout: float | None, *, leading: bool = False) -> None:
-        """Until something happens; for the one who drives, also where others were told of something."""
+    def sleep(self, timeout: float | None, *, leading: bool = False, brief: bool = False) -> None:
+        """Until something happens; for the one who drives, also where others were told of something.
+        ``brief``: he may look for it himself for a moment (`Brief`), since no worker needs his processor."""
         self._selector.select(timeout)
 
     def pass_on(self) -> None:
@@ -133,6 +136,7 @@ class EpollPoller(Poller):
         self._owners: dict[int, Any] = {}
         self._writing: set[int] = set()
         self._saved: deque[tuple[int, int]] = deque()
+        self._brief = Brief(partial(self._epoll.poll, 0, AT_ONCE))
         self.pipe = Pipe()
         self._epoll.register(self.pipe.fd, select.EPOLLIN | select.EPOLLET)
 
@@ -151,9 +155,11 @@ class EpollPoller(Poller):
         del self._owners[fd]
         self._epoll.unregister(fd)
 
-    def sleep(self, timeout: float | None, *, leading: bool = False) -> None:
-        if not (leading and self._saved):
-            self._saved.extend(self._epoll.poll(timeout, AT_ONCE))
+    def sleep(self, timeout: float | None, *, leading: bool = False, brief: bool = False) -> None:
+        if leading and self._saved:
+            return
+        sleep = partial(self._epoll.poll, timeout, AT_ONCE)
+        self._saved.extend(self._brief.wait(sleep) if brief else sleep())
 
     def pass_on(self) -> None:
         if self._saved:

@@ -28,6 +28,7 @@ from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends import relay
 from mrpy.scheduler.backends import worker_main as w
 from mrpy.scheduler.backends.base import Backend, Value
+from mrpy.scheduler.backends.brief import processors
 from mrpy.scheduler.backends.lifespan import Lifespan
 from mrpy.scheduler.backends.packing import Packer
 from mrpy.scheduler.backends.pickled import Pickled
@@ -139,7 +140,7 @@ class ProcessesBackend(Backend):
 
     def block(self, timeout: float | None, *, leading: bool = False) -> None:
         if not (leading and self._listen()):
-            self._poller.sleep(timeout, leading=leading)
+            self._poller.sleep(timeout, leading=leading, brief=leading and len(self._tickets) < processors())
 
     def pass_on(self) -> None:
         self._poller.pass_on()

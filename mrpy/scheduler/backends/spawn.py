@@ -107,7 +107,8 @@ def _most(threads: int) -> int:
 
 def _flags() -> Sequence[str]:
     """The flags of this interpreter; what was said in the environment is there for the worker too."""
-    if sys.orig_argv and not "".join(sys.orig_argv[1:2]).startswith("-"):
+    first = "".join(sys.orig_argv[1:2])
+    if sys.orig_argv and (not first.startswith("-") or first in ("-", "-c", "-m")):
         return ()
     import subprocess  # only for those who gave flags
 

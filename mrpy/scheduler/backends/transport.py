@@ -18,8 +18,10 @@ from _socket import CMSG_SPACE, MSG_CTRUNC, SCM_RIGHTS, SOL_SOCKET  # `socket` t
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 
 from mrpy.light import TYPE_CHECKING, NamedTuple
+from mrpy.scheduler.backends.brief import Brief
 
 if TYPE_CHECKING:
     from _socket import socket
@@ -260,11 +262,12 @@ class WorkerEnd(_End):
         poll = select.poll()
         poll.register(sock, select.POLLIN)
         self._sleep = poll.poll
+        self._brief = Brief(partial(poll.poll, 0))
 
     def receive(self) -> Frame | None:
         """The next frame; None when the parent is gone."""
         while not self._frames:
-            self._sleep()
+            self._brief.wait(self._sleep)
             count, new, _ = self._read()
             self._frames.extend(new)
             if count == 0:
