@@ -91,15 +91,16 @@ class Chunker:
         self._nbytes = max(self._nbytes, nbytes)
         self._size = max(self._unit, min(self._size, int(BYTES / self._nbytes)))
 
-    def learn(self, items: int, seconds: float, nbytes: int) -> None:
-        """A task of so many items took so long, and so many bytes, results and all."""
+    def learn(self, items: int, seconds: float, nbytes: int, *, sure: bool = False) -> None:
+        """A task of so many items took so long, and so many bytes, results and all. ``sure``: those that come
+        next will be like these."""
         if items <= 0:
             return
         each = nbytes / items
         self._nbytes = max(each, 0.5 * (self._nbytes + each))
         cost = max(max(seconds - OVERHEAD, seconds / 8) / items, 1e-9)
         # The first items pay for imports and caches: what large chunks say counts for more.
-        trust = 1.0 if items >= 8 * self._seen else 0.5 if items * 2 >= self._size else 0.1
+        trust = 1.0 if sure or items >= 8 * self._seen else 0.5 if items * 2 >= self._size else 0.1
         self._seen = max(self._seen, items)
         self._cost = cost if self._cost is None else self._cost + trust * (cost - self._cost)
         wanted = max(1, min(int(self._target / self._cost), int(BYTES / max(1.0, self._nbytes))))

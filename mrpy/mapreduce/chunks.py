@@ -82,6 +82,7 @@ class Chunk(NamedTuple):
                     harms no other. Slow, and only for chunks in which there was such a one.
     ``budget``      it was cut before anybody knew what an item costs: after so many seconds the worker
                     answers with what it has (`Outcome.done`), and the rest is cut again
+    ``gives_back``  what was not begun of it is cut again if others have nothing to do: `mrpy.scheduler.rests`
     ``seed``        of the run, for `rng`; None: that of the rules
     ``largest``     leaf of a reduction, in items: see `mrpy.mapreduce.tree`
     """
@@ -92,6 +93,7 @@ class Chunk(NamedTuple):
     separately: bool = False
     piece: int | None = None
     budget: float | None = None
+    gives_back: bool = False
     seed: int | None = None
     largest: int = LARGEST
 
@@ -133,7 +135,8 @@ class Outcome(NamedTuple):
     ``failures``  by index in `values`: a failure that stands in the place of a value
     ``ended``     the run is over at the last value, which is a failure
     ``pickled``   each value is a pickle of its own (see `Chunk.separately`)
-    ``done``      the budget of the chunk was spent after so many items; None: all were done, or it is over
+    ``done``      the budget was spent after so many items, or the rest given back; None: all were done, or it
+                  is over
     """
 
     values: list[Any]

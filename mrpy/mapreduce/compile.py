@@ -26,9 +26,10 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import Checkpoint
 from mrpy.mapreduce.chunking import LARGEST_UNSEEN, Chunker
 from mrpy.mapreduce.chunks import Chunk, Outcome, index_of
+from mrpy.mapreduce.cut_again import ask_back, may_cut_again, may_guess, patience
 from mrpy.mapreduce.cutting import Cutter, Stretch
 from mrpy.mapreduce.kernels import MapChunk
-from mrpy.mapreduce.plan import GENEXPR, Body, Plan, Step
+from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.tree import LARGEST, Growth, leaf_end, leaf_size
@@ -36,7 +37,7 @@ from mrpy.mapreduce.window import Window, puller, shared
 from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code, apart
 from mrpy.scheduler.driver import Delivery
-from mrpy.scheduler.failure import Failure
+from mrpy.scheduler.failure import At, Failure
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.messages import Key, Task
 from mrpy.scheduler.sizes import about, size_of
@@ -72,7 +73,9 @@ class Feeder:
         self._weight: Callable[[Any], int] = getattr(plan.source, "weight", len)
         self._chunker = Chunker(options.chunksize, self._workers)
         self.aim = self._chunker.aim
-        self._chunker.guesses = self._may_guess()
+        self._cut_again = may_cut_again(code.function, options, job.driver.backend)
+        self._gives_back = self._cut_again and options.chunksize == "auto"
+        self._chunker.guesses = self._cut_again and may_guess(options)
         self._slots: dict[Key, Slot] = {}
         self._shared: dict[int, Any] = {}
         self._most: int = getattr(plan.source, "most", sys.maxsize)  # items of a chunk, but of one of leaves
@@ -145,19 +148,6 @@ class Feeder:
             slot.counted = True
             self.account.sent(len(slot.chunk.data), slot.chunk.piece)
 
-    def _may_guess(self) -> bool:
-        """Whether first chunks may be large, each with a budget of time: where nothing is pulled ahead for
-        them, nobody counts chunks or looks at items one by one, and a step is not hurt by more cuts."""
-        kernel, options = self.code.function, self._options
-        return (
-            isinstance(kernel, MapChunk)
-            and all(map(_looks_at_single_items, kernel.steps))
-            and self.job.driver.backend.threaded
-            and (options.chunksize, options.buffersize, options.buffer_bytes) == ("auto", "auto", None)
-            and (options.timeout, options.checkpoint) == (None, None)
-            and not (options.retries or options.progress)
-        )
-
     def narrower_than_a_leaf(self) -> bool:
         """Whether the window may be too small for a leaf of this source."""
         remaining, limit = self._cutter.remaining(), self._options.buffersize
@@ -182,7 +172,7 @@ class Feeder:
         size, timeout = self._weight(slot.chunk.data), self._options.timeout
         settings: dict[str, Any] = {"keep": self.keep, "timeout": timeout, "size": size}
         settings["careful"] = bool(slot.chunk.excluded)
-        slot.chunk = slot.chunk._replace(seed=self.seed)
+        slot.chunk = slot.chunk._replace(seed=self.seed, gives_back=self._gives_back)
         if not slot.chunk.separately:
             try:
                 return self.job.task(Call(self.code, slot.chunk, self._shared), **settings)
@@ -196,7 +186,9 @@ class Feeder:
         """Block until one more task has ended."""
         began = perf_counter()
         try:
-            return self.job.next()
+            while (delivery := self.job.next_within(patience(self._slots, self._workers))) is None:
+                ask_back(self._slots, self.job)
+            return delivery
         finally:
             self.account.waiting += perf_counter() - began
 
@@ -204,7 +196,9 @@ class Feeder:
         """As `next`, without blocking the event loop."""
         began = perf_counter()
         try:
-            return await self.job.next_async()
+            while (delivery := await self.job.next_async(patience(self._slots, self._workers))) is None:
+                ask_back(self._slots, self.job)
+            return delivery
         finally:
             self.account.waiting += perf_counter() - began
 
@@ -237,7 +231,9 @@ class Feeder:
         nbytes = slot.travelling * len(slot.chunk.data) // items
         if delivery.value is not None:
             nbytes += delivery.value.nbytes
-        self._chunker.learn(len(slot.chunk.data), delivery.seconds, nbytes)
+        if not slot.chunk.excluded:  # these cost nothing
+            self._chunker.learn(len(slot.chunk.data), delivery.seconds, nbytes, sure=slot.asked)
+        slot.asked = False
 
     def _put_back(self, slot: Slot, items: int) -> None:
         """Of a chunk that was sent only so many items are, or will be, done: the others are cut again."""
@@ -315,8 +311,7 @@ class Feeder:
         if self._in_smaller_parts(slot, failure):
             return True
         if isinstance(failure.live, WorkerCrashed | ItemTimeout) and at is not None:
-            excluded = {**chunk.excluded, at: failure.at(chunk.item(index_of(at)))}
-            self._resend(slot, chunk._replace(excluded=excluded))
+            self._without(slot, at, failure)
             return True
         if isinstance(failure.live, BackendError | SchedulerError | Cancelled) or failure.item is not None:
             return False
@@ -324,6 +319,18 @@ class Feeder:
             return False
         self._resend(slot, chunk._replace(separately=True))
         return True
+
+    def _without(self, slot: Slot, at: At, failure: Failure) -> None:
+        """Send a chunk again but for this item. What comes behind it is cut again: others may do that, and it
+        does not wait for more like this one."""
+        behind = index_of(at) + 1
+        if behind < len(slot.chunk.data) and self._cut_again:
+            self._put_back(slot, behind)
+        if self._options.timeout is not None and isinstance(failure.live, ItemTimeout):
+            self._chunker.learn(1, self._options.timeout, 0, sure=True)
+        chunk = slot.chunk
+        excluded = {**chunk.excluded, at: failure.at(chunk.item(index_of(at)))}
+        self._resend(slot, chunk._replace(excluded=excluded))
 
     def _in_smaller_parts(self, slot: Slot, failure: Failure) -> bool:
         """Whether a chunk that may have taken too much memory is tried in parts: what comes before the item
@@ -388,11 +395,3 @@ class Feeder:
                 done.chunk = done.chunk._replace(data=())  # not needed any more, and may be large
         if self.error is not None:
             raise self.error
-
-
-def _looks_at_single_items(step: Step) -> bool:
-    """Whether a step sees nothing of where stretches begin: a stage may have to set something up there."""
-    if not isinstance(step, Body):
-        return not hasattr(step, "begin")  # one that reads stays over several stretches
-    code = getattr(step.function, "__code__", None)
-    return code is not None and code.co_name == GENEXPR

@@ -26,6 +26,7 @@ from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import TaskStopped
+from mrpy.scheduler.rests import offered
 
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
@@ -60,9 +61,15 @@ class MapChunk(Frozen):
         """The results; what is skipped is added there."""
         rules = self.rules if chunk.seed is None else self.rules.replaced(seed=chunk.seed)
         out = _Collector(rules, chunk, skipped)
-        if announce is None and not chunk.excluded and not chunk.separately and not rules.retries:
-            return run_fast(self.steps, chunk, out)
-        return run_careful(self.steps, chunk, out, announce)
+        fast = announce is None and not chunk.excluded and not chunk.separately and not rules.retries
+        while True:
+            with offered(iter(counted(chunk.data)), heard=chunk.gives_back) as rest:
+                if fast:
+                    made = run_fast(self.steps, chunk, rest, out)
+                else:
+                    made = run_careful(self.steps, chunk, rest, out, announce)
+            if not rest.was_given or rest.left < len(chunk.data):
+                return made  # else the chunk before was meant, and nothing of this one was begun
 
 
 def through(steps: tuple[Step, ...], items: Iterator[Any]) -> Iterator[Any]:
@@ -98,20 +105,19 @@ def begun(
     return chain.from_iterable(reading), steps[1:], reading
 
 
-def run_fast(steps: tuple[Step, ...], chunk: Chunk, out: _Collector) -> list[Any] | Outcome:
+def run_fast(steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: _Collector) -> list[Any] | Outcome:
     """The whole chunk at once."""
-    data = counted(chunk.data)
-    items = iter(data)
+    data, items = chunk.data, rest.items
     ended: list[bool] = []
     source = items if out.rules.on_error == "raise" else chain(items, _end(ended))
     base, above, reading = begun(steps, source)
     clock = Clock(chunk.budget, len(data)) if chunk.budget is not None else None
 
     def position() -> int:
-        return chunk.first + len(data) - length_hint(items) - 1
+        return chunk.first + len(data) - rest.left - 1
 
     def at() -> tuple[int, int]:
-        return length_hint(items), reading.number() if reading is not None else 0
+        return rest.left, reading.number() if reading is not None else 0
 
     while True:
         before = at()
@@ -135,8 +141,7 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, out: _Collector) -> list[Any
                 break  # no stage is to be begun once more, over nothing
         else:
             break
-    left = length_hint(items) if clock is not None else 0
-    return out.result(len(data) - left if left else None)
+    return out.result(len(data) - rest.left if clock is not None or rest.was_given else None)
 
 
 def _end(ended: list[bool]) -> Iterator[Any]:
@@ -164,13 +169,13 @@ def _by_pieces(
 
 
 def run_careful(
-    steps: tuple[Step, ...], chunk: Chunk, out: _Collector, announce: Announce | None
+    steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: _Collector, announce: Announce | None
 ) -> list[Any] | Outcome:
     """One item after the other."""
     attempt = _Attempt(steps, chunk, out.rules, announce)
     done: int | None = None
     began = time.perf_counter()
-    for index, item in enumerate(chunk.data):
+    for index, item in enumerate(rest.items):
         if chunk.budget is not None and index and time.perf_counter() - began > chunk.budget:
             done = index
             break
@@ -183,7 +188,7 @@ def run_careful(
             break
     if announce is not None:
         announce(None)  # who dies of a fold, or of pickling the results, is not to be blamed on the last item
-    return out.result(done)
+    return out.result(len(chunk.data) - rest.left if rest.was_given else done)
 
 
 def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
@@ -356,6 +361,8 @@ class _Collector:
     def result(self, done: int | None) -> list[Any] | Outcome:
         """What to send back. ``done``: see `Outcome`."""
         pickled = self._chunk.separately
+        if done == len(self._chunk.data):
+            done = None
         if not self._failures and not pickled and done is None:
             return self.values
         where = [_opened_item(self._chunk, index) for index in self.index] if pickled else None

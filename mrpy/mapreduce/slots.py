@@ -14,8 +14,8 @@ class Slot:
     """A chunk on its way: what was sent, under which key, and what came back."""
 
     __slots__ = (
-        "chunk", "counted", "done", "failure", "key", "nbytes", "nbytes_back", "passed", "receipts", "result",
-        "travelling",
+        "asked", "chunk", "counted", "done", "failure", "key", "nbytes", "nbytes_back", "passed", "receipts",
+        "result", "travelling",
     )  # fmt: skip
 
     def __init__(self, chunk: Chunk, receipts: Receipts) -> None:
@@ -24,6 +24,7 @@ class Slot:
         self.passed = 0  # items of which the consumer has all results
         self.key: Key = None
         self.done = False
+        self.asked = False  # to give back what was not begun
         self.counted = False  # in the account
         self.nbytes = self.nbytes_back = 0  # of the chunk and of its results, where somebody counts them
         self.travelling = 0  # bytes, out and back, about

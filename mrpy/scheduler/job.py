@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable
 from itertools import count
 from queue import Empty, SimpleQueue
@@ -48,15 +49,25 @@ class Job:
 
     def next(self) -> Delivery:
         """Block until one more task has ended; say how. Raises `Cancelled` after an `interrupt`."""
+        delivery = self.next_within(None)
+        assert delivery is not None, "there is no end to this patience"
+        return delivery
+
+    def next_within(self, patience: float | None) -> Delivery | None:
+        """The same; None after so many seconds, where there is a thread to wait for."""
+        until = None if patience is None else time.monotonic() + patience
         self.driver.check_owner()
         if not self.driver.backend.threaded:
             self.driver.wait_for(lambda: not self._inbox.empty())
         elif self._inbox.empty():
-            self.driver.lead(lambda: not self._inbox.empty())
-        return self._taken(waiting(self._arrival))
+            self.driver.lead(lambda: not self._inbox.empty(), until)
+        try:
+            return self._taken(waiting(lambda: self._arrival(until)))
+        except Empty:
+            return None
 
-    async def next_async(self) -> Delivery:
-        """As `next`, without blocking the event loop. For backends that have a thread of their own."""
+    async def next_async(self, patience: float | None) -> Delivery | None:
+        """As `next_within`, without blocking the event loop. For backends that have a thread of their own."""
         import asyncio  # heavy, and only for those who run a loop already
 
         self.driver.check_owner()
@@ -68,15 +79,22 @@ class Job:
             self._on_arrival = lambda: loop.call_soon_threadsafe(_settle, arrived)
             try:
                 if self._inbox.empty():  # it may have come in between
-                    await arrived
+                    await asyncio.wait((arrived,), timeout=patience)
             finally:
                 self._on_arrival = None
-        return self._taken(self._inbox.get())
+        try:
+            return self._taken(self._inbox.get(block=patience is None))
+        except Empty:
+            return None
 
     @property
     def arrived(self) -> bool:
         """Whether `next` need not wait."""
         return not self._inbox.empty()
+
+    def ask_back(self, key: Key) -> None:
+        """Others have nothing to do: whoever runs this task is to give back what he has not begun."""
+        self.driver.backend.ask_back(key)
 
     def interrupt(self) -> None:
         """For any thread: who waits for a delivery is to give it up."""
@@ -119,13 +137,16 @@ class Job:
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits there any more
                 on_arrival()
 
-    def _arrival(self) -> Delivery | None:
+    def _arrival(self, until: float | None) -> Delivery | None:
+        """What comes next. Raises `Empty` when it is `until`."""
         timeout: float | None = SETTLED
         while True:
             try:
                 return self._inbox.get(timeout=timeout)
             except Empty:  # when a loop turns, Python looks for signals
                 timeout = None
+                if until is not None:
+                    return self._inbox.get(timeout=max(0.0, until - time.monotonic()))
 
     def _taken(self, delivery: Delivery | None) -> Delivery:
         if delivery is None:

@@ -102,6 +102,10 @@ class Backend(ABC):
     def close(self) -> None:
         """Stop everything and leave nothing behind. Unless it is `hurried`, wait for what is torn down."""
 
+    def ask_back(self, key: Key) -> None:  # noqa: B027
+        """Others have nothing to do: whoever runs this is to give back what he has not begun, if he can. It
+        ends sooner then. For any thread."""
+
     def hurry(self) -> None:
         """Make `close`, now or later, not wait. For any thread."""
         self.hurried = True

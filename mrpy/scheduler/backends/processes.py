@@ -138,6 +138,9 @@ class ProcessesBackend(Backend):
     def due(self) -> float | None:
         return self._team.due()
 
+    def ask_back(self, key: m.Key) -> None:
+        self._team.ask_back(key)
+
     def block(self, timeout: float | None, *, leading: bool = False) -> None:
         if not (leading and self._listen()):
             self._poller.sleep(timeout, leading=leading, brief=leading and len(self._tickets) < processors())
@@ -210,10 +213,10 @@ class ProcessesBackend(Backend):
 
     def _look_after_boots(self) -> None:
         """Where a time is kept of what waits, see to it that those who are to do it come up."""
-        timeout = min((each.timeout for each in self._backlog if each.timeout is not None), default=None)
-        for worker in self._team:
-            if timeout is not None and not worker.ready:
-                self._team.look_after(worker, timeout)
+        timeouts = [each.timeout for each in self._backlog if each.timeout is not None]
+        for worker in self._team if timeouts else ():
+            if not worker.ready:
+                self._team.look_after(worker, min(timeouts))
 
     def _hand_out(self, ticket: Ticket, worker: WorkerHandle) -> None:
         """Send a task to a worker."""
@@ -247,8 +250,7 @@ class ProcessesBackend(Backend):
     def _dismiss(self) -> None:
         """Let workers go whose time is over and who have nothing left to do."""
         while self._through:
-            worker = self._through.popleft()
-            if worker not in self._team:  # it died before that
+            if (worker := self._through.popleft()) not in self._team:  # it died before that
                 continue
             if worker.tears_down:
                 self._have_leave(worker)
@@ -264,8 +266,7 @@ class ProcessesBackend(Backend):
         """Have workers forget functions that nobody will send again, and give back shared memory."""
         self._unused = False  # before we look: what comes after that is noted again
         gone = self._packer.gone()
-        for number in gone:
-            self._team.forget(number)
+        self._team.forget(gone)
         for worker in self._team:
             if gone:
                 for number in gone:
@@ -385,9 +386,8 @@ class ProcessesBackend(Backend):
         if not worker.ready:
             self._failed_boots += 1
             if self._failed_boots >= BOOTS:
-                self._give_up(
-                    f"worker processes die before they are up ({death.how}); see their standard error"
-                )
+                what = f"worker processes die before they are up ({death.how})"
+                self._give_up(f"{what}; see their standard error")
         for place, ticket in enumerate(worker.queue):
             del self._tickets[ticket.number]
             if ticket.stopping:

@@ -7,12 +7,13 @@ two of them would matter. So nothing waits behind a task that takes long while a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mrpy.options import cpu_count
 from mrpy.scheduler.backends.lifespan import Lifespan
 from mrpy.scheduler.backends.poller import Poller
 from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle, is_stopped
+from mrpy.scheduler.messages import Key
 
 GRACE = 0.2  # seconds that a stopped task has to end by itself before its worker is killed
 QUEUE_BELOW = 0.005  # seconds; tasks shorter than this are queued ahead. A round trip takes 0.1 ms
@@ -57,6 +58,12 @@ class Team:
             return best
         return None
 
+    def ask_back(self, key: Key) -> None:
+        """See `Backend.ask_back`. For any thread: it may have ended by now, and another be at work."""
+        for worker in self:
+            if any(ticket.key == key for ticket in list(worker.queue)[:1]):
+                worker.ask_back()
+
     def learn(self, worker: WorkerHandle, code: int, seconds: float) -> bool:
         """A task of this code took so long there. Say whether `depth` is another now: tasks are queued ahead
         while they are short, and wait to be chosen while they are long."""
@@ -66,9 +73,10 @@ class Team:
         old, self.depth = self.depth, DEPTH if short and self._lifespan.max_tasks is None else 1
         return old != self.depth
 
-    def forget(self, code: int) -> None:
-        """Nobody will run this any more."""
-        self._seconds.pop(code, None)
+    def forget(self, codes: Iterable[int]) -> None:
+        """Nobody will run these any more."""
+        for code in codes:
+            self._seconds.pop(code, None)
 
     def hire(self, waiting: int) -> None:
         """Start workers for so many tasks that nobody can take, as far as there may be more. Raises OSError

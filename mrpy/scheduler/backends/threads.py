@@ -26,6 +26,7 @@ from typing import Any
 
 from mrpy.errors import BackendError
 from mrpy.inside import Place, inside
+from mrpy.scheduler import rests
 from mrpy.scheduler.backends.alarm import throw_into
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.memory import Store
@@ -85,6 +86,11 @@ class ThreadsBackend(Backend):
             trace = lane.stack()
             self._give_up(key)
             self._facts.append(Stopped(key, attempt, trace))
+
+    def ask_back(self, key: Key) -> None:
+        lane = self._busy.get(key)
+        if lane is not None:
+            rests.ask(lane.thread.ident)
 
     def wait(self, timeout: float | None) -> list[Fact]:
         if not self._facts:

@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from mrpy.errors import WorkerCrashed
 from mrpy.light import TYPE_CHECKING, NamedTuple
-from mrpy.scheduler import codec
+from mrpy.scheduler import codec, rests
 from mrpy.scheduler.backends.last_stack import get_ready
 from mrpy.scheduler.backends.segments import Borrower, Lender, Lent
 from mrpy.scheduler.backends.spawn import NOT_KNOWN, spawned
@@ -151,6 +151,12 @@ class WorkerHandle:
         if self.kill_at is None or self.look_at is None:
             return self.look_at if self.kill_at is None else self.kill_at
         return min(self.kill_at, self.look_at)
+
+    def ask_back(self) -> None:
+        """Have it give back what it has not begun of its task."""
+        if rests.ASK is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, rests.ASK)
 
     def exited(self) -> bool:
         """Whether the process has ended, even if a child of its still holds the socket."""

@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from mrpy.light import TYPE_CHECKING, later, pickle, signal
-from mrpy.scheduler import codec
+from mrpy.scheduler import codec, rests
 from mrpy.scheduler.backends import last_stack, relay
 from mrpy.scheduler.backends.segments import Borrower, Lender, Pool
 from mrpy.scheduler.backends.transport import Frame, WorkerEnd
@@ -62,6 +62,7 @@ def main(channel: int, lifeline: int, stack: int, no_site: int, safe_path: bool)
     sock, line = socket(fileno=channel), socket(fileno=lifeline)
     die_with_parent(line)
     last_stack.keep(stack)
+    rests.be_asked()
     _late_site()
     _pretend(no_site=no_site, safe_path=safe_path)
     os.register_at_fork(after_in_child=sock.close)

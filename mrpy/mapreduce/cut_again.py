@@ -1,0 +1,64 @@
+"""When a chunk is cut again that was sent already: which runs allow that, and when idle workers ask for it.
+
+A chunk is cut for what its items are thought to cost. Where cheap ones come first and dear ones behind, one
+worker may have all that is left, and the others nothing: then it is asked for what it has not begun, once.
+"""
+
+from __future__ import annotations
+
+from mrpy.light import TYPE_CHECKING
+from mrpy.mapreduce.kernels import MapChunk
+from mrpy.mapreduce.plan import GENEXPR, Body, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from mrpy.mapreduce.slots import Slot
+    from mrpy.options import Options
+    from mrpy.scheduler.backends.base import Backend
+    from mrpy.scheduler.job import Job
+    from mrpy.scheduler.messages import Key
+
+PATIENCE = 0.05  # seconds; most chunks take 0.03. Out of the air
+
+
+def may_cut_again(kernel: Any, options: Options, backend: Backend) -> bool:
+    """Whether a step is not hurt by more cuts, amid a chunk."""
+    steps = isinstance(kernel, MapChunk) and all(map(_looks_at_single_items, kernel.steps))
+    return steps and backend.threaded and options.checkpoint is None
+
+
+def may_guess(options: Options) -> bool:
+    """Whether first chunks may be large, each with a budget of time, where they may be cut again: nothing is
+    pulled ahead for them, and nobody counts chunks or looks at items one by one."""
+    return (
+        (options.chunksize, options.buffersize, options.buffer_bytes) == ("auto", "auto", None)
+        and options.timeout is None
+        and not (options.retries or options.progress)
+    )
+
+
+def patience(slots: Mapping[Key, Slot], workers: int) -> float | None:
+    """Seconds until those who run several items are asked for what they have not begun; None: there is
+    nobody to ask, or nobody who could do it instead."""
+    return PATIENCE if len(slots) < workers and any(map(_could_give, slots.values())) else None
+
+
+def ask_back(slots: Mapping[Key, Slot], job: Job) -> None:
+    """Ask them."""
+    for slot in filter(_could_give, slots.values()):
+        slot.asked = True
+        job.ask_back(slot.key)
+
+
+def _could_give(slot: Slot) -> bool:
+    return slot.chunk.gives_back and not slot.asked and len(slot.chunk.data) > 1
+
+
+def _looks_at_single_items(step: Step) -> bool:
+    """Whether a step sees nothing of where stretches begin: a stage may have to set something up there."""
+    if not isinstance(step, Body):
+        return not hasattr(step, "begin")  # one that reads stays over several stretches
+    code = getattr(step.function, "__code__", None)
+    return code is not None and code.co_name == GENEXPR

@@ -1,0 +1,230 @@
+"""The rest of a chunk that runs, given back since others have nothing to do; and chunks parted at a bad item."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from laws import deadline_of
+
+import mrpy
+from mrpy.errors import ItemTimeout, item_of
+from mrpy.mapreduce.chunking import Chunker
+from mrpy.mapreduce.chunks import Chunk, Outcome
+from mrpy.mapreduce.kernels import MapChunk
+from mrpy.mapreduce.plan import Map
+from mrpy.mapreduce.rules import Rules
+from mrpy.scheduler import rests
+
+over_both = pytest.mark.parametrize("backend", ["threads", "processes"])
+deadline = deadline_of(120, autouse=True)
+
+
+# ---- the iterator ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [[0, 1, 2, 3], (0, 1, 2, 3), range(4), range(10**30, 10**30 + 4), "abcd", b"abcd"])
+def test_what_was_not_begun_is_counted_and_does_not_come(data: Any) -> None:
+    items = iter(data)
+    with rests.offered(items, heard=True) as rest:
+        next(items)
+        assert (rest.left, rest.was_given) == (3, False)
+        rests.ask(threading.get_ident())
+        assert (rest.left, rest.was_given) == (3, True)
+        assert list(items) == []
+        rests.ask(threading.get_ident())
+        assert rest.left == 3
+    rests.ask(threading.get_ident())  # nobody there any more
+
+
+def test_who_is_not_heard_gives_nothing_back() -> None:
+    items = iter([1, 2])
+    with rests.offered(items, heard=False):
+        rests.ask(threading.get_ident())
+        assert list(items) == [1, 2]
+
+
+def test_after_an_inner_run_the_outer_one_is_asked_again() -> None:
+    outer, inner = iter([1, 2]), iter([3, 4])
+    with rests.offered(outer, heard=True) as rest:
+        with rests.offered(inner, heard=True):
+            pass
+        rests.ask(threading.get_ident())
+        assert rest.was_given
+    assert list(inner) == [3, 4]
+
+
+def test_another_thread_loses_no_item() -> None:
+    """However the two meet: what was taken and what is left are all."""
+    for _ in range(300):
+        taken: list[int] = []
+        items = iter(range(20_000))
+        with rests.offered(items, heard=True) as rest:
+            asker = threading.Thread(target=rests.ask, args=(threading.get_ident(),))
+            asker.start()
+            taken.extend(map(abs, items))
+            asker.join()
+            assert taken == list(range(len(taken)))
+            assert len(taken) + rest.left == 20_000
+
+
+# ---- the kernel --------------------------------------------------------------------------------------------
+
+
+class Asked:
+    """Runs chunks; is asked at some items, and fails at some."""
+
+    def __init__(self, at: set[int], bad: set[int], on_error: Any, retries: int) -> None:
+        self.at, self.bad = at, bad
+        self.ran: list[int] = []
+        self.kernel = MapChunk((Map(self._item),), Rules(on_error, retries=retries, seed=5))
+
+    def _item(self, n: int) -> tuple[int, float]:
+        self.ran.append(n)
+        if n in self.at:
+            rests.ask(threading.get_ident())
+        number = float(mrpy.rng().random())
+        if n in self.bad:
+            raise ValueError(n)
+        return n, number
+
+    def all(self, items: Any) -> list[Any]:
+        place, values = 0, []
+        while place < len(items):
+            result = self.kernel(Chunk(place, items[place:], gives_back=True))
+            result = getattr(result, "result", result)
+            done = result.done if isinstance(result, Outcome) else None
+            assert done is None or 0 < done < len(items) - place
+            values += result.values if isinstance(result, Outcome) else result
+            place += len(items) - place if done is None else done
+        return values
+
+
+places = st.sets(st.integers(0, 29), max_size=6)
+
+
+@settings(deadline=None)
+@given(at=places, bad=places, on_error=st.sampled_from(["return", str]), retries=st.sampled_from([0, 1]))
+def test_in_parts_each_item_has_its_own_place_and_numbers(at: set[int], bad: set[int], on_error: Any, retries: int) -> None:
+    whole = Asked(set(), bad, on_error, 0)
+    asked = Asked(at, bad, on_error, 0 if bad else retries)
+    assert asked.all(range(30)) == whole.all(list(range(30)))
+    assert asked.ran == list(range(30))
+
+
+def test_what_was_meant_for_the_chunk_before_takes_nothing_away() -> None:
+    class AskedEarly:
+        asked = 0
+
+        def over(self, items: Iterator[int]) -> Iterator[int]:
+            self.asked += 1
+            if self.asked == 1:
+                rests.ask(threading.get_ident())
+            return map(abs, items)
+
+    step: Any = AskedEarly()
+    kernel = MapChunk((step,), Rules(seed=1))
+    assert kernel(Chunk(0, [1, 2, 3], gives_back=True)) == [1, 2, 3]
+    assert step.asked == 2
+
+
+# ---- whole runs --------------------------------------------------------------------------------------------
+
+
+def meets_another(folder: Path, quick: int) -> Callable[[int], int]:
+    """A function that is quick at first; then each call takes long, until one comes elsewhere."""
+
+    def function(n: int) -> int:
+        import os
+
+        if n >= quick:
+            (folder / f"{os.getpid()}-{threading.get_ident()}").touch()
+            until = time.monotonic() + 0.1
+            while len(list(folder.iterdir())) < 2 and time.monotonic() < until:
+                time.sleep(0.005)
+        return n * n
+
+    return function
+
+
+@over_both
+@pytest.mark.parametrize("quick", [2, 50, 1000])
+@pytest.mark.parametrize("kind", ["range", "generator", "unordered", "timeout", "progress"])
+def test_dear_items_behind_cheap_ones_are_shared(backend: Any, quick: int, kind: str, tmp_path: Path) -> None:
+    count = quick + 40
+    items: Any = (n for n in iter(range(count))) if kind == "generator" else range(count)
+    more: dict[str, Any] = {"unordered": {"ordered": False}, "timeout": {"timeout": 100}, "progress": {"progress": True}}.get(kind, {})
+    with mrpy.session(backend, workers=2):
+        list(mrpy.pmap(abs, range(100)))
+        made = list(mrpy.pmap(meets_another(tmp_path, quick), items, **more))
+    assert (sorted(made) if kind == "unordered" else made) == [n * n for n in range(count)]
+    assert len(list(tmp_path.iterdir())) == 2, "one did all that takes long, and the other had nothing to do"
+
+
+@over_both
+def test_an_async_run_shares_too(backend: Any, tmp_path: Path) -> None:
+    async def run() -> list[int]:
+        return [each async for each in mrpy.pmap(meets_another(tmp_path, 50), range(90))]
+
+    with mrpy.session(backend, workers=2):
+        list(mrpy.pmap(abs, range(100)))
+        assert asyncio.run(run()) == [n * n for n in range(90)]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@over_both
+@pytest.mark.parametrize("on_error", ["skip", "return"])
+def test_what_fails_amid_a_rest_is_told_at_its_own_place(backend: Any, on_error: Any, tmp_path: Path) -> None:
+    meet = meets_another(tmp_path, 10)
+
+    def some_fail(n: int) -> int:
+        meet(n)
+        if n % 7 == 3:
+            raise ValueError(n)
+        return n + mrpy.rng().integers(0, 1000)
+
+    def run(where: Any) -> Any:
+        with mrpy.session(where, workers=2):
+            made = mrpy.pmap(some_fail, range(60), on_error=on_error, seed=3)
+            found = [(str(each), item_of(each)) if isinstance(each, ValueError) else int(each) for each in made]
+            return found, made.skipped.count, [failure.item for failure in made.skipped.failures]
+
+    found = run(backend)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert found == run("serial")
+
+
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_neighbours_of_many_that_overrun_are_run_again_once(backend: Any, tmp_path: Path) -> None:
+    """All of a chunk was sent again for each of them."""
+
+    def function(n: int) -> int:
+        if n < 4:
+            return n
+        if n % 2:
+            time.sleep(60)
+        with open(tmp_path / "ran", "a", encoding="utf-8") as file:
+            file.write(f"{n}\n")
+        time.sleep(0.02)
+        return n
+
+    with mrpy.session(backend, workers=2):
+        made = list(mrpy.pmap(function, range(16), timeout=0.4, on_error="return"))
+    assert [n for n, each in enumerate(made) if isinstance(each, ItemTimeout)] == [5, 7, 9, 11, 13, 15]
+    assert [each for each in made if not isinstance(each, Exception)] == [0, 1, 2, 3, 4, 6, 8, 10, 12, 14]
+    assert max(Counter((tmp_path / "ran").read_text(encoding="utf-8").split()).values()) <= 3
+
+
+def test_who_was_asked_says_what_comes_next() -> None:
+    chunker = Chunker("auto", 2)
+    chunker.learn(1000, 0.001, 8000)
+    chunker.learn(1, 0.5, 8, sure=True)
+    assert chunker.size(57) == 1
