@@ -29,7 +29,7 @@ from mrpy.mapreduce.files.reading import Reads
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.sinks.lines import Text
 from mrpy.mapreduce.sinks.sqlite import Rows
-from mrpy.mapreduce.sinks.writing import WriteChunk
+from mrpy.mapreduce.sinks.write_chunk import WriteChunk
 from mrpy.mapreduce.spill import RunFile, read_from
 from mrpy.scheduler.calls import TaskStopped
 

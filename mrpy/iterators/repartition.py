@@ -10,8 +10,9 @@ from mrpy.iterators.keyed import Keyed
 from mrpy.iterators.parts import Side
 from mrpy.iterators.reductions import Reduced
 from mrpy.mapreduce.files.reading import Reads
+from mrpy.mapreduce.parted import Parts, batches_of
 from mrpy.mapreduce.plan import Plan
-from mrpy.mapreduce.repartition import Cut, Part, Parts, Records, WithPart, batches_of, cut, passing
+from mrpy.mapreduce.repartition import Cut, Part, Records, WithPart, cut, passing
 from mrpy.mapreduce.spill import SpillFolder
 from mrpy.progress import watched
 from mrpy.scheduler.current import job_for

@@ -9,9 +9,10 @@ from typing import Any, cast
 from mrpy.errors import OptionError
 from mrpy.iterators.reductions import Reduced
 from mrpy.mapreduce.plan import FlatMap, Plan
+from mrpy.mapreduce.sort_feeder import all_runs, runs_of
 from mrpy.mapreduce.sort_memory import sort_memory
 from mrpy.mapreduce.sorted_runs import SortedRun
-from mrpy.mapreduce.sorting import MergeTask, Order, all_runs, opened, ranges, runs_of
+from mrpy.mapreduce.sorting import MergeTask, Order, opened, ranges
 from mrpy.mapreduce.sources import Pulled
 from mrpy.progress import watched
 from mrpy.scheduler.current import job_for

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, count
 from operator import length_hint
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from mrpy.light import Frozen
-from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.batches import Batch, rows_of
 from mrpy.mapreduce.by_key import Key, key_name
 from mrpy.mapreduce.chunks import Chunk
@@ -26,17 +24,11 @@ from mrpy.mapreduce.folds import take_in
 from mrpy.mapreduce.kernels import Announce
 from mrpy.mapreduce.output import Output
 from mrpy.mapreduce.partition import canonical, parts_of, stable_hash
-from mrpy.mapreduce.plan import Plan, Step
+from mrpy.mapreduce.plan import Step
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.shuffle import OnePair
 from mrpy.mapreduce.skipped import Skipped
-from mrpy.mapreduce.slots import Slot
-from mrpy.mapreduce.sources import Pulled, Pulls, Reader
-from mrpy.mapreduce.spill import SpillFolder, Store, store_for
-from mrpy.mapreduce.spilling import SpillingFeeder
-from mrpy.options import Options
-from mrpy.scheduler.calls import Code
-from mrpy.scheduler.job import Job
+from mrpy.mapreduce.spill import Store
 
 
 class Cut(NamedTuple):
@@ -70,21 +62,6 @@ class Part:
 
     def __repr__(self) -> str:
         return f"part {self.number} of {self.of}"
-
-
-class Parts(Pulled):
-    """A source of such parts. Each is a task by itself: they are as large as the user wants them to be."""
-
-    most = 1  # items of a chunk
-
-    def reader(self) -> Reader:
-        """As that of any iterator; but how many bytes a part has here depends on where it was made. What is
-        on disk is gone when the reader is closed."""
-        parted: Any = self.iterable
-        folder = SpillFolder()
-        reader = Pulls(parted.into(folder))
-        reader.sealed, reader.close = True, folder.close
-        return reader
 
 
 class Records(Frozen):
@@ -145,26 +122,6 @@ class PackTask:
             take_in(out.leaf, self.steps, self.rules, chunk, skipped, announce)
             out.to_disk()
         return skipped.beside(out.batches(pack=self.packs))
-
-
-def batches_of(plan: Plan, job: Job, options: Options, account: Account, folder: Any) -> deque[Batch]:
-    """What a plan yields, in batches. `folder`: for what does not fit into memory."""
-    rules, backend = Rules.of(options, plan), job.driver.backend
-    name = options.name or "repartition"
-    slots: list[Slot] = []
-
-    def code_for(store: Store | None) -> Code:
-        return Code(PackTask(plan.steps, rules, backend.remote, store), name, announce=True)
-
-    with ExitStack() as stack:
-        store = store_for(job, options, stack, folder=folder)
-        with (
-            SpillingFeeder(job, plan, options, account, store, code_for) as feeder,
-            account.running(backend.name, backend.workers),
-        ):
-            for _ in feeder.completed(slots.append):
-                pass
-    return deque(batch for slot in slots for batch in cast("list[Batch]", slot.result))
 
 
 def cut(batches: deque[Batch], parts: int) -> Iterator[list[Cut]]:

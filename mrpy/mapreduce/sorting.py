@@ -11,38 +11,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
-from itertools import groupby, islice
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
 from time import perf_counter
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 from mrpy.errors import pin
-from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.bounds import Bound, cuts
-from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.folds import take_in
-from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.kernels import Announce
-from mrpy.mapreduce.plan import Plan, Step
+from mrpy.mapreduce.plan import Step
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
-from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sorted_runs import PLAIN, SortedRun, Stretch, packed, unpacked, write_sorted
 from mrpy.mapreduce.spill import Store
-from mrpy.mapreduce.spilling import SpillingFeeder
 from mrpy.mapreduce.statistics import key_function
 from mrpy.mapreduce.tree import NOTHING, Nothing
-from mrpy.options import Options
-from mrpy.scheduler.calls import Code
-from mrpy.scheduler.driver import Delivery
-from mrpy.scheduler.job import Job
 from mrpy.scheduler.sizes import estimated, weight
 
-MANY = 64  # runs, after which they become larger: few are merged faster, small ones are sorted faster
 LOOKS = 32  # at what a task has taken in, before its memory is full
-MOST = 1 << 20  # bytes of a result that is kept in memory, once there is more of them than fits
 COSTLY = 2e-6  # seconds that a key takes which is carried, and not made once more
 BATCH = 1 << 20  # bytes of memory of the items that the consumer opens at a time, about
 
@@ -225,112 +214,6 @@ class SortTask:
         taken = Taken(self.order, chunk, self.store)
         take_in(taken.leaf, self.steps, self.rules, chunk, skipped, announce)
         return skipped.beside(taken.parts())
-
-
-class SortingFeeder(SpillingFeeder):
-    """As that; but what is held here goes to disk from here, since it may be very many small parts."""
-
-    part = 0.5  # workers wait while it is written
-
-    def __init__(self, order: Order, folder: str, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._order = order
-        self._folder = folder  # for what is written here
-        self._parts: list[Part] = []  # those of the first slots, which are on disk
-        self._sent: list[Slot] = []  # the others
-        self._runs = 0  # since they became larger
-
-    def take(self, delivery: Delivery) -> Slot | None:
-        slot, store = super().take(delivery), self._store
-        if slot is not None and store is not None and isinstance(slot.result, list):
-            self._runs += sum(type(part) is SortedRun for part in slot.result)
-            if self._runs >= MANY and store.run < store.memory:
-                self.use(replace(store, run=2 * store.run))
-                self._runs = 0
-        return slot
-
-    def parts(self) -> list[Part]:
-        """The source, sorted in parts."""
-        for _ in self.completed(self._sent.append):
-            pass
-        self._retire(len(self._sent))
-        return self._parts
-
-    def has_too_much(self, store: Store) -> None:
-        if store.most > MOST:
-            self.use(replace(store, most=MOST))
-        held: list[Slot] = []  # slots that follow each other, with nothing but a list in all but the first
-        for slot in self._sent:
-            parts = cast("list[Part]", slot.result) if slot.done else []
-            if not slot.done or (parts and type(parts[0]) is SortedRun):
-                self._write(held, store)
-                held = []
-            if parts and type(parts[-1]) is not SortedRun:
-                held.append(slot)
-        self._write(held, store)
-        self.held = 0
-        open_ones = (number for number, slot in enumerate(self._sent) if not slot.done)
-        self._retire(next(open_ones, len(self._sent)))
-
-    def _retire(self, count: int) -> None:
-        self._parts += [part for slot in self._sent[:count] for part in cast("list[Part]", slot.result)]
-        del self._sent[:count]
-
-    def _write(self, slots: list[Slot], store: Store) -> None:
-        if slots:
-            parts: list[Any] = [cast("list[Part]", slot.result).pop() for slot in slots]
-            first = cast("list[Part]", slots[0].result)
-            store = replace(store, folder=self._folder)  # that of the tasks may be a checkpoint's
-            first.append(as_run(parts, self._order, store, slots[0].chunk.first))
-
-
-def runs_of(
-    plan: Plan,
-    order: Order,
-    job: Job,
-    options: Options,
-    account: Account,
-    store: Store | None,
-    stack: ExitStack,
-) -> list[Part]:
-    """The source, sorted in parts. A checkpoint that has some of them on disk is in use until `stack` is
-    closed."""
-    rules = Rules.of(options, plan)
-    tasks_store, runs = kept_for(options.checkpoint, store)
-    program = (*plan.steps, order.key, *(("reverse",) if order.reverse else ()))
-    checkpoint = stack.enter_context(checkpoint_for(options.checkpoint, program, "sorted", runs))
-
-    def code_for(store: Store | None) -> Code:
-        return Code(SortTask(plan.steps, order, rules, store), options.name or "sort", announce=True)
-
-    folder = store.folder if store is not None else ""
-    with (
-        SortingFeeder(order, folder, job, plan, options, account, tasks_store, code_for) as feeder,
-        account.running(job.driver.backend.name, job.driver.backend.workers),
-    ):
-        feeder.checkpoint = checkpoint
-        parts = feeder.parts()
-    if checkpoint is not None:
-        checkpoint.finished()
-    return parts
-
-
-def all_runs(parts: list[Part], order: Order, store: Store) -> list[SortedRun]:
-    """The same, all of it on disk."""
-    runs: list[SortedRun] = []
-    for in_memory, group in groupby(parts, lambda part: type(part) is not SortedRun):
-        if in_memory:
-            runs.append(as_run(cast("list[list[Any]]", list(group)), order, store, 0))
-        else:
-            runs += cast("Iterator[SortedRun]", group)
-    return runs
-
-
-def as_run(parts: list[list[Any]], order: Order, store: Store, chunk: int) -> SortedRun:
-    """Sorted lists that follow each other, on disk."""
-    items = order.together(parts)
-    each = estimated(items) // len(items) + order.weight(items[-1])
-    return write_sorted(store, items, order.rank, chunk, each)
 
 
 class Range(NamedTuple):

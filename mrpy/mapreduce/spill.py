@@ -29,11 +29,14 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from mrpy.errors import SpillError
+from mrpy.light import TYPE_CHECKING
 from mrpy.mapreduce import own_file, own_folder
-from mrpy.options import Options
 from mrpy.scheduler import codec
-from mrpy.scheduler.job import Job
 from mrpy.scheduler.sizes import weight
+
+if TYPE_CHECKING:
+    from mrpy.options import Options
+    from mrpy.scheduler.job import Job
 
 MAGIC = b"mrpy spill 1\n"
 BLOCKS = 512  # of them fit into the memory of a task: of each run that it reads one is open

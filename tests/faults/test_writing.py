@@ -27,7 +27,7 @@ from mrpy.mapreduce.sinks import staging
 from mrpy.mapreduce.sinks.folder import Folder
 from mrpy.mapreduce.sinks.lines import LineWriter, Text
 from mrpy.mapreduce.sinks.staging import Staging
-from mrpy.mapreduce.sinks.writing import WriteChunk
+from mrpy.mapreduce.sinks.write_chunk import WriteChunk
 
 RECORDS = [{"n": n, "text": str(n) * 50} for n in range(400)]
 SINKS = ["to_text", "to_jsonl", "to_csv", "to_parquet", "to_sqlite"]

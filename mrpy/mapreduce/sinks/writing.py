@@ -6,28 +6,20 @@ that parts are few and large: about `SECONDS` of work, `BYTES` written at most. 
 
 from __future__ import annotations
 
-import operator
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Protocol, cast
 
-from mrpy.errors import pin, pins
-from mrpy.light import Frozen
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.check import ON_A_RUN, check_steps
 from mrpy.mapreduce.chunking import BYTES as BYTES_IN_MEMORY
 from mrpy.mapreduce.chunking import LARGEST_UNSEEN
-from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.compile import Feeder
-from mrpy.mapreduce.folds import Fold, FoldChunk
-from mrpy.mapreduce.kernels import Announce
-from mrpy.mapreduce.plan import Map, Plan, Step
-from mrpy.mapreduce.repartition import Parts
+from mrpy.mapreduce.parted import Parts
+from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.rules import Rules
-from mrpy.mapreduce.sinks.parts import Format, Part, PartFile, Writer, Written, joined
+from mrpy.mapreduce.sinks.parts import Format, Part, Written, joined
 from mrpy.mapreduce.sinks.staging import Staging
-from mrpy.mapreduce.skipped import Skipped
+from mrpy.mapreduce.sinks.write_chunk import WriteChunk
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Sliced, Zipped
 from mrpy.options import Options
@@ -57,59 +49,6 @@ class Sink(Protocol):
 
     def commit(self, staging: Staging, parts: Sequence[Part]) -> Written:
         """Make these parts, which are in order, the output: all of it in one step, or nothing."""
-
-
-class WriteChunk(Frozen):
-    """The kernel of a sink: a chunk through the steps and into a file of its own; its value is the receipt.
-
-    It is a fold whose leaves write. So results are written as they are made, and an item that fails is dealt
-    with, named or left out as in every fold.
-    """
-
-    steps: tuple[Step, ...]
-    rules: Rules
-    format: Format
-    folder: str
-    output: str
-
-    def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
-        skipped = Skipped(self.rules.max_errors)
-        before = pins()
-        try:
-            return skipped.beside(self._written(chunk, skipped, announce))
-        except Exception as error:  # what is not of an item: the file, or the part as a whole
-            pin(error, chunk.some_item(), before)
-            raise
-
-    def _written(self, chunk: Chunk, skipped: Skipped, announce: Announce | None) -> Part:
-        file = PartFile(self.folder, chunk.first, self.output)
-        writer: Writer | None = None
-        part: Part | None = None
-        try:
-            writer = self.format.writer(file)
-            records = self._records(writer, chunk, skipped, announce)
-            writer.finish()
-            name = os.path.basename(file.path) if records else ""
-            part = Part(name, records, file.synced() if records else 0, writer.columns)
-        finally:
-            if writer is not None:
-                writer.abandon()
-            file.close()
-            if part is None or not part.records:
-                with suppress(OSError):  # the run is over, and its folder is gone
-                    os.unlink(file.path)
-        return part
-
-    def _records(self, writer: Writer, chunk: Chunk, skipped: Skipped, announce: Announce | None) -> int:
-        """Write what comes out of the steps; how many records that was."""
-        fold = Fold(writer.write, operator.add, _itself, self.format.label)
-        kernel = FoldChunk((*self.steps, Map(writer.encode)), fold, self.rules)
-        nodes = kernel.nodes(chunk, skipped, announce)
-        return sum(node.value for node in nodes)
-
-
-def _itself(value: Any) -> Any:
-    return value
 
 
 class _WritingFeeder(Feeder):

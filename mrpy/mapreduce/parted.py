@@ -1,0 +1,55 @@
+"""Items in so many parts, as the consumer sees it: what workers have packed, and the source of the parts."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import ExitStack
+from typing import Any, cast
+
+from mrpy.mapreduce.account import Account
+from mrpy.mapreduce.batches import Batch
+from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.repartition import PackTask
+from mrpy.mapreduce.rules import Rules
+from mrpy.mapreduce.slots import Slot
+from mrpy.mapreduce.sources import Pulled, Pulls, Reader
+from mrpy.mapreduce.spill import SpillFolder, Store, store_for
+from mrpy.mapreduce.spilling import SpillingFeeder
+from mrpy.options import Options
+from mrpy.scheduler.calls import Code
+from mrpy.scheduler.job import Job
+
+
+class Parts(Pulled):
+    """A source of such parts. Each is a task by itself: they are as large as the user wants them to be."""
+
+    most = 1  # items of a chunk
+
+    def reader(self) -> Reader:
+        """As that of any iterator; but how many bytes a part has here depends on where it was made. What is
+        on disk is gone when the reader is closed."""
+        parted: Any = self.iterable
+        folder = SpillFolder()
+        reader = Pulls(parted.into(folder))
+        reader.sealed, reader.close = True, folder.close
+        return reader
+
+
+def batches_of(plan: Plan, job: Job, options: Options, account: Account, folder: Any) -> deque[Batch]:
+    """What a plan yields, in batches. `folder`: for what does not fit into memory."""
+    rules, backend = Rules.of(options, plan), job.driver.backend
+    name = options.name or "repartition"
+    slots: list[Slot] = []
+
+    def code_for(store: Store | None) -> Code:
+        return Code(PackTask(plan.steps, rules, backend.remote, store), name, announce=True)
+
+    with ExitStack() as stack:
+        store = store_for(job, options, stack, folder=folder)
+        with (
+            SpillingFeeder(job, plan, options, account, store, code_for) as feeder,
+            account.running(backend.name, backend.workers),
+        ):
+            for _ in feeder.completed(slots.append):
+                pass
+    return deque(batch for slot in slots for batch in cast("list[Batch]", slot.result))
