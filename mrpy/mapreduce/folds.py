@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import reduce
 from operator import length_hint
 from typing import Any
 
 from mrpy.errors import Item, pin, pins
+from mrpy.light import Frozen
 from mrpy.mapreduce.chunks import Chunk, Outcome, moved
 from mrpy.mapreduce.kernels import Announce, MapChunk, begun, counted, through
 from mrpy.mapreduce.plan import FlatMap, Step
@@ -25,8 +25,7 @@ from mrpy.mapreduce.tree import MISSING, NOTHING, Node, Nothing, combine, leaf_e
 from mrpy.scheduler.calls import TaskStopped
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
+class Fold(Frozen):
     """A reduction.
 
     ``leaf``    from an iterator of items to a partial value, or to `NOTHING` where there are none
@@ -59,8 +58,7 @@ class Fold:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class FoldChunk:
+class FoldChunk(Frozen):
     """The kernel of the leaves: from a chunk to the nodes that it covers; what was skipped is noted."""
 
     steps: tuple[Step, ...]
@@ -189,8 +187,7 @@ def singly(chunk: Chunk) -> Iterator[Chunk]:
         yield chunk.part(position, position + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class MergeNodes:
+class MergeNodes(Frozen):
     """The kernel of the inner tree: nodes of neighbouring chunks."""
 
     fold: Fold
@@ -199,8 +196,7 @@ class MergeNodes:
         return self.fold.joined(node for row in rows for node in row)
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Frozen):
     """The kernel of the root: all nodes that are left, to the answer."""
 
     fold: Fold
@@ -211,8 +207,7 @@ class Finish:
 
 # ---- the folds behind the verbs --------------------------------------------------------------------
 
-@dataclass(frozen=True, slots=True)
-class ReduceLeaf:
+class ReduceLeaf(Frozen):
     """The leaf of `reduction`."""
 
     operator: Callable[[Any, Any], Any]
@@ -223,8 +218,7 @@ class ReduceLeaf:
         return NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class _WithInitial:
+class _WithInitial(Frozen):
     operator: Callable[[Any, Any], Any]
     initial: Any
 
@@ -241,8 +235,7 @@ def reduction(operator: Callable[[Any, Any], Any], initial: Any = MISSING) -> Fo
     return Fold(ReduceLeaf(operator), operator, _WithInitial(operator, initial), "reduce")
 
 
-@dataclass(frozen=True, slots=True)
-class FoldLeaf:
+class FoldLeaf(Frozen):
     """The leaf of `folding`: each begins with the initial value."""
 
     step: Callable[[Any, Any], Any]
@@ -255,8 +248,7 @@ class FoldLeaf:
         return NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class _OrInitial:
+class _OrInitial(Frozen):
     initial: Any
 
     def __call__(self, value: Any) -> Any:

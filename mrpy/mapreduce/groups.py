@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from types import GeneratorType
 from typing import Any, TypeAlias
 
 from mrpy.errors import MrpyError
+from mrpy.light import Frozen
 from mrpy.mapreduce.bulk import BULK, BULKY
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.partition import MAY_BE_NAN, PLAIN, canonical, refused, shown
@@ -71,8 +71,7 @@ def _no_pair(pair: Any) -> str:
     return f"the mapper must give (key, value) pairs, not {short_repr(pair)}"
 
 
-@dataclass(frozen=True, slots=True)
-class FromPairs:
+class FromPairs(Frozen):
     """The leaf of the fold: pairs to groups."""
 
     combiner: Reducer | None
@@ -101,8 +100,7 @@ def total(key: Any, values: Iterator[int]) -> int:
     return sum(values)
 
 
-@dataclass(frozen=True, slots=True)
-class CountRecords:
+class CountRecords(Frozen):
     """The leaf of the fold behind such pairs of a key and 1: it takes the records, and makes no pairs."""
 
     key: Callable[[Any], Any]
@@ -142,8 +140,7 @@ def add_up(left: Groups, right: Groups) -> Groups:
     return left
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(Frozen):
     """The merge of the fold: groups of neighbours. The left dict is ours to change, not the lists in it."""
 
     combiner: Reducer

@@ -20,6 +20,7 @@ from types import GeneratorType
 from typing import Any
 from weakref import WeakValueDictionary
 
+from mrpy.light import Frozen
 from mrpy.mapreduce.shuffle import Pairs
 
 
@@ -36,8 +37,7 @@ class Tally:
         return type(other) is Tally and self.name > other.name
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Frozen):
     """Among the values of a key: what its reduce has counted."""
 
     counts: dict[str, int]

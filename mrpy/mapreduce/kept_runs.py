@@ -17,7 +17,6 @@ import stat
 import uuid
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from mrpy.errors import CheckpointError, SpillError
@@ -117,7 +116,7 @@ def kept_for(
     if checkpoint is None:
         return store, None
     runs = KeptRuns(checkpoint, used=store is not None)
-    return store and replace(store, folder=runs.folder), runs
+    return store and store.replaced(folder=runs.folder), runs
 
 
 def _is_sound(run: Any, *, ours: bool) -> bool:

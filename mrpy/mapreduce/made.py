@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from operator import itemgetter
@@ -18,6 +17,7 @@ from zlib import crc32
 
 from mrpy.errors import SerializationError, pin
 from mrpy.inside import Place, inside
+from mrpy.light import Frozen
 from mrpy.mapreduce.bulk import is_bulky
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.groups import CountRecords, FromPairs, Groups, Reducer, is_exact, joining, take_in
@@ -40,8 +40,7 @@ PER_KEY = 100  # bytes that a key takes in a dict, with a short list; measured: 
 PER_VALUE = 8  # bytes in such a list
 
 
-@dataclass(frozen=True, slots=True)
-class ByRank:
+class ByRank(Frozen):
     """The order of keys: by their hash, or by themselves. From keys to their ranks."""
 
     sort: bool

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from mrpy.light import Frozen
 from mrpy.mapreduce.batches import Batch, packed
 from mrpy.mapreduce.spill import Block, Run, RunFile, Store
 from mrpy.mapreduce.tree import NOTHING, Nothing
@@ -17,8 +17,7 @@ AT_HAND = 8  # a task sends back at most so small a part of its memory; the rest
 AT_ONCE = 256  # rows between two looks, at most
 
 
-@dataclass(frozen=True, slots=True)
-class OnDisk:
+class OnDisk(Frozen):
     """A batch of rows in a file. ``chunk``: the first item of those that they were made from."""
 
     path: str

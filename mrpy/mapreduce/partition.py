@@ -7,7 +7,6 @@ on every machine; all NaN are one key; and a key for which that cannot be promis
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import enum
 import numbers
@@ -22,8 +21,10 @@ from mrpy.light import TYPE_CHECKING, is_found, later
 from mrpy.scheduler.failure import short_repr
 
 if TYPE_CHECKING:
+    import dataclasses
     import hashlib
 else:
+    dataclasses = later("dataclasses")
     hashlib = later("hashlib")  # for those who draw random numbers in reducers
 
 DEFAULT = 8  # partitions; not a multiple of the workers, whose number must not show in the order of results

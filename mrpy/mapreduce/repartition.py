@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain, count
 from operator import length_hint
 from typing import Any, NamedTuple
@@ -107,8 +106,7 @@ class _At:
 # ---- without a key --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class PackTask:
+class PackTask(Frozen):
     """The kernel: a chunk to batches of what its items come to."""
 
     steps: tuple[Step, ...]

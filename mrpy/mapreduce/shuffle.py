@@ -12,11 +12,11 @@ chunks end.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from itertools import chain
 from types import GeneratorType
 from typing import Any
 
+from mrpy.light import Frozen
 from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.folds import FoldChunk, Several, is_fast, leaves, shifted, singly
@@ -47,8 +47,7 @@ class OnePair:
         raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True)
-class Pairs:
+class Pairs(Frozen):
     """A mapper as a step: it may return a pair, return many, or yield them."""
 
     mapper: Callable[[Any], Any]
@@ -159,8 +158,7 @@ def as_pairs(made: Any) -> Any:
     return (pair for pair in made)
 
 
-@dataclass(frozen=True, slots=True)
-class MapTask:
+class MapTask(Frozen):
     """The kernel of the map side: a chunk to nodes of groups, in one part per partition. Where they do not
     fit into memory, the values of nodes are runs in a file."""
 
@@ -183,7 +181,7 @@ class MapTask:
         counts = self.combiner is total and is_fast(self.rules, chunk, announce)
         combining = Combining(made, self.combiner, self.mapper.key if counts else None)  # type: ignore[attr-defined]
         steps, rules = (self.steps, self.rules) if counts else self._to_pairs()
-        kernel = FoldChunk(steps, replace(grouping(self.combiner), leaf=combining.leaf), rules)
+        kernel = FoldChunk(steps, grouping(self.combiner).replaced(leaf=combining.leaf), rules)
         for part in (chunk,) if counts else leaves(chunk):
             combining.begin(leaf_index(part.first, part.largest))
             for node in kernel.nodes(part, skipped, shifted(announce, chunk, part)):
@@ -192,7 +190,7 @@ class MapTask:
 
     def _gathered(self, chunk: Chunk, made: Made, skipped: Skipped, announce: Announce | None) -> Parts:
         gathering = Gathering(made)
-        fold = replace(grouping(None), leaf=gathering.leaf)
+        fold = grouping(None).replaced(leaf=gathering.leaf)
         steps, rules = self._to_pairs()
         kernel = FoldChunk(steps, fold, rules)
         for part in self._parts(chunk, announce):
@@ -215,8 +213,7 @@ class MapTask:
         return singly(chunk) if announce is not None or self.rules.retries else leaves(chunk)
 
 
-@dataclass(frozen=True, slots=True)
-class ReduceTask:
+class ReduceTask(Frozen):
     """The kernel of the reduce side: one partition's nodes of all map tasks to (key, value) pairs, or to the
     values alone, in the order of rank. The rows of nodes are the values of the map tasks, or come from the
     consumer, who had them from a checkpoint. What does not fit into memory goes to a file: see `Output`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from itertools import groupby
 from typing import Any, cast
 
@@ -46,7 +45,7 @@ class SortingFeeder(SpillingFeeder):
         if slot is not None and store is not None and isinstance(slot.result, list):
             self._runs += sum(type(part) is SortedRun for part in slot.result)
             if self._runs >= MANY and store.run < store.memory:
-                self.use(replace(store, run=2 * store.run))
+                self.use(store.replaced(run=2 * store.run))
                 self._runs = 0
         return slot
 
@@ -59,7 +58,7 @@ class SortingFeeder(SpillingFeeder):
 
     def has_too_much(self, store: Store) -> None:
         if store.most > MOST:
-            self.use(replace(store, most=MOST))
+            self.use(store.replaced(most=MOST))
         held: list[Slot] = []  # slots that follow each other, with nothing but a list in all but the first
         for slot in self._sent:
             parts = cast("list[Part]", slot.result) if slot.done else []
@@ -81,7 +80,7 @@ class SortingFeeder(SpillingFeeder):
         if slots:
             parts: list[Any] = [cast("list[Part]", slot.result).pop() for slot in slots]
             first = cast("list[Part]", slots[0].result)
-            store = replace(store, folder=self._folder)  # that of the tasks may be a checkpoint's
+            store = store.replaced(folder=self._folder)  # that of the tasks may be a checkpoint's
             first.append(as_run(parts, self._order, store, slots[0].chunk.first))
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 
+from mrpy.light import Frozen
 from mrpy.mapreduce.sorted_runs import SortedRun
 from mrpy.mapreduce.spill import AT_LEAST, RESULTS, Store, allowed, besides, store_for
 from mrpy.options import Options
@@ -26,8 +26,7 @@ MERGED = 1.2  # likewise of those that it merges, besides them as bytes
 AHEAD = 5  # ranges as bytes, besides one for each worker: one is read, one comes in, and is copied on its way
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(Frozen):
     """Bytes for items, in all processes together."""
 
     items: int
@@ -37,7 +36,7 @@ class Memory:
         """As `store_for`: what a task gathers before it writes a run, at most and at first."""
         memory = max(LEAST, int(self.items / GATHERED) // (self.workers + 1))
         store = store_for(job, options, stack, memory)
-        return store and replace(store, run=max(RUN, memory // RESULTS))
+        return store and store.replaced(run=max(RUN, memory // RESULTS))
 
     def for_a_range(self, runs: Sequence[SortedRun]) -> int:
         """Bytes of items of these runs that a worker merges at a time."""

@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
 from typing import Any, NamedTuple, TypeAlias
 
 from mrpy.errors import pin
+from mrpy.light import Frozen
 from mrpy.mapreduce.bounds import Bound, cuts
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.folds import take_in
@@ -52,8 +52,7 @@ class Down:
         return bool(other.key < self.key)
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Frozen):
     """By which key, and in which direction."""
 
     key: Callable[[Any], Any] | None
@@ -200,8 +199,7 @@ class Taken:
             raise
 
 
-@dataclass(frozen=True, slots=True)
-class SortTask:
+class SortTask(Frozen):
     """The kernel of the first part: a chunk to sorted parts. All but the last are runs."""
 
     steps: tuple[Step, ...]
@@ -236,8 +234,7 @@ def ranges(runs: Sequence[SortedRun], memory: int) -> Iterator[Range]:
         begin = end
 
 
-@dataclass(frozen=True, slots=True)
-class MergeTask:
+class MergeTask(Frozen):
     """The step of the second part: a range to its items, sorted, in batches. ``packs``: as bytes."""
 
     order: Order

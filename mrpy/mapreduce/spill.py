@@ -24,12 +24,11 @@ import weakref
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from mrpy.errors import SpillError
-from mrpy.light import TYPE_CHECKING
+from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce import own_file, own_folder
 from mrpy.scheduler import codec
 from mrpy.scheduler.sizes import weight
@@ -259,8 +258,7 @@ def _pieces(entry: Entry, count: int, each: int) -> Iterator[tuple[list[Entry], 
 # ---- how much fits -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(Frozen):
     """Where a task may put what does not fit into memory, and how much fits.
 
     ``all_of_it``  nothing of the result is to be kept in memory

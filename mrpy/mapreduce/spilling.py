@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from mrpy.mapreduce.account import Account
@@ -88,7 +87,7 @@ class SpillingFeeder(Feeder):
 
     def has_too_much(self, store: Store) -> None:
         """More results are held than fit into memory: no more are to be."""
-        self.use(replace(store, all_of_it=True))
+        self.use(store.replaced(all_of_it=True))
 
     def use(self, store: Store) -> None:
         """From here on tasks are to use this."""

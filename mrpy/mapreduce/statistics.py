@@ -12,10 +12,10 @@ import math
 import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, count
 from typing import Any, NamedTuple
 
+from mrpy.light import Frozen
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.random import leaf_random
 from mrpy.mapreduce.tree import NOTHING
@@ -115,8 +115,7 @@ def sum_finish(value: Any) -> Any:
     return value.high + value.low if isinstance(value, Compensated) else value
 
 
-@dataclass(frozen=True, slots=True)
-class _FromStart:
+class _FromStart(Frozen):
     start: Any
 
     def __call__(self, value: Any) -> Any:
@@ -160,8 +159,7 @@ def moments_merge(left: Moments, right: Moments) -> Moments:
     return Moments(number, mean, squares)
 
 
-@dataclass(frozen=True, slots=True)
-class _Deviation:
+class _Deviation(Frozen):
     ddof: int
 
     def __call__(self, value: Any) -> float:
@@ -218,8 +216,7 @@ COUNT = Fold(count_leaf, operator.add, or_zero, "count")
 _RANK = operator.itemgetter(0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Extreme:
+class _Extreme(Frozen):
     choose: Any  # min or max: both keep the first of equals
     key: Any
 
@@ -231,8 +228,7 @@ class _Extreme:
         return self.choose((left, right), key=self.key and _RANK)
 
 
-@dataclass(frozen=True, slots=True)
-class _OrDefault:
+class _OrDefault(Frozen):
     name: str
     default: Any
     ranked: bool
@@ -256,8 +252,7 @@ def or_empty(value: Any) -> Any:
     return [] if value is NOTHING else value
 
 
-@dataclass(frozen=True, slots=True)
-class _Largest:
+class _Largest(Frozen):
     count: int
     key: Any
 
@@ -284,8 +279,7 @@ def largest(count: int, key: Any) -> Fold:
 # ---- histograms and samples ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Histogram:
+class _Histogram(Frozen):
     edges: Sequence[float]
 
     def __call__(self, items: Iterator[Any]) -> Any:
@@ -309,8 +303,7 @@ def histogram(bins: int | Sequence[float], limits: tuple[float, float] | None) -
     return Fold(count, operator.add, count.finish, "histogram")
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
+class _Sample(Frozen):
     count: int
     seed: int
 
