@@ -13,7 +13,6 @@ type checker they are what they stand for.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import namedtuple
 from collections.abc import Iterator
@@ -22,7 +21,6 @@ TYPE_CHECKING = False  # as in typing, which would have to be imported; type che
 if TYPE_CHECKING:
     import pickle as pickle
     import signal as signal
-    from types import ModuleType
     from typing import Any as Any
     from typing import NamedTuple as NamedTuple
     from typing import Self as Self
@@ -50,82 +48,6 @@ else:
 
     def dataclass_transform(**_):
         return lambda kind: kind
-
-
-MAIN = ("__main__", "__mp_main__")  # modules that workers do not have; so a child of multiprocessing calls it
-OF_MAIN = b"_main__"  # how their names end
-
-_found: dict[str, bool] = {}  # of modules, as far as it was asked
-_lost: dict[str, tuple[bytes, bytes]] = {}  # of those that are not, by the first part: how pickles name them
-_looked: set[str] = set()  # names of modules that were looked at
-
-
-def is_found(module: str) -> bool:
-    """Whether a worker may import a module that is here, by its name. It cannot where that was made by hand:
-    by `runpy.run_path`, from a file that lies nowhere on the path, by a test runner's own way."""
-    found = _found.get(module)
-    if found is None:
-        name = module.partition(".")[0]  # what is inside a package is the package's business
-        found = name not in MAIN and (name in _THERE or _is_on_the_path(name))
-        if not found and name not in MAIN:
-            whole = name.encode("utf-8", "replace")
-            _lost[name] = b"\x8c%c%b" % (min(len(whole), 255), whole), whole + b"."
-        _found[module] = found
-    return found
-
-
-_THERE = sys.stdlib_module_names | {"mrpy"}
-
-
-def _is_on_the_path(name: str) -> bool:
-    try:
-        return any(finder.find_spec(name, None) is not None for finder in tuple(sys.meta_path))
-    except Exception:  # there are finders of all kinds
-        return True
-
-
-def mentions_lost(pickled: bytes | bytearray | memoryview) -> bool:
-    """Whether something in there may be by its name that no worker can import."""
-    return OF_MAIN in pickled or any(name in pickled for names in _lost.values() for name in names)
-
-
-def look_around() -> None:
-    """Find out which modules are lost, before objects of theirs are pickled. Called for each call's data."""
-    if len(sys.modules) == len(_looked):
-        return
-    new = set(sys.modules) - _looked
-    _looked.update(new)
-    if len(sys.modules) < len(_looked):  # some are gone
-        _looked.intersection_update(tuple(sys.modules))
-    path = set(sys.path)
-    for name in new:
-        module = sys.modules.get(name)
-        if module is None or type(module) is not type(sys) or "." in name:
-            continue
-        if not _is_in_its_place(name, module, path) and _has_something(name, module):
-            is_found(name)
-
-
-def _has_something(name: str, module: ModuleType) -> bool:
-    """Whether anything is of it: modules that Cython makes for itself have nothing."""
-    return any(getattr(part, "__module__", None) == name for part in list(vars(module).values()))
-
-
-def _is_in_its_place(name: str, module: ModuleType, path: set[str]) -> bool:
-    """Whether it comes from where it may be looked for, or is installed at all; no finder is asked. Only of
-    plain modules: others may be imported as soon as anything is asked of them."""
-    spec: Any = getattr(module, "__spec__", None)
-    try:
-        if spec is None or not spec.has_location:
-            return spec is not None
-        if spec.origin.startswith((sys.prefix, sys.base_prefix)):
-            return True
-        folder, file = os.path.split(spec.origin)
-        if spec.submodule_search_locations is not None:
-            folder, file = os.path.split(folder)
-        return folder in path and file.partition(".")[0] == name
-    except Exception:  # as there are loaders
-        return True
 
 
 class _MakeFrozen(type):

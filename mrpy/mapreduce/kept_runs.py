@@ -20,11 +20,11 @@ from contextlib import suppress
 from typing import Any
 
 from mrpy.errors import CheckpointError, SpillError
-from mrpy.light import mentions_lost
 from mrpy.mapreduce.checkpoint import refuse_others
 from mrpy.mapreduce.sorted_runs import SortedRun
 from mrpy.mapreduce.spill import RUN, Run, Store, opened
 from mrpy.scheduler.calls import Parts, apart
+from mrpy.scheduler.importable import mentions_lost
 
 SUFFIX = ".runs"
 _NAME = re.compile("[0-9a-f]{32}" + re.escape(RUN))

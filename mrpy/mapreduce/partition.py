@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from zlib import crc32
 
-from mrpy.light import TYPE_CHECKING, is_found, later
+from mrpy.light import TYPE_CHECKING, later
 from mrpy.scheduler.failure import short_repr
+from mrpy.scheduler.importable import is_importable
 
 if TYPE_CHECKING:
     import dataclasses
@@ -229,13 +230,7 @@ def _of_numpy_time(key: Any) -> int:
 
 def _is_imported(key: Any) -> bool:
     """Whether it is a function that is found by its name: others are another one wherever they are opened."""
-    name = getattr(key, "__qualname__", None)
-    found: Any = sys.modules.get(getattr(key, "__module__", None) or "")
-    if not callable(key) or name is None or found is None or not is_found(found.__name__):
-        return False
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return found is key
+    return callable(key) and hasattr(key, "__qualname__") and is_importable(key)
 
 
 def _compared_fields(kind: Any) -> list[str] | None:

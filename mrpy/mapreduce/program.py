@@ -23,7 +23,8 @@ from types import (
     ModuleType,
 )  # fmt: skip
 
-from mrpy.light import MAIN, TYPE_CHECKING, later
+from mrpy.light import TYPE_CHECKING, later
+from mrpy.scheduler.importable import MAIN
 from mrpy.scheduler.simple_functions import globals_of
 
 if TYPE_CHECKING:

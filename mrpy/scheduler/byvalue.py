@@ -23,9 +23,9 @@ from typing import Any
 
 import cloudpickle
 
-from mrpy.light import is_found
 from mrpy.scheduler.classes import as_it_is
-from mrpy.scheduler.simple_functions import globals_of, is_importable
+from mrpy.scheduler.importable import is_found, is_importable
+from mrpy.scheduler.simple_functions import globals_of
 
 _mark_of = cloudpickle.cloudpickle._get_or_create_tracker_id
 _the_one_here = cloudpickle.cloudpickle._lookup_class_or_track

@@ -26,7 +26,7 @@ from weakref import WeakSet
 
 import cloudpickle
 
-from mrpy.scheduler.simple_functions import is_importable
+from mrpy.scheduler.importable import is_importable
 
 _PLAIN: dict[type, Callable[[Any], Any]] = {  # from a member to what is mixed in, whatever its methods say
     object: lambda _: None, int: int.__int__, float: float.__float__, complex: complex.__complex__,

@@ -12,7 +12,8 @@ import gc
 from collections.abc import Callable, Sequence
 
 from mrpy.errors import SerializationError
-from mrpy.light import TYPE_CHECKING, NamedTuple, look_around, mentions_lost, pickle
+from mrpy.light import TYPE_CHECKING, NamedTuple, pickle
+from mrpy.scheduler.importable import look_around, mentions_lost
 
 if TYPE_CHECKING:
     from typing import Any

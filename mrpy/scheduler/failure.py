@@ -15,8 +15,9 @@ import os
 import reprlib
 
 from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, item_of, pin
-from mrpy.light import TYPE_CHECKING, NamedTuple, later, mentions_lost, pickle
+from mrpy.light import TYPE_CHECKING, NamedTuple, later, pickle
 from mrpy.scheduler import codec
+from mrpy.scheduler.importable import mentions_lost
 
 if TYPE_CHECKING:
     import traceback

@@ -20,9 +20,10 @@ from opcode import opmap
 from operator import is_
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 
-from mrpy.light import Any, is_found
+from mrpy.light import Any
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.here import Here, here
+from mrpy.scheduler.importable import is_importable, is_importable_module
 from mrpy.scheduler.simple_functions import modules_travel_by_value
 
 KEPT = 64  # functions; out of the air, as many as a worker holds
@@ -151,16 +152,9 @@ def _only_reads(code: CodeType) -> bool:
 
 
 def _is_module(thing: Any) -> bool:
-    if not issubclass(type(thing), ModuleType) or not is_found(thing.__name__):
-        return False
-    return sys.modules.get(thing.__name__) is thing
+    return issubclass(type(thing), ModuleType) and is_importable_module(thing)
 
 
 def _is_imported(thing: Any) -> bool:
     """Whether it travels by its name, which a worker imports."""
-    if not issubclass(type(thing), BY_NAME):
-        return False
-    name = getattr(thing, "__module__", None)
-    if name not in sys.modules or not is_found(name) or "." in thing.__qualname__:
-        return False
-    return getattr(sys.modules[name], thing.__qualname__, None) is thing
+    return issubclass(type(thing), BY_NAME) and "." not in thing.__qualname__ and is_importable(thing)

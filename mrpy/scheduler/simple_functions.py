@@ -21,7 +21,8 @@ import sys
 from functools import partial
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 
-from mrpy.light import TYPE_CHECKING, is_found, later, pickle
+from mrpy.light import TYPE_CHECKING, later, pickle
+from mrpy.scheduler.importable import is_found, is_importable, is_importable_module
 
 if TYPE_CHECKING:
     import opcode
@@ -125,23 +126,9 @@ def _content(cell: CellType) -> tuple[Any, ...]:
 
 
 def _importable_name(module: ModuleType) -> str:
-    name = module.__name__
-    if sys.modules.get(name) is not module or not is_found(name):
+    if not is_importable_module(module):
         raise NotSimple(f"{module!r} cannot be imported")
-    return name
-
-
-def is_importable(thing: Any) -> bool:
-    """Whether a worker finds it by its name."""
-    if isinstance(thing, BuiltinFunctionType) and not isinstance(thing.__self__, ModuleType | None):
-        return False  # a method of an object
-    found = sys.modules.get(thing.__module__)
-    if found is None or not is_found(thing.__module__):
-        return False
-    whole = getattr(thing, "__qualname__", None) or thing.__name__  # what `typing` makes may have this only
-    for name in whole.split("."):
-        found = getattr(found, name, None)
-    return found is thing
+    return module.__name__
 
 
 def _refuse_packages(values: Iterable[Any]) -> None:

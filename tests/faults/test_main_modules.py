@@ -18,7 +18,7 @@ import pytest
 from watching import run_script, script_environment
 
 import mrpy
-from mrpy.light import is_found
+from mrpy.scheduler.importable import is_found
 
 pytestmark = pytest.mark.fault(39)
 

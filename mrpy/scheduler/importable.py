@@ -1,0 +1,105 @@
+"""What workers can import: modules that they find too, and what is found in these by its name. All else, of a
+main module or one that was made by hand, has to travel by value.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import BuiltinFunctionType, ModuleType
+
+from mrpy.light import Any
+
+MAIN = ("__main__", "__mp_main__")  # modules that workers do not have; so a child of multiprocessing calls it
+OF_MAIN = b"_main__"  # how their names end
+
+_found: dict[str, bool] = {}  # of modules, as far as it was asked
+_lost: dict[str, tuple[bytes, bytes]] = {}  # of those that are not, by the first part: how pickles name them
+_looked: set[str] = set()  # names of modules that were looked at
+
+
+def is_found(module: str) -> bool:
+    """Whether a worker may import a module that is here, by its name. It cannot where that was made by hand:
+    by `runpy.run_path`, from a file that lies nowhere on the path, by a test runner's own way."""
+    found = _found.get(module)
+    if found is None:
+        name = module.partition(".")[0]  # what is inside a package is the package's business
+        found = name not in MAIN and (name in _THERE or _is_on_the_path(name))
+        if not found and name not in MAIN:
+            whole = name.encode("utf-8", "replace")
+            _lost[name] = b"\x8c%c%b" % (min(len(whole), 255), whole), whole + b"."
+        _found[module] = found
+    return found
+
+
+_THERE = sys.stdlib_module_names | {"mrpy"}
+
+
+def _is_on_the_path(name: str) -> bool:
+    try:
+        return any(finder.find_spec(name, None) is not None for finder in tuple(sys.meta_path))
+    except Exception:  # there are finders of all kinds
+        return True
+
+
+def mentions_lost(pickled: bytes | bytearray | memoryview) -> bool:
+    """Whether something in there may be by its name that no worker can import."""
+    return OF_MAIN in pickled or any(name in pickled for names in _lost.values() for name in names)
+
+
+def look_around() -> None:
+    """Find out which modules are lost, before objects of theirs are pickled. Called for each call's data."""
+    if len(sys.modules) == len(_looked):
+        return
+    new = set(sys.modules) - _looked
+    _looked.update(new)
+    if len(sys.modules) < len(_looked):  # some are gone
+        _looked.intersection_update(tuple(sys.modules))
+    path = set(sys.path)
+    for name in new:
+        module = sys.modules.get(name)
+        if module is None or type(module) is not type(sys) or "." in name:
+            continue
+        if not _is_in_its_place(name, module, path) and _has_something(name, module):
+            is_found(name)
+
+
+def _has_something(name: str, module: ModuleType) -> bool:
+    """Whether anything is of it: modules that Cython makes for itself have nothing."""
+    return any(getattr(part, "__module__", None) == name for part in list(vars(module).values()))
+
+
+def _is_in_its_place(name: str, module: ModuleType, path: set[str]) -> bool:
+    """Whether it comes from where it may be looked for, or is installed at all; no finder is asked. Only of
+    plain modules: others may be imported as soon as anything is asked of them."""
+    spec: Any = getattr(module, "__spec__", None)
+    try:
+        if spec is None or not spec.has_location:
+            return spec is not None
+        if spec.origin.startswith((sys.prefix, sys.base_prefix)):
+            return True
+        folder, file = os.path.split(spec.origin)
+        if spec.submodule_search_locations is not None:
+            folder, file = os.path.split(folder)
+        return folder in path and file.partition(".")[0] == name
+    except Exception:  # as there are loaders
+        return True
+
+
+def is_importable_module(module: ModuleType) -> bool:
+    """Whether a worker gets this one by its name."""
+    return is_found(module.__name__) and sys.modules.get(module.__name__) is module
+
+
+def is_importable(thing: Any) -> bool:
+    """Whether a worker finds it by its name."""
+    if isinstance(thing, BuiltinFunctionType) and not isinstance(thing.__self__, ModuleType | None):
+        return False  # a method of an object
+    module: Any = getattr(thing, "__module__", None)
+    found = sys.modules.get(module)
+    if found is None or not is_found(module):
+        return False
+    whole = getattr(thing, "__qualname__", None) or thing.__name__  # what `typing` makes may have this only
+    for name in whole.split("."):
+        found = getattr(found, name, None)
+    return found is thing
