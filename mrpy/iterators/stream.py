@@ -22,8 +22,9 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, Probe, StarMap
 from mrpy.mapreduce.skipped import Skipped, together
 from mrpy.mapreduce.sources import Pulled
-from mrpy.options import blocks_here, resolve
+from mrpy.options import resolve
 from mrpy.scheduler.early import start_first_worker
+from mrpy.scoped import blocks_here
 
 if TYPE_CHECKING:
     from typing import Any, Self

@@ -9,9 +9,10 @@ from itertools import count
 from weakref import WeakSet
 
 from mrpy.inside import inside
-from mrpy.options import Options, Scoped
+from mrpy.options import Options
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.session import Session, shared
+from mrpy.scoped import Scoped
 
 _submits = count()
 _open = Scoped("mrpy_session")  # of a session and its options
