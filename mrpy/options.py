@@ -92,8 +92,8 @@ class Options(Frozen):
 
     @property
     def threads_per_worker(self) -> int:
-        """How many threads a library may use in one worker, for all of them to share the processors."""
-        return max(1, cpu_count() // self.worker_count)
+        """How many threads a library may use in one worker."""
+        return threads_each(self.worker_count)
 
     def but(self, given: Mapping[str, Any]) -> Options:
         """These options with some replaced. Raises `OptionError` on a name or value that is wrong.
@@ -127,6 +127,11 @@ def cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def threads_each(workers: int) -> int:
+    """How many threads a library may use in each of so many workers, for all to share the processors."""
+    return max(1, cpu_count() // workers)
 
 
 def _unknown(name: str) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable
 
+from mrpy.errors import OptionError
 from mrpy.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from mrpy.options import Options
 
 
 def function_for(name: str, function: Any) -> Callable[..., Any]:
@@ -21,6 +24,12 @@ def function_for(name: str, function: Any) -> Callable[..., Any]:
 def key_for(name: str, key: Any) -> Callable[[Any], Any] | None:
     """The key function, or None."""
     return None if key is None else function_for(name, key)
+
+
+def see_that_all_are_items(options: Options, why: str) -> None:
+    """Raises `OptionError` where exceptions would stand among the items."""
+    if options.on_error == "return":
+        raise OptionError(f"on_error='return' puts exceptions among the items: {why}")
 
 
 def at_least(name: str, value: Any, least: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from mrpy.errors import OptionError
 from mrpy.iterators import explain, graph
+from mrpy.iterators.arguments import see_that_all_are_items
 from mrpy.iterators.graph import Graph
 from mrpy.iterators.parts import Mapped, ReduceTasks, Side
 from mrpy.iterators.stream import ParallelIterator
@@ -241,8 +242,7 @@ def keyed_of_two(
 
 def see_that_all_have_keys(options: Options) -> None:
     """Raises `OptionError` where exceptions would stand among the items."""
-    if options.on_error == "return":
-        raise OptionError("on_error='return' puts exceptions among the items: they have no key")
+    see_that_all_are_items(options, "they have no key")
 
 
 def _iterator(

@@ -115,8 +115,7 @@ class ReduceTasks:
         began, account = perf_counter(), self._account
         delivery = self._job.next()
         account.waiting += perf_counter() - began
-        account.computing += delivery.seconds
-        account.unpacking += delivery.pickling
+        account.took(delivery)
         return delivery
 
     def _take(self, delivery: Delivery) -> None:

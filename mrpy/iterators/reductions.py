@@ -162,4 +162,4 @@ class Reduced:
         return iter(self._items._fold(self._fold))
 
     def __str__(self) -> str:
-        return f"{self._items} -> {self._fold.name}"
+        return f"{self._items} -> {self.label}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from mrpy.errors import OptionError
+from mrpy.iterators.arguments import see_that_all_are_items
 from mrpy.iterators.keyed import Keyed
 from mrpy.iterators.parts import Side
 from mrpy.iterators.reductions import Reduced
@@ -44,17 +44,13 @@ class Parted(Reduced):
     def _cut(self, folder: SpillFolder) -> Iterator[list[Cut]]:
         raise NotImplementedError
 
-    def __str__(self) -> str:
-        return f"{self._items} -> {self.label}"
-
 
 class InOrder(Parted):
     """Parts of the same number of items, in their order."""
 
     def _cut(self, folder: SpillFolder) -> Iterator[list[Cut]]:
         items = self._items
-        if items._options().on_error == "return":
-            raise OptionError("on_error='return' puts exceptions among the items: they are not to be moved")
+        see_that_all_are_items(items._options(), "they are not to be moved")
         if items._options().checkpoint is not None:  # a file has results, not batches: two runs
             items = items._by("checkpoint", iter)
         plan, options = items._taken(), items._starting(reducing=True)

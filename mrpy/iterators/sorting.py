@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import ExitStack
 from typing import Any, cast
 
-from mrpy.errors import OptionError
+from mrpy.iterators.arguments import see_that_all_are_items
 from mrpy.iterators.reductions import Reduced
 from mrpy.mapreduce.plan import FlatMap, Plan
 from mrpy.mapreduce.sort_feeder import all_runs, runs_of
@@ -36,8 +36,7 @@ class Sorted(Reduced):
     def __iter__(self) -> Generator[Any, None, None]:
         items: Any = self._items
         order = self._order
-        if items._options().on_error == "return":
-            raise OptionError("on_error='return' puts exceptions among the items: nothing to be sorted")
+        see_that_all_are_items(items._options(), "nothing to be sorted")
         plan, options = items._taken().then(*items._probes(order.key)), items._starting(reducing=True)
         with ExitStack() as stack:
             with job_for(options) as job, watched(job, plan, options):
@@ -55,6 +54,3 @@ class Sorted(Reduced):
             merged = type(items)(Plan(Pulled(cut), (FlatMap(MergeTask(order, remote)),)), given)
             for batch in merged:
                 yield from opened(batch)
-
-    def __str__(self) -> str:
-        return f"{self._items} -> sorted"

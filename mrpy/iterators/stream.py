@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 
-from mrpy.errors import OptionError
-from mrpy.iterators.arguments import function_for
+from mrpy.iterators.arguments import function_for, see_that_all_are_items
 from mrpy.iterators.grouping import Grouping
 from mrpy.iterators.lift import lift
 from mrpy.iterators.reductions import Reduced, Reductions
@@ -241,8 +240,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         return (Probe(key),) if careful and key is not None else ()
 
     def _fold(self, fold: Fold, *steps: Step) -> Any:
-        if self._options().on_error == "return":
-            raise OptionError("on_error='return' puts exceptions among the items: nothing to be reduced")
+        see_that_all_are_items(self._options(), "nothing to be reduced")
         steps += self._probes(folds.key_of(fold))
         plan, options = self._taken().then(*steps), self._starting(reducing=True)
         with current.job_for(options) as job, progress.watched(job, plan, options):
@@ -251,8 +249,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
     def _write(self, sink: Sink, given: dict[str, Any]) -> Written:
         given = {**self._given, **given}
         options = self._resolved(given)
-        if options.on_error == "return":
-            raise OptionError("on_error='return' puts exceptions among the items: nothing to be written")
+        see_that_all_are_items(options, "nothing to be written")
         if options.checkpoint is not None and self._plan.steps:  # a file has results, not parts: two runs
             computed = type(self)(self._taken(), given)
             computed._account = self._account

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from mrpy.light import TYPE_CHECKING
 from mrpy.mapreduce.skipped import Skipped, together
+
+if TYPE_CHECKING:
+    from mrpy.scheduler.driver import Delivery
 
 
 class Account:
@@ -47,6 +51,11 @@ class Account:
         self.tasks += 1
         self.smallest = min(self.smallest, size) if self.smallest else size
         self.largest = max(self.largest, size)
+
+    def took(self, delivery: Delivery) -> None:
+        """A task has ended."""
+        self.computing += delivery.seconds
+        self.unpacking += delivery.pickling
 
     def skip(self, note: Skipped | None, limit: int | None) -> None:
         """A task has skipped these. Raises `TooManyErrors` where the run has skipped more than so many."""

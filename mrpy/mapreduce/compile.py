@@ -206,8 +206,7 @@ class Feeder:
         """Take in how a chunk's task ended: the slot that is done now, or None if it was sent again."""
         slot = self._slots.pop(delivery.key)
         if delivery.state is State.DONE:
-            self.account.computing += delivery.seconds
-            self.account.unpacking += delivery.pickling
+            self.account.took(delivery)
             if not self._opened(slot, delivery):
                 return None
             self._learn(slot, delivery)

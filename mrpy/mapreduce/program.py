@@ -25,7 +25,7 @@ from types import (
 
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.scheduler.importable import MAIN
-from mrpy.scheduler.simple_functions import globals_of
+from mrpy.scheduler.simple_functions import globals_of, names_in
 
 if TYPE_CHECKING:
     import hashlib
@@ -216,12 +216,12 @@ def _behind(function: FunctionType) -> Iterator[Any]:
     for name in dict.fromkeys(globals_of(function.__code__)):
         found = function.__globals__.get(name)
         if type(found) is ModuleType:
-            yield from _of_module(found, _names_in(function.__code__), set())
+            yield from _of_module(found, dict.fromkeys(names_in(function.__code__)), set())
         elif _counts(found):
             yield found
 
 
-def _of_module(module: ModuleType, names: list[str], seen: set[str]) -> Iterator[Any]:
+def _of_module(module: ModuleType, names: Iterable[str], seen: set[str]) -> Iterator[Any]:
     if module.__name__ in seen or not is_the_users(module.__name__):
         return
     seen.add(module.__name__)
@@ -231,11 +231,6 @@ def _of_module(module: ModuleType, names: list[str], seen: set[str]) -> Iterator
             yield from _of_module(part, names, seen)
         elif _counts(part):
             yield part
-
-
-def _names_in(code: CodeType) -> list[str]:
-    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
-    return list(dict.fromkeys([*code.co_names, *(name for each in inner for name in _names_in(each))]))
 
 
 def _counts(thing: Any) -> bool:

@@ -171,9 +171,7 @@ class _MergeTree:
     def _ended(self, delivery: Delivery) -> None:
         if delivery.failure is not None:
             raise delivery.failure.exception()
-        account = self._feeder.account
-        account.computing += delivery.seconds
-        account.unpacking += delivery.pickling
+        self._feeder.account.took(delivery)
 
     def _merge_row(self, level: int) -> None:
         row = self._rows[level]

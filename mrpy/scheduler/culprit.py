@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from mrpy.scheduler import byvalue
 from mrpy.scheduler.codec import REFUSALS
+from mrpy.scheduler.simple_functions import names_in
 
 DEEPEST = 12  # parts inside parts; out of the air. What is nested so deeply is its own culprit
 
@@ -123,7 +124,7 @@ def _of_object(value: Any) -> Iterator[_Part]:
 
 def _of_function(function: FunctionType) -> Iterator[_Part]:
     code = function.__code__
-    for name in dict.fromkeys(_names(code)):
+    for name in dict.fromkeys(names_in(code)):
         if name in function.__globals__:
             yield _Part(f"'{name}'", function.__globals__[name], _line(code, name))
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
@@ -136,13 +137,6 @@ def _of_function(function: FunctionType) -> Iterator[_Part]:
     named = zip(positional[len(positional) - len(defaults) :], defaults, strict=True)
     for name, part in [*named, *(function.__kwdefaults__ or {}).items()]:
         yield _Part(f"'{name}'", part, f"{code.co_filename}:{code.co_firstlineno}")
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
 
 
 def _line(code: CodeType, name: str) -> str:

@@ -24,7 +24,7 @@ from mrpy.light import Any
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.here import Here, here
 from mrpy.scheduler.importable import is_importable, is_importable_module
-from mrpy.scheduler.simple_functions import modules_travel_by_value
+from mrpy.scheduler.simple_functions import modules_travel_by_value, names_in
 
 KEPT = 64  # functions; out of the air, as many as a worker holds
 LARGEST = 1 << 14  # bytes of a string or a number that is kept; out of the air
@@ -104,7 +104,7 @@ def _add(thing: Any, held: list[Any]) -> bool:
     if any(map(is_, held, repeat(thing))):  # it calls itself
         held.append(thing)
         return True
-    if not _ANYTHING.isdisjoint(_names(thing.__code__)):
+    if not _ANYTHING.isdisjoint(names_in(thing.__code__)):
         return False
     held += thing, thing.__code__, thing.__name__, thing.__doc__
     try:
@@ -124,15 +124,7 @@ def _parts(function: FunctionType) -> list[Any]:
     if function.__closure__:
         parts += [cell.cell_contents for cell in function.__closure__]
     names = function.__globals__
-    return parts + [names.get(name, _MISSING) for name in _names(function.__code__)]
-
-
-def _names(code: CodeType) -> tuple[str, ...]:
-    names = code.co_names
-    for constant in code.co_consts:
-        if type(constant) is CodeType:
-            names += _names(constant)
-    return names
+    return parts + [names.get(name, _MISSING) for name in names_in(function.__code__)]
 
 
 def _writes(held: list[Any]) -> bool:

@@ -159,3 +159,12 @@ def globals_of(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from globals_of(constant)
+
+
+def names_in(code: CodeType) -> tuple[str, ...]:
+    """All names in a code, and in what is made of codes in it: globals, attributes, modules."""
+    names = code.co_names
+    for constant in code.co_consts:
+        if type(constant) is CodeType:
+            names += names_in(constant)
+    return names

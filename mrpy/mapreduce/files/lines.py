@@ -177,9 +177,7 @@ class Piece:
     def strict(self) -> Iterator[str]:
         """The lines; each that is no text raises."""
         text, self._text = self._text, ""  # not kept beside its lines
-        if "\r" in text:
-            text = text.replace("\r\n", "\n").replace("\r", "\n")
-        lines = text.split("\n")
+        lines = with_newlines(text).split("\n")
         if not lines[-1]:
             lines.pop()
         self._count = len(lines)
@@ -210,6 +208,11 @@ class Piece:
         """What to call it."""
         at = self.offset()
         return f"{self._path!r}, " + (f"line {self.number() + 1:,}" if at is None else f"byte {at:,}")
+
+
+def with_newlines(text: str) -> str:
+    """The text with ends of lines as `open` gives them."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def steps_to(number: int, known: tuple[int, int], data: bytes, rule: Rule) -> tuple[int, int]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from operator import length_hint
 
 from mrpy.errors import DataError
 from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce.files.blocks import Block
 from mrpy.mapreduce.files.found import File, is_url
 from mrpy.mapreduce.files.opening import Opening
+from mrpy.mapreduce.files.reading import Among
 from mrpy.scheduler.failure import short_repr
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ class Columns(Frozen):
                 raise DataError(path, None, f"it has no column {name!r}, but {short_repr(names)}")
 
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
-        begun = 0
+        begun, group = 0, f"group {block.start:,} of {block.path!r}"
         with _named(block.path), _opened(block.path, opening) as opened:
             for batch in self._batches(opened, block.start):
                 rows = iter(batch.to_pylist())
-                yield rows, _Place(block, begun + batch.num_rows, rows)
+                yield rows, Among(group, begun + batch.num_rows, rows)
                 begun += batch.num_rows
 
     def _batches(self, opened: Any, group: int) -> Iterable[Any]:
@@ -70,23 +70,6 @@ class Columns(Frozen):
 
     def __str__(self) -> str:
         return "rows" if self.columns is None else f"rows of {', '.join(self.columns)}"
-
-
-class _Place:
-    """Where a piece stands."""
-
-    def __init__(self, block: Block, end: int, rows: Iterator[Any]) -> None:
-        self._block = block
-        self._end = end
-        self._rows = rows
-
-    def where(self) -> str:
-        """What to call the row that was given out last."""
-        return f"row {self.number():,} of group {self._block.start:,} of {self._block.path!r}"
-
-    def number(self) -> int:
-        """Its number in the group."""
-        return max(0, self._end - length_hint(self._rows) - 1)
 
 
 def needed() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from operator import length_hint
 
 from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce.files.opening import Opening
@@ -31,6 +32,23 @@ class Place(Protocol):
 
     def number(self) -> int:
         """A number that no other record of the piece has, and that it has each time."""
+
+
+class Among:
+    """Where rows stand that come from a list, of which the last is the one before the `end`-th."""
+
+    def __init__(self, name: str, end: int, rows: Iterator[Any]) -> None:
+        self._name = name
+        self._end = end
+        self._rows = rows
+
+    def where(self) -> str:
+        """What to call the row that was given out last."""
+        return f"row {self.number():,} of {self._name}"
+
+    def number(self) -> int:
+        """Its number."""
+        return max(0, self._end - length_hint(self._rows) - 1)
 
 
 class Format(Protocol):

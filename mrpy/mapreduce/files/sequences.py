@@ -7,7 +7,7 @@ from operator import length_hint
 
 from mrpy.errors import DataError
 from mrpy.light import TYPE_CHECKING, Frozen, NamedTuple
-from mrpy.mapreduce.files.lines import MARK, Text, steps_to
+from mrpy.mapreduce.files.lines import MARK, Text, steps_to, with_newlines
 from mrpy.mapreduce.files.opening import Opening
 from mrpy.mapreduce.files.pieces import NONE, UNSURE, line_start, pieces
 from mrpy.scheduler.failure import short_repr
@@ -86,7 +86,7 @@ class _Fasta:
 
     def __init__(self, format: Fasta, path: str, offset: int, data: bytes) -> None:
         text, self._marked = format.text.decoded(path, offset, data)
-        before, *parts = f"\n{_with_newlines(text)}".split("\n>")
+        before, *parts = f"\n{with_newlines(text)}".split("\n>")
         self._format = format
         self._path = path
         self._offset = offset
@@ -142,7 +142,7 @@ class _Fastq:
 
     def __init__(self, format: Fastq, path: str, offset: int, data: bytes) -> None:
         text, self._marked = format.text.decoded(path, offset, data)
-        self._lines = _with_newlines(text).split("\n")
+        self._lines = with_newlines(text).split("\n")
         self._format = format
         self._path = path
         self._offset = offset
@@ -202,10 +202,6 @@ class _Fastq:
     def number(self) -> int:
         """The number of its first line in this piece."""
         return self._begin
-
-
-def _with_newlines(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _named(head: str) -> tuple[str, str]:

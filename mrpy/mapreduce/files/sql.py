@@ -6,11 +6,11 @@ import datetime
 import math
 from collections.abc import Iterator
 from decimal import Decimal
-from operator import length_hint
 
 from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce.files.blocks import Block
 from mrpy.mapreduce.files.opening import Opening
+from mrpy.mapreduce.files.reading import Among
 
 if TYPE_CHECKING:
     from typing import Any
@@ -81,7 +81,7 @@ class Query(Frozen):
             for rows in result.mappings().partitions(ROWS):
                 items = iter([dict(row) for row in rows])
                 begun += len(rows)
-                yield items, _Place(repr(block), begun, items)
+                yield items, Among(repr(block), begun, items)
 
     def _block(self, number: int, range: Range) -> Block:
         return Block(self.name, number, number + 1, 1, range)
@@ -152,23 +152,6 @@ class _Connection:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
         self._engine.dispose()
-
-
-class _Place:
-    """Where a piece stands."""
-
-    def __init__(self, block: str, end: int, rows: Iterator[Any]) -> None:
-        self._block = block
-        self._end = end
-        self._rows = rows
-
-    def where(self) -> str:
-        """What to call the row that was given out last."""
-        return f"row {self.number():,} of {self._block}"
-
-    def number(self) -> int:
-        """Its number in this range."""
-        return max(0, self._end - length_hint(self._rows) - 1)
 
 
 def needed() -> None:

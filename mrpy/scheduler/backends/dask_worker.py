@@ -17,7 +17,6 @@ alone: other people's tasks share the process.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import faulthandler
 import os
 import pickle
@@ -34,6 +33,7 @@ from distributed import get_worker
 from distributed.utils import sync
 
 from mrpy.scheduler import codec
+from mrpy.scheduler.backends.alarm import throw_into
 from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.worker_main import encode_failure
 from mrpy.scheduler.calls import Parts, TaskStopped, apart, perform
@@ -275,7 +275,7 @@ def _through(order: Job) -> None:
     """The call is over: from here on nothing is thrown into this thread."""
     with _lock:
         _running.pop((order.topic, order.number), None)
-        _throw(threading.get_ident(), None)  # what was thrown and has not landed yet
+        throw_into(threading.get_ident(), None)  # what was thrown and has not landed yet
 
 
 async def interrupt(topic: str, number: int, ours: bool) -> None:
@@ -285,12 +285,7 @@ async def interrupt(topic: str, number: int, ours: bool) -> None:
         thread = _running.get((topic, number))
         if thread is None:
             return
-        _throw(thread, TaskStopped)
+        throw_into(thread, TaskStopped)
     await asyncio.sleep(GRACE if ours else 0)
     if ours and (topic, number) in _running:
         os._exit(1)
-
-
-def _throw(thread: int, error: type[BaseException] | None) -> None:
-    thrown = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), thrown)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from mrpy.options import cpu_count
+from mrpy.options import threads_each
 from mrpy.scheduler.backends.lifespan import Lifespan
 from mrpy.scheduler.backends.poller import Poller
 from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle, is_stopped
@@ -85,7 +85,7 @@ class Team:
         staying = sum(not worker.leaving for worker in self._workers)
         room = min(self._size - staying, 2 * self._size - len(self._workers))  # some take long to leave
         for _ in range(min(waiting - booting, room)):
-            worker = WorkerHandle(self._tell, max(1, cpu_count() // self._size))
+            worker = WorkerHandle(self._tell, threads_each(self._size))
             self._workers.append(worker)
             self._poller.add(worker.end.sock.fileno(), worker)
             if worker.exit_watch is not None:
