@@ -168,6 +168,27 @@ def test_a_main_module_without_a_file_is_run_once(how: str, tmp_path: Path, runs
     assert_said(done, runs)
 
 
+# The environment tells how deep it is imported, and ends that where workers would start workers without end.
+RUNS_AS_IT_IS_IMPORTED = """
+import os, mrpy
+os.environ["DEEP"] = deep = os.environ.get("DEEP", "") + "|"
+assert len(deep) < 3
+class Point:
+    def __init__(self, x): self.x = x
+def x_of(point): return point.x
+mrpy.configure(workers=1)
+ANSWERS = list(mrpy.pmap(x_of, map(Point, range(3)))), mrpy.submit(x_of, Point(3)).result()
+with mrpy.session("processes"):
+    ANSWERS += sum(mrpy.pmap(x_of, [Point(4)])),
+"""
+
+
+def test_a_module_may_run_something_as_it_is_imported_also_in_a_worker(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(RUNS_AS_IT_IS_IMPORTED)
+    done = run_script("import job; print(*job.ANSWERS)", cwd=tmp_path)
+    assert (done.stderr, done.stdout) == ("", "[0, 1, 2] 3 4\n")
+
+
 def test_what_a_module_in_a_zip_defines_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNS", "/dev/null")
     definitions, run = MAIN.split("mrpy.configure")

@@ -145,7 +145,8 @@ def pick(value: Outcome, part: int) -> Outcome:
 
 def run(order: Job, blob: bytes, *inputs: Outcome) -> Outcome:
     """Run a call. Raises nothing but `Raised`."""
-    outcome, failure = None, b""
+    outcome: Outcome | None = None
+    failure = b""
     try:
         try:
             with _lock:
@@ -153,7 +154,7 @@ def run(order: Job, blob: bytes, *inputs: Outcome) -> Outcome:
             _tell(order, RUNS, get_worker().address, os.getpid(), sure=True)  # else whose is a death?
             if order.care.suspect:
                 sleep(STARTED)
-            outcome = _perform(order, blob, inputs)
+            outcome = perform(_perform, order, (blob, inputs))  # what it imports may run something of its own
         except BaseException as error:
             failure = encode_failure(error)
     finally:  # it may be stopped while its exception is told: it ends then, and is not to cost the worker

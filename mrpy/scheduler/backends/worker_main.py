@@ -32,6 +32,7 @@ from _socket import socket
 from collections.abc import Sequence
 from time import perf_counter
 
+from mrpy.inside import Place, taken
 from mrpy.light import TYPE_CHECKING, later, pickle, signal
 from mrpy.scheduler import codec, rests
 from mrpy.scheduler.backends import last_stack, relay
@@ -69,7 +70,8 @@ def main(channel: int, lifeline: int, stack: int, no_site: int, safe_path: bool)
     os.register_at_fork(after_in_child=line.close)
     worker = Worker(WorkerEnd(sock))
     try:
-        worker.serve()
+        with taken(Place.ELSEWHERE):  # also what is imported for a task, and may run something of its own
+            worker.serve()
     except OSError:  # the parent is gone, or a task closed our socket, or this is a forked child
         os._exit(1)
     os._exit(0)
