@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from watching import run_script
+from watching import run_script, script_environment
 
 import mrpy
 
@@ -107,6 +107,32 @@ def test_a_parent_whose_output_is_closed_goes_on() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "fine")
+
+
+@pytest.mark.fault(19)
+@pytest.mark.parametrize("first", ["mrpy.submit(abs, 1).result()", "mrpy.session('processes', workers=1).__enter__()"])
+def test_where_standard_streams_are_closed_nothing_of_ours_has_their_numbers(first: str, tmp_path: Path) -> None:
+    """As of programs that `ssh` detaches. A file of the user's that has such a number is not the worker's."""
+    script = f"""
+import os, mrpy
+def write(_):
+    for fd in (1, 2):
+        os.write(fd, b"from a C library")
+    return [os.readlink(f"/proc/self/fd/{{fd}}") for fd in range(3)]
+taken = open(os.devnull, "rb", buffering=0), open("own", "wb", buffering=0)
+assert taken[1].fileno() == 1
+taken[0].close()
+{first}
+numbers = next(mrpy.pmap(write, [0], workers=1))
+os.write(2, b"from a C library")
+print(next(mrpy.pmap(write, [0], workers=1)) == numbers, numbers, os.readlink("/proc/self/fd/0"), file=open("said", "w"))
+"""
+    (tmp_path / "script.py").write_text(script)
+    command = f"exec {sys.executable} script.py <&- >&- 2>&-"
+    done = subprocess.run(["sh", "-c", command], env=script_environment(), cwd=tmp_path, timeout=30, check=False)
+    nothing = os.devnull
+    assert (done.returncode, (tmp_path / "own").read_bytes()) == (0, b"")
+    assert (tmp_path / "said").read_text() == f"True {[nothing] * 3} {nothing}\n"
 
 
 # ---- logging ---------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from functools import partial
 
 from mrpy.light import TYPE_CHECKING, Any, NamedTuple
 from mrpy.scheduler.backends.brief import Brief
+from mrpy.scheduler.backends.spawn import take_standard
 
 if TYPE_CHECKING:
     from typing import ClassVar
@@ -187,4 +188,5 @@ class EpollPoller(Poller):
 
 def poller() -> Poller:
     """The best that there is here."""
+    take_standard()
     return EpollPoller() if hasattr(select, "epoll") else Poller()

@@ -65,6 +65,7 @@ class Spawned:
     """A worker process that nobody talks to yet. Raises OSError where it cannot be started."""
 
     def __init__(self, threads: int) -> None:
+        take_standard()
         self.sock, theirs = socketpair(AF_UNIX, SOCK_STREAM)
         self.lifeline, line = socketpair(AF_UNIX, SOCK_STREAM)
         self.stack = LastStack()
@@ -84,16 +85,25 @@ class Spawned:
         self.stack.close()
 
 
+def take_standard() -> None:
+    """See that the numbers of the standard streams are taken, before descriptors of ours are made. Where such
+    a stream is closed, what C code or a program prints would go into what has its number then."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # it stays open
+    os.close(fd)
+
+
 def _start(fds: tuple[int, int, int], threads: int) -> int:
     """Start a fresh interpreter: not a fork, since the user's process may have threads and locks."""
     for fd in fds:
         os.set_inheritable(fd, True)  # others that inherit one by chance close it, or do no harm with it
     told = (*fds, sys.flags.no_site, sys.flags.safe_path)
+    streams = [fd for fd in range(3) if fd == 0 or not os.get_inheritable(fd)]  # it has no input of ours
     return os.posix_spawn(
         sys.executable,
         [sys.executable, *_flags(), "-S", "-P", "-c", _BOOT.format(home=_HOME, told=told)],
         {**dict.fromkeys(THREAD_COUNTS, str(_most(threads))), **os.environ},
-        file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+        file_actions=[(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in streams],
         setsid=True,
         setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # which this interpreter ignores
     )
