@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from _thread import LockType, allocate_lock
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
@@ -30,9 +31,9 @@ class PendingResult:
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> None:
         self._name = options.name or name_of(function)
         self._delivery: Delivery | None = None
-        self._arrived: threading.Event | None = None  # made when somebody waits for another thread
+        self._gates: list[LockType] = []  # one, closed, for each who waits for another thread
         self._callbacks: list[Callable[[PendingResult], Any]] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # whoever has it while there is no delivery is shielded: that may come
         self._cancelled = False
         self._opened: tuple[bool, Any] | None = None
         self._on_error = options.on_error
@@ -70,7 +71,7 @@ class PendingResult:
 
     def cancel(self) -> bool:
         """Stop the call, whether it runs or waits; False if it is over already."""
-        with self._lock:
+        with self._driver.shield, self._lock:
             if self._delivery is not None:
                 return False
             self._cancelled = True
@@ -84,7 +85,7 @@ class PendingResult:
     def add_done_callback(self, function: Callable[[PendingResult], Any]) -> None:
         """Have ``function(self)`` called at the end, in a thread of mrpy's, the session that is open now in
         force; at once if it has ended."""
-        with self._lock:
+        with self._driver.shield, self._lock:
             if self._delivery is None:
                 context = copy_context()
                 self._callbacks.append(lambda self: context.run(function, self))
@@ -106,8 +107,8 @@ class PendingResult:
             if delivery.state is State.DONE:
                 self._cancelled = False
             self._delivery = delivery
-            if self._arrived is not None:
-                self._arrived.set()
+            for gate in self._gates:
+                gate.release()
             callbacks, self._callbacks = self._callbacks, []
         for function in callbacks:
             self._driver.aside.call(partial(function, self))
@@ -125,15 +126,20 @@ class PendingResult:
             return self._opened
 
     def _wait(self, until: float | None) -> bool:
-        with self._lock:
+        gate = allocate_lock()  # not an event: a handler may come while its own lock is held, see above
+        gate.acquire()
+        with self._driver.shield, self._lock:
             if self._delivery is not None:
                 return True
-            if self._arrived is None:
-                self._arrived = threading.Event()
+            self._gates.append(gate)
         left = threading.TIMEOUT_MAX  # 292 years
         if until is not None:
             left = min(max(0.0, until - time.monotonic()), left)
-        return self._arrived.wait(min(left, SETTLED)) or self._arrived.wait(max(0.0, left - SETTLED))
+        if gate.acquire(timeout=min(left, SETTLED)) or gate.acquire(timeout=max(0.0, left - SETTLED)):
+            return True
+        with self._driver.shield, self._lock:
+            self._gates.remove(gate)
+        return self._delivery is not None
 
     def _open(self) -> tuple[bool, Any]:
         failed, value = self._as_it_ended()

@@ -6,7 +6,7 @@ thousands of calls; a backend that has to send it sends it once per worker and t
 
 from __future__ import annotations
 
-from _thread import allocate_lock
+from _thread import RLock
 from collections.abc import Callable, Sequence
 from itertools import count
 
@@ -68,7 +68,7 @@ class Code:
         self.stale = False  # it was not: no other call may use it
         self._payload: codec.Payload | None = None
         self._blob: bytes | None = None
-        self._lock = allocate_lock()
+        self._lock = RLock()  # a signal handler may come while this is pickled, and send it too
 
     def payload(self) -> codec.Payload:
         """The function, and where the user is at this time (`Here`), pickled once, for a process of this

@@ -59,7 +59,7 @@ class Stopper:
 
     def __init__(self) -> None:
         self._jobs: WeakSet[Job] = WeakSet()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come
         self.stopped = False
 
     def watch(self) -> None:

@@ -89,7 +89,7 @@ class Driver:
         self._leader: int | None = None  # who that is
         self._leader_sleeps = False
         self._sleeps_until = 0.0  # the driver's thread, where others drive: the time of the clock
-        self._shield = Shield(backend.wake)
+        self.shield = Shield(backend.wake)
         self._deciding = False
         self._thread: threading.Thread | None = None
         self.threadless = False  # no thread can be started: who waits has to drive
@@ -193,14 +193,14 @@ class Driver:
         says so, or it is `until`, or a signal came, whose handler is called on the way out. Say whether it
         could be done."""
         try:
-            with self._shield:
+            with self.shield:
                 if not self._inline.acquire(blocking=False) and not self._take_over(arrived):
                     return False
                 self._leader = threading.get_ident()
                 try:
                     if self._inbox:
                         self._turn_over()
-                    while not (arrived() or self.end is not None or self._shield.noted):
+                    while not (arrived() or self.end is not None or self.shield.noted):
                         if not self._sleep_as_leader(until):
                             break
                         self._turn_over(arrived)
@@ -271,7 +271,7 @@ class Driver:
     # ---- the loop --------------------------------------------------------------------------------
 
     def _start_thread(self) -> None:
-        with self._turning:
+        with self.shield, self._turning:  # a handler that uses us would wait for the thread, and that for us
             if self._thread is None and self.end is None and not self.threadless:
                 thread = threading.Thread(target=self._loop, name="mrpy-driver", daemon=True)
                 try:

@@ -86,7 +86,7 @@ def starts(backend: str) -> bool:
 # ---- the sessions of this process ----------------------------------------------------------------
 
 _shared: dict[tuple[str, int], Session] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler, or a finalizer, may come amid what is done with it
 
 
 def shared(backend: str, workers: int) -> Session:
@@ -97,17 +97,28 @@ def shared(backend: str, workers: int) -> Session:
     if not starts(backend):
         return Session(backend, workers)  # also where there is one: it may need a thread more
     with _lock:
-        session = _shared.get((backend, workers))
-        if session is None or session.driver.closed:
-            session = _shared[backend, workers] = Session(backend, workers)
+        session = _found(backend, workers)
+        if session is None:
+            made = Session(backend, workers)
+            session = _found(backend, workers)  # a handler that came amid that has made one for itself
+            if session is None:
+                session = _shared[backend, workers] = made
+            else:
+                made.close()
         return session
+
+
+def _found(backend: str, workers: int) -> Session | None:
+    session = _shared.get((backend, workers))
+    return None if session is None or session.driver.closed else session
 
 
 def close_shared() -> None:
     """Close them all: at the end of the process, or to begin afresh."""
+    sessions = []
     with _lock:
-        sessions = list(_shared.values())
-        _shared.clear()
+        while _shared:
+            sessions.append(_shared.popitem()[1])
     interrupted = getattr(sys, "last_type", None)  # what ended the program, if an exception did
     for session in sessions:
         session.close(hurry=interrupted is KeyboardInterrupt)
@@ -115,7 +126,7 @@ def close_shared() -> None:
 
 def _forget_after_fork() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _shared.clear()
 
 

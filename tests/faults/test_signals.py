@@ -18,6 +18,7 @@ from watching import ROOT, alive, interrupted_at, pids_of, running_script, team
 
 import mrpy
 from mrpy.errors import SessionClosed
+from mrpy.scheduler.session import close_shared
 
 pytestmark = [
     pytest.mark.fault(14),
@@ -145,6 +146,43 @@ def test_wherever_an_interrupt_meets_a_run_the_session_works_or_says_that_it_doe
                 assert eventually(lambda opened=session: not opened.driver._scheduler.records)
         assert list(mrpy.pmap(double, range(3), backend="serial")) == [0, 2, 4]
     assert moment > 5 * step
+
+
+@pytest.mark.parametrize(("backend", "step"), [("threads", 23), ("processes", 811)])
+def test_wherever_a_signal_meets_the_use_of_a_session_its_handler_may_use_that_too(
+    backend: str, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its first use on: it is made in the midst of that."""
+
+    def handle(*_: object) -> None:
+        nonlocal handled
+        handled += 1
+        assert mrpy.submit(function, 3).result() == 6 and list(mrpy.pmap(function, [4])) == [8]
+
+    def use() -> None:
+        pending, stopped = mrpy.submit(function, 2), mrpy.submit(time.sleep, 0.001)
+        pending.add_done_callback(lambda _: called.set())
+        stopped.cancel()
+        assert pending.result() == 4 and list(mrpy.pmap(function, [5])) == [10]
+        called.wait(5)
+
+    monkeypatch.setenv("MRPY_BACKEND", backend)
+    monkeypatch.setenv("MRPY_WORKERS", "1")
+    step = step // 20 if THOROUGH else step
+    before = signal.signal(signal.SIGINT, handle)
+    moment, handled, called, function = 0, 0, threading.Event(), double
+    use()  # all is imported
+    try:
+        while moment == handled * step:
+            moment, function = moment + step, eval("lambda x: 2 * x")  # one that was never pickled
+            called.clear()
+            close_shared()
+            interrupted_at(moment, use)
+            assert called.is_set()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        close_shared()
+    assert handled > 5
 
 
 # ---- just before a wait ------------------------------------------------------------------------------
