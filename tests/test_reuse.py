@@ -227,6 +227,11 @@ def test_a_large_array_is_copied_once_in_each_run_and_not_kept_behind_it(monkeyp
         "n = 0\ndef f(x):\n    global n\n    n += x\n    return n",
         "n = 0\ndef f(x):\n    def g():\n        global n\n        n += x\n    g()\n    return n",
         "def f(x):\n    f.k = x",
+        "def f(x):\n    setattr(f, 'k', x)",
+        "def f(x):\n    f.__dict__['k'] = x",
+        "def f(x):\n    def g():\n        f.k = x\n    g()",
+        "def kept(): pass\ndef f(x):\n    kept.k = x",
+        "def kept(): pass\ndef inner(x):\n    del kept.k\ndef f(x):\n    inner(x)",
         "def f(x): return globals()['n']",
         "def f(x): return eval('n')",
         "def make():\n    c = 0\n    def f(x):\n        nonlocal c\n        c += x\n        return c\n    return f\nf = make()",
@@ -235,6 +240,18 @@ def test_a_large_array_is_copied_once_in_each_run_and_not_kept_behind_it(monkeyp
 def test_a_function_that_writes_to_what_is_not_its_own_is_sent_with_each_run(text: str) -> None:
     f = of_main(text)
     assert of_run(mrpy.pmap(f, [])) is not of_run(mrpy.pmap(f, []))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import decimal\ndef f(x):\n    context = decimal.Context()\n    context.prec = x\n    return context",
+        "def g(x): return x\ndef f(x): return g(x)",
+    ],
+)
+def test_a_function_that_writes_to_its_own_is_not(text: str) -> None:
+    f = of_main(text)
+    assert of_run(mrpy.pmap(f, [])) is of_run(mrpy.pmap(f, []))
 
 
 @pytest.mark.parametrize("text", ["def f(x): return globals()['n']", "def f(x): return eval('n')"])

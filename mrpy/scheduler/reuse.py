@@ -32,7 +32,8 @@ CONSTANT = frozenset((type(None), bool, int, float, complex, str, bytes))
 _BY_REPR = (float, complex)  # 0.0 and -0.0 are equal, and a NaN is not equal to itself
 _MISSING = object()  # a global that is not there
 _WRITES = frozenset(opmap[name] for name in ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"))
-_SETS = opmap["STORE_ATTR"]
+_SETS = frozenset((opmap["STORE_ATTR"], opmap["DELETE_ATTR"]))
+_SETTERS = frozenset(("setattr", "delattr", "__dict__", "__setattr__", "__delattr__"))
 _ANYTHING = frozenset(("globals", "vars", "eval", "exec"))  # who calls these may read and write what he likes
 BY_NAME = (FunctionType, BuiltinFunctionType, type)
 
@@ -47,7 +48,7 @@ def code_for(functions: Sequence[Any], make: Callable[[], Code], *also: Any, afr
     """The code made before for these functions, or a new one. ``also``: what else it is made of. ``afresh``:
     nothing is to be seen of what was run before."""
     held = _held(functions) if all(type(value) in CONSTANT for value in also) else None
-    if held is None or (afresh and _writes(held)):
+    if held is None or (afresh and _writes(held, len(functions))):
         return make()
     place = here()  # goes with the functions
     key = tuple(map(id, functions)), also
@@ -127,15 +128,20 @@ def _parts(function: FunctionType) -> list[Any]:
     return parts + [names.get(name, _MISSING) for name in names_in(function.__code__)]
 
 
-def _writes(held: list[Any]) -> bool:
-    """Whether a function among these writes to what is not its own, as far as can be seen."""
-    if any(type(thing) is CodeType and not _only_reads(thing) for thing in held):
+def _writes(held: list[Any], roots: int) -> bool:
+    """Whether a function among these, of which so many were asked for, writes to what is not its own, as far
+    as can be seen. Where one sets attributes and refers to functions, they may be of these."""
+    codes = [thing for thing in held if type(thing) is CodeType]
+    if not all(map(_only_reads, codes)):
         return True
-    functions = [thing for thing in held if type(thing) is FunctionType]
-    return any(  # to itself, as an attribute
-        _SETS in thing.__code__.co_code[::2] and any(map(is_, functions[:place], repeat(thing)))
-        for place, thing in enumerate(functions)
-    )
+    functions = [thing for thing in held if type(thing) is FunctionType and thing.__code__ in codes]
+    return len(functions) > roots and any(map(_sets_attributes, codes))
+
+
+def _sets_attributes(code: CodeType) -> bool:
+    if not _SETS.isdisjoint(code.co_code[::2]) or not _SETTERS.isdisjoint(code.co_names):
+        return True
+    return any(type(constant) is CodeType and _sets_attributes(constant) for constant in code.co_consts)
 
 
 def _only_reads(code: CodeType) -> bool:
