@@ -173,6 +173,37 @@ def test_a_level_that_is_set_later_holds_for_the_next_call(caplog: pytest.LogCap
     assert [record.name for record in caplog.records] == ["loud"]
 
 
+def test_a_level_that_is_taken_back_is_taken_back_in_workers_too(caplog: pytest.LogCaptureFixture) -> None:
+    def talk(name: str) -> None:
+        logging.getLogger(name).info("hear me")
+
+    with mrpy.session("processes", workers=1), caplog.at_level(logging.INFO):
+        with caplog.at_level(logging.ERROR, "noisy"), caplog.at_level(logging.ERROR, "noisy later"):
+            mrpy.submit(talk, "noisy").result()
+        assert not caplog.records
+        mrpy.submit(talk, "noisy").result()
+        mrpy.submit(talk, "noisy later").result()
+    assert [record.name for record in caplog.records] == ["noisy", "noisy later"]
+
+
+def test_a_handler_that_ends_the_program_breaks_no_session(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Ends(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            sys.exit(3)
+
+    def talk(x: int) -> int:
+        logging.getLogger("ends").critical("out of coffee")
+        return x
+
+    monkeypatch.setattr(logging.getLogger("ends"), "handlers", [Ends()])
+    with mrpy.session("processes", workers=1):
+        assert list(mrpy.pmap(talk, range(2))) == [0, 1]
+        assert mrpy.submit(talk, 2).result() == 2
+    assert "raised SystemExit(3)" in capsys.readouterr().err
+
+
 # ---- warnings --------------------------------------------------------------------------------------------
 
 

@@ -121,6 +121,9 @@ def relay_warnings(say: Say) -> None:
         warnings.simplefilter("default")  # the parent's filters decide what is seen
 
 
+_levelled: set[str] = set()  # loggers whose levels we have set: one that is not told any more was taken back
+
+
 def relay_logging(levels: Levels, say: Say) -> None:
     """Have log records go to the parent, from these levels up."""
     import logging  # slow to import, and of use only where the parent has imported it too
@@ -132,8 +135,10 @@ def relay_logging(levels: Levels, say: Say) -> None:
     if not any(type(handler).__name__ == ToParent.__name__ for handler in logging.root.handlers):
         logging.root.addHandler(ToParent())
     there = logging.root.manager.loggerDict
+    wanted = {**dict.fromkeys(_levelled, logging.NOTSET), **dict(levels)}
+    _levelled.update(wanted)
     later = {}
-    for name, level in levels:
+    for name, level in wanted.items():
         if not name or isinstance(there.get(name), logging.Logger):
             logging.getLogger(name).setLevel(level)
         else:
@@ -203,6 +208,15 @@ def show(message: tuple[Any, ...], pid: int) -> None:
         else:
             _warn(*rest)
     except Exception:  # noqa: S110 - a stream that was closed, or broke; a handler or a filter that raises
+        pass
+    except BaseException as error:  # a handler that is to end the program, which nothing here can do
+        _tell(f"mrpy: what a worker said was shown, and that raised {error!r}")
+
+
+def _tell(problem: str) -> None:
+    try:
+        print(problem, file=sys.stderr)
+    except Exception:  # noqa: S110 - as above
         pass
 
 
