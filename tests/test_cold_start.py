@@ -100,6 +100,28 @@ print(begun == str(next(mrpy.pmap(lambda x: os.getpid(), [0], workers=1))), chil
     assert printed(script, tmp_path) == ["True True"]
 
 
+def test_a_worker_started_ahead_is_not_taken_where_the_environment_has_changed_since(tmp_path: Path) -> None:
+    script = """
+import mrpy
+from mrpy.options import Options
+from mrpy.scheduler.early import start_first_worker
+start_first_worker(Options(workers=1))
+os.environ["SAID_SINCE"] = "yes"
+print(next(mrpy.pmap(lambda x: os.environ.get("SAID_SINCE"), [0], workers=1)), len(children()))
+"""
+    assert printed(script, tmp_path) == ["yes 1"]
+
+
+def test_a_program_that_takes_the_place_of_another_inherits_nothing_of_ours(tmp_path: Path) -> None:
+    script = """
+import mrpy, sys
+print(*mrpy.pmap(abs, [-1], workers=1), flush=True)
+count = "import os; print(len(os.listdir('/dev/fd')))"
+os.execv(sys.executable, [sys.executable, "-c", count])
+"""
+    assert printed(script, tmp_path) == ["1", "4"]  # the standard ones, and the list itself
+
+
 def test_short_tasks_do_not_wait_for_a_second_worker_that_boots(tmp_path: Path) -> None:
     """Here it boots for ever."""
     script = """

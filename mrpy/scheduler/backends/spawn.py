@@ -71,6 +71,7 @@ class Spawned:
         self.stack = LastStack()
         try:
             self.process = Process(_start((theirs.fileno(), line.fileno(), self.stack.fd), threads))
+            os.set_inheritable(self.stack.fd, False)  # else it outlives an `os.execv` of ours
         except BaseException:
             self.close()
             raise
@@ -128,29 +129,34 @@ def _flags() -> Sequence[str]:
 
 # ---- the first worker of a script ----------------------------------------------------------------------
 
-_ahead: list[tuple[int, Spawned]] = []
+_ahead: list[tuple[tuple[int, dict[str, str]], Spawned]] = []  # with what it was started for
 
 
 def ahead(threads: int) -> None:
     """Start a worker now for whoever asks for one next. One at a time."""
     try:
         if not _ahead:
-            _ahead.append((threads, Spawned(threads)))
+            _ahead.append((_wanted(threads), Spawned(threads)))
     except OSError:  # whoever needs it will see why
         pass
 
 
 def spawned(threads: int) -> Spawned:
-    """A worker process: the one that was started ahead, if there is, or a new one."""
+    """A worker process: the one that was started ahead, if it is as one would be now, or a new one."""
     for known in _ahead:
-        if known[0] == threads:
+        if known[0] == _wanted(threads):
             _ahead.remove(known)
             return known[1]
+    _end()
     return Spawned(threads)
 
 
+def _wanted(threads: int) -> tuple[int, dict[str, str]]:
+    return threads, dict(os.environ)
+
+
 def _end() -> None:
-    """Nobody asked for it."""
+    """Nobody asked for it, or not for this one."""
     while _ahead:
         _, unused = _ahead.pop()
         os.killpg(unused.process.pid, signal.SIGKILL)
