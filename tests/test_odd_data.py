@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,10 @@ def test_a_checkpoint_of_another_way_to_read_the_file_is_refused(tmp_path: Path)
     assert [int(n) for n in mrpy.read_records(numbers, "<u2", checkpoint=other, backend="serial")] == [1, 2]
     with pytest.raises(mrpy.errors.MrpyError, match="checkpoint"):
         mrpy.read_records(numbers, ">u2", checkpoint=other, backend="serial").to_list()
+
+
+def test_arrays_of_ctypes_travel_there_and_back() -> None:
+    kind = ctypes.c_int * 3
+    with mrpy.session("processes", workers=1):
+        [array] = mrpy.pmap(lambda array: type(array)(*array[1:]), [kind(1, 2, 3)])
+    assert type(array) is kind and list(array) == [2, 3, 0]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import gc
 import io
+import operator
 import sys
 import typing
 from collections.abc import Callable
@@ -64,6 +65,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _empty_dispatcher, (), dict(thing.registry), None, None, _fill_dispatcher
         if kind in _TYPED and not is_importable(thing):
             return _typed, (kind, _mark_of(thing), *_arguments(thing))
+        if _is_array_of_ctypes(thing):
+            return operator.mul, (thing._type_, thing._length_)
         if kind in _FILES:
             raise TypeError(f"{thing!r} is an open file; open it where it is read")
         reduced = super().reducer_override(thing)
@@ -86,6 +89,14 @@ def _see_class_bodies(code: CodeType) -> None:
 
 def _is_dispatcher(thing: Any) -> bool:
     return type(thing) is type(is_importable) and hasattr(thing, "registry") and hasattr(thing, "dispatch")
+
+
+def _is_array_of_ctypes(thing: Any) -> bool:
+    """Whether it is such a class, and none that derives from one."""
+    if not isinstance(thing, type) or type(thing).__module__ != "_ctypes":
+        return False
+    kind: Any = thing
+    return hasattr(kind, "_length_") and kind is kind._type_ * kind._length_
 
 
 def _arguments(thing: Any) -> tuple[Any, ...]:
