@@ -50,12 +50,10 @@ class Items(itertools.chain):  # type: ignore[type-arg]  # one that goes through
     upstream = ()
 
     @classmethod
-    def of(
-        cls, blocks: Generator[Iterable[Any], None, None], plan: Plan, given: Given | None, account: Account
-    ) -> Items:
+    def of(cls, shared: order.Shared, plan: Plan, given: Given | None, account: Account) -> Items:
         """An iterator over the items in the blocks."""
-        items: Items = cls.from_iterable(blocks)  # type: ignore[assignment]  # it makes one of this class
-        items.blocks, items.plan, items.given, items.account = blocks, plan, given, account
+        items: Items = cls.from_iterable(shared)  # type: ignore[assignment]  # it makes one of this class
+        items.blocks, items.plan, items.given, items.account = shared.blocks, plan, given, account
         return items
 
     blocks: Generator[Iterable[Any], None, None]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from _thread import RLock
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from contextvars import copy_context
+from itertools import chain
 
 from mrpy.errors import Cancelled
 from mrpy.inside import carried
@@ -28,7 +30,7 @@ from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.reuse import code_for
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
 
     from mrpy.iterators.builtin import Given
     from mrpy.mapreduce import check
@@ -52,7 +54,7 @@ class Run:
     ) -> None:
         account = account or Account()
         self._blocks = _blocks(plan, options, account)
-        self.items: Iterator[Any] = Items.of(self._blocks, plan, given, account)
+        self.items: Iterator[Any] = Items.of(Shared(self._blocks), plan, given, account)
 
     def __iter__(self) -> Iterator[Any]:
         return self.items
@@ -63,6 +65,45 @@ class Run:
     def close(self) -> None:
         """Stop what is still running, and end the iterator."""
         self._blocks.close()
+
+
+class Shared:
+    """The blocks of a run as `chain` wants them, when several threads ask: who comes while another is at the
+    next block waits for him, and goes on with the same. ``chain`` would be at its end for all of them if this
+    raised, and forget the block that another has begun, so an error is a block too, and a block is left
+    only when nothing is in it.
+    """
+
+    def __init__(self, blocks: Generator[Iterable[Any], None, None]) -> None:
+        self.blocks: Any = blocks  # it also says whether it is at work
+        self._turn = RLock()
+        self._block: Iterator[Any] = iter(())  # the last one
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Iterator[Any]:
+        try:
+            with self._turn:
+                for item in self._block:
+                    self._block = chain((item,), self._block)
+                    return self._block
+                if self.blocks.gi_running:
+                    raise ValueError("the source of a run, or a signal handler, asks for an item of that run")
+                self._block = iter(next(self.blocks))
+                return self._block
+        except StopIteration:
+            raise
+        except BaseException as error:
+            return _raising(error)
+
+
+def _raising(error: BaseException) -> Iterator[Any]:
+    try:
+        raise error
+        yield
+    finally:
+        del error  # which holds this frame
 
 
 def _blocks(plan: Plan, options: Options, account: Account) -> Generator[Iterable[Any], None, None]:

@@ -111,7 +111,9 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
             if self._running_async is not None:
                 raise TypeError("this parallel iterator is already being iterated with async for")
             options = self._starting()  # as above
-            self._running = order.Run(self._plan, options, self._account, self._given)
+            run = order.Run(self._plan, options, self._account, self._given)
+            if self._running is None:  # nor has another thread begun meanwhile
+                self._running = run
             if self._plan.steps:
                 self._given = self._behind()
         return self._running

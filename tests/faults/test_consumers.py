@@ -249,6 +249,33 @@ def test_a_call_that_goes_on_holds_up_no_other_run_while_a_worker_is_free(sessio
         pending.cancel()
 
 
+# ---- several that ask ----------------------------------------------------------------------------------
+
+
+@over_local
+@pytest.mark.parametrize("together", [False, True], ids=["begun", "beginning"])
+def test_threads_that_ask_one_iterator_share_its_items(backend: str, together: bool) -> None:
+    with mrpy.pmap(nap_a_little, range(100), backend=backend, workers=2, chunksize=4) as run:
+        got = [] if together else [next(run)]
+        threads = [threading.Thread(target=lambda: got.extend(run)) for _ in range(3)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join(20)
+    assert sorted(got) == list(range(100))
+
+
+def test_an_iterator_that_is_asked_by_its_own_source_says_so_and_goes_on() -> None:
+    def source() -> Iterator[int]:
+        yield 1
+        with pytest.raises(ValueError, match="asks for an item of that run"):
+            next(run)
+        yield from (2, 3)
+
+    run = mrpy.pmap(abs, source(), backend="serial", chunksize=1)
+    assert list(run) == [1, 2, 3]
+
+
 # ---- a consumer that sleeps -----------------------------------------------------------------------------
 
 
