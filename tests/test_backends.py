@@ -570,7 +570,7 @@ PTH = "import sys; sys.path.append({folder!r}); from pathlib import Path; import
 LATE_SITE = """
 import sys
 from mrpy.scheduler.backends.worker_main import _late_site
-_late_site()
+_late_site([sys.prefix, sys.exec_prefix])
 import pathlib, copy, pickle
 assert "site" not in sys.modules
 import site

@@ -166,6 +166,55 @@ print(told(0) == next(mrpy.pmap(told, [0], workers=1)))
     assert printed(script, tmp_path, *flags, **environment) == ["True"]
 
 
+def test_a_worker_is_at_home_where_its_parent_is_before_and_after_site_is_loaded(tmp_path: Path) -> None:
+    script = """
+import importlib.util, sys, sysconfig, mrpy
+def told(again):
+    before = sys.prefix, sys.exec_prefix, sysconfig.get_path("purelib")
+    importlib.util.find_spec("not_there")
+    return *before, sys.prefix, sys.exec_prefix
+print(told(0) == next(mrpy.pmap(told, [0], workers=1)))
+"""
+    assert printed(script, tmp_path) == ["True"]
+
+
+def test_what_is_set_up_for_every_interpreter_is_there_first(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import json\njson.dumps = repr", encoding="utf-8")
+    script = """
+import json, mrpy
+print(*mrpy.pmap(lambda x: json.dumps(x), "a", workers=1), json.dumps("a"))
+"""
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    assert printed(script, tmp_path, PYTHONPATH=path) == ["'a' 'a'"]
+
+
+@pytest.mark.parametrize("seed", ["", "random", "7"])
+def test_strings_hash_alike_in_all_workers_and_nobody_sees_how_that_is_done(seed: str, tmp_path: Path) -> None:
+    script = """
+import subprocess, sys, time, mrpy
+def told(_):
+    time.sleep(0.02)
+    seed = os.environ.get("PYTHONHASHSEED")
+    return os.getpid(), hash("word"), seed, subprocess.check_output(["printenv", "PYTHONHASHSEED"])
+workers, hashes, *seeds = map(set, zip(*mrpy.pmap(told, range(12), workers=2, chunksize=1)))
+print(len(workers), len(hashes), hash("word") in hashes, *map(len, seeds), seeds[0], seeds[1])
+"""
+    same = str(seed == "7")
+    assert printed(script, tmp_path, PYTHONHASHSEED=seed) == [f"2 1 {same} 1 1 {{{seed!r}}} {{b'{seed}\\n'}}"]
+
+
+def test_an_environment_without_a_hash_seed_has_none_in_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    script = """
+import subprocess, mrpy
+def told(_): return "PYTHONHASHSEED" in os.environ, subprocess.call(["printenv", "PYTHONHASHSEED"])
+print(*next(mrpy.pmap(told, [0], workers=1)))
+"""
+    assert printed(script, tmp_path) == ["False 1"]
+
+
 @pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
 def test_threads_may_begin_together_in_a_process_that_has_run_nothing_yet(backend: str, tmp_path: Path) -> None:
     script = f"""

@@ -39,7 +39,8 @@ from distributed import Scheduler, Worker, batched
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 from tornado.ioloop import IOLoop
 
-from mrpy.scheduler.backends.worker_main import die_with_parent
+from mrpy.scheduler.backends.spawn import HASH_SEED, environment
+from mrpy.scheduler.backends.worker_main import die_with_parent, show_hash_seed
 
 EVENTS_KEPT = 1000  # by the scheduler, which is in the user's process; nobody reads them
 LONGEST_KEY = 4096  # bytes; those that `multiprocessing` makes have 32
@@ -49,7 +50,7 @@ _HOME = str(Path(__file__).resolve().parents[3])  # the folder that holds the pa
 _PLACE: dict[str, Any] = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
 _BOOT = (
     "import sys; sys.path.append({home!r}); "
-    "from mrpy.scheduler.backends.dask_cluster import serve; serve({lifeline}, {scheduler!r}, {spill!r})"
+    "from mrpy.scheduler.backends.dask_cluster import serve; serve{told}"
 )
 
 
@@ -88,9 +89,8 @@ class WorkerProcess(ProcessInterface):
         ours, theirs = socket.socketpair()
         ours.sendall(b"=" + current_process().authkey)
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        boot = _BOOT.format(
-            home=_HOME, lifeline=theirs.fileno(), scheduler=self._scheduler, spill=self._spill
-        )
+        told = (theirs.fileno(), self._scheduler, self._spill, os.environ.get(HASH_SEED))
+        boot = _BOOT.format(home=_HOME, told=told)
         threads = {name: str(n) for name, n in dask.config.get("distributed.nanny.pre-spawn-environ").items()}
         with theirs:
             process = await asyncio.create_subprocess_exec(
@@ -98,7 +98,7 @@ class WorkerProcess(ProcessInterface):
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
-                env={**threads, **os.environ},
+                env=environment(threads),
             )  # fmt: skip
         return process, ours
 
@@ -128,8 +128,9 @@ def stop(cluster: SpecCluster) -> None:
     shutil.rmtree(cluster.spill_folder, ignore_errors=True)  # type: ignore[attr-defined]
 
 
-def serve(lifeline: int, scheduler: str, spill: str) -> None:
-    """The life of a worker."""
+def serve(lifeline: int, scheduler: str, spill: str, hash_seed: str | None) -> None:
+    """The life of a worker. ``hash_seed``: that of our environment."""
+    show_hash_seed(hash_seed)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     line = socket.socket(fileno=lifeline)
     current_process().authkey = line.recv(LONGEST_KEY)[1:]  # so proxies of the user's managers work there too

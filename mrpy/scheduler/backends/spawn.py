@@ -28,6 +28,8 @@ THREAD_COUNTS = (  # what libraries with threads of their own obey, if it is set
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS",
 )  # fmt: skip
+HASH_SEED = "PYTHONHASHSEED"
+_seed = str(int.from_bytes(os.urandom(4), "big") or 1)  # 0 would be no secret
 
 
 class Process:
@@ -98,16 +100,30 @@ def _start(fds: tuple[int, int, int], threads: int) -> int:
     """Start a fresh interpreter: not a fork, since the user's process may have threads and locks."""
     for fd in fds:
         os.set_inheritable(fd, True)  # others that inherit one by chance close it, or do no harm with it
-    told = (*fds, sys.flags.no_site, sys.flags.safe_path)
+    ours = (sys.flags.no_site, sys.flags.safe_path, sys.prefix, sys.exec_prefix, os.environ.get(HASH_SEED))
+    flags = (*_flags(), *_without_site(), "-P")
     streams = [fd for fd in range(3) if fd == 0 or not os.get_inheritable(fd)]  # it has no input of ours
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, *_flags(), "-S", "-P", "-c", _BOOT.format(home=_HOME, told=told)],
-        {**dict.fromkeys(THREAD_COUNTS, str(_most(threads))), **os.environ},
+        [sys.executable, *flags, "-c", _BOOT.format(home=_HOME, told=(*fds, ours))],
+        environment(dict.fromkeys(THREAD_COUNTS, str(_most(threads)))),
         file_actions=[(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in streams],
         setsid=True,
         setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # which this interpreter ignores
     )
+
+
+def environment(defaults: dict[str, str]) -> dict[str, str]:
+    """That of a worker: ours; and where each would hash strings in its own way, all do it in one."""
+    found = {**defaults, **os.environ}
+    if found.get(HASH_SEED, "") in ("", "random"):
+        found[HASH_SEED] = _seed
+    return found
+
+
+def _without_site() -> Sequence[str]:
+    """``-S``, but where somebody has set up something for every interpreter, which is then there first."""
+    return () if {"sitecustomize", "usercustomize"} & sys.modules.keys() else ("-S",)
 
 
 def _most(threads: int) -> int:

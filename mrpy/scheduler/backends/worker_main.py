@@ -56,15 +56,18 @@ RETURNED = 21
 _F_SETSIG = 10  # Linux; Python's fcntl does not name it
 
 
-def main(channel: int, lifeline: int, stack: int, no_site: int, safe_path: bool) -> None:
-    """Serve until the parent goes away. The last two are flags of its interpreter."""
+def main(channel: int, lifeline: int, stack: int, theirs: tuple[int, bool, str, str, str | None]) -> None:
+    """Serve until the parent goes away. The last is what `spawn` tells of its interpreter."""
+    no_site, safe_path, *prefixes, hash_seed = theirs
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _close_all_but(0, 1, 2, channel, lifeline, stack)
     sock, line = socket(fileno=channel), socket(fileno=lifeline)
     die_with_parent(line)
     last_stack.keep(stack)
     rests.be_asked()
-    _late_site()
+    show_hash_seed(hash_seed)
+    if sys.flags.no_site:
+        _late_site(prefixes)
     _pretend(no_site=no_site, safe_path=safe_path)
     os.register_at_fork(after_in_child=sock.close)
     os.register_at_fork(after_in_child=line.close)
@@ -264,15 +267,25 @@ def encode_failure(error: BaseException) -> bytes:
         return pickle.dumps(failures.Failure(failure.type_name, failure.message, failure.trace), 5)
 
 
-def _late_site() -> None:
+def show_hash_seed(theirs: str | None) -> None:
+    """It was for this process alone: tasks, and what they start, see what the user's process sees."""
+    if theirs is None:
+        os.environ.pop("PYTHONHASHSEED", None)
+    else:
+        os.environ["PYTHONHASHSEED"] = theirs
+
+
+def _late_site(prefixes: Any) -> None:
     """Workers start without the ``site`` module, which can cost more than all the rest. What it sets up,
-    import hooks of editable installs above all, is made up for when first an import fails."""
+    import hooks of editable installs above all, is made up for when first an import fails; but where
+    the user's installation is, a virtual environment say, is known at once."""
     import builtins
     from _sitebuiltins import Quitter
 
     for name in ("exit", "quit"):
         setattr(builtins, name, Quitter(name, "Ctrl-D (i.e. EOF)"))
-    sys.meta_path.append(_SiteFinder())
+    sys.meta_path.append(_SiteFinder(sys.prefix, sys.exec_prefix))
+    sys.prefix, sys.exec_prefix = prefixes
 
 
 # What the standard library tries on other systems (nt, and Jython's org). ``site`` has none of it, and to run
@@ -290,15 +303,20 @@ def _pretend(**theirs: object) -> None:
 class _SiteFinder:
     """The last finder: runs ``site`` once, then asks all the others again."""
 
+    def __init__(self, *bare: str) -> None:
+        self._bare = bare  # the prefixes that ``site`` begins with
+
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """As importlib wants it."""
         if name.partition(".")[0] in _NEVER_FROM_SITE:
             return None
         sys.meta_path.remove(self)
+        before, prefixes = list(sys.path), (sys.prefix, sys.exec_prefix)
+        sys.prefix, sys.exec_prefix = self._bare
         import site
 
-        before = list(sys.path)
         site.main()
+        sys.prefix, sys.exec_prefix = prefixes
         sys.path[:] = before + [entry for entry in sys.path if entry not in before]
         for finder in sys.meta_path:
             spec = finder.find_spec(name, path, target)
