@@ -24,6 +24,14 @@ REMOTE = ["processes", "dask"]
 BACKENDS = ["serial", "threads", *REMOTE]
 
 
+@pytest.fixture
+def limits() -> Iterator[None]:
+    before = sys.getrecursionlimit(), sys.get_int_max_str_digits()
+    yield
+    sys.setrecursionlimit(before[0])
+    sys.set_int_max_str_digits(before[1])
+
+
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     with mrpy.session(request.param, workers=2):
@@ -56,6 +64,36 @@ def test_arguments_of_the_program_are_there(backend: str, monkeypatch: pytest.Mo
     for arguments in (["program", "--size=3"], ["program"], ["program", "4"]):
         monkeypatch.setattr(sys, "argv", arguments)
         assert everywhere(lambda _: tuple(sys.argv), [1]) == [tuple(arguments)] * 4
+
+
+def deep(x: int) -> int:
+    return 0 if x == 0 else 1 + deep(x - 1)
+
+
+def digits(x: int) -> int:
+    return len(str(10**x))
+
+
+def test_calls_may_go_as_deep_and_numbers_be_as_long_as_the_user_has_set(backend: str, limits: None) -> None:
+    sys.setrecursionlimit(6000)
+    sys.set_int_max_str_digits(0)
+    assert everywhere(deep, [4000]) == [4000] * 4
+    assert everywhere(digits, [6000]) == [6001] * 4
+    if backend in REMOTE:  # what they return may be as deep
+        assert str(next(mrpy.pmap(nested, [1200]))).count("[") == 1200
+    sys.setrecursionlimit(1000)
+    sys.set_int_max_str_digits(1000)
+    with pytest.raises(RecursionError):
+        next(mrpy.pmap(deep, [4000]))
+    with pytest.raises(ValueError, match="1000 digits"):
+        next(mrpy.pmap(digits, [6000]))
+
+
+def nested(x: int) -> list[Any]:
+    made: list[Any] = []
+    for _ in range(x - 1):
+        made = [made]
+    return made
 
 
 def test_workers_of_ours_may_ask_the_managers_of_the_user(backend: str) -> None:

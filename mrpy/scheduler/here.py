@@ -21,6 +21,7 @@ class Here(NamedTuple):
     ``settings``  of numbers and warnings; None where nobody has changed them
     ``key``     by which processes of `multiprocessing` trust each other; None where nobody has managers,
                 whose proxies need it. For our own workers only
+    ``limits``  how deep calls may go, and how many digits a number may have that is written or read
     """
 
     folder: str | None
@@ -29,6 +30,7 @@ class Here(NamedTuple):
     levels: Levels | None
     settings: Settings | None
     key: bytes | None = None
+    limits: tuple[int, int] = 1000, 4300
 
 
 # What the last call of `here` found, with ``sys.path`` and ``sys.argv`` as they were then. It is asked before
@@ -44,15 +46,23 @@ def here() -> Here:
     except OSError:  # it was removed under our feet
         folder = None
     levels, of_numbers, key = _levels(), settings(filters=True), _key()
+    limits = sys.getrecursionlimit(), sys.get_int_max_str_digits()
     path, arguments, place = _last
-    there, given = (place.folder, place.levels, place.settings, place.key), getattr(sys, "argv", [])
-    if path != sys.path or arguments != given or there != (folder, levels, of_numbers, key):
+    there, given = (place.folder, *place[3:]), getattr(sys, "argv", [])
+    if path != sys.path or arguments != given or there != (folder, levels, of_numbers, key, limits):
         path, arguments = list(sys.path), list(given)
         # '' means the working directory, and the worker's may be another one
         entries = [entry or folder or "" for entry in path]
-        place = Here(folder, entries, list(map(str, arguments)), levels, of_numbers, key)
+        place = Here(folder, entries, list(map(str, arguments)), levels, of_numbers, key, limits)
         _last = path, arguments, place
     return place
+
+
+def keep_limits(limits: tuple[int, int]) -> None:
+    """Have these in this process."""
+    deep, digits = limits
+    sys.setrecursionlimit(deep)
+    sys.set_int_max_str_digits(digits)
 
 
 def _key() -> bytes | None:

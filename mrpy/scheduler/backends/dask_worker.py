@@ -38,7 +38,7 @@ from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.worker_main import encode_failure
 from mrpy.scheduler.calls import Parts, TaskStopped, apart, perform
 from mrpy.scheduler.failure import At
-from mrpy.scheduler.here import Here
+from mrpy.scheduler.here import Here, keep_limits
 from mrpy.scheduler.policy import LONGEST_WAIT
 
 RUNS, BEGAN, THROUGH = 1, 2, 3
@@ -264,6 +264,7 @@ def _go_to(place: Here, ours: bool) -> None:
         sys.path.extend(entry for entry in place.path if entry not in sys.path)
     else:
         sys.path[:], sys.argv[:] = place.path, place.arguments
+        keep_limits(place.limits)
         if place.folder is not None:
             os.chdir(place.folder)
     _place = place

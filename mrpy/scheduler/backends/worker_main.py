@@ -39,6 +39,7 @@ from mrpy.scheduler.backends import last_stack, relay
 from mrpy.scheduler.backends.segments import Borrower, Lender, Pool
 from mrpy.scheduler.backends.transport import Frame, WorkerEnd
 from mrpy.scheduler.calls import Parts, apart, perform
+from mrpy.scheduler.here import keep_limits
 
 if TYPE_CHECKING:
     from typing import Any
@@ -231,6 +232,7 @@ class Worker:
             _go_back(place.folder)
             return
         sys.path[:], sys.argv[:] = place.path, place.arguments
+        keep_limits(place.limits)
         if place.folder is not None:
             os.chdir(place.folder)
         if place.levels is not None:
