@@ -583,6 +583,15 @@ def test_the_other_side_may_be_joined_again_whatever_its_options(backend: str, o
         assert len(both.to_list()) == 6
 
 
+@pytest.mark.parametrize("options", [{}, {"on_error": "skip"}])
+def test_a_join_may_be_run_again_whatever_the_options_of_the_other_side(options: dict[str, Any]) -> None:
+    orders, blocked = mrpy.stream([(n % 3, n) for n in range(9)], backend="serial"), ["1", "x", "2"]
+    others = mrpy.stream(blocked, backend="serial", **options).filter(str.isdigit)
+    for other in (others, others.repartition(2)):
+        left = orders.join(other, 0, int, how="anti")
+        assert [left.count(), left.count(), len(list(left))] == [3, 3, 3]
+
+
 @pytest.mark.parametrize("how", ["join", "cogroup"])
 def test_exceptions_of_the_other_side_have_no_key_either(how: str) -> None:
     other = mrpy.pmap(int, ["1", "x"], on_error="return")

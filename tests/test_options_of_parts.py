@@ -49,6 +49,13 @@ def test_what_concerns_the_place_is_taken_over() -> None:
     assert outer.skipped.count == 1
 
 
+def test_what_runs_over_an_inner_run_may_be_run_again() -> None:
+    inner = mrpy.pmap(int, TEXTS, backend="serial", on_error="skip")
+    outer = mrpy.pmap(str, inner)
+    assert [outer.count(), outer.count(), list(outer)] == [3, 3, ["1", "4", "0"]]
+    assert (outer.skipped.count, inner.skipped.count) == (1, 1)
+
+
 def test_without_such_options_they_are_one_run() -> None:
     run = mrpy.pmap(str, mrpy.pmap(abs, [-1], backend="serial", workers=1))
     assert str(run).count("[") == 0

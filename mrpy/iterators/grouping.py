@@ -298,7 +298,7 @@ def _plan_of(other: Any, given: Mapping[str, Any]) -> Plan:
     own, ours = _told(other._given), _told(given)
     if not (own and own != ours and other._plan.steps):
         return other._taken()
-    return Plan(Pulled(type(other)(other._taken(), other._given)))  # as often as it is asked for
+    return Plan(Pulled(stream.ByItself(other)))
 
 
 def _told(given: Mapping[str, Any]) -> dict[str, Any]:

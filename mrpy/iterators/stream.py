@@ -235,6 +235,12 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
             raise TypeError("this parallel iterator is already being iterated with async for")
         return self._plan if self._running is None else Plan(Pulled(self._running.items))
 
+    def _again(self) -> Self:
+        """This one once more, with the same account and in the same blocks; or what is left of it."""
+        made = type(self)(self._taken(), self._given)
+        made._account, made._blocks = self._account, self._blocks
+        return made
+
     def _probes(self, key: Callable[[Any], Any] | None) -> tuple[Step, ...]:
         """The step that asks items for their keys, where it matters whose error that is."""
         options = self._options()
@@ -266,6 +272,31 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
             return sink.commit(staging, parts)
 
 
+class ByItself:
+    """A parallel iterator that runs by itself, as the source of another one: as often as that is run."""
+
+    run_of_its_own = True
+
+    def __init__(self, items: ParallelIterator) -> None:
+        self._items = items._again()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items._again())
+
+    def __str__(self) -> str:
+        return str(self._items)
+
+    def explain(self) -> str:
+        """The text of `explain`."""
+        return self._items.explain()
+
+    def _skips(self) -> list[Skipped]:
+        return self._items._skips()
+
+    def _draw(self, drawn: Graph) -> str:
+        return self._items._draw(drawn)
+
+
 def stream_of(iterable: Iterable[Any], given: dict[str, Any]) -> ParallelIterator:
     """A parallel iterator over anything: lifted where that is possible."""
     if isinstance(iterable, ParallelIterator):
@@ -281,7 +312,7 @@ def stream_behind(iterable: Iterable[Any], given: dict[str, Any]) -> ParallelIte
         reads = len(iterable._plan.steps) == 1 and hasattr(iterable._plan.steps[0], "begin")
         same = all(given.get(name) == value for name, value in iterable._given.items() if name in _OWN)
         if not reads and not same:
-            return ParallelIterator(Plan(Pulled(iterable)), {**own, **given})
+            return ParallelIterator(Plan(Pulled(ByItself(iterable))), {**own, **given})
     return stream_of(iterable, given)
 
 
