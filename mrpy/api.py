@@ -142,6 +142,10 @@ def mapreduce(
     the reducer comes to. It pays where a key comes often: to combine two or three values takes longer than
     to send them. With ``sort=True`` the pairs come in the order of their keys.
 
+    Where the mapper fails, what a function as ``on_error`` returns stands for what that would have made: a
+    pair, or pairs; so it does for a record that has killed its worker or has run too long. What it returns
+    for a step before the mapper, or for a record that cannot be opened, is a record, and goes through that.
+
     >>> import mrpy
     >>> lines = ["a b a", "b a"]
     >>> pairs = mrpy.mapreduce(lambda line: ((word, 1) for word in line.split()),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,43 @@ def test_where_a_mapper_fails_it_is_what_the_mapper_would_have_made(backend: str
     run = mrpy.stream(range(5), backend=backend, workers=2, on_error=lambda error: MADE[made])
     found = dict(mrpy.mapreduce(mapper, lambda key, values: sum(values), run))
     assert found == {"all": 8} | ({} if made == "nothing" else {"none": 1})
+
+
+def boom(n: int) -> None:
+    raise RuntimeError(n)
+
+
+class Unopenable:
+    def __reduce__(self) -> Any:
+        return boom, (1,)
+
+
+def doubled(pair: tuple[str, int]) -> tuple[str, int]:
+    if pair[0] == "raise":
+        raise ValueError
+    if pair[0] == "die":
+        os._exit(3)
+    while pair[0] == "slow":
+        time.sleep(0.01)
+    return pair[0], pair[1] * 2
+
+
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_what_it_stands_for_does_not_depend_on_neighbours(chunksize: int) -> None:
+    pairs = [("raise", 1), ("die", 1), ("raise", 1), Unopenable(), ("raise", 1), ("fine", 1)]
+    run = mrpy.mapreduce(
+        doubled, lambda _, values: sum(values), pairs,
+        backend="processes", workers=2, chunksize=chunksize, on_error=lambda error: (type(error).__name__, 100),
+    )  # fmt: skip
+    assert dict(run) == {"ValueError": 300, "WorkerCrashed": 100, "RuntimeError": 200, "fine": 2}
+
+
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_what_runs_too_long_does_so_in_the_mapper(chunksize: int) -> None:
+    options: dict[str, Any] = {"backend": "threads", "workers": 2, "chunksize": chunksize, "timeout": 0.05}
+    run = mrpy.stream([("raise", 1), ("slow", 1)], on_error=lambda error: (type(error).__name__, 100), **options)
+    found = mrpy.mapreduce(doubled, lambda _, values: sum(values), run.map(lambda pair: pair))
+    assert dict(found) == {"ValueError": 100, "ItemTimeout": 100}
 
 
 @pytest.mark.parametrize("backend", ["serial", "processes"])

@@ -16,6 +16,7 @@ from itertools import chain
 from types import GeneratorType
 from typing import Any
 
+from mrpy.errors import ItemTimeout, WorkerCrashed
 from mrpy.light import Frozen
 from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.chunks import Chunk
@@ -102,27 +103,31 @@ def _with_key(pair: Any) -> Any:
 
 
 class Watched:
-    """A mapper as a step that knows whether it was its own error that came last, and not one of a step
-    before. It is slower."""
+    """A mapper as a step that knows what an error was about that came last. It is slower.
+
+    ``began``  whether the mapper has had the record at work; None: there is none, since nothing was begun
+    """
 
     def __init__(self, mapper: Callable[[Any], Any]) -> None:
         self.step: Step = WithKeys(step_of(mapper))
         self.ours: bool = getattr(mapper, "ours", False)
         self._stands: Callable[[Any], bool] = getattr(mapper, "stands", _never)  # though the record fails
-        self.failed = False
+        self.began: bool | None = None
 
     def over(self, records: Iterator[Any]) -> Iterator[Any]:
         """The pairs of these records."""
-        self.failed = False
+        self.began = False
         for record in records:
+            self.began = True
             made: list[Any] = []
             try:
                 made.extend(self.step.over(iter((record,))))
             except BaseException:
-                self.failed = True
                 yield from filter(self._stands, made)
                 raise
             yield from made
+            self.began = False
+        self.began = None
 
     def __str__(self) -> str:
         return str(self.step)
@@ -134,15 +139,19 @@ def _never(_: Any) -> bool:
 
 class Replacing:
     """What `on_error` puts in the place of an item, as pairs: it has not been through the mapper; unless that
-    is the user's and has failed itself, since then it stands for what that returns."""
+    is the user's and has failed itself, since then it stands for what that returns. So it does for what was
+    lost: in which step that was nobody knows."""
 
     def __init__(self, on_error: Callable[[BaseException], Any], mapper: Watched) -> None:
         self._on_error, self._mapper = on_error, mapper
 
     def __call__(self, error: BaseException) -> Several:
-        stands_for_pairs = self._mapper.failed and not self._mapper.ours
+        began, self._mapper.began = self._mapper.began, None
+        lost = began is None and isinstance(error, WorkerCrashed | ItemTimeout)
         value = self._on_error(error)
-        return Several(as_pairs(value) if stands_for_pairs else self._mapper.step.over(iter((value,))))
+        if (began or lost) and not self._mapper.ours:
+            return Several(as_pairs(value))
+        return Several(self._mapper.step.over(iter((value,))))
 
 
 def as_pairs(made: Any) -> Any:
