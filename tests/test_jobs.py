@@ -155,6 +155,25 @@ def test_options_of_the_class_are_defaults() -> None:
         CountWords().run([], n_jobs=3)
 
 
+def test_options_of_a_class_are_not_those_of_the_jobs_behind_it() -> None:
+    class Skipping(mrpy.Job):
+        options = {"on_error": "skip"}
+
+        def map(self, text: str) -> Any:
+            return int(text), 1
+
+    class Inverse(mrpy.Job):
+        def map(self, pair: Any) -> Any:
+            return 1 / pair[0], 1
+
+    with pytest.raises(ZeroDivisionError):
+        list((Skipping() | Inverse()).run(["0", "x", "1"], backend="serial"))
+    pairs = (Skipping() | Inverse()).run(["0", "x", "1"], backend="serial", on_error="skip")
+    assert (list(pairs), pairs.skipped.count) == ([(1.0, 1)], 2)
+    texts = mrpy.stream(["0", "x", "1"], backend="serial", on_error="skip")
+    assert list((Skipping() | Inverse()).run(texts)) == [(1.0, 1)]
+
+
 @pytest.mark.parametrize(("theirs", "ours"), [("mapper", "map"), ("reducer", "reduce"), ("mapper_init", "setup"), ("steps", r"first \| second")])
 def test_a_method_under_another_name_is_refused(theirs: str, ours: str) -> None:
     with pytest.raises(TypeError, match=f"Wrong.{theirs}: in a mrpy.Job this is called '{ours}'"):

@@ -43,7 +43,7 @@ class Job:
 
     ``partitions``  into how many tasks the keys are divided
     ``sort``        whether pairs come in the order of their keys
-    ``options``     run options; those given to `run` come before them
+    ``options``     run options of this job, not of those behind it; those given to `run` come before them
     """
 
     partitions: ClassVar[int | str] = "auto"
@@ -112,8 +112,10 @@ class Chain(Job):
         counters: dict[str, int] = {}
         first, *others = self.jobs
         pairs = first._run(inputs, options, counters)
-        for job in others:
-            pairs = job._run(pairs, {**options, "checkpoint": None}, counters)
+        theirs = inputs._given if isinstance(inputs, ParallelIterator) else {}
+        for job in others:  # each has its own class's options, and none of those before it
+            records = ParallelIterator(pairs._taken(), theirs)
+            pairs = job._run(records, {**options, "checkpoint": None}, counters)
         return pairs
 
     def __repr__(self) -> str:
