@@ -244,6 +244,74 @@ def test_what_was_skipped_is_computed_where_it_is_not_to_be(tmp_path: Path) -> N
     with pytest.raises(ZeroDivisionError):
         list(run())
     assert list(run(on_error=lambda _: None)) == [*plain[:3], None, *plain[3:]]
+    assert list(run(on_error=lambda _: -1)) == [*plain[:3], -1, *plain[3:]]
+    assert list(run(on_error="skip")) == plain
+    with pytest.raises(ZeroDivisionError):
+        list(run())
+
+
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+def test_what_was_put_in_a_place_is_computed_again_behind_a_shuffle_and_a_fold_too(backend: str, tmp_path: Path) -> None:
+    def inverse(n: int) -> int:
+        return 12 // (n - 3)
+
+    def run(verb: str, **options: Any) -> Any:
+        file = tmp_path / verb
+        return mrpy.stream(range(8), backend=backend, workers=1, checkpoint=file, **options).map(inverse)
+
+    plain = [12 // (n - 3) for n in range(8) if n != 3]
+    assert run("sum", on_error=lambda _: 100).sum() == sum(plain) + 100
+    assert run("sum", on_error="skip").sum() == sum(plain)
+    assert dict(run("count_by", on_error=lambda _: 1).count_by(bool)) == {True: 8}
+    assert dict(run("count_by", on_error="skip").count_by(bool)) == {True: 7}
+
+
+def test_numbers_of_another_seed_are_not_gone_on_with(tmp_path: Path) -> None:
+    def numbers(seed: int | None) -> Any:
+        path = tmp_path / str(seed is None)
+        return mrpy.pmap(lambda _: int(mrpy.rng().integers(10**9)), range(4), backend="serial", checkpoint=path, seed=seed)
+
+    assert list(numbers(1)) == list(numbers(1))
+    with pytest.raises(CheckpointError, match="of a run with another seed="):
+        list(numbers(2))
+    assert list(numbers(None)) == list(numbers(None))
+
+
+VERBS: dict[str, Callable[[Any, Any], Any]] = {
+    "sorted": lambda run, key: run.sorted(key).to_list(), "topk": lambda run, key: run.topk(2, key).to_list(),
+    "min": lambda run, key: run.min(key), "max": lambda run, key: run.max(key),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_run_that_a_key_has_ended_goes_on_under_other_rules(verb: str, tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def key(n: int) -> int:
+        asked.append(n)
+        return 12 // (n - 7)
+
+    def run(**options: Any) -> Any:
+        return VERBS[verb](mrpy.stream(range(10), backend="serial", chunksize=2, checkpoint=tmp_path / "c", **options), key)
+
+    with pytest.raises(ZeroDivisionError):
+        run()
+    asked.clear()
+    expected = VERBS[verb](mrpy.stream([n for n in range(10) if n != 7], backend="serial"), lambda n: 12 // (n - 7))
+    assert run(on_error="skip") == expected
+    assert verb == "sorted" or 0 not in asked
+
+
+def test_a_window_that_keeps_other_things_says_so(tmp_path: Path) -> None:
+    def numbers() -> Iterator[int]:
+        yield from range(200)
+
+    def run(**options: Any) -> Any:
+        return mrpy.stream(numbers(), backend="serial", checkpoint=tmp_path / "c", **options).sum()
+
+    assert run() == run()
+    with pytest.raises(CheckpointError, match="another buffersize="):
+        run(buffersize=50)
 
 
 def test_another_process_cannot_use_the_file_meanwhile(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ class Keyed:
             store = store_for(job, options, stack, folder=folder)
             maps_store, runs = kept_for(options.checkpoint, store)
             program = self._program(options)
-            checkpoint = stack.enter_context(checkpoint_for(options.checkpoint, program, "mapreduce", runs))
+            checkpoint = stack.enter_context(checkpoint_for(options, program, "mapreduce", runs))
             made: list[Mapped] = []
             for side, account in zip(self._sides, self._mapping, strict=True):
                 with watched(job, side.plan, options), account.running(*where):

@@ -223,7 +223,7 @@ class _feeding:
         with ExitStack() as entering:
             job = entering.enter_context(job_for(options))
             entering.enter_context(watched(job, plan, options))
-            checkpoint = entering.enter_context(checkpoint_for(options.checkpoint, plan.steps, "map"))
+            checkpoint = entering.enter_context(checkpoint_for(options, plan.steps, "map"))
             rules = Rules.of(options, plan)
             backend, name = job.driver.backend, options.name or str(plan.steps[-1])
             code = _code(plan.steps, name, rules.replaced(seed=0), travels=backend.remote)

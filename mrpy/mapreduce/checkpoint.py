@@ -2,8 +2,8 @@
 
 The file is an SQLite database with one row per finished chunk: where in the source it begins, how many
 items it spans, its results as a pickle, and a checksum of that. It says which program it belongs to
-(``program.py``) and which files that reads, and is refused for others. A row whose checksum is wrong is
-computed again. What is too much for memory lies in files beside this one, and the row says where
+(``program.py``), which files that reads and with what seed, and is refused for others. A row whose checksum
+is wrong is computed again. What is too much for memory lies in files beside this one, and the row says where
 (``kept_runs.py``). One run at a time uses a file: until it ends any other is refused, in whatever process.
 Pickles can run code when they are opened, so a file that others may write, or that is somebody else's, is
 refused.
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from mrpy.mapreduce import kept_runs, program
     from mrpy.mapreduce.kept_runs import KeptRuns
+    from mrpy.options import Options
 else:
     kept_runs, program = later("mrpy.mapreduce.kept_runs"), later("mrpy.mapreduce.program")
     hashlib, sqlite3 = later("hashlib"), later("sqlite3")  # only for those who ask for a checkpoint
@@ -36,9 +37,14 @@ create table if not exists run (program text not null, version integer not null)
 create table if not exists chunk (first integer primary key, count integer, body blob, digest blob);
 create table if not exists file (name text primary key, first integer not null, writer text not null);
 """
-VERSION = 2
+VERSION = 3
 _OTHER_PROGRAM = "another program: its functions were changed since, or it was written by another Python"
-_OTHER_FILES = "a run over other files or rows: they were changed since, or others are read now"
+_OTHERS = (  # by what differs in what is known of it
+    _OTHER_PROGRAM,
+    "a run over other files or rows: they were changed since, or others are read now",
+    "a run with another seed=",
+    "a run with another buffersize=, which has kept what it was folded from",
+)
 
 
 class Checkpoint:
@@ -76,8 +82,8 @@ class Checkpoint:
         if row is None:
             self._file.execute("insert into run values (?, ?)", (program, VERSION))
         elif row != (program, VERSION):
-            same = row[1] == VERSION and row[0].split()[0] == program.split()[0]
-            whose = _OTHER_FILES if same else _OTHER_PROGRAM
+            parts = zip(row[0].split(), program.split(), _OTHERS, strict=row[1] == VERSION)
+            whose = next((why for then, now, why in parts if then != now), _OTHER_PROGRAM)
             raise CheckpointError(
                 f"{self._path} is the checkpoint of {whose}; remove it, or name another file"
             )
@@ -153,10 +159,19 @@ class Checkpoint:
 
 
 def checkpoint_for(
-    path: str | os.PathLike[str] | None, steps: Iterable[object], kind: str, runs: KeptRuns | None = None
+    options: Options,
+    steps: Iterable[object],
+    kind: str,
+    runs: KeptRuns | None = None,
+    *,
+    in_pieces: bool = False,
 ) -> AbstractContextManager[Checkpoint | None]:
-    """The checkpoint of a run, if it is to have one, for a ``with`` statement."""
-    return nullcontext() if path is None else Checkpoint(path, program.program_of(steps, kind), runs)
+    """The checkpoint of a run, if it is to have one, for a ``with`` statement. ``in_pieces``: it keeps items
+    that are folded later."""
+    if options.checkpoint is None:
+        return nullcontext()
+    of = program.program_of(steps, kind), options.seed, "items" if in_pieces else "results"
+    return Checkpoint(options.checkpoint, " ".join(map(str, of)), runs)
 
 
 def _digest(body: bytes) -> bytes:

@@ -157,7 +157,7 @@ class Outcome(NamedTuple):
             failure = self.failures.get(index)
             if failure is None:
                 try:
-                    values.append(self._decoded(index, value, on_error))
+                    values.append(self._decoded(index, value, on_error, skipped))
                     continue
                 except Exception as error:
                     failure = failing.capture(error, travels=False)
@@ -170,7 +170,7 @@ class Outcome(NamedTuple):
                 return Outcome(values, failures, True, False)
         return Outcome(values, failures, self.ended, False, done=self.done)
 
-    def _decoded(self, index: int, value: codec.Payload, on_error: object) -> Any:
+    def _decoded(self, index: int, value: codec.Payload, on_error: object, skipped: Skipped) -> Any:
         """A value opened, or what `on_error` makes of it. Raises what stands at its place otherwise."""
         try:
             return codec.decode(value)
@@ -179,6 +179,7 @@ class Outcome(NamedTuple):
         item = self.positions[index] if self.positions else None
         try:
             if callable(on_error):
+                skipped.replaced = True
                 return on_error(_pinned(problem, item))
         except Exception as second:
             raise _pinned(second, item) from None

@@ -127,8 +127,9 @@ class Feeder:
     def _known(self, position: int) -> tuple[int, Any] | None:
         """How many items the chunk spans that begins there, and what was made of it, if that is known."""
         known = self.checkpoint.get(position) if self.checkpoint is not None else None
-        left_out = known is not None and apart(known[1])[1] is not None
-        return known if not left_out or self._options.on_error == "skip" else None  # it is wanted now
+        note: Skipped | None = apart(known[1])[1] if known is not None else None
+        as_now = note is None or (self._options.on_error == "skip" and not note.replaced)
+        return known if as_now else None  # what was left out is wanted now, or another thing in its place
 
     def _room(self) -> int:
         """How many items the next chunk may take; 0: the window is closed."""

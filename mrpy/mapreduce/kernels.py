@@ -323,6 +323,7 @@ class _Collector:
         self._pins = pins()
         on_error = self.rules.on_error
         if callable(on_error):
+            self._skipped.replaced = True
             try:
                 value = on_error(error)
                 self.values.append(codec.encode(value, back=True) if self._chunk.separately else value)

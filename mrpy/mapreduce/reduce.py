@@ -49,9 +49,8 @@ def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Accoun
         if in_pieces:
             feeder.code = Code(MapChunk(plan.steps, rules), fold.name, announce=True)
         functions = (*plan.steps, fold.leaf, fold.merge)
-        kind = f"{fold.name} in pieces" if in_pieces else fold.name
         with (
-            checkpoint_for(options.checkpoint, functions, kind) as feeder.checkpoint,
+            checkpoint_for(options, functions, fold.name, in_pieces=in_pieces) as feeder.checkpoint,
             account.running(job.driver.backend.name, job.driver.backend.workers),
         ):
             try:

@@ -29,15 +29,17 @@ class Skipped:
     """Items that were skipped; printed, it lists the first of them.
 
     ``count``     how many; where files are read, records
+    ``replaced``  whether a function as ``on_error`` has put something in the place of an item
     ``failures``  the first of them, by their positions in the source: each with its ``item``, ``type_name``
                   and ``message``
     """
 
-    __slots__ = ("_last", "count", "failures", "limit")
+    __slots__ = ("_last", "count", "failures", "limit", "replaced")
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit  # of the run
         self.count = 0
+        self.replaced = False
         self.failures: list[Failure] = []
         self._last: BaseException | Failure | None = None  # where there is a limit: it may be one too many
 
@@ -66,7 +68,7 @@ class Skipped:
     def beside(self, value: Any) -> Any:
         """The value of a call with this as its note, if there is anything to note. Where the limit was
         passed the call did not go on: nobody is to use what it made."""
-        if not self.count:
+        if not self.count and not self.replaced:
             return value
         if isinstance(self._last, BaseException):  # only now, and of one: a traceback is long
             self._last = failing.capture(self._last, travels=inside.place is Place.ELSEWHERE)

@@ -98,7 +98,7 @@ def runs_of(
     rules = Rules.of(options, plan)
     tasks_store, runs = kept_for(options.checkpoint, store)
     program = (*plan.steps, order.key, *(("reverse",) if order.reverse else ()))
-    checkpoint = stack.enter_context(checkpoint_for(options.checkpoint, program, "sorted", runs))
+    checkpoint = stack.enter_context(checkpoint_for(options, program, "sorted", runs))
 
     def code_for(store: Store | None) -> Code:
         return Code(SortTask(plan.steps, order, rules, store), options.name or "sort", announce=True)
