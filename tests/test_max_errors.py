@@ -149,6 +149,14 @@ def test_each_run_of_one_iterator_counts_for_itself(backend: str) -> None:
     assert [items.sum(), items.count(), items.skipped.count] == [42, 9, 1]
 
 
+@pytest.mark.parametrize("other", [[], mrpy.stream(["y", "z"], backend="serial", on_error="skip").map(int)])
+def test_each_run_of_a_shuffle_counts_for_itself(other: Any) -> None:
+    numbers = mrpy.stream(["1", "x", "3"], backend="serial", on_error="skip", max_errors=3).map(int)
+    for shuffled in (numbers.count_by(bool), numbers.join(other, bool), numbers.repartition(2, bool)):
+        assert shuffled.count() == shuffled.count() == len(list(shuffled))
+        assert shuffled.skipped.count in (1, 3)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("chunksize", [1, 5])
 def test_the_first_failures_are_those_of_the_source_whatever_arrives_first(backend: str, chunksize: int) -> None:

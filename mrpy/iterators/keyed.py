@@ -90,6 +90,8 @@ class Keyed:
     ) -> Generator[Any, None, None]:
         """What is made of the reduce tasks. ``pack``: their rows are for others, who may be elsewhere."""
         options = resolve(self._given)
+        for account in self._mapping:
+            account.skipped = Skipped()
         with job_for(options) as job, ExitStack() as stack:
             where = job.driver.backend.name, job.driver.backend.workers
             store = store_for(job, options, stack, folder=folder)
