@@ -13,6 +13,7 @@ import operator
 import pickle
 import random
 import statistics
+import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -28,6 +29,7 @@ from laws import LOCAL
 
 import mrpy
 from mrpy.errors import OptionError
+from mrpy.iterators import order
 from mrpy.iterators.elsewhere import _HERE, _VERBS, called_here
 
 Options = dict[str, Any]
@@ -658,3 +660,21 @@ def test_each_method_names_its_equivalent(name: str) -> None:
     text = inspect.getdoc(getattr(mrpy.ParallelIterator, name)) or ""
     assert len(text) > 10
     assert name in EQUIVALENT or "``" in text.split("\n\n")[0], text
+
+
+def test_threads_that_begin_an_iterator_at_once_have_the_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    together, begin = threading.Barrier(2), order.Run.__init__
+
+    def at_once(*arguments: Any) -> None:
+        together.wait(timeout=5)
+        begin(*arguments)
+
+    monkeypatch.setattr(order.Run, "__init__", at_once)
+    items, iterators = mrpy.pmap(abs, range(9), backend="serial"), []
+    threads = [threading.Thread(target=lambda: iterators.append(iter(items))) for _ in range(2)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert iterators[0] is iterators[1]
+    assert list(items) == list(range(9))

@@ -149,12 +149,10 @@ def test_each_run_of_one_iterator_counts_for_itself(backend: str) -> None:
     assert [items.sum(), items.count(), items.skipped.count] == [42, 9, 1]
 
 
-@pytest.mark.parametrize("other", [[], mrpy.stream(["y", "z"], backend="serial", on_error="skip").map(int)])
-def test_each_run_of_a_shuffle_counts_for_itself(other: Any) -> None:
-    numbers = mrpy.stream(["1", "x", "3"], backend="serial", on_error="skip", max_errors=3).map(int)
-    for shuffled in (numbers.count_by(bool), numbers.join(other, bool), numbers.repartition(2, bool)):
-        assert shuffled.count() == shuffled.count() == len(list(shuffled))
-        assert shuffled.skipped.count in (1, 3)
+def test_each_run_of_a_shuffle_counts_for_itself() -> None:
+    numbers = mrpy.stream(["1", "x", "3"], backend="serial", on_error="skip", max_errors=1).map(int)
+    for shuffled in (numbers.count_by(str), numbers.join([1, 3], str), numbers.repartition(2, str)):
+        assert [shuffled.count(), shuffled.count(), len(list(shuffled)), shuffled.skipped.count] == [2, 2, 2, 1]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -112,8 +112,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
                 raise TypeError("this parallel iterator is already being iterated with async for")
             options = self._starting()  # as above
             run = order.Run(self._plan, options, self._account, self._given)
-            if self._running is None:  # nor has another thread begun meanwhile
-                self._running = run
+            self._running = vars(self).setdefault("_first", run)  # the same for threads that begin it at once
             if self._plan.steps:
                 self._given = self._behind()
         return self._running
