@@ -21,6 +21,7 @@ import typing
 from collections.abc import Callable
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import cloudpickle
 
@@ -33,6 +34,7 @@ _the_one_here = cloudpickle.cloudpickle._lookup_class_or_track
 _CACHED = type(functools.lru_cache(len))
 _KEY: type = type(functools.cmp_to_key(lambda *_: 0))  # a maker of keys, and a key
 _TYPED = {typing.ParamSpec, typing.TypeVarTuple, typing.NewType}  # cloudpickle knows a TypeVar only
+_ONE_BY_ONE = (FunctionType, ModuleType, type, _CACHED, *_TYPED)  # some of these go by their names
 _FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 
 
@@ -44,8 +46,24 @@ def dumps(value: Any, buffer_callback: Callable[[Any], Any] | None = None) -> by
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """What C asks it for every object takes no more than a look, where that kind of object is known."""
+
+    def __init__(self, file: Any, protocol: int, buffer_callback: Any) -> None:
+        self.dispatch_table: dict[type, Any] = _one_table(cloudpickle.Pickler.dispatch_table)
+        self._plain: set[type] = set()  # kinds of objects of which none is pickled in a way of its own
+        super().__init__(file, protocol, buffer_callback)
+
     def reducer_override(self, thing: Any) -> Any:
+        """Asked for all but numbers, strings and containers."""
         kind = type(thing)
+        if kind in self._plain:
+            return NotImplemented
+        reduced = self._reduced(thing, kind)
+        if reduced is NotImplemented and _is_like_all_its_kind(thing, kind):
+            self._plain.add(kind)
+        return reduced
+
+    def _reduced(self, thing: Any, kind: type) -> Any:
         if isinstance(thing, FunctionType | ModuleType | type):
             _by_value_too(thing.__name__ if isinstance(thing, ModuleType) else thing.__module__)
         if kind is FunctionType:
@@ -73,6 +91,19 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return as_it_is(thing, reduced) if isinstance(thing, type) and type(reduced) is tuple else reduced
 
 
+def _one_table(tables: Any) -> dict[type, Any]:
+    """cloudpickle's, and below it that of `copyreg`: it asks both in Python, for every object."""
+    made: dict[type, Any] = {}
+    for table in reversed(getattr(tables, "maps", (tables,))):
+        made.update(table)
+    return made
+
+
+def _is_like_all_its_kind(thing: Any, kind: type) -> bool:
+    """Whether all others of its kind go the same way. Proxies are of the kind that they say."""
+    return not issubclass(kind, _ONE_BY_ONE) and getattr(thing, "__class__", None) is kind
+
+
 def _by_value_too(name: str | None) -> None:
     """Tell cloudpickle of a module that workers cannot import. Of the usual main module it knows."""
     module = sys.modules.get(name or "")
@@ -81,10 +112,15 @@ def _by_value_too(name: str | None) -> None:
         cloudpickle.register_pickle_by_value(module)
 
 
+_seen: WeakKeyDictionary[CodeType, dict[str, None]] = WeakKeyDictionary()  # what cloudpickle keeps of each
+
+
 def _see_class_bodies(code: CodeType) -> None:
     """Have cloudpickle take along the globals that bodies of classes in a function mention."""
     names: dict[str, None] = getattr(cloudpickle.cloudpickle, "_extract_code_globals", lambda _: {})(code)
-    names.update(dict.fromkeys(globals_of(code)))
+    if _seen.get(code) is not names:
+        names.update(dict.fromkeys(globals_of(code)))
+        _seen[code] = names
 
 
 def _is_dispatcher(thing: Any) -> bool:

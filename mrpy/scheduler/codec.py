@@ -2,8 +2,8 @@
 
 Plain pickle is several times faster, but writes functions and classes of the main module by name, and a
 worker has another main module. So a pickle that mentions ``__main__``, or that cannot be made at all
-(a lambda), is made again by cloudpickle, by value. Large buffers (NumPy arrays) stay out of the pickle
-(protocol 5) and are never copied into it.
+(a lambda), is made again by cloudpickle, by value; what comes next in a run is then made so at once. Large
+buffers (NumPy arrays) stay out of the pickle (protocol 5) and are never copied into it.
 """
 
 from __future__ import annotations
@@ -36,28 +36,44 @@ class Payload(NamedTuple):
         return len(self.body) + large
 
 
-def encode(value: Any, *, whole: bool = False, back: bool = False) -> Payload:
-    """Pickle `value`, if ``whole`` in one piece; ``back``: it is a result. Raises `SerializationError` that
-    names it and the reason."""
+class Way:
+    """How the last of several values went that are much alike, as those of a run are."""
+
+    __slots__ = ("by_value",)
+
+    def __init__(self) -> None:
+        self.by_value = False
+
+
+def encode(value: Any, *, whole: bool = False, back: bool = False, way: Way | None = None) -> Payload:
+    """Pickle `value`, if ``whole`` in one piece; ``back``: it is a result; ``way``: that of others before it,
+    which is tried first. Raises `SerializationError` that names it and the reason."""
     buffers, apart = _collector()
     if whole:
         apart = None
     if not back:
         look_around()
-    try:
-        body = pickle.dumps(value, 5, buffer_callback=apart)
-        if not mentions_lost(body):
-            return Payload(body, tuple(buffers))
-    except REFUSALS as problem:  # cloudpickle may still know how
-        let_through(problem)
-    buffers.clear()
+    if way is None or not way.by_value:
+        try:
+            body = pickle.dumps(value, 5, buffer_callback=apart)
+            if not mentions_lost(body):
+                return Payload(body, tuple(buffers))
+        except REFUSALS as problem:  # cloudpickle may still know how
+            let_through(problem)
+        buffers.clear()
     from mrpy.scheduler import byvalue  # heavy: only where plain pickle does not do
 
     try:
-        return Payload(byvalue.dumps(value, apart), tuple(buffers))
+        body = byvalue.dumps(value, apart)
     except REFUSALS as problem:
         let_through(problem)
+        if way is not None and way.by_value:  # plain pickle was not asked
+            way.by_value = False
+            return encode(value, whole=whole, back=back, way=way)
         raise SerializationError(_why_not(value, problem, back=back)) from problem
+    if way is not None:
+        way.by_value = mentions_lost(body)
+    return Payload(body, tuple(buffers))
 
 
 def encode_for_disk(value: Any) -> bytes | bytearray | memoryview:

@@ -127,7 +127,7 @@ class DaskBackend(Backend):
 
     def pack(self, call: Call) -> Call:
         call.code.blob()
-        data = codec.encode(call.data)  # with buffers of its own: the user may fill an array again
+        data = codec.encode(call.data, way=call.code.way)  # the user may fill an array again:
         return Call(call.code, data._replace(buffers=tuple(map(codec.copy_of, data.buffers))))
 
     def start(self, order: m.Start) -> None:

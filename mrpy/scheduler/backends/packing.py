@@ -40,7 +40,7 @@ class Packer:
     def pack(self, call: Call) -> Call:
         """The same call, with data that does not change any more. Raises `SerializationError`."""
         self.function(call.code)
-        payload = codec.encode(call.data)
+        payload = codec.encode(call.data, way=call.code.way)
         if payload.buffers:
             payload = self._copied(payload, call.shared)
         return Call(call.code, payload)

@@ -1,0 +1,169 @@
+"""What a main module has goes by value: when that is tried first, and that whole kinds of objects go one way."""
+
+from __future__ import annotations
+
+import collections
+import copyreg
+import functools
+import pickle
+import sys
+import typing
+from collections.abc import Iterator
+from types import FunctionType
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from mrpy.errors import SerializationError
+from mrpy.scheduler import byvalue, codec
+
+
+class Counted:
+    """Counts how often it is pickled; refuses from some time on."""
+
+    def __init__(self, most: int = 1 << 30) -> None:
+        self.most, self.times = most, 0
+
+    def __reduce__(self) -> Any:
+        self.times += 1
+        if self.times > self.most:
+            raise ValueError("once too often")
+        return Counted, ()
+
+
+@pytest.fixture
+def of_main(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An object of a class of the main module."""
+    kind = type("Row", (), {"__module__": "__main__"})
+    monkeypatch.setattr(sys.modules["__main__"], "Row", kind, raising=False)
+    return kind()
+
+
+def test_what_comes_after_data_of_the_main_module_goes_by_value_at_once(of_main: Any) -> None:
+    way, first, second, third, alone = codec.Way(), Counted(), Counted(), Counted(), Counted()
+    codec.encode([of_main, first], way=way)
+    codec.encode([of_main, second], way=way)
+    assert (first.times, second.times) == (2, 1)
+    codec.encode([third], way=way)
+    assert not way.by_value  # there was nothing of it, so the next is tried plainly
+    codec.encode([alone], way=way)
+    assert (third.times, alone.times) == (1, 1)
+
+
+def test_it_is_remembered_for_a_run_only(of_main: Any) -> None:
+    first, second = Counted(), Counted()
+    codec.encode([of_main, first])
+    codec.encode([of_main, second])
+    assert (first.times, second.times) == (2, 2)
+
+
+def test_what_does_not_go_by_value_is_tried_plainly_before_it_is_refused(of_main: Any) -> None:
+    way = codec.Way()
+    codec.encode([of_main], way=way)
+
+    class Picky:
+        def __reduce__(self) -> Any:
+            frame = sys._getframe(1)
+            if frame.f_globals["__name__"] == byvalue.__name__:
+                raise ValueError("not like this")
+            return str, ("fine",)
+
+    assert codec.decode(codec.encode(Picky(), way=way)) == "fine"
+    codec.encode([of_main], way=way)
+    with pytest.raises(SerializationError, match="once too often"):
+        codec.encode(Counted(0), way=way)
+    assert not way.by_value
+
+
+@functools.lru_cache
+def known(x: int) -> int:
+    """A cache that is found by its name."""
+    return x
+
+
+KNOWN = typing.NewType("KNOWN", int)
+
+
+def own() -> Any:
+    """The like, in a main module."""
+
+    def plus(x: int) -> int:
+        return x + 1
+
+    plus.__module__ = "__main__"
+    return plus
+
+
+def sent(value: Any) -> Any:
+    """There and back."""
+    return pickle.loads(byvalue.dumps(value))
+
+
+def test_of_caches_and_types_some_go_by_name_and_some_by_value() -> None:
+    mine = functools.lru_cache(own())
+    first, second, third = sent([known, mine, known])
+    assert first is third is known and second(1) == 2 and second is not mine
+    of_main = typing.NewType("Mine", int)
+    of_main.__module__ = "__main__"
+    first, second = sent([KNOWN, of_main])
+    assert first is KNOWN and second.__name__ == "Mine"
+    first, second = sent([sent, own()])
+    assert first is sent and second(1) == 2
+
+
+class Proxy:
+    """Says that it is what it stands for."""
+
+    def __init__(self, thing: Any) -> None:
+        self._thing = thing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_thing"), name)
+
+    def __reduce_ex__(self, _: Any) -> Any:
+        return str, ("itself",)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self._thing)
+
+
+def test_a_proxy_is_what_it_says_whatever_those_before_it_were() -> None:
+    function = own()
+    function.__name__ = function.__qualname__ = "plus"
+    first, second = sent([Proxy(3), Proxy(function)])
+    assert first == "itself"
+    assert type(second) is FunctionType and second(1) == 2
+
+
+class Own:
+    """Pickled in a way that is registered."""
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+    copyreg.pickle(Own, lambda _: (str, ("copyreg",)))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        del copyreg.dispatch_table[Own]
+
+
+def test_ways_that_are_registered_are_gone_by_for_each_object(
+    registered: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sent([Own(), Own(), collections.Counter("a")]) == ["copyreg", "copyreg", {"a": 1}]
+    theirs = cloudpickle.Pickler.dispatch_table
+    monkeypatch.setitem(theirs, Own, lambda _: (str, ("cloudpickle",)))
+    assert sent([Own(), Own()]) == ["cloudpickle", "cloudpickle"]
+
+
+def test_globals_that_a_class_in_a_function_mentions_go_along_each_time() -> None:
+    names = {"__name__": "__main__", "LIMIT": 3}
+    exec("def make():\n    class Inner:\n        limit = LIMIT\n    return Inner.limit", names)
+    for limit in (3, 4):
+        names["LIMIT"] = limit
+        assert sent(names["make"])() == limit
+    cloudpickle.cloudpickle._extract_code_globals_cache.clear()
+    assert sent(names["make"])() == 4
