@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import functools
 import gc
+import math
 import operator
+import statistics
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -209,3 +211,66 @@ def test_large_items_behind_very_many_small_ones_are_not_pulled_in_as_many(backe
     run = mrpy.stream(source(), backend=backend, workers=2).map(len)
     assert sum(run) == sum(len(f"{n}") for n in range(300_000)) + 6000 * LARGE
     assert alive.most < 3000
+
+
+class Tasks:
+    """The names of the tasks of a session."""
+
+    def __init__(self, session: Any) -> None:
+        self.names: set[str] = set()
+        session.job().driver.observe(self)
+
+    def __call__(self, moved: Any) -> None:
+        self.names.add(moved.task.call.code.name)
+
+
+class Money(int):
+    def __add__(self, other: int) -> Money:
+        return Money(int(self) + int(other))
+
+    __radd__ = __add__
+
+
+def longer(left: str, right: str) -> str:
+    return max(left, right, key=len)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_few_numbers_are_combined_by_who_waits_for_them(backend: str) -> None:
+    with mrpy.session(backend, workers=2) as session:
+        tasks = Tasks(session)
+        numbers = [n * 0.1 for n in range(20)]
+        several = mrpy.stream(numbers, chunksize=3)
+        assert several.sum() == math.fsum(numbers)
+        assert mrpy.stream(numbers, chunksize=3).count() == 20
+        assert mrpy.stream(numbers, chunksize=3).mean() == statistics.fmean(numbers)
+        assert mrpy.stream(numbers, chunksize=3).max() == max(numbers)
+        assert mrpy.preduce(operator.mul, range(1, 20), chunksize=3) == math.factorial(19)
+        assert mrpy.preduce(operator.add, [], 5) == 5
+        assert not [name for name in tasks.names if name.startswith("finish")]
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize(
+    ("run", "answer"),
+    [
+        (lambda: mrpy.preduce(longer, ["a", "bcd", "ef"], chunksize=1), "bcd"),
+        (lambda: mrpy.preduce(operator.add, map(Money, range(9)), chunksize=1), 36),
+        (lambda: mrpy.stream([-3, 2, 1], chunksize=1).max(key=abs), -3),
+        (lambda: mrpy.preduce(operator.add, ["x" * 5000, "y" * 5000], chunksize=1), "x" * 5000 + "y" * 5000),
+        (lambda: mrpy.stream([3, 1, 2], chunksize=1).topk(2).to_list(), [3, 2]),
+    ],
+)  # fmt: skip
+def test_whatever_else_there_is_to_combine_is_left_to_the_workers(backend: str, run: Any, answer: Any) -> None:
+    with mrpy.session(backend, workers=2) as session:
+        tasks = Tasks(session)
+        assert run() == answer
+        assert [name for name in tasks.names if name.startswith("finish")]
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_what_cannot_be_combined_fails_on_the_workers(backend: str) -> None:
+    with mrpy.session(backend, workers=2), pytest.raises(TypeError, match="unsupported operand"):
+        mrpy.preduce(operator.add, [1, "a"], chunksize=1)
+    with mrpy.session(backend, workers=2), pytest.raises(ValueError, match="argument is empty"):
+        mrpy.stream([]).max()

@@ -21,12 +21,15 @@ from laws import eventually
 
 import mrpy
 from mrpy.iterators import order
+from mrpy.mapreduce.folds import Fold, FoldChunk, folding, reduction
 from mrpy.mapreduce.random import fresh_seed
 from mrpy.mapreduce.rules import Rules
+from mrpy.mapreduce.statistics import MEAN, extreme, total_from
+from mrpy.mapreduce.tree import NOTHING
 from mrpy.options import Options
 from mrpy.scheduler.backends import segments
 from mrpy.scheduler.calls import Code
-from mrpy.scheduler.reuse import code_for
+from mrpy.scheduler.reuse import code_for, parts_of
 
 NAMES: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__, "math": math}
 
@@ -146,6 +149,65 @@ def test_a_run_over_the_same_functions_has_the_code_of_the_last_one() -> None:
     assert of_run(mrpy.stream(range(9)).map(f).map(g).starmap(divmod)) is not first
     assert of_run(mrpy.stream(range(9)).filter(f).map(g).starmap(divmod)) is not first
     assert of_run(mrpy.stream(range(9)).map(g).filter(f).starmap(divmod)) is not first
+
+
+def of_fold(fold: Fold) -> Code:
+    return code_for(parts_of(FoldChunk((), fold, Rules())), lambda: Code(fold, "f"), afresh=True)
+
+
+def test_a_reduction_by_the_same_functions_has_the_code_of_the_last_one() -> None:
+    f = of_main("def f(x, y): return x + y + n", n=1)
+    folds: list[Callable[[], Fold]] = [
+        lambda: reduction(f),
+        lambda: reduction(f, 0),
+        lambda: reduction(f, False),
+        lambda: folding(f, 0.0, f),
+        lambda: folding(f, -0.0, f),
+        lambda: total_from(0),
+        lambda: extreme(max, None, NOTHING),
+        lambda: extreme(min, None, NOTHING),
+        lambda: extreme(max, abs, NOTHING),
+        lambda: MEAN,
+    ]
+    codes = []
+    for fold in folds:
+        codes.append(of_fold(fold()))
+        assert of_fold(fold()) is codes[-1]
+    assert len(set(codes)) == len(folds)
+    f.__globals__["n"] = 2
+    assert of_fold(reduction(f)) is not codes[0]
+    assert of_fold(folding(f, [], f)) is not of_fold(folding(f, [], f))
+
+
+def test_a_reduction_that_is_run_again_sends_no_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    pickled = Code._pickled
+
+    def noted(self: Code, **given: Any) -> Any:
+        sent.append(self.name)
+        return pickled(self, **given)
+
+    monkeypatch.setattr(Code, "_pickled", noted)
+    f = of_main("def f(x, y): return x + y + n", n=0)
+    with mrpy.session("processes", workers=1):
+        assert {mrpy.preduce(f, range(20), chunksize=1) for _ in range(3)} == {190}
+        assert {mrpy.pmap(abs, range(20)).sum() for _ in range(3)} == {190}
+        assert sorted(sent) == ["finish of reduce", "merge of reduce", "reduce", "sum"]
+        f.__globals__["n"] = 1
+        assert mrpy.preduce(f, range(20), chunksize=1) == 190 + 19
+
+
+def test_reductions_of_one_code_have_seeds_of_their_own() -> None:
+    def draw(n: int) -> int:
+        return int(mrpy.rng().integers(1 << 60))
+
+    with mrpy.session("processes", workers=2):
+        one, two, other, free, more = (
+            mrpy.pmap(draw, range(20), seed=seed, chunksize=size).sum()
+            for seed, size in ((1, 7), (1, 50), (2, 7), (None, 7), (None, 7))
+        )
+        assert one == two == sum(mrpy.pmap(draw, range(20), seed=1, backend="serial"))
+    assert len({one, other, free, more}) == 4
 
 
 def test_what_may_change_is_sent_with_each_run() -> None:

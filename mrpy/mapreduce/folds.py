@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
-from operator import length_hint
+from operator import add, length_hint, mul
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from mrpy.errors import Item, pin, pins
@@ -23,6 +24,9 @@ from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.tree import MISSING, NOTHING, Node, Nothing, combine, leaf_end, leaf_index, merged, total
 from mrpy.scheduler.calls import TaskStopped
+from mrpy.scheduler.reuse import CONSTANT, parts_of
+
+_QUICK = frozenset((add, mul, min, max))
 
 
 class Fold(Frozen):
@@ -89,7 +93,7 @@ class FoldChunk(Frozen):
 
         before = pins()
         try:
-            with at_positions(self.rules.seed, position, reading):
+            with at_positions(self._seed(chunk), position, reading):
                 return self._leaf(above, base)
         except TaskStopped:
             raise
@@ -116,17 +120,40 @@ class FoldChunk(Frozen):
             result = [one for each in result for one in (each if type(each) is Several else (each,))]
         before = pins()
         try:
-            with ahead_of(chunk.first, self.rules.seed):
+            with ahead_of(chunk.first, self._seed(chunk)):
                 return self.fold.leaf(iter(result))
         except Exception as error:  # of the fold itself: which item it was at is not known here
             pin(error, chunk.some_item(), before)
             raise
+
+    def _seed(self, chunk: Chunk) -> int:
+        return self.rules.seed if chunk.seed is None else chunk.seed
 
 
 def key_of(fold: Fold) -> Callable[[Any], Any] | None:
     """The function of single items that a fold compares them by."""
     key: Callable[[Any], Any] | None = getattr(fold.leaf, "key", None)
     return key
+
+
+def is_quick(*functions: Any) -> bool:
+    """Whether these are ours, or among Python's own for numbers: of what `is_plain` they take no time."""
+    return all(_is_quick(part) for function in functions for part in parts_of(function))
+
+
+def _is_quick(part: Any) -> bool:
+    kind = type(part)
+    if kind is BuiltinFunctionType:
+        return part in _QUICK
+    return kind in CONSTANT or (kind in (FunctionType, type) and str(part.__module__).startswith("mrpy."))
+
+
+def is_plain(value: Any) -> bool:
+    """Whether this is a number, a string, or a tuple of such: nothing with code of the user's."""
+    kind = type(value)
+    if kind is tuple or (issubclass(kind, tuple) and kind.__module__.startswith("mrpy.")):
+        return all(map(is_plain, value))
+    return kind in CONSTANT or value is NOTHING
 
 
 class Several(list[Any]):

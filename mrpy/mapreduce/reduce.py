@@ -2,7 +2,8 @@
 
 Partial values do not pass through the consumer: a merge names its inputs by key, and the backend brings
 them together (on a cluster they never leave it). Merges are added while the source is still being read,
-as soon as enough neighbours are done, so that few partial values are alive at any time.
+as soon as enough neighbours are done, so that few partial values are alive at any time. Only where all that
+is left are a few numbers, the consumer combines them himself.
 
 The parts of an exact fold may be about as large as its answer, which the consumer gets in any case. There he,
 who would only wait, merges what is done of the beginning himself, while the workers work. What he does not
@@ -12,6 +13,7 @@ keep up with is merged on the workers.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from time import perf_counter
 from typing import Any, cast
 
@@ -20,7 +22,7 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.check import ON_A_RUN, check_fold
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder
-from mrpy.mapreduce.folds import Finish, Fold, FoldChunk, MergeNodes
+from mrpy.mapreduce.folds import Finish, Fold, FoldChunk, MergeNodes, is_plain, is_quick
 from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.random import ahead_of
@@ -33,16 +35,19 @@ from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.messages import Input, Key
+from mrpy.scheduler.reuse import code_for, parts_of
 
 AT_ONCE = 1.0  # seconds of a chunk that is folded at once: few partial values, each of which may be large
+FEW = 1 << 13  # bytes of partial values that the consumer combines; out of the air
 FAN_IN = 8  # partial results per merge; where the cuts fall does not matter to the answer
 
 
 def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Account) -> Any:
     """Reduce a plan to one value."""
     rules = Rules.of(options, plan)
-    leaves = Code(FoldChunk(plan.steps, fold, rules), fold.name, announce=True)
+    leaves = _code(FoldChunk(plan.steps, fold, rules.replaced(seed=0)), fold.name, job, announce=True)
     with Feeder(job, plan, options, leaves, account) as feeder:
+        feeder.seed = rules.seed
         if options.check:
             check_fold(plan.steps, fold, feeder.sample(ON_A_RUN))
         in_pieces = feeder.narrower_than_a_leaf()
@@ -57,6 +62,15 @@ def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Accoun
                 return _in_pieces(feeder, fold, rules) if in_pieces else _in_tasks(feeder, fold)
             except StopIteration as error:  # of a merge here; it would end a loop around us in silence
                 raise RuntimeError(f"a function raised {error!r}") from error
+
+
+def _code(kernel: Any, name: str, job: Job, *, announce: bool = False) -> Code:
+    """The code of a kernel: that of the last run, if it was the same."""
+
+    def make() -> Code:
+        return Code(kernel, name, announce=announce)
+
+    return code_for(parts_of(kernel), make, name, afresh=True) if job.driver.backend.remote else make()
 
 
 def _in_tasks(feeder: Feeder, fold: Fold) -> Any:
@@ -142,11 +156,13 @@ class _MergeTree:
         self._feeder = feeder
         self._job = feeder.job
         self._fold = fold
-        self._merge = Code(MergeNodes(fold), f"merge of {fold.name}")
-        self._finish = Code(Finish(fold), f"finish of {fold.name}")
         self._rows: list[list[_Branch]] = [[]]
         self._by_slot: dict[int, _Branch] = {}
         self._by_key: dict[Key, _Branch] = {}
+
+    @cached_property
+    def _merge(self) -> Code:
+        return _code(MergeNodes(self._fold), f"merge of {self._fold.name}", self._job)
 
     def grow(self, slot: Slot) -> None:
         """A chunk was sent."""
@@ -186,9 +202,14 @@ class _MergeTree:
             self._rows[level + 1].append(merge)
 
     def answer(self, nodes: list[Node] | None = None) -> Any:
-        """All chunks are done: the last task, over whatever is left (or over these nodes)."""
+        """All chunks are done: the last task, over whatever is left (or over these nodes). Where that is less
+        work than to have it done, it is done here."""
         keys = [branch.key for row in reversed(self._rows) for branch in row]
-        task = self._job.task(Call(self._finish, nodes), map(Input, keys))
+        if nodes is None and (answer := self._at_once(keys)) is not NOTHING:
+            self._job.drop(keys)
+            return answer
+        finish = _code(Finish(self._fold), f"finish of {self._fold.name}", self._job)
+        task = self._job.task(Call(finish, nodes), map(Input, keys))
         self._job.add(task)
         self._job.drop(keys)
         while True:
@@ -197,6 +218,21 @@ class _MergeTree:
             if delivery.key == task.key:
                 assert delivery.value is not None
                 return delivery.value.load()
+
+    def _at_once(self, keys: list[Key]) -> Any:
+        """The answer, where all that is left are a few numbers and what is done to them is no code of the
+        user's. NOTHING: a task is to find it, or whatever is wrong."""
+        fold, backend = self._fold, self._job.driver.backend
+        if not backend.near or not is_quick(fold.merge, fold.finish):
+            return NOTHING
+        try:
+            values = [backend.fetch(key) for key in keys]
+            if sum(value.nbytes for value in values) > FEW:
+                return NOTHING
+            nodes = [node for value in values for node in value.load()]
+            return fold.whole(nodes) if all(is_plain(node.value) for node in nodes) else NOTHING
+        except Exception:
+            return NOTHING
 
 
 class _MergedHere(_MergeTree):

@@ -38,6 +38,7 @@ class Nothing:
     """The value of a leaf in which no item was left. There is one of it, wherever it travels."""
 
     __slots__ = ()
+    __match_args__ = ()
 
     def __reduce__(self) -> str:
         return "NOTHING"

@@ -15,10 +15,10 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from opcode import opmap
 from operator import is_
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 
 from mrpy.light import Any
 from mrpy.scheduler.calls import Code
@@ -66,6 +66,22 @@ def code_for(functions: Sequence[Any], make: Callable[[], Code], *also: Any, afr
     while len(_codes) > KEPT:
         _codes.popitem(last=False)
     return code
+
+
+def parts_of(value: Any) -> list[Any]:
+    """What a value is made of, for `code_for`, where it is one of ours, a method of one, or a tuple: all that
+    its fields hold. It is made anew for each run, of what the last one was made of."""
+    kind = type(value)
+    if kind is MethodType:
+        return [value.__name__, *parts_of(value.__self__)]
+    if kind is tuple:
+        return [len(value), *chain.from_iterable(map(parts_of, value))]
+    if kind is str:
+        return [sys.intern(value)]  # its id is asked for; that of `max.__name__` is another each time
+    fields: tuple[str, ...] | None = getattr(kind, "__match_args__", None)
+    if fields is None or not kind.__module__.startswith("mrpy."):
+        return [value]
+    return [kind, *chain.from_iterable(parts_of(getattr(value, field)) for field in fields)]
 
 
 def _held(functions: Sequence[Any]) -> list[Any] | None:

@@ -51,6 +51,7 @@ class Backend(ABC):
     name: ClassVar[str]
     threaded: ClassVar[bool] = True  # False: `wait` itself runs the tasks, in the caller's thread
     remote: ClassVar[bool] = True  # False: values never leave this process, nothing is pickled
+    near: ClassVar[bool] = True  # False: a value is fetched from afar when it is opened
     elastic: ClassVar[bool] = False  # True: it can take more tasks than it has slots for, where it must
     inline: ClassVar[bool] = False  # True: any thread may drive, one at a time, and sleep in `block`
     led: bool = False  # True: several may sleep in `block`; of each event one is told, the last to come
