@@ -23,6 +23,7 @@ from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.rules import Rules
 from mrpy.scheduler import rests
+from mrpy.scheduler.calls import apart
 
 over_both = pytest.mark.parametrize("backend", ["threads", "processes"])
 deadline = deadline_of(120, autouse=True)
@@ -99,8 +100,7 @@ class Asked:
     def all(self, items: Any) -> list[Any]:
         place, values = 0, []
         while place < len(items):
-            result = self.kernel(Chunk(place, items[place:], gives_back=True))
-            result = getattr(result, "result", result)
+            result, _ = apart(self.kernel(Chunk(place, items[place:], gives_back=True)))
             done = result.done if isinstance(result, Outcome) else None
             assert done is None or 0 < done < len(items) - place
             values += result.values if isinstance(result, Outcome) else result

@@ -55,9 +55,7 @@ class MapChunk(Frozen):
         skipped = Skipped(self.rules.max_errors)
         return skipped.beside(self.results(chunk, skipped, announce))
 
-    def results(
-        self, chunk: Chunk, skipped: Skipped, announce: Announce | None = None
-    ) -> list[Any] | Outcome:
+    def results(self, chunk: Chunk, skipped: Skipped, announce: Announce | None = None) -> list[Any] | Outcome:
         """The results; what is skipped is added there."""
         rules = self.rules if chunk.seed is None else self.rules.replaced(seed=chunk.seed)
         out = _Collector(rules, chunk, skipped)
@@ -188,7 +186,7 @@ def run_careful(
             break
     if announce is not None:
         announce(None)  # who dies of a fold, or of pickling the results, is not to be blamed on the last item
-    return out.result(len(chunk.data) - rest.left if rest.was_given else done)
+    return out.result(len(chunk.data) - rest.left if rest.was_given and done is None else done)
 
 
 def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
