@@ -232,8 +232,8 @@ class Feeder:
         if delivery.value is not None:
             nbytes += delivery.value.nbytes
         if not slot.chunk.excluded:  # these cost nothing
-            self._chunker.learn(len(slot.chunk.data), delivery.seconds, nbytes, sure=slot.asked)
-        slot.asked = False
+            self._chunker.learn(len(slot.chunk.data), delivery.seconds, nbytes, sure=slot.asked > 0)
+        slot.asked = 0
 
     def _put_back(self, slot: Slot, items: int) -> None:
         """Of a chunk that was sent only so many items are, or will be, done: the others are cut again."""

@@ -1,7 +1,8 @@
 """When a chunk is cut again that was sent already: which runs allow that, and when idle workers ask for it.
 
 A chunk is cut for what its items are thought to cost. Where cheap ones come first and dear ones behind, one
-worker may have all that is left, and the others nothing: then it is asked for what it has not begun, once.
+worker may have all that is left, and the others nothing: then it is asked for what it has not begun. That may
+come too early to be heard, before the worker is there, or an item may take long: so it is asked again.
 """
 
 from __future__ import annotations
@@ -42,18 +43,19 @@ def may_guess(options: Options) -> bool:
 def patience(slots: Mapping[Key, Slot], workers: int) -> float | None:
     """Seconds until those who run several items are asked for what they have not begun; None: there is
     nobody to ask, or nobody who could do it instead."""
-    return PATIENCE if len(slots) < workers and any(map(_could_give, slots.values())) else None
+    asked = [slot.asked for slot in slots.values() if _could_give(slot)] if len(slots) < workers else []
+    return PATIENCE * 2.0 ** min(asked) if asked else None
 
 
 def ask_back(slots: Mapping[Key, Slot], job: Job) -> None:
     """Ask them."""
     for slot in filter(_could_give, slots.values()):
-        slot.asked = True
+        slot.asked += 1
         job.ask_back(slot.key)
 
 
 def _could_give(slot: Slot) -> bool:
-    return slot.chunk.gives_back and not slot.asked and len(slot.chunk.data) > 1
+    return slot.chunk.gives_back and len(slot.chunk.data) > 1
 
 
 def _looks_at_single_items(step: Step) -> bool:

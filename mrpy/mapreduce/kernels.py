@@ -40,6 +40,7 @@ else:
     failing, policy = later("mrpy.scheduler.failure"), later("mrpy.scheduler.policy")
 
 Announce: TypeAlias = "Callable[[At | None], None]"
+Results: TypeAlias = "list[Any] | Outcome"
 
 _END = object()
 _COUNTED = (list, tuple, range, str, bytes, bytearray)  # their iterators say how many items are left
@@ -55,7 +56,7 @@ class MapChunk(Frozen):
         skipped = Skipped(self.rules.max_errors)
         return skipped.beside(self.results(chunk, skipped, announce))
 
-    def results(self, chunk: Chunk, skipped: Skipped, announce: Announce | None = None) -> list[Any] | Outcome:
+    def results(self, chunk: Chunk, skipped: Skipped, announce: Announce | None = None) -> Results:
         """The results; what is skipped is added there."""
         rules = self.rules if chunk.seed is None else self.rules.replaced(seed=chunk.seed)
         out = _Collector(rules, chunk, skipped)
@@ -103,7 +104,7 @@ def begun(
     return chain.from_iterable(reading), steps[1:], reading
 
 
-def run_fast(steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: _Collector) -> list[Any] | Outcome:
+def run_fast(steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: _Collector) -> Results:
     """The whole chunk at once."""
     data, items = chunk.data, rest.items
     ended: list[bool] = []
@@ -168,7 +169,7 @@ def _by_pieces(
 
 def run_careful(
     steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: _Collector, announce: Announce | None
-) -> list[Any] | Outcome:
+) -> Results:
     """One item after the other."""
     attempt = _Attempt(steps, chunk, out.rules, announce)
     done: int | None = None
@@ -357,7 +358,7 @@ class _Collector:
         self._ended = self.rules.on_error != "return"
         return not self._ended
 
-    def result(self, done: int | None) -> list[Any] | Outcome:
+    def result(self, done: int | None) -> Results:
         """What to send back. ``done``: see `Outcome`."""
         pickled = self._chunk.separately
         if done == len(self._chunk.data):

@@ -24,7 +24,7 @@ class Slot:
         self.passed = 0  # items of which the consumer has all results
         self.key: Key = None
         self.done = False
-        self.asked = False  # to give back what was not begun
+        self.asked = 0  # times, to give back what was not begun
         self.counted = False  # in the account
         self.nbytes = self.nbytes_back = 0  # of the chunk and of its results, where somebody counts them
         self.travelling = 0  # bytes, out and back, about
