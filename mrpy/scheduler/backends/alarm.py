@@ -3,6 +3,9 @@
 In the main thread a timer signal interrupts whatever goes on, a system call or a sleep too. In any other
 thread an exception is thrown in by a watchdog; it arrives with the next line of Python. Either way it
 is a `TaskStopped` of this alarm's own, so that of nested runs the right one takes notice.
+
+There is one timer of this kind, and one handler. An item that sets one of them itself has taken the alarm
+away, and is not interrupted any more; the next item has it again.
 """
 
 from __future__ import annotations
