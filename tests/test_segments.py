@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import pickle
+import sys
 import threading
 from collections import deque
 from pathlib import Path
@@ -81,6 +82,15 @@ def test_a_read_only_array_arrives_read_only() -> None:
     array = np.zeros(LARGE)
     array.flags.writeable = False
     assert not passed(Pool(), Lender(), Borrower(), array).flags.writeable
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="Python's mappings keep a descriptor")
+def test_what_is_mapped_keeps_no_descriptor() -> None:
+    pool, lender, borrower = Pool(), Lender(), Borrower()
+    before = len(os.listdir("/dev/fd"))
+    array = passed(pool, lender, borrower, np.zeros(LARGE))
+    assert len(os.listdir("/dev/fd")) == before + 1, "the lender's own"
+    assert array.sum() == 0
 
 
 def test_more_segments_than_a_frame_takes_are_copied() -> None:

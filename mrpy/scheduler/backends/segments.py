@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import sys
 from _thread import RLock
 from _weakref import ref
 from collections import deque
@@ -38,11 +39,14 @@ else:
 SHARED = 256 * 1024  # bytes; smaller buffers go through the socket, which is then no slower
 ALIGNED = 64  # bytes; what vector instructions like
 KEPT = 1 << 28  # bytes of segments not in use that are kept to be used again; none larger than a quarter
-MAPPED = 256  # segments that a process maps at the same time: each costs it a descriptor
+MAPPED = 256  # segments that a process maps at the same time: before 3.13 each costs it a descriptor
 MOST = 1024  # segments of a pool; out of the air
 AT_ONCE = 32  # segments that one frame lends
 
 AVAILABLE = hasattr(os, "memfd_create")
+# Before 3.13 a mapping keeps a descriptor, and closes it in the end; in a forked child that has closed all
+# that it inherited, as daemons do, the number may be another file's by then.
+_BARE: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 # What the borrower is told of one segment: the loan's number, and for each part in it (index of the part,
 # offset, length). The descriptors come with the frame, in the order of the loans.
@@ -65,7 +69,7 @@ class Segment:
         self.fd = os.memfd_create("mrpy")
         try:
             os.ftruncate(self.fd, self.size)
-            self.map = mmap.mmap(self.fd, self.size)
+            self.map = mmap.mmap(self.fd, self.size, **_BARE)
         except BaseException:
             os.close(self.fd)
             raise
@@ -257,7 +261,7 @@ class Borrower:
         try:
             for (number, places), fd in zip(loans, mine, strict=True):
                 extent = max(offset + length for _, offset, length in places)
-                whole = memoryview(mmap.mmap(fd, extent, access=mmap.ACCESS_COPY))
+                whole = memoryview(mmap.mmap(fd, extent, access=mmap.ACCESS_COPY, **_BARE))
                 views = [(index, whole[offset : offset + length]) for index, offset, length in places]
                 if Borrower._mapped < MAPPED:
                     self._watch(number, whole.obj)
