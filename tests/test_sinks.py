@@ -311,6 +311,19 @@ def test_on_error_is_followed(backend: str, out: Path) -> None:
         mrpy.pmap(boom, range(20), on_error="return", **given).to_text(out, overwrite=True)
 
 
+@pytest.mark.parametrize("verb", ["to_text", "to_jsonl", "to_csv"])
+def test_bytes_in_the_place_of_an_item_are_as_wrong_as_bytes(verb: str, out: Path) -> None:
+    def numbered(text: str) -> Any:
+        return {"n": int(text)} if verb == "to_csv" else str(int(text))
+
+    rows = mrpy.stream(["1", "x", "3"], backend="serial", on_error=lambda _: b"bad").map(numbered)
+    with pytest.raises(TypeError, match="bytes") as caught:
+        getattr(rows, verb)(out)
+    assert caught.value.mrpy_item.position == 1  # type: ignore[attr-defined]
+    rows = mrpy.stream(["1", "x", "3"], backend="serial", on_error=lambda _: numbered("7")).map(numbered)
+    assert getattr(rows, verb)(out).records == 3
+
+
 @pytest.mark.parametrize("backend", LOCAL)
 def test_a_record_that_cannot_be_written_is_its_items_error(backend: str, out: Path) -> None:
     """So it can be skipped, as any other."""

@@ -15,7 +15,7 @@ from mrpy.mapreduce.files.opening import Opening
 from mrpy.mapreduce.own_file import own
 from mrpy.mapreduce.plan import name_of
 from mrpy.mapreduce.sinks.columns import Columns
-from mrpy.mapreduce.sinks.parts import PartFile, encoded
+from mrpy.mapreduce.sinks.parts import PartFile, batches
 
 SUFFIXES = {None: "", "gzip": ".gz", "bz2": ".bz2", "xz": ".xz"}
 BUFFER = 1 << 18  # bytes; out of the air
@@ -99,7 +99,7 @@ class LineWriter:
 
     def write(self, items: Iterator[Any]) -> int:
         count = 0
-        for lines in encoded(items, self, bytes):
+        for lines in batches(items):
             if not self._begun:
                 self._begun = True
                 self._out.write(self._mark + self._header())

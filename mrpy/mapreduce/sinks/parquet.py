@@ -9,7 +9,7 @@ from typing import Any
 
 from mrpy.light import Frozen
 from mrpy.mapreduce.sinks.columns import Columns, Row
-from mrpy.mapreduce.sinks.parts import PartFile, encoded
+from mrpy.mapreduce.sinks.parts import PartFile, batches
 
 
 def pyarrow() -> Any:
@@ -51,7 +51,7 @@ class ParquetWriter:
 
     def write(self, items: Iterator[Any]) -> int:
         before = len(self._rows)
-        for rows in encoded(items, self, Row):
+        for rows in batches(items):
             self._rows += rows
         return len(self._rows) - before
 

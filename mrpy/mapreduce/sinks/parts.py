@@ -70,7 +70,7 @@ class Writer(Protocol):
         """A record as it is written. It is the last step, so that what it raises is the item's error."""
 
     def write(self, items: Iterator[Any]) -> int:
-        """Write some records, most of which are encoded; say how many."""
+        """Write some records, which are encoded; say how many."""
 
     def finish(self) -> None:
         """Write what is left."""
@@ -115,11 +115,10 @@ def explained(error: OSError, output: str, needed: int) -> OSError:
     return error if problem is None else OSError(error.errno, f"no room to write: {problem}", output)
 
 
-def encoded(items: Iterator[Any], writer: Writer, kind: type) -> Iterator[list[Any]]:
-    """Records in batches. What is not encoded is what `on_error` has put there: it has not been through the
-    last step."""
+def batches(items: Iterator[Any]) -> Iterator[list[Any]]:
+    """Encoded records, many at a time."""
     while batch := list(islice(items, BATCH)):
-        yield [one if type(one) is kind else writer.encode(one) for one in batch]
+        yield batch
 
 
 def joined(parts: list[Part], format: Format, folder: str, output: str) -> list[Part]:

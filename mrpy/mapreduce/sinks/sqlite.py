@@ -18,7 +18,7 @@ from mrpy.light import Frozen
 from mrpy.mapreduce.own_file import own
 from mrpy.mapreduce.plan import name_of
 from mrpy.mapreduce.sinks.columns import Columns, Row
-from mrpy.mapreduce.sinks.parts import Part, PartFile, Written, encoded, explained
+from mrpy.mapreduce.sinks.parts import Part, PartFile, Written, batches, explained
 from mrpy.mapreduce.sinks.staging import Staging, place_of, publish_file, sync_folder
 
 ROWS = "rows"  # the table in the database of a part
@@ -64,7 +64,7 @@ class RowWriter:
 
     def write(self, items: Iterator[Any]) -> int:
         count = 0
-        for rows in encoded(items, self, Row):
+        for rows in batches(items):
             with _no_room(self._file.output):
                 if not self._insert:
                     self._begin()

@@ -62,7 +62,10 @@ class WriteChunk(Frozen):
     def _records(self, writer: Writer, chunk: Chunk, skipped: Skipped, announce: Announce | None) -> int:
         """Write what comes out of the steps; how many records that was."""
         fold = Fold(writer.write, operator.add, _itself, self.format.label)
-        kernel = FoldChunk((*self.steps, Map(writer.encode)), fold, self.rules)
+        rules, on_error = self.rules, self.rules.on_error
+        if callable(on_error):  # what it gives has not been through the last step
+            rules = rules.replaced(on_error=lambda error: writer.encode(on_error(error)))
+        kernel = FoldChunk((*self.steps, Map(writer.encode)), fold, rules)
         nodes = kernel.nodes(chunk, skipped, announce)
         return sum(node.value for node in nodes)
 
