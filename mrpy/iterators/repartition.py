@@ -10,7 +10,7 @@ from mrpy.iterators.keyed import Keyed
 from mrpy.iterators.parts import Side
 from mrpy.iterators.reductions import Reduced
 from mrpy.mapreduce.files.reading import Reads
-from mrpy.mapreduce.parted import Parts, batches_of
+from mrpy.mapreduce.parted import PartSource, batches_of
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.repartition import Cut, Part, Records, WithPart, cut, passing
 from mrpy.mapreduce.spill import SpillFolder
@@ -27,7 +27,7 @@ class Parted(Reduced):
 
     def plan(self) -> Plan:
         """The records of all parts: a plan to build upon."""
-        return Plan(Parts(self), (Reads(Records()),))
+        return Plan(PartSource(self), (Reads(Records()),))
 
     @property
     def label(self) -> str:

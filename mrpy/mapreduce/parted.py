@@ -20,7 +20,7 @@ from mrpy.scheduler.calls import Code
 from mrpy.scheduler.job import Job
 
 
-class Parts(Pulled):
+class PartSource(Pulled):
     """A source of such parts. Each is a task by itself: they are as large as the user wants them to be."""
 
     most = 1  # items of a chunk

@@ -14,7 +14,7 @@ from mrpy.mapreduce.check import ON_A_RUN, check_steps
 from mrpy.mapreduce.chunking import BYTES as BYTES_IN_MEMORY
 from mrpy.mapreduce.chunking import LARGEST_UNSEEN
 from mrpy.mapreduce.compile import Feeder
-from mrpy.mapreduce.parted import Parts
+from mrpy.mapreduce.parted import PartSource
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.sinks.parts import Format, Part, Written, joined
@@ -84,7 +84,7 @@ def write_parts(
         with account.running(job.driver.backend.name, job.driver.backend.workers):
             for slot in feeder.completed(lambda _: None):
                 parts[slot.chunk.first] = cast("Any", slot.result)
-    told = options.chunksize != "auto" or isinstance(plan.source, Parts)  # what a part is
+    told = options.chunksize != "auto" or isinstance(plan.source, PartSource)  # what a part is
     joins = sink.joins and not told
     made = [part for _, part in sorted(parts.items()) if part.records]
     for part in made:

@@ -3,7 +3,7 @@
     driver's thread            Dask's threads            scheduler, workers
       start ─> client.submit ────────────────────────────> dask_worker.run
       stop  ─> future.cancel, interrupt ─────────────────> dask_worker.interrupt
-      wait  <─ inbox (SimpleQueue) <─ future is done <──── Outcome, Raised
+      wait  <─ inbox (SimpleQueue) <─ future is done <──── Stored, Raised
                                    <─ events <──────────── it runs; an item began; it is through
 
 Values stay on the cluster: the backend holds a Future under the task's key, and a task that needs the
@@ -235,13 +235,13 @@ class DaskBackend(Backend):
             alone = needed.part is not None and value.nbytes > PART_ALONE
             futures.append(self._send("part", w.pick, value.future, needed.part) if alone else value.future)
             parts.append(None if alone else needed.part)
-        data = w.Outcome([task.call.data], False)
+        data = w.Stored([task.call.data], False)
         # else the item before one that keeps the interpreter lock would be taken for the one that overran
         sure = ticket.order.attempt > 1 or task.timeout is not None
         care = w.Care(ticket.order.careful, ticket.order.careful and sure, ticket.suspect)
         ours = self._cluster is not None
-        job = w.Job(self._topic, ticket.number, code.number, data, tuple(parts), care, task.timeout, ours)
-        return self._send(code.name, w.run, job, self._code(code), *futures, priority=int(task.urgent))
+        sent = w.Sent(self._topic, ticket.number, code.number, data, tuple(parts), care, task.timeout, ours)
+        return self._send(code.name, w.run, sent, self._code(code), *futures, priority=int(task.urgent))
 
     def _code(self, code: Code) -> Any:
         number, unused, inbox = code.number, self._unused, self._inbox

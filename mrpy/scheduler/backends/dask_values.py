@@ -23,8 +23,8 @@ class Far:
     def load(self) -> Any:
         """Bring it here and open it."""
         try:
-            outcome: w.Outcome = self.future.result()
+            stored: w.Stored = self.future.result()
         except (Exception, CancelledError) as error:
             what = "a result is lost: its session or cluster was closed before it was asked for"
             raise BackendError(f"{what} ({error!r})") from error
-        return outcome.load()
+        return stored.load()

@@ -1,6 +1,6 @@
 """What runs on a Dask worker: one call, wrapped so that nothing of the user's meets Dask's own machinery.
 
-A value lies on the cluster as an `Outcome`: pickled where it was made, so that what cannot travel is an
+A value lies on the cluster as `Stored`: pickled where it was made, so that what cannot travel is an
 error there and then, and a task that changes its input in place changes nobody else's.
 
 What the session hears of a call, as events under the id of its client:
@@ -62,13 +62,13 @@ class Raised(Exception):
     __repr__ = __str__
 
 
-class Outcome(Pickled):
+class Stored(Pickled):
     """A value on the cluster. Its buffers travel beside the pickle, uncopied."""
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         shape, parts = codec.flatten(self.payloads)
         apart = int(protocol) >= 5  # which of the two Dask uses differs from one connection to the next
-        return _outcome, (shape, [_travelling(part, apart) for part in parts], self.in_parts)
+        return _stored, (shape, [_travelling(part, apart) for part in parts], self.in_parts)
 
     def private(self, part: int | None) -> Any:
         """The value, or a part of it, for one task to keep: what it changes there, nobody else sees."""
@@ -76,8 +76,8 @@ class Outcome(Pickled):
         return codec.decode(codec.Payload(body, tuple(map(_own, buffers))))
 
 
-def _outcome(shape: codec.Shape, parts: list[Any], in_parts: bool) -> Outcome:
-    return Outcome(codec.unflatten(shape, [_raw(part) for part in parts]), in_parts)
+def _stored(shape: codec.Shape, parts: list[Any], in_parts: bool) -> Stored:
+    return Stored(codec.unflatten(shape, [_raw(part) for part in parts]), in_parts)
 
 
 def _travelling(part: Any, apart: bool) -> Any:
@@ -113,13 +113,13 @@ class Care:
 
 
 @dataclass(frozen=True, slots=True)  # not a tuple: Dask would look for its own keys in it
-class Job:
+class Sent:
     """What a call is sent with. ``parts``: which part of each input it wants, None for all of it."""
 
     topic: str
     number: int
     code: int  # the number of the function
-    data: Outcome
+    data: Stored
     parts: tuple[int | None, ...]
     care: Care
     timeout: float | None  # of each item
@@ -138,12 +138,12 @@ def keep(blob: bytes) -> bytes:
     return blob
 
 
-def pick(value: Outcome, part: int) -> Outcome:
+def pick(value: Stored, part: int) -> Stored:
     """One part of a value, taken where the value lies."""
-    return Outcome([value.part(part)], False)
+    return Stored([value.part(part)], False)
 
 
-def run(order: Job, blob: bytes, *inputs: Outcome) -> Outcome:
+def run(order: Sent, blob: bytes, *inputs: Stored) -> Stored:
     """Run a call. Raises nothing but `Raised`."""
     outcome: Outcome | None = None
     failure = b""
@@ -166,7 +166,7 @@ def run(order: Job, blob: bytes, *inputs: Outcome) -> Outcome:
     return outcome
 
 
-def _perform(order: Job, blob: bytes, inputs: tuple[Outcome, ...]) -> Outcome:
+def _perform(order: Sent, blob: bytes, inputs: tuple[Stored, ...]) -> Stored:
     function, announces, place = _opened(order, blob)
     _go_to(place, order.ours)
     values = [value.private(part) for value, part in zip(inputs, order.parts, strict=True)]
@@ -180,10 +180,10 @@ def _perform(order: Job, blob: bytes, inputs: tuple[Outcome, ...]) -> Outcome:
     payloads = [_owned(codec.encode(part, back=True)) for part in (value if in_parts else [value])]
     said = None if note is None else pickle.dumps(note, 5)
     _tell(order, THROUGH, seconds, sum(payload.nbytes for payload in payloads), said)
-    return Outcome(payloads, in_parts)
+    return Stored(payloads, in_parts)
 
 
-def _announcer(order: Job) -> Callable[[At | None], None]:
+def _announcer(order: Sent) -> Callable[[At | None], None]:
     """Tells of each item. What keeps the interpreter lock to itself, a regular expression say, nobody here
     could stop, nor may it have been heard that it began: for that there is a watch which needs no lock."""
     latest = order.latest
@@ -210,7 +210,7 @@ def _owned(payload: codec.Payload) -> codec.Payload:
     return payload._replace(buffers=tuple(map(codec.copy_of, payload.buffers)))
 
 
-def _tell(order: Job, *what: Any, sure: bool = False) -> None:
+def _tell(order: Sent, *what: Any, sure: bool = False) -> None:
     worker = get_worker()
     message = (order.number, *what)
     if sure:
@@ -219,7 +219,7 @@ def _tell(order: Job, *what: Any, sure: bool = False) -> None:
         worker.log_event(order.topic, message)
 
 
-def _opened(order: Job, blob: bytes) -> tuple[Any, bool, Here]:
+def _opened(order: Sent, blob: bytes) -> tuple[Any, bool, Here]:
     """The function, opened at its first use: with its own import path in force."""
     key = order.topic, order.code
     with _lock:
@@ -273,7 +273,7 @@ def _go_to(place: Here, ours: bool) -> None:
 # ---- stopping ------------------------------------------------------------------------------------
 
 
-def _through(order: Job) -> None:
+def _through(order: Sent) -> None:
     """The call is over: from here on nothing is thrown into this thread."""
     with _lock:
         _running.pop((order.topic, order.number), None)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 COPYING = 4  # threads that copy a large buffer, at most; two of them had all the memory could give here
 
 
-Frozen: TypeAlias = "dict[int, tuple[Any, Shelved]]"  # read-only arrays, by their ids
+Copies: TypeAlias = "dict[int, tuple[Any, Shelved]]"  # read-only arrays, by their ids
 
 
 class Packer:
@@ -77,7 +77,7 @@ class Packer:
         codes[number] = weakref.ref(code, forget), payload
         return payload
 
-    def _copied(self, payload: codec.Payload, frozen: Frozen | None) -> codec.Payload:
+    def _copied(self, payload: codec.Payload, frozen: Copies | None) -> codec.Payload:
         buffers: list[Any] = []
         for view in payload.buffers:
             if frozen is not None and view.nbytes >= SHARED and _is_frozen(view):
@@ -87,7 +87,7 @@ class Packer:
         payload = self.pool.shelve(payload._replace(buffers=tuple(buffers)))
         return payload._replace(buffers=tuple(map(_own, payload.buffers)))
 
-    def _shared(self, view: memoryview, frozen: Frozen) -> Any:
+    def _shared(self, view: memoryview, frozen: Copies) -> Any:
         array: Any = view.obj
         known = frozen.get(id(array))
         if known is not None and known[0]() is array:
