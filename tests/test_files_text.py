@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import os
@@ -20,7 +21,7 @@ from laws import EXAMPLES, LOCAL
 
 import mrpy
 from mrpy.errors import DataError, OptionError
-from mrpy.mapreduce.files import pieces
+from mrpy.mapreduce.files import opening, pieces
 from mrpy.mapreduce.files.opening import Opening, zstd
 
 FEW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -50,15 +51,47 @@ def test_lines_are_those_of_a_plain_loop_wherever_the_file_is_cut(tmp_path: Path
 
 
 @FEW
-@given(data=TEXTS, blocksize=st.integers(1, 60), size=st.integers(2, 9))
+@given(
+    data=TEXTS,
+    blocksize=st.integers(1, 60),
+    size=st.one_of(st.integers(2, 9), st.just(pieces.PIECE)),
+    behind=st.sampled_from([1, 2, 7, pieces.BEHIND]),
+)
 def test_it_does_not_show_how_much_is_read_at_once(
-    tmp_path: Path, data: bytes, blocksize: int, size: int
+    tmp_path: Path, data: bytes, blocksize: int, size: int, behind: int
 ) -> None:
     path = written(tmp_path / "a.txt", data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pieces, "PIECE", size)
+        patch.setattr(pieces, "BEHIND", behind)
         assert list(mrpy.read_text(path, blocksize=blocksize, backend="serial")) == plain(path)
         assert list(mrpy.read_text(path, blocksize=None, backend="serial")) == plain(path)
+
+
+class Counted(io.BufferedReader):
+    """A file that notes how much of it is read."""
+
+    def __init__(self, path: str, reads: list[int]) -> None:
+        super().__init__(io.FileIO(path))
+        self._reads = reads
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._reads.append(len(data))
+        return data
+
+
+def test_a_small_file_is_read_once_and_a_small_block_not_far_beyond_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    monkeypatch.setattr(opening, "to_read", lambda path: Counted(path, reads))
+    small, large = written(tmp_path / "a.txt", b"one\ntwo"), written(tmp_path / "b.txt", b"a line\n" * 30_000)
+    assert mrpy.read_text(small, blocksize=None, backend="serial").count() == 2
+    assert reads == [7]
+    del reads[:]
+    assert mrpy.read_text(large, blocksize=10_000, backend="serial").count() == 30_000
+    assert sum(reads) < 21 * (10_000 + 3 * pieces.BEHIND)
 
 
 @pytest.mark.parametrize("backend", LOCAL)

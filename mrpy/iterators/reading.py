@@ -277,12 +277,13 @@ class _Asked(Frozen):
         """The records of the files."""
         size, opening = blocksize_for(self.verb, self.blocksize), self.opening()
         files = self.files()
-        if any(opening.packed(file.path) == "zstd" for file in files):
+        packed = {file.path for file in files if opening.is_packed(file.path)}
+        if any(opening.packed(path) == "zstd" for path in packed):
             zstd()  # raises where there is none
 
         def whole(file: File) -> bool:
             found = self.only_text and file.found  # then all of it is passed over, or nothing
-            return found or not cuttable or opening.is_packed(file.path)
+            return found or not cuttable or file.path in packed
 
         blocks = list(cut(files, size, whole, unit))
         step = Reads(format, opening, _fingerprint(files, blocks))

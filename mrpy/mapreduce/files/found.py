@@ -36,6 +36,10 @@ class File(Frozen):
     version: int = 0
     found: bool = False
 
+    def __repr__(self) -> str:  # asked of each of very many, for the fingerprint of them all
+        size, version, found = self.size, self.version, self.found
+        return f"File(path={self.path!r}, size={size!r}, version={version!r}, found={found!r})"
+
 
 def files_of(
     verb: str, paths: Any, storage: Mapping[str, Any] | None = None, only_text: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 from mrpy.errors import OptionError
@@ -43,23 +43,23 @@ class Opening(Frozen):
         """How a file is compressed."""
         if self.compression != "infer":
             return self.compression
-        name = next(filter(is_url, path.split("::"))).split("?")[0] if is_url(path) else path
-        return SUFFIXES.get(name[name.rfind(".") :].lower())
+        if is_url(path):
+            path = next(filter(is_url, path.split("::"))).split("?")[0]
+        return SUFFIXES.get(path[path.rfind(".") :].lower())
 
     def is_packed(self, path: str) -> bool:
         """Whether it can be read from its beginning only, so that whoever wants a part of it reads all."""
-        return self.packed(path) is not None or path.split("://")[0] in ARCHIVES
+        return self.packed(path) is not None or (is_url(path) and path.split("://")[0] in ARCHIVES)
 
-    @contextmanager
-    def open(self, path: str) -> Iterator[IO[bytes]]:
+    def open(self, path: str) -> AbstractContextManager[IO[bytes]]:
         """The file, unpacked. It is closed in the end."""
         packed = self.packed(path)
-        with self._raw(path) as raw:
-            if packed is None:
-                yield raw
-            else:
-                with _unpacked(raw, packed) as unpacked:
-                    yield unpacked
+        return self._raw(path) if packed is None else self._opened(path, packed)
+
+    @contextmanager
+    def _opened(self, path: str, packed: str) -> Iterator[IO[bytes]]:
+        with self._raw(path) as raw, _unpacked(raw, packed) as unpacked:
+            yield unpacked
 
     def _raw(self, path: str) -> Any:
         if not is_url(path):
