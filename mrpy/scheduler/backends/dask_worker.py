@@ -145,7 +145,7 @@ def pick(value: Stored, part: int) -> Stored:
 
 def run(order: Sent, blob: bytes, *inputs: Stored) -> Stored:
     """Run a call. Raises nothing but `Raised`."""
-    outcome: Outcome | None = None
+    outcome: Stored | None = None
     failure = b""
     try:
         try:
