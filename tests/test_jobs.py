@@ -206,7 +206,7 @@ def test_what_is_counted_of_a_record_that_fails_stands(backend: str, options: di
                 raise ValueError(line)
 
     pairs = Picky().run(["a", "bad", "b", "bad"], backend=backend, workers=1, on_error=on_error, **options)
-    assert dict(pairs) == {"a": 1, "b": 1, "bad" if on_error == "skip" else "instead": 2}
+    assert dict(pairs) == {"a": 1, "b": 1} | ({} if on_error == "skip" else {"instead": 2})
     assert pairs.counters["bad lines"] == 2
 
 

@@ -90,6 +90,21 @@ def test_where_a_mapper_fails_it_is_what_the_mapper_would_have_made(backend: str
     assert found == {"all": 8} | ({} if made == "nothing" else {"none": 1})
 
 
+@pytest.mark.parametrize("combiner", [None, least])
+@pytest.mark.parametrize("chunksize", [1, 5])
+def test_a_record_that_fails_leaves_no_pairs(chunksize: int, combiner: Any) -> None:
+    def mapper(n: int) -> Iterator[tuple[str, int]]:
+        yield "all", n
+        if n == 0:
+            raise ValueError(n)
+        yield f"{n}", n
+
+    options: dict[str, Any] = {"backend": "serial", "chunksize": chunksize, "combiner": combiner}
+    for on_error in ("skip", lambda error: []):
+        found = mrpy.mapreduce(mapper, least, range(3), on_error=on_error, **options)
+        assert dict(found) == {"all": 1, "1": 1, "2": 2}
+
+
 def boom(n: int) -> None:
     raise RuntimeError(n)
 

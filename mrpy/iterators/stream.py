@@ -211,7 +211,8 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         return self._then(Filter(bool if predicate is None else function_for("filter", predicate)))
 
     def flat_map(self, function: Callable[[Any], Iterable[Any]]) -> Self:
-        """``itertools.chain.from_iterable(map(function, self))``."""
+        """``itertools.chain.from_iterable(map(function, self))``. Where an error is skipped or replaced, what
+        the item has yielded before it stays."""
         return self._then(FlatMap(function_for("flat_map", function)))
 
     # ---- what the rest of the chain is made of ------------------------------------------------------

@@ -11,7 +11,7 @@ chunks end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from types import GeneratorType
 from typing import Any
@@ -82,17 +82,36 @@ def step_of(mapper: Callable[[Any], Any]) -> Step:
 
 class WithKeys:
     """A mapper as a step in which a pair that is none, or has a key that cannot be one, is an error of its
-    record. It is slower: without it that shows where groups are made."""
+    record; and a record that fails leaves no pairs. It is slower: without it that shows where groups are
+    made."""
 
-    def __init__(self, step: Step) -> None:
-        self.step = step
+    def __init__(self, mapper: Callable[[Any], Any]) -> None:
+        self._mapper = mapper
+        self._stands: Callable[[Any], bool] = getattr(mapper, "stands", _never)  # though the record fails
 
     def over(self, records: Iterator[Any]) -> Iterator[Any]:
         """The pairs of these records."""
-        return map(_with_key, self.step.over(records))
+        if isinstance(self._mapper, OnePair):
+            return map(_with_key, self._mapper.over(records))
+        return chain.from_iterable(self._each(records))
+
+    def _each(self, records: Iterator[Any]) -> Iterator[Sequence[Any]]:
+        mapper = self._mapper
+        for record in records:
+            made = mapper(record)
+            if type(made) is tuple and len(made) == 2:
+                yield (_with_key(made),)
+                continue
+            pairs: list[Any] = []
+            try:
+                pairs.extend(map(_with_key, as_pairs(made)))
+            except BaseException:
+                yield list(filter(self._stands, pairs))
+                raise
+            yield pairs
 
     def __str__(self) -> str:
-        return str(self.step)
+        return str(step_of(self._mapper))
 
 
 def _with_key(pair: Any) -> Any:
@@ -103,15 +122,14 @@ def _with_key(pair: Any) -> Any:
 
 
 class Watched:
-    """A mapper as a step that knows what an error was about that came last. It is slower.
+    """A mapper as a step that knows what an error was about that came last. It is slower still.
 
     ``began``  whether the mapper has had the record at work; None: there is none, since nothing was begun
     """
 
     def __init__(self, mapper: Callable[[Any], Any]) -> None:
-        self.step: Step = WithKeys(step_of(mapper))
+        self.step: Step = WithKeys(mapper)
         self.ours: bool = getattr(mapper, "ours", False)
-        self._stands: Callable[[Any], bool] = getattr(mapper, "stands", _never)  # though the record fails
         self.began: bool | None = None
 
     def over(self, records: Iterator[Any]) -> Iterator[Any]:
@@ -119,13 +137,7 @@ class Watched:
         self.began = False
         for record in records:
             self.began = True
-            made: list[Any] = []
-            try:
-                made.extend(self.step.over(iter((record,))))
-            except BaseException:
-                yield from filter(self._stands, made)
-                raise
-            yield from made
+            yield from self.step.over(iter((record,)))
             self.began = False
         self.began = None
 
@@ -210,8 +222,8 @@ class MapTask(Frozen):
         """The steps with the mapper, and the rules for them."""
         on_error = self.rules.on_error
         if not callable(on_error):
-            step = step_of(self.mapper)
-            return (*self.steps, step if on_error == "raise" else WithKeys(step)), self.rules
+            step = step_of(self.mapper) if on_error == "raise" else WithKeys(self.mapper)
+            return (*self.steps, step), self.rules
         mapper = Watched(self.mapper)
         return (*self.steps, mapper), self.rules.replaced(on_error=Replacing(on_error, mapper))
 
