@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -427,3 +428,9 @@ def test_the_error_of_a_row_says_which_range_it_was(database: str) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         list(mrpy.read_sql("points", database, "id", 10, workers=1).map(lambda row: 1 // (row["id"] - 150)))
     assert "'points', key 100 to 200" in caught.value.__notes__[0]
+
+
+def test_a_size_of_records_may_be_a_number_of_numpy(tmp_path: Path) -> None:
+    path = tmp_path / "records"
+    path.write_bytes(bytes(8))
+    assert mrpy.read_records(path, numpy.int64(2), backend="serial").count() == 4

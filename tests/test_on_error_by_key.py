@@ -183,3 +183,23 @@ def test_a_record_of_which_the_mapper_makes_no_pair_is_skipped_or_replaced(backe
     assert dict(mrpy.mapreduce(mapper, counted, range(100), on_error="skip", **options)) == {0: 49, 1: 50}
     found = mrpy.mapreduce(mapper, counted, range(100), on_error=lambda error: (0, 50), **options)
     assert dict(found) == {0: 50, 1: 50}
+
+
+def test_attributes_of_the_users_objects_are_theirs() -> None:
+    class Mapper:
+        ours = True
+
+        def __call__(self, n: int) -> tuple[str, int]:
+            return ("none", 1 // n)
+
+    class Combiner:
+        def least(self, values: Iterator[int]) -> int:
+            return min(values)
+
+        def __call__(self, key: str, values: Iterator[int]) -> int:
+            return self.least(values)
+
+    run = mrpy.mapreduce(
+        Mapper(), least, [0, 1, 1], combiner=Combiner(), backend="serial", on_error=lambda error: ("none", -1)
+    )
+    assert list(run) == [("none", -1)]

@@ -19,6 +19,7 @@ from mrpy.mapreduce.files.lines import OnlyText, Parsed, Text, from_json, lines_
 from mrpy.mapreduce.files.opening import Opening, compression_for, zstd
 from mrpy.mapreduce.files.reading import Reads
 from mrpy.mapreduce.plan import Plan
+from mrpy.options import plain
 
 if TYPE_CHECKING:
     import os
@@ -192,6 +193,7 @@ def read_records(
     from mrpy.mapreduce.files.records import Records
 
     asked = _Asked("read_records", paths, blocksize, compression, storage_options)
+    record = plain(record)
     if isinstance(record, int):
         size, dtype = at_least("read_records", record, 1), None
     else:

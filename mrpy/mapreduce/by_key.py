@@ -16,8 +16,9 @@ from typing import Any
 from mrpy.light import NamedTuple
 from mrpy.mapreduce import statistics
 from mrpy.mapreduce.folds import Fold
+from mrpy.mapreduce.groups import Waiting
 from mrpy.mapreduce.plan import name_of
-from mrpy.mapreduce.shuffle import OnePair
+from mrpy.mapreduce.shuffle import OnePair, Ours
 from mrpy.mapreduce.tree import NOTHING, merged
 
 Key = Callable[[Any], Any]
@@ -138,12 +139,11 @@ class WithConstant(OnePair):
         return ((key(item), value) for item in records)
 
 
-class OnBothSides:
+class OnBothSides(Ours):
     """From an item to two pairs, where an input is joined with itself: one as of the left side, one as of the
     right."""
 
     __slots__ = ("__qualname__", "left", "right")
-    ours = True
 
     def __init__(self, left: Callable[[Any], Any], right: Callable[[Any], Any]) -> None:
         self.left, self.right = left, right
@@ -162,7 +162,7 @@ class Partial(NamedTuple):
     value: Any
 
 
-class Combine:
+class Combine(Waiting):
     """The combiner of a fold. It waits for some values: to fold two at a time would take longer than the rest
     of the run, and send as much."""
 

@@ -174,9 +174,16 @@ def say_key(error: Exception, key: Any) -> None:
             error.add_note(f"mrpy: raised for the key {short_repr(shown(key))}")
 
 
+class Waiting:
+    """A combiner of ours that is not called with fewer values than that."""
+
+    __slots__ = ()
+    least: int
+
+
 def _least(combiner: Reducer) -> int:
     """How many values it is called with at least: some wait until there are more than two."""
-    return getattr(combiner, "least", 2)
+    return combiner.least if isinstance(combiner, Waiting) else 2
 
 
 def _both(left: Group, right: Group) -> list[Any]:

@@ -37,11 +37,16 @@ from mrpy.scheduler.calls import Parts
 from mrpy.scheduler.failure import short_repr
 
 
-class OnePair:
-    """A mapper of ours that makes one pair of each record: it is a step by itself."""
+class Ours:
+    """A mapper of ours: what stands in the place of a record goes through it, whatever has failed."""
 
     __slots__ = ()
-    ours = True
+
+
+class OnePair(Ours):
+    """One that makes one pair of each record: it is a step by itself."""
+
+    __slots__ = ()
 
     def over(self, records: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
         """The pairs of these records."""
@@ -129,7 +134,7 @@ class Watched:
 
     def __init__(self, mapper: Callable[[Any], Any]) -> None:
         self.step: Step = WithKeys(mapper)
-        self.ours: bool = getattr(mapper, "ours", False)
+        self.ours = isinstance(mapper, Ours)
         self.began: bool | None = None
 
     def over(self, records: Iterator[Any]) -> Iterator[Any]:
