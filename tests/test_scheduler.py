@@ -806,7 +806,7 @@ def test_timers_of_the_dead_are_not_kept_until_their_time() -> None:
         play(add(task(i, timeout=3600.0)), at=i)
         play(Began(i, 1, 0), at=i)
         play(Succeeded(i, 1), at=i)
-    assert len(play.scheduler._timers) < 100
+    assert len(play.scheduler._timers.entries) < 100
     assert only(Stop, play(Ticked(), at=3600.0)) == [Stop("long", 1)]
 
 

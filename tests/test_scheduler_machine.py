@@ -39,13 +39,14 @@ from mrpy.scheduler.messages import (
 from mrpy.scheduler.policy import Policy
 from mrpy.scheduler.record import Record
 from mrpy.scheduler.scheduler import Scheduler
-from mrpy.scheduler.states import FINAL, ON_BACKEND, TABLE, State
+from mrpy.scheduler.states import ON_BACKEND, TABLE, State
 from mrpy.scheduler.trace import Trace, replay
 
 BOOM = Failure("ValueError", "boom")
 DEAD = Failure("WorkerCrashed", "signal 9")
 POLICY = Policy(first_delay=1.0, longest_delay=8.0)
 NAMES = [f"k{number:02}" for number in range(14)]
+FINAL = {State.RELEASED, State.FAILED, State.CANCELLED}
 UNBORN = (State.WAITING, State.READY)
 
 waits = st.sampled_from([0.0, 0.0, 0.5, 1.0, 3.0, 100.0])
@@ -291,7 +292,7 @@ class SchedulersLife(RuleBasedStateMachine):
     def memory_follows_what_is_alive(self) -> None:
         bound = 2 * len(self.scheduler.records) + 32
         assert len(self.scheduler._ready) <= bound
-        assert len(self.scheduler._timers) <= bound
+        assert len(self.scheduler._timers.entries) <= bound
 
     # ---- the end ---------------------------------------------------------------------------------
 

@@ -43,10 +43,10 @@ AT_ONCE = 64  # items of a source that is cut without being walked, where nothin
 
 
 class Run:
-    """A plan that runs: an iterator over its results, which can be closed.
+    """A plan that runs: its results, one by one, and it can be closed.
 
-    ``items`` is the same iterator for those who ask for very many: it goes through the results of a chunk
-    in C, and comes back here only for the next chunk.
+    ``items`` is an iterator over the same, for those who ask for very many: it goes through the results of a
+    chunk in C, and comes back here only for the next chunk.
     """
 
     def __init__(
@@ -55,9 +55,6 @@ class Run:
         account = account or Account()
         self._blocks = _blocks(plan, options, account)
         self.items: Iterator[Any] = Items.of(Shared(self._blocks), plan, given, account)
-
-    def __iter__(self) -> Iterator[Any]:
-        return self.items
 
     def __next__(self) -> Any:
         return next(self.items)

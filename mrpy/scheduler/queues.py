@@ -105,9 +105,6 @@ class Timers:
         self._records = records
         self.entries: list[tuple[float, int, Key]] = []
 
-    def __len__(self) -> int:
-        return len(self.entries)
-
     def set(self, record: Record, time: float) -> None:
         """Look at it at this time, and no more at the time that was set before."""
         record.deadline = time

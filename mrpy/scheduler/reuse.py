@@ -40,8 +40,8 @@ BY_NAME = (FunctionType, BuiltinFunctionType, type)
 # By the ids of the functions, and what else there is: where they were sent from, all that they held then, and
 # what was made of them. Since they are among what they held, their ids are not given again.
 _codes: OrderedDict[tuple[tuple[int, ...], tuple[Any, ...]], tuple[Here, list[Any], Code]] = OrderedDict()
-if hasattr(os, "register_at_fork"):  # one may be in the midst of being pickled, by a thread that stays behind
-    os.register_at_fork(after_in_child=_codes.clear)
+# One may be in the midst of being pickled, by a thread that stays behind.
+os.register_at_fork(after_in_child=_codes.clear)
 
 
 def code_for(functions: Sequence[Any], make: Callable[[], Code], *also: Any, afresh: bool = False) -> Code:

@@ -131,5 +131,4 @@ def _forget_after_fork() -> None:
 
 
 atexit.register(close_shared)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+os.register_at_fork(after_in_child=_forget_after_fork)

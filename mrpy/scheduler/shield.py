@@ -122,8 +122,7 @@ def _note_main() -> None:
     _main = get_ident()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_main)
+os.register_at_fork(after_in_child=_note_main)
 
 
 def _needs(depth: int) -> int:

@@ -62,7 +62,6 @@ TABLE: dict[tuple[State, Move], State] = {
     (State.DONE, Move.RELEASE): State.RELEASED,
 }
 
-FINAL = frozenset({State.RELEASED, State.FAILED, State.CANCELLED})  # no move leads out of these
 ON_BACKEND = frozenset({State.RUNNING, State.STOPPING})  # these hold a slot
 
 

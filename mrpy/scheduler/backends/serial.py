@@ -28,7 +28,7 @@ class SerialBackend(Backend):
     threaded = False
     remote = False
 
-    def __init__(self, workers: int = 1) -> None:
+    def __init__(self, workers: int) -> None:
         self.workers = 1
         self._store = Store()
         self._facts: list[Fact] = [Slots(1)]

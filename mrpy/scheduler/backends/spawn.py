@@ -187,5 +187,4 @@ def _let_go_after_fork() -> None:
 
 
 atexit.register(_end)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go_after_fork)
+os.register_at_fork(after_in_child=_let_go_after_fork)

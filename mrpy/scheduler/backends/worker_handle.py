@@ -41,8 +41,7 @@ def _let_go_after_fork() -> None:
             worker.close()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go_after_fork)
+os.register_at_fork(after_in_child=_let_go_after_fork)
 
 
 class Ticket:
