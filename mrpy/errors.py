@@ -1,4 +1,4 @@
-"""Every exception that mrpy raises of its own accord, and nothing else.
+"""Every exception that mrpy raises of its own accord, and how any says at which item it was raised.
 
 The tree::
 

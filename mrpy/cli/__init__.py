@@ -1,4 +1,5 @@
-"""The command ``mrpy``: a user of the library like any other. It calls the public verbs and nothing else.
+"""The command ``mrpy``: a user of the library like any other. It calls the public verbs; what else it
+takes is said in ARCHITECTURE.md.
 
 This file is light, because workers pass through it on their way to ``words.py``.
 """

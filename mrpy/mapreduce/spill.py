@@ -313,7 +313,7 @@ def store_for(
     """Where the tasks of this run may put what does not fit into memory: in this folder, or in one that is
     there until `stack` is closed. None where they need not: a cluster keeps its values itself. ``memory``: of
     a task; if not given it has its share."""
-    if job.driver.backend.name == "dask":
+    if not job.driver.backend.spills:
         return None
     if memory is None:
         whole, processes = allowed(options), job.driver.backend.workers + 1

@@ -1,7 +1,8 @@
 """The seam between *when* and *where*: what a backend is, and what it promises.
 
 A backend runs calls. It decides nothing: the scheduler says what starts, the backend says what became
-of it. All methods but `pack` and `wake` are called by one thread, the one that drives the scheduler.
+of it. `start`, `stop`, `wait`, `due` and `release` are called by one thread at a time, the one that drives
+the scheduler; the others by any, `fetch` where the value is kept.
 
 The contract (``tests/test_backends.py`` holds every backend to it)
 -------------------------------------------------------------------
@@ -54,6 +55,7 @@ class Backend(ABC):
     near: ClassVar[bool] = True  # False: a value is fetched from afar when it is opened
     elastic: ClassVar[bool] = False  # True: it can take more tasks than it has slots for, where it must
     inline: ClassVar[bool] = False  # True: any thread may drive, one at a time, and sleep in `block`
+    spills: ClassVar[bool] = True  # False: what does not fit into memory is its own business
     led: bool = False  # True: several may sleep in `block`; of each event one is told, the last to come
     hurried: bool = False  # whoever closes it, or is about to, does not want to wait
     workers: int

@@ -65,7 +65,7 @@ PATIENCE = 60  # seconds until our own workers, or a cluster's scheduler, have t
 class DaskBackend(Backend):
     """The workers of the cluster at `address`, or of a `client`; or else as many of our own as `workers`."""
 
-    name, near = "dask", False
+    name, near, spills = "dask", False, False
 
     def __init__(self, workers: int, *, address: str | None = None, client: Client | None = None) -> None:
         self._inbox: SimpleQueue[Any] = SimpleQueue()
