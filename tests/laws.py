@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-HAS_DASK = importlib.util.find_spec("mrpy.scheduler.backends.dask") is not None
+HAS_DASK = importlib.util.find_spec("distributed") is not None
 
 LOCAL = ["serial", "threads", "processes"]
 BACKENDS = [*LOCAL, pytest.param("dask", marks=pytest.mark.skipif(not HAS_DASK, reason="no dask backend"))]

@@ -154,10 +154,10 @@ def test_an_index_may_be_an_array(backend: str) -> None:
 
 
 def test_a_checkpoint_of_other_aggregates_is_refused(tmp_path: Path) -> None:
-    def run(how: str) -> dict[Any, Any]:
-        given = {"backend": "serial", "chunksize": 100, "checkpoint": tmp_path / "kept"}
-        return dict(mrpy.stream(ROWS, **given).aggregate_by(0, m=(1, how)))
+    def run(how: str, **given: Any) -> dict[Any, Any]:
+        return dict(mrpy.stream(ROWS, backend="serial", chunksize=100, **given).aggregate_by(0, m=(1, how)))
 
-    assert run("max") == run("max")
+    kept = tmp_path / "kept"
+    assert run("max", checkpoint=kept) == run("max", checkpoint=kept) == run("max")
     with pytest.raises(CheckpointError, match="another program"):
-        run("min")
+        run("min", checkpoint=kept)

@@ -284,13 +284,11 @@ def test_an_iterator_that_is_asked_by_its_own_source_says_so_and_goes_on() -> No
 def test_nothing_more_is_pulled_while_the_consumer_sleeps(backend: str) -> None:
     source = Counted()
     with mrpy.pmap(abs, source, backend=backend, workers=2, buffersize=30) as run:
-        for item in run:
-            if item == 6:
-                break_at = source.asked
-                time.sleep(0.3)  # not to wait for anything: this is the consumer that sleeps
-                assert source.asked == break_at <= 37
-            if item == 60:
-                break
+        assert [next(run) for _ in range(7)] == list(range(7))
+        asked = source.asked
+        time.sleep(0.3)  # not to wait for anything: this is the consumer that sleeps
+        assert source.asked == asked <= 37
+        assert [next(run) for _ in range(54)] == list(range(7, 61))
 
 
 @pytest.mark.fault(13)

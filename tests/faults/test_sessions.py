@@ -114,6 +114,7 @@ def test_a_session_that_was_never_used_closes(backend: str) -> None:
     for _ in range(3):
         with mrpy.session(backend) as session:
             session.close()
+        assert session.driver.closed
 
 
 @pytest.mark.fault(40)
