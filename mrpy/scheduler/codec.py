@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LARGE = 1 << 16  # bytes of a pickle that may hold so many objects that the collector shows
-IN_BAND = 16 * 1024  # bytes; below it a buffer of its own costs more than the copy
+IN_BAND = 8 * 1024  # bytes; below it a buffer of its own costs more than the copy
 REFUSALS = (Exception, SystemExit, GeneratorExit)  # by which a class of the user may refuse to be pickled
 
 

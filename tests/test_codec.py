@@ -1,4 +1,4 @@
-"""What a main module has goes by value: when that is tried first, and that whole kinds of objects go one way."""
+"""Pickles: what goes by value, when that is tried first, which kinds of objects go one way; what lies beside them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from types import FunctionType
 from typing import Any
 
 import cloudpickle
+import numpy as np
 import pytest
 
 from mrpy.errors import SerializationError
@@ -74,6 +75,18 @@ def test_what_does_not_go_by_value_is_tried_plainly_before_it_is_refused(of_main
     with pytest.raises(SerializationError, match="once too often"):
         codec.encode(Counted(0), way=way)
     assert not way.by_value
+
+
+def test_small_arrays_stay_in_the_pickle_and_others_beside_it_both_as_writable_as_they_were() -> None:
+    one, other = np.arange(codec.IN_BAND // 8 - 1), np.arange(codec.IN_BAND // 8)
+    fixed = [one.copy(), other.copy()]
+    for array in fixed:
+        array.flags.writeable = False
+    payload = codec.encode([one, other, *fixed])
+    assert [buffer.nbytes for buffer in payload.buffers] == [codec.IN_BAND] * 2
+    got = codec.decode(payload._replace(buffers=tuple(map(codec.copy_of, payload.buffers))))
+    assert [list(array) for array in got] == [list(array) for array in [one, other, *fixed]]
+    assert [array.flags.writeable for array in got] == [True, True, False, False]
 
 
 @functools.lru_cache
