@@ -394,6 +394,13 @@ def test_sql_without_a_key_and_of_an_empty_table(database: str) -> None:
     assert list(mrpy.read_sql("select count(*) as n from points", database, backend="serial")) == [{"n": 1000}]
 
 
+def test_sql_columns_of_one_name_are_an_error_and_none_is_lost(database: str) -> None:
+    sa = pytest.importorskip("sqlalchemy")
+    one, two = sa.table("points", sa.column("id")).alias(), sa.table("points", sa.column("id")).alias()
+    with pytest.raises(sa.exc.InvalidRequestError, match="Ambiguous"):
+        mrpy.read_sql(sa.join(one, two, one.c.id == two.c.id), database, backend="serial").to_list()
+
+
 def test_sql_made_by_sqlalchemy(database: str) -> None:
     sa = pytest.importorskip("sqlalchemy")
     table = sa.table("points", sa.column("id"), sa.column("name"))

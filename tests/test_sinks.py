@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import csv
+import enum
 import gzip
 import json
 import lzma
@@ -671,3 +672,26 @@ def test_sums_of_what_was_written_are_the_sums_of_the_parts(out: Path) -> None:
     assert written.records == 100
     total = mrpy.preduce(operator.add, (float.fromhex(line) for line in together(written).split()))
     assert total == mrpy.preduce(operator.add, (math.sqrt(n) for n in range(1, 101)))
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+@pytest.mark.parametrize("value", [None, True, 1.5, b"x", "x", "ü", 2**63 - 1, -(2**63), Colour.RED])
+def test_sqlite_takes_what_it_has_a_place_for(tmp_path: Path, value: Any) -> None:
+    out = tmp_path / "out.db"
+    mrpy.stream([{"n": 1, "v": value}], backend="serial").to_sqlite(out, "t")
+    with closing(sqlite3.connect(out)) as database:
+        assert database.execute("select v from t").fetchall() == [(value,)]
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(2**63, OverflowError), (-(2**63) - 1, OverflowError), ([], TypeError), (1j, TypeError), ("\ud800", ValueError)],
+)
+def test_sqlite_refuses_what_it_has_no_place_for(tmp_path: Path, value: Any, error: type[Exception]) -> None:
+    rows = [{"n": 1, "v": 1}, {"n": 2, "v": value}]
+    assert mrpy.stream(rows, backend="serial", on_error="skip").to_sqlite(tmp_path / "a.db", "t").records == 1
+    with pytest.raises(error):
+        mrpy.stream(rows, backend="serial").to_sqlite(tmp_path / "b.db", "t")

@@ -78,8 +78,11 @@ class Query(Frozen):
         begun = 0
         with _Connection(self.url) as connection:
             result = connection.execute(self._statement(block.key))
-            for rows in result.mappings().partitions(ROWS):
-                items = iter([dict(row) for row in rows])
+            names = tuple(result.keys())
+            clear = len(set(names)) == len(names)  # else a row raises that is asked for it
+            for rows in result.partitions(ROWS):
+                made = [dict(zip(names, row, strict=True) if clear else row._mapping) for row in rows]
+                items = iter(made)
                 begun += len(rows)
                 yield items, Among(repr(block), begun, items)
 

@@ -28,17 +28,22 @@ class Columns:
 
     def row(self, record: Any) -> Row:
         """The values of a record in the order of the columns."""
-        names = getattr(type(record), "_fields", None)
+        kind = type(record)
+        if kind is dict:
+            return self._of_mapping(record)
+        if kind is tuple or kind is list:
+            return self._of_sequence(record)
+        names = getattr(kind, "_fields", None)
         if names is not None and isinstance(record, tuple):
             record = dict(zip(names, record, strict=True))
         if isinstance(record, Mapping):
             return self._of_mapping(record)
-        if hasattr(type(record), "tolist"):  # an array
+        if hasattr(kind, "tolist"):  # an array
             record = record.tolist()
         if isinstance(record, Sequence) and not isinstance(record, str | bytes | bytearray):
             return self._of_sequence(record)
-        kind = name_of(type(record))
-        raise TypeError(f"a record has to be a dict, a named tuple or a sequence, and this is a {kind}")
+        what = name_of(kind)
+        raise TypeError(f"a record has to be a dict, a named tuple or a sequence, and this is a {what}")
 
     def _of_mapping(self, record: Mapping[Any, Any]) -> Row:
         names = tuple(record)

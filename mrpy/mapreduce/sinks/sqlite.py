@@ -24,6 +24,7 @@ from mrpy.mapreduce.sinks.staging import Staging, place_of, publish_file, sync_f
 ROWS = "rows"  # the table in the database of a part
 PATIENCE = 60  # seconds that another writer may hold a database
 _LARGEST = 1 << 63
+_FITS = frozenset((type(None), bool, float, bytes))  # whatever the value is
 
 
 class Rows(Frozen):
@@ -53,6 +54,16 @@ class RowWriter:
 
     def encode(self, record: Any) -> Row:
         row = self._columns.row(record)
+        for value in row:
+            kind = type(value)
+            fits = kind in _FITS or (kind is str and value.isascii())
+            if not fits and not (kind is int and -_LARGEST <= value < _LARGEST):
+                self._check(row)
+                break
+        return row
+
+    def _check(self, row: Row) -> None:
+        """Raise where a value does not fit: the first one."""
         for name, value in zip(self._columns.names or (), row, strict=True):
             if not (value is None or isinstance(value, int | float | str | bytes)):
                 raise TypeError(f"SQLite has no place for a {name_of(type(value))}, which {name!r} is")
@@ -60,7 +71,6 @@ class RowWriter:
                 raise OverflowError(f"{name!r} is too large a number for SQLite: {value}")
             if isinstance(value, str) and not value.isascii():
                 value.encode()  # raises where it is no text, as names of files may be
-        return row
 
     def write(self, items: Iterator[Any]) -> int:
         count = 0
