@@ -56,7 +56,8 @@ class _MakeFrozen(type):
     def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> _MakeFrozen:
         fields = tuple(body.get("__annotations__", ()))
         defaults = {field: body.pop(field) for field in fields if field in body}
-        made = super().__new__(cls, name, bases, {**body, "__slots__": fields, "__match_args__": fields})
+        names = {"__match_args__": fields} if fields or not bases else {}  # else those of its base
+        made = super().__new__(cls, name, bases, {**body, "__slots__": fields, **names})
         if fields:
             made.__init__ = _initial(made, fields, defaults)  # type: ignore[misc]
         return made

@@ -145,7 +145,8 @@ def _is_quick(part: Any) -> bool:
     kind = type(part)
     if kind is BuiltinFunctionType:
         return part in _QUICK
-    return kind in CONSTANT or (kind in (FunctionType, type) and str(part.__module__).startswith("mrpy."))
+    ours = issubclass(kind, FunctionType | type) and str(part.__module__).startswith("mrpy.")
+    return ours or kind in CONSTANT
 
 
 def is_plain(value: Any) -> bool:
