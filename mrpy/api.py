@@ -72,7 +72,12 @@ def pmap(function: Callable[..., Any], /, *iterables: Iterable[Any], **options: 
 
 
 def pstarmap(function: Callable[..., Any], iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
-    """``itertools.starmap(function, iterable)`` in parallel: lazy, in order."""
+    """``itertools.starmap(function, iterable)`` in parallel: lazy, in order.
+
+    >>> import mrpy
+    >>> list(mrpy.pstarmap(pow, [(2, 5), (3, 2)], backend="serial"))
+    [32, 9]
+    """
     _check_callable("pstarmap", function, iterable)
     return stream_behind(iterable, options)._then(StarMap(function))
 
@@ -80,7 +85,12 @@ def pstarmap(function: Callable[..., Any], iterable: Iterable[Any], /, **options
 def pfilter(
     predicate: Callable[[Any], Any] | None, iterable: Iterable[Any], /, **options: Any
 ) -> ParallelIterator:
-    """``filter(predicate, iterable)`` in parallel: lazy, in order."""
+    """``filter(predicate, iterable)`` in parallel: lazy, in order.
+
+    >>> import mrpy
+    >>> list(mrpy.pfilter(str.isupper, "aBcD", backend="serial"))
+    ['B', 'D']
+    """
     test = bool if predicate is None else predicate
     _check_callable("pfilter", test, iterable)
     return stream_behind(iterable, options)._then(Filter(test))

@@ -87,6 +87,13 @@ def read_jsonl(
     """The values of files with one piece of JSON per line. Empty lines are passed over.
 
     The arguments are those of `read_text`. A line that is no JSON is a `DataError` with its offset.
+
+    >>> import mrpy, tempfile
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+    ...     _ = file.write('{"a": 1}\\n[2, null]\\n')
+    ...     file.flush()
+    ...     mrpy.read_jsonl(file.name, backend="serial").to_list()
+    [{'a': 1}, [2, None]]
     """
     asked = _Asked("read_jsonl", paths, blocksize, compression, storage_options)
     lines = lines_for(encoding, errors)
@@ -116,6 +123,13 @@ def read_csv(
     ``blocksize="auto"`` has one large file read by all workers; a field that does all the same is then a
     `DataError` where it runs over the end of a block. ``on_error="skip"`` is not for that: the next block
     begins within the field, and takes the rest of it for a row.
+
+    >>> import mrpy, tempfile
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+    ...     _ = file.write("name,n\\nbolt,3\\n")
+    ...     file.flush()
+    ...     mrpy.read_csv(file.name, backend="serial").to_list()
+    [{'name': 'bolt', 'n': '3'}]
     """
     from mrpy.mapreduce.files import tables  # csv, for those who have some
 
@@ -141,6 +155,13 @@ def read_fasta(
     """The records of FASTA files, as named tuples ``(name, description, sequence)``.
 
     The arguments are those of `read_text`.
+
+    >>> import mrpy, tempfile
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".fa") as file:
+    ...     _ = file.write(">one of two\\nACGT\\nAC\\n")
+    ...     file.flush()
+    ...     mrpy.read_fasta(file.name, backend="serial").to_list()
+    [FastaRecord(name='one', description='of two', sequence='ACGTAC')]
     """
     from mrpy.mapreduce.files.sequences import Fasta
 
@@ -162,6 +183,13 @@ def read_fastq(
 
     They are ``(name, description, sequence, quality)``. The arguments are those of `read_text`. A record that
     is none is a `DataError`; the next one is looked for behind it.
+
+    >>> import mrpy, tempfile
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".fq") as file:
+    ...     _ = file.write("@one\\nACGT\\n+\\nIIII\\n")
+    ...     file.flush()
+    ...     mrpy.read_fastq(file.name, backend="serial").to_list()
+    [FastqRecord(name='one', description='', sequence='ACGT', quality='IIII')]
     """
     from mrpy.mapreduce.files.sequences import Fastq
 

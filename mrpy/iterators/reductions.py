@@ -50,7 +50,12 @@ class Reductions(ABC):
         """A parallel iterator over what `items` yields, with the same options."""
 
     def reduce(self, operator: Callable[[Any, Any], Any], initial: Any = MISSING) -> Any:
-        """``functools.reduce(operator, self, initial)`` for an associative operator."""
+        """``functools.reduce(operator, self, initial)`` for an associative operator.
+
+        >>> import mrpy
+        >>> mrpy.stream(["a", "bc", "d"], backend="serial").reduce(lambda left, right: left + right)
+        'abcd'
+        """
         return self._fold(folds.reduction(function_for("reduce", operator), initial))
 
     def fold(
@@ -60,7 +65,12 @@ class Reductions(ABC):
         combine: Callable[[Any, Any], Any] = operator.add,
     ) -> Any:
         """``functools.reduce(step, self, initial)`` where partial results can be combined. `initial`
-        must be neutral: every part starts with a copy of it."""
+        must be neutral: every part starts with a copy of it.
+
+        >>> import mrpy
+        >>> mrpy.stream(["a", "bc"], backend="serial").fold(lambda n, word: n + len(word), 0)
+        3
+        """
         return self._fold(folds.folding(function_for("fold", step), initial, function_for("fold", combine)))
 
     def count(self) -> int:
@@ -128,7 +138,12 @@ class Reductions(ABC):
 
     def sorted(self, key: Any = None, reverse: bool = False) -> Self:
         """``sorted(self, key=key, reverse=reverse)``: stable; `key` a function, or an index. What does not
-        fit into `memory` is sorted on disk."""
+        fit into `memory` is sorted on disk.
+
+        >>> import mrpy
+        >>> mrpy.stream(["bb", "a", "cc"], backend="serial").sorted(len, reverse=True).to_list()
+        ['bb', 'cc', 'a']
+        """
         return self._after(sorting.Sorted(self, sorts.by(key, reverse)))
 
     def topk(self, count: int, key: Any = None) -> Self:

@@ -76,7 +76,12 @@ class Reshaping(ABC):
 
     def zip(self, *others: Iterable[Any], strict: bool = False) -> Self:
         """``zip(self, *others, strict=strict)``. The others may be parallel iterators too: all of them
-        run on the same workers."""
+        run on the same workers.
+
+        >>> import mrpy
+        >>> mrpy.stream("ab", backend="serial").zip(range(9)).to_list()
+        [('a', 0), ('b', 1)]
+        """
         return self._by("zip", _zipped, all_iterable(others), strict)
 
     def chain(self, *others: Iterable[Any]) -> Self:
@@ -97,14 +102,24 @@ class Reshaping(ABC):
         return self._by("skip", itertools.islice, at_least("skip", count, 0), None)
 
     def take_while(self, predicate: Callable[[Any], Any]) -> Self:
-        """``itertools.takewhile(predicate, self)``. The predicate runs in the consumer."""
+        """``itertools.takewhile(predicate, self)``. The predicate runs in the consumer.
+
+        >>> import mrpy
+        >>> mrpy.stream([1, 2, 9, 3], backend="serial").take_while(lambda n: n < 5).to_list()
+        [1, 2]
+        """
         return self._by("take_while", _take_while, function_for("take_while", predicate))
 
     def distinct(self, key: Callable[[Any], Any] | None = None) -> Self:
         """``toolz.unique(self, key)``: each item once, where it first comes. Repetitions within a chunk
         are dropped on the worker; the items, or their keys, must be hashable; all NaN are one. What was seen
         is kept in your process; where that is too much, and the order does not matter, write
-        ``reduce_by(key, lambda first, _: first)``, whose pairs are of a key and its first item."""
+        ``reduce_by(key, lambda first, _: first)``, whose pairs are of a key and its first item.
+
+        >>> import mrpy
+        >>> mrpy.stream("aAbBa", backend="serial").distinct(str.lower).to_list()
+        ['a', 'b']
+        """
         key = key_for("distinct", key)
         return self._then(Body(_Unique(key)))._by("distinct", _unique, key)
 
@@ -119,7 +134,13 @@ class Reshaping(ABC):
         raise ValueError("first() of no items")
 
     def peek(self) -> tuple[Any, Self]:
-        """``toolz.peek(self)``: the first item, and an iterator over all, the first one included."""
+        """``toolz.peek(self)``: the first item, and an iterator over all, the first one included.
+
+        >>> import mrpy
+        >>> first, all_of_them = mrpy.stream("abc", backend="serial").peek()
+        >>> first, all_of_them.to_list()
+        ('a', ['a', 'b', 'c'])
+        """
         items = iter(self)
         try:
             item = next(items)
@@ -129,7 +150,13 @@ class Reshaping(ABC):
 
     def tee(self, count: int = 2) -> tuple[Self, ...]:
         """``itertools.tee(self, count)``: iterators over the same items, computed once. What one has
-        read and another has not is kept. An error is raised in each of them, at its place."""
+        read and another has not is kept. An error is raised in each of them, at its place.
+
+        >>> import mrpy
+        >>> once, again = mrpy.stream("abc", backend="serial").map(str.upper).tee()
+        >>> once.to_list(), again.count()
+        (['A', 'B', 'C'], 3)
+        """
         copies = itertools.tee(_Lasting(iter(self)), count)
         return tuple(self._after(_Same("tee", copy, self)) for copy in copies)
 

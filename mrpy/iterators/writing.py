@@ -85,7 +85,15 @@ class Writing(ABC):
     ) -> Written:
         """Each item, a dict, a named tuple or a sequence, as a row, into ``path/part-00000.csv`` and so on,
         each with the names of its columns above, where there are names. `fields` says which there are;
-        without it all items have the same, in the same order."""
+        without it all items have the same, in the same order.
+
+        >>> import mrpy, tempfile, pathlib
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     rows = mrpy.stream([{"a": 1, "b": 2}], backend="serial")
+        ...     [path] = rows.to_csv(pathlib.Path(folder, "out")).paths
+        ...     pathlib.Path(path).read_text()
+        'a,b\\n1,2\\n'
+        """
         chosen = None if fields is None else columns.checked(fields)
         packing = _compression(compression, lines.SUFFIXES)
         format = lines.Csv(chosen, delimiter, _encoding(encoding), packing)
