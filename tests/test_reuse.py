@@ -179,6 +179,17 @@ def test_a_reduction_by_the_same_functions_has_the_code_of_the_last_one() -> Non
     assert of_fold(folding(f, [], f)) is not of_fold(folding(f, [], f))
 
 
+def test_values_that_differ_have_parts_that_differ() -> None:
+    """A sum from () was one from 0: both have been taken for the number of their members."""
+    values = [0, (), 1, (0,), (1,), ((),), ((), 0), (0, ()), (1, 0), ((0,), ()), ((), (0,)), "", "a", ("a",)]
+    parts = [tuple(map(id, parts_of(value))) for value in values]
+    assert len(set(parts)) == len(values)
+    with mrpy.session("processes", workers=1):
+        for start in (0, (), 0.0, 1, (0,), ((),)):
+            total = mrpy.stream([]).sum(start)
+            assert (total, type(total)) == (start, type(start))
+
+
 def test_a_reduction_that_is_run_again_sends_no_function(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[str] = []
     pickled = Code._pickled

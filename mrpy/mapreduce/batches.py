@@ -11,16 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from mrpy.errors import SerializationError
-from mrpy.light import pickle
+from mrpy.light import TYPE_CHECKING, Any, pickle
 from mrpy.mapreduce.sources import Limited, waits_its_turn
 from mrpy.scheduler import codec
 from mrpy.scheduler.codec import Payload
 from mrpy.scheduler.sizes import about, estimated
 
 if TYPE_CHECKING:
+    from typing import TypeAlias, overload
+
     from mrpy.mapreduce.output import OnDisk
 
 BYTES = 1 << 16  # of a batch: one of a chunk is opened for nothing, and each is a pickle of its own
@@ -125,11 +126,13 @@ class Rows(Sequence[Any]):
     def __iter__(self) -> Iterator[Any]:
         return chain.from_iterable(map(rows_of, self._batches))
 
-    @overload
-    def __getitem__(self, where: int) -> Any: ...
+    if TYPE_CHECKING:
 
-    @overload
-    def __getitem__(self, where: slice) -> Sequence[Any]: ...
+        @overload
+        def __getitem__(self, where: int) -> Any: ...
+
+        @overload
+        def __getitem__(self, where: slice) -> Sequence[Any]: ...
 
     def __getitem__(self, where: int | slice) -> Any:
         if isinstance(where, slice):

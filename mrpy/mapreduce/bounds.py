@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
 
+from mrpy.light import Any, NamedTuple
 from mrpy.mapreduce.spill import Block
 from mrpy.mapreduce.tree import NOTHING
 

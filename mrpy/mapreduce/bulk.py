@@ -8,8 +8,8 @@ long.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from mrpy.light import Any
 from mrpy.scheduler.sizes import stated
 
 BULKY = 1 << 18  # bytes, about; out of the air, far above what is sent by itself

@@ -11,9 +11,8 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import chain
-from typing import Any
 
-from mrpy.light import NamedTuple
+from mrpy.light import Any, NamedTuple
 from mrpy.mapreduce import statistics
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.groups import Waiting

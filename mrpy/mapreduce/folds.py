@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
 from operator import add, length_hint, mul
 from types import BuiltinFunctionType, FunctionType
-from typing import Any
 
 from mrpy.errors import Item, pin, pins
-from mrpy.light import Frozen
+from mrpy.light import Any, Frozen
 from mrpy.mapreduce.chunks import Chunk, Outcome, moved
 from mrpy.mapreduce.kernels import Announce, MapChunk, begun, counted, through
 from mrpy.mapreduce.plan import FlatMap, Step

@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 from types import GeneratorType
-from typing import Any, TypeAlias
 
 from mrpy.errors import MrpyError
-from mrpy.light import Frozen
+from mrpy.light import TYPE_CHECKING, Any, Frozen
 from mrpy.mapreduce.bulk import BULK, BULKY
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.partition import MAY_BE_NAN, PLAIN, canonical, refused, shown
 from mrpy.mapreduce.tree import NOTHING
 from mrpy.scheduler import codec
 from mrpy.scheduler.failure import short_repr
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 Group: TypeAlias = Any
 Groups: TypeAlias = dict[Hashable, Group]

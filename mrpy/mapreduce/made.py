@@ -12,12 +12,11 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from itertools import chain, islice
 from operator import itemgetter
-from typing import Any
 from zlib import crc32
 
 from mrpy.errors import SerializationError, pin
 from mrpy.inside import Place, inside
-from mrpy.light import Frozen
+from mrpy.light import Any, Frozen
 from mrpy.mapreduce.bulk import is_bulky
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.groups import CountRecords, FromPairs, Groups, Reducer, is_exact, joining, take_in

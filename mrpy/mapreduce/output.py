@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
-from mrpy.light import Frozen
+from mrpy.light import Any, Frozen
 from mrpy.mapreduce.batches import Batch, packed
 from mrpy.mapreduce.spill import Block, Run, RunFile, Store
 from mrpy.mapreduce.tree import NOTHING, Nothing

@@ -14,10 +14,9 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Any
 from zlib import crc32
 
-from mrpy.light import TYPE_CHECKING, later
+from mrpy.light import TYPE_CHECKING, Any, later
 from mrpy.scheduler.failure import short_repr
 from mrpy.scheduler.importable import is_importable
 

@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from types import GeneratorType
-from typing import Any
 
 from mrpy.errors import ItemTimeout, WorkerCrashed
-from mrpy.light import Frozen
+from mrpy.light import Any, Frozen
 from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.folds import FoldChunk, Several, is_fast, leaves, shifted, singly

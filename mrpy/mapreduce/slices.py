@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple, TypeAlias
 
+from mrpy.light import TYPE_CHECKING, Any, NamedTuple
 from mrpy.mapreduce.bounds import Bound, Slice, cuts
 from mrpy.mapreduce.groups import Group, Groups, gathered
 from mrpy.mapreduce.spill import Entry, Run
 from mrpy.mapreduce.tree import NOTHING, Node, total
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 Merge: TypeAlias = Callable[[Groups, Groups], Groups]
 Ranks: TypeAlias = Callable[[Collection[Any]], list[Any]]  # from keys to theirs

@@ -11,9 +11,8 @@ import math
 from array import array
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any, NamedTuple
 
-from mrpy.light import pickle
+from mrpy.light import Any, NamedTuple, pickle
 from mrpy.mapreduce.bounds import Bound, Span
 from mrpy.mapreduce.spill import DIGEST, RunFile, Store, opened, read_from
 from mrpy.scheduler import codec

@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from time import perf_counter
-from typing import Any, NamedTuple, TypeAlias
 
 from mrpy.errors import pin
-from mrpy.light import Frozen
+from mrpy.light import TYPE_CHECKING, Any, Frozen, NamedTuple
 from mrpy.mapreduce.bounds import Bound, cuts
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.folds import take_in
@@ -30,6 +29,9 @@ from mrpy.mapreduce.spill import Store
 from mrpy.mapreduce.statistics import key_function
 from mrpy.mapreduce.tree import NOTHING, Nothing
 from mrpy.scheduler.sizes import estimated, weight
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 LOOKS = 32  # at what a task has taken in, before its memory is full
 COSTLY = 2e-6  # seconds that a key takes which is carried, and not made once more

@@ -25,10 +25,9 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from hashlib import sha256
-from typing import Any, NamedTuple
 
 from mrpy.errors import SpillError
-from mrpy.light import TYPE_CHECKING, Frozen
+from mrpy.light import TYPE_CHECKING, Any, Frozen, NamedTuple
 from mrpy.mapreduce import own_file, own_folder
 from mrpy.scheduler import codec
 from mrpy.scheduler.sizes import weight

@@ -13,9 +13,8 @@ import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, count
-from typing import Any, NamedTuple
 
-from mrpy.light import Frozen
+from mrpy.light import Any, Frozen, NamedTuple
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.random import leaf_random
 from mrpy.mapreduce.tree import NOTHING

@@ -68,14 +68,22 @@ def code_for(functions: Sequence[Any], make: Callable[[], Code], *also: Any, afr
     return code
 
 
+class _Method:
+    """Stands before the parts of one: no value of anybody's is this."""
+
+
+class _Tuple:
+    """Likewise."""
+
+
 def parts_of(value: Any) -> list[Any]:
     """What a value is made of, for `code_for`, where it is one of ours, a method of one, or a tuple: all that
     its fields hold. It is made anew for each run, of what the last one was made of."""
     kind = type(value)
     if kind is MethodType:
-        return [value.__name__, *parts_of(value.__self__)]
+        return [_Method, value.__name__, *parts_of(value.__self__)]
     if kind is tuple:
-        return [len(value), *chain.from_iterable(map(parts_of, value))]
+        return [_Tuple, len(value), *chain.from_iterable(map(parts_of, value))]
     if kind is str:
         return [sys.intern(value)]  # its id is asked for; that of `max.__name__` is another each time
     fields: tuple[str, ...] | None = getattr(kind, "__match_args__", None)

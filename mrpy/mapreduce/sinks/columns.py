@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from mrpy.light import Any
 from mrpy.mapreduce.plan import name_of
 
 HINT = "fields= says which there are, and in which order"

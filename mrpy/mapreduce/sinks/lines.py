@@ -8,14 +8,16 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, TypeAlias
 
-from mrpy.light import Frozen
+from mrpy.light import TYPE_CHECKING, Any, Frozen
 from mrpy.mapreduce.files.opening import Opening
 from mrpy.mapreduce.own_file import own
 from mrpy.mapreduce.plan import name_of
 from mrpy.mapreduce.sinks.columns import Columns
 from mrpy.mapreduce.sinks.parts import PartFile, batches
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 SUFFIXES = {None: "", "gzip": ".gz", "bz2": ".bz2", "xz": ".xz"}
 BUFFER = 1 << 18  # bytes; out of the air

@@ -5,10 +5,9 @@ from __future__ import annotations
 import operator
 import os
 from contextlib import suppress
-from typing import Any
 
 from mrpy.errors import pin, pins
-from mrpy.light import Frozen
+from mrpy.light import Any, Frozen
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.folds import Fold, FoldChunk
 from mrpy.mapreduce.kernels import Announce
