@@ -188,6 +188,61 @@ print(*mrpy.pmap(lambda x: json.dumps(x), "a", workers=1), json.dumps("a"))
     assert printed(script, tmp_path, PYTHONPATH=path) == ["'a' 'a'"]
 
 
+def test_what_it_has_opened_stays_open(tmp_path: Path) -> None:
+    """Workers close what they inherit: before it, or its log would be the first file that a task opens."""
+    (tmp_path / "sitecustomize.py").write_text(f"log = open({str(tmp_path / 'log')!r}, 'a', buffering=1)", encoding="utf-8")
+    script = f"""
+import mrpy
+def f(x):
+    import sitecustomize
+    with open({str(tmp_path / "own")!r}, "w") as file:
+        file.write("mine")
+        sitecustomize.log.write("told\\n")
+    return open({str(tmp_path / "own")!r}).read(), open({str(tmp_path / "log")!r}).read()
+print(*mrpy.pmap(f, [0], workers=1))
+"""
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    assert printed(script, tmp_path, PYTHONPATH=path) == ["('mine', 'told\\n')"]
+
+
+def test_a_seed_of_hashes_that_is_set_later_is_for_no_worker_of_this_process(tmp_path: Path) -> None:
+    script = """
+import time, mrpy
+def told(_):
+    time.sleep(0.05)
+    return os.getpid(), hash("word"), os.environ.get("PYTHONHASHSEED")
+def both():
+    workers, hashes, seeds = map(set, zip(*mrpy.pmap(told, range(12), workers=2, chunksize=1)))
+    return len(workers), hashes, seeds
+print(len(list(mrpy.pmap(abs, [1], workers=2))))
+os.environ["PYTHONHASHSEED"] = "42"
+count, hashes, _ = both()
+print(count, len(hashes))
+"""
+    assert printed(script, tmp_path) == ["1", "2 1"]
+
+
+def test_two_who_ask_for_the_worker_started_ahead_get_one_each(tmp_path: Path) -> None:
+    script = """
+import sys, threading
+from mrpy.scheduler.backends import spawn
+sys.setswitchinterval(1e-6)
+def ask(threads):
+    worker = spawn.spawned(threads)
+    worker.close()
+    worker.process.wait()
+    done.append(threads)
+done = []
+for _ in range(15):
+    spawn.ahead(1)
+    askers = [threading.Thread(target=ask, args=(1 + n,)) for n in range(2)]
+    [each.start() for each in askers]
+    [each.join() for each in askers]
+print(len(done))
+"""
+    assert printed(script, tmp_path) == ["30"]
+
+
 @pytest.mark.parametrize("seed", ["", "random", "7"])
 def test_strings_hash_alike_in_all_workers_and_nobody_sees_how_that_is_done(seed: str, tmp_path: Path) -> None:
     script = """

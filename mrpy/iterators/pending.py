@@ -107,7 +107,8 @@ class PendingResult:
             if delivery.state is State.DONE:
                 self._cancelled = False
             self._delivery = delivery
-            for gate in self._gates:
+            gates, self._gates = self._gates, []
+            for gate in gates:
                 gate.release()
             callbacks, self._callbacks = self._callbacks, []
         for function in callbacks:
@@ -138,7 +139,8 @@ class PendingResult:
         if gate.acquire(timeout=min(left, SETTLED)) or gate.acquire(timeout=max(0.0, left - SETTLED)):
             return True
         with self._driver.shield, self._lock:
-            self._gates.remove(gate)
+            if gate in self._gates:
+                self._gates.remove(gate)
         return self._delivery is not None
 
     def _open(self) -> tuple[bool, Any]:

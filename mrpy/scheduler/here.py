@@ -72,12 +72,17 @@ def _key() -> bytes | None:
     return bytes(key)  # its own kind refuses to be pickled
 
 
+_logs = False  # somebody has set up logging once: that it is as by default again is to be told too
+
+
 def _levels() -> Levels | None:
+    global _logs
     root = getattr(sys.modules.get("logging"), "root", None)
     manager = getattr(root, "manager", None)
     if root is None or manager is None:  # nobody logs; or another thread is just importing it
         return None
     named = [(name, each) for name, each in list(manager.loggerDict.items()) if hasattr(each, "level")]
-    if not root.handlers and not any(logger.level or logger.handlers for _, logger in named):
+    _logs = _logs or bool(root.handlers) or any(logger.level or logger.handlers for _, logger in named)
+    if not _logs:
         return None
     return (("", root.level), *((name, logger.level) for name, logger in named if logger.level))

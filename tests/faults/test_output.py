@@ -186,6 +186,28 @@ def test_a_level_that_is_taken_back_is_taken_back_in_workers_too(caplog: pytest.
     assert [record.name for record in caplog.records] == ["noisy", "noisy later"]
 
 
+def test_logging_that_is_as_nobody_had_set_it_up_again_is_so_in_workers_too(tmp_path: Path) -> None:
+    script = """
+import logging, mrpy
+def hears(_): return logging.getLogger("x").isEnabledFor(logging.DEBUG)
+def told(): return next(mrpy.pmap(hears, [0], workers=1))
+logging.getLogger("x").setLevel(logging.DEBUG)
+print(told())
+logging.getLogger("x").setLevel(logging.NOTSET)
+print(told())
+logging.basicConfig(level=logging.DEBUG)
+print(told())
+logging.root.handlers.clear()
+logging.root.setLevel(logging.WARNING)
+print(told())
+"""
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["True", "False", "True", "False"]
+
+
 def test_a_handler_that_ends_the_program_breaks_no_session(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

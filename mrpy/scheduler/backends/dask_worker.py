@@ -264,7 +264,8 @@ def _go_to(place: Here, ours: bool) -> None:
         sys.path.extend(entry for entry in place.path if entry not in sys.path)
     else:
         sys.path[:], sys.argv[:] = place.path, place.arguments
-        keep_limits(place.limits)
+        if _place is None or place.limits != _place.limits:  # else a module here may have set its own
+            keep_limits(place.limits)
         if place.folder is not None:
             os.chdir(place.folder)
     _place = place

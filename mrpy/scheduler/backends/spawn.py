@@ -17,6 +17,7 @@ from mrpy.scheduler.backends.last_stack import LastStack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 _HOME = os.path.dirname(_PACKAGE)  # the folder that holds the package
@@ -29,7 +30,9 @@ THREAD_COUNTS = (  # what libraries with threads of their own obey, if it is set
     "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS",
 )  # fmt: skip
 HASH_SEED = "PYTHONHASHSEED"
-_seed = str(int.from_bytes(os.urandom(4), "big") or 1)  # 0 would be no secret
+_seed = os.environ.get(HASH_SEED, "")  # of the workers of this process, whatever is said later
+if _seed in ("", "random"):
+    _seed = str(int.from_bytes(os.urandom(4), "big") or 1)  # 0 would be no secret
 
 
 class Process:
@@ -100,8 +103,9 @@ def _start(fds: tuple[int, int, int], threads: int) -> int:
     """Start a fresh interpreter: not a fork, since the user's process may have threads and locks."""
     for fd in fds:
         os.set_inheritable(fd, True)  # others that inherit one by chance close it, or do no harm with it
-    ours = (sys.flags.no_site, sys.flags.safe_path, sys.prefix, sys.exec_prefix, os.environ.get(HASH_SEED))
-    flags = (*_flags(), *_without_site(), "-P")
+    seed = os.environ.get(HASH_SEED)
+    ours = sys.flags.no_site, sys.flags.safe_path, sys.prefix, sys.exec_prefix, seed, _is_customized()
+    flags = (*_flags(), "-S", "-P")
     streams = [fd for fd in range(3) if fd == 0 or not os.get_inheritable(fd)]  # it has no input of ours
     return os.posix_spawn(
         sys.executable,
@@ -115,15 +119,21 @@ def _start(fds: tuple[int, int, int], threads: int) -> int:
 
 def environment(defaults: dict[str, str]) -> dict[str, str]:
     """That of a worker: ours; and where each would hash strings in its own way, all do it in one."""
-    found = {**defaults, **os.environ}
-    if found.get(HASH_SEED, "") in ("", "random"):
-        found[HASH_SEED] = _seed
-    return found
+    return {**defaults, **os.environ, HASH_SEED: _seed}
 
 
-def _without_site() -> Sequence[str]:
-    """``-S``, but where somebody has set up something for every interpreter, which is then there first."""
-    return () if {"sitecustomize", "usercustomize"} & sys.modules.keys() else ("-S",)
+def _is_customized() -> bool:
+    """Whether somebody has set up something for every interpreter, which is then there first."""
+    modules = map(sys.modules.get, ("sitecustomize", "usercustomize"))
+    return not sys.flags.no_site and any(map(_sets_up, modules))
+
+
+def _sets_up(module: ModuleType | None) -> bool:
+    """Debian has one for every Python that does nothing as a rule, and to run ``site`` takes 13 ms."""
+    if module is None:
+        return False
+    theirs = os.path.dirname(getattr(module, "__file__", None) or "") != os.path.dirname(os.__file__)
+    return theirs or any(not name.startswith("__") for name in vars(module))
 
 
 def _most(threads: int) -> int:
@@ -159,11 +169,14 @@ def ahead(threads: int) -> None:
 
 def spawned(threads: int) -> Spawned:
     """A worker process: the one that was started ahead, if it is as one would be now, or a new one."""
-    for known in _ahead:
-        if known[0] == _wanted(threads):
-            _ahead.remove(known)
-            return known[1]
-    _end()
+    wanted = _wanted(threads)
+    try:
+        was_for, there = _ahead.pop()  # in one step: others may ask at the same time
+    except IndexError:
+        return Spawned(threads)
+    if was_for == wanted:
+        return there
+    _end(there)
     return Spawned(threads)
 
 
@@ -171,13 +184,16 @@ def _wanted(threads: int) -> tuple[int, dict[str, str]]:
     return threads, dict(os.environ)
 
 
-def _end() -> None:
-    """Nobody asked for it, or not for this one."""
+def _end(unused: Spawned) -> None:
+    os.killpg(unused.process.pid, signal.SIGKILL)
+    unused.process.wait()
+    unused.close()
+
+
+def _end_all() -> None:
+    """Nobody asked for it."""
     while _ahead:
-        _, unused = _ahead.pop()
-        os.killpg(unused.process.pid, signal.SIGKILL)
-        unused.process.wait()
-        unused.close()
+        _end(_ahead.pop()[1])
 
 
 def _let_go_after_fork() -> None:
@@ -186,5 +202,5 @@ def _let_go_after_fork() -> None:
         _ahead.pop()[1].close()
 
 
-atexit.register(_end)
+atexit.register(_end_all)
 os.register_at_fork(after_in_child=_let_go_after_fork)

@@ -57,9 +57,9 @@ RETURNED = 21
 _F_SETSIG = 10  # Linux; Python's fcntl does not name it
 
 
-def main(channel: int, lifeline: int, stack: int, theirs: tuple[int, bool, str, str, str | None]) -> None:
+def main(channel: int, lifeline: int, stack: int, theirs: tuple[Any, ...]) -> None:
     """Serve until the parent goes away. The last is what `spawn` tells of its interpreter."""
-    no_site, safe_path, *prefixes, hash_seed = theirs
+    no_site, safe_path, *prefixes, hash_seed, customized = theirs
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _close_all_but(0, 1, 2, channel, lifeline, stack)
     sock, line = socket(fileno=channel), socket(fileno=lifeline)
@@ -67,8 +67,9 @@ def main(channel: int, lifeline: int, stack: int, theirs: tuple[int, bool, str, 
     last_stack.keep(stack)
     rests.be_asked()
     show_hash_seed(hash_seed)
-    if sys.flags.no_site:
-        _late_site(prefixes)
+    late = _late_site(prefixes)
+    if customized:
+        late.load()  # here, behind the closing of descriptors: it may open some
     _pretend(no_site=no_site, safe_path=safe_path)
     os.register_at_fork(after_in_child=sock.close)
     os.register_at_fork(after_in_child=line.close)
@@ -232,7 +233,8 @@ class Worker:
             _go_back(place.folder)
             return
         sys.path[:], sys.argv[:] = place.path, place.arguments
-        keep_limits(place.limits)
+        if self._place is None or place.limits != self._place.limits:  # else a module may have set its own
+            keep_limits(place.limits)
         if place.folder is not None:
             os.chdir(place.folder)
         if place.levels is not None:
@@ -277,7 +279,7 @@ def show_hash_seed(theirs: str | None) -> None:
         os.environ["PYTHONHASHSEED"] = theirs
 
 
-def _late_site(prefixes: Any) -> None:
+def _late_site(prefixes: Any) -> _SiteFinder:
     """Workers start without the ``site`` module, which can cost more than all the rest. What it sets up,
     import hooks of editable installs above all, is made up for when first an import fails; but where
     the user's installation is, a virtual environment say, is known at once."""
@@ -286,8 +288,10 @@ def _late_site(prefixes: Any) -> None:
 
     for name in ("exit", "quit"):
         setattr(builtins, name, Quitter(name, "Ctrl-D (i.e. EOF)"))
-    sys.meta_path.append(_SiteFinder(sys.prefix, sys.exec_prefix))
+    finder = _SiteFinder(sys.prefix, sys.exec_prefix)
+    sys.meta_path.append(finder)
     sys.prefix, sys.exec_prefix = prefixes
+    return finder
 
 
 # What the standard library tries on other systems (nt, and Jython's org). ``site`` has none of it, and to run
@@ -312,6 +316,15 @@ class _SiteFinder:
         """As importlib wants it."""
         if name.partition(".")[0] in _NEVER_FROM_SITE:
             return None
+        self.load()
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                return spec
+        return None
+
+    def load(self) -> None:
+        """Run ``site``."""
         sys.meta_path.remove(self)
         before, prefixes = list(sys.path), (sys.prefix, sys.exec_prefix)
         sys.prefix, sys.exec_prefix = self._bare
@@ -320,8 +333,3 @@ class _SiteFinder:
         site.main()
         sys.prefix, sys.exec_prefix = prefixes
         sys.path[:] = before + [entry for entry in sys.path if entry not in before]
-        for finder in sys.meta_path:
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                return spec
-        return None
