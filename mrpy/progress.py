@@ -47,7 +47,7 @@ class watched:
         ours = isinstance(key, tuple) and key[0] == self._job.number
         # the chunks; merges stand for no items of their own
         if self._bar is not None and ours and moved.move is Move.SUCCEED and moved.task.call.code.announce:
-            self._bar.advance(self._line, moved.task.size)
+            self._bar.advance(self._line, moved.task.size - moved.task.again)
 
 
 def _total(source: Any) -> int | None:

@@ -52,8 +52,18 @@ def test_after_a_short_wait_one_looks_and_after_a_long_one_no_more(monkeypatch: 
     assert (world.wait(5.0), world.sleeps) == ("woken", 1)
     assert world.looks == 8  # for as long as it may, and once only
     assert (world.wait(5.0), world.looks) == ("woken", 0)
-    assert (world.wait(LONGEST / 2), world.looks) == ("woken", 0)
+    for _ in range(2):
+        assert (world.wait(LONGEST / 2), world.looks) == ("woken", 0)
     assert world.wait(LONGEST / 2) == "seen"
+
+
+def test_who_looks_in_vain_does_so_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, looked = World(monkeypatch), 0
+    for _ in range(600):
+        world.wait(LONGEST / 2)  # slept, as a rule
+        world.wait(LONGEST * 2)
+        looked += world.looks > 0
+    assert looked <= 10
 
 
 def test_who_has_one_processor_leaves_it_to_the_other_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,8 +223,72 @@ def test_neighbours_of_many_that_overrun_are_run_again_once(backend: Any, tmp_pa
     assert max(Counter((tmp_path / "ran").read_text(encoding="utf-8").split()).values()) <= 3
 
 
+@over_both
+def test_a_bar_counts_what_was_given_back_once(backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.progress import Progress
+
+    steps: list[float] = []
+    monkeypatch.setattr(Progress, "advance", lambda _self, _line, step=1: steps.append(step))
+    with mrpy.session(backend, workers=2):
+        list(mrpy.pmap(abs, range(100)))
+        assert len(list(mrpy.pmap(meets_another(tmp_path, 50), range(90), progress=True))) == 90
+    assert len(list(tmp_path.iterdir())) == 2
+    assert sum(steps) == 90
+
+
 def test_who_was_asked_says_what_comes_next() -> None:
     chunker = Chunker("auto", 2)
     chunker.learn(1000, 0.001, 8000)
     chunker.learn(1, 0.5, 8, sure=True)
     assert chunker.size(57) == 1
+
+
+def large_behind(slow: int, seconds: float, small: int, large: int) -> Callable[[int], bytes]:
+    def function(n: int) -> bytes:
+        time.sleep(seconds if n == slow else 0.001)
+        return bytes(small if n <= slow else large)
+
+    return function
+
+
+@over_both
+@pytest.mark.parametrize(
+    ("function", "count", "options"),
+    [
+        (large_behind(100, 0.4, 1000, 200_000), 400, {"buffer_bytes": 2_000_000}),
+        (large_behind(20, 5.0, 10, 5000), 80, {"buffer_bytes": 20_000, "timeout": 0.15, "on_error": "return"}),
+        (large_behind(1500, 0.5, 10, 10), 2000, {"buffersize": 40}),
+    ],
+)
+def test_what_is_put_back_is_sent_whatever_waits_behind_it(
+    backend: Any, function: Callable[[int], bytes], count: int, options: dict[str, Any]
+) -> None:
+    """The window was closed by what was done behind the gap, which nobody could take before the gap was filled."""
+    with mrpy.session(backend, workers=2):
+        assert sum(1 for _ in mrpy.pmap(function, (i for i in range(count)), **options)) == count
+
+
+def test_a_large_result_behind_what_is_put_back_closes_no_window() -> None:
+    def function(n: int) -> int | bytes:
+        if n == 2000:
+            time.sleep(0.5)
+            return bytes(200_000_000)
+        time.sleep(0.0005)
+        return n
+
+    with mrpy.session("threads", workers=2):
+        assert sum(1 for _ in mrpy.pmap(function, (i for i in range(3000)))) == 3000
+
+
+def test_what_sleeps_in_c_is_not_cut_short(tmp_path: Path) -> None:
+    import ctypes
+
+    def function(n: int) -> int:
+        if n < 50:
+            return 0
+        (tmp_path / str(n)).touch()
+        return int(ctypes.CDLL(None).poll(None, 0, 150))
+
+    with mrpy.session("processes", workers=2):
+        list(mrpy.pmap(abs, range(100)))
+        assert set(mrpy.pmap(function, range(62))) == {0}

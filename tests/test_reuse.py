@@ -313,6 +313,29 @@ def test_a_large_array_is_copied_once_in_each_run_and_not_kept_behind_it(monkeyp
 def test_a_function_that_writes_to_what_is_not_its_own_is_sent_with_each_run(text: str) -> None:
     f = of_main(text)
     assert of_run(mrpy.pmap(f, [])) is not of_run(mrpy.pmap(f, []))
+    assert of_run(mrpy.pmap(int, []).map(f)) is not of_run(mrpy.pmap(int, []).map(f))
+    assert of_fold(reduction(f)) is not of_fold(reduction(f))
+
+
+def test_what_a_fold_leaves_at_a_function_is_not_there_in_the_next_run() -> None:
+    m = of_main("def helper(): pass\ndef f(x):\n    helper.n = getattr(helper, 'n', 0) + 1\n    return helper.n")
+    with mrpy.session("processes", workers=1):
+        assert [mrpy.pmap(m, [1, 2, 3]).sum() for _ in range(3)] == [6, 6, 6]
+        assert [list(mrpy.pmap(int, [1, 2, 3]).map(m)) for _ in range(2)] == [[1, 2, 3]] * 2
+
+
+def test_large_tuples_in_a_fold_are_not_kept() -> None:
+    folds = [folding(max, tuple(range(k, k + 200_000)), min) for k in range(3)]
+    for fold in folds:
+        assert of_fold(fold) is not of_fold(fold)
+
+
+def test_what_is_used_again_and_again_is_not_forgotten_for_what_is_not() -> None:
+    f = of_main("def f(x): return x")
+    first = code(f)
+    for k in range(200):
+        of_fold(reduction(max, k / 7))
+        assert code(f) is first
 
 
 @pytest.mark.parametrize(

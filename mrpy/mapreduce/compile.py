@@ -78,6 +78,7 @@ class Feeder:
         self._chunker.guesses = self._cut_again and may_guess(options)
         self._slots: dict[Key, Slot] = {}
         self._shared: dict[int, Any] = {}
+        self._again = 0  # what was counted as done, and was put back
         self._most: int = getattr(plan.source, "most", sys.maxsize)  # items of a chunk, but of one of leaves
         reader = plan.source.reader()
         self._close_source: Callable[[], object] = getattr(reader, "close", int)
@@ -160,10 +161,10 @@ class Feeder:
         began = perf_counter()
         task = self._packed(slot)
         self.account.pickling += perf_counter() - began
-        data = task.call.data
-        slot.travelling = about(data.data if isinstance(data, Chunk) else data)
+        data = task.call.data.data if isinstance(task.call.data, Chunk) else task.call.data
+        slot.travelling = about(data)
         if self._window.counts_bytes and slot.key is None:  # when sent again it counts as it did
-            slot.nbytes = size_of(data.data if isinstance(data, Chunk) else data)
+            slot.nbytes = size_of(data)
         slot.key = task.key
         self._slots[task.key] = slot
         return task
@@ -171,8 +172,9 @@ class Feeder:
     def _packed(self, slot: Slot) -> Task:
         """A task with a chunk that can travel. What does not pickle is found item by item."""
         size, timeout = self._weight(slot.chunk.data), self._options.timeout
-        settings: dict[str, Any] = {"keep": self.keep, "timeout": timeout, "size": size}
-        settings["careful"] = bool(slot.chunk.excluded)
+        self._again -= (again := min(size, self._again))
+        sizes: dict[str, Any] = {"size": size, "again": again}
+        settings = {**sizes, "keep": self.keep, "timeout": timeout, "careful": bool(slot.chunk.excluded)}
         slot.chunk = slot.chunk._replace(seed=self.seed, gives_back=self._gives_back)
         if not slot.chunk.separately:
             try:
@@ -227,6 +229,7 @@ class Feeder:
         items, result = len(slot.chunk.data), slot.result
         done = result.done if isinstance(result, Outcome) else None
         if done is not None:
+            self._again += self._weight(slot.chunk.data[done:])
             self._put_back(slot, done)
         nbytes = slot.travelling * len(slot.chunk.data) // items
         if delivery.value is not None:

@@ -86,6 +86,8 @@ class Window:
         """How many items the next chunk may take; 0: none before something is settled. ``in_a_gap``: they
         come before items that were sent already."""
         size = chunker.size(remaining)
+        if in_a_gap and self._unanswered == 0:  # all that is out waits for these: nothing else will settle
+            return 1 if self.counts_bytes else size
         limit = self._options.buffersize
         # What is behind the gap waits for it, and must not keep it from being filled.
         ahead = chunker.ahead() * (2 if in_a_gap else 1)

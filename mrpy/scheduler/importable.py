@@ -100,7 +100,10 @@ def is_importable(thing: Any) -> bool:
     found = sys.modules.get(module)
     if found is None or not is_found(module):
         return False
-    whole = getattr(thing, "__qualname__", None) or thing.__name__  # what `typing` makes may have this only
+    # What `typing` makes may have the second only; what caches a partial has neither.
+    whole = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
+    if whole is None:
+        return False
     for name in whole.split("."):
         found = getattr(found, name, None)
     return found is thing

@@ -140,13 +140,12 @@ class Job:
     def _arrival(self, until: float | None) -> Delivery | None:
         """What comes next. Raises `Empty` when it is `until`."""
         timeout: float | None = SETTLED
-        while True:
+        while until is None:
             try:
                 return self._inbox.get(timeout=timeout)
             except Empty:  # when a loop turns, Python looks for signals
                 timeout = None
-                if until is not None:
-                    return self._inbox.get(timeout=max(0.0, until - time.monotonic()))
+        return self._inbox.get(timeout=max(0.0, until - time.monotonic()))
 
     def _taken(self, delivery: Delivery | None) -> Delivery:
         if delivery is None:

@@ -36,6 +36,7 @@ class Task(NamedTuple):
     ``timeout``  seconds that one item may run, counted from its own start
     ``careful``  announce each item from the first attempt on: it was seen that something in it kills
     ``size``     how many items it stands for: for observers and messages
+    ``again``    of these, so many were among those of a task that has succeeded
     ``waiter``   which thread waits for it: of all its tasks one runs at any time, be it beyond the slots
     """
 
@@ -48,6 +49,7 @@ class Task(NamedTuple):
     timeout: float | None = None
     careful: bool = False
     size: int = 1
+    again: int = 0
     waiter: int | None = None
 
 

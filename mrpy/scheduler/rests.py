@@ -3,6 +3,9 @@
     consumer   some workers are idle, and a chunk is out for long ──> `Backend.ask_back`
     worker     `ask` ends the iterator over the items; what was not begun is cut again, for all
 
+In a worker process a thread waits for that: the main one is in the user's function, and a signal handler
+there would cut short what sleeps in C.
+
 An iterator over a list, a tuple or a range is ended by setting its state. That costs nothing per item, and
 whoever runs over it sees an end like any other.
 """
@@ -11,7 +14,7 @@ from __future__ import annotations
 
 import sys
 from _operator import length_hint
-from _thread import get_ident
+from _thread import get_ident, start_new_thread
 
 from mrpy.light import TYPE_CHECKING, signal
 
@@ -57,7 +60,11 @@ class offered:
         list(zip(noted, map(items.__setstate__, (sys.maxsize,)), strict=False))
 
     def __enter__(self) -> offered:
+        global _by_signal
         if self._heard:
+            if _by_signal:
+                _by_signal = False
+                start_new_thread(_listen, (get_ident(),))
             self._before = _offers.get(get_ident())  # of the run whose task runs this one
             _offers[get_ident()] = self
         return self
@@ -78,9 +85,20 @@ def ask(thread: int | None) -> None:
         offer.give_back()
 
 
+_by_signal = False  # this is a worker process, and nobody waits for the signal yet
+
+
 def be_asked() -> None:
-    """In a worker process, from now on: by a signal, which its main thread hears amid the user's function."""
+    """In a worker process: from the first offer on, by a signal, which no thread of the user's hears."""
+    global _by_signal
     if ASK is not None:
-        thread = get_ident()
-        signal.signal(ASK, lambda *_: ask(thread))
-        signal.siginterrupt(ASK, False)
+        signal.pthread_sigmask(signal.SIG_BLOCK, (ASK,))
+        _by_signal = True
+
+
+def _listen(asked: int) -> None:
+    assert ASK is not None
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # these are for the main thread
+    while True:
+        signal.sigwait((ASK,))
+        ask(asked)

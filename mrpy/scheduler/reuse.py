@@ -15,6 +15,7 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import chain, repeat
 from opcode import opmap
 from operator import is_
@@ -47,13 +48,16 @@ os.register_at_fork(after_in_child=_codes.clear)
 def code_for(functions: Sequence[Any], make: Callable[[], Code], *also: Any, afresh: bool = False) -> Code:
     """The code made before for these functions, or a new one. ``also``: what else it is made of. ``afresh``:
     nothing is to be seen of what was run before."""
-    held = _held(functions) if all(type(value) in CONSTANT for value in also) else None
-    if held is None or (afresh and _writes(held, len(functions))):
+    few = len(functions) <= KEPT and all(type(value) in CONSTANT for value in also)
+    held = _held(functions) if few else None
+    if held is None or (afresh and _writes(held, functions)):
         return make()
     place = here()  # goes with the functions
     key = tuple(map(id, functions)), also
     known = _codes.get(key)
     if known is not None and not known[2].stale and known[0] == place and _are_same(known[1], held):
+        with suppress(KeyError):  # of another thread, which has just taken it out
+            _codes.move_to_end(key)
         return known[2]
     code = make()
 
@@ -82,7 +86,7 @@ def parts_of(value: Any) -> list[Any]:
     kind = type(value)
     if kind is MethodType:
         return [_Method, value.__name__, *parts_of(value.__self__)]
-    if kind is tuple:
+    if kind is tuple and len(value) <= KEPT:
         return [_Tuple, len(value), *chain.from_iterable(map(parts_of, value))]
     if kind is str:
         return [sys.intern(value)]  # its id is asked for; that of `max.__name__` is another each time
@@ -152,14 +156,18 @@ def _parts(function: FunctionType) -> list[Any]:
     return parts + [names.get(name, _MISSING) for name in names_in(function.__code__)]
 
 
-def _writes(held: list[Any], roots: int) -> bool:
-    """Whether a function among these, of which so many were asked for, writes to what is not its own, as far
-    as can be seen. Where one sets attributes and refers to functions, they may be of these."""
+def _writes(held: list[Any], asked: Sequence[Any]) -> bool:
+    """Whether a function among these writes to what is not its own, as far as can be seen. Where one sets
+    attributes, and they refer to more functions than was asked for, it may be one of these."""
     codes = [thing for thing in held if type(thing) is CodeType]
     if not all(map(_only_reads, codes)):
         return True
-    functions = [thing for thing in held if type(thing) is FunctionType and thing.__code__ in codes]
-    return len(functions) > roots and any(map(_sets_attributes, codes))
+
+    def count(things: Sequence[Any]) -> int:
+        theirs = [thing.__code__ for thing in things if type(thing) is FunctionType]
+        return sum(any(map(is_, codes, repeat(code))) for code in theirs)
+
+    return any(map(_sets_attributes, codes)) and count(held) > count(asked)
 
 
 def _sets_attributes(code: CodeType) -> bool:

@@ -2,8 +2,9 @@
 
 To sleep and to be woken costs two processes 100 us between them; the rest of a single call is hardly more. So
 who waits for the other end looks for the answer himself, for `LONGEST` at most, if it came as soon the last
-time. If it did not, he sleeps at once, until one comes soon again. Who has nothing to do sleeps, and takes
-no time of a processor: it is one look for each wait that was thought to be short and is not.
+time. If it did not, he sleeps at once, until one comes soon again; and where he has looked in vain, as on a
+machine that others use too, he does so less and less. Who has nothing to do sleeps, and takes no time of a
+processor.
 
 Karlin, Li, Manasse, Owicki: Empirical studies of competitive spinning for a shared-memory multiprocessor.
 SOSP 1991.
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LONGEST = 2e-4  # seconds; about twice what it costs to sleep and be woken
+MOST = 8  # doublings of the waits that are slept after one was looked for in vain
 
 
 class Brief:
@@ -28,20 +30,24 @@ class Brief:
 
     def __init__(self, look: Callable[[], Any]) -> None:
         self._look = look
-        self._is_brief = False
+        self._is_brief = False  # the last wait was
         self._may_look = processors() > 1  # else the other end could not go on
+        self._in_vain = 0  # looks, one after the other
+        self._slept = 0  # how many brief waits are slept before the next look
 
     def wait(self, sleep: Callable[[], Any]) -> Any:
         """What ``look`` found, or ``sleep`` returned."""
         began = perf_counter()
-        while self._is_brief:
-            found = self._look()
-            if found:
-                return found
-            self._is_brief = perf_counter() - began < LONGEST
-            os.sched_yield()  # somebody else may need this processor
+        if self._is_brief and self._slept == 0:
+            while perf_counter() - began < LONGEST:
+                if found := self._look():
+                    self._in_vain = 0
+                    return found
+            self._in_vain = min(self._in_vain + 1, MOST)
+            self._slept = 1 << self._in_vain
         found = sleep()
         self._is_brief = self._may_look and perf_counter() - began < LONGEST
+        self._slept -= self._is_brief and self._slept > 0
         return found
 
 

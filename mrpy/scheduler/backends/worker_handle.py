@@ -153,9 +153,9 @@ class WorkerHandle:
 
     def ask_back(self) -> None:
         """Have it give back what it has not begun of its task."""
-        if rests.ASK is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, rests.ASK)
+        with contextlib.suppress(OSError):
+            if rests.ASK is not None and self.exit_watch is not None:  # its number may be another's by now
+                signal.pidfd_send_signal(self.exit_watch, rests.ASK)
 
     def exited(self) -> bool:
         """Whether the process has ended, even if a child of its still holds the socket."""
