@@ -79,7 +79,8 @@ def test_calls_may_go_as_deep_and_numbers_be_as_long_as_the_user_has_set(backend
     sys.set_int_max_str_digits(0)
     assert everywhere(deep, [4000]) == [4000] * 4
     assert everywhere(digits, [6000]) == [6001] * 4
-    if backend in REMOTE:  # what they return may be as deep
+    if backend in REMOTE and sys.version_info[:2] != (3, 12):  # there C has a limit of its own
+        # what they return may be as deep
         assert str(next(mrpy.pmap(nested, [1200]))).count("[") == 1200
     sys.setrecursionlimit(1000)
     sys.set_int_max_str_digits(1000)
