@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from mrpy.errors import OptionError
 from mrpy.inside import inside
-from mrpy.light import TYPE_CHECKING, Frozen, later
+from mrpy.light import TYPE_CHECKING, Frozen, cpu_count, later
 from mrpy.scoped import Scoped
 
 if TYPE_CHECKING:
@@ -120,13 +120,6 @@ class Options(Frozen):
                 f"on_error={self.on_error!r}; max_errors=None is no limit"
             )
         return self
-
-
-def cpu_count() -> int:
-    """The processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def threads_each(workers: int) -> int:

@@ -20,7 +20,7 @@ class World:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, processors: int = 2) -> None:
         self.now, self.arrives, self.looks, self.sleeps = 0.0, 0.0, 0, 0
         monkeypatch.setattr(brief, "perf_counter", lambda: self.now)
-        monkeypatch.setattr(brief, "processors", lambda: processors)
+        monkeypatch.setattr(brief, "cpu_count", lambda: processors)
         self.brief = Brief(self._look)
 
     def _look(self) -> str:

@@ -151,8 +151,8 @@ class ReduceTasks:
         reader, first = mapped.side.plan.source.reader(), mapped.slot.chunk.first
         reader.take(first)
         # without the items that were found to kill or to overrun, and with the same random numbers
-        chunk: Any = mapped.slot.chunk._replace(data=reader.take(mapped.size), piece=None, budget=None)
-        chunk = chunk._replace(gives_back=False)
+        data = reader.take(mapped.size)
+        chunk: Any = mapped.slot.chunk._replace(data=data, piece=None, budget=None, gives_back=False)
         task = self._job.task(
             Call(mapped.code, chunk.for_travel() if chunk.separately else chunk),
             keep=True, size=mapped.size, timeout=mapped.timeout, careful=bool(chunk.excluded),

@@ -171,10 +171,10 @@ class Feeder:
 
     def _packed(self, slot: Slot) -> Task:
         """A task with a chunk that can travel. What does not pickle is found item by item."""
-        size, timeout = self._weight(slot.chunk.data), self._options.timeout
+        size = self._weight(slot.chunk.data)
         self._again -= (again := min(size, self._again))
-        sizes: dict[str, Any] = {"size": size, "again": again}
-        settings = {**sizes, "keep": self.keep, "timeout": timeout, "careful": bool(slot.chunk.excluded)}
+        settings: dict[str, Any] = {"keep": self.keep, "timeout": self._options.timeout, "size": size}
+        settings.update(again=again, careful=bool(slot.chunk.excluded))
         slot.chunk = slot.chunk._replace(seed=self.seed, gives_back=self._gives_back)
         if not slot.chunk.separately:
             try:

@@ -12,10 +12,9 @@ SOSP 1991.
 
 from __future__ import annotations
 
-import os
 from time import perf_counter
 
-from mrpy.light import TYPE_CHECKING
+from mrpy.light import TYPE_CHECKING, cpu_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +30,7 @@ class Brief:
     def __init__(self, look: Callable[[], Any]) -> None:
         self._look = look
         self._is_brief = False  # the last wait was
-        self._may_look = processors() > 1  # else the other end could not go on
+        self._may_look = cpu_count() > 1  # else the other end could not go on
         self._in_vain = 0  # looks, one after the other
         self._slept = 0  # how many brief waits are slept before the next look
 
@@ -49,10 +48,3 @@ class Brief:
         self._is_brief = self._may_look and perf_counter() - began < LONGEST
         self._slept -= self._is_brief and self._slept > 0
         return found
-
-
-def processors() -> int:
-    """How many there are for this process, as far as that can be asked."""
-    if not hasattr(os, "sched_getaffinity"):
-        return 1
-    return len(os.sched_getaffinity(0))

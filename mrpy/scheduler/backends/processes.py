@@ -23,12 +23,12 @@ from collections import deque
 from itertools import count
 
 from mrpy.errors import BackendError
+from mrpy.light import cpu_count
 from mrpy.scheduler import codec
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends import relay
 from mrpy.scheduler.backends import worker_main as w
 from mrpy.scheduler.backends.base import Backend, Value
-from mrpy.scheduler.backends.brief import processors
 from mrpy.scheduler.backends.lifespan import Lifespan
 from mrpy.scheduler.backends.packing import Packer
 from mrpy.scheduler.backends.pickled import Pickled
@@ -143,7 +143,7 @@ class ProcessesBackend(Backend):
 
     def block(self, timeout: float | None, *, leading: bool = False) -> None:
         if not (leading and self._listen()):
-            self._poller.sleep(timeout, leading=leading, brief=leading and len(self._tickets) < processors())
+            self._poller.sleep(timeout, leading=leading, brief=leading and len(self._tickets) < cpu_count())
 
     def pass_on(self) -> None:
         self._poller.pass_on()
