@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +20,11 @@ import mrpy
 from mrpy.errors import ItemTimeout, item_of
 from mrpy.mapreduce.chunking import Chunker
 from mrpy.mapreduce.chunks import Chunk, Outcome
+from mrpy.mapreduce.cut_again import PATIENCE, ask_back, patience
 from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.rules import Rules
+from mrpy.mapreduce.slots import Slot
 from mrpy.scheduler import rests
 from mrpy.scheduler.calls import apart
 
@@ -234,6 +237,19 @@ def test_a_bar_counts_what_was_given_back_once(backend: Any, tmp_path: Path, mon
         assert len(list(mrpy.pmap(meets_another(tmp_path, 50), range(90), progress=True))) == 90
     assert len(list(tmp_path.iterdir())) == 2
     assert sum(steps) == 90
+
+
+def test_a_chunk_that_waits_behind_another_keeps_nobody_from_being_asked() -> None:
+    """Two may be with one worker, who is at the first, while the other worker has nothing to do."""
+    slots: dict[Any, Slot] = {n: Slot(Chunk(n, [1, 2], gives_back=True), []) for n in range(2)}
+    asked: list[Any] = []
+    job: Any = SimpleNamespace(ask_back=asked.append)
+    for times in range(3):
+        assert patience(slots) == PATIENCE * 2**times
+        ask_back(slots, job)
+    assert len(asked) == 6
+    slots[2] = Slot(Chunk(9, [1], gives_back=True), [])
+    assert patience({2: slots[2]}) is None
 
 
 def test_who_was_asked_says_what_comes_next() -> None:

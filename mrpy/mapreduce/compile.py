@@ -69,9 +69,9 @@ class Feeder:
         self.code = code
         self._options = options
         self._remote = job.driver.backend.remote
-        self._workers = job.driver.backend.workers
+        workers = job.driver.backend.workers
         self._weight: Callable[[Any], int] = getattr(plan.source, "weight", len)
-        self._chunker = Chunker(options.chunksize, self._workers)
+        self._chunker = Chunker(options.chunksize, workers)
         self.aim = self._chunker.aim
         self._cut_again = may_cut_again(code.function, options, job.driver.backend)
         self._gives_back = self._cut_again and options.chunksize == "auto"
@@ -82,7 +82,7 @@ class Feeder:
         self._most: int = getattr(plan.source, "most", sys.maxsize)  # items of a chunk, but of one of leaves
         reader = plan.source.reader()
         self._close_source: Callable[[], object] = getattr(reader, "close", int)
-        self._window = Window(options, self._workers)
+        self._window = Window(options, workers)
         self._cutter = Cutter(reader, self._chunker, self._window, options, remote=self._remote)
 
     def sample(self, count: int) -> list[Any]:
@@ -189,7 +189,7 @@ class Feeder:
         """Block until one more task has ended."""
         began = perf_counter()
         try:
-            while (delivery := self.job.next_within(patience(self._slots, self._workers))) is None:
+            while (delivery := self.job.next_within(patience(self._slots))) is None:
                 ask_back(self._slots, self.job)
             return delivery
         finally:
@@ -199,7 +199,7 @@ class Feeder:
         """As `next`, without blocking the event loop."""
         began = perf_counter()
         try:
-            while (delivery := await self.job.next_async(patience(self._slots, self._workers))) is None:
+            while (delivery := await self.job.next_async(patience(self._slots))) is None:
                 ask_back(self._slots, self.job)
             return delivery
         finally:

@@ -40,10 +40,11 @@ def may_guess(options: Options) -> bool:
     )
 
 
-def patience(slots: Mapping[Key, Slot], workers: int) -> float | None:
-    """Seconds until those who run several items are asked for what they have not begun; None: there is
-    nobody to ask, or nobody who could do it instead."""
-    asked = [slot.asked for slot in slots.values() if _could_give(slot)] if len(slots) < workers else []
+def patience(slots: Mapping[Key, Slot]) -> float | None:
+    """Seconds without a word until those who run several items are asked for what they have not begun; None:
+    there is nobody to ask. Whether a worker has nothing to do is not known here: two chunks may be with one,
+    which has not begun the second, and cannot before the first is through."""
+    asked = [slot.asked for slot in slots.values() if _could_give(slot)]
     return PATIENCE * 2.0 ** min(asked) if asked else None
 
 
