@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from operator import add
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +20,9 @@ from laws import deadline_of
 import mrpy
 from mrpy.errors import ItemTimeout, item_of
 from mrpy.mapreduce.chunking import Chunker
-from mrpy.mapreduce.chunks import Chunk, Outcome
+from mrpy.mapreduce.chunks import Chunk, Outcome, said
 from mrpy.mapreduce.cut_again import PATIENCE, ask_back, patience
+from mrpy.mapreduce.folds import Fold, FoldChunk, reduction
 from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.rules import Rules
@@ -89,7 +91,7 @@ class Asked:
     def __init__(self, at: set[int], bad: set[int], on_error: Any, retries: int) -> None:
         self.at, self.bad = at, bad
         self.ran: list[int] = []
-        self.kernel = MapChunk((Map(self._item),), Rules(on_error, retries=retries, seed=5))
+        self.kernel: Any = MapChunk((Map(self._item),), Rules(on_error, retries=retries, seed=5))
 
     def _item(self, n: int) -> tuple[int, float]:
         self.ran.append(n)
@@ -103,8 +105,8 @@ class Asked:
     def all(self, items: Any) -> list[Any]:
         place, values = 0, []
         while place < len(items):
-            result, _ = apart(self.kernel(Chunk(place, items[place:], gives_back=True)))
-            done = result.done if isinstance(result, Outcome) else None
+            result, note = apart(self.kernel(Chunk(place, items[place:], gives_back=True)))
+            done = said(note).done
             assert done is None or 0 < done < len(items) - place
             values += result.values if isinstance(result, Outcome) else result
             place += len(items) - place if done is None else done
@@ -139,6 +141,56 @@ def test_what_was_meant_for_the_chunk_before_takes_nothing_away() -> None:
     assert step.asked == 2
 
 
+class AskedInFolds(Asked):
+    """The same in reductions, and in what else goes through chunks leaf by leaf."""
+
+    def __init__(self, at: set[int], on_error: Any, fold: Fold) -> None:
+        super().__init__(at, {5, 17}, on_error, 0)
+        self.fold = fold
+        self.kernel = FoldChunk(self.kernel.steps, fold, self.kernel.rules)
+
+    def all(self, items: Any) -> Any:
+        place, nodes = 0, []
+        while place < len(items):
+            made, note = apart(self.kernel(Chunk(place, items[place:], gives_back=True, largest=4)))
+            done = said(note).done
+            assert done is None or 0 < done < len(items) - place
+            nodes += made
+            place += len(items) - place if done is None else done
+        return self.fold.whole(nodes)
+
+
+def in_brackets(left: Any, right: Any) -> Any:
+    """An operator that shows how it was applied."""
+    return f"({left}{right})"
+
+
+def as_list(items: Iterator[Any]) -> list[Any]:
+    return list(items)
+
+
+def as_it_is(value: Any) -> Any:
+    return value
+
+
+@pytest.mark.parametrize("on_error", ["skip", str])
+@pytest.mark.parametrize(
+    "fold", [reduction(in_brackets), Fold(as_list, add, as_it_is, exact=True)], ids=["in leaves", "exact"]
+)
+@settings(deadline=None)
+@given(at=st.sets(st.integers(0, 299), max_size=6))
+def test_a_reduction_in_parts_is_the_same_to_the_last_bracket(fold: Fold, on_error: Any, at: set[int]) -> None:
+    whole, asked = AskedInFolds(set(), on_error, fold), AskedInFolds(at, on_error, fold)
+    assert asked.all(range(300)) == whole.all(list(range(300)))
+    assert asked.ran == list(range(300))
+
+
+def test_an_exact_fold_is_parted_between_any_items() -> None:
+    asked = AskedInFolds({3}, "raise", Fold(as_list, add, as_it_is, exact=True))
+    made, note = apart(asked.kernel(Chunk(0, range(9), gives_back=True)))
+    assert ([n for n, _ in made[0].value], said(note).done) == ([0, 1, 2, 3], 4)
+
+
 # ---- whole runs --------------------------------------------------------------------------------------------
 
 
@@ -170,6 +222,50 @@ def test_dear_items_behind_cheap_ones_are_shared(backend: Any, quick: int, kind:
         made = list(mrpy.pmap(meets_another(tmp_path, quick), items, **more))
     assert (sorted(made) if kind == "unordered" else made) == [n * n for n in range(count)]
     assert len(list(tmp_path.iterdir())) == 2, "one did all that takes long, and the other had nothing to do"
+
+
+def rows_written(pairs: Any, folder: Path) -> Any:
+    pairs.to_jsonl(folder)
+    return list(mrpy.read_jsonl(str(folder / "*.jsonl")))
+
+
+def joined_up(left: str, right: str) -> str:
+    return left + right
+
+
+REDUCTIONS: dict[str, Callable[[Any, Path], Any]] = {
+    "sum": lambda made, _: float(made.map(lambda n: n / 7).sum()).hex(),
+    "reduce": lambda made, _: made.map(str).reduce(joined_up),
+    "count": lambda made, _: made.count(),
+    "frequencies": lambda made, _: list(made.map(lambda n: n % 10).frequencies()),
+    "mean": lambda made, _: made.mean().hex(),
+    "group_by": lambda made, _: list(made.group_by(lambda n: n % 10)),
+    "count_by": lambda made, _: list(made.count_by(lambda n: n % 10)),
+    "reduce_by": lambda made, _: list(made.map(str).reduce_by(len, joined_up)),
+    "spilled": lambda made, _: list(made.group_by(lambda n: n % 10)),
+    "sorted": lambda made, _: list(made.sorted(lambda n: n % 10)),
+    "sorted on disk": lambda made, _: list(made.sorted(lambda n: n % 10)),
+    "repartition": lambda made, _: list(made.repartition(3)),
+    "written": rows_written,
+    "skipped": lambda made, _: made.map(lambda n: 1 // (n % 9)).sum(),
+}
+OF_REDUCTIONS: dict[str, dict[str, Any]] = {
+    "spilled": {"memory": 2000}, "sorted on disk": {"memory": 2000}, "skipped": {"on_error": "skip"},
+}  # fmt: skip
+
+
+@over_both
+@pytest.mark.parametrize("what", REDUCTIONS)
+def test_what_reduces_shares_dear_items_too(backend: Any, what: str, tmp_path: Path) -> None:
+    quick, reduced, options = 300, REDUCTIONS[what], OF_REDUCTIONS.get(what, {})
+    (tmp_path / "met").mkdir()
+    meet = meets_another(tmp_path / "met", quick)
+    with mrpy.session(backend, workers=2):
+        mrpy.pmap(abs, range(100)).count()
+        made = reduced(mrpy.pmap(meet, range(quick + 100), **options), tmp_path / "here")
+    assert len(list((tmp_path / "met").iterdir())) == 2, "one did all that takes long"
+    with mrpy.session("serial"):
+        assert made == reduced(mrpy.pmap(lambda n: n * n, range(quick + 100), **options), tmp_path / "serial")
 
 
 @over_both

@@ -26,10 +26,11 @@ from mrpy.mapreduce.plan import Plan, name_of
 from mrpy.mapreduce.rules import Rules, stage_seed
 from mrpy.mapreduce.shuffle import MapTask, ReduceTask, step_of
 from mrpy.mapreduce.skipped import Skipped
-from mrpy.mapreduce.slots import Slot
+from mrpy.mapreduce.slots import Slot, first_of
 from mrpy.mapreduce.sources import Pulled
 from mrpy.mapreduce.spill import SpillFolder, Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder
+from mrpy.mapreduce.turns import completed
 from mrpy.options import Options, plain, resolve
 from mrpy.progress import watched
 from mrpy.scheduler.calls import Code
@@ -162,9 +163,9 @@ class Keyed:
             feeder.aligned = not is_exact(self._combiner)
             feeder.checkpoint = checkpoint
             feeder.keep = checkpoint is None  # else the groups come here, to be written down
-            for slot in feeder.completed(slots.append):
+            for slot in completed(feeder, slots.append):
                 made[slot] = Mapped(side, feeder.code, slot, len(slot.chunk.data), options.timeout)
-        return [made[slot] for slot in slots]
+        return [made[slot] for slot in sorted(slots, key=first_of)]
 
     def _code(self, side: Side, options: Options, rules: Rules, store: Store | None) -> Code:
         plan, mapper = side.plan, side.mapper

@@ -11,6 +11,7 @@ from mrpy.light import TYPE_CHECKING, NamedTuple, later
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.tree import LARGEST
 from mrpy.scheduler import codec
+from mrpy.scheduler.calls import Noted, apart
 
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
@@ -81,7 +82,7 @@ class Chunk(NamedTuple):
     ``separately``  each item and each result is a pickle of its own, so that one that cannot be opened
                     harms no other. Slow, and only for chunks in which there was such a one.
     ``budget``      it was cut before anybody knew what an item costs: after so many seconds the worker
-                    answers with what it has (`Outcome.done`), and the rest is cut again
+                    answers with what it has (`Partly`), and the rest is cut again
     ``gives_back``  what was not begun of it is cut again if others have nothing to do: `mrpy.scheduler.rests`
     ``seed``        of the run, for `rng`; None: that of the rules
     ``largest``     leaf of a reduction, in items: see `mrpy.mapreduce.tree`
@@ -129,14 +130,33 @@ class Chunk(NamedTuple):
         return self._replace(data=data, excluded=excluded)
 
 
+class Partly(NamedTuple):
+    """The note of a task that has done so many items of its chunk, and was asked for the others or has spent
+    its budget; None: it has done all. ``skipped``: what of them."""
+
+    done: int | None
+    skipped: Skipped | None
+
+
+def partly(made: Any, done: int | None) -> Any:
+    """What a call returns that has done so many."""
+    if done is None:
+        return made
+    value, skipped = apart(made)
+    return Noted(value, Partly(done, skipped))
+
+
+def said(note: Any) -> Partly:
+    """The note of a task, whatever it is about."""
+    return note if type(note) is Partly else Partly(None, note)
+
+
 class Outcome(NamedTuple):
     """What became of a chunk where not all went well; else it is simply the list of its results.
 
     ``failures``  by index in `values`: a failure that stands in the place of a value
     ``ended``     the run is over at the last value, which is a failure
     ``pickled``   each value is a pickle of its own (see `Chunk.separately`)
-    ``done``      the budget was spent after so many items, or the rest given back; None: all were done, or it
-                  is over
     """
 
     values: list[Any]
@@ -144,7 +164,6 @@ class Outcome(NamedTuple):
     ended: bool
     pickled: bool
     positions: list[Item] | None = None  # of each value, where `pickled`
-    done: int | None = None
 
     def opened(self, on_error: object, skipped: Skipped) -> Outcome:
         """The same with the pickles opened. One that does not open is a failure at its item; where that is
@@ -168,7 +187,7 @@ class Outcome(NamedTuple):
             values.append(None)
             if on_error != "return":
                 return Outcome(values, failures, True, False)
-        return Outcome(values, failures, self.ended, False, done=self.done)
+        return Outcome(values, failures, self.ended, False)
 
     def _decoded(self, index: int, value: codec.Payload, on_error: object, skipped: Skipped) -> Any:
         """A value opened, or what `on_error` makes of it. Raises what stands at its place otherwise."""

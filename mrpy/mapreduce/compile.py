@@ -10,7 +10,7 @@ What was done in part, or was too much for a worker, is put back and cut again (
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from time import perf_counter
 
 from mrpy.errors import (
@@ -25,7 +25,7 @@ from mrpy.light import Any, Self
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import Checkpoint
 from mrpy.mapreduce.chunking import LARGEST_UNSEEN, Chunker
-from mrpy.mapreduce.chunks import Chunk, Outcome, index_of
+from mrpy.mapreduce.chunks import Chunk, Outcome, index_of, said
 from mrpy.mapreduce.cut_again import ask_back, may_cut_again, may_guess, patience
 from mrpy.mapreduce.cutting import Cutter, Stretch
 from mrpy.mapreduce.kernels import MapChunk
@@ -66,16 +66,14 @@ class Feeder:
     def __init__(self, job: Job, plan: Plan, options: Options, code: Code, account: Account) -> None:
         self.job = job
         self.account = account
-        self.code = code
         self._options = options
         self._remote = job.driver.backend.remote
         workers = job.driver.backend.workers
         self._weight: Callable[[Any], int] = getattr(plan.source, "weight", len)
         self._chunker = Chunker(options.chunksize, workers)
         self.aim = self._chunker.aim
-        self._cut_again = may_cut_again(code.function, options, job.driver.backend)
-        self._gives_back = self._cut_again and options.chunksize == "auto"
-        self._chunker.guesses = self._cut_again and may_guess(options)
+        self.use(code)
+        self._chunker.guesses = self._cut_again and may_guess(code.function, options)
         self._slots: dict[Key, Slot] = {}
         self._shared: dict[int, Any] = {}
         self._again = 0  # what was counted as done, and was put back
@@ -84,6 +82,12 @@ class Feeder:
         self._close_source: Callable[[], object] = getattr(reader, "close", int)
         self._window = Window(options, workers)
         self._cutter = Cutter(reader, self._chunker, self._window, options, remote=self._remote)
+
+    def use(self, code: Code) -> None:
+        """From here on chunks are tasks of this code."""
+        self.code = code
+        self._cut_again = may_cut_again(code.function, self._options, self.job.driver.backend)
+        self._gives_back = self._cut_again and self._options.chunksize == "auto"
 
     def sample(self, count: int) -> list[Any]:
         """The first items of the source, which are read again afterwards."""
@@ -96,13 +100,14 @@ class Feeder:
 
     # ---- cutting ---------------------------------------------------------------------------------
 
-    def top_up(self) -> list[Slot]:
-        """Send chunks while the window is open; return them."""
+    def top_up(self, *, before: int | None = None) -> list[Slot]:
+        """Send chunks while the window is open; return them. ``before``: only what was put back of the items
+        before this one."""
         slots: list[Slot] = []
         tasks: list[Task] = []
         began = perf_counter()
         try:
-            while not self._cutter.ended and (size := self._room()) > 0:
+            while not self._has_sent(before) and (size := self._room()) > 0:
                 if tasks and perf_counter() - began > SOON:
                     cut, tasks, began = tasks, [], perf_counter()
                     self.job.add(*cut)
@@ -117,6 +122,7 @@ class Feeder:
                 else:
                     tasks.append(self._task(slot))
                 slots.append(slot)
+                slot.end = chunk.first + len(chunk.data)
                 self._window.sent(len(chunk.data), slot.nbytes, awaited=not slot.done)
                 if chunk.budget is None:  # else how many items it was is known when it is answered
                     self._count(slot)
@@ -124,6 +130,13 @@ class Feeder:
             if tasks:
                 self.job.add(*tasks)
         return slots
+
+    def _has_sent(self, before: int | None) -> bool:
+        return self._cutter.ended if before is None else not self.has_a_gap(before)
+
+    def has_a_gap(self, before: int) -> bool:
+        """Whether items before this one were put back, and not sent again."""
+        return self._cutter.in_a_gap and self._cutter.position < before
 
     def _known(self, position: int) -> tuple[int, Any] | None:
         """How many items the chunk spans that begins there, and what was made of it, if that is known."""
@@ -183,6 +196,10 @@ class Feeder:
                 slot.chunk = slot.chunk._replace(separately=True)
         return self.job.task(Call(self.code, slot.chunk.for_travel(), self._shared), **settings)
 
+    def has_out(self, key: Key) -> bool:
+        """Whether this is the task of one of its chunks."""
+        return key in self._slots
+
     # ---- taking back -----------------------------------------------------------------------------
 
     def next(self) -> Delivery:
@@ -219,15 +236,14 @@ class Feeder:
             if self._send_again(slot, failure):
                 return None
             slot.failure = failure
-        slot.done = True
+        slot.done, slot.end = True, slot.chunk.first + len(slot.chunk.data)
         self._count(slot)
         self._window.arrived(len(slot.chunk.data), slot.nbytes_back)
         return slot
 
     def _learn(self, slot: Slot, delivery: Delivery) -> None:
         """What a chunk tells of those that follow. What was not done of it is put back."""
-        items, result = len(slot.chunk.data), slot.result
-        done = result.done if isinstance(result, Outcome) else None
+        items, done = len(slot.chunk.data), said(delivery.note).done
         if done is not None:
             self._again += self._weight(slot.chunk.data[done:])
             self._put_back(slot, done)
@@ -278,7 +294,7 @@ class Feeder:
 
     def _opened(self, slot: Slot, delivery: Delivery) -> bool:
         """Open the results, here in the consumer's thread; or have them sent again one by one."""
-        note: Skipped | None = delivery.note
+        note = said(delivery.note).skipped
         if delivery.value is None:
             self.account.skip(note, self._options.max_errors)
             return True
@@ -327,6 +343,8 @@ class Feeder:
         """Send a chunk again but for this item. What comes behind it is cut again: others may do that, and it
         does not wait for more like this one."""
         behind = index_of(at) + 1
+        if self.aligned:
+            behind = leaf_end(slot.chunk.first + behind - 1, slot.chunk.largest) - slot.chunk.first
         if behind < len(slot.chunk.data) and self._cut_again:
             self._put_back(slot, behind)
         if self._options.timeout is not None and isinstance(failure.live, ItemTimeout):
@@ -356,45 +374,3 @@ class Feeder:
         self.job.drop([slot.key])
         slot.chunk = chunk
         self.job.add(self._task(slot))
-
-    # ---- for those who want all of it ------------------------------------------------------------
-
-    def completed(
-        self, fed: Callable[[Slot], None], other: Callable[[Delivery], None] | None = None
-    ) -> Iterator[Slot]:
-        """Feed the whole source; yield slots as they are done. `fed` is told of each new slot, in the
-        order of the source; `other` of deliveries that are not the feeder's. A failure is raised when
-        all before it are done, so that it is always the first one of the source."""
-        waiting: list[Slot] = []
-        failed = False
-        while True:
-            fresh = self.top_up() if not failed else []
-            for slot in fresh:
-                fed(slot)
-                waiting.append(slot)
-                if slot.done:
-                    self.settle(slot)
-                    yield slot
-                    slot.chunk = slot.chunk._replace(data=())  # as below
-            while waiting and waiting[0].done:
-                first = waiting.pop(0)
-                if first.failure is not None:
-                    raise first.failure.exception()
-            if not waiting:
-                if fresh:  # all of them were in the checkpoint
-                    continue
-                break
-            delivery = self.next()
-            if delivery.key not in self._slots:
-                if other is not None:
-                    other(delivery)
-                continue
-            done = self.take(delivery)
-            if done is not None:
-                failed = failed or done.failure is not None
-                self.settle(done)
-                if done.failure is None:
-                    yield done
-                done.chunk = done.chunk._replace(data=())  # not needed any more, and may be large
-        if self.error is not None:
-            raise self.error

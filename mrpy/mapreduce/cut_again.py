@@ -25,16 +25,18 @@ PATIENCE = 0.05  # seconds; most chunks take 0.03. Out of the air
 
 
 def may_cut_again(kernel: Any, options: Options, backend: Backend) -> bool:
-    """Whether a step is not hurt by more cuts, amid a chunk."""
-    steps = isinstance(kernel, MapChunk) and all(map(_looks_at_single_items, kernel.steps))
-    return steps and backend.threaded and options.checkpoint is None
+    """Whether no step is hurt by more cuts, amid a chunk. A kernel that goes ``in_leaves`` is cut where they
+    end, and its steps begin anew in any case."""
+    hurts_none = kernel.in_leaves or all(map(_looks_at_single_items, kernel.steps))
+    return hurts_none and backend.threaded and options.checkpoint is None
 
 
-def may_guess(options: Options) -> bool:
+def may_guess(kernel: Any, options: Options) -> bool:
     """Whether first chunks may be large, each with a budget of time, where they may be cut again: nothing is
     pulled ahead for them, and nobody counts chunks or looks at items one by one."""
     return (
-        (options.chunksize, options.buffersize, options.buffer_bytes) == ("auto", "auto", None)
+        isinstance(kernel, MapChunk)
+        and (options.chunksize, options.buffersize, options.buffer_bytes) == ("auto", "auto", None)
         and options.timeout is None
         and not (options.retries or options.progress)
     )

@@ -8,14 +8,14 @@ with a combiner) is one of these, run along the tree of `mrpy.mapreduce.tree`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
-from operator import add, length_hint, mul
+from operator import add, mul
 from types import BuiltinFunctionType, FunctionType
 
 from mrpy.errors import Item, pin, pins
-from mrpy.light import Any, Frozen
-from mrpy.mapreduce.chunks import Chunk, Outcome, moved
+from mrpy.light import TYPE_CHECKING, Any, Frozen
+from mrpy.mapreduce.chunks import Chunk, Outcome, moved, partly
 from mrpy.mapreduce.kernels import Announce, MapChunk, begun, counted, through
 from mrpy.mapreduce.plan import FlatMap, Step
 from mrpy.mapreduce.random import ahead_of, at_positions
@@ -23,7 +23,15 @@ from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.tree import MISSING, NOTHING, Node, Nothing, combine, leaf_end, leaf_index, merged, total
 from mrpy.scheduler.calls import TaskStopped
+from mrpy.scheduler.rests import in_hand
 from mrpy.scheduler.reuse import CONSTANT, parts_of
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    from mrpy.scheduler.rests import offered
+
+    Made = TypeVar("Made")
 
 _QUICK = frozenset((add, mul, min, max))
 
@@ -68,27 +76,44 @@ class FoldChunk(Frozen):
     fold: Fold
     rules: Rules
 
+    @property
+    def in_leaves(self) -> bool:
+        """See `mrpy.mapreduce.cut_again`."""
+        return not self.fold.exact
+
     def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
         skipped = Skipped(self.rules.max_errors)
-        return skipped.beside(self.nodes(chunk, skipped, announce))
+        if self.fold.exact and is_fast(self.rules, chunk, announce):
+            value, done = self.at_once(chunk)
+            return partly(skipped.beside([Node(0, 0, value)]), done)
+        nodes, done = in_leaves(chunk, lambda parts: self.nodes(chunk, parts, skipped, announce))
+        return partly(skipped.beside(nodes), done)
 
-    def nodes(self, chunk: Chunk, skipped: Skipped, announce: Announce | None = None) -> list[Node]:
-        """The nodes; what is skipped is added there."""
+    def nodes(
+        self, chunk: Chunk, parts: Iterable[Chunk], skipped: Skipped, announce: Announce | None = None
+    ) -> list[Node]:
+        """The nodes of some parts of a chunk, its leaves; what is skipped is added there."""
         fast = is_fast(self.rules, chunk, announce)
 
         def leaf(part: Chunk) -> Any:
-            return self._fast(part) if fast else self._careful(part, skipped, shifted(announce, chunk, part))
+            if fast:
+                return self.at_once(part)[0]
+            return self._careful(part, skipped, shifted(announce, chunk, part))
 
-        at_once = self.fold.exact and fast
-        return self.fold.joined([Node(0, 0, leaf(chunk))] if at_once else leaf_nodes(chunk, leaf))
+        return self.fold.joined(Node(0, leaf_index(part.first, part.largest), leaf(part)) for part in parts)
 
-    def _fast(self, chunk: Chunk) -> Any:
+    def at_once(self, chunk: Chunk) -> tuple[Any, int | None]:
+        """The value of all of it, of whose items none fails; and how many are done (None: all), where it
+        gives back what is not begun."""
         data = counted(chunk.data)
-        items = iter(data)
-        base, above, reading = begun(self.steps, items)
+        value, left = in_hand(data, lambda rest: self._fast(chunk, rest), heard=chunk.gives_back)
+        return value, len(data) - left if left else None
+
+    def _fast(self, chunk: Chunk, rest: offered) -> Any:
+        base, above, reading = begun(self.steps, rest.items)
 
         def position() -> int:
-            return chunk.first + len(data) - length_hint(items) - 1
+            return chunk.first + len(chunk.data) - rest.left - 1
 
         before = pins()
         try:
@@ -108,8 +133,9 @@ class FoldChunk(Frozen):
         return self.fold.leaf(through(steps, items))
 
     def _careful(self, chunk: Chunk, skipped: Skipped, announce: Announce | None) -> Any:
-        over = skipped.is_over(self.rules.max_errors)  # then nobody uses the answer
-        result = MapChunk(self.steps, self.rules).results(chunk, skipped, announce) if not over else []
+        result: Any = []
+        if not skipped.is_over(self.rules.max_errors):  # else nobody uses the answer
+            result, _ = MapChunk(self.steps, self.rules).results(chunk, skipped, announce)
         if isinstance(result, Outcome):
             result = result.opened(self.rules.on_error, skipped)
             for index in sorted(result.failures):
@@ -174,19 +200,38 @@ def shifted(announce: Announce | None, whole: Chunk, part: Chunk) -> Announce | 
     return lambda at: tell(None if at is None else moved(at, offset))
 
 
-def leaf_nodes(chunk: Chunk, leaf: Callable[[Chunk], Any]) -> Iterator[Node]:
-    """The leaves of a chunk, one after the other."""
-    for part in leaves(chunk):
-        yield Node(0, leaf_index(part.first, part.largest), leaf(part))
+def in_leaves(chunk: Chunk, work: Callable[[Iterator[Chunk]], Made]) -> tuple[Made, int | None]:
+    """What `work` makes of a chunk that is cut where leaves end; and how many items are done (None: all): it
+    gives back the leaves that are not begun."""
+    return _in_parts(chunk, _leaf_ends(chunk), work)
 
 
-def leaves(chunk: Chunk) -> Iterator[Chunk]:
-    """A chunk cut where leaves end."""
-    position, end = chunk.first, chunk.first + len(chunk.data)
-    while position < end:
-        behind = min(end, leaf_end(position, chunk.largest))
-        yield chunk.part(position, behind)
-        position = behind
+def singly(chunk: Chunk, work: Callable[[Iterator[Chunk]], Made]) -> tuple[Made, int | None]:
+    """The same of a chunk that is cut into its items."""
+    return _in_parts(chunk, range(chunk.first + 1, chunk.first + len(chunk.data) + 1), work)
+
+
+def _in_parts(
+    chunk: Chunk, ends: Sequence[int], work: Callable[[Iterator[Chunk]], Made]
+) -> tuple[Made, int | None]:
+    whole = chunk._replace(gives_back=False)  # a part is not cut again
+
+    def parts(rest: offered) -> Iterator[Chunk]:
+        begin = chunk.first
+        for end in rest.items:
+            yield whole.part(begin, end)
+            begin = end
+
+    made, left = in_hand(ends, lambda rest: work(parts(rest)), heard=chunk.gives_back)
+    return made, ends[-left - 1] - chunk.first if left else None
+
+
+def _leaf_ends(chunk: Chunk) -> list[int]:
+    ends = [chunk.first]
+    last = chunk.first + len(chunk.data)
+    while ends[-1] < last:
+        ends.append(min(last, leaf_end(ends[-1], chunk.largest)))
+    return ends[1:]
 
 
 def take_in(
@@ -196,22 +241,16 @@ def take_in(
     chunk: Chunk,
     skipped: Skipped,
     announce: Announce | None,
-) -> None:
+) -> int | None:
     """Have a leaf take in all that the steps make of a chunk, some items at a time: where items are skipped,
-    say, what is made of them has to be in memory."""
+    say, what is made of them has to be in memory. How many items are done; None: all."""
     kernel = FoldChunk(steps, Fold(leaf, _none, _none, "list"), rules)
-    for part in singly(chunk) if steps and hasattr(steps[0], "begin") else leaves(chunk):
-        kernel.nodes(part, skipped, shifted(announce, chunk, part))
+    cut = singly if steps and hasattr(steps[0], "begin") else in_leaves
+    return cut(chunk, lambda parts: kernel.nodes(chunk, parts, skipped, announce))[1]
 
 
 def _none(*_: Any) -> Nothing:
     return NOTHING
-
-
-def singly(chunk: Chunk) -> Iterator[Chunk]:
-    """A chunk cut into its items."""
-    for position in range(chunk.first, chunk.first + len(chunk.data)):
-        yield chunk.part(position, position + 1)
 
 
 class MergeNodes(Frozen):

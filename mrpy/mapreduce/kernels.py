@@ -19,14 +19,14 @@ from operator import length_hint
 from mrpy.errors import Item, SpillError, pin, pins
 from mrpy.inside import Place, inside
 from mrpy.light import TYPE_CHECKING, Frozen, later
-from mrpy.mapreduce.chunks import Chunk, Outcome, index_of
+from mrpy.mapreduce.chunks import Chunk, Outcome, index_of, partly
 from mrpy.mapreduce.clock import Clock
 from mrpy.mapreduce.random import at_positions
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import TaskStopped
-from mrpy.scheduler.rests import offered
+from mrpy.scheduler.rests import in_hand
 
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
@@ -36,11 +36,12 @@ if TYPE_CHECKING:
     from mrpy.scheduler import failure as failing
     from mrpy.scheduler import policy
     from mrpy.scheduler.failure import At, Failure
+    from mrpy.scheduler.rests import offered
 else:
     failing, policy = later("mrpy.scheduler.failure"), later("mrpy.scheduler.policy")
 
 Announce: TypeAlias = "Callable[[At | None], None]"
-Results: TypeAlias = "list[Any] | Outcome"
+Made: TypeAlias = "tuple[list[Any] | Outcome, int | None]"
 
 _END = object()
 _COUNTED = (list, tuple, range, str, bytes, bytearray)  # their iterators say how many items are left
@@ -51,24 +52,26 @@ class MapChunk(Frozen):
 
     steps: tuple[Step, ...]
     rules: Rules
+    in_leaves = False  # see `mrpy.mapreduce.cut_again`
 
     def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
         skipped = Skipped(self.rules.max_errors)
-        return skipped.beside(self.results(chunk, skipped, announce))
+        results, done = self.results(chunk, skipped, announce)
+        return partly(skipped.beside(results), done)
 
-    def results(self, chunk: Chunk, skipped: Skipped, announce: Announce | None = None) -> Results:
-        """The results; what is skipped is added there."""
+    def results(self, chunk: Chunk, skipped: Skipped, announce: Announce | None = None) -> Made:
+        """The results, and of how many items (None: of all); what is skipped is added there."""
         rules = self.rules if chunk.seed is None else self.rules.replaced(seed=chunk.seed)
         out = _Collector(rules, chunk, skipped)
         fast = announce is None and not chunk.excluded and not chunk.separately and not rules.retries
-        while True:
-            with offered(iter(counted(chunk.data)), heard=chunk.gives_back) as rest:
-                if fast:
-                    made = run_fast(self.steps, chunk, rest, out)
-                else:
-                    made = run_careful(self.steps, chunk, rest, out, announce)
-            if not rest.was_given or rest.left < len(chunk.data):
-                return made  # else the chunk before was meant, and nothing of this one was begun
+
+        def run(rest: offered) -> int:
+            if fast:
+                return run_fast(self.steps, chunk, rest, out)
+            return run_careful(self.steps, chunk, rest, out, announce)
+
+        done, _ = in_hand(counted(chunk.data), run, heard=chunk.gives_back)
+        return out.result(), done if done < len(chunk.data) and not out.ended else None
 
 
 def through(steps: tuple[Step, ...], items: Iterator[Any]) -> Iterator[Any]:
@@ -104,8 +107,8 @@ def begun(
     return chain.from_iterable(reading), steps[1:], reading
 
 
-def run_fast(steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: _Collector) -> Results:
-    """The whole chunk at once."""
+def run_fast(steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: _Collector) -> int:
+    """The whole chunk at once. How many items are done."""
     data, items = chunk.data, rest.items
     ended: list[bool] = []
     source = items if out.rules.on_error == "raise" else chain(items, _end(ended))
@@ -140,7 +143,7 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: _Collect
                 break  # no stage is to be begun once more, over nothing
         else:
             break
-    return out.result(len(data) - rest.left if clock is not None or rest.was_given else None)
+    return len(data) - rest.left if clock is not None or rest.was_given else len(data)
 
 
 def _end(ended: list[bool]) -> Iterator[Any]:
@@ -169,10 +172,10 @@ def _by_pieces(
 
 def run_careful(
     steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: _Collector, announce: Announce | None
-) -> Results:
-    """One item after the other."""
+) -> int:
+    """One item after the other. How many are done."""
     attempt = _Attempt(steps, chunk, out.rules, announce)
-    done: int | None = None
+    done = len(chunk.data)
     began = time.perf_counter()
     for index, item in enumerate(rest.items):
         if chunk.budget is not None and index and time.perf_counter() - began > chunk.budget:
@@ -187,7 +190,7 @@ def run_careful(
             break
     if announce is not None:
         announce(None)  # who dies of a fold, or of pickling the results, is not to be blamed on the last item
-    return out.result(len(chunk.data) - rest.left if rest.was_given and done is None else done)
+    return len(chunk.data) - rest.left if rest.was_given and done == len(chunk.data) else done
 
 
 def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
@@ -304,7 +307,7 @@ class _Collector:
         self.values: list[Any] = []
         self.index: list[int] = []  # of each value, on the careful path
         self._failures: dict[int, Failure] = {}
-        self._ended = False
+        self.ended = False
         self._skipped = skipped
         self._chunk = chunk
         self._pins = pins()
@@ -355,20 +358,16 @@ class _Collector:
         self._failures[len(self.values)] = failure
         self.values.append(None)
         self.index.append(-1)
-        self._ended = self.rules.on_error != "return"
-        return not self._ended
+        self.ended = self.rules.on_error != "return"
+        return not self.ended
 
-    def result(self, done: int | None) -> Results:
-        """What to send back. ``done``: see `Outcome`."""
+    def result(self) -> list[Any] | Outcome:
+        """What to send back."""
         pickled = self._chunk.separately
-        if done == len(self._chunk.data):
-            done = None
-        if not self._failures and not pickled and done is None:
+        if not self._failures and not pickled:
             return self.values
         where = [_opened_item(self._chunk, index) for index in self.index] if pickled else None
-        if self._ended:
-            done = None
-        return Outcome(self.values, self._failures, self._ended, pickled, where, done)
+        return Outcome(self.values, self._failures, self.ended, pickled, where)
 
 
 def _is_ctrl_c(error: BaseException) -> bool:

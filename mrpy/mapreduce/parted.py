@@ -11,10 +11,11 @@ from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.repartition import PackTask
 from mrpy.mapreduce.rules import Rules
-from mrpy.mapreduce.slots import Slot
+from mrpy.mapreduce.slots import Slot, first_of
 from mrpy.mapreduce.sources import Pulled, Pulls, Reader
 from mrpy.mapreduce.spill import SpillFolder, Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder
+from mrpy.mapreduce.turns import completed
 from mrpy.options import Options
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.job import Job
@@ -50,6 +51,6 @@ def batches_of(plan: Plan, job: Job, options: Options, account: Account, folder:
             SpillingFeeder(job, plan, options, account, store, code_for) as feeder,
             account.running(backend.name, backend.workers),
         ):
-            for _ in feeder.completed(slots.append):
+            for _ in completed(feeder, slots.append):
                 pass
-    return deque(batch for slot in slots for batch in cast("list[Batch]", slot.result))
+    return deque(batch for slot in sorted(slots, key=first_of) for batch in cast("list[Batch]", slot.result))

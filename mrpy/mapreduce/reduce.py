@@ -12,8 +12,10 @@ keep up with is merged on the workers.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from time import perf_counter
 from typing import Any, cast
 
@@ -29,7 +31,7 @@ from mrpy.mapreduce.random import ahead_of
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.tree import NOTHING, Node, combine, leaf_end, leaf_index, merged, total
-from mrpy.mapreduce.turns import blocking, results_of
+from mrpy.mapreduce.turns import blocking, completed, results_of
 from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.driver import Delivery
@@ -52,7 +54,7 @@ def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Accoun
             check_fold(plan.steps, fold, feeder.sample(ON_A_RUN))
         in_pieces = feeder.narrower_than_a_leaf()
         if in_pieces:
-            feeder.code = Code(MapChunk(plan.steps, rules), fold.name, announce=True)
+            feeder.use(Code(MapChunk(plan.steps, rules), fold.name, announce=True))
         functions = (*plan.steps, fold.leaf, fold.merge)
         with (
             checkpoint_for(options, functions, fold.name, in_pieces=in_pieces) as feeder.checkpoint,
@@ -82,7 +84,7 @@ def _in_tasks(feeder: Feeder, fold: Fold) -> Any:
         return _at_hand(feeder, fold)
     feeder.keep = True
     tree = (_MergedHere if fold.exact else _MergeTree)(feeder, fold)
-    for slot in feeder.completed(tree.grow, tree.merged):
+    for slot in completed(feeder, tree.grow, tree.merged):
         tree.done(slot)
     return tree.answer()
 
@@ -90,7 +92,7 @@ def _in_tasks(feeder: Feeder, fold: Fold) -> Any:
 def _at_hand(feeder: Feeder, fold: Fold) -> Any:
     """With a checkpoint the partial values come to the consumer, to be written down."""
     slots: list[Slot] = []
-    for _ in feeder.completed(slots.append):
+    for _ in completed(feeder, slots.append):
         pass
     nodes = [node for slot in slots for node in cast("list[Node]", slot.result)]
     if fold.exact:
@@ -138,12 +140,13 @@ def _of_a_leaf(slot: Slot, slots: Iterator[Slot], feeder: Feeder) -> Iterator[An
 
 
 class _Branch:
-    """A task whose value is a row of nodes: a chunk's, or a merge's."""
+    """A task whose value is a row of nodes: a chunk's, or a merge's. They are of the items from `first` to
+    `end`, which is known when it is done."""
 
-    __slots__ = ("done", "key", "slot")
+    __slots__ = ("done", "end", "first", "key")
 
-    def __init__(self, slot: Slot | None = None, key: Key = None) -> None:
-        self.slot = slot
+    def __init__(self, first: int, end: int, key: Key = None) -> None:
+        self.first, self.end = first, end
         self.key = key
         self.done = False
 
@@ -157,6 +160,7 @@ class _MergeTree:
         self._job = feeder.job
         self._fold = fold
         self._rows: list[list[_Branch]] = [[]]
+        self._end = 0  # of what is in higher rows, or through
         self._by_slot: dict[int, _Branch] = {}
         self._by_key: dict[Key, _Branch] = {}
 
@@ -166,14 +170,14 @@ class _MergeTree:
 
     def grow(self, slot: Slot) -> None:
         """A chunk was sent."""
-        branch = _Branch(slot)
-        self._rows[0].append(branch)
+        branch = _Branch(slot.chunk.first, slot.end)
+        insort(self._rows[0], branch, key=_first)  # it may have been put back
         self._by_slot[id(slot)] = branch
 
     def done(self, slot: Slot) -> None:
         """A chunk is done."""
         branch = self._by_slot.pop(id(slot))
-        branch.key, branch.done, branch.slot = slot.key, True, None
+        branch.key, branch.end, branch.done = slot.key, slot.end, True
         self._merge_row(0)
 
     def merged(self, delivery: Delivery) -> None:
@@ -190,16 +194,29 @@ class _MergeTree:
 
     def _merge_row(self, level: int) -> None:
         row = self._rows[level]
-        while len(row) >= FAN_IN and all(branch.done for branch in row[:FAN_IN]):
-            keys = [branch.key for branch in row[:FAN_IN]]
+        while len(several := self._neighbours(level)) == FAN_IN:
+            keys = [branch.key for branch in several]
             del row[:FAN_IN]
+            if level == 0:
+                self._end = several[-1].end
             task = self._job.task(Call(self._merge, None), map(Input, keys), keep=True, urgent=True)
             self._job.add(task)
             self._job.drop(keys)
             if len(self._rows) == level + 1:
                 self._rows.append([])
-            merge = self._by_key[task.key] = _Branch(key=task.key)
+            merge = self._by_key[task.key] = _Branch(several[0].first, several[-1].end, task.key)
             self._rows[level + 1].append(merge)
+
+    def _neighbours(self, level: int) -> list[_Branch]:
+        """What is done of the beginning of a row, as many as are merged at a time."""
+        found: list[_Branch] = []
+        end = self._end if level == 0 else None
+        for branch in islice(self._rows[level], FAN_IN):
+            if not branch.done or branch.first != (branch.first if end is None else end):
+                break
+            found.append(branch)
+            end = branch.end
+        return found
 
     def answer(self, nodes: list[Node] | None = None) -> Any:
         """All chunks are done: the last task, over whatever is left (or over these nodes). Where that is less
@@ -235,6 +252,10 @@ class _MergeTree:
             return NOTHING
 
 
+def _first(branch: _Branch) -> int:
+    return branch.first
+
+
 class _MergedHere(_MergeTree):
     """Of an exact fold, whose merge is ours: the consumer takes branch after branch from the first on. What
     has just come is looked at before, since enough may be done then for a merge on a worker."""
@@ -253,10 +274,13 @@ class _MergedHere(_MergeTree):
 
     def _take(self) -> None:
         while not self._job.arrived:
-            row = next(filter(None, reversed(self._rows)), None)
-            if row is None or not row[0].done:
+            level = next((level for level in reversed(range(len(self._rows))) if self._rows[level]), 0)
+            if not self._neighbours(level):
                 return
-            self._add(row.pop(0).key)
+            branch = self._rows[level].pop(0)
+            if level == 0:
+                self._end = branch.end
+            self._add(branch.key)
 
     def _add(self, key: Key) -> None:
         began = perf_counter()

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from mrpy.light import Frozen
 from mrpy.mapreduce.batches import Batch, rows_of
 from mrpy.mapreduce.by_key import Key, key_name
-from mrpy.mapreduce.chunks import Chunk
+from mrpy.mapreduce.chunks import Chunk, partly
 from mrpy.mapreduce.files.opening import Opening
 from mrpy.mapreduce.files.reading import Place
 from mrpy.mapreduce.folds import take_in
@@ -113,13 +113,14 @@ class PackTask(Frozen):
     rules: Rules
     packs: bool
     store: Store | None
+    in_leaves = True  # see `mrpy.mapreduce.cut_again`
 
     def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
         skipped = Skipped(self.rules.max_errors)
         with Output(self.store, chunk.first) as out:
-            take_in(out.leaf, self.steps, self.rules, chunk, skipped, announce)
+            done = take_in(out.leaf, self.steps, self.rules, chunk, skipped, announce)
             out.to_disk()
-        return skipped.beside(out.batches(pack=self.packs))
+        return partly(skipped.beside(out.batches(pack=self.packs)), done)
 
 
 def cut(batches: deque[Batch], parts: int) -> Iterator[list[Cut]]:

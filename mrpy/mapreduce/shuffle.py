@@ -18,9 +18,9 @@ from types import GeneratorType
 from mrpy.errors import ItemTimeout, WorkerCrashed
 from mrpy.light import Any, Frozen
 from mrpy.mapreduce.batches import Batch
-from mrpy.mapreduce.chunks import Chunk
-from mrpy.mapreduce.folds import FoldChunk, Several, is_fast, leaves, shifted, singly
-from mrpy.mapreduce.groups import Group, Reducer, grouping, joining, key_of, say_key, total
+from mrpy.mapreduce.chunks import Chunk, partly
+from mrpy.mapreduce.folds import FoldChunk, Several, in_leaves, is_fast, singly
+from mrpy.mapreduce.groups import Group, Reducer, grouping, is_exact, joining, key_of, say_key, total
 from mrpy.mapreduce.kernels import Announce
 from mrpy.mapreduce.made import ByRank, Combining, Gathering, Made
 from mrpy.mapreduce.output import Output
@@ -199,28 +199,50 @@ class MapTask(Frozen):
         skipped = Skipped(self.rules.max_errors)
         made = Made(chunk, self.partitions, self.sort, self.store)
         run = self._gathered if self.combiner is None else self._combined
-        return skipped.beside(run(chunk, made, skipped, announce))
+        parts, done = run(chunk, made, skipped, announce)
+        return partly(skipped.beside(parts), done)
 
-    def _combined(self, chunk: Chunk, made: Made, skipped: Skipped, announce: Announce | None) -> Parts:
+    @property
+    def in_leaves(self) -> bool:
+        """See `mrpy.mapreduce.cut_again`."""
+        return not is_exact(self.combiner)
+
+    def _combined(
+        self, chunk: Chunk, made: Made, skipped: Skipped, announce: Announce | None
+    ) -> tuple[Parts, int | None]:
         assert self.combiner is not None
         counts = self.combiner is total and is_fast(self.rules, chunk, announce)
         combining = Combining(made, self.combiner, self.mapper.key if counts else None)  # type: ignore[attr-defined]
         steps, rules = (self.steps, self.rules) if counts else self._to_pairs()
         kernel = FoldChunk(steps, grouping(self.combiner).replaced(leaf=combining.leaf), rules)
-        for part in (chunk,) if counts else leaves(chunk):
-            combining.begin(leaf_index(part.first, part.largest))
-            for node in kernel.nodes(part, skipped, shifted(announce, chunk, part)):
-                combining.add(node)
-        return combining.parts()
 
-    def _gathered(self, chunk: Chunk, made: Made, skipped: Skipped, announce: Announce | None) -> Parts:
+        def combine(parts: Iterable[Chunk]) -> None:
+            for part in parts:
+                combining.begin(leaf_index(part.first, part.largest))
+                for node in kernel.nodes(chunk, (part,), skipped, announce):
+                    combining.add(node)
+
+        if counts:
+            combining.begin(0)
+            value, done = kernel.at_once(chunk)
+            combining.add(Node(0, 0, value))
+        else:
+            _, done = in_leaves(chunk, combine)
+        return combining.parts(), done
+
+    def _gathered(
+        self, chunk: Chunk, made: Made, skipped: Skipped, announce: Announce | None
+    ) -> tuple[Parts, int | None]:
         gathering = Gathering(made)
         fold = grouping(None).replaced(leaf=gathering.leaf)
         steps, rules = self._to_pairs()
         kernel = FoldChunk(steps, fold, rules)
-        for part in self._parts(chunk, announce):
-            kernel.nodes(part, skipped, shifted(announce, chunk, part))
-        return gathering.parts()
+        if is_fast(self.rules, chunk, announce):
+            _, done = kernel.at_once(chunk)
+        else:  # where items are run one by one, all that one makes is in memory
+            cut = singly if announce is not None or self.rules.retries else in_leaves
+            _, done = cut(chunk, lambda parts: kernel.nodes(chunk, parts, skipped, announce))
+        return gathering.parts(), done
 
     def _to_pairs(self) -> tuple[tuple[Step, ...], Rules]:
         """The steps with the mapper, and the rules for them."""
@@ -230,12 +252,6 @@ class MapTask(Frozen):
             return (*self.steps, step), self.rules
         mapper = Watched(self.mapper)
         return (*self.steps, mapper), self.rules.replaced(on_error=Replacing(on_error, mapper))
-
-    def _parts(self, chunk: Chunk, announce: Announce | None) -> Iterable[Chunk]:
-        """What is gathered at a time. Where items are run one by one, all that one makes is in memory."""
-        if is_fast(self.rules, chunk, announce):
-            return (chunk,)
-        return singly(chunk) if announce is not None or self.rules.retries else leaves(chunk)
 
 
 class ReduceTask(Frozen):

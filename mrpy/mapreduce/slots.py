@@ -14,8 +14,8 @@ class Slot:
     """A chunk on its way: what was sent, under which key, and what came back."""
 
     __slots__ = (
-        "asked", "chunk", "counted", "done", "failure", "key", "nbytes", "nbytes_back", "passed", "receipts",
-        "result", "travelling",
+        "asked", "chunk", "counted", "done", "end", "failure", "key", "nbytes", "nbytes_back", "passed",
+        "receipts", "result", "travelling",
     )  # fmt: skip
 
     def __init__(self, chunk: Chunk, receipts: Receipts) -> None:
@@ -24,9 +24,15 @@ class Slot:
         self.passed = 0  # items of which the consumer has all results
         self.key: Key = None
         self.done = False
+        self.end = 0  # the position behind its last item, when it is done
         self.asked = 0  # times, to give back what was not begun
         self.counted = False  # in the account
         self.nbytes = self.nbytes_back = 0  # of the chunk and of its results, where somebody counts them
         self.travelling = 0  # bytes, out and back, about
         self.result: list[Any] | Parts | Outcome = []
         self.failure: Failure | None = None
+
+
+def first_of(slot: Slot) -> int:
+    """The position of its first item."""
+    return slot.chunk.first

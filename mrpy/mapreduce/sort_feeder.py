@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import groupby
+from functools import partial
+from itertools import groupby, takewhile
 from typing import Any, cast
 
 from mrpy.mapreduce.account import Account
@@ -12,11 +14,12 @@ from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.rules import Rules
-from mrpy.mapreduce.slots import Slot
+from mrpy.mapreduce.slots import Slot, first_of
 from mrpy.mapreduce.sorted_runs import SortedRun, write_sorted
 from mrpy.mapreduce.sorting import Order, Part, SortTask
 from mrpy.mapreduce.spill import Store
 from mrpy.mapreduce.spilling import SpillingFeeder
+from mrpy.mapreduce.turns import completed
 from mrpy.options import Options
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.driver import Delivery
@@ -45,32 +48,34 @@ class SortingFeeder(SpillingFeeder):
         if slot is not None and store is not None and isinstance(slot.result, list):
             self._runs += sum(type(part) is SortedRun for part in slot.result)
             if self._runs >= MANY and store.run < store.memory:
-                self.use(store.replaced(run=2 * store.run))
+                self.spill_to(store.replaced(run=2 * store.run))
                 self._runs = 0
         return slot
 
     def parts(self) -> list[Part]:
         """The source, sorted in parts."""
-        for _ in self.completed(self._sent.append):
+        for _ in completed(self, partial(insort, self._sent, key=first_of)):
             pass
         self._retire(len(self._sent))
         return self._parts
 
     def has_too_much(self, store: Store) -> None:
         if store.most > MOST:
-            self.use(store.replaced(most=MOST))
+            self.spill_to(store.replaced(most=MOST))
         held: list[Slot] = []  # slots that follow each other, with nothing but a list in all but the first
+        end = 0  # of the last one
         for slot in self._sent:
             parts = cast("list[Part]", slot.result) if slot.done else []
-            if not slot.done or (parts and type(parts[0]) is SortedRun):
+            if not slot.done or slot.chunk.first != end or (parts and type(parts[0]) is SortedRun):
                 self._write(held, store)
                 held = []
             if parts and type(parts[-1]) is not SortedRun:
                 held.append(slot)
+            end = slot.end
         self._write(held, store)
         self.held = 0
-        open_ones = (number for number, slot in enumerate(self._sent) if not slot.done)
-        self._retire(next(open_ones, len(self._sent)))
+        done = takewhile(lambda slot: slot.done and not self.has_a_gap(slot.chunk.first), self._sent)
+        self._retire(sum(1 for _ in done))
 
     def _retire(self, count: int) -> None:
         self._parts += [part for slot in self._sent[:count] for part in cast("list[Part]", slot.result)]

@@ -18,7 +18,7 @@ from time import perf_counter
 from mrpy.errors import pin
 from mrpy.light import TYPE_CHECKING, Any, Frozen, NamedTuple
 from mrpy.mapreduce.bounds import Bound, cuts
-from mrpy.mapreduce.chunks import Chunk
+from mrpy.mapreduce.chunks import Chunk, partly
 from mrpy.mapreduce.folds import take_in
 from mrpy.mapreduce.kernels import Announce
 from mrpy.mapreduce.plan import Step
@@ -208,12 +208,13 @@ class SortTask(Frozen):
     order: Order
     rules: Rules
     store: Store | None
+    in_leaves = True  # see `mrpy.mapreduce.cut_again`
 
     def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
         skipped = Skipped(self.rules.max_errors)
         taken = Taken(self.order, chunk, self.store)
-        take_in(taken.leaf, self.steps, self.rules, chunk, skipped, announce)
-        return skipped.beside(taken.parts())
+        done = take_in(taken.leaf, self.steps, self.rules, chunk, skipped, announce)
+        return partly(skipped.beside(taken.parts()), done)
 
 
 class Range(NamedTuple):

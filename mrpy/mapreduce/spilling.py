@@ -59,9 +59,9 @@ class SpillingFeeder(Feeder):
         self._look_at_held()
         return slot
 
-    def top_up(self) -> list[Slot]:
+    def top_up(self, *, before: int | None = None) -> list[Slot]:
         self._look_at_held()  # it may be from a checkpoint, all of it
-        slots = super().top_up()
+        slots = super().top_up(before=before)
         self._holds(sum(_open_here(slot.result) for slot in slots if slot.done))
         return slots
 
@@ -87,12 +87,12 @@ class SpillingFeeder(Feeder):
 
     def has_too_much(self, store: Store) -> None:
         """More results are held than fit into memory: no more are to be."""
-        self.use(store.replaced(all_of_it=True))
+        self.spill_to(store.replaced(all_of_it=True))
 
-    def use(self, store: Store) -> None:
+    def spill_to(self, store: Store) -> None:
         """From here on tasks are to use this."""
         self._store = store
-        self.code = self._code_for(store)
+        self.use(self._code_for(store))
 
     def _is_to_look(self) -> bool:
         """Whether to see now if tasks spill: not at every result, for a look at a folder takes its time."""

@@ -7,13 +7,14 @@ asynchronous one awaits.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from bisect import insort
+from collections.abc import Callable, Generator, Iterator
 from enum import Enum
 
 from mrpy.light import TYPE_CHECKING
 from mrpy.mapreduce.chunks import Outcome
 from mrpy.mapreduce.compile import Feeder
-from mrpy.mapreduce.slots import Slot
+from mrpy.mapreduce.slots import Slot, first_of
 from mrpy.scheduler.driver import Delivery
 
 if TYPE_CHECKING:
@@ -95,6 +96,48 @@ def _as_completed(feeder: Feeder) -> Turns:
         if done is not None:
             waiting -= 1
             yield done
+
+
+def completed(
+    feeder: Feeder, fed: Callable[[Slot], None], other: Callable[[Delivery], None] | None = None
+) -> Iterator[Slot]:
+    """All chunks as they are completed, settled, for a loop that may block. `fed` is told of each as it is
+    sent, what was put back behind others. `other` is told of deliveries that are of no chunk. A failure is
+    raised when all before it are done, so that it is always the first one of the source."""
+    waiting: list[Slot] = []  # in the order of the source
+    failed: int | None = None  # the first item of the first chunk that has
+    while True:
+        fresh = feeder.top_up(before=failed)
+        for slot in fresh:
+            fed(slot)
+            insort(waiting, slot, key=first_of)
+            if slot.done:  # it was in the checkpoint
+                feeder.settle(slot)
+                yield slot
+                slot.chunk = slot.chunk._replace(data=())  # as below
+        while waiting and waiting[0].done and not feeder.has_a_gap(waiting[0].chunk.first):
+            first = waiting.pop(0)
+            if first.failure is not None:
+                raise first.failure.exception()
+        if not waiting:
+            if fresh:
+                continue
+            break
+        delivery = feeder.next()
+        if not feeder.has_out(delivery.key):
+            if other is not None:
+                other(delivery)
+            continue
+        done = feeder.take(delivery)
+        if done is not None:
+            feeder.settle(done)
+            if done.failure is None:
+                yield done
+            elif failed is None or done.chunk.first < failed:
+                failed = done.chunk.first
+            done.chunk = done.chunk._replace(data=())  # not needed any more, and may be large
+    if feeder.error is not None:
+        raise feeder.error
 
 
 def results_of(slot: Slot) -> tuple[list[Any], BaseException | None]:

@@ -19,8 +19,10 @@ from _thread import get_ident, start_new_thread
 from mrpy.light import TYPE_CHECKING, signal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, TypeVar
+
+    Made = TypeVar("Made")
 
 ASK: int | None = signal.SIGRTMIN + 6 if hasattr(signal, "SIGRTMIN") else None  # to a worker: out of the air
 
@@ -76,6 +78,20 @@ class offered:
             _offers.pop(get_ident(), None)
         else:
             _offers[get_ident()] = self._before
+
+
+def in_hand(
+    units: Sequence[Any], work: Callable[[offered], Made], *, heard: bool
+) -> tuple[Made, int]:
+    """What `work` makes of some units, which are offered meanwhile; and how many of them were given back."""
+    while True:
+        with offered(iter(units), heard=heard) as rest:
+            made = work(rest)
+        if not rest.was_given:
+            return made, 0
+        if rest.left < len(units):
+            return made, rest.left
+        # else the task before was meant, and nothing of this one was begun
 
 
 def ask(thread: int | None) -> None:

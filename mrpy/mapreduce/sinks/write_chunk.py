@@ -8,8 +8,8 @@ from contextlib import suppress
 
 from mrpy.errors import pin, pins
 from mrpy.light import Any, Frozen
-from mrpy.mapreduce.chunks import Chunk
-from mrpy.mapreduce.folds import Fold, FoldChunk
+from mrpy.mapreduce.chunks import Chunk, partly
+from mrpy.mapreduce.folds import Fold, FoldChunk, in_leaves
 from mrpy.mapreduce.kernels import Announce
 from mrpy.mapreduce.plan import Map, Step
 from mrpy.mapreduce.rules import Rules
@@ -29,23 +29,27 @@ class WriteChunk(Frozen):
     format: Format
     folder: str
     output: str
+    in_leaves = True  # see `mrpy.mapreduce.cut_again`
 
     def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
         skipped = Skipped(self.rules.max_errors)
         before = pins()
         try:
-            return skipped.beside(self._written(chunk, skipped, announce))
+            part, done = self._written(chunk, skipped, announce)
+            return partly(skipped.beside(part), done)
         except Exception as error:  # what is not of an item: the file, or the part as a whole
             pin(error, chunk.some_item(), before)
             raise
 
-    def _written(self, chunk: Chunk, skipped: Skipped, announce: Announce | None) -> Part:
+    def _written(
+        self, chunk: Chunk, skipped: Skipped, announce: Announce | None
+    ) -> tuple[Part, int | None]:
         file = PartFile(self.folder, chunk.first, self.output)
         writer: Writer | None = None
         part: Part | None = None
         try:
             writer = self.format.writer(file)
-            records = self._records(writer, chunk, skipped, announce)
+            records, done = self._records(writer, chunk, skipped, announce)
             writer.finish()
             name = os.path.basename(file.path) if records else ""
             part = Part(name, records, file.synced() if records else 0, writer.columns)
@@ -56,17 +60,19 @@ class WriteChunk(Frozen):
             if part is None or not part.records:
                 with suppress(OSError):  # the run is over, and its folder is gone
                     os.unlink(file.path)
-        return part
+        return part, done
 
-    def _records(self, writer: Writer, chunk: Chunk, skipped: Skipped, announce: Announce | None) -> int:
-        """Write what comes out of the steps; how many records that was."""
+    def _records(
+        self, writer: Writer, chunk: Chunk, skipped: Skipped, announce: Announce | None
+    ) -> tuple[int, int | None]:
+        """Write what comes out of the steps; how many records that was, and of how many items (None: all)."""
         fold = Fold(writer.write, operator.add, _itself, self.format.label)
         rules, on_error = self.rules, self.rules.on_error
         if callable(on_error):  # what it gives has not been through the last step
             rules = rules.replaced(on_error=lambda error: writer.encode(on_error(error)))
         kernel = FoldChunk((*self.steps, Map(writer.encode)), fold, rules)
-        nodes = kernel.nodes(chunk, skipped, announce)
-        return sum(node.value for node in nodes)
+        nodes, done = in_leaves(chunk, lambda parts: kernel.nodes(chunk, parts, skipped, announce))
+        return sum(node.value for node in nodes), done
 
 
 def _itself(value: Any) -> Any:

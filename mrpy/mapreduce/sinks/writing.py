@@ -22,6 +22,7 @@ from mrpy.mapreduce.sinks.staging import Staging
 from mrpy.mapreduce.sinks.write_chunk import WriteChunk
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Sliced, Zipped
+from mrpy.mapreduce.turns import completed
 from mrpy.options import Options
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.driver import Delivery
@@ -82,7 +83,7 @@ def write_parts(
         if options.check:
             check_steps(plan.steps, feeder.sample(ON_A_RUN))
         with account.running(job.driver.backend.name, job.driver.backend.workers):
-            for slot in feeder.completed(lambda _: None):
+            for slot in completed(feeder, lambda _: None):
                 parts[slot.chunk.first] = cast("Any", slot.result)
     told = options.chunksize != "auto" or isinstance(plan.source, PartSource)  # what a part is
     joins = sink.joins and not told
