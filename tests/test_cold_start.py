@@ -146,7 +146,7 @@ ours, theirs = os.pipe()
 os.set_inheritable(theirs, True)
 print(len(next(mrpy.pmap(lambda x: os.listdir("/dev/fd"), [0], workers=1))))
 """
-    assert printed(script, tmp_path) == ["7"]  # three standard ones, two sockets, the stack, and the list itself
+    assert printed(script, tmp_path) == ["8"]  # three standard ones, two sockets, claims, the stack, and the list itself
 
 
 @pytest.mark.parametrize(

@@ -99,10 +99,14 @@ class ProcessesBackend(Backend):
         for ticket in self._tickets.values():
             if ticket.key == key and ticket.attempt == attempt:
                 self._stop(ticket)
-                return
+                break
+        if self._backlog:
+            self._deal()  # what waited behind it may go to others
 
     def _stop(self, ticket: Ticket) -> None:
         ticket.stopping = True
+        if ticket.granted and ticket.worker is not None:
+            self._take_back(ticket.worker)
         worker = ticket.worker
         if worker is None:
             self._backlog.remove(ticket)
@@ -184,18 +188,29 @@ class ProcessesBackend(Backend):
     # ---- workers ---------------------------------------------------------------------------------
 
     def _deal(self) -> None:
-        """Hand out of the backlog what can go now, and start workers for the rest."""
-        left: deque[Ticket] = deque()
-        for ticket in self._backlog:
-            worker = self._team.free_for(ticket)
-            if worker is None:
-                left.append(ticket)
-            else:
-                self._hand_out(ticket, worker)
-        self._backlog = left
+        """Hand out what can go now - of the backlog, or, where that is empty, of what waits with others - and
+        start workers for the rest."""
+        while True:
+            left: deque[Ticket] = deque()
+            for ticket in self._backlog:
+                worker = self._team.free_for(ticket)
+                if worker is None:
+                    left.append(ticket)
+                else:
+                    self._team.give(ticket, worker)
+                    self._unsent.add(worker)
+            self._backlog = left
+            if left or (waits := self._team.taken_back()) is None:
+                break
+            self._backlog.append(waits)
         if left:
             self._hire()
-            self._look_after_boots()
+            self._team.look_after_boots(left)
+
+    def _take_back(self, worker: WorkerHandle) -> None:
+        """What it has not begun is to be handed out again."""
+        while (ticket := worker.take_back()) is not None:
+            self._backlog.append(ticket)
 
     def _hire(self) -> None:
         try:
@@ -210,27 +225,6 @@ class ProcessesBackend(Backend):
             del self._tickets[ticket.number]
             self._facts.append(m.Failed(ticket.key, ticket.attempt, of(BackendError(problem))))
         self._backlog.clear()
-
-    def _look_after_boots(self) -> None:
-        """Where a time is kept of what waits, see to it that those who are to do it come up."""
-        timeouts = [each.timeout for each in self._backlog if each.timeout is not None]
-        for worker in self._team if timeouts else ():
-            if not worker.ready:
-                self._team.look_after(worker, min(timeouts))
-
-    def _hand_out(self, ticket: Ticket, worker: WorkerHandle) -> None:
-        """Send a task to a worker."""
-        ticket.worker = worker
-        worker.queue.append(ticket)
-        worker.tasks += 1
-        worker.tears_down = worker.tears_down or ticket.torn_down
-        if ticket.timeout is not None:
-            self._team.look_after(worker, ticket.timeout)
-        function, meta, parts = ticket.message
-        ticket.message = ()
-        worker.send_code(meta[0], function)
-        worker.send_run(ticket, meta, parts)
-        self._unsent.add(worker)
 
     def _send_all(self) -> None:
         """All that there is to tell the workers."""
@@ -372,15 +366,18 @@ class ProcessesBackend(Backend):
         del self._tickets[ticket.number]
         worker.queue.remove(ticket)  # the first: workers answer in order
         worker.leaving = worker.leaving or self._lifespan.is_over(worker.pid, worker.tasks)
-        if worker.leaving and not worker.queue:
-            self._through.append(worker)
+        if worker.leaving:
+            self._take_back(worker)
+            if not worker.queue:
+                self._through.append(worker)
         if worker.kill_at is not None and not any(other.stopping for other in worker.queue):
             worker.kill_at = None
-        if self._backlog:
+        if self._backlog or not worker.queue:
             self._deal()
 
     def _bury(self, worker: WorkerHandle, *, stopped: bool = False) -> None:
         """A worker is dead, or is to be: say what became of its tasks. ``stopped``: by SIGSTOP."""
+        self._take_back(worker)
         self._team.let_go(worker)
         death = worker.kill()
         if not worker.ready:

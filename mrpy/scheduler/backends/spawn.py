@@ -1,4 +1,5 @@
-"""Starting a worker process: a fresh interpreter, its two sockets, and the file for its last stack.
+"""Starting a worker process: a fresh interpreter, its two sockets, the pipe for its claims, and the file for
+its last stack.
 
 Nothing else is in here, and little is imported, for the sake of `ahead`: the very first worker of a script is
 started before most of mrpy is imported, and boots beside that on another processor. Whoever needs a worker
@@ -13,6 +14,7 @@ import sys
 from _socket import AF_UNIX, SOCK_STREAM, socketpair
 
 from mrpy.light import TYPE_CHECKING, signal
+from mrpy.scheduler.backends.claims import Claims
 from mrpy.scheduler.backends.last_stack import LastStack
 
 if TYPE_CHECKING:
@@ -75,8 +77,15 @@ class Spawned:
         self.lifeline, line = socketpair(AF_UNIX, SOCK_STREAM)
         self.stack = LastStack()
         try:
-            self.process = Process(_start((theirs.fileno(), line.fileno(), self.stack.fd), threads))
-            os.set_inheritable(self.stack.fd, False)  # else it outlives an `os.execv` of ours
+            self.claims = Claims()
+        except OSError:
+            self.stack.close()
+            raise
+        shared = self.claims.fd, self.stack.fd
+        try:
+            self.process = Process(_start((theirs.fileno(), line.fileno(), *shared), threads))
+            for fd in shared:
+                os.set_inheritable(fd, False)  # else it outlives an `os.execv` of ours
         except BaseException:
             self.close()
             raise
@@ -88,6 +97,7 @@ class Spawned:
         """Give back the descriptors. The worker, if alive, is killed by the kernel."""
         self.sock.close()
         self.lifeline.close()
+        self.claims.close()
         self.stack.close()
 
 
@@ -99,7 +109,7 @@ def take_standard() -> None:
     os.close(fd)
 
 
-def _start(fds: tuple[int, int, int], threads: int) -> int:
+def _start(fds: tuple[int, int, int, int], threads: int) -> int:
     """Start a fresh interpreter: not a fork, since the user's process may have threads and locks."""
     for fd in fds:
         os.set_inheritable(fd, True)  # others that inherit one by chance close it, or do no harm with it

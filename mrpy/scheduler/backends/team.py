@@ -1,23 +1,27 @@
 """The workers of a pool: who is there, who is free for a task, and who has to come.
 
 A worker holds more than one task only where all of them are known to be so short that its idle time between
-two of them would matter. So nothing waits behind a task that takes long while another worker is free.
+two of them would matter: to get the next one takes half a millisecond where others want the processor.
+What waits there is taken back when another worker has nothing to do (``claims.py``). So nothing waits behind
+a task that takes long while another worker is free.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mrpy.options import threads_each
 from mrpy.scheduler.backends.lifespan import Lifespan
 from mrpy.scheduler.backends.poller import Poller
-from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle, is_stopped
+from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle, is_light, is_stopped
 from mrpy.scheduler.messages import Key
 
 GRACE = 0.2  # seconds that a stopped task has to end by itself before its worker is killed
 QUEUE_BELOW = 0.005  # seconds; tasks shorter than this are queued ahead. A round trip takes 0.1 ms
 DEPTH = 3  # tasks a worker holds then: one runs, two wait in its socket
+WAIT_BELOW = 0.1  # seconds; of tasks shorter than this one waits, if it can be taken back
 
 
 class Team:
@@ -53,10 +57,29 @@ class Team:
                     best = worker
         if best is None:
             return None
-        room = len(best.queue) < DEPTH and self._is_short(ticket) and all(map(self._is_short, best.queue))
-        if room and self._lifespan.max_tasks is None:  # what is counted is not queued ahead
-            return best
+        if len(best.queue) >= DEPTH:
+            return None
+        seconds = max(map(self._takes, (ticket, *best.queue)))
+        if seconds >= QUEUE_BELOW and (ticket.timeout is not None or not is_light(ticket.message[-1])):
+            return None
+        return best if len(best.queue) < self._depth(seconds) else None
+
+    def taken_back(self) -> Ticket | None:
+        """What waits behind a task of one worker while another has nothing to do."""
+        if any(worker.ready and not worker.leaving and not worker.queue for worker in self._workers):
+            for worker in self._workers:
+                if len(worker.queue) > 1 and (ticket := worker.take_back()) is not None:
+                    return ticket
         return None
+
+    def _takes(self, ticket: Ticket) -> float:
+        return self._seconds.get(ticket.code, math.inf)
+
+    def _depth(self, seconds: float) -> int:
+        """How many tasks that take so long a worker may have. What is counted is not queued ahead."""
+        if seconds >= WAIT_BELOW or self._lifespan.max_tasks is not None:
+            return 1
+        return DEPTH if seconds < QUEUE_BELOW else 2
 
     def ask_back(self, key: Key) -> None:
         """See `Backend.ask_back`. For any thread: it may have ended by now, and another be at work."""
@@ -69,8 +92,7 @@ class Team:
         while they are short, and wait to be chosen while they are long."""
         before = self._seconds.get(code, seconds)
         worker.seconds = self._seconds[code] = 0.5 * (before + seconds)
-        short = max([each.seconds for each in self._workers]) < QUEUE_BELOW
-        old, self.depth = self.depth, DEPTH if short and self._lifespan.max_tasks is None else 1
+        old, self.depth = self.depth, self._depth(max([each.seconds for each in self._workers]))
         return old != self.depth
 
     def forget(self, codes: Iterable[int]) -> None:
@@ -96,6 +118,19 @@ class Team:
         if worker.end.clogged != worker.watched:
             worker.watched = worker.end.clogged
             self._poller.writes(worker.end.sock.fileno(), worker.watched)
+
+    def give(self, ticket: Ticket, worker: WorkerHandle) -> None:
+        """Send it a task, which is to be flushed."""
+        if ticket.timeout is not None:
+            self.look_after(worker, ticket.timeout)
+        worker.give(ticket)
+
+    def look_after_boots(self, waiting: Iterable[Ticket]) -> None:
+        """Where a time is kept of what waits, see to it that those who are to do it come up."""
+        timeouts = [each.timeout for each in waiting if each.timeout is not None]
+        for worker in self._workers if timeouts else ():
+            if not worker.ready:
+                self.look_after(worker, min(timeouts))
 
     def look_after(self, worker: WorkerHandle, timeout: float) -> None:
         """A task of this timeout waits for it: see to it that the worker begins with it."""
@@ -156,6 +191,3 @@ class Team:
         if worker.exit_watch is not None:
             self._poller.remove(worker.exit_watch)
         self._workers.remove(worker)
-
-    def _is_short(self, ticket: Ticket) -> bool:
-        return self._seconds.get(ticket.code, QUEUE_BELOW) < QUEUE_BELOW

@@ -16,7 +16,7 @@ from mrpy.errors import WorkerCrashed
 from mrpy.light import TYPE_CHECKING, NamedTuple
 from mrpy.scheduler import codec, rests
 from mrpy.scheduler.backends.last_stack import get_ready
-from mrpy.scheduler.backends.segments import Borrower, Lender, Lent
+from mrpy.scheduler.backends.segments import Borrower, Lender, Lent, Shelved
 from mrpy.scheduler.backends.spawn import NOT_KNOWN, spawned
 from mrpy.scheduler.backends.transport import ParentEnd
 from mrpy.scheduler.backends.worker_main import CODE, FORGET, LEAVE, RETURNED, RUN
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mrpy.scheduler.messages import Task
 
 CODES_KEPT = 64  # functions a worker holds; out of the air
+LIGHT = 1 << 16  # bytes, or items of a buffer, of a task that waits behind another; out of the air
 
 _alive: WeakSet[WorkerHandle] = WeakSet()
 
@@ -48,7 +49,8 @@ class Ticket:
     """One attempt that an answer is owed for, by a worker once it has one."""
 
     __slots__ = (
-        "attempt", "code", "item", "key", "message", "number", "stopping", "timeout", "torn_down", "worker",
+        "attempt", "code", "granted", "item", "key", "message", "number", "stopping", "timeout", "torn_down",
+        "worker",
     )  # fmt: skip
 
     def __init__(self, number: int, task: Task, attempt: int) -> None:
@@ -59,7 +61,8 @@ class Ticket:
         self.worker: WorkerHandle | None = None
         self.item: At | None = None  # the last one announced
         self.stopping = False
-        self.message: Any = ()  # what to send, until it is sent
+        self.granted = False  # it waits behind another task, and may be taken back
+        self.message: Any = ()  # what to send, until that cannot be necessary again
 
     def lost(self, pid: int, death: Death, *, stopped: bool) -> Failure:
         """Its failure, if it is to blame. ``stopped``: the worker was, until the time was up."""
@@ -82,7 +85,8 @@ class WorkerHandle:
 
     def __init__(self, tell: Callable[[], None], threads: int) -> None:
         new = spawned(threads)
-        self.process, self.lifeline, self.stack = new.process, new.lifeline, new.stack
+        self.process, self.lifeline = new.process, new.lifeline
+        self.claims, self.stack = new.claims, new.stack
         self.end = ParentEnd(new.sock)
         self.pid = self.process.pid
         self.exit_watch = _pidfd(self.pid)
@@ -123,9 +127,30 @@ class WorkerHandle:
         self.end.send(LEAVE, 0, [])
         self.kill_at = time.monotonic() + seconds
 
-    def send_run(self, ticket: Ticket, meta: tuple[Any, ...], parts: list[Any]) -> None:
-        """Send a call, the large parts of it through shared memory."""
-        self._send(RUN, ticket.number, meta, self.lender.lend(parts))
+    def give(self, ticket: Ticket) -> None:
+        """Send a call, the large parts of it through shared memory, to be run behind what the worker has."""
+        function, meta, parts = ticket.message
+        ticket.worker, ticket.granted = self, bool(self.queue) and is_light(parts)
+        self.send_code(ticket.code, function)
+        self._send(RUN, ticket.number, (*meta, ticket.granted), self.lender.lend(parts))
+        if ticket.granted:
+            self.claims.grant(ticket.number)
+        else:
+            ticket.message = ()
+        self.queue.append(ticket)
+        self.tasks += 1
+        self.tears_down = self.tears_down or ticket.torn_down
+
+    def take_back(self) -> Ticket | None:
+        """What waits behind another task and is not begun, the first of it: it is nobody's now."""
+        number = self.claims.take_back()
+        for ticket in self.queue:
+            if ticket.number == number:
+                self.queue.remove(ticket)
+                self.tasks -= 1
+                ticket.worker, ticket.granted = None, False
+                return ticket
+        return None
 
     def send_returned(self) -> bool:
         """Give back what is not used any more, if there is such; say whether there was."""
@@ -183,12 +208,18 @@ class WorkerHandle:
         """Give back the descriptors. The worker, if alive, is killed by the kernel."""
         _alive.discard(self)  # before: their numbers may be others' when next there is a fork
         self.end.close()
+        self.claims.close()
         self.stack.close()
         self.lender.close()
         self.lifeline.close()
         if self.exit_watch is not None:
             os.close(self.exit_watch)
             self.exit_watch = None
+
+
+def is_light(parts: list[Any]) -> bool:
+    """Whether what is sent is little, and so may be kept to be sent once more."""
+    return not any(type(part) is Shelved for part in parts) and sum(map(len, parts)) <= LIGHT
 
 
 def is_stopped(pid: int) -> bool:

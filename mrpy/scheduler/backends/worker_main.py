@@ -4,7 +4,8 @@
       CODE  number   meta, function       ──────>   kept; opened when it is first run
       FORGET number                       ──────>   dropped
       LEAVE                               ──────>   all are dropped, and it ends
-      RUN   ticket   meta, data, inputs   ──────>   decode ─> perform ─> encode
+      RUN   ticket   meta, data, inputs   ──────>   decode ─> perform ─> encode; or nothing, where it waited
+                                                    behind another and was taken back (``claims.py``)
                                           <──────   READY once, when it is up
                                           <──────   BEGAN  ticket  place      (only where `careful`)
                                           <──────   DONE   ticket  meta, value
@@ -36,6 +37,7 @@ from mrpy.inside import Place, taken
 from mrpy.light import TYPE_CHECKING, later, pickle, signal
 from mrpy.scheduler import codec, rests
 from mrpy.scheduler.backends import last_stack, relay
+from mrpy.scheduler.backends.claims import Claimed
 from mrpy.scheduler.backends.segments import Borrower, Lender, Pool
 from mrpy.scheduler.backends.transport import Frame, WorkerEnd
 from mrpy.scheduler.calls import Parts, apart, perform
@@ -57,11 +59,11 @@ RETURNED = 21
 _F_SETSIG = 10  # Linux; Python's fcntl does not name it
 
 
-def main(channel: int, lifeline: int, stack: int, theirs: tuple[Any, ...]) -> None:
+def main(channel: int, lifeline: int, claims: int, stack: int, theirs: tuple[Any, ...]) -> None:
     """Serve until the parent goes away. The last is what `spawn` tells of its interpreter."""
     no_site, safe_path, *prefixes, hash_seed, customized = theirs
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    _close_all_but(0, 1, 2, channel, lifeline, stack)
+    _close_all_but(0, 1, 2, channel, lifeline, claims, stack)
     sock, line = socket(fileno=channel), socket(fileno=lifeline)
     die_with_parent(line)
     last_stack.keep(stack)
@@ -73,7 +75,7 @@ def main(channel: int, lifeline: int, stack: int, theirs: tuple[Any, ...]) -> No
     _pretend(no_site=no_site, safe_path=safe_path)
     os.register_at_fork(after_in_child=sock.close)
     os.register_at_fork(after_in_child=line.close)
-    worker = Worker(WorkerEnd(sock))
+    worker = Worker(WorkerEnd(sock), Claimed(claims))
     try:
         with taken(Place.ELSEWHERE):  # also what is imported for a task, and may run something of its own
             worker.serve()
@@ -121,8 +123,8 @@ def _watch(line: socket) -> None:
 class Worker:
     """What a worker holds between calls: the codes it was sent, and where it believes to be."""
 
-    def __init__(self, end: WorkerEnd) -> None:
-        self._end = end
+    def __init__(self, end: WorkerEnd, claimed: Claimed) -> None:
+        self._end, self._claimed = end, claimed
         self._pool = Pool()
         self._lender = Lender()
         self._borrower = Borrower()
@@ -184,7 +186,9 @@ class Worker:
     def _run(self, frame: Frame) -> None:
         number = frame.number
         received = perf_counter()
-        (code, careful, shape), parts = self._opened(frame)
+        (code, careful, shape, waits), parts = self._opened(frame)
+        if waits and not self._claimed.is_ours(number):
+            return
         payloads = codec.unflatten(shape, parts)
         del frame, parts
         try:

@@ -1,0 +1,60 @@
+"""Who runs a task that waits behind another one: the worker that has it, or one that has nothing to do.
+
+    parent    RUN, and its number into a pipe      (`Claims.grant`)
+    worker    takes the number out before it begins: the task is its own; or it finds none, and passes it over
+    parent    takes the number out                 (`Claims.take_back`): now another worker may have it
+
+What is read out of a pipe is gone, so only one of the two can have it, and neither waits for the other.
+"""
+
+from __future__ import annotations
+
+import os
+
+SIZE = 8  # bytes of a number: so few are read in one piece
+
+
+class Claims:
+    """The parent's side, for one worker. Raises OSError where there are no descriptors left."""
+
+    def __init__(self) -> None:
+        self.fd, self._grants = os.pipe()  # the first is for the worker as well
+        os.set_blocking(self.fd, False)
+
+    def grant(self, number: int) -> None:
+        """Leave this one to whoever comes first."""
+        os.write(self._grants, number.to_bytes(SIZE, "little"))
+
+    def take_back(self) -> int | None:
+        """The first one that the worker has not begun, if there is such."""
+        return _read(self.fd)
+
+    def close(self) -> None:
+        """Give back the descriptors."""
+        os.close(self.fd)
+        os.close(self._grants)
+
+
+class Claimed:
+    """The worker's side."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._ours: set[int] = set()
+        os.set_inheritable(fd, False)
+
+    def is_ours(self, number: int) -> bool:
+        """Whether the parent has not taken it back. To be asked once for each that was granted, in order."""
+        while number not in self._ours:
+            if (found := _read(self._fd)) is None:
+                return False
+            self._ours.add(found)
+        self._ours.remove(number)
+        return True
+
+
+def _read(fd: int) -> int | None:
+    try:
+        return int.from_bytes(os.read(fd, SIZE), "little")
+    except BlockingIOError:
+        return None
