@@ -19,6 +19,7 @@ import mrpy
 from mrpy.mapreduce.chunking import Chunker
 from mrpy.mapreduce.chunks import Chunk, Outcome, said, visible_bytes
 from mrpy.mapreduce.cutting import Stretch
+from mrpy.mapreduce.folds import Fold, FoldChunk
 from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.rules import Rules
@@ -204,6 +205,54 @@ def test_chunks_that_are_cut_short_anywhere_give_the_same_answer(
         assert got == expected if ordered else Counter(got) == Counter(expected)
 
     claim()
+
+
+REDUCED: dict[str, Callable[[Any], Any]] = {
+    "sum": lambda run: float(run.map(lambda x: x / 7).sum()).hex(),
+    "reduce": lambda run: run.map(str).reduce(lambda left, right: f"({left}{right})", ""),
+    "count": lambda run: run.filter(lambda x: x % 3).count(),
+    "frequencies": lambda run: list(run.map(lambda x: x % 20).frequencies()),
+    "random": lambda run: float(run.map(lambda x: float(mrpy.rng().random())).sum()).hex(),
+    "group_by": lambda run: list(run.group_by(lambda x: x % 20)),
+    "count_by": lambda run: list(run.count_by(lambda x: x % 20)),
+    "sorted": lambda run: list(run.sorted(lambda x: x % 20)),
+    "failing": lambda run: run.map(lambda x: x if x % 7 else 1 // 0).sum(),
+    "repartition": lambda run: list(run.repartition(3)),
+}
+
+
+@over_both
+@pytest.mark.parametrize("name", REDUCED)
+def test_reductions_whose_chunks_are_cut_short_anywhere_give_the_same_answer(
+    name: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        length=st.integers(0, 700),
+        workers=st.integers(1, 3),
+        budget=st.sampled_from([AT_ONCE, 0.00002, 0.003, 10.0]),
+        kind=st.sampled_from([list, iter, range]),
+    )
+    def claim(length: int, workers: int, budget: float, kind: Any) -> None:
+        monkeypatch.setattr(cutting, "BUDGET", budget)
+        items = range(length) if kind is range else kind(range(length))
+        run = mrpy.stream(items, backend=backend, workers=workers, on_error="skip", seed=1)
+        expected = mrpy.stream(range(length), backend="serial", on_error="skip", seed=1)
+        assert REDUCED[name](run) == REDUCED[name](expected)
+
+    claim()
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_reduction_gives_back_what_its_budget_is_too_small_for(exact: bool) -> None:
+    fold = Fold(list, lambda left, right: left + right, lambda value: value, exact=exact)
+    kernel = FoldChunk((Map(lambda n: time.sleep(0.002) or n),), fold, Rules(seed=1))
+    nodes, note = apart(kernel(Chunk(0, range(100), budget=0.005)))
+    done = said(note).done
+    assert done is not None and 1 <= done < 90
+    assert fold.whole(nodes) == list(range(done))
+    nodes, note = apart(kernel(Chunk(0, range(10), budget=100.0)))
+    assert (fold.whole(nodes), note) == (list(range(10)), None)
 
 
 @over_both

@@ -73,7 +73,7 @@ class Feeder:
         self._chunker = Chunker(options.chunksize, workers)
         self.aim = self._chunker.aim
         self.use(code)
-        self._chunker.guesses = self._cut_again and may_guess(code.function, options)
+        self._chunker.guesses = self._cut_again and may_guess(options)
         self._slots: dict[Key, Slot] = {}
         self._shared: dict[int, Any] = {}
         self._again = 0  # what was counted as done, and was put back

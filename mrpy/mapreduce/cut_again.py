@@ -8,7 +8,6 @@ come too early to be heard, before the worker is there, or an item may take long
 from __future__ import annotations
 
 from mrpy.light import TYPE_CHECKING
-from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import GENEXPR, Body, Step
 
 if TYPE_CHECKING:
@@ -31,12 +30,11 @@ def may_cut_again(kernel: Any, options: Options, backend: Backend) -> bool:
     return hurts_none and backend.threaded and options.checkpoint is None
 
 
-def may_guess(kernel: Any, options: Options) -> bool:
+def may_guess(options: Options) -> bool:
     """Whether first chunks may be large, each with a budget of time, where they may be cut again: nothing is
     pulled ahead for them, and nobody counts chunks or looks at items one by one."""
     return (
-        isinstance(kernel, MapChunk)
-        and (options.chunksize, options.buffersize, options.buffer_bytes) == ("auto", "auto", None)
+        (options.chunksize, options.buffersize, options.buffer_bytes) == ("auto", "auto", None)
         and options.timeout is None
         and not (options.retries or options.progress)
     )

@@ -102,6 +102,9 @@ class Cutter:
         """Of a large first chunk as much as is seen to be small, with a budget."""
         nbytes = visible_bytes(stretch.chunk.data) if self._remote else 0
         fitting = 1 if nbytes is None else max(1, FIRST_BYTES * stretch.items // max(1, nbytes))
+        if self.growth is not None:
+            first = stretch.chunk.first
+            fitting = leaf_end(first + fitting - 1, self.growth.largest) - first
         if fitting < stretch.items:
             stretch, others = stretch.split(fitting)
             self.put_back(others)

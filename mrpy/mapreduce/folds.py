@@ -10,12 +10,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
-from operator import add, mul
+from itertools import chain, islice
+from math import inf
+from operator import add, length_hint, mul
+from time import perf_counter
 from types import BuiltinFunctionType, FunctionType
 
 from mrpy.errors import Item, pin, pins
 from mrpy.light import TYPE_CHECKING, Any, Frozen
 from mrpy.mapreduce.chunks import Chunk, Outcome, moved, partly
+from mrpy.mapreduce.clock import Clock
 from mrpy.mapreduce.kernels import Announce, MapChunk, begun, counted, through
 from mrpy.mapreduce.plan import FlatMap, Step
 from mrpy.mapreduce.random import ahead_of, at_positions
@@ -23,13 +27,11 @@ from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.tree import MISSING, NOTHING, Node, Nothing, combine, leaf_end, leaf_index, merged, total
 from mrpy.scheduler.calls import TaskStopped
-from mrpy.scheduler.rests import in_hand
+from mrpy.scheduler.rests import in_hand, offered
 from mrpy.scheduler.reuse import CONSTANT, parts_of
 
 if TYPE_CHECKING:
     from typing import TypeVar
-
-    from mrpy.scheduler.rests import offered
 
     Made = TypeVar("Made")
 
@@ -97,7 +99,7 @@ class FoldChunk(Frozen):
 
         def leaf(part: Chunk) -> Any:
             if fast:
-                return self.at_once(part)[0]
+                return self._fast(part, offered(iter(counted(part.data)), heard=False))
             return self._careful(part, skipped, shifted(announce, chunk, part))
 
         return self.fold.joined(Node(0, leaf_index(part.first, part.largest), leaf(part)) for part in parts)
@@ -110,7 +112,8 @@ class FoldChunk(Frozen):
         return value, len(data) - left if left else None
 
     def _fast(self, chunk: Chunk, rest: offered) -> Any:
-        base, above, reading = begun(self.steps, rest.items)
+        items = rest.items if chunk.budget is None else chain.from_iterable(_until(chunk.budget, rest))
+        base, above, reading = begun(self.steps, items)
 
         def position() -> int:
             return chunk.first + len(chunk.data) - rest.left - 1
@@ -200,6 +203,14 @@ def shifted(announce: Announce | None, whole: Chunk, part: Chunk) -> Announce | 
     return lambda at: tell(None if at is None else moved(at, offset))
 
 
+def _until(budget: float, rest: offered) -> Iterator[Iterator[Any]]:
+    """The items, some at a time. What is left when the budget is spent is given back."""
+    clock = Clock(budget, length_hint(rest.items))
+    while size := clock.stretch(length_hint(rest.items), []):
+        yield islice(rest.items, size)
+    rest.give_back()
+
+
 def in_leaves(chunk: Chunk, work: Callable[[Iterator[Chunk]], Made]) -> tuple[Made, int | None]:
     """What `work` makes of a chunk that is cut where leaves end; and how many items are done (None: all): it
     gives back the leaves that are not begun."""
@@ -215,12 +226,15 @@ def _in_parts(
     chunk: Chunk, ends: Sequence[int], work: Callable[[Iterator[Chunk]], Made]
 ) -> tuple[Made, int | None]:
     whole = chunk._replace(gives_back=False)  # a part is not cut again
+    over = inf if chunk.budget is None else perf_counter() + chunk.budget
 
     def parts(rest: offered) -> Iterator[Chunk]:
         begin = chunk.first
         for end in rest.items:
             yield whole.part(begin, end)
             begin = end
+            if perf_counter() > over:
+                rest.give_back()
 
     made, left = in_hand(ends, lambda rest: work(parts(rest)), heard=chunk.gives_back)
     return made, ends[-left - 1] - chunk.first if left else None

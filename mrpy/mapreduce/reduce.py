@@ -42,6 +42,7 @@ from mrpy.scheduler.reuse import code_for, parts_of
 AT_ONCE = 1.0  # seconds of a chunk that is folded at once: few partial values, each of which may be large
 FEW = 1 << 13  # bytes of partial values that the consumer combines; out of the air
 FAN_IN = 8  # partial results per merge; where the cuts fall does not matter to the answer
+FAN_IN_OF_NUMBERS = 32  # the same of what the consumer is likely to combine by himself in the end
 
 
 def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Account) -> Any:
@@ -161,6 +162,7 @@ class _MergeTree:
         self._fold = fold
         self._rows: list[list[_Branch]] = [[]]
         self._end = 0  # of what is in higher rows, or through
+        self._fan_in = FAN_IN_OF_NUMBERS if self._is_quick() else FAN_IN
         self._by_slot: dict[int, _Branch] = {}
         self._by_key: dict[Key, _Branch] = {}
 
@@ -194,9 +196,9 @@ class _MergeTree:
 
     def _merge_row(self, level: int) -> None:
         row = self._rows[level]
-        while len(several := self._neighbours(level)) == FAN_IN:
+        while len(several := self._neighbours(level)) == self._fan_in:
             keys = [branch.key for branch in several]
-            del row[:FAN_IN]
+            del row[: self._fan_in]
             if level == 0:
                 self._end = several[-1].end
             task = self._job.task(Call(self._merge, None), map(Input, keys), keep=True, urgent=True)
@@ -211,7 +213,7 @@ class _MergeTree:
         """What is done of the beginning of a row, as many as are merged at a time."""
         found: list[_Branch] = []
         end = self._end if level == 0 else None
-        for branch in islice(self._rows[level], FAN_IN):
+        for branch in islice(self._rows[level], self._fan_in):
             if not branch.done or branch.first != (branch.first if end is None else end):
                 break
             found.append(branch)
@@ -236,11 +238,14 @@ class _MergeTree:
                 assert delivery.value is not None
                 return delivery.value.load()
 
+    def _is_quick(self) -> bool:
+        return self._job.driver.backend.near and is_quick(self._fold.merge, self._fold.finish)
+
     def _at_once(self, keys: list[Key]) -> Any:
         """The answer, where all that is left are a few numbers and what is done to them is no code of the
         user's. NOTHING: a task is to find it, or whatever is wrong."""
         fold, backend = self._fold, self._job.driver.backend
-        if not backend.near or not is_quick(fold.merge, fold.finish):
+        if not self._is_quick():
             return NOTHING
         try:
             values = [backend.fetch(key) for key in keys]
