@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from _operator import call
 from _thread import get_ident
 from _weakref import ref
 from contextvars import ContextVar
@@ -12,8 +14,23 @@ from mrpy.light import TYPE_CHECKING, Any, later
 if TYPE_CHECKING:
     import threading
     from contextlib import AbstractContextManager
+    from types import FrameType
 else:
     threading = later("threading")  # only for those who open a session
+
+
+def current_frames() -> dict[int, FrameType]:
+    """``sys._current_frames()``: in which frame each thread is. On 3.11 a garbage collection amid that may
+    wait for ever for what it holds, and all threads with it (python/cpython#106883). So there is none: it is
+    turned off in one go with the call, in C, where no other thread can come between and turn it on."""
+    enabled = gc.isenabled()
+    try:
+        both: Any = map(call, (gc.disable, sys._current_frames))
+        _, frames = both
+        return frames  # type: ignore[no-any-return]
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Threads:
@@ -24,7 +41,7 @@ class _Threads:
 
     def __init__(self) -> None:
         self._known = frozenset(map(ref, threading.enumerate()))
-        self._idents = frozenset(sys._current_frames())
+        self._idents = frozenset(current_frames())
 
     def __contains__(self, thread: threading.Thread) -> bool:
         foreign = type(thread) is threading._DummyThread

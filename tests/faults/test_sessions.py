@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -415,3 +416,43 @@ def test_a_ctrl_c_as_a_session_begins_or_ends_leaves_no_closed_one_in_force() ->
     """
     done = run_script(script)
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+STACKS_AND_GARBAGE = """
+import gc, threading
+from mrpy.scoped import current_frames
+
+class Garbage:
+    pass
+
+def park(deeper, until):
+    return park(deeper - 1, until) if deeper else until.wait()
+
+for _ in range(30):
+    until = threading.Event()
+    for thread in [threading.Thread(target=park, args=(3, until)) for _ in range(3)]:
+        thread.start()
+    gc.disable()
+    garbage = Garbage()
+    garbage.itself, garbage.local = garbage, threading.local()
+    garbage.local.value = 1
+    del garbage
+    gc.set_threshold(1)
+    gc.enable()
+    assert len(current_frames()) == 4
+    assert gc.isenabled()
+    gc.set_threshold(700)
+    until.set()
+    while threading.active_count() > 1:
+        pass
+print("through")
+"""
+
+
+def test_asking_where_threads_are_waits_for_no_garbage(tmp_path: Path) -> None:
+    """On 3.11 that stopped all threads of the process for good, where just then values of threads were collected: as
+    a session was opened in the main thread, or an item overran its time on threads."""
+    script = tmp_path / "script.py"
+    script.write_text(STACKS_AND_GARBAGE, encoding="utf-8")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=20, check=False)
+    assert done.stdout == "through\n", done.stderr

@@ -17,7 +17,6 @@ depth, unless two wait for each other; and there are at most as many lanes more 
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import traceback
@@ -33,6 +32,7 @@ from mrpy.scheduler.backends.memory import Store
 from mrpy.scheduler.calls import Call, TaskStopped, perform
 from mrpy.scheduler.failure import At, capture, stack_text
 from mrpy.scheduler.messages import Began, Fact, Failed, Key, Slots, Start, Stopped, Succeeded
+from mrpy.scoped import current_frames
 
 
 class _Lane:
@@ -48,7 +48,7 @@ class _Lane:
 
     def stack(self) -> str:
         """Where it is in the user's code."""
-        frame = sys._current_frames().get(self.thread.ident or 0)
+        frame = current_frames().get(self.thread.ident or 0)
         return stack_text(traceback.extract_stack(frame)) if frame is not None else ""
 
 
