@@ -14,6 +14,7 @@ import os
 import sqlite3
 import stat
 import threading
+import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -267,6 +268,18 @@ def test_a_part_is_a_task_and_chunksize_says_how_many_items(out: Path) -> None:
     written = mrpy.stream("abcde", chunksize=2, backend="serial").filter("e".__eq__).to_text(out, overwrite=True)
     assert [Path(path).read_text() for path in written.paths] == ["e\n"], "parts without records are not written"
     assert written.paths[0].endswith("part-00000.txt")
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_part_of_so_many_items_has_them_also_where_one_overran(backend: str, out: Path) -> None:
+    def function(n: int) -> str:
+        for _ in range(300 if n == 13 else 0):
+            time.sleep(0.01)
+        return str(n)
+
+    with mrpy.session(backend, workers=2):
+        written = mrpy.pmap(function, range(40), chunksize=10, timeout=0.3, on_error="skip").to_text(out)
+    assert [len(Path(path).read_text(encoding="utf-8").split()) for path in written.paths] == [10, 9, 10, 10]
 
 
 def test_nothing_is_written_as_a_folder_without_parts(out: Path) -> None:

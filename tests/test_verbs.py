@@ -752,6 +752,7 @@ def test_a_call_is_cancelled_whether_it_runs_or_waits(backend: str, tmp_path: An
         waiting = mrpy.submit(abs, -1)
         assert waiting.cancel()
         assert running.cancel()
+        assert running.done()
         for pending in (running, waiting):
             with pytest.raises(Cancelled):
                 pending.result(20)

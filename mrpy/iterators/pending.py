@@ -54,7 +54,7 @@ class PendingResult:
 
     def done(self) -> bool:
         """Whether there is a result, an error, or a cancellation."""
-        return self._delivery is not None
+        return self._cancelled or self._delivery is not None
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the value and return it, or raise what the function raised. Raises `TimeoutError` if

@@ -126,12 +126,12 @@ def perform(
     if settings is not None:
         with applied(settings):
             return perform(function, data, inputs, announce, place)
-    entered, before = taken(place), inside.place
+    entered, before, position = taken(place), inside.place, inside.position
     try:
         with entered:
             if announce is None:
                 return function(data, *inputs)
             return function(data, *inputs, announce=announce)
     finally:  # once more, without a call into Python: a Ctrl-C may have come just when it was left
-        inside.place = before
+        inside.place, inside.position = before, position
         entered.running.clear()

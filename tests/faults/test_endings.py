@@ -19,7 +19,7 @@ from laws import eventually
 from watching import ROOT, alive, assert_usable, pids_of, run_script, running_script, team
 
 import mrpy
-from mrpy.errors import WorkerCrashed
+from mrpy.errors import ItemTimeout, WorkerCrashed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -440,3 +440,56 @@ def test_a_parent_that_reads_no_output_is_waited_for_and_nothing_is_lost() -> No
     out, _ = process.communicate(timeout=30)
     assert out.count("z" * 100_000) == 30
     assert out.splitlines()[-1] == str(list(range(30)))
+
+
+IMPORTS = """
+import sys, threading, time
+import mrpy
+
+def function(n):
+    __import__(f"slow_{n % 3}")
+    return n
+
+with mrpy.session("BACKEND", workers=4):
+    for _ in range(3):
+        made = list(mrpy.pmap(function, range(12), timeout=0.05, on_error="return"))
+import json.tool, xml.dom.minidom
+print(sum(type(each).__name__ == "ItemTimeout" for each in made) < 12, "slow_0" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("backend", ["threads", "serial"])
+def test_who_is_stopped_as_he_imports_leaves_no_lock_taken(backend: str, tmp_path: Path) -> None:
+    """All threads waited for it at their next import."""
+    for n in range(3):
+        (tmp_path / f"slow_{n}.py").write_text("import time\ntime.sleep(0.2)\nimport statistics\n", encoding="utf-8")
+    script = tmp_path / "script.py"
+    script.write_text(IMPORTS.replace("BACKEND", backend), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=30, check=False, cwd=tmp_path
+    )
+    assert done.stdout == "True True\n", done.stderr
+
+
+def test_who_is_stopped_amid_a_finalizer_is_stopped_behind_it() -> None:
+    """What is thrown into a finalizer is shown, and lost."""
+    began, ended = threading.Event(), threading.Event()
+
+    class Slow:
+        def __del__(self) -> None:
+            began.set()
+            time.sleep(0.3)
+
+    def function(_: int) -> None:
+        slow = Slow()
+        del slow
+        try:
+            while True:
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    with mrpy.session("threads", workers=1):
+        [made] = mrpy.pmap(function, [0], timeout=0.1, on_error="return")
+        assert isinstance(made, ItemTimeout)
+        assert began.is_set() and ended.wait(20)

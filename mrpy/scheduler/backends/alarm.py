@@ -13,14 +13,18 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import weakref
 from types import FrameType
 
 from mrpy.errors import BackendError
 from mrpy.scheduler.calls import TaskStopped
 from mrpy.scheduler.failure import At
 from mrpy.scheduler.policy import LONGEST_WAIT
+from mrpy.scoped import current_frames
 
 AGAIN = 0.2  # seconds until it rings once more, should the user's code have caught the first
+_IMPORTING, _FINALIZING = "<frozen importlib", weakref.__file__
+SOON = 0.01  # seconds until it is tried again, where nothing may be thrown just now
 
 
 def alarm(seconds: float, rest: float) -> Alarm:
@@ -90,6 +94,9 @@ def _ring(signum: int, frame: FrameType | None) -> None:
     now = time.monotonic()
     for each in _ours:  # the outermost first: its end is the end of those within
         if each.deadline <= now:
+            if is_closed(frame):
+                signal.setitimer(signal.ITIMER_REAL, SOON, AGAIN)
+                return
             raise each.rings
     _set_timer()  # it was the longest wait that was over
 
@@ -131,9 +138,28 @@ class _ByWatchdog(Alarm):
             while not self._over:
                 left = self.deadline - time.monotonic()
                 if left <= 0:
-                    throw_into(self._thread, self.rings)
-                    left = AGAIN
+                    left = AGAIN if throws_into(self._thread, self.rings) else SOON
                 self._changed.wait(None if left == float("inf") else min(left, LONGEST_WAIT))
+
+
+def is_closed(frame: FrameType | None) -> bool:
+    """Whether nothing may be thrown in there just now. Where a module is imported, an exception out of
+    nothing may leave a lock of the import system taken for good, on which all threads would wait then, or a
+    module half made. From a finalizer none comes out."""
+    while frame is not None:
+        file, name = frame.f_code.co_filename, frame.f_code.co_name
+        if file.startswith(_IMPORTING) or file == _FINALIZING or name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def throws_into(thread: int, exception: type[BaseException]) -> bool:
+    """Throw an exception into a thread, unless that is closed to it just now; say whether it was thrown."""
+    if is_closed(current_frames().get(thread)):
+        return False
+    throw_into(thread, exception)
+    return True
 
 
 def throw_into(thread: int, exception: type[BaseException] | None) -> None:

@@ -26,6 +26,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from math import inf
 from time import perf_counter, sleep
 from typing import Any, SupportsIndex
 
@@ -33,7 +34,7 @@ from distributed import get_worker
 from distributed.utils import sync
 
 from mrpy.scheduler import codec
-from mrpy.scheduler.backends.alarm import throw_into
+from mrpy.scheduler.backends.alarm import SOON, throw_into, throws_into
 from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.worker_main import encode_failure
 from mrpy.scheduler.calls import Parts, TaskStopped, apart, perform
@@ -284,11 +285,15 @@ def _through(order: Sent) -> None:
 async def interrupt(topic: str, number: int, ours: bool) -> None:
     """End a call, if it still runs. Pure Python ends at once. A call that does not ends with its worker,
     which is then started anew - but only if it is ours."""
-    with _lock:
-        thread = _running.get((topic, number))
-        if thread is None:
-            return
-        throw_into(thread, TaskStopped)
+    ends = perf_counter() + (GRACE if ours else inf)
+    while True:
+        with _lock:
+            thread = _running.get((topic, number))
+            if thread is None:
+                return
+            if throws_into(thread, TaskStopped) or perf_counter() > ends:
+                break
+        await asyncio.sleep(SOON)
     await asyncio.sleep(GRACE if ours else 0)
     if ours and (topic, number) in _running:
         os._exit(1)

@@ -20,13 +20,14 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from mrpy.errors import BackendError
 from mrpy.inside import Place, inside
 from mrpy.scheduler import rests
-from mrpy.scheduler.backends.alarm import throw_into
+from mrpy.scheduler.backends.alarm import SOON, throws_into
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.memory import Store
 from mrpy.scheduler.calls import Call, TaskStopped, perform
@@ -50,6 +51,18 @@ class _Lane:
         """Where it is in the user's code."""
         frame = current_frames().get(self.thread.ident or 0)
         return stack_text(traceback.extract_stack(frame)) if frame is not None else ""
+
+    def ends_now(self) -> bool:
+        """Whether it could be told to end, whatever it does."""
+        if self.thread.ident is not None and not throws_into(self.thread.ident, TaskStopped):
+            return False
+        self.box.put(None)  # not before: when the lane has ended, another thread may have its number
+        return True
+
+    def end(self) -> None:
+        """Tell it to, as soon as that can be."""
+        while not self.ends_now():
+            time.sleep(SOON)
 
 
 class ThreadsBackend(Backend):
@@ -122,9 +135,9 @@ class ThreadsBackend(Backend):
     def _give_up(self, key: Key) -> None:
         lane = self._busy.pop(key)
         lane.order = None
-        if lane.thread.ident is not None:
-            throw_into(lane.thread.ident, TaskStopped)
-        lane.box.put(None)  # not before: when the lane has ended, another thread may have its number
+        if not lane.ends_now():
+            with suppress(RuntimeError):  # no thread can be started: it goes on to its end
+                threading.Thread(target=lane.end, name="mrpy-end", daemon=True).start()
 
     def _new_lane(self) -> _Lane:
         self._made += 1
