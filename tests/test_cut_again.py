@@ -19,6 +19,7 @@ from laws import deadline_of
 
 import mrpy
 from mrpy.errors import ItemTimeout, item_of
+from mrpy.mapreduce import cut_again
 from mrpy.mapreduce.chunking import Chunker
 from mrpy.mapreduce.chunks import Chunk, Outcome, said
 from mrpy.mapreduce.cut_again import PATIENCE, ask_back, patience
@@ -29,6 +30,7 @@ from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.slots import Slot
 from mrpy.scheduler import rests
 from mrpy.scheduler.calls import apart
+from mrpy.scheduler.job import Job
 
 over_both = pytest.mark.parametrize("backend", ["threads", "processes"])
 deadline = deadline_of(120, autouse=True)
@@ -335,17 +337,29 @@ def test_a_bar_counts_what_was_given_back_once(backend: Any, tmp_path: Path, mon
     assert sum(steps) == 90
 
 
-def test_a_chunk_that_waits_behind_another_keeps_nobody_from_being_asked() -> None:
-    """Two may be with one worker, who is at the first, while the other worker has nothing to do."""
+def test_who_has_several_items_is_asked_again_and_again_ever_more_seldom() -> None:
     slots: dict[Any, Slot] = {n: Slot(Chunk(n, [1, 2], gives_back=True), []) for n in range(2)}
-    asked: list[Any] = []
-    job: Any = SimpleNamespace(ask_back=asked.append)
-    for times in range(3):
-        assert patience(slots) == PATIENCE * 2**times
+    answers = [False, True, False, False]
+    job: Any = SimpleNamespace(ask_back=lambda key: answers.pop(0))
+    for times, asked in enumerate([[False, True], [False, True]]):
+        assert patience(slots, times) == PATIENCE * 2**times
         ask_back(slots, job)
-    assert len(asked) == 6
+        assert [slot.asked for slot in slots.values()] == asked
     slots[2] = Slot(Chunk(9, [1], gives_back=True), [])
-    assert patience({2: slots[2]}) is None
+    assert patience({2: slots[2]}, 0) is None
+
+
+@over_both
+def test_nobody_is_asked_as_long_as_all_have_something_to_do(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what is to be one large part, of a reduction whose parts are large, is many."""
+    asked: list[bool] = []
+    ask = Job.ask_back
+    monkeypatch.setattr(Job, "ask_back", lambda self, key: asked.append(ask(self, key)) or asked[-1])
+    monkeypatch.setattr(cut_again, "PATIENCE", 0.002)
+    with mrpy.session(backend, workers=2):
+        mrpy.pmap(abs, range(100)).count()
+        mrpy.pmap(lambda n: time.sleep(0.02), range(60)).count()
+    assert asked.count(False) > asked.count(True)
 
 
 def test_who_was_asked_says_what_comes_next() -> None:

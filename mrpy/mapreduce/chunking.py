@@ -26,6 +26,7 @@ LARGEST_UNSEEN = 1 << 20  # the same where neither items nor results pass throug
 BYTES = 1 << 23  # of a chunk, and of its results; much more than it takes to keep a memcpy busy
 BYTES_AHEAD = 1 << 26  # per worker, of all chunks that are out and their results
 SMALLEST = 0.001  # seconds; towards the end chunks do not shrink below this: several round trips
+SHRINK = 32  # times what they are to take elsewhere, at most
 OVERHEAD = 10e-6  # seconds that a chunk takes besides its items; what so short a one says of them is little
 AHEAD = 8  # chunks per worker that are out at most; out of the air
 AT_LEAST = 2  # chunks per worker, however large they are: one to work on, one to be worked on next
@@ -64,13 +65,15 @@ class Chunker:
             return self._size
         if self._cost is None:
             return max(1, min(FIRST, remaining // (8 * self._workers))) if self.guesses else self._size
-        share = max(-(-remaining // (2 * self._workers)), int(min(SMALLEST, self._target) / self._cost))
+        smallest = min(self._target, max(SMALLEST, self._target / SHRINK))
+        share = max(-(-remaining // (2 * self._workers)), int(smallest / self._cost))
         return max(1, min(self._size, share) // self._unit) * self._unit
 
     def aim(self, seconds: float) -> None:
         """From here on chunks are to take so long, where nobody has given their size."""
-        if self.chunksize is None:
+        if self.chunksize is None and self._target != seconds:
             self._target = seconds
+            self._fit(self._seen)
 
     def ahead(self) -> int:
         """How many tasks may be out at the same time, where no buffersize is given."""
@@ -103,6 +106,12 @@ class Chunker:
         trust = 1.0 if sure or items >= 8 * self._seen else 0.5 if items * 2 >= self._size else 0.1
         self._seen = max(self._seen, items)
         self._cost = cost if self._cost is None else self._cost + trust * (cost - self._cost)
+        self._fit(items)
+
+    def _fit(self, items: int) -> None:
+        """The next chunks take as long as they are to, as far as one of so many items tells."""
+        if self._cost is None:
+            return
         wanted = max(1, min(int(self._target / self._cost), int(BYTES / max(1.0, self._nbytes))))
         size = min(wanted, max(self._size, items * GROWTH), max(self.largest, self._unit))
         self._growing = size < min(wanted, self.largest)

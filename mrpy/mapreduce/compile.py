@@ -76,6 +76,7 @@ class Feeder:
         self._chunker.guesses = self._cut_again and may_guess(options)
         self._slots: dict[Key, Slot] = {}
         self._shared: dict[int, Any] = {}
+        self.kept = 0  # bytes of the largest value that stays in the backend
         self._again = 0  # what was counted as done, and was put back
         self._most: int = getattr(plan.source, "most", sys.maxsize)  # items of a chunk, but of one of leaves
         reader = plan.source.reader()
@@ -204,20 +205,22 @@ class Feeder:
 
     def next(self) -> Delivery:
         """Block until one more task has ended."""
-        began = perf_counter()
+        began, times = perf_counter(), 0
         try:
-            while (delivery := self.job.next_within(patience(self._slots))) is None:
+            while (delivery := self.job.next_within(patience(self._slots, times))) is None:
                 ask_back(self._slots, self.job)
+                times += 1
             return delivery
         finally:
             self.account.waiting += perf_counter() - began
 
     async def next_async(self) -> Delivery:
         """As `next`, without blocking the event loop."""
-        began = perf_counter()
+        began, times = perf_counter(), 0
         try:
-            while (delivery := await self.job.next_async(patience(self._slots))) is None:
+            while (delivery := await self.job.next_async(patience(self._slots, times))) is None:
                 ask_back(self._slots, self.job)
+                times += 1
             return delivery
         finally:
             self.account.waiting += perf_counter() - began
@@ -250,9 +253,11 @@ class Feeder:
         nbytes = slot.travelling * len(slot.chunk.data) // items
         if delivery.value is not None:
             nbytes += delivery.value.nbytes
+        else:
+            self.kept = max(self.kept, delivery.nbytes)
         if not slot.chunk.excluded:  # these cost nothing
-            self._chunker.learn(len(slot.chunk.data), delivery.seconds, nbytes, sure=slot.asked > 0)
-        slot.asked = 0
+            self._chunker.learn(len(slot.chunk.data), delivery.seconds, nbytes, sure=slot.asked)
+        slot.asked = False
 
     def _put_back(self, slot: Slot, items: int) -> None:
         """Of a chunk that was sent only so many items are, or will be, done: the others are cut again."""

@@ -40,19 +40,16 @@ def may_guess(options: Options) -> bool:
     )
 
 
-def patience(slots: Mapping[Key, Slot]) -> float | None:
-    """Seconds without a word until those who run several items are asked for what they have not begun; None:
-    there is nobody to ask. Whether a worker has nothing to do is not known here: two chunks may be with one,
-    which has not begun the second, and cannot before the first is through."""
-    asked = [slot.asked for slot in slots.values() if _could_give(slot)]
-    return PATIENCE * 2.0 ** min(asked) if asked else None
+def patience(slots: Mapping[Key, Slot], times: int) -> float | None:
+    """Seconds without a word until those who run several items are asked for what they have not begun, if
+    others have nothing to do. That was looked at so many times already. None: there is nobody to ask."""
+    return PATIENCE * 2.0**times if any(map(_could_give, slots.values())) else None
 
 
 def ask_back(slots: Mapping[Key, Slot], job: Job) -> None:
     """Ask them."""
     for slot in filter(_could_give, slots.values()):
-        slot.asked += 1
-        job.ask_back(slot.key)
+        slot.asked = job.ask_back(slot.key) or slot.asked
 
 
 def _could_give(slot: Slot) -> bool:

@@ -39,7 +39,8 @@ from mrpy.scheduler.job import Job
 from mrpy.scheduler.messages import Input, Key
 from mrpy.scheduler.reuse import code_for, parts_of
 
-AT_ONCE = 1.0  # seconds of a chunk that is folded at once: few partial values, each of which may be large
+AT_ONCE = 1.0  # seconds of a chunk where there are to be few partial values, each of which may be large
+LARGE = 1 << 18  # bytes of what is made of a chunk; about as long on its way as half a chunk takes
 FEW = 1 << 13  # bytes of partial values that the consumer combines; out of the air
 FAN_IN = 8  # partial results per merge; where the cuts fall does not matter to the answer
 FAN_IN_OF_NUMBERS = 32  # the same of what the consumer is likely to combine by himself in the end
@@ -86,6 +87,8 @@ def _in_tasks(feeder: Feeder, fold: Fold) -> Any:
     feeder.keep = True
     tree = (_MergedHere if fold.exact else _MergeTree)(feeder, fold)
     for slot in completed(feeder, tree.grow, tree.merged):
+        if feeder.kept > LARGE:
+            feeder.aim(AT_ONCE)
         tree.done(slot)
     return tree.answer()
 

@@ -25,7 +25,7 @@ class Slot:
         self.key: Key = None
         self.done = False
         self.end = 0  # the position behind its last item, when it is done
-        self.asked = 0  # times, to give back what was not begun
+        self.asked = False  # to give back what was not begun
         self.counted = False  # in the account
         self.nbytes = self.nbytes_back = 0  # of the chunk and of its results, where somebody counts them
         self.travelling = 0  # bytes, out and back, about

@@ -92,9 +92,9 @@ class Job:
         """Whether `next` need not wait."""
         return not self._inbox.empty()
 
-    def ask_back(self, key: Key) -> None:
-        """Others have nothing to do: whoever runs this task is to give back what he has not begun."""
-        self.driver.backend.ask_back(key)
+    def ask_back(self, key: Key) -> bool:
+        """See `Backend.ask_back`."""
+        return self.driver.backend.ask_back(key)
 
     def interrupt(self) -> None:
         """For any thread: who waits for a delivery is to give it up."""

@@ -105,9 +105,10 @@ class Backend(ABC):
     def close(self) -> None:
         """Stop everything and leave nothing behind. Unless it is `hurried`, wait for what is torn down."""
 
-    def ask_back(self, key: Key) -> None:  # noqa: B027
-        """Others have nothing to do: whoever runs this is to give back what he has not begun, if he can. It
-        ends sooner then. For any thread."""
+    def ask_back(self, key: Key) -> bool:
+        """If others have nothing to do, have whoever runs this give back what he has not begun, if he can: it
+        ends sooner then. Say whether he was asked. For any thread."""
+        return False
 
     def hurry(self) -> None:
         """Make `close`, now or later, not wait. For any thread."""

@@ -142,8 +142,8 @@ class ProcessesBackend(Backend):
     def due(self) -> float | None:
         return self._team.due()
 
-    def ask_back(self, key: m.Key) -> None:
-        self._team.ask_back(key)
+    def ask_back(self, key: m.Key) -> bool:
+        return self._team.ask_back(key)
 
     def block(self, timeout: float | None, *, leading: bool = False) -> None:
         if not (leading and self._listen()):

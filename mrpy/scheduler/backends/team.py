@@ -81,11 +81,16 @@ class Team:
             return 1
         return DEPTH if seconds < QUEUE_BELOW else 2
 
-    def ask_back(self, key: Key) -> None:
+    def ask_back(self, key: Key) -> bool:
         """See `Backend.ask_back`. For any thread: it may have ended by now, and another be at work."""
-        for worker in self:
+        workers = list(self)
+        if len(workers) >= self._size and all(worker.queue for worker in workers):
+            return False
+        for worker in workers:
             if any(ticket.key == key for ticket in list(worker.queue)[:1]):
                 worker.ask_back()
+                return True
+        return False
 
     def learn(self, worker: WorkerHandle, code: int, seconds: float) -> bool:
         """A task of this code took so long there. Say whether `depth` is another now: tasks are queued ahead

@@ -100,10 +100,12 @@ class ThreadsBackend(Backend):
             self._give_up(key)
             self._facts.append(Stopped(key, attempt, trace))
 
-    def ask_back(self, key: Key) -> None:
+    def ask_back(self, key: Key) -> bool:
         lane = self._busy.get(key)
-        if lane is not None:
-            rests.ask(lane.thread.ident)
+        if lane is None or len(self._busy) >= self.workers + self._waiting:
+            return False
+        rests.ask(lane.thread.ident)
+        return True
 
     def wait(self, timeout: float | None) -> list[Fact]:
         if not self._facts:
