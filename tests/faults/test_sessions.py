@@ -336,7 +336,7 @@ def test_a_thread_is_interrupted_before_it_may_end(monkeypatch: pytest.MonkeyPat
         ended.append(not lanes[0].is_alive())
         throw_into(ident, exception)
 
-    monkeypatch.setattr("mrpy.scheduler.backends.threads.throw_into", late)
+    monkeypatch.setattr("mrpy.scheduler.backends.alarm.throw_into", late)
     with mrpy.session("threads", workers=1):
         mrpy.submit(task, 0)
         assert runs.wait(30)
