@@ -23,14 +23,14 @@ def current_frames() -> dict[int, FrameType]:
     """``sys._current_frames()``: in which frame each thread is. On 3.11 a garbage collection amid that may
     wait for ever for what it holds, and all threads with it (python/cpython#106883). So there is none: it is
     turned off in one go with the call, in C, where no other thread can come between and turn it on."""
-    enabled = gc.isenabled()
+    calls: Any = map(call, (gc.isenabled, gc.disable, sys._current_frames))
+    enabled, _, frames = calls
+    if enabled:
+        gc.enable()
     try:
-        both: Any = map(call, (gc.disable, sys._current_frames))
-        _, frames = both
         return frames  # type: ignore[no-any-return]
     finally:
-        if enabled:
-            gc.enable()
+        del frames  # this frame is one of them
 
 
 class _Threads:

@@ -26,15 +26,24 @@ def claims() -> Iterator[Claims]:
 
 def test_what_was_taken_back_is_not_the_workers(claims: Claims) -> None:
     claimed = Claimed(os.dup(claims.fd))
-    for number in (5, 7, 2**40):
+    for number in (5, 7, 8, 2**40):
         claims.grant(number)
     assert claims.take_back() == 5
     assert not claimed.is_ours(5)
+    assert claims.take_back() == 8, "the worker has looked no further than it had to"
     assert claimed.is_ours(7)
-    assert claims.take_back() is None, "the worker has looked at all that there was"
+    assert not claimed.is_ours(8)
     assert claimed.is_ours(2**40)
+    assert claims.take_back() is None
     claims.grant(9)
     assert claimed.is_ours(9)
+
+
+def test_a_worker_without_its_claims_does_not_go_on() -> None:
+    fd = os.open(os.devnull, os.O_RDONLY)
+    with pytest.raises(OSError, match="claims"):
+        Claimed(fd).is_ours(1)
+    os.close(fd)
 
 
 def test_each_is_of_one_of_the_two_however_they_meet(claims: Claims) -> None:
@@ -83,6 +92,49 @@ def test_what_waits_with_a_worker_that_is_to_leave_goes_to_the_next(tmp_path: Pa
     with mrpy.session("processes", workers=2):
         made = list(mrpy.pmap(function, range(40), chunksize=1, on_error="skip"))
     assert made == [n for n in range(40) if n % 10 != 5]
+
+
+def test_a_missing_worker_is_started_before_tasks_wait_behind_each_other() -> None:
+    def function(n: int) -> int:
+        time.sleep(0.05)
+        return os.getpid()
+
+    with mrpy.session("processes", workers=2):
+        for n in range(3):
+            mrpy.submit(function, n).result(30)
+        rounds = range(20)
+        pids = {pending.result(30) for _ in rounds for pending in [mrpy.submit(function, n) for n in range(2)]}
+    assert len(pids) == 2
+
+
+def test_what_waits_behind_one_that_turns_out_to_be_long_goes_to_others_though_they_are_busy(tmp_path: Path) -> None:
+    """The other worker is never without a task: a second run sees to that."""
+    over = tmp_path / "over"
+
+    def function(n: int) -> int:
+        time.sleep(0.02)
+        until = time.monotonic() + 20
+        while n == 30 and not over.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        return n
+
+    def short(n: int) -> int:
+        time.sleep(0.01)
+        return n
+
+    with mrpy.session("processes", workers=2):
+        list(mrpy.pmap(function, range(20), chunksize=1))
+        for n in range(10):
+            mrpy.submit(short, n).result(30)
+        began = time.monotonic()
+        rows = iter(mrpy.pmap(function, range(90), chunksize=1, ordered=False, buffersize=4))
+        feeding = threading.Thread(target=lambda: list(rows))
+        feeding.start()
+        for n in range(60):
+            mrpy.submit(short, n).result(30)
+        assert time.monotonic() - began < 15, "one has waited until the long one was over"
+        over.touch()
+        feeding.join(30)
 
 
 def test_what_nobody_wants_any_more_is_not_run(tmp_path: Path) -> None:

@@ -418,3 +418,10 @@ def test_what_sleeps_in_c_is_not_cut_short(tmp_path: Path) -> None:
     with mrpy.session("processes", workers=2):
         list(mrpy.pmap(abs, range(100)))
         assert set(mrpy.pmap(function, range(62))) == {0}
+
+
+def test_parts_that_are_to_take_long_do_if_all_have_something_to_do(tmp_path: Path) -> None:
+    """Who was at one for 50 ms was asked, though nobody was idle."""
+    with mrpy.session("processes", workers=2):
+        written = mrpy.pmap(lambda n: time.sleep(0.001) or "x" * 20_000, range(1200)).to_text(tmp_path / "out")
+    assert len(written.paths) <= 40

@@ -115,7 +115,7 @@ class Chunk(NamedTuple):
         within = range(offset, end - self.first)
         excluded = {moved(at, -offset): why for at, why in self.excluded.items() if index_of(at) in within}
         data = self.data[offset : end - self.first]
-        return self._replace(first=begin, data=data, excluded=excluded, budget=None)
+        return self._replace(first=begin, data=data, excluded=excluded, budget=None, gives_back=False)
 
     def for_travel(self) -> Chunk:
         """This chunk with every item pickled by itself. Those that cannot be are excluded."""

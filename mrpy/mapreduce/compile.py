@@ -73,7 +73,8 @@ class Feeder:
         self._chunker = Chunker(options.chunksize, workers)
         self.aim = self._chunker.aim
         self.use(code)
-        self._chunker.guesses = self._cut_again and may_guess(options)
+        near = job.driver.backend.near  # else a value may be made again, and be of more items, or of fewer
+        self._chunker.guesses = near and self._cut_again and may_guess(options)
         self._slots: dict[Key, Slot] = {}
         self._shared: dict[int, Any] = {}
         self.kept = 0  # bytes of the largest value that stays in the backend

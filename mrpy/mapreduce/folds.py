@@ -204,7 +204,8 @@ def shifted(announce: Announce | None, whole: Chunk, part: Chunk) -> Announce | 
 
 
 def _until(budget: float, rest: offered) -> Iterator[Iterator[Any]]:
-    """The items, some at a time. What is left when the budget is spent is given back."""
+    """The items, some at a time. What is left when the budget is spent is given back. How many bytes are made
+    of them is not looked at: whoever takes them in does that."""
     clock = Clock(budget, length_hint(rest.items))
     while size := clock.stretch(length_hint(rest.items), []):
         yield islice(rest.items, size)
@@ -225,13 +226,12 @@ def singly(chunk: Chunk, work: Callable[[Iterator[Chunk]], Made]) -> tuple[Made,
 def _in_parts(
     chunk: Chunk, ends: Sequence[int], work: Callable[[Iterator[Chunk]], Made]
 ) -> tuple[Made, int | None]:
-    whole = chunk._replace(gives_back=False)  # a part is not cut again
     over = inf if chunk.budget is None else perf_counter() + chunk.budget
 
     def parts(rest: offered) -> Iterator[Chunk]:
         begin = chunk.first
         for end in rest.items:
-            yield whole.part(begin, end)
+            yield chunk.part(begin, end)
             begin = end
             if perf_counter() > over:
                 rest.give_back()

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
+from math import inf
 from operator import length_hint
 
 from mrpy.errors import Item, SpillError, pin, pins
@@ -65,13 +66,14 @@ class MapChunk(Frozen):
         out = _Collector(rules, chunk, skipped)
         fast = announce is None and not chunk.excluded and not chunk.separately and not rules.retries
 
-        def run(rest: offered) -> int:
+        def run(rest: offered) -> None:
             if fast:
-                return run_fast(self.steps, chunk, rest, out)
-            return run_careful(self.steps, chunk, rest, out, announce)
+                run_fast(self.steps, chunk, rest, out)
+            else:
+                run_careful(self.steps, chunk, rest, out, announce)
 
-        done, _ = in_hand(counted(chunk.data), run, heard=chunk.gives_back)
-        return out.result(), done if done < len(chunk.data) and not out.ended else None
+        _, left = in_hand(counted(chunk.data), run, heard=chunk.gives_back)
+        return out.result(), len(chunk.data) - left if left and not out.ended else None
 
 
 def through(steps: tuple[Step, ...], items: Iterator[Any]) -> Iterator[Any]:
@@ -107,8 +109,8 @@ def begun(
     return chain.from_iterable(reading), steps[1:], reading
 
 
-def run_fast(steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: _Collector) -> int:
-    """The whole chunk at once. How many items are done."""
+def run_fast(steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: _Collector) -> None:
+    """The whole chunk at once."""
     data, items = chunk.data, rest.items
     ended: list[bool] = []
     source = items if out.rules.on_error == "raise" else chain(items, _end(ended))
@@ -143,7 +145,8 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: _Collect
                 break  # no stage is to be begun once more, over nothing
         else:
             break
-    return len(data) - rest.left if clock is not None or rest.was_given else len(data)
+    if clock is not None:
+        rest.give_back()
 
 
 def _end(ended: list[bool]) -> Iterator[Any]:
@@ -172,15 +175,11 @@ def _by_pieces(
 
 def run_careful(
     steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: _Collector, announce: Announce | None
-) -> int:
-    """One item after the other. How many are done."""
+) -> None:
+    """One item after the other."""
     attempt = _Attempt(steps, chunk, out.rules, announce)
-    done = len(chunk.data)
-    began = time.perf_counter()
+    over = inf if chunk.budget is None else time.perf_counter() + chunk.budget
     for index, item in enumerate(rest.items):
-        if chunk.budget is not None and index and time.perf_counter() - began > chunk.budget:
-            done = index
-            break
         if index in chunk.excluded:
             attempt.hands_over()
             if not out.put_failure(chunk.excluded[index]):
@@ -188,9 +187,10 @@ def run_careful(
             continue
         if not _tried(attempt, index, item, out):
             break
+        if time.perf_counter() > over:
+            rest.give_back()
     if announce is not None:
         announce(None)  # who dies of a fold, or of pickling the results, is not to be blamed on the last item
-    return len(chunk.data) - rest.left if rest.was_given and done == len(chunk.data) else done
 
 
 def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:

@@ -42,8 +42,9 @@ from mrpy.scheduler.reuse import code_for, parts_of
 AT_ONCE = 1.0  # seconds of a chunk where there are to be few partial values, each of which may be large
 LARGE = 1 << 18  # bytes of what is made of a chunk; about as long on its way as half a chunk takes
 FEW = 1 << 13  # bytes of partial values that the consumer combines; out of the air
+SMALL = 1 << 10  # bytes of what is made of a chunk, where that is a few numbers
 FAN_IN = 8  # partial results per merge; where the cuts fall does not matter to the answer
-FAN_IN_OF_NUMBERS = 32  # the same of what the consumer is likely to combine by himself in the end
+FAN_IN_OF_FEW = 32  # the same where the consumer is likely to combine what is left by himself
 
 
 def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Account) -> Any:
@@ -149,7 +150,7 @@ class _Branch:
 
     __slots__ = ("done", "end", "first", "key")
 
-    def __init__(self, first: int, end: int, key: Key = None) -> None:
+    def __init__(self, first: int, end: int = 0, key: Key = None) -> None:
         self.first, self.end = first, end
         self.key = key
         self.done = False
@@ -157,7 +158,7 @@ class _Branch:
 
 class _MergeTree:
     """The rows of branches that are not merged yet: `rows[0]` are chunks, `rows[1]` merges of
-    `FAN_IN` of them, and so on; what stands in a higher row comes before what stands in a lower one."""
+    so many of them, and so on; what stands in a higher row comes before what stands in a lower one."""
 
     def __init__(self, feeder: Feeder, fold: Fold) -> None:
         self._feeder = feeder
@@ -165,7 +166,7 @@ class _MergeTree:
         self._fold = fold
         self._rows: list[list[_Branch]] = [[]]
         self._end = 0  # of what is in higher rows, or through
-        self._fan_in = FAN_IN_OF_NUMBERS if self._is_quick() else FAN_IN
+        self._few = feeder.job.driver.backend.remote and not fold.exact and self._is_quick()
         self._by_slot: dict[int, _Branch] = {}
         self._by_key: dict[Key, _Branch] = {}
 
@@ -175,7 +176,7 @@ class _MergeTree:
 
     def grow(self, slot: Slot) -> None:
         """A chunk was sent."""
-        branch = _Branch(slot.chunk.first, slot.end)
+        branch = _Branch(slot.chunk.first)
         insort(self._rows[0], branch, key=_first)  # it may have been put back
         self._by_slot[id(slot)] = branch
 
@@ -201,7 +202,7 @@ class _MergeTree:
         row = self._rows[level]
         while len(several := self._neighbours(level)) == self._fan_in:
             keys = [branch.key for branch in several]
-            del row[: self._fan_in]
+            del row[: len(several)]
             if level == 0:
                 self._end = several[-1].end
             task = self._job.task(Call(self._merge, None), map(Input, keys), keep=True, urgent=True)
@@ -212,12 +213,16 @@ class _MergeTree:
             merge = self._by_key[task.key] = _Branch(several[0].first, several[-1].end, task.key)
             self._rows[level + 1].append(merge)
 
+    @property
+    def _fan_in(self) -> int:
+        return FAN_IN_OF_FEW if self._few and self._feeder.kept <= SMALL else FAN_IN
+
     def _neighbours(self, level: int) -> list[_Branch]:
         """What is done of the beginning of a row, as many as are merged at a time."""
-        found: list[_Branch] = []
-        end = self._end if level == 0 else None
-        for branch in islice(self._rows[level], self._fan_in):
-            if not branch.done or branch.first != (branch.first if end is None else end):
+        row, found = self._rows[level], list[_Branch]()
+        end = self._end if level == 0 or not row else row[0].first
+        for branch in islice(row, self._fan_in):
+            if not branch.done or branch.first != end:
                 break
             found.append(branch)
             end = branch.end

@@ -493,3 +493,25 @@ def test_who_is_stopped_amid_a_finalizer_is_stopped_behind_it() -> None:
         [made] = mrpy.pmap(function, [0], timeout=0.1, on_error="return")
         assert isinstance(made, ItemTimeout)
         assert began.is_set() and ended.wait(20)
+
+
+ENDLESS = """
+import mrpy
+
+def function(n):
+    while n == 1:
+        pass
+    return n
+
+print(list(mrpy.pmap(function, range(3), backend="serial", timeout=0.3, on_error="skip")))
+"""
+
+
+@pytest.mark.parametrize("how", ["import endless", "import threading; t = threading.Thread(target=__import__, args=('endless',)); t.start(); t.join()"])
+def test_an_item_of_a_module_that_is_being_imported_has_its_time_too(how: str, tmp_path: Path) -> None:
+    """Nothing is thrown into what it imports itself; who has called it may be importing."""
+    (tmp_path / "endless.py").write_text(ENDLESS, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", how], capture_output=True, text=True, timeout=30, check=False, cwd=tmp_path
+    )
+    assert done.stdout == "[0, 2]\n", done.stderr

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import distributed
 import numpy
@@ -123,3 +125,24 @@ def test_where_workers_have_threads_an_item_that_kills_one_is_found_alone() -> N
         items = mrpy.pmap(kill, range(24), chunksize=2, on_error="skip")
         assert list(items) == [x for x in range(24) if x != 7]
         assert [failure.item.position for failure in items.skipped.failures] == [7]
+
+
+@pytest.mark.fault(35)
+def test_what_a_lost_worker_had_made_of_a_first_chunk_is_made_again_as_it_was(tmp_path: Path) -> None:
+    """It was of as many items as were done in 3 ms: of more the second time."""
+    killed = tmp_path / "killed"
+
+    def function(n: int) -> int:
+        if n < 8:
+            time.sleep(0.002 if not killed.exists() else 0.0)
+            if n == 0 and not killed.exists():
+                (tmp_path / "first").write_text(str(os.getpid()), encoding="utf-8")
+        elif n == 40 and not killed.exists():
+            killed.touch()
+            os.kill(int((tmp_path / "first").read_text(encoding="utf-8")), signal.SIGKILL)
+            time.sleep(0.5)
+        return n
+
+    with mrpy.session("dask", workers=2):
+        mrpy.pmap(abs, range(20)).sum()
+        assert mrpy.pmap(function, range(64)).reduce(lambda left, right: left + right) == sum(range(64))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from watching import alive, run_script, team
 import mrpy
 from mrpy.errors import SessionClosed
 from mrpy.scheduler.backends.alarm import throw_into
+from mrpy.scoped import current_frames
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -456,3 +459,33 @@ def test_asking_where_threads_are_waits_for_no_garbage(tmp_path: Path) -> None:
     script.write_text(STACKS_AND_GARBAGE, encoding="utf-8")
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=20, check=False)
     assert done.stdout == "through\n", done.stderr
+
+
+def test_asking_where_threads_are_keeps_nothing_of_theirs() -> None:
+    """The answer was in one of the frames that it holds: a circle, with all that all threads have."""
+
+    class Held:
+        pass
+
+    def hold() -> None:
+        held = Held()
+        kept.append(weakref.ref(held))
+        there.set()
+        go.wait(30)
+
+    there, go = threading.Event(), threading.Event()
+    kept: list[Any] = []
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert there.wait(30)
+    gc.disable()
+    try:
+        current_frames()
+        assert not gc.isenabled()
+        go.set()
+        thread.join(30)
+        assert kept[0]() is None
+    finally:
+        gc.enable()
+    current_frames()
+    assert gc.isenabled()

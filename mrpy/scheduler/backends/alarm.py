@@ -11,6 +11,7 @@ away, and is not interrupted any more; the next item has it again.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -48,6 +49,7 @@ class Alarm:
         self.rings: type[TaskStopped] = type("TaskStopped", (TaskStopped,), {})
         self.deadline = float("inf")
         self._seconds, self._rest = seconds, rest
+        self.within = depth(sys._getframe())  # the frames of whoever runs this task: he may be importing
 
     def begin(self, item: At | None) -> None:
         """An item begins; or, with None, what comes after the last."""
@@ -94,7 +96,7 @@ def _ring(signum: int, frame: FrameType | None) -> None:
     now = time.monotonic()
     for each in _ours:  # the outermost first: its end is the end of those within
         if each.deadline <= now:
-            if is_closed(frame):
+            if is_closed(frame, each.within):
                 signal.setitimer(signal.ITIMER_REAL, SOON, AGAIN)
                 return
             raise each.rings
@@ -138,15 +140,24 @@ class _ByWatchdog(Alarm):
             while not self._over:
                 left = self.deadline - time.monotonic()
                 if left <= 0:
-                    left = AGAIN if throws_into(self._thread, self.rings) else SOON
+                    left = AGAIN if throws_into(self._thread, self.rings, self.within) else SOON
                 self._changed.wait(None if left == float("inf") else min(left, LONGEST_WAIT))
 
 
-def is_closed(frame: FrameType | None) -> bool:
-    """Whether nothing may be thrown in there just now. Where a module is imported, an exception out of
-    nothing may leave a lock of the import system taken for good, on which all threads would wait then, or a
-    module half made. From a finalizer none comes out."""
+def depth(frame: FrameType | None) -> int:
+    """How many frames there are up to this one."""
+    found = 0
     while frame is not None:
+        found, frame = found + 1, frame.f_back
+    return found
+
+
+def is_closed(frame: FrameType | None, within: int = 0) -> bool:
+    """Whether nothing may be thrown in there just now, as far as frames deeper than so many say. Where a
+    module is imported, an exception out of nothing may leave a lock of the import system taken for good, on
+    which all threads would wait then, or a module half made. From a finalizer none comes out."""
+    for _ in range(depth(frame) - within):
+        assert frame is not None
         file, name = frame.f_code.co_filename, frame.f_code.co_name
         if file.startswith(_IMPORTING) or file == _FINALIZING or name == "__del__":
             return True
@@ -154,9 +165,9 @@ def is_closed(frame: FrameType | None) -> bool:
     return False
 
 
-def throws_into(thread: int, exception: type[BaseException]) -> bool:
-    """Throw an exception into a thread, unless that is closed to it just now; say whether it was thrown."""
-    if is_closed(current_frames().get(thread)):
+def throws_into(thread: int, exception: type[BaseException], within: int = 0) -> bool:
+    """Throw an exception into a thread, unless that `is_closed` to it just now; say whether it was thrown."""
+    if is_closed(current_frames().get(thread), within):
         return False
     throw_into(thread, exception)
     return True

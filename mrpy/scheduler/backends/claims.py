@@ -40,21 +40,25 @@ class Claimed:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._ours: set[int] = set()
+        self._next: int | None = None  # the first that was not taken back
         os.set_inheritable(fd, False)
 
     def is_ours(self, number: int) -> bool:
-        """Whether the parent has not taken it back. To be asked once for each that was granted, in order."""
-        while number not in self._ours:
-            if (found := _read(self._fd)) is None:
-                return False
-            self._ours.add(found)
-        self._ours.remove(number)
+        """Whether the parent has not taken it back. To be asked once for each that was granted, in order.
+        Raises OSError where somebody has closed what is read from."""
+        if self._next is None:
+            self._next = _read(self._fd)
+        if self._next != number:
+            return False
+        self._next = None
         return True
 
 
 def _read(fd: int) -> int | None:
     try:
-        return int.from_bytes(os.read(fd, SIZE), "little")
+        number = os.read(fd, SIZE)
     except BlockingIOError:
         return None
+    if len(number) < SIZE:
+        raise OSError("claims were closed")
+    return int.from_bytes(number, "little")

@@ -291,9 +291,9 @@ async def interrupt(topic: str, number: int, ours: bool) -> None:
             thread = _running.get((topic, number))
             if thread is None:
                 return
-            if throws_into(thread, TaskStopped) or perf_counter() > ends:
+            if (thrown := throws_into(thread, TaskStopped)) or perf_counter() > ends:
                 break
         await asyncio.sleep(SOON)
-    await asyncio.sleep(GRACE if ours else 0)
+    await asyncio.sleep(GRACE if ours and thrown else 0)
     if ours and (topic, number) in _running:
         os._exit(1)

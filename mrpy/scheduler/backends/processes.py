@@ -80,9 +80,8 @@ class ProcessesBackend(Backend):
     def start(self, order: m.Start) -> None:
         task, code = order.task, order.task.call.code
         try:
-            payloads = [task.call.data]
-            for needed in task.inputs:
-                payloads.append(self._packer.shelved(self._values[needed.key].part(needed.part)))
+            inputs = [self._values[needed.key].part(needed.part) for needed in task.inputs]
+            payloads = [task.call.data, *map(self._packer.shelved, inputs)]
             shape, parts = codec.flatten(payloads)
             function = self._packer.function(code)
         except Exception as error:
@@ -100,8 +99,7 @@ class ProcessesBackend(Backend):
             if ticket.key == key and ticket.attempt == attempt:
                 self._stop(ticket)
                 break
-        if self._backlog:
-            self._deal()  # what waited behind it may go to others
+        self._deal()  # what waited behind it may go to others
 
     def _stop(self, ticket: Ticket) -> None:
         ticket.stopping = True
@@ -200,9 +198,9 @@ class ProcessesBackend(Backend):
                     self._team.give(ticket, worker)
                     self._unsent.add(worker)
             self._backlog = left
-            if left or (waits := self._team.taken_back()) is None:
+            if (waits := self._team.taken_back()) is None:
                 break
-            self._backlog.append(waits)
+            self._put_back(waits)
         if left:
             self._hire()
             self._team.look_after_boots(left)
@@ -210,7 +208,14 @@ class ProcessesBackend(Backend):
     def _take_back(self, worker: WorkerHandle) -> None:
         """What it has not begun is to be handed out again."""
         while (ticket := worker.take_back()) is not None:
-            self._backlog.append(ticket)
+            self._put_back(ticket)
+
+    def _put_back(self, ticket: Ticket) -> None:
+        """It gets another number: a frame with the old one may still be on its way."""
+        del self._tickets[ticket.number]
+        ticket.number = next(self._numbers)
+        self._tickets[ticket.number] = ticket
+        self._backlog.append(ticket)
 
     def _hire(self) -> None:
         try:
@@ -262,11 +267,9 @@ class ProcessesBackend(Backend):
         gone = self._packer.gone()
         self._team.forget(gone)
         for worker in self._team:
-            if gone:
-                for number in gone:
-                    worker.forget(number)
-                self._unsent.add(worker)
-            if worker.send_returned():
+            for number in gone:
+                worker.forget(number)
+            if worker.send_returned() or gone:
                 self._unsent.add(worker)
 
     def _send(self) -> None:
@@ -365,6 +368,7 @@ class ProcessesBackend(Backend):
         """The ticket is answered."""
         del self._tickets[ticket.number]
         worker.queue.remove(ticket)  # the first: workers answer in order
+        worker.since = time.monotonic()
         worker.leaving = worker.leaving or self._lifespan.is_over(worker.pid, worker.tasks)
         if worker.leaving:
             self._take_back(worker)
@@ -372,8 +376,7 @@ class ProcessesBackend(Backend):
                 self._through.append(worker)
         if worker.kill_at is not None and not any(other.stopping for other in worker.queue):
             worker.kill_at = None
-        if self._backlog or not worker.queue:
-            self._deal()
+        self._deal()
 
     def _bury(self, worker: WorkerHandle, *, stopped: bool = False) -> None:
         """A worker is dead, or is to be: say what became of its tasks. ``stopped``: by SIGSTOP."""

@@ -2,8 +2,8 @@
 
 A worker holds more than one task only where all of them are known to be so short that its idle time between
 two of them would matter: to get the next one takes half a millisecond where others want the processor.
-What waits there is taken back when another worker has nothing to do (``claims.py``). So nothing waits behind
-a task that takes long while another worker is free.
+What waits there is taken back when another worker has nothing to do, or when the task before it turns out
+to be long (``claims.py``).
 """
 
 from __future__ import annotations
@@ -49,27 +49,34 @@ class Team:
     def free_for(self, ticket: Ticket) -> WorkerHandle | None:
         """A worker that has nothing to do; else, if the task is short, one that is through soon."""
         best: WorkerHandle | None = None
+        late = time.monotonic() - WAIT_BELOW
         for worker in self._workers:
-            if worker.ready and not worker.leaving:
+            if worker.takes_tasks:
                 if not worker.queue:
                     return worker
-                if best is None or len(worker.queue) < len(best.queue):
+                if worker.since >= late and (best is None or len(worker.queue) < len(best.queue)):
                     best = worker
-        if best is None:
-            return None
-        if len(best.queue) >= DEPTH:
+        if best is None or len(best.queue) >= DEPTH:
             return None
         seconds = max(map(self._takes, (ticket, *best.queue)))
-        if seconds >= QUEUE_BELOW and (ticket.timeout is not None or not is_light(ticket.message[-1])):
+        if seconds >= QUEUE_BELOW and not self._may_wait(ticket):
             return None
         return best if len(best.queue) < self._depth(seconds) else None
 
+    def _may_wait(self, ticket: Ticket) -> bool:
+        """Whether it may be put behind a task that takes a while; else it waits until a worker is free."""
+        can_go_back = ticket.timeout is None and is_light(ticket.message[-1])
+        return can_go_back and len(self._workers) >= self._size  # else one more is started
+
     def taken_back(self) -> Ticket | None:
-        """What waits behind a task of one worker while another has nothing to do."""
-        if any(worker.ready and not worker.leaving and not worker.queue for worker in self._workers):
-            for worker in self._workers:
-                if len(worker.queue) > 1 and (ticket := worker.take_back()) is not None:
-                    return ticket
+        """What waits behind a task of one worker while another has nothing to do; or behind one that takes
+        longer than was thought."""
+        late = time.monotonic() - WAIT_BELOW
+        if any(worker.takes_tasks and not worker.queue for worker in self._workers):
+            late = math.inf
+        for worker in self._workers:
+            if len(worker.queue) > 1 and worker.since < late and (ticket := worker.take_back()) is not None:
+                return ticket
         return None
 
     def _takes(self, ticket: Ticket) -> float:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mrpy.scheduler.messages import Task
 
 CODES_KEPT = 64  # functions a worker holds; out of the air
-LIGHT = 1 << 16  # bytes, or items of a buffer, of a task that waits behind another; out of the air
+LIGHT = 1 << 16  # bytes of a task that waits behind another, at most; out of the air
 
 _alive: WeakSet[WorkerHandle] = WeakSet()
 
@@ -93,6 +93,7 @@ class WorkerHandle:
         self.watched = False  # we are told when its socket takes bytes again
         self.ready = False  # it has said that it is up
         self.queue: deque[Ticket] = deque()  # in the order it will answer; the first one runs
+        self.since = 0.0  # when that has begun, about
         self.tasks = 0  # that it was given
         self.leaving = False  # it gets no more
         self.tears_down = False  # something of what it has run does something at its end
@@ -104,6 +105,11 @@ class WorkerHandle:
         self.lender = Lender()
         self.borrower = Borrower(tell)
         _alive.add(self)
+
+    @property
+    def takes_tasks(self) -> bool:
+        """Whether it is there, and will be."""
+        return self.ready and not (self.leaving or self.end.gone)
 
     def send_code(self, number: int, function: codec.Payload) -> None:
         """See that the worker has this function."""
@@ -137,6 +143,8 @@ class WorkerHandle:
             self.claims.grant(ticket.number)
         else:
             ticket.message = ()
+        if not self.queue:
+            self.since = time.monotonic()
         self.queue.append(ticket)
         self.tasks += 1
         self.tears_down = self.tears_down or ticket.torn_down
