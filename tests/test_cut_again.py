@@ -22,7 +22,7 @@ from mrpy.errors import ItemTimeout, item_of
 from mrpy.mapreduce import cut_again
 from mrpy.mapreduce.chunking import Chunker
 from mrpy.mapreduce.chunks import Chunk, Outcome, said
-from mrpy.mapreduce.cut_again import PATIENCE, ask_back, patience
+from mrpy.mapreduce.cut_again import BRIEF, PATIENCE, ask_back, patience
 from mrpy.mapreduce.folds import Fold, FoldChunk, reduction
 from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import Map
@@ -342,11 +342,12 @@ def test_who_has_several_items_is_asked_again_and_again_ever_more_seldom() -> No
     answers = [False, True, False, False]
     job: Any = SimpleNamespace(ask_back=lambda key: answers.pop(0))
     for times, asked in enumerate([[False, True], [False, True]]):
-        assert patience(slots, times) == PATIENCE * 2**times
+        assert patience(slots, times, few=False) == PATIENCE * 2**times
+        assert patience(slots, times, few=True) == BRIEF * 2**times
         ask_back(slots, job)
         assert [slot.asked for slot in slots.values()] == asked
     slots[2] = Slot(Chunk(9, [1], gives_back=True), [])
-    assert patience({2: slots[2]}, 0) is None
+    assert patience({2: slots[2]}, 0, few=True) is None
 
 
 @over_both

@@ -208,7 +208,7 @@ class Feeder:
         """Block until one more task has ended."""
         began, times = perf_counter(), 0
         try:
-            while (delivery := self.job.next_within(patience(self._slots, times))) is None:
+            while (delivery := self.job.next_within(self._patience(times))) is None:
                 ask_back(self._slots, self.job)
                 times += 1
             return delivery
@@ -219,12 +219,16 @@ class Feeder:
         """As `next`, without blocking the event loop."""
         began, times = perf_counter(), 0
         try:
-            while (delivery := await self.job.next_async(patience(self._slots, times))) is None:
+            while (delivery := await self.job.next_async(self._patience(times))) is None:
                 ask_back(self._slots, self.job)
                 times += 1
             return delivery
         finally:
             self.account.waiting += perf_counter() - began
+
+    def _patience(self, times: int) -> float | None:
+        few = self._cutter.ended and len(self._slots) < self.job.driver.backend.workers
+        return patience(self._slots, times, few=few)
 
     def take(self, delivery: Delivery) -> Slot | None:
         """Take in how a chunk's task ended: the slot that is done now, or None if it was sent again."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mrpy.scheduler.messages import Key
 
 PATIENCE = 0.05  # seconds; most chunks take 0.03. Out of the air
+BRIEF = 0.002  # the same where fewer chunks are out than there are workers: to ask takes a few round trips
 
 
 def may_cut_again(kernel: Any, options: Options, backend: Backend) -> bool:
@@ -40,10 +41,11 @@ def may_guess(options: Options) -> bool:
     )
 
 
-def patience(slots: Mapping[Key, Slot], times: int) -> float | None:
+def patience(slots: Mapping[Key, Slot], times: int, *, few: bool) -> float | None:
     """Seconds without a word until those who run several items are asked for what they have not begun, if
-    others have nothing to do. That was looked at so many times already. None: there is nobody to ask."""
-    return PATIENCE * 2.0**times if any(map(_could_give, slots.values())) else None
+    others have nothing to do. That was looked at so many times already. ``few``: they cannot all have
+    something to do. None: there is nobody to ask."""
+    return (BRIEF if few else PATIENCE) * 2.0**times if any(map(_could_give, slots.values())) else None
 
 
 def ask_back(slots: Mapping[Key, Slot], job: Job) -> None:
