@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+import mrpy
+
 HAS_DASK = importlib.util.find_spec("distributed") is not None
 
 LOCAL = ["serial", "threads", "processes"]
@@ -29,6 +31,23 @@ MORE = 5 if THOROUGH else 1
 
 # What a test costs per example differs a hundredfold, and so does what an example is worth.
 EXAMPLES = {"serial": 30 * MORE, "threads": 20 * MORE, "processes": 12 * MORE, "dask": 2 * MORE}
+
+
+# What reduces, groups, sorts and cuts a run over whole numbers: to an answer that can be compared. "random" wants
+# a seed, "failing" wants its items skipped.
+REDUCED: dict[str, Callable[[Any], Any]] = {
+    "sum": lambda run: float(run.map(lambda x: x / 7).sum()).hex(),
+    "reduce": lambda run: run.map(str).reduce(lambda left, right: f"({left}{right})", ""),
+    "count": lambda run: run.filter(lambda x: x % 3).count(),
+    "frequencies": lambda run: list(run.map(lambda x: x % 20).frequencies()),
+    "random": lambda run: float(run.map(lambda x: float(mrpy.rng().random())).sum()).hex(),
+    "group_by": lambda run: list(run.group_by(lambda x: x % 20)),
+    "count_by": lambda run: list(run.count_by(lambda x: x % 20)),
+    "reduce_by": lambda run: list(run.map(str).reduce_by(len, lambda left, right: left + right)),
+    "sorted": lambda run: list(run.sorted(lambda x: x % 20)),
+    "failing": lambda run: run.map(lambda x: x if x % 7 else 1 // 0).sum(),
+    "repartition": lambda run: list(run.repartition(3)),
+}
 
 
 def deadline_of(seconds: float, *, autouse: bool = False) -> Any:

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from operator import add
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws import deadline_of
+from laws import REDUCED, deadline_of
 
 import mrpy
 from mrpy.errors import ItemTimeout, item_of
@@ -226,48 +227,33 @@ def test_dear_items_behind_cheap_ones_are_shared(backend: Any, quick: int, kind:
     assert len(list(tmp_path.iterdir())) == 2, "one did all that takes long, and the other had nothing to do"
 
 
-def rows_written(pairs: Any, folder: Path) -> Any:
-    pairs.to_jsonl(folder)
-    return list(mrpy.read_jsonl(str(folder / "*.jsonl")))
+def rows_written(run: Any) -> Any:
+    with TemporaryDirectory() as folder:
+        written = run.to_jsonl(f"{folder}/here")
+        return list(mrpy.read_jsonl(written.paths))
 
 
-def joined_up(left: str, right: str) -> str:
-    return left + right
-
-
-REDUCTIONS: dict[str, Callable[[Any, Path], Any]] = {
-    "sum": lambda made, _: float(made.map(lambda n: n / 7).sum()).hex(),
-    "reduce": lambda made, _: made.map(str).reduce(joined_up),
-    "count": lambda made, _: made.count(),
-    "frequencies": lambda made, _: list(made.map(lambda n: n % 10).frequencies()),
-    "mean": lambda made, _: made.mean().hex(),
-    "group_by": lambda made, _: list(made.group_by(lambda n: n % 10)),
-    "count_by": lambda made, _: list(made.count_by(lambda n: n % 10)),
-    "reduce_by": lambda made, _: list(made.map(str).reduce_by(len, joined_up)),
-    "spilled": lambda made, _: list(made.group_by(lambda n: n % 10)),
-    "sorted": lambda made, _: list(made.sorted(lambda n: n % 10)),
-    "sorted on disk": lambda made, _: list(made.sorted(lambda n: n % 10)),
-    "repartition": lambda made, _: list(made.repartition(3)),
-    "written": rows_written,
-    "skipped": lambda made, _: made.map(lambda n: 1 // (n % 9)).sum(),
+REDUCTIONS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
+    **{name: (reduced, {}) for name, reduced in REDUCED.items()},
+    "failing": (REDUCED["failing"], {"on_error": "skip"}),
+    "spilled": (REDUCED["group_by"], {"memory": 2000}),
+    "sorted on disk": (REDUCED["sorted"], {"memory": 2000}),
+    "mean": (lambda run: run.mean().hex(), {}),
+    "written": (rows_written, {}),
 }
-OF_REDUCTIONS: dict[str, dict[str, Any]] = {
-    "spilled": {"memory": 2000}, "sorted on disk": {"memory": 2000}, "skipped": {"on_error": "skip"},
-}  # fmt: skip
 
 
 @over_both
 @pytest.mark.parametrize("what", REDUCTIONS)
 def test_what_reduces_shares_dear_items_too(backend: Any, what: str, tmp_path: Path) -> None:
-    quick, reduced, options = 300, REDUCTIONS[what], OF_REDUCTIONS.get(what, {})
-    (tmp_path / "met").mkdir()
-    meet = meets_another(tmp_path / "met", quick)
-    with mrpy.session(backend, workers=2):
+    quick, (reduced, options) = 300, REDUCTIONS[what]
+    meet = meets_another(tmp_path, quick)
+    with mrpy.session(backend, workers=2, seed=1):
         mrpy.pmap(abs, range(100)).count()
-        made = reduced(mrpy.pmap(meet, range(quick + 100), **options), tmp_path / "here")
-    assert len(list((tmp_path / "met").iterdir())) == 2, "one did all that takes long"
-    with mrpy.session("serial"):
-        assert made == reduced(mrpy.pmap(lambda n: n * n, range(quick + 100), **options), tmp_path / "serial")
+        made = reduced(mrpy.pmap(meet, range(quick + 100), **options))
+    assert len(list(tmp_path.iterdir())) == 2, "one did all that takes long"
+    with mrpy.session("serial", seed=1):
+        assert made == reduced(mrpy.pmap(lambda n: n * n, range(quick + 100), **options))
 
 
 @over_both

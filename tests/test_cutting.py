@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from laws import LOCAL
+from laws import LOCAL, REDUCED
 
 import mrpy
 from mrpy.mapreduce.chunking import Chunker
@@ -205,20 +205,6 @@ def test_chunks_that_are_cut_short_anywhere_give_the_same_answer(
         assert got == expected if ordered else Counter(got) == Counter(expected)
 
     claim()
-
-
-REDUCED: dict[str, Callable[[Any], Any]] = {
-    "sum": lambda run: float(run.map(lambda x: x / 7).sum()).hex(),
-    "reduce": lambda run: run.map(str).reduce(lambda left, right: f"({left}{right})", ""),
-    "count": lambda run: run.filter(lambda x: x % 3).count(),
-    "frequencies": lambda run: list(run.map(lambda x: x % 20).frequencies()),
-    "random": lambda run: float(run.map(lambda x: float(mrpy.rng().random())).sum()).hex(),
-    "group_by": lambda run: list(run.group_by(lambda x: x % 20)),
-    "count_by": lambda run: list(run.count_by(lambda x: x % 20)),
-    "sorted": lambda run: list(run.sorted(lambda x: x % 20)),
-    "failing": lambda run: run.map(lambda x: x if x % 7 else 1 // 0).sum(),
-    "repartition": lambda run: list(run.repartition(3)),
-}
 
 
 @over_both

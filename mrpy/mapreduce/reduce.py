@@ -166,7 +166,7 @@ class _MergeTree:
         self._fold = fold
         self._rows: list[list[_Branch]] = [[]]
         self._end = 0  # of what is in higher rows, or through
-        self._few = feeder.job.driver.backend.remote and not fold.exact and self._is_quick()
+        self._few = feeder.job.driver.backend.remote and not fold.exact and self._is_quick
         self._by_slot: dict[int, _Branch] = {}
         self._by_key: dict[Key, _Branch] = {}
 
@@ -199,12 +199,9 @@ class _MergeTree:
         self._feeder.account.took(delivery)
 
     def _merge_row(self, level: int) -> None:
-        row = self._rows[level]
         while len(several := self._neighbours(level)) == self._fan_in:
+            self._leave(level, several)
             keys = [branch.key for branch in several]
-            del row[: len(several)]
-            if level == 0:
-                self._end = several[-1].end
             task = self._job.task(Call(self._merge, None), map(Input, keys), keep=True, urgent=True)
             self._job.add(task)
             self._job.drop(keys)
@@ -228,6 +225,12 @@ class _MergeTree:
             end = branch.end
         return found
 
+    def _leave(self, level: int, several: list[_Branch]) -> None:
+        """These neighbours are not in their row any more."""
+        del self._rows[level][: len(several)]
+        if level == 0:
+            self._end = several[-1].end
+
     def answer(self, nodes: list[Node] | None = None) -> Any:
         """All chunks are done: the last task, over whatever is left (or over these nodes). Where that is less
         work than to have it done, it is done here."""
@@ -246,6 +249,7 @@ class _MergeTree:
                 assert delivery.value is not None
                 return delivery.value.load()
 
+    @cached_property
     def _is_quick(self) -> bool:
         return self._job.driver.backend.near and is_quick(self._fold.merge, self._fold.finish)
 
@@ -253,7 +257,7 @@ class _MergeTree:
         """The answer, where all that is left are a few numbers and what is done to them is no code of the
         user's. NOTHING: a task is to find it, or whatever is wrong."""
         fold, backend = self._fold, self._job.driver.backend
-        if not self._is_quick():
+        if not self._is_quick:
             return NOTHING
         try:
             values = [backend.fetch(key) for key in keys]
@@ -288,12 +292,10 @@ class _MergedHere(_MergeTree):
     def _take(self) -> None:
         while not self._job.arrived:
             level = next((level for level in reversed(range(len(self._rows))) if self._rows[level]), 0)
-            if not self._neighbours(level):
+            if not (first := self._neighbours(level)[:1]):
                 return
-            branch = self._rows[level].pop(0)
-            if level == 0:
-                self._end = branch.end
-            self._add(branch.key)
+            self._leave(level, first)
+            self._add(first[0].key)
 
     def _add(self, key: Key) -> None:
         began = perf_counter()

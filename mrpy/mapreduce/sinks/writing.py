@@ -60,7 +60,7 @@ class _WritingFeeder(Feeder):
     ) -> None:
         super().__init__(job, plan, options, code, account)
         self.aim(SECONDS)
-        self._cut_again = self._cut_again and options.chunksize == "auto"  # else it says what a part is
+        self._cut_again = self._gives_back  # where a chunksize is given it says what a part is
         if streams and isinstance(plan.source, Sliced | Zipped):
             self._chunker.largest = LARGEST_UNSEEN
 

@@ -49,7 +49,7 @@ class Alarm:
         self.rings: type[TaskStopped] = type("TaskStopped", (TaskStopped,), {})
         self.deadline = float("inf")
         self._seconds, self._rest = seconds, rest
-        self.within = depth(sys._getframe())  # the frames of whoever runs this task: he may be importing
+        self.within = len(_frames(sys._getframe()))  # those of whoever runs this task: he may be importing
 
     def begin(self, item: At | None) -> None:
         """An item begins; or, with None, what comes after the last."""
@@ -144,25 +144,23 @@ class _ByWatchdog(Alarm):
                 self._changed.wait(None if left == float("inf") else min(left, LONGEST_WAIT))
 
 
-def depth(frame: FrameType | None) -> int:
-    """How many frames there are up to this one."""
-    found = 0
+def _frames(frame: FrameType | None) -> list[FrameType]:
+    """The frames that have called this one, the outermost first, and it."""
+    found = []
     while frame is not None:
-        found, frame = found + 1, frame.f_back
-    return found
+        found.append(frame)
+        frame = frame.f_back
+    return found[::-1]
 
 
 def is_closed(frame: FrameType | None, within: int = 0) -> bool:
     """Whether nothing may be thrown in there just now, as far as frames deeper than so many say. Where a
     module is imported, an exception out of nothing may leave a lock of the import system taken for good, on
     which all threads would wait then, or a module half made. From a finalizer none comes out."""
-    for _ in range(depth(frame) - within):
-        assert frame is not None
-        file, name = frame.f_code.co_filename, frame.f_code.co_name
-        if file.startswith(_IMPORTING) or file == _FINALIZING or name == "__del__":
-            return True
-        frame = frame.f_back
-    return False
+    codes = [each.f_code for each in _frames(frame)[within:]]
+    files = {code.co_filename for code in codes}
+    imports = any(file.startswith(_IMPORTING) for file in files)
+    return imports or _FINALIZING in files or any(code.co_name == "__del__" for code in codes)
 
 
 def throws_into(thread: int, exception: type[BaseException], within: int = 0) -> bool:
