@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import threading
     from contextlib import AbstractContextManager
     from types import FrameType
+
+    Blocks = list[tuple["Scoped", "_Set"]]
 else:
     threading = later("threading")  # only for those who open a session
 
@@ -76,7 +78,7 @@ class _Set:
 _all_scoped: list[Scoped] = []
 
 
-def blocks_here() -> list[tuple[Scoped, _Set]]:
+def blocks_here() -> Blocks:
     """In which blocks this is."""
     return [(each, block) for each in _all_scoped if (block := each.block()) is not None]
 

@@ -260,3 +260,30 @@ def test_an_iterator_that_is_made_in_a_block_is_run_there_by_whichever_thread(wa
             assert pool.submit(ways[way], run).result() == {"iterated": [1, 3], "summed": 4, "written": 2}[way]
         with pytest.raises(ValueError, match="invalid literal"):
             pool.submit(lambda: list(mrpy.pmap(int, ["x"], backend="threads", workers=1))).result()
+
+
+@pytest.mark.parametrize("way", ["pmap", "zip", "generator", "iterator"])
+@pytest.mark.parametrize("backend", LOCAL)
+def test_what_is_made_before_a_session_opens_runs_in_it_if_begun_there(way: str, backend: str) -> None:
+    left, right = mrpy.pmap(int, TEXTS), mrpy.pmap(abs, [-1, -2, -3, -4])
+    loop: Any
+    if way == "pmap":
+        loop = mrpy.pmap(pow, left, right)
+    elif way == "zip":
+        loop = (a**b for a, b in zip(left, right, strict=False))
+    elif way == "generator":
+        loop = mrpy.parallel(a**b for a, b in zip(left, right, strict=False))
+    else:
+        loop = (a ** (at + 1) for at, a in enumerate(iter(left)))
+    with mrpy.session(backend, workers=1, on_error="skip"):
+        assert list(loop) == [1, 16, 0]
+
+
+def test_a_timeout_of_a_session_is_kept_by_what_was_made_before(tmp_path: Path) -> None:
+    def slow(n: int) -> int:
+        threading.Event().wait(20 if n == 2 else 0)
+        return n
+
+    pairs = mrpy.pmap(max, mrpy.pmap(slow, range(5), on_error="skip"), range(5))
+    with mrpy.session("threads", workers=2, timeout=0.3):
+        assert list(pairs) == [0, 1, 3, 4]

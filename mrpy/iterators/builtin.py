@@ -86,7 +86,7 @@ class Inner:
                 "a part that is run by itself; write mrpy.parallel(part, checkpoint=...) in its place, and "
                 "give no checkpoint here"
             )
-        return order.Run(self._plan, options, self._account).items
+        return order.Run(self._plan, lambda: options, self._account).items
 
     def __str__(self) -> str:
         return f"[{self._plan}]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _thread import RLock
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from contextvars import copy_context
 from itertools import chain
@@ -47,10 +47,16 @@ class Run:
 
     ``items`` is an iterator over the same, for those who ask for very many: it goes through the results of a
     chunk in C, and comes back here only for the next chunk.
+
+    ``options``  what says which, when the first item is asked for: this may be made before a session is open
     """
 
     def __init__(
-        self, plan: Plan, options: Options, account: Account | None = None, given: Given | None = None
+        self,
+        plan: Plan,
+        options: Callable[[], Options],
+        account: Account | None = None,
+        given: Given | None = None,
     ) -> None:
         account = account or Account()
         self._blocks = _blocks(plan, options, account)
@@ -103,8 +109,11 @@ def _raising(error: BaseException) -> Iterator[Any]:
         del error  # which holds this frame
 
 
-def _blocks(plan: Plan, options: Options, account: Account) -> Generator[Iterable[Any], None, None]:
+def _blocks(
+    plan: Plan, says: Callable[[], Options], account: Account
+) -> Generator[Iterable[Any], None, None]:
     """The results, chunk by chunk."""
+    options = says()
     if not plan.steps:
         yield from _as_it_is(plan, options)
         return
@@ -131,7 +140,7 @@ async def run_map_async(
     serial run, which computes in the thread that asks. ``stopper``: by which it is ended while it waits."""
     run = isinstance(plan.source, Pulled) and is_run(plan.source.iterable)
     if run or not plan.steps or not session_for(options).driver.backend.threaded:
-        async for item in _in_thread(Run(plan, options, account), stopper):
+        async for item in _in_thread(Run(plan, lambda: options, account), stopper):
             yield item
         return
     with _feeding(plan, options, account) as feeder:

@@ -9,6 +9,7 @@ by key in ``grouping.py``, what writes files in ``writing.py``.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from functools import partial
 
 from mrpy.iterators.arguments import function_for, see_that_all_are_items
 from mrpy.iterators.grouping import Grouping
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from mrpy.options import Options
     from mrpy.scheduler import current
     from mrpy.scheduler.current import Stopper
+    from mrpy.scoped import Blocks
 else:
     # What it takes to run a plan, or to look at it: most of mrpy, and nothing that making one needs.
     order, reduce = later("mrpy.iterators.order"), later("mrpy.mapreduce.reduce")
@@ -110,7 +112,8 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         if self._running is None:
             if self._running_async is not None:
                 raise TypeError("this parallel iterator is already being iterated with async for")
-            options = self._starting()  # as above
+            self._starting()  # as above
+            options = partial(_options_in, self._blocks, self._given)  # of when its first item is asked for
             run = order.Run(self._plan, options, self._account, self._given)
             self._running = vars(self).setdefault("_first", run)  # the same for threads that begin it at once
             if self._plan.steps:
@@ -121,10 +124,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         return self._resolved(self._given)
 
     def _resolved(self, given: dict[str, Any]) -> Options:
-        """These options, in the blocks in which this was made."""
-        for scoped, block in self._blocks:
-            scoped.enter(block)
-        return resolve(given)
+        return _options_in(self._blocks, given)
 
     def _starting(self, *, reducing: bool = False) -> Options:
         """The options of a run that begins now."""
@@ -270,6 +270,13 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
             with current.job_for(options) as job, progress.watched(job, plan, options):
                 parts = writing.write_parts(plan, sink, staging, job, options, self._account)
             return sink.commit(staging, parts)
+
+
+def _options_in(blocks: Blocks, given: dict[str, Any]) -> Options:
+    """The options that were given, as they are now, in the blocks in which an iterator was made."""
+    for scoped, block in blocks:
+        scoped.enter(block)
+    return resolve(given)
 
 
 class ByItself:
