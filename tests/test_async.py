@@ -476,3 +476,56 @@ def test_where_no_thread_can_be_started_that_is_said(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(RuntimeError, match="can't start new thread"):
         asyncio.run(read())
+
+
+# ---- single calls --------------------------------------------------------------------------------------------
+
+
+@over_local
+def test_a_pending_result_is_awaited(backend: str) -> None:
+    def fails(x: int) -> int:
+        raise LookupError(x)
+
+    async def all_of_them() -> list[Any]:
+        with mrpy.session(backend, workers=2):
+            first = mrpy.submit(pow, 2, 5)
+            found = [await first, await first]
+            several = [mrpy.submit(slowly, n) for n in range(5)]
+            return [*found, *await asyncio.gather(*several, mrpy.submit(fails, 3), return_exceptions=True)]
+
+    *values, error = run(all_of_them)
+    assert values == [32, 32, 0, 1, 4, 9, 16]
+    assert type(error) is LookupError
+    assert error.args == (3,)
+
+
+@pytest.mark.parametrize("backend", LOCAL[1:])
+def test_to_await_a_pending_result_blocks_nothing_and_ends_with_who_waits(backend: str) -> None:
+    async def waits() -> tuple[int, bool]:
+        ticks, pending = 0, mrpy.submit(time.sleep, 30)
+        task = asyncio.ensure_future(asyncio.wait_for(pending, 0.3))
+        while not task.done():
+            await asyncio.sleep(0.01)
+            ticks += 1
+        with pytest.raises(asyncio.TimeoutError):
+            await task
+        with pytest.raises(mrpy.errors.Cancelled):
+            pending.result(0)
+        return ticks, pending.cancelled()
+
+    with mrpy.session(backend, workers=1):
+        ticks, cancelled = run(waits)
+        assert cancelled
+        assert ticks > 5
+        assert mrpy.submit(abs, -1).result(20) == 1
+
+
+def test_a_loop_that_is_gone_hears_nothing_of_a_call() -> None:
+    async def starts() -> mrpy.PendingResult:
+        pending = mrpy.submit(slowly, 3)
+        asyncio.ensure_future(pending).cancel()
+        return pending
+
+    with mrpy.session("threads", workers=1):
+        pending = run(starts)
+        assert pending.exception(20) is None or pending.cancelled()

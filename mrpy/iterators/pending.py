@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from _thread import LockType, allocate_lock
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -20,7 +21,6 @@ from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.current import single_call
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.reuse import code_for
-from mrpy.scheduler.states import State
 
 _OURS = (BackendError, Cancelled, SchedulerError)  # not the call's doing, so not for `on_error`
 
@@ -70,11 +70,13 @@ class PendingResult:
         return value if failed else None
 
     def cancel(self) -> bool:
-        """Stop the call, whether it runs or waits; False if it is over already."""
+        """Stop the call, whether it runs or waits; False if it is over already. From then on it is done, and
+        to ask for its result raises `Cancelled`."""
         with self._driver.shield, self._lock:
-            if self._delivery is not None:
-                return False
+            if self.done():
+                return self._cancelled
             self._cancelled = True
+            self._let_in()
         self._driver.abandon([self._key])
         return True
 
@@ -92,6 +94,30 @@ class PendingResult:
                 return
         function(self)
 
+    def __await__(self) -> Generator[Any, None, Any]:
+        """In asyncio ``await pending`` is its `result`, and does not block the event loop. Who is cancelled
+        while he awaits it cancels the call, as with a future of asyncio."""
+        import asyncio  # heavy, and only for those who run a loop already
+
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def end() -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        def tell(_: PendingResult) -> None:
+            with suppress(RuntimeError):  # that loop may be closed by now
+                loop.call_soon_threadsafe(end)
+
+        self.add_done_callback(tell)
+        try:
+            yield from ended
+        except BaseException:
+            self.cancel()
+            raise
+        return self.result()
+
     def __repr__(self) -> str:
         state = "cancelled" if self._cancelled else "done" if self.done() else "pending"
         return f"<PendingResult {self._name}: {state}>"
@@ -104,22 +130,23 @@ class PendingResult:
 
     def _receive(self, delivery: Delivery) -> None:
         with self._lock:
-            if delivery.state is State.DONE:
-                self._cancelled = False
             self._delivery = delivery
-            gates, self._gates = self._gates, []
-            for gate in gates:
-                gate.release()
+            self._let_in()
             callbacks, self._callbacks = self._callbacks, []
         for function in callbacks:
             self._driver.aside.call(partial(function, self))
 
+    def _let_in(self) -> None:
+        gates, self._gates = self._gates, []
+        for gate in gates:
+            gate.release()
+
     def _outcome(self, timeout: float | None) -> tuple[bool, Any]:
-        if self._delivery is None:
+        if not self.done():
             until = None if timeout is None else time.monotonic() + timeout
             self._driver.check_owner()
             self._driver.lead(self.done, until)
-            if self._delivery is None and not waiting(lambda: self._wait(until)):
+            if not self.done() and not waiting(lambda: self._wait(until)):
                 raise TimeoutError(f"{self._name} has not ended after {timeout:g} seconds; it goes on")
         with self._lock:
             if self._opened is None:
@@ -130,7 +157,7 @@ class PendingResult:
         gate = allocate_lock()  # not an event: a handler may come while its own lock is held, see above
         gate.acquire()
         with self._driver.shield, self._lock:
-            if self._delivery is not None:
+            if self.done():
                 return True
             self._gates.append(gate)
         left = threading.TIMEOUT_MAX  # 292 years
@@ -141,7 +168,7 @@ class PendingResult:
         with self._driver.shield, self._lock:
             if gate in self._gates:
                 self._gates.remove(gate)
-        return self._delivery is not None
+        return self.done()
 
     def _open(self) -> tuple[bool, Any]:
         failed, value = self._as_it_ended()
@@ -159,14 +186,16 @@ class PendingResult:
             return True, error
 
     def _as_it_ended(self) -> tuple[bool, Any]:
+        if self._cancelled:
+            return True, Cancelled(f"{self._name} was cancelled")
         delivery = self._delivery
         assert delivery is not None
-        if delivery.value is not None and not self._cancelled:
+        if delivery.value is not None:
             try:
                 return False, delivery.value.load()
             except Exception as error:
                 codec.let_through(error)  # it may be asked once more
                 return True, error
-        if delivery.failure is None or self._cancelled:
+        if delivery.failure is None:
             return True, Cancelled(f"{self._name} was cancelled")
         return True, delivery.failure.exception()
