@@ -189,7 +189,7 @@ def test_a_run_over_another_comes_to_the_same_bits(backend: str, options: dict[s
     left, right = [(n, n / 3) for n in range(400)], [(n, n / 7) for n in range(200, 700)]
 
     def joined(**options: Any) -> Any:
-        return mrpy.stream(left, **options).join(right, 0)
+        return mrpy.stream(left, **options).join(right, 0, partitions=8)
 
     rows = list(joined(backend="serial"))
     expected = list(mrpy.mapreduce(_doubled, _total, rows, combiner=_total, backend="serial"))

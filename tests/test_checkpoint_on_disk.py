@@ -388,7 +388,7 @@ def test_a_session_may_have_the_checkpoint(folder: Path) -> None:
         for _ in range(2):
             assert mrpy.stream(range(5000, 0, -1)).sorted().to_list() == list(range(1, 5001))
     left, right = (mrpy.stream([(n, n)], backend="serial") for n in (1, 1))
-    joined = left.join(right, 0)
+    joined = left.join(right, 0, partitions=8)
     with (
         mrpy.session("threads", workers=2, checkpoint=folder / "d"),
         pytest.raises(OptionError, match="no checkpoint"),

@@ -22,6 +22,7 @@ from laws import BACKENDS, LOCAL, with_chunks
 
 import mrpy
 from mrpy.errors import OptionError
+from mrpy.mapreduce import lookup
 from mrpy.mapreduce.by_key import AGGREGATES, HOW
 
 Options = dict[str, Any]
@@ -210,9 +211,9 @@ def test_a_key_is_a_function_an_index_a_name_or_a_list_of_these() -> None:
 @pytest.mark.parametrize("verb", ["group_by", "count_by", "join"])
 def test_a_key_that_is_none_is_refused_by_name(backend: str, verb: str) -> None:
     stream = mrpy.stream([1, 2], backend=backend)
-    arguments = ([3], lambda n: [n]) if verb == "join" else (lambda n: [n],)
+    made = stream.join([3], lambda n: [n], abs) if verb == "join" else getattr(stream, verb)(lambda n: [n])
     with pytest.raises(TypeError, match=r"the key \[1\] of type list cannot be a key: it is not hashable"):
-        list(getattr(stream, verb)(*arguments))
+        list(made)
     with pytest.raises(TypeError, match="has no hash that is the same in every process"):
         list(mrpy.stream([1], backend=backend).group_by(lambda n: object()))
 
@@ -258,8 +259,10 @@ def test_errors_that_are_returned_have_no_key() -> None:
 # ---- two inputs ------------------------------------------------------------------------------------------------------
 
 
-def nested(left: list[Any], right: list[Any], how: str, default: Any = None) -> list[Any]:
-    """The loops, with all NaN one key."""
+def nested(
+    left: list[Any], right: list[Any], how: str, default: Any = None, *, left_first: bool = False
+) -> list[Any]:
+    """The loops, with all NaN one key. ``left_first``: in the order of the left side's items."""
     same = lambda a, b: one(a[0]) == one(b[0])
     alone = [a for a in left if not any(same(a, b) for b in right)]
     if how == "anti":
@@ -267,6 +270,8 @@ def nested(left: list[Any], right: list[Any], how: str, default: Any = None) -> 
     if how == "semi":
         return [a for a in left if a not in alone]
     pairs = [(a, b) for b in right for a in left if same(a, b)]
+    if left_first:
+        pairs = [(a, b) for a in left for b in right if same(a, b)]
     if how in ("left", "outer"):
         pairs += [(a, default) for a in alone]
     if how in ("right", "outer"):
@@ -288,7 +293,8 @@ def test_join_is_the_nested_loops_in_their_order(
     options: Options, partitions: Any, left: Any, right: Any, how: str
 ) -> None:
     got = mrpy.stream(left, **options).join(right, 0, how=how, partitions=partitions).to_list()
-    assert of_each_key(got, how) == of_each_key(nested(left, right, how), how)
+    looked_up = partitions == "auto" and how in lookup.HOW
+    assert of_each_key(got, how) == of_each_key(nested(left, right, how, left_first=looked_up), how)
 
 
 @over_local(left=few, right=few)
@@ -346,13 +352,15 @@ def test_the_other_side_keeps_options_of_its_own(backend: str) -> None:
 @pytest.mark.parametrize("backend", LOCAL)
 def test_a_hot_key_meets_itself(backend: str) -> None:
     left, right = [("hot", n) for n in range(300)], [("hot", -n) for n in range(200)]
-    got = mrpy.stream(left, backend=backend, chunksize=7).join(right, 0).to_list()
+    got = mrpy.stream(left, backend=backend, chunksize=7).join(right, 0, partitions=8).to_list()
     assert got == [(a, b) for b in right for a in left]
+    got = mrpy.stream(left, backend=backend, chunksize=7).join(right, 0).to_list()
+    assert got == [(a, b) for a in left for b in right]
 
 
 def test_two_inputs_have_no_checkpoint(tmp_path: Any) -> None:
-    with pytest.raises(OptionError, match=r"join\(\) has two inputs"):
-        mrpy.stream(["a"], checkpoint=tmp_path / "file").join(["a"], 0)
+    with pytest.raises(OptionError, match=r"join\(\) has two large inputs"):
+        mrpy.stream(["a"], checkpoint=tmp_path / "file").join(["a"], 0, partitions=8)
 
 
 @pytest.mark.parametrize("backend", LOCAL)
@@ -382,9 +390,11 @@ def test_a_plan_says_what_is_the_key() -> None:
     assert str(stream.group_by(len)) == "1 items of a list -> map (len, item) -> by key -> reduce listed"
     assert "(item[0], 1) -> by key" in str(stream.count_by(0))
     assert "(item['a', 'b'], item)" in str(stream.group_by(["a", "b"]))
-    shown = str(stream.join(["b"], 0, how="left"))
+    shown = str(stream.join(["b"], 0, how="left", partitions=8))
     assert shown.endswith("-> by key -> reduce left join -> rows") and shown.count("(item[0], item)") == 2
-    assert "part 0" in str(stream.join(["b"], 0).graph())
+    assert "part 0" in str(stream.join(["b"], 0, how="right").graph())
+    assert str(stream.join(["b"], 0)) == "1 items of a list -> inner join by item[0] with 1 items of a list"
+    assert "left join by len = item[1] with 1 items" in str(stream.join([(0, 1)], len, 1, how="left"))
 
 
 @pytest.mark.parametrize("name", sorted(AGGREGATES))

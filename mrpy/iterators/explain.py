@@ -21,11 +21,20 @@ WIDTH = 88  # characters of a line, unless a word is longer
 
 
 def upstream(plan: Plan) -> list[Any]:
-    """The runs that are the source of this plan: each can `explain` itself and `_draw` itself."""
+    """The runs that this plan takes from: each can `explain` itself and `_draw` itself."""
+    return [*_of_the_source(plan), *_of_the_steps(plan)]
+
+
+def _of_the_source(plan: Plan) -> list[Any]:
     iterable = plan.source.iterable if isinstance(plan.source, Pulled) else None
     if not shows_its_plan(iterable):
         return []
     return runs_among([iterable]) or list(getattr(iterable, "upstream", ()))
+
+
+def _of_the_steps(plan: Plan) -> list[Any]:
+    """Those that make what a step looks up."""
+    return [run for step in plan.steps for run in getattr(step, "upstream", ())]
 
 
 def runs_among(iterables: Iterable[object]) -> list[Any]:
@@ -36,8 +45,8 @@ def runs_among(iterables: Iterable[object]) -> list[Any]:
 def skips(plan: Plan, account: Account) -> list[Skipped]:
     """What was skipped in a run, behind what was in all that it comes from."""
     iterable: Any = plan.source.iterable if isinstance(plan.source, Pulled) else None
-    runs = [iterable] if hasattr(type(iterable), "_skips") else upstream(plan)
-    before = [each for run in runs for each in run._skips()]
+    runs = [iterable] if hasattr(type(iterable), "_skips") else _of_the_source(plan)
+    before = [each for run in (*runs, *_of_the_steps(plan)) for each in run._skips()]
     return list({id(each): each for each in (*before, account.skipped)}.values())
 
 

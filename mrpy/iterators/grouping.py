@@ -1,13 +1,15 @@
 """The part of the chain that goes by key: items whose keys are equal meet, on whatever worker they were.
 
-All of these are MapReduces, run by ``keyed.py``. Whatever can be folded is folded on the workers before it
-travels. They are lazy; the first result comes when all items were looked at. Keys come in an order that
-depends on the keys alone, the same everywhere. Keys that are equal in Python (``1``, ``1.0``, ``True``) are
-one key, shown as the first of them; all NaN are one key, and None is one.
+All of these are MapReduces, run by ``keyed.py``; but a join with what is small is a step like others (see
+``beside.py``). Whatever can be folded is folded on the workers before it travels. They are lazy; the first
+result comes when all items were looked at. Keys come in an order that depends on the keys alone, the same
+everywhere. Keys that are equal in Python (``1``, ``1.0``, ``True``) are one key, shown as the first of them;
+all NaN are one key, and None is one.
 """
 
 from __future__ import annotations
 
+import functools
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -21,17 +23,18 @@ from mrpy.mapreduce.sources import Pulled
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
-    from mrpy.iterators import keyed, repartition, stream
+    from mrpy.iterators import beside, keyed, repartition, stream
     from mrpy.iterators.stream import ParallelIterator
-    from mrpy.mapreduce import by_key, folds, groups, statistics
+    from mrpy.mapreduce import by_key, folds, groups, lookup, statistics
     from mrpy.options import Options
 
     Partitions: TypeAlias = int | str
 else:
     keyed, stream = later("mrpy.iterators.keyed"), later("mrpy.iterators.stream")
-    repartition = later("mrpy.iterators.repartition")
+    beside, repartition = later("mrpy.iterators.beside"), later("mrpy.iterators.repartition")
     by_key, folds = later("mrpy.mapreduce.by_key"), later("mrpy.mapreduce.folds")
     groups, statistics = later("mrpy.mapreduce.groups"), later("mrpy.mapreduce.statistics")
+    lookup = later("mrpy.mapreduce.lookup")
 
 
 class Grouping(ABC):
@@ -51,6 +54,10 @@ class Grouping(ABC):
     @abstractmethod
     def _probes(self, key: Callable[[Any], Any] | None) -> tuple[Step, ...]:
         """The step that asks items for their keys, where it matters whose error that is."""
+
+    @abstractmethod
+    def _then(self, step: Step) -> Any:
+        """This one with a step more."""
 
     @abstractmethod
     def _options(self) -> Options:
@@ -176,13 +183,19 @@ class Grouping(ABC):
         ``how="semi"``    items of this one that have a match, by themselves and once
         ``how="anti"``    items of this one that have none
 
-        The order: key by key; of a key, the other's items in their order, and for each of them those of this
-        one in theirs. So the items of this one that have the same key have to fit into a worker's memory; the
-        other's need not. None and NaN match their like. Where `other` is this very iterator, it is computed
-        once. An `other` that was given options of its own is a run of its own. There can be no checkpoint.
+        An `other` that is a list, or another collection, of 32 MB at most goes to every worker, and each item
+        looks up its matches there (a *broadcast* join): nothing is shuffled, the first rows come at once, and
+        they come in the order of this one's items, for each of them those of the other's in theirs. So are
+        inner, left, semi and anti joins, unless `partitions` are given, or a function as `on_error`.
 
-        In plain Python: ``[(a, b) for b in other for a in this if key(a) == other_key(b)]``, up to the order
-        of the keys.
+        Else both are brought together by key, and the order is key by key; of a key, the other's items in
+        their order, and for each of them those of this one in theirs. So the items of this one that have the
+        same key have to fit into a worker's memory; the other's need not. There can be no checkpoint.
+
+        None and NaN match their like. Where `other` is this very iterator, it is computed once. An `other`
+        that was given options of its own is a run of its own.
+
+        In plain Python: ``[(a, b) for a in this for b in other if key(a) == other_key(b)]``, up to the order.
 
         >>> import mrpy
         >>> ages, towns = [("Ann", 31), ("Bob", 25)], [("Bob", "Oslo"), ("Eve", "Rome")]
@@ -197,7 +210,10 @@ class Grouping(ABC):
         if how in ("semi", "anti"):
             mappers = mappers[0], by_key.WithConstant(mappers[1].key, None, side=1)
         reducer = by_key.Join(how, default)
-        return self._keyed_with("join", other, mappers, reducer, partitions, with_keys=False)
+        looked_up: Any = None
+        if partitions == "auto" and how in lookup.HOW and not callable(self._options().on_error):
+            looked_up = functools.partial(lookup.Lookup, mappers[0].key, how, default)
+        return self._keyed_with("join", other, mappers, reducer, partitions, looked_up, with_keys=False)
 
     def cogroup(
         self, other: Iterable[Any], key: Any, other_key: Any = None, *, partitions: Partitions = "auto"
@@ -277,17 +293,22 @@ class Grouping(ABC):
         mappers: tuple[Any, Any],
         reducer: Any,
         partitions: Partitions,
+        looked_up: Callable[[beside.Small], Step] | None = None,
         *,
         with_keys: bool = True,
     ) -> ParallelIterator:
+        """``looked_up``: the step that does the same where all workers can have all of the other input."""
         itself: bool = other is self
         if itself:
             both = by_key.OnBothSides(*mappers)
             return self._keyed(both, by_key.LeftFirst(reducer), None, partitions, with_keys=with_keys)
+        left, right = self._to_key(), _plan_of(other, self._given)
+        if looked_up is not None and lookup.is_small(right):
+            small = beside.Small(right, mappers[1].key, self._given)
+            return self._then(looked_up(small))  # type: ignore[no-any-return]
         if self._options().checkpoint is not None:
-            raise OptionError(f"{name}() has two inputs, and there is no checkpoint for that")
-        plans = self._to_key(), _plan_of(other, self._given)
-        return keyed.keyed_of_two(*plans, mappers, reducer, partitions, self._given, with_keys=with_keys)
+            raise OptionError(f"{name}() has two large inputs, and there is no checkpoint for that")
+        return keyed.keyed_of_two(left, right, mappers, reducer, partitions, self._given, with_keys=with_keys)
 
 
 def _plan_of(other: Any, given: Mapping[str, Any]) -> Plan:

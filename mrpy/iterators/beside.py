@@ -1,0 +1,55 @@
+"""The small side of a join, as the consumer sees it: every worker gets all of it."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from mrpy.iterators.stream import ByItself, ParallelIterator
+from mrpy.mapreduce import lookup
+from mrpy.mapreduce.account import Account
+from mrpy.mapreduce.batches import Batch
+from mrpy.mapreduce.plan import Map, Plan
+
+
+class Small:
+    """An input that is small enough for that: see `mrpy.mapreduce.lookup.is_small`.
+
+    Where its keys are texts and numbers that are looked up in plain rows, workers make the table of the rows.
+    Else they are computed by a run of its own, under the same rules as the other side's.
+    """
+
+    def __init__(self, plan: Plan, key: Callable[[Any], Any], given: dict[str, Any]) -> None:
+        self.key = key
+        self._plan = plan
+        self._given = {**given, "ordered": True, "checkpoint": None}
+        self._run: ByItself | None = None
+        if not isinstance(key, operator.itemgetter):
+            self._by_workers()
+
+    def rows(self, account: Account, *, travels: bool) -> tuple[Batch, Callable[[Any], Any] | None]:
+        """The rows of the table, and what to look up in them; None: they are made of keys and items."""
+        if self._run is None:
+            items = list(self._plan.source.reader().take(sys.maxsize))
+            rows = lookup.with_keys(items, self.key, travels=travels)
+            if rows is not None:
+                return rows, self.key
+        run = self._by_workers()
+        run.counts_with(account)
+        found = list(run)
+        return (lookup.pack(found) if travels else found), None
+
+    @property
+    def upstream(self) -> list[Any]:
+        return [] if self._run is None else [self._run]
+
+    def __str__(self) -> str:
+        return str(self._plan)
+
+    def _by_workers(self) -> ByItself:
+        if self._run is None:
+            keyed = self._plan.then(Map(lookup.WithKey(self.key)))
+            self._run = ByItself(ParallelIterator(keyed, self._given))
+        return self._run
