@@ -430,6 +430,7 @@ def test_an_output_is_not_written_where_too_much_was_skipped(backend: str, check
     assert sorted(path.name for path in tmp_path.iterdir() if path.name[0] not in "c.") == ["out"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a generator that is stopped at its end
 @over_backends
 def test_lines_in_a_wrong_encoding_are_listed_with_file_and_offset(backend: str, tmp_path: Path) -> None:
     good, bad = tmp_path / "a.txt", tmp_path / "b.txt"

@@ -148,6 +148,7 @@ class PendingResult:
             self._driver.lead(self.done, until)
             if not self.done() and not waiting(lambda: self._wait(until)):
                 raise TimeoutError(f"{self._name} has not ended after {timeout:g} seconds; it goes on")
+        self._driver.aside.catch_up()
         with self._lock:
             if self._opened is None:
                 self._opened = self._open()

@@ -148,6 +148,7 @@ class Job:
         return self._inbox.get(timeout=max(0.0, until - time.monotonic()))
 
     def _taken(self, delivery: Delivery | None) -> Delivery:
+        self.driver.aside.catch_up()  # what the task has said is seen before its result
         if delivery is None:
             raise Cancelled("the run was cancelled")
         if delivery.value is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from laws import eventually
 from watching import run_script, script_environment
 
 import mrpy
@@ -324,3 +325,105 @@ def test_a_record_whose_extra_has_no_text_is_logged_all_the_same(caplog: pytest.
 
     assert list(mrpy.pmap(logged, range(2), backend="processes", workers=1)) == [0, 1]
     assert [record.getMessage().rpartition(" ")[2] for record in caplog.records if record.name == "mine"] == ["here"] * 2
+
+
+# ---- 19: whoever shows it may have to wait -----------------------------------------------------------------
+
+
+class Locked(io.StringIO):
+    """A stream that a lock of the user's protects."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mine = threading.RLock()
+        self.threads: set[int] = set()
+
+    def write(self, text: str) -> int:
+        self.threads.add(threading.get_ident())
+        with self.mine:
+            return super().write(text)
+
+
+def say(x: int) -> int:
+    print("at work on", x)
+    return x
+
+
+@pytest.mark.fault(19)
+def test_who_waits_may_hold_a_lock_that_his_stream_takes() -> None:
+    with contextlib.redirect_stdout(Locked()) as caught:
+        with mrpy.session("processes", workers=2):
+            for _ in range(3):
+                with caught.mine:
+                    for x in mrpy.pmap(say, range(60), chunksize=1):
+                        if x % 20 == 0:
+                            time.sleep(0.02)  # the driver's thread comes first, and waits for the lock
+            pending = [mrpy.submit(say, x) for x in range(9)]
+            with caught.mine:
+                time.sleep(0.05)
+                assert [each.result(20) for each in pending] == list(range(9))
+        assert sorted(caught.getvalue().splitlines()) == sorted(
+            [f"(item {x}) at work on {x}" for x in range(60)] * 3 + [f"(item {x}) at work on {x}" for x in range(9)]
+        )
+
+
+@pytest.mark.fault(19)
+def test_a_session_is_closed_by_who_holds_such_a_lock() -> None:
+    with contextlib.redirect_stdout(Locked()) as caught:
+        with mrpy.session("processes", workers=1) as session:
+            assert mrpy.submit(say, 1).result(20) == 1
+            with caught.mine:
+                mrpy.submit(say, 2)
+                assert eventually(lambda: len(caught.threads) == 2), "the driver's thread waits for the lock"
+                session.close()
+                assert session.driver.closed
+        assert eventually(lambda: caught.getvalue().endswith("at work on 2\n"))
+
+
+@pytest.mark.fault(19)
+def test_what_is_said_is_seen_though_nobody_waits_for_a_result() -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as caught, mrpy.session("processes", workers=1):
+        pending = mrpy.submit(say, 1)
+        assert eventually(lambda: caught.getvalue() == "(item 0) at work on 1\n")
+        assert pending.result(20) == 1
+
+
+@pytest.mark.fault(19)
+def test_what_is_said_is_seen_while_its_task_goes_on_and_before_its_result(tmp_path: Path) -> None:
+    def waits(x: int) -> int:
+        print("waits")
+        while not (tmp_path / "seen").exists():
+            time.sleep(0.005)
+        print("has seen")
+        return x
+
+    class Seen(io.StringIO):
+        def write(self, text: str) -> int:
+            (tmp_path / "seen").touch()
+            return super().write(text)
+
+    with contextlib.redirect_stdout(Seen()) as caught, mrpy.session("processes", workers=1):
+        for _ in mrpy.pmap(waits, range(3), chunksize=1):
+            print("there")
+    said = [line.rpartition(") ")[2] for line in caught.getvalue().splitlines()]
+    assert said.count("waits") == said.count("has seen") == said.count("there") == 3
+    for n in range(1, 4):
+        there = [place for place, line in enumerate(said) if line == "there"][n - 1]
+        assert said[:there].count("has seen") >= n
+
+
+@pytest.mark.fault(19)
+def test_a_handler_may_use_the_session_whose_record_it_shows() -> None:
+    class Asking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            asked.append(mrpy.submit(abs, -len(asked)).result(20))
+
+    asked: list[int] = []
+    logger = logging.getLogger("mrpy.tests.asking")
+    logger.addHandler(handler := Asking())
+    try:
+        with mrpy.session("processes", workers=2):
+            assert list(mrpy.pmap(lambda x: logger.warning("look") or x, range(5), chunksize=1)) == [0, 1, 2, 3, 4]
+            assert eventually(lambda: asked == [0, 1, 2, 3, 4])
+    finally:
+        logger.removeHandler(handler)

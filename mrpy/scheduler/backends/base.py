@@ -24,6 +24,7 @@ from abc import ABC, abstractmethod
 from mrpy.light import TYPE_CHECKING, Any
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.messages import Fact, Key, Start
+from mrpy.scheduler.said import Said
 
 if TYPE_CHECKING:
     from typing import ClassVar, Protocol
@@ -57,6 +58,7 @@ class Backend(ABC):
     inline: ClassVar[bool] = False  # True: any thread may drive, one at a time, and sleep in `block`
     spills: ClassVar[bool] = True  # False: what does not fit into memory is its own business
     led: bool = False  # True: several may sleep in `block`; of each event one is told, the last to come
+    said = Said()  # what tasks say on the way: each that has such has its own
     hurried: bool = False  # whoever closes it, or is about to, does not want to wait
     workers: int
 

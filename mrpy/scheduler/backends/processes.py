@@ -10,17 +10,15 @@ Workers are started when there is work for them and kept until `close`. A worker
 socket or by its process descriptor, whichever comes first; the task at the head of its queue was running
 and is Lost, those behind it are lost without blame, and the next start brings a new worker.
 
-What cannot go to a worker now stays in the backlog: nothing waits for a worker that still boots while another
-is free.
+What cannot go to a worker now stays in the backlog: nothing waits for one that boots while another is free.
 """
 
 from __future__ import annotations
 
-import itertools
 import marshal
 import time
 from collections import deque
-from itertools import count
+from itertools import count, islice
 
 from mrpy.errors import BackendError
 from mrpy.light import cpu_count
@@ -39,6 +37,7 @@ from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.failure import Failure, of
 from mrpy.scheduler.queues import sooner
+from mrpy.scheduler.said import Said
 
 TORN_DOWN = 10.0  # seconds that a worker has for what it does at its end
 LISTENED_TO = 4  # workers, before we sleep: each costs 2 us, to be told by another thread 50 us or more
@@ -61,6 +60,7 @@ class ProcessesBackend(Backend):
         self._numbers = count(1)
         self._values: dict[m.Key, Pickled] = {}
         self._facts: list[m.Fact] = [m.Slots(workers)]
+        self.said = Said()
         self._failed_boots = 0
         self._closed = False
         self._poller = poller()
@@ -306,10 +306,7 @@ class ProcessesBackend(Backend):
     def _listen(self) -> bool:
         """Ask workers who owe an answer. The thread that was told of it may still wait for the interpreter
         lock, which we have."""
-        for worker in itertools.islice(self._team, LISTENED_TO):
-            if worker.queue and self._hear(worker):
-                return True
-        return False
+        return any(worker.queue and self._hear(worker) for worker in islice(self._team, LISTENED_TO))
 
     def _hear(self, worker: WorkerHandle) -> bool:
         """Take in what a worker says, and if it was the last of it that it is gone; say whether there was
@@ -328,7 +325,7 @@ class ProcessesBackend(Backend):
             self._deal()
             return
         if frame.kind == w.SAID:
-            relay.show(marshal.loads(frame.parts[0]), worker.pid)
+            self.said.append(relay.to_show(marshal.loads(frame.parts[0]), worker.pid))
             return
         if frame.kind == w.RETURNED:
             worker.lender.returned(marshal.loads(frame.parts[0])[-1])
