@@ -33,6 +33,7 @@ class _Inside(_local):
 
     place = Place.NOWHERE
     give_way: Callable[[int], None] | None = None  # with 1: let one more task run; with -1: it is back
+    ways = 0  # how many wait in this thread: for all of them together it gives way once
     position: Callable[[], int] | None = None  # asked, it says which item is at work
 
     @property
@@ -81,14 +82,25 @@ def carried() -> Callable[[], None]:
 SETTLED = 0.05
 
 
+class giving_way:
+    """While this is open, this thread waits. Where it runs a task, another may run in the meantime: the one
+    that is waited for may have to."""
+
+    __slots__ = ("_give_way",)
+
+    def __enter__(self) -> None:
+        self._give_way = inside.give_way
+        inside.ways += 1
+        if self._give_way is not None and inside.ways == 1:
+            self._give_way(1)
+
+    def __exit__(self, *_: object) -> None:
+        inside.ways -= 1
+        if self._give_way is not None and inside.ways == 0:
+            self._give_way(-1)
+
+
 def waiting(block: Callable[[], T]) -> T:
-    """Call what blocks this thread. Where it runs a task, another may run in the meantime: the one that is
-    waited for may have to."""
-    give_way = inside.give_way
-    if give_way is None:
+    """Call what blocks this thread, which gives way meanwhile."""
+    with giving_way():
         return block()
-    give_way(1)
-    try:
-        return block()
-    finally:
-        give_way(-1)

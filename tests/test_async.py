@@ -529,3 +529,41 @@ def test_a_loop_that_is_gone_hears_nothing_of_a_call() -> None:
     with mrpy.session("threads", workers=1):
         pending = run(starts)
         assert pending.exception(20) is None or pending.cancelled()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_task_that_awaits_gives_way(nested: bool) -> None:
+    box: list[mrpy.PendingResult] = []
+
+    def waits() -> list[int]:
+        async def all_of_them() -> list[int]:
+            return await asyncio.gather(*box)
+
+        while len(box) < 3:
+            time.sleep(0.005)
+        return asyncio.run(all_of_them())
+
+    with mrpy.session("threads", workers=1):
+        pending = mrpy.submit(waits)
+        box += [mrpy.submit(slowly, n) for n in range(3)]
+        got = run(lambda: asyncio.wait_for(pending, 20)) if nested else pending.result(20)
+        assert got == [0, 1, 4]
+
+
+@pytest.mark.parametrize("backend", LOCAL[1:])
+def test_who_awaits_what_is_cancelled_hears_of_it_at_once(backend: str) -> None:
+    async def waits() -> list[Any]:
+        with mrpy.session(backend, workers=1):
+            ahead = mrpy.submit(time.sleep, 0.5)
+            pending = mrpy.submit(len, bytes(200_000))
+            told: list[Any] = []
+            pending.add_done_callback(told.append)
+            asyncio.get_running_loop().call_later(0.05, pending.cancel)
+            with pytest.raises(mrpy.errors.Cancelled):
+                await pending
+            pending.add_done_callback(told.append)
+            early = ahead.done()
+            assert await asyncio.to_thread(eventually, lambda: told == [pending, pending])
+            return [early, await ahead]
+
+    assert run(waits) == [False, None]

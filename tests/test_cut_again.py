@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -412,3 +414,17 @@ def test_parts_that_are_to_take_long_do_if_all_have_something_to_do(tmp_path: Pa
     with mrpy.session("processes", workers=2):
         written = mrpy.pmap(lambda n: time.sleep(0.001) or "x" * 20_000, range(1200)).to_text(tmp_path / "out")
     assert len(written.paths) <= 40
+
+
+@pytest.mark.skipif(rests.ASK is None, reason="no such signal here")
+def test_a_worker_whose_task_unblocks_all_signals_may_be_asked() -> None:
+    def unblocks(n: int) -> int:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        assert rests.ASK is not None
+        os.kill(os.getpid(), rests.ASK)
+        return n
+
+    with mrpy.session("processes", workers=1):
+        worker = mrpy.submit(os.getpid).result()
+        assert sorted(mrpy.pmap(unblocks, range(200))) == list(range(200))
+        assert mrpy.submit(os.getpid).result() == worker

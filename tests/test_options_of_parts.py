@@ -287,3 +287,13 @@ def test_a_timeout_of_a_session_is_kept_by_what_was_made_before(tmp_path: Path) 
     pairs = mrpy.pmap(max, mrpy.pmap(slow, range(5), on_error="skip"), range(5))
     with mrpy.session("threads", workers=2, timeout=0.3):
         assert list(pairs) == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_an_asynchronous_iterator_takes_its_options_where_it_begins(backend: str) -> None:
+    async def read() -> list[int]:
+        items = aiter(mrpy.pmap(int, TEXTS))
+        with mrpy.session(backend, workers=1, on_error="skip"):
+            return [item async for item in items]
+
+    assert asyncio.run(read()) == [1, 4, 0]

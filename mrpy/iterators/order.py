@@ -133,11 +133,12 @@ def _blocks(
 
 
 async def run_map_async(
-    plan: Plan, options: Options, account: Account, stopper: Stopper
+    plan: Plan, says: Callable[[], Options], account: Account, stopper: Stopper
 ) -> AsyncGenerator[Any, None]:
     """As `Run`, in an event loop. The source is pulled in the loop's thread, as everything else; but what
     would block it has a thread of its own: a run whose source is another run, with that one, and a
     serial run, which computes in the thread that asks. ``stopper``: by which it is ended while it waits."""
+    options = says()
     run = isinstance(plan.source, Pulled) and is_run(plan.source.iterable)
     if run or not plan.steps or not session_for(options).driver.backend.threaded:
         async for item in _in_thread(Run(plan, lambda: options, account), stopper):

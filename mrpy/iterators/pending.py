@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from mrpy.errors import BackendError, Cancelled, SchedulerError, SerializationError
-from mrpy.inside import SETTLED, waiting
+from mrpy.inside import SETTLED, giving_way, waiting
 from mrpy.mapreduce.kernels import Submitted
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import Options
@@ -72,12 +72,15 @@ class PendingResult:
     def cancel(self) -> bool:
         """Stop the call, whether it runs or waits; False if it is over already. From then on it is done, and
         to ask for its result raises `Cancelled`."""
+        if not self.done():
+            self._driver.check_owner()
         with self._driver.shield, self._lock:
             if self.done():
                 return self._cancelled
             self._cancelled = True
-            self._let_in()
+            callbacks = self._let_in()
         self._driver.abandon([self._key])
+        self._call(callbacks)
         return True
 
     def cancelled(self) -> bool:
@@ -87,8 +90,10 @@ class PendingResult:
     def add_done_callback(self, function: Callable[[PendingResult], Any]) -> None:
         """Have ``function(self)`` called at the end, in a thread of mrpy's, the session that is open now in
         force; at once if it has ended."""
+        if not self.done():
+            self._driver.check_owner()
         with self._driver.shield, self._lock:
-            if self._delivery is None:
+            if not self.done():
                 context = copy_context()
                 self._callbacks.append(lambda self: context.run(function, self))
                 return
@@ -96,9 +101,12 @@ class PendingResult:
 
     def __await__(self) -> Generator[Any, None, Any]:
         """In asyncio ``await pending`` is its `result`, and does not block the event loop. Who is cancelled
-        while he awaits it cancels the call, as with a future of asyncio."""
+        while he awaits it cancels the call, as with a future of asyncio. (`asyncio.wait` wants tasks: give it
+        ``asyncio.ensure_future(pending)``.)"""
         import asyncio  # heavy, and only for those who run a loop already
 
+        if self._driver.threadless:
+            self._driver.lead(self.done)
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
 
@@ -112,7 +120,8 @@ class PendingResult:
 
         self.add_done_callback(tell)
         try:
-            yield from ended
+            with giving_way():
+                yield from ended
         except BaseException:
             self.cancel()
             raise
@@ -131,15 +140,20 @@ class PendingResult:
     def _receive(self, delivery: Delivery) -> None:
         with self._lock:
             self._delivery = delivery
-            self._let_in()
-            callbacks, self._callbacks = self._callbacks, []
-        for function in callbacks:
-            self._driver.aside.call(partial(function, self))
+            callbacks = self._let_in()
+        self._call(callbacks)
 
-    def _let_in(self) -> None:
+    def _let_in(self) -> list[Callable[[PendingResult], Any]]:
+        """Let go on who waits; the callbacks that are to be called."""
         gates, self._gates = self._gates, []
         for gate in gates:
             gate.release()
+        callbacks, self._callbacks = self._callbacks, []
+        return callbacks
+
+    def _call(self, callbacks: list[Callable[[PendingResult], Any]]) -> None:
+        for function in callbacks:
+            self._driver.aside.call(partial(function, self))
 
     def _outcome(self, timeout: float | None) -> tuple[bool, Any]:
         if not self.done():

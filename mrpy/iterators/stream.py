@@ -97,7 +97,8 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         if self._running is not None:
             raise TypeError("this parallel iterator is already being iterated without async")
         if self._running_async is None:
-            options = self._starting()  # before anything of `order` is asked for, which imports it
+            self._starting()  # before anything of `order` is asked for, which imports it
+            options = partial(_options_in, self._blocks, self._given)  # of when its first item is asked for
             self._stopper = current.Stopper()
             self._running_async = order.run_map_async(self._plan, options, self._account, self._stopper)
         return self._running_async
@@ -113,7 +114,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
             if self._running_async is not None:
                 raise TypeError("this parallel iterator is already being iterated with async for")
             self._starting()  # as above
-            options = partial(_options_in, self._blocks, self._given)  # of when its first item is asked for
+            options = partial(_options_in, self._blocks, self._given)
             run = order.Run(self._plan, options, self._account, self._given)
             self._running = vars(self).setdefault("_first", run)  # the same for threads that begin it at once
             if self._plan.steps:

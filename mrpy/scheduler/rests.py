@@ -105,9 +105,11 @@ _by_signal = False  # this is a worker process, and nobody waits for the signal 
 
 
 def be_asked() -> None:
-    """In a worker process: from the first offer on, by a signal, which no thread of the user's hears."""
+    """In a worker process: from the first offer on, by a signal, which no thread of the user's hears, unless
+    he unblocks all there are."""
     global _by_signal
     if ASK is not None:
+        signal.signal(ASK, lambda *_: ask(get_ident()))
         signal.pthread_sigmask(signal.SIG_BLOCK, (ASK,))
         _by_signal = True
 

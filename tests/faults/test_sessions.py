@@ -186,6 +186,9 @@ USES = [
     "list(run)",  # one that had begun
     "pending.result(10)",  # one that was waited for
     "pending.result()",
+    "pending.cancel()",
+    "pending.add_done_callback(print)",
+    "asyncio.run(awaited(pending))",
     "mrpy.submit(abs, -1).result()",
 ]
 
@@ -196,7 +199,9 @@ def test_what_a_fork_inherits_of_a_session_says_that_it_is_the_parents(backend: 
     """A fork for each use that it may make of it."""
     done = run_script(
         f"""
-        import mrpy, os, signal, time
+        import asyncio, mrpy, os, signal, time
+        async def awaited(pending):
+            return await pending
         with mrpy.session({backend!r}, workers=2):
             run = mrpy.pmap(lambda x: (time.sleep(0.3), x)[1], range(6), chunksize=1)
             next(run)
