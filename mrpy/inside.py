@@ -33,8 +33,10 @@ class _Inside(_local):
 
     place = Place.NOWHERE
     give_way: Callable[[int], None] | None = None  # with 1: let one more task run; with -1: it is back
-    ways = 0  # how many wait in this thread: for all of them together it gives way once
     position: Callable[[], int] | None = None  # asked, it says which item is at work
+
+    def __init__(self) -> None:  # for each thread
+        self.waiters = [0]  # how many wait in it: for all of them together it gives way once
 
     @property
     def task(self) -> bool:
@@ -86,17 +88,17 @@ class giving_way:
     """While this is open, this thread waits. Where it runs a task, another may run in the meantime: the one
     that is waited for may have to."""
 
-    __slots__ = ("_give_way",)
+    __slots__ = ("_give_way", "_waiters")
 
     def __enter__(self) -> None:
-        self._give_way = inside.give_way
-        inside.ways += 1
-        if self._give_way is not None and inside.ways == 1:
+        self._give_way, self._waiters = inside.give_way, inside.waiters  # another may close a coroutine
+        self._waiters[0] += 1
+        if self._give_way is not None and self._waiters[0] == 1:
             self._give_way(1)
 
     def __exit__(self, *_: object) -> None:
-        inside.ways -= 1
-        if self._give_way is not None and inside.ways == 0:
+        self._waiters[0] -= 1
+        if self._give_way is not None and self._waiters[0] == 0:
             self._give_way(-1)
 
 

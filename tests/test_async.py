@@ -14,6 +14,7 @@ import pytest
 from laws import LOCAL, eventually
 
 import mrpy
+from mrpy import inside
 
 over_local = pytest.mark.parametrize("backend", LOCAL)
 
@@ -523,16 +524,21 @@ def test_to_await_a_pending_result_blocks_nothing_and_ends_with_who_waits(backen
 def test_a_loop_that_is_gone_hears_nothing_of_a_call() -> None:
     async def starts() -> mrpy.PendingResult:
         pending = mrpy.submit(slowly, 3)
-        asyncio.ensure_future(pending).cancel()
+        abandoned.append(pending.__await__())
+        next(abandoned[0])
         return pending
 
+    abandoned: list[Any] = []
     with mrpy.session("threads", workers=1):
         pending = run(starts)
-        assert pending.exception(20) is None or pending.cancelled()
+        assert pending.result(20) == 9, "and to tell the loop raises nothing"
+        told = threading.Event()
+        pending.add_done_callback(lambda _: told.set())
+        assert told.wait(20)
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_a_task_that_awaits_gives_way(nested: bool) -> None:
+def test_a_task_that_awaits_gives_way(nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     box: list[mrpy.PendingResult] = []
 
     def waits() -> list[int]:
@@ -543,11 +549,20 @@ def test_a_task_that_awaits_gives_way(nested: bool) -> None:
             time.sleep(0.005)
         return asyncio.run(all_of_them())
 
+    ways: list[int] = []
+    give_way = inside.giving_way.__enter__
+
+    def counted(way: inside.giving_way) -> None:
+        give_way(way)
+        ways.append(way._waiters[0])
+
+    monkeypatch.setattr(inside.giving_way, "__enter__", counted)
     with mrpy.session("threads", workers=1):
         pending = mrpy.submit(waits)
         box += [mrpy.submit(slowly, n) for n in range(3)]
         got = run(lambda: asyncio.wait_for(pending, 20)) if nested else pending.result(20)
         assert got == [0, 1, 4]
+        assert 3 in ways, "all three wait in one thread, which gives way for the first"
 
 
 @pytest.mark.parametrize("backend", LOCAL[1:])

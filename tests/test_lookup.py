@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import itertools
 import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import pytest
 from laws import BACKENDS, LOCAL
 
 import mrpy
-from mrpy.errors import SerializationError, TooManyErrors
+from mrpy.errors import OptionError, SerializationError, TooManyErrors
 from mrpy.mapreduce import lookup
 
 over_backends = pytest.mark.parametrize("backend", BACKENDS)
@@ -88,6 +90,48 @@ def test_what_is_large_is_shuffled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @over_local
+def test_errors_behind_it_are_of_single_rows(backend: str) -> None:
+    table = [(1, 5), (1, 0), (1, 2), (1, 1)]
+    rows = mrpy.stream([(1,)], backend=backend, workers=2, on_error="skip").join(table, 0).map(lambda r: 10 // r[1][1])
+    assert list(rows) == [2, 5, 10]
+    assert rows.skipped.count == 1
+    for options in ({"retries": 1}, {"timeout": 30}, {"on_error": "skip"}):
+        assert "by key" in str(mrpy.stream([(1,)], **options).join(table, 0))
+
+
+def test_what_stands_in_for_items_is_not_taken_for_rows() -> None:
+    on_errors: list[Any] = [lambda error: 5, "return"]
+    for on_error in on_errors:
+        rows = mrpy.stream(["1", "x", "3"]).map(int).join([1, 5], lambda n: n)
+        with mrpy.session("serial", on_error=on_error), pytest.raises(OptionError, match="join by .* on_error="):
+            list(rows)
+    rows = mrpy.stream(["1", "x", "3"]).map(int).join([1, 5], lambda n: n)
+    with mrpy.session("serial", on_error="skip"):
+        assert list(rows) == [(1, 1)]
+
+
+def test_an_event_loop_is_not_blocked_while_the_table_is_made() -> None:
+    async def read() -> tuple[list[Any], int]:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.01)
+                ticks += 1
+
+        ticking = asyncio.ensure_future(tick())
+        rows = mrpy.stream([1], backend="threads", workers=1).join([1, 2], abs, lambda n: time.sleep(0.2) or n)
+        found = [row async for row in rows]
+        ticking.cancel()
+        return found, ticks
+
+    found, ticks = asyncio.run(read())
+    assert found == [(1, 1)]
+    assert ticks > 5
+
+
+@over_local
 def test_who_gives_partitions_or_replaces_has_a_shuffle(backend: str) -> None:
     stream = mrpy.stream(["1", "x", "3"], backend=backend, on_error=lambda error: 5).map(int)
     rows = stream.join([1, 5], lambda n: n)
@@ -133,7 +177,7 @@ def test_errors_of_the_table_are_of_its_items_and_count_with_the_others(backend:
         list(joined())
     assert caught.value.mrpy_item.position == 1  # type: ignore[attr-defined]
     rows = joined(on_error="skip")
-    assert list(rows) == [("1", (2, 2)), ("1", (1, 1))]
+    assert sorted(rows) == [("1", (1, 1)), ("1", (2, 2))]
     assert rows.skipped.count == 3
     assert sorted(failure.item.position for failure in rows.skipped.failures) == [1, 1, 3]
     assert "ZeroDivisionError" in rows.explain()
@@ -153,7 +197,7 @@ def test_a_row_that_cannot_be_pickled_is_an_error_of_its_own(key: str) -> None:
         list(joined())
     assert caught.value.mrpy_item.position == 5  # type: ignore[attr-defined]
     rows = joined(on_error="skip")
-    assert list(rows) == loops(ORDERS, TOWNS, "inner")
+    assert sorted(rows) == sorted(loops(ORDERS, TOWNS, "inner"))
     assert rows.skipped.count == 1
     got = mrpy.stream(ORDERS, backend="threads", workers=2).join(table, KEYS[key])
     assert list(got) == loops(ORDERS, table, "inner")
@@ -170,10 +214,29 @@ def test_each_run_looks_at_the_table_anew(backend: str) -> None:
     assert list(rows) == [((2,), (2, "c")), ((2,), (2, "b"))]
 
 
+def test_a_run_that_is_under_way_has_the_table_of_its_beginning() -> None:
+    table = [(1, "a")]
+    rows = mrpy.stream([(1,)] * 300, backend="serial", chunksize=10).join(table, 0)
+    first = iter(rows.map(lambda row: row[1][1]))
+    assert next(first) == "a"
+    table[0] = (1, "b")
+    assert set(rows.map(lambda row: row[1][1])) == {"b"}
+    assert set(first) == {"a"}
+
+
 @over_local
-def test_rows_go_on_to_whatever_comes_behind(backend: str, tmp_path: Path) -> None:
+def test_the_matches_of_an_item_keep_their_order_whatever_comes_first(backend: str) -> None:
+    table = [(1, n) for n in range(200)]
+    given: dict[str, Any] = {"backend": backend, "workers": 2, "chunksize": 3, "ordered": False}
+    rows = mrpy.stream([(1,)], **given).join(table, 0, lambda row: time.sleep(0.002 * (row[1] == 4)) or row[0])
+    assert [match for _, match in rows] == table
+
+
+@over_local
+@pytest.mark.parametrize("key", KEYS)
+def test_rows_go_on_to_whatever_comes_behind(key: str, backend: str, tmp_path: Path) -> None:
     def joined() -> Any:
-        return mrpy.stream(ORDERS, backend=backend, workers=2).join(TOWNS, 0)
+        return mrpy.stream(ORDERS, backend=backend, workers=2).join(TOWNS, KEYS[key])
 
     rows = loops(ORDERS, TOWNS, "inner")
     assert joined().map(len).sum() == 2 * len(rows)
@@ -181,6 +244,8 @@ def test_rows_go_on_to_whatever_comes_behind(backend: str, tmp_path: Path) -> No
     assert list(joined().sorted(key=lambda row: row[0][1])) == sorted(rows, key=lambda row: row[0][1])
     assert list(joined().join(TOWNS, 1, how="semi")) == []
     assert list(joined().repartition(3)) == rows
+    assert sorted(joined().repartition(2, 1)) == sorted(rows)
+    assert len(list(joined().join(joined(), 0, partitions=2))) == 6 * 4 + 6 + 5
     assert joined().map(lambda row: row[1][1]).to_text(tmp_path / "out").records == len(rows)
     assert dict(mrpy.mapreduce(lambda row: (row[1][0], 1), lambda _, n: sum(n), joined())) == {1: 12, 3: 6, 5: 5}
     left, right = joined().tee()
@@ -211,9 +276,9 @@ def test_with_a_small_table_a_join_can_be_resumed(backend: str, tmp_path: Path) 
             raise LookupError
         return row
 
-    def run(how: str = "inner") -> Any:
+    def run(how: str = "inner", other_key: Any = None) -> Any:
         given: dict[str, Any] = {"backend": backend, "workers": 2, "chunksize": 4, "checkpoint": tmp_path / "kept"}
-        return list(mrpy.stream(ORDERS, **given).join(TOWNS, 0, how=how).map(look))
+        return list(mrpy.stream(ORDERS, **given).join(TOWNS, 0, other_key, how).map(look))
 
     with pytest.raises(LookupError):
         run()
@@ -224,6 +289,8 @@ def test_with_a_small_table_a_join_can_be_resumed(backend: str, tmp_path: Path) 
     assert len(list(asked())) < 23
     with pytest.raises(mrpy.errors.CheckpointError, match="another program"):
         run("left")
+    with pytest.raises(mrpy.errors.CheckpointError, match="another program"):
+        run(other_key=lambda town: town[0])
 
 
 def test_what_computes_the_table_is_shown() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from mrpy.iterators.stream import ByItself, ParallelIterator
 from mrpy.mapreduce import lookup
-from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.plan import Map, Plan
 
@@ -18,27 +17,27 @@ class Small:
     """An input that is small enough for that: see `mrpy.mapreduce.lookup.is_small`.
 
     Where its keys are texts and numbers that are looked up in plain rows, workers make the table of the rows.
-    Else they are computed by a run of its own, under the same rules as the other side's.
+    Else they are computed by a run of its own. ``alone``: the keys are all that is wanted.
     """
 
-    def __init__(self, plan: Plan, key: Callable[[Any], Any], given: dict[str, Any]) -> None:
+    def __init__(
+        self, plan: Plan, key: Callable[[Any], Any], given: dict[str, Any], *, alone: bool
+    ) -> None:
         self.key = key
-        self._plan = plan
+        self._plan, self._alone = plan, alone
         self._given = {**given, "ordered": True, "checkpoint": None}
         self._run: ByItself | None = None
         if not isinstance(key, operator.itemgetter):
             self._by_workers()
 
-    def rows(self, account: Account, *, travels: bool) -> tuple[Batch, Callable[[Any], Any] | None]:
+    def rows(self, *, travels: bool) -> tuple[Batch, Callable[[Any], Any] | None]:
         """The rows of the table, and what to look up in them; None: they are made of keys and items."""
         if self._run is None:
             items = list(self._plan.source.reader().take(sys.maxsize))
             rows = lookup.with_keys(items, self.key, travels=travels)
             if rows is not None:
                 return rows, self.key
-        run = self._by_workers()
-        run.counts_with(account)
-        found = list(run)
+        found = list(self._by_workers())
         return (lookup.pack(found) if travels else found), None
 
     @property
@@ -50,6 +49,6 @@ class Small:
 
     def _by_workers(self) -> ByItself:
         if self._run is None:
-            keyed = self._plan.then(Map(lookup.WithKey(self.key)))
+            keyed = self._plan.then(Map(lookup.WithKey(self.key, alone=self._alone)))
             self._run = ByItself(ParallelIterator(keyed, self._given))
         return self._run

@@ -183,10 +183,11 @@ class Grouping(ABC):
         ``how="semi"``    items of this one that have a match, by themselves and once
         ``how="anti"``    items of this one that have none
 
-        An `other` that is a list, or another collection, of 32 MB at most goes to every worker, and each item
-        looks up its matches there (a *broadcast* join): nothing is shuffled, the first rows come at once, and
-        they come in the order of this one's items, for each of them those of the other's in theirs. So are
-        inner, left, semi and anti joins, unless `partitions` are given, or a function as `on_error`.
+        An `other` that is a list, tuple, range, dict, set or array of 32 MB at most goes to every worker, and
+        each item looks up its matches there (a *broadcast* join): nothing is shuffled, the first rows come at
+        once, and they come in the order of this one's items, for each of them those of the other's in theirs.
+        All rows of an item are computed by one task. So are inner, left, semi and anti joins, unless there
+        are `partitions`, or `on_error`, `retries` or a `timeout`, which are about single rows behind it.
 
         Else both are brought together by key, and the order is key by key; of a key, the other's items in
         their order, and for each of them those of this one in theirs. So the items of this one that have the
@@ -211,7 +212,7 @@ class Grouping(ABC):
             mappers = mappers[0], by_key.WithConstant(mappers[1].key, None, side=1)
         reducer = by_key.Join(how, default)
         looked_up: Any = None
-        if partitions == "auto" and how in lookup.HOW and not callable(self._options().on_error):
+        if partitions == "auto" and how in lookup.HOW and lookup.may_be_one_run(self._options()):
             looked_up = functools.partial(lookup.Lookup, mappers[0].key, how, default)
         return self._keyed_with("join", other, mappers, reducer, partitions, looked_up, with_keys=False)
 
@@ -304,7 +305,8 @@ class Grouping(ABC):
             return self._keyed(both, by_key.LeftFirst(reducer), None, partitions, with_keys=with_keys)
         left, right = self._to_key(), _plan_of(other, self._given)
         if looked_up is not None and lookup.is_small(right):
-            small = beside.Small(right, mappers[1].key, self._given)
+            alone = isinstance(mappers[1], by_key.WithConstant)
+            small = beside.Small(right, mappers[1].key, self._given, alone=alone)
             return self._then(looked_up(small))  # type: ignore[no-any-return]
         if self._options().checkpoint is not None:
             raise OptionError(f"{name}() has two large inputs, and there is no checkpoint for that")

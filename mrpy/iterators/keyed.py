@@ -22,7 +22,7 @@ from mrpy.mapreduce.groups import Reducer, grouping, is_exact
 from mrpy.mapreduce.job_tasks import Method
 from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.partition import DEFAULT, canonical, shown
-from mrpy.mapreduce.plan import Plan, name_of
+from mrpy.mapreduce.plan import Plan, name_of, ready
 from mrpy.mapreduce.rules import Rules, stage_seed
 from mrpy.mapreduce.shuffle import MapTask, ReduceTask, step_of
 from mrpy.mapreduce.skipped import Skipped
@@ -150,6 +150,7 @@ class Keyed:
         store: Store | None,
         checkpoint: Checkpoint | None,
     ) -> list[Mapped]:
+        side = Side(ready(side.plan, options, travels=job.driver.backend.remote), side.mapper)
         rules = Rules.of(options, side.plan)
 
         def code_for(store: Store | None) -> Code:

@@ -16,7 +16,7 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.kernels import MapChunk
-from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap
+from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap, ready
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled, is_run
@@ -136,10 +136,12 @@ async def run_map_async(
     plan: Plan, says: Callable[[], Options], account: Account, stopper: Stopper
 ) -> AsyncGenerator[Any, None]:
     """As `Run`, in an event loop. The source is pulled in the loop's thread, as everything else; but what
-    would block it has a thread of its own: a run whose source is another run, with that one, and a
-    serial run, which computes in the thread that asks. ``stopper``: by which it is ended while it waits."""
+    would block it has a thread of its own: a run whose source is another run, or which has to have the answer
+    of one before it begins, with that one; and a serial run, which computes in the thread that asks.
+    ``stopper``: by which it is ended while it waits."""
     options = says()
     run = isinstance(plan.source, Pulled) and is_run(plan.source.iterable)
+    run = run or any(hasattr(step, "ready") for step in plan.steps)
     if run or not plan.steps or not session_for(options).driver.backend.threaded:
         async for item in _in_thread(Run(plan, lambda: options, account), stopper):
             yield item
@@ -230,6 +232,7 @@ class _feeding:
         with ExitStack() as entering:
             job = entering.enter_context(job_for(options))
             entering.enter_context(watched(job, plan, options))
+            plan = ready(plan, options, travels=job.driver.backend.remote)
             checkpoint = entering.enter_context(checkpoint_for(options, plan.steps, "map"))
             rules = Rules.of(options, plan)
             backend, name = job.driver.backend, options.name or str(plan.steps[-1])

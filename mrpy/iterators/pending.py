@@ -13,6 +13,7 @@ from typing import Any
 
 from mrpy.errors import BackendError, Cancelled, SchedulerError, SerializationError
 from mrpy.inside import SETTLED, giving_way, waiting
+from mrpy.light import TYPE_CHECKING
 from mrpy.mapreduce.kernels import Submitted
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import Options
@@ -22,7 +23,26 @@ from mrpy.scheduler.current import single_call
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.reuse import code_for
 
+if TYPE_CHECKING:
+    import asyncio
+
 _OURS = (BackendError, Cancelled, SchedulerError)  # not the call's doing, so not for `on_error`
+
+
+class _OfLoop:
+    """A gate for who waits in an event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
+        self._loop, self._ended = loop, ended
+
+    def release(self) -> None:
+        """Let him through, from any thread."""
+        with suppress(RuntimeError):  # that loop may be closed by now
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
 
 
 class PendingResult:
@@ -31,7 +51,7 @@ class PendingResult:
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> None:
         self._name = options.name or name_of(function)
         self._delivery: Delivery | None = None
-        self._gates: list[LockType] = []  # one, closed, for each who waits for another thread
+        self._gates: list[LockType | _OfLoop] = []  # one, closed, for each who waits for another thread
         self._callbacks: list[Callable[[PendingResult], Any]] = []
         self._lock = threading.RLock()  # whoever has it while there is no delivery is shielded: that may come
         self._cancelled = False
@@ -109,23 +129,18 @@ class PendingResult:
             self._driver.lead(self.done)
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
-
-        def end() -> None:
-            if not ended.done():
-                ended.set_result(None)
-
-        def tell(_: PendingResult) -> None:
-            with suppress(RuntimeError):  # that loop may be closed by now
-                loop.call_soon_threadsafe(end)
-
-        self.add_done_callback(tell)
+        if not self._hears(_OfLoop(loop, ended)):
+            ended.set_result(None)
         try:
             with giving_way():
                 yield from ended
         except BaseException:
             self.cancel()
             raise
-        return self.result()
+        failed, value = self._ended()
+        if failed:
+            raise value
+        return value
 
     def __repr__(self) -> str:
         state = "cancelled" if self._cancelled else "done" if self.done() else "pending"
@@ -162,19 +177,29 @@ class PendingResult:
             self._driver.lead(self.done, until)
             if not self.done() and not waiting(lambda: self._wait(until)):
                 raise TimeoutError(f"{self._name} has not ended after {timeout:g} seconds; it goes on")
-        self._driver.aside.catch_up()
+        self._driver.backend.said.wait()  # what the call has said is seen before its result
+        return self._ended()
+
+    def _ended(self) -> tuple[bool, Any]:
         with self._lock:
             if self._opened is None:
                 self._opened = self._open()
             return self._opened
 
+    def _hears(self, gate: LockType | _OfLoop) -> bool:
+        """Have this gate opened at the end. False: it has come."""
+        with self._driver.shield, self._lock:
+            if not self.done():
+                self._driver.check_owner()
+                self._gates.append(gate)
+                return True
+        return False
+
     def _wait(self, until: float | None) -> bool:
         gate = allocate_lock()  # not an event: a handler may come while its own lock is held, see above
         gate.acquire()
-        with self._driver.shield, self._lock:
-            if self.done():
-                return True
-            self._gates.append(gate)
+        if not self._hears(gate):
+            return True
         left = threading.TIMEOUT_MAX  # 292 years
         if until is not None:
             left = min(max(0.0, until - time.monotonic()), left)

@@ -291,13 +291,6 @@ class ByItself:
     def __iter__(self) -> Iterator[Any]:
         return iter(self._items._again())
 
-    def counts_with(self, account: Account) -> None:
-        """What this skips counts together with what the run skips whose account that is."""
-        mine = self._items._account
-        if mine not in account.of_the_run:
-            account.of_the_run.append(mine)
-        mine.of_the_run = account.of_the_run
-
     def __str__(self) -> str:
         return str(self._items)
 

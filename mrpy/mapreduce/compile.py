@@ -66,9 +66,6 @@ class Feeder:
     def __init__(self, job: Job, plan: Plan, options: Options, code: Code, account: Account) -> None:
         self.job = job
         self.account = account
-        for step in plan.steps:
-            if (prepare := getattr(step, "prepare", None)) is not None:
-                prepare(account, travels=job.driver.backend.remote)
         self._options = options
         self._remote = job.driver.backend.remote
         workers = job.driver.backend.workers

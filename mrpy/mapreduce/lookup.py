@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from mrpy.errors import SerializationError
-from mrpy.light import TYPE_CHECKING, Any, NamedTuple
+from mrpy.errors import OptionError, SerializationError
+from mrpy.light import TYPE_CHECKING, Any
 from mrpy.mapreduce.batches import Batch, Packed, rows_of
 from mrpy.mapreduce.by_key import key_name
 from mrpy.mapreduce.partition import PLAIN, canonical, stable_hash
@@ -16,32 +16,26 @@ from mrpy.scheduler import codec
 from mrpy.scheduler.sizes import SAMPLED_WELL, estimated
 
 if TYPE_CHECKING:
-    from mrpy.mapreduce.account import Account
     from mrpy.mapreduce.plan import Plan
+    from mrpy.options import Options
 
 HOW = ("inner", "left", "semi", "anti")  # the others want to know which of the table nobody has found
 SMALL = 32 << 20  # bytes of memory that a worker gives to a table, about. Out of the air; Spark's are 10
 ENTRY = 64  # bytes of one of its entries, about, without the item
 
 
-class KeyedItem(NamedTuple):
-    """An item of the table with its key."""
-
-    key: Any
-    item: Any
-
-
 class WithKey:
-    """The function that makes one. A key that cannot be one is an error of its item."""
+    """The function from an item of the table to its key and the item. A key that cannot be one is an error of
+    its item. ``alone``: it is all that is wanted."""
 
-    __slots__ = ("__qualname__", "key")
+    __slots__ = ("__qualname__", "alone", "key")
 
-    def __init__(self, key: Callable[[Any], Any]) -> None:
-        self.key = key
+    def __init__(self, key: Callable[[Any], Any], *, alone: bool) -> None:
+        self.key, self.alone = key, alone
         self.__qualname__ = f"({key_name(key)}, item)"
 
-    def __call__(self, item: Any) -> KeyedItem:
-        return KeyedItem(checked(self.key(item)), item)
+    def __call__(self, item: Any) -> tuple[Any, Any]:
+        return checked(self.key(item)), None if self.alone else item
 
 
 def checked(key: Any) -> Any:
@@ -53,11 +47,8 @@ def checked(key: Any) -> Any:
 
 
 class Lookup:
-    """The step. ``other`` is the small side, as the consumer sees it.
-
-    Unlike other steps it is prepared for each run, in the consumer's thread: what is looked up is what is in
-    the other input then.
-    """
+    """The step. ``other`` is the small side, as the consumer sees it; what is looked up is what is there when
+    a run begins."""
 
     # What is in its `__dict__` is of one run. The others are what it computes: a checkpoint knows it by them.
     __slots__ = ("__dict__", "default", "how", "key", "other_key")
@@ -69,10 +60,19 @@ class Lookup:
         self._keys: Callable[[Any], Any] | None = None
         self._table: dict[Any, Sequence[Any]] | None = None
 
-    def prepare(self, account: Account, *, travels: bool) -> None:
-        """Have the rows of the table. ``account``: that of the run."""
-        self._rows, self._keys = self.other.rows(account, travels=travels)
-        self._table = None if travels else self._made()
+    def ready(self, options: Options, *, travels: bool) -> Lookup:
+        """This step with the rows of the table, for a run. Raises `OptionError` where something would stand
+        among the items that is not to be looked up."""
+        if options.on_error == "return" or callable(options.on_error):
+            raise OptionError(
+                f"{self}: on_error= puts something in an item's place, and was not known when join() was "
+                "called; call it where that is set, or give it partitions="
+            )
+        made = Lookup(self.key, self.how, self.default, self.other)
+        made._rows, made._keys = self.other.rows(travels=travels)
+        if not travels:
+            made._table = made._made()
+        return made
 
     @property
     def upstream(self) -> list[Any]:
@@ -133,6 +133,12 @@ def _arrived(*parts: Any) -> Lookup:
     return step
 
 
+def may_be_one_run(options: Options) -> bool:
+    """Whether nothing is said of single items: all rows of one are one item to what comes behind in the same
+    run, be it left out, tried again or stopped."""
+    return options.on_error == "raise" and not options.retries and options.timeout is None
+
+
 def is_small(plan: Plan) -> bool:
     """Whether all workers can have what is in this source: by the number of its items, and the size of some.
     Where more would have to be done than to cut it, nobody knows before."""
@@ -161,7 +167,8 @@ def with_keys(items: list[Any], key: Callable[[Any], Any], *, travels: bool) -> 
         if not PLAIN.issuperset(map(type, keys)):
             return None
         return pack(items) if travels else items
-    except Exception:
+    except Exception as error:
+        codec.let_through(error)
         return None
 
 

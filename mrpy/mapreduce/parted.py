@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.batches import Batch
-from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.plan import Plan, ready
 from mrpy.mapreduce.repartition import PackTask
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.slots import Slot, first_of
@@ -39,6 +39,7 @@ class PartSource(Pulled):
 def batches_of(plan: Plan, job: Job, options: Options, account: Account, folder: Any) -> deque[Batch]:
     """What a plan yields, in batches. `folder`: for what does not fit into memory."""
     rules, backend = Rules.of(options, plan), job.driver.backend
+    plan = ready(plan, options, travels=backend.remote)
     name = options.name or "repartition"
     slots: list[Slot] = []
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from mrpy.mapreduce.sources import Source
+    from mrpy.options import Options
 else:
     inspect = later("inspect")
     Protocol = object
@@ -177,6 +178,15 @@ class Plan(Frozen):
 
     def __str__(self) -> str:
         return " -> ".join([str(self.source), *map(str, self.steps)])
+
+
+def ready(plan: Plan, options: Options, *, travels: bool) -> Plan:
+    """The plan for one run, which begins in this thread: some steps need something for each. ``travels``:
+    they are sent to other processes."""
+    if not any(hasattr(step, "ready") for step in plan.steps):
+        return plan
+    made = (step.ready(options, travels=travels) if hasattr(step, "ready") else step for step in plan.steps)
+    return plan.replaced(steps=tuple(made))
 
 
 def _with_own_variables(function: Any) -> Callable[[Iterator[Any]], Iterator[Any]]:

@@ -26,7 +26,7 @@ from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.folds import Finish, Fold, FoldChunk, MergeNodes, is_plain, is_quick
 from mrpy.mapreduce.kernels import MapChunk
-from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.plan import Plan, ready
 from mrpy.mapreduce.random import ahead_of
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.slots import Slot
@@ -49,6 +49,7 @@ FAN_IN_OF_FEW = 32  # the same where the consumer is likely to combine what is l
 
 def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Account) -> Any:
     """Reduce a plan to one value."""
+    plan = ready(plan, options, travels=job.driver.backend.remote)
     rules = Rules.of(options, plan)
     leaves = _code(FoldChunk(plan.steps, fold, rules.replaced(seed=0)), fold.name, job, announce=True)
     with Feeder(job, plan, options, leaves, account) as feeder:

@@ -12,7 +12,7 @@ from typing import Any, cast
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.kept_runs import kept_for
-from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.plan import Plan, ready
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.slots import Slot, first_of
 from mrpy.mapreduce.sorted_runs import SortedRun, write_sorted
@@ -100,6 +100,7 @@ def runs_of(
 ) -> list[Part]:
     """The source, sorted in parts. A checkpoint that has some of them on disk is in use until `stack` is
     closed."""
+    plan = ready(plan, options, travels=job.driver.backend.remote)
     rules = Rules.of(options, plan)
     tasks_store, runs = kept_for(options.checkpoint, store)
     program = (*plan.steps, order.key, *(("reverse",) if order.reverse else ()))

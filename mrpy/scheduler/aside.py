@@ -1,8 +1,7 @@
 """What is called aside: in a thread of its own, so that it holds up nobody.
 
 There may be no thread to be had: 3.12 starts none when the main thread has ended. Then whoever waits for a
-result, or closes the session, calls it when he holds nothing of ours. Before that he shows what tasks have
-said.
+result, or closes the session, calls it when he holds nothing of ours.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ import threading
 from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable
-
-from mrpy.scheduler.said import Said
 
 
 def threads_start() -> bool:
@@ -28,10 +25,6 @@ def threads_start() -> bool:
 class Aside(deque[Callable[[], object]]):
     """What is left to be called, of one session. For any thread."""
 
-    def __init__(self, said: Said) -> None:
-        super().__init__()
-        self._said = said
-
     def call(self, what: Callable[[], object]) -> None:
         """Have it called."""
         try:
@@ -41,7 +34,6 @@ class Aside(deque[Callable[[], object]]):
 
     def catch_up(self) -> None:
         """Call it here and now. What it raises is shown, as of a thread."""
-        self._said.show()
         while self:
             try:
                 what = self.popleft()

@@ -30,7 +30,6 @@ from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.failure import Failure, format_trace, of
 from mrpy.scheduler.policy import LONGEST_WAIT
 from mrpy.scheduler.queues import sooner
-from mrpy.scheduler.said import PATIENCE
 from mrpy.scheduler.scheduler import Observer, Scheduler
 from mrpy.scheduler.shield import Shield
 from mrpy.scheduler.states import State
@@ -76,8 +75,10 @@ class Driver:
 
     def __init__(self, backend: Backend, trace: Trace | None = None) -> None:
         self.backend = backend
-        self.observers: list[Observer] = [] if trace is None else [trace]
+        self.observers: list[Observer] = []
         self._trace = trace
+        if trace is not None:
+            self.observers.append(trace)
         self._scheduler = Scheduler()
         self._inbox: deque[m.Fact] = deque()
         self._receivers: dict[m.Key, tuple[Receiver, bool]] = {}
@@ -86,12 +87,13 @@ class Driver:
         self._turning = threading.RLock()
         self._inline = threading.Lock()  # whoever has it drives, where any thread may
         self._leader: int | None = None  # who that is
-        self._leader_sleeps = self._deciding = False
+        self._leader_sleeps = False
         self._sleeps_until = 0.0  # the driver's thread, where others drive: the time of the clock
         self.shield = Shield(backend.wake)
+        self._deciding = False
         self._thread: threading.Thread | None = None
         self.threadless = False  # no thread can be started: who waits has to drive
-        self.aside = Aside(backend.said)
+        self.aside = Aside()
         self._pid = os.getpid()
 
     # ---- for any thread --------------------------------------------------------------------------
@@ -126,7 +128,8 @@ class Driver:
 
     def unobserve(self, observer: Observer) -> None:
         """The opposite. An observer that is not there is fine: it may have been dropped."""
-        self.observers[:] = [each for each in self.observers if each is not observer]
+        if observer in self.observers:
+            self.observers.remove(observer)
 
     def close(self) -> None:
         """Stop everything. Whoever still waits is told so. The driver's thread does it where there is one:
@@ -141,13 +144,11 @@ class Driver:
             self.backend.wake()
             if thread is None and not leads:
                 self._shut(self.end)
-        if leads:
-            return
-        if thread not in (None, threading.current_thread()):
-            if shows := self.backend.said.shower == thread.ident:  # and may wait for a lock that this one has
-                self._shut(self.end)
-            thread.join(PATIENCE if shows else None)
-        self.aside.catch_up()
+        if not (leads or thread in (None, threading.current_thread())):
+            thread.join()
+        if not leads:
+            self.backend.said.end()
+            self.aside.catch_up()
 
     @property
     def closed(self) -> bool:
@@ -174,10 +175,10 @@ class Driver:
             while self.end is None and not arrived() and (until is None or time.monotonic() < until):
                 if not self._drive(arrived, until) and not self._waited_to_lead(until):
                     break
-                self.aside.catch_up()
             if self.threadless and self.end is not None:
                 self._give_up(self.end)
-        self.aside.catch_up()
+        if self.aside:
+            self.aside.catch_up()
 
     def _tell(self, fact: m.Fact) -> None:
         self._inbox.append(fact)
@@ -185,13 +186,13 @@ class Driver:
             if self._thread is None and not self.threadless:
                 self._start_thread()
             drives = self.backend.inline and (type(fact) is m.Added or self.threadless)
-            if not drives or not self._drive() or self._inbox or self.backend.said:
+            if not drives or not self._drive() or self._inbox:
                 self.backend.wake()
 
     def _drive(self, arrived: Callable[[], bool] = _yes, until: float | None = None) -> bool:
         """Drive in this thread, if no other does just now: take in what was added, and go on until `arrived`
-        says so, or it is `until`, or a signal came, whose handler is called on the way out, or there is
-        something to show. Say whether it could be done."""
+        says so, or it is `until`, or a signal came, whose handler is called on the way out. Say whether it
+        could be done."""
         try:
             with self.shield:
                 if not self._inline.acquire(blocking=False) and not self._take_over(arrived):
@@ -200,7 +201,7 @@ class Driver:
                 try:
                     if self._inbox:
                         self._turn_over()
-                    while not (arrived() or self.end or self.shield.noted or self.backend.said.waits):
+                    while not (arrived() or self.end is not None or self.shield.noted):
                         if not self._sleep_as_leader(until):
                             break
                         self._turn_over(arrived)
@@ -305,7 +306,6 @@ class Driver:
             self._leader = None
             due = self._due()
             self._sleeps_until = math.inf if due is None else due
-        self.backend.said.show(lambda: self.end is None)
         if self.end is None:
             self.backend.block(sooner(LONGEST_WAIT, due, time.monotonic()))
             self._sleeps_until = 0.0  # it is awake, and will look for itself

@@ -62,9 +62,11 @@ class Job:
         elif self._inbox.empty():
             self.driver.lead(lambda: not self._inbox.empty(), until)
         try:
-            return self._taken(waiting(lambda: self._arrival(until)))
+            delivery = waiting(lambda: self._arrival(until))
         except Empty:
             return None
+        self.driver.backend.said.wait()  # what the task has said is seen before its result
+        return self._taken(delivery)
 
     async def next_async(self, patience: float | None) -> Delivery | None:
         """As `next_within`, without blocking the event loop. For backends that have a thread of their own."""
@@ -148,7 +150,6 @@ class Job:
         return self._inbox.get(timeout=max(0.0, until - time.monotonic()))
 
     def _taken(self, delivery: Delivery | None) -> Delivery:
-        self.driver.aside.catch_up()  # what the task has said is seen before its result
         if delivery is None:
             raise Cancelled("the run was cancelled")
         if delivery.value is not None:

@@ -109,7 +109,7 @@ def be_asked() -> None:
     he unblocks all there are."""
     global _by_signal
     if ASK is not None:
-        signal.signal(ASK, lambda *_: ask(get_ident()))
+        signal.signal(ASK, signal.SIG_IGN)  # else it would end a worker then
         signal.pthread_sigmask(signal.SIG_BLOCK, (ASK,))
         _by_signal = True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import logging
@@ -336,10 +337,10 @@ class Locked(io.StringIO):
     def __init__(self) -> None:
         super().__init__()
         self.mine = threading.RLock()
-        self.threads: set[int] = set()
+        self.tries = 0
 
     def write(self, text: str) -> int:
-        self.threads.add(threading.get_ident())
+        self.tries += 1
         with self.mine:
             return super().write(text)
 
@@ -357,7 +358,7 @@ def test_who_waits_may_hold_a_lock_that_his_stream_takes() -> None:
                 with caught.mine:
                     for x in mrpy.pmap(say, range(60), chunksize=1):
                         if x % 20 == 0:
-                            time.sleep(0.02)  # the driver's thread comes first, and waits for the lock
+                            time.sleep(0.02)
             pending = [mrpy.submit(say, x) for x in range(9)]
             with caught.mine:
                 time.sleep(0.05)
@@ -374,7 +375,7 @@ def test_a_session_is_closed_by_who_holds_such_a_lock() -> None:
             assert mrpy.submit(say, 1).result(20) == 1
             with caught.mine:
                 mrpy.submit(say, 2)
-                assert eventually(lambda: len(caught.threads) == 2), "the driver's thread waits for the lock"
+                assert eventually(lambda: caught.tries == 2), "somebody waits for the lock"
                 session.close()
                 assert session.driver.closed
         assert eventually(lambda: caught.getvalue().endswith("at work on 2\n"))
@@ -427,3 +428,80 @@ def test_a_handler_may_use_the_session_whose_record_it_shows() -> None:
             assert eventually(lambda: asked == [0, 1, 2, 3, 4])
     finally:
         logger.removeHandler(handler)
+
+
+@pytest.mark.fault(19)
+@pytest.mark.parametrize("way", ["done", "callback", "async for", "await"])
+def test_nobody_who_holds_such_a_lock_waits_for_ever(way: str) -> None:
+    async def items() -> list[int]:
+        return [x async for x in mrpy.pmap(say, range(5), chunksize=1)]
+
+    async def item() -> int:
+        return await mrpy.submit(say, 3)  # type: ignore[no-any-return]
+
+    with contextlib.redirect_stdout(Locked()) as caught, mrpy.session("processes", workers=1), caught.mine:
+        if way == "async for":
+            assert asyncio.run(asyncio.wait_for(items(), 20)) == [0, 1, 2, 3, 4]
+        elif way == "await":
+            assert asyncio.run(asyncio.wait_for(item(), 20)) == 3
+        else:
+            told = threading.Event()
+            pending = mrpy.submit(say, 3)
+            pending.add_done_callback(lambda _: told.set())
+            assert told.wait(20) if way == "callback" else eventually(pending.done, 20)
+
+
+@pytest.mark.fault(19)
+def test_a_slow_stream_holds_up_no_timeout_and_no_event_loop() -> None:
+    class Slow(io.StringIO):
+        def write(self, text: str) -> int:
+            time.sleep(0.05)
+            return super().write(text)
+
+    def chats(seconds: float) -> float:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            print("and")
+            time.sleep(0.002)
+        return seconds
+
+    async def waits() -> int:
+        ticks, task = 0, asyncio.ensure_future(asyncio.wait_for(mrpy.submit(chats, 0.3), 20))
+        while not task.done():
+            await asyncio.sleep(0.01)
+            ticks += 1
+        return ticks
+
+    with contextlib.redirect_stdout(Slow()) as caught:
+        with mrpy.session("processes", workers=1):
+            pending = mrpy.submit(chats, 3.0)
+            began = time.monotonic()
+            with pytest.raises(TimeoutError):
+                pending.result(0.2)
+            assert time.monotonic() - began < 2.5, "though there is always something to show"
+            pending.cancel()
+            assert asyncio.run(waits()) > 10
+        shown = caught.getvalue().count("and")
+    assert shown > 20
+
+
+@pytest.mark.fault(20)
+def test_ctrl_c_comes_through_while_something_is_shown() -> None:
+    done = run_script(
+        """
+        import mrpy, os, signal, sys
+        class Interrupted:
+            def write(self, text):
+                os.kill(os.getpid(), signal.SIGINT)
+            def flush(self): pass
+        def say(x):
+            print(x)
+            return x
+        out, sys.stdout = sys.stdout, Interrupted()
+        try:
+            for _ in mrpy.pmap(say, range(3), workers=1, chunksize=1): pass
+        except KeyboardInterrupt:
+            out.write("interrupted")
+        """
+    )
+    assert done.stdout == "interrupted", done.stderr

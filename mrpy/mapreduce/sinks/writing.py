@@ -15,7 +15,7 @@ from mrpy.mapreduce.chunking import BYTES as BYTES_IN_MEMORY
 from mrpy.mapreduce.chunking import LARGEST_UNSEEN
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.parted import PartSource
-from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.plan import Plan, ready
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.sinks.parts import Format, Part, Written, joined
 from mrpy.mapreduce.sinks.staging import Staging
@@ -77,6 +77,7 @@ def write_parts(
     plan: Plan, sink: Sink, staging: Staging, job: Job, options: Options, account: Account
 ) -> list[Part]:
     """Write what a plan yields; the parts that count, in order."""
+    plan = ready(plan, options, travels=job.driver.backend.remote)
     kernel = WriteChunk(plan.steps, Rules.of(options, plan), sink.format, staging.attempts, sink.path)
     code = Code(kernel, options.name or sink.format.label, announce=True)
     parts: dict[int, Part] = {}

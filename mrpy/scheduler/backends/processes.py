@@ -325,7 +325,7 @@ class ProcessesBackend(Backend):
             self._deal()
             return
         if frame.kind == w.SAID:
-            self.said.append(relay.to_show(marshal.loads(frame.parts[0]), worker.pid))
+            self.said.show(relay.to_show(marshal.loads(frame.parts[0]), worker.pid), len(frame.parts[0]))
             return
         if frame.kind == w.RETURNED:
             worker.lender.returned(marshal.loads(frame.parts[0])[-1])

@@ -190,7 +190,7 @@ def _text(value: Any) -> str:
 
 
 def to_show(message: tuple[Any, ...], pid: int) -> Callable[[], None]:
-    """What shows here what a worker said. It raises nothing but what a signal handler does."""
+    """What shows here what a worker said. It raises nothing."""
     return lambda: _show(message, pid)
 
 
@@ -211,13 +211,10 @@ def _show(message: tuple[Any, ...], pid: int) -> None:
             _log(rest[0], about, item)
         else:
             _warn(*rest)
-    except BaseException as error:  # a stream was closed, or broke; a handler or a filter raises
-        from mrpy.scheduler.shield import came_by_signal  # not for workers
-
-        if came_by_signal(error):
-            raise
-        if not isinstance(error, Exception):  # a handler is to end the program, which nothing here can do
-            _tell(f"mrpy: what a worker said was shown, and that raised {error!r}")
+    except Exception:  # noqa: S110 - a stream that was closed, or broke; a handler or a filter that raises
+        pass
+    except BaseException as error:  # a handler that is to end the program, which nothing here can do
+        _tell(f"mrpy: what a worker said was shown, and that raised {error!r}")
 
 
 def _tell(problem: str) -> None:
