@@ -45,17 +45,18 @@ class Said:
         except RuntimeError:  # there is none to be had
             self._show_all()
 
-    def wait(self, patience: float = PATIENCE) -> bool:
-        """Wait until all is shown that was said up to now; False: that takes long."""
+    def wait(self, patience: float | None = None) -> bool:
+        """Wait until all is shown that was said up to now. False: that takes long; or it is known to, where
+        nobody says how much patience he has."""
         if (not self._waiting and self._shower is None) or self._shower == get_ident():
             return True
-        if self._takes_long and patience <= PATIENCE:
+        if patience is None and self._takes_long:
             return False
         gate = allocate_lock()
         gate.acquire()
         with self._shield:
             self.show(gate.release)
-        done = gate.acquire(timeout=patience)
+        done = gate.acquire(timeout=PATIENCE if patience is None else patience)
         self._takes_long = self._takes_long or not done
         return done
 

@@ -1,0 +1,103 @@
+"""What tasks have said: shown in its order, by one thread at a time, and waited for a little."""
+
+from __future__ import annotations
+
+import _thread
+import threading
+import time
+from typing import Any
+
+import pytest
+from laws import deadline_of, eventually
+
+from mrpy.scheduler import said
+from mrpy.scheduler.said import Said
+
+deadline = deadline_of(60, autouse=True)
+
+
+def test_all_is_shown_in_its_order_by_one_thread_at_a_time() -> None:
+    queue, shown, inside = Said(), list[int](), list[int]()
+    together = threading.Lock()
+
+    def show(n: int) -> None:
+        inside.append(1)
+        assert len(inside) == 1
+        shown.append(n)
+        inside.pop()
+
+    def says(first: int) -> None:
+        for n in range(first, 4000, 4):
+            with together:
+                said_so_far.append(n)
+                queue.show(lambda n=n: show(n))  # type: ignore[misc]
+            if n % 50 == 0:
+                queue.wait()
+
+    said_so_far: list[int] = []
+    threads = [threading.Thread(target=says, args=(first,)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    queue.end()
+    assert shown == said_so_far
+    assert sorted(shown) == list(range(4000))
+
+
+def test_what_takes_long_is_waited_for_once() -> None:
+    queue, shown, lock = Said(), list[int](), threading.Lock()
+    lock.acquire()
+    queue.show(lambda: (lock.acquire(), shown.append(1)))
+    queue.show(lambda: shown.append(2))
+    assert not queue.wait()
+    began = time.monotonic()
+    assert not any(queue.wait() for _ in range(1000))
+    assert time.monotonic() - began < 20 * said.PATIENCE, "not for each result that comes meanwhile"
+    assert shown == []
+    lock.release()
+    assert eventually(lambda: shown == [1, 2])
+    assert queue.wait()
+
+
+def test_the_end_waits_as_long_as_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(said, "AT_THE_END", 0.1)
+    queue, shown, lock = Said(), list[int](), threading.Lock()
+    for n in range(30):
+        queue.show(lambda n=n: (time.sleep(0.02), shown.append(n)))  # type: ignore[misc]
+    queue.end()
+    assert shown == list(range(30))
+    lock.acquire()
+    queue.show(lock.acquire)
+    queue.end()  # gives up
+    lock.release()
+    assert eventually(queue.wait)
+
+
+def test_who_says_too_much_has_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(said.time, "sleep", waited.append)
+    queue, lock = Said(), threading.Lock()
+    lock.acquire()
+    queue.show(lock.acquire)
+    for _ in range(5):
+        queue.show(int, said.MUCH // 4)
+    assert 1 <= len(waited) <= 2
+    lock.release()
+    assert eventually(queue.wait)
+    waited.clear()
+    queue.show(int, said.MUCH // 4)
+    assert queue.wait()
+    assert waited == []
+
+
+def test_where_no_thread_can_be_started_it_is_shown_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(said, "start_new_thread", refuse)
+    queue, threads = Said(), list[int]()
+    queue.show(lambda: threads.append(_thread.get_ident()))
+    queue.show(lambda: queue.show(lambda: threads.append(_thread.get_ident())))
+    assert threads == [_thread.get_ident()] * 2
+    assert queue.wait()
