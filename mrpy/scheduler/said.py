@@ -62,9 +62,11 @@ class Said:
 
     def end(self) -> None:
         """Wait for all of it, as long as it goes on."""
-        shown = -1
-        while shown != self._shown and not self.wait(AT_THE_END):
-            shown = self._shown
+        before = -1
+        while before < self._shown:
+            before = self._shown
+            if self.wait(AT_THE_END):
+                return
 
     def _show_all(self) -> None:
         while True:
