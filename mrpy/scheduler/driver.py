@@ -147,7 +147,7 @@ class Driver:
         if not (leads or thread in (None, threading.current_thread())):
             thread.join()
         if not leads:
-            self.backend.said.end()
+            self.backend.said.end(hurried=self.backend.hurried)
             self.aside.catch_up()
 
     @property

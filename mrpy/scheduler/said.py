@@ -60,8 +60,11 @@ class Said:
         self._takes_long = self._takes_long or not done
         return done
 
-    def end(self) -> None:
-        """Wait for all of it, as long as it goes on."""
+    def end(self, *, hurried: bool = False) -> None:
+        """Wait for all of it, as long as it goes on; who is `hurried` waits for a moment only."""
+        if hurried:
+            self.wait()
+            return
         before = -1
         while before < self._shown:
             before = self._shown

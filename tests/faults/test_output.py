@@ -486,6 +486,26 @@ def test_a_slow_stream_holds_up_no_timeout_and_no_event_loop() -> None:
 
 
 @pytest.mark.fault(20)
+def test_ctrl_c_does_not_wait_for_all_that_was_said() -> None:
+    class Slow(io.StringIO):
+        def write(self, text: str) -> int:
+            time.sleep(0.05)
+            return super().write(text)
+
+    def chats(n: int) -> int:
+        for _ in range(500):
+            print("and")
+        return n
+
+    with contextlib.redirect_stdout(Slow()):
+        with pytest.raises(KeyboardInterrupt), mrpy.session("processes", workers=1):
+            mrpy.submit(chats, 1).result(20)
+            began = time.monotonic()
+            raise KeyboardInterrupt
+        assert time.monotonic() - began < 8, "25 seconds of it are left"
+
+
+@pytest.mark.fault(20)
 def test_ctrl_c_comes_through_while_something_is_shown() -> None:
     done = run_script(
         """
