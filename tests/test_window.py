@@ -17,7 +17,8 @@ import pytest
 from laws import LOCAL, MORE, eventually
 
 import mrpy
-from mrpy.mapreduce.window import Receipt, shared
+from mrpy.mapreduce.window import Receipt, Window, shared
+from mrpy.options import Options
 
 over_local = pytest.mark.parametrize("backend", LOCAL)
 
@@ -363,3 +364,15 @@ def test_the_soak_runs_and_says_what_it_found() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("flat") == 3
+
+
+def test_a_run_whose_pulling_was_interrupted_does_not_pull_from_itself() -> None:
+    """A signal handler that raises may come when a window is about to be left."""
+    window = Window(Options(), 1)
+    window.__enter__()
+    assert Window(Options(), 1).puller() is window
+    window.sent(3, 0, awaited=False)
+    window.settled(3, 0, window.cut(3))
+    assert not window.is_counted
+    assert not window.pulls_from_runs
+    assert Window(Options(), 1).puller() is None

@@ -21,7 +21,7 @@ from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled, is_run
 from mrpy.mapreduce.turns import WAIT, advance, blocking, results_of, turns
-from mrpy.mapreduce.window import Window, puller
+from mrpy.mapreduce.window import Window
 from mrpy.options import Options
 from mrpy.progress import watched
 from mrpy.scheduler.calls import Code
@@ -287,7 +287,7 @@ def _as_it_is(plan: Plan, options: Options) -> Iterator[Iterable[Any]]:
             return
         window.sent(1, 0, awaited=False)
         receipts = window.cut(1)
-        if puller() is None:
+        if window.puller() is None:
             yield items
             window.settled(1, 0, receipts)
         else:

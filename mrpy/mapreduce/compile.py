@@ -33,7 +33,7 @@ from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.tree import LARGEST, Growth, leaf_end, leaf_size
-from mrpy.mapreduce.window import Window, puller, shared
+from mrpy.mapreduce.window import Window, shared
 from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code, apart
 from mrpy.scheduler.driver import Delivery
@@ -283,7 +283,7 @@ class Feeder:
 
     def hands_over(self) -> bool:
         """Whether the consumer is a run itself, and one of the two keeps account of single items."""
-        outer = puller()
+        outer = self._window.puller()
         return outer is not None and (outer.is_counted or self._window.is_counted)
 
     def passing(self, slot: Slot, share: float) -> None:
@@ -298,8 +298,8 @@ class Feeder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._window.close()  # first: an interrupted run is to be nobody's source, nor to have one
         self._shared.clear()
-        self._window.close()
         self._close_source()
 
     def _opened(self, slot: Slot, delivery: Delivery) -> bool:

@@ -54,12 +54,6 @@ class _Pulling(threading.local):
 _pulling = _Pulling()
 
 
-def puller() -> Window | None:
-    """The window of the run that asks for items here, if it is one that asks."""
-    window = _pulling.window
-    return window if window is not None and _pulling.place is inside.place and not window.over else None
-
-
 class Window:
     """The account of what is out, and how much more may follow. In a ``with`` block it pulls."""
 
@@ -79,6 +73,13 @@ class Window:
         self._before: tuple[Window | None, Place] = (None, inside.place)  # who pulled when this began to
         self._per_item = 1.0  # items of the sources for one of ours, lately
         self.over = False  # it may still be noted as pulling, if a Ctrl-C came when it had just stopped to
+
+    def puller(self) -> Window | None:
+        """The window of the run that asks this one for items here, if it is one that asks."""
+        if _pulling.window is self:  # a signal handler has raised when it had just stopped to pull
+            self.__exit__()
+        window = _pulling.window
+        return window if window is not None and _pulling.place is inside.place and not window.over else None
 
     # ---- how much may follow ---------------------------------------------------------------------
 
@@ -111,7 +112,7 @@ class Window:
         return size if size <= left else left if self._items == 0 else 0
 
     def _left(self, limit: int) -> int:
-        further, asks = self._further, puller()
+        further, asks = self._further, self.puller()
         if further >= limit and asks is not None and asks._has_nothing():
             further = 0  # a batch, say, takes more than the limit: there is no use in going on one by one
         return max(limit - self._items - further, 1 if self._items == 0 else 0)
@@ -130,7 +131,7 @@ class Window:
 
     def _room_in_bytes(self, limit: int) -> int:
         least = 1 if self._chunks == 0 else 0  # one item has to go, however large it is
-        outer = puller()
+        outer = self.puller()
         left = limit - self._bytes - self._awaited * self._coming - (outer.bytes_out if outer else 0)
         left -= limit // 2 if self._sources else 0
         per_item = self._going + self._coming
@@ -215,7 +216,7 @@ class Window:
     def passed(self, items: int, receipts: Receipts) -> None:
         """The consumer has moved on from items. If that is another run, they are in its hands now."""
         self._items -= items
-        further = puller()
+        further = self.puller()
         if further is None:
             for window, count in receipts:
                 window._further -= count
