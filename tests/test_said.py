@@ -40,16 +40,18 @@ def test_all_is_shown_in_its_order_by_one_thread_at_a_time() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    queue.end()
+    assert queue.wait()
     assert shown == said_so_far
     assert sorted(shown) == list(range(4000))
 
 
-def test_what_takes_long_is_waited_for_once() -> None:
+def test_what_stands_still_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(said, "PATIENCE", 0.2)
     queue, shown, lock = Said(), list[int](), threading.Lock()
     lock.acquire()
     queue.show(lambda: (lock.acquire(), shown.append(1)))
     queue.show(lambda: shown.append(2))
+    assert not queue.wait(time.monotonic() + 0.01)
     assert not queue.wait()
     began = time.monotonic()
     assert not any(queue.wait() for _ in range(1000))
@@ -60,35 +62,30 @@ def test_what_takes_long_is_waited_for_once() -> None:
     assert queue.wait()
 
 
-def test_the_end_waits_as_long_as_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(said, "AT_THE_END", 0.1)
-    queue, shown, lock = Said(), list[int](), threading.Lock()
+def test_what_goes_on_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(said, "PATIENCE", 0.3)
+    queue, shown = Said(), list[int]()
     for n in range(30):
         queue.show(lambda n=n: (time.sleep(0.02), shown.append(n)))  # type: ignore[misc]
-    queue.end()
-    assert shown == list(range(30))
-    lock.acquire()
-    queue.show(lock.acquire)
-    queue.end()  # gives up
-    lock.release()
-    assert eventually(queue.wait)
-
-
-def test_who_says_too_much_has_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[float] = []
-    monkeypatch.setattr(said.time, "sleep", waited.append)
-    queue, lock = Said(), threading.Lock()
-    lock.acquire()
-    queue.show(lock.acquire)
-    for _ in range(5):
-        queue.show(int, said.MUCH // 4)
-    assert 1 <= len(waited) <= 2
-    lock.release()
-    assert eventually(queue.wait)
-    waited.clear()
-    queue.show(int, said.MUCH // 4)
+    assert not queue.wait(time.monotonic() + 0.1)
     assert queue.wait()
-    assert waited == []
+    assert shown == list(range(30))
+
+
+def test_who_says_too_much_waits_until_it_is_shown_or_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue, lock, shown = Said(), threading.Lock(), list[int]()
+    for n in range(2000):
+        queue.show(lambda n=n: shown.append(n))  # type: ignore[misc]
+        assert n - len(shown) < said.MUCH // said.A_CALL + 50
+    assert queue.wait()
+    lock.acquire()
+    queue.show(lock.acquire)
+    began = time.monotonic()
+    for _ in range(4):
+        queue.show(int, said.MUCH)
+    assert time.monotonic() - began > 3 * said.A_WHILE
+    lock.release()
+    assert eventually(queue.wait)
 
 
 def test_where_no_thread_can_be_started_it_is_shown_here(monkeypatch: pytest.MonkeyPatch) -> None:

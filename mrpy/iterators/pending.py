@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from _thread import LockType, allocate_lock
@@ -171,13 +172,14 @@ class PendingResult:
             self._driver.aside.call(partial(function, self))
 
     def _outcome(self, timeout: float | None) -> tuple[bool, Any]:
+        until = None if timeout is None else time.monotonic() + timeout
         if not self.done():
-            until = None if timeout is None else time.monotonic() + timeout
             self._driver.check_owner()
             self._driver.lead(self.done, until)
             if not self.done() and not waiting(lambda: self._wait(until)):
                 raise TimeoutError(f"{self._name} has not ended after {timeout:g} seconds; it goes on")
-        self._driver.backend.said.wait()  # what the call has said is seen before its result
+        said = self._driver.backend.said  # what the call has said is seen before its result
+        said.wait(math.inf if until is None else until)
         return self._ended()
 
     def _ended(self) -> tuple[bool, Any]:

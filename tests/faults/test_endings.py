@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from watching import ROOT, alive, assert_usable, pids_of, run_script, running_sc
 
 import mrpy
 from mrpy.errors import ItemTimeout, WorkerCrashed
+from mrpy.scheduler.backends.alarm import is_closed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -493,6 +495,16 @@ def test_who_is_stopped_amid_a_finalizer_is_stopped_behind_it() -> None:
         [made] = mrpy.pmap(function, [0], timeout=0.1, on_error="return")
         assert isinstance(made, ItemTimeout)
         assert began.is_set() and ended.wait(20)
+
+
+@pytest.mark.parametrize("module", ["weakref", "_weakrefset"])
+def test_nothing_is_thrown_into_what_weak_sets_and_dicts_do_when_things_go(module: str) -> None:
+    file = sys.modules[module].__file__
+    assert file is not None
+    frames: list[FrameType] = []
+    exec(compile("frames.append(look())", file, "exec"), {"frames": frames, "look": sys._getframe})
+    assert is_closed(frames[0])
+    assert not is_closed(sys._getframe())
 
 
 ENDLESS = """

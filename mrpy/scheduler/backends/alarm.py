@@ -10,6 +10,7 @@ away, and is not interrupted any more; the next item has it again.
 
 from __future__ import annotations
 
+import _weakrefset
 import signal
 import sys
 import threading
@@ -24,7 +25,7 @@ from mrpy.scheduler.policy import LONGEST_WAIT
 from mrpy.scoped import current_frames
 
 AGAIN = 0.2  # seconds until it rings once more, should the user's code have caught the first
-_IMPORTING, _FINALIZING = "<frozen importlib", weakref.__file__
+_IMPORTING, _FINALIZING = "<frozen importlib", {weakref.__file__, _weakrefset.__file__}
 SOON = 0.01  # seconds until it is tried again, where nothing may be thrown just now
 
 
@@ -160,7 +161,7 @@ def is_closed(frame: FrameType | None, within: int = 0) -> bool:
     codes = [each.f_code for each in _frames(frame)[within:]]
     files = {code.co_filename for code in codes}
     imports = any(file.startswith(_IMPORTING) for file in files)
-    return imports or _FINALIZING in files or any(code.co_name == "__del__" for code in codes)
+    return imports or not _FINALIZING.isdisjoint(files) or any(code.co_name == "__del__" for code in codes)
 
 
 def throws_into(thread: int, exception: type[BaseException], within: int = 0) -> bool:
