@@ -99,15 +99,41 @@ def test_errors_behind_it_are_of_single_rows(backend: str) -> None:
         assert "by key" in str(mrpy.stream([(1,)], **options).join(table, 0))
 
 
-def test_what_stands_in_for_items_is_not_taken_for_rows() -> None:
-    on_errors: list[Any] = [lambda error: 5, "return"]
-    for on_error in on_errors:
-        rows = mrpy.stream(["1", "x", "3"]).map(int).join([1, 5], lambda n: n)
-        with mrpy.session("serial", on_error=on_error), pytest.raises(OptionError, match="join by .* on_error="):
-            list(rows)
+def bad(row: Any) -> Any:
+    if row[1][1] == 11:
+        raise LookupError
+    return row[1][1]
+
+
+@over_local
+def test_what_is_said_of_items_after_the_join_is_about_its_rows(backend: str, tmp_path: Path) -> None:
+    def joined() -> Any:
+        return mrpy.stream([(1,), (2,)], backend=backend, workers=2).join([(1, 10), (1, 11), (1, 12), (2, 20)], 0)
+
+    skipping = mrpy.pmap(bad, joined(), on_error="skip")
+    assert sorted(skipping) == [10, 12, 20]
+    assert skipping.skipped.count == 1
+    assert joined().map(bad).map(str).to_text(tmp_path / "out", on_error="skip").records == 3
+    counts = mrpy.mapreduce(lambda row: (bad(row), 1), lambda _, n: sum(n), joined(), on_error="skip")
+    assert dict(counts) == {10: 1, 12: 1, 20: 1}
+    assert sorted(mrpy.pmap(bad, joined(), on_error=lambda error: 0)) == [0, 10, 12, 20]
+    assert len(list(mrpy.pmap(bad, joined(), on_error="return"))) == 4
+    mapped = joined().map(bad)
+    with mrpy.session(backend, workers=2, on_error="skip"):
+        assert mapped.sum() == 42
+        assert sorted(mapped) == [10, 12, 20]
+    with mrpy.session(backend, workers=2, timeout=20):
+        assert sorted(joined().map(len)) == [2, 2, 2, 2]
+        assert sorted(joined()) == sorted(loops([(1,), (2,)], [(1, 10), (1, 11), (1, 12), (2, 20)], "inner"))
+
+
+def test_what_stands_in_for_items_is_looked_up() -> None:
     rows = mrpy.stream(["1", "x", "3"]).map(int).join([1, 5], lambda n: n)
-    with mrpy.session("serial", on_error="skip"):
-        assert list(rows) == [(1, 1)]
+    with mrpy.session("serial", on_error=lambda error: 5):
+        assert sorted(rows) == [(1, 1), (5, 5)]
+    rows = mrpy.stream(["1", "x", "3"]).map(int).join([1, 5], lambda n: n)
+    with mrpy.session("serial", on_error="return"), pytest.raises(OptionError, match="they have no key"):
+        list(rows)
 
 
 def test_an_event_loop_is_not_blocked_while_the_table_is_made() -> None:

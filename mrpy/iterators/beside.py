@@ -17,15 +17,24 @@ class Small:
     """An input that is small enough for that: see `mrpy.mapreduce.lookup.is_small`.
 
     Where its keys are texts and numbers that are looked up in plain rows, workers make the table of the rows.
-    Else they are computed by a run of its own. ``alone``: the keys are all that is wanted.
+    Else they are computed by a run of its own. ``alone``: the keys are all that is wanted. ``shuffle``: the
+    same join as a shuffle, where that is what is wanted when it runs.
     """
 
     def __init__(
-        self, plan: Plan, key: Callable[[Any], Any], given: dict[str, Any], *, alone: bool
+        self,
+        plan: Plan,
+        key: Callable[[Any], Any],
+        given: dict[str, Any],
+        shuffle: Callable[[Plan], Any],
+        *,
+        alone: bool,
     ) -> None:
         self.key = key
+        self._shuffle = shuffle
+        self._shuffled: list[Any] = []  # the last of them
         self._plan, self._alone = plan, alone
-        self._given = {**given, "ordered": True, "checkpoint": None}
+        self._given = {**given, "ordered": True}
         self._run: ByItself | None = None
         if not isinstance(key, operator.itemgetter):
             self._by_workers()
@@ -40,9 +49,14 @@ class Small:
         found = list(self._by_workers())
         return (lookup.pack(found) if travels else found), None
 
+    def shuffled(self, left: Plan) -> Any:
+        """The join as a run of its own."""
+        self._shuffled = [self._shuffle(left)._taken().source.iterable]
+        return self._shuffled[0]
+
     @property
     def upstream(self) -> list[Any]:
-        return [] if self._run is None else [self._run]
+        return self._shuffled or ([] if self._run is None else [self._run])
 
     def __str__(self) -> str:
         return str(self._plan)

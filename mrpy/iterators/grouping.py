@@ -304,13 +304,19 @@ class Grouping(ABC):
             both = by_key.OnBothSides(*mappers)
             return self._keyed(both, by_key.LeftFirst(reducer), None, partitions, with_keys=with_keys)
         left, right = self._to_key(), _plan_of(other, self._given)
+
+        def shuffled(left: Plan, given: dict[str, Any]) -> ParallelIterator:
+            return keyed.keyed_of_two(left, right, mappers, reducer, partitions, given, with_keys=with_keys)
+
         if looked_up is not None and lookup.is_small(right):
+            given = {**self._given, "checkpoint": None}
             alone = isinstance(mappers[1], by_key.WithConstant)
-            small = beside.Small(right, mappers[1].key, self._given, alone=alone)
+            again = functools.partial(shuffled, given=given)
+            small = beside.Small(right, mappers[1].key, given, again, alone=alone)
             return self._then(looked_up(small))  # type: ignore[no-any-return]
         if self._options().checkpoint is not None:
             raise OptionError(f"{name}() has two large inputs, and there is no checkpoint for that")
-        return keyed.keyed_of_two(left, right, mappers, reducer, partitions, self._given, with_keys=with_keys)
+        return shuffled(left, self._given)
 
 
 def _plan_of(other: Any, given: Mapping[str, Any]) -> Plan:

@@ -16,7 +16,7 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.kernels import MapChunk
-from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap, ready
+from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap, of_single_items, ready
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled, is_run
@@ -114,6 +114,7 @@ def _blocks(
 ) -> Generator[Iterable[Any], None, None]:
     """The results, chunk by chunk."""
     options = says()
+    plan = of_single_items(plan, options)
     if not plan.steps:
         yield from _as_it_is(plan, options)
         return

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from mrpy.errors import OptionError, SerializationError
+from mrpy.errors import SerializationError
 from mrpy.light import TYPE_CHECKING, Any
 from mrpy.mapreduce.batches import Batch, Packed, rows_of
 from mrpy.mapreduce.by_key import key_name
@@ -60,19 +60,17 @@ class Lookup:
         self._keys: Callable[[Any], Any] | None = None
         self._table: dict[Any, Sequence[Any]] | None = None
 
-    def ready(self, options: Options, *, travels: bool) -> Lookup:
-        """This step with the rows of the table, for a run. Raises `OptionError` where something would stand
-        among the items that is not to be looked up."""
-        if options.on_error == "return" or callable(options.on_error):
-            raise OptionError(
-                f"{self}: on_error= puts something in an item's place, and was not known when join() was "
-                "called; call it where that is set, or give it partitions="
-            )
+    def ready(self, *, travels: bool) -> Lookup:
+        """This step with the rows of the table, for a run."""
         made = Lookup(self.key, self.how, self.default, self.other)
         made._rows, made._keys = self.other.rows(travels=travels)
         if not travels:
             made._table = made._made()
         return made
+
+    def by_itself(self, left: Plan) -> Any:
+        """The same as a run of its own over this plan."""
+        return self.other.shuffled(left)
 
     @property
     def upstream(self) -> list[Any]:

@@ -13,6 +13,7 @@ from itertools import chain
 from types import CellType, CodeType, FunctionType, GeneratorType
 
 from mrpy.light import TYPE_CHECKING, Frozen, later
+from mrpy.mapreduce.sources import Pulled
 
 if TYPE_CHECKING:
     import inspect
@@ -185,10 +186,24 @@ class Plan(Frozen):
 def ready(plan: Plan, options: Options, *, travels: bool) -> Plan:
     """The plan for one run, which begins in this thread: some steps need something for each. ``travels``:
     they are sent to other processes."""
+    plan = of_single_items(plan, options)
     if not any(hasattr(step, "ready") for step in plan.steps):
         return plan
-    made = (step.ready(options, travels=travels) if hasattr(step, "ready") else step for step in plan.steps)
+    made = (step.ready(travels=travels) if hasattr(step, "ready") else step for step in plan.steps)
     return plan.replaced(steps=tuple(made))
+
+
+def of_single_items(plan: Plan, options: Options) -> Plan:
+    """The same plan where something is said of items that fail: what a join makes of one are several items
+    then, which come from a run of their own."""
+    if options.on_error == "raise" and not options.retries and options.timeout is None:
+        return plan
+    for place in reversed(range(len(plan.steps))):
+        step: Any = plan.steps[place]
+        if hasattr(step, "by_itself"):
+            rows = step.by_itself(plan.replaced(steps=plan.steps[:place]))
+            return Plan(Pulled(rows), plan.steps[place + 1 :])
+    return plan
 
 
 def _with_own_variables(function: Any) -> Callable[[Iterator[Any]], Iterator[Any]]:
