@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import sys
 import threading
 import time
 from typing import Any
@@ -72,7 +73,8 @@ def test_what_goes_on_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown == list(range(30))
 
 
-def test_who_says_too_much_waits_until_it_is_shown_or_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_says_too_much_waits_as_long_as_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(said, "PATIENCE", 0.2)
     queue, lock, shown = Said(), threading.Lock(), list[int]()
     for n in range(2000):
         queue.show(lambda n=n: shown.append(n))  # type: ignore[misc]
@@ -80,12 +82,28 @@ def test_who_says_too_much_waits_until_it_is_shown_or_for_a_while(monkeypatch: p
     assert queue.wait()
     lock.acquire()
     queue.show(lock.acquire)
+    queue.show(int, said.MUCH)
     began = time.monotonic()
-    for _ in range(4):
+    for _ in range(100):
         queue.show(int, said.MUCH)
-    assert time.monotonic() - began > 3 * said.A_WHILE
+    assert time.monotonic() - began < 20 * said.PATIENCE, "who waits in vain once does not wait again"
+    thread = threading.Thread(target=queue.show, args=(int, said.TOO_MUCH))
+    thread.start()
+    assert not queue.wait()
+    thread.join(0.3)
+    assert thread.is_alive(), "that is too much in any case"
     lock.release()
+    thread.join(20)
+    assert not thread.is_alive()
     assert eventually(queue.wait)
+
+
+def test_whatever_a_call_raises_the_next_one_is_shown() -> None:
+    queue, shown = Said(), list[int]()
+    queue.show(sys.exit)
+    queue.show(lambda: shown.append(1))
+    assert queue.wait()
+    assert shown == [1]
 
 
 def test_where_no_thread_can_be_started_it_is_shown_here(monkeypatch: pytest.MonkeyPatch) -> None:

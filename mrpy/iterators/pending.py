@@ -22,6 +22,7 @@ from mrpy.scheduler import codec
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.current import single_call
 from mrpy.scheduler.driver import Delivery
+from mrpy.scheduler.job import shown
 from mrpy.scheduler.reuse import code_for
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class PendingResult:
         try:
             with giving_way():
                 yield from ended
+            yield from shown(self._driver.backend.said).__await__()
         except BaseException:
             self.cancel()
             raise

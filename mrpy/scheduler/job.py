@@ -15,6 +15,7 @@ from mrpy.light import TYPE_CHECKING, Any
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.driver import Delivery, Driver
 from mrpy.scheduler.messages import Input, Key, Task
+from mrpy.scheduler.said import PATIENCE, Said
 
 if TYPE_CHECKING:
     import asyncio
@@ -85,9 +86,11 @@ class Job:
             finally:
                 self._on_arrival = None
         try:
-            return self._taken(self._inbox.get(block=patience is None))
+            delivery = self._inbox.get(block=patience is None)
         except Empty:
             return None
+        await shown(self.driver.backend.said)
+        return self._taken(delivery)
 
     @property
     def arrived(self) -> bool:
@@ -155,6 +158,21 @@ class Job:
         if delivery.value is not None:
             self._alive.discard(delivery.key)  # a failure may be kept, as a value: `close` lets go of it
         return delivery
+
+
+async def shown(said: Said) -> None:
+    """Wait until all is shown that was said up to now, if that does not stand still, and block nothing."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def tell() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed
+            loop.call_soon_threadsafe(_settle, future)
+
+    if said.then(tell):
+        await asyncio.wait((future,), timeout=PATIENCE)
 
 
 def _settle(arrived: asyncio.Future[None]) -> None:

@@ -2,28 +2,34 @@
 
 To show it is to call what is the user's: a stream, the handlers of a logger. That may take long, or wait for
 a lock that somebody holds who waits for a result. So a thread of its own does it, which holds nothing of ours
-and ends when all is shown; whoever takes a result waits a little for what was said before it.
+and ends when all is shown. Whoever takes a result waits for what was said before it, as long as that goes on.
 """
 
 from __future__ import annotations
 
+import atexit
 import math
+import os
 import time
 from _thread import LockType, allocate_lock, get_ident, start_new_thread
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from weakref import WeakSet
 
 from mrpy.scheduler.shield import Shield
 
 PATIENCE = 1.0  # seconds without anything shown, after which nobody waits for what is
 A_MOMENT = 0.2  # seconds
-MUCH = 1 << 16  # bytes that wait, before who says more has to wait too,
-A_WHILE = 0.05  # so many seconds for each, and no more: he holds what others need
+MUCH = 1 << 16  # bytes that wait, before who says more has to wait too, as long as it goes on
+TOO_MUCH = 1 << 26  # bytes, before he has to wait in any case
 A_CALL = 256  # bytes of one, about, without its text
+
+_all: WeakSet[Said] = WeakSet()
 
 
 class Said:
-    """Calls that show it, in their order. `show` is for whoever drives the session, `wait` for any thread."""
+    """Calls that show it, in their order. `show` is for whoever drives the session, the rest for any thread."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Callable[[], object], int]] = deque()
@@ -32,21 +38,25 @@ class Said:
         self._shower: int | None = None
         self._said = self._shown = 0  # bytes
         self._stands_still = False  # somebody has waited in vain
+        self._next: LockType | None = None  # to be opened when one more is shown
+        self._given_up = False
+        _all.add(self)
 
     def show(self, call: Callable[[], object], nbytes: int = 0) -> None:
         """Have this called behind what was said before."""
         self._add(call, nbytes)
         if self._said - self._shown > MUCH and self._shower != get_ident():
-            self._gate().acquire(timeout=A_WHILE)
+            self._wait_for_room()
 
     def wait(self, until: float = math.inf) -> bool:
         """Wait until all is shown that was said up to now, or it is `until`, or nothing goes on. Say whether
         it is shown."""
-        if (not self._waiting and self._shower is None) or self._shower == get_ident():
-            return True
-        if self._stands_still:
-            return False
-        gate = self._gate()
+        if not self._is_worth_waiting():
+            return not self._stands_still
+        gate = allocate_lock()
+        gate.acquire()
+        with self._shield:
+            self._add(gate.release, 0)
         while not self._stands_still:
             shown, left = self._shown, until - time.monotonic()
             if gate.acquire(timeout=max(0.0, min(PATIENCE, left))):
@@ -56,17 +66,35 @@ class Said:
             self._stands_still = self._shown == shown
         return False
 
-    def end(self, *, hurried: bool) -> None:
-        """The same where nothing more is said; who is `hurried` waits for a moment only."""
-        self.wait(time.monotonic() + A_MOMENT if hurried else math.inf)
-
-    def _gate(self) -> LockType:
-        """What is opened when all is shown that was said up to now."""
-        gate = allocate_lock()
-        gate.acquire()
+    def then(self, call: Callable[[], object]) -> bool:
+        """Have this called when all is shown that was said up to now. False: there is nothing to wait for."""
+        if not self._is_worth_waiting():
+            return False
         with self._shield:
-            self._add(gate.release, 0)
-        return gate
+            self._add(call, 0)
+        return True
+
+    def end(self, *, hurried: bool) -> None:
+        """As `wait`, where nothing more is said; who is `hurried` waits for a moment only."""
+        self._given_up = not self.wait(time.monotonic() + A_MOMENT if hurried else math.inf) and hurried
+
+    def finish(self) -> None:
+        """At the end of the program: wait for all of it, unless its end was hurried."""
+        while not (self._given_up or self.wait()):
+            self._stands_still = False
+
+    def _is_worth_waiting(self) -> bool:
+        there = bool(self._waiting) or self._shower is not None
+        return there and not self._stands_still and self._shower != get_ident()
+
+    def _wait_for_room(self) -> None:
+        """Until one more is shown; not for ever, if a lock may be what that waits for."""
+        self._next = gate = allocate_lock()
+        gate.acquire()
+        if self._said - self._shown > TOO_MUCH:
+            gate.acquire()
+        elif not self._stands_still:
+            self._stands_still = not gate.acquire(timeout=PATIENCE)
 
     def _add(self, call: Callable[[], object], nbytes: int) -> None:
         self._waiting.append((call, nbytes))
@@ -83,10 +111,24 @@ class Said:
             self._shower = get_ident()
             while self._waiting:
                 call, nbytes = self._waiting.popleft()
-                call()
+                with suppress(BaseException):  # whatever a stream may do: the next one may be better
+                    call()
                 self._shown += nbytes + A_CALL
                 self._stands_still = False
+                gate, self._next = self._next, None
+                if gate is not None:
+                    gate.release()
             self._shower = None
             self._turn.release()
             if not self._waiting or not self._turn.acquire(blocking=False):
                 return
+
+
+os.register_at_fork(after_in_child=_all.clear)  # there is no thread that shows anything
+
+
+@atexit.register
+def _finish() -> None:
+    """After the sessions, since this was registered first. What is not shown now never will be."""
+    for said in list(_all):
+        said.finish()

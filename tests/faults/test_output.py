@@ -525,3 +525,31 @@ def test_ctrl_c_comes_through_while_something_is_shown() -> None:
         """
     )
     assert done.stdout == "interrupted", done.stderr
+
+
+@pytest.mark.fault(19)
+@pytest.mark.parametrize("way", ["async for", "await"])
+def test_what_is_said_is_seen_before_a_result_that_is_awaited(way: str) -> None:
+    async def items() -> None:
+        if way == "await":
+            for x in range(30):
+                await mrpy.submit(say, x)
+                assert f"at work on {x}\n" in caught.getvalue()
+            return
+        async for x in mrpy.pmap(say, range(30), chunksize=1):
+            assert f"at work on {x}\n" in caught.getvalue()
+
+    with contextlib.redirect_stdout(io.StringIO()) as caught, mrpy.session("processes", workers=1):
+        asyncio.run(asyncio.wait_for(items(), 20))
+
+
+@pytest.mark.fault(19)
+@pytest.mark.parametrize("session", ["", "with mrpy.session('processes', workers=2): "])
+def test_a_reader_that_comes_after_the_program_has_ended_gets_all_lines(session: str) -> None:
+    code = f"import mrpy\n{session}list(mrpy.pmap(lambda x: print('z' * 1000), range(300), workers=2))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=script_environment()
+    )
+    time.sleep(3.0)  # the reader that is late
+    out, _ = process.communicate(timeout=30)
+    assert out.count("z" * 1000) == 300
