@@ -29,7 +29,7 @@ _all: WeakSet[Said] = WeakSet()
 
 
 class Said:
-    """Calls that show it, in their order. `show` is for whoever drives the session, the rest for any thread."""
+    """Calls that show it, in their order. `show` is for whoever drives a session, the rest for any thread."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Callable[[], object], int]] = deque()
