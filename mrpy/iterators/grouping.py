@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least, function_for
 from mrpy.light import TYPE_CHECKING, later
-from mrpy.mapreduce.plan import Plan, Step
+from mrpy.mapreduce.plan import Plan, Step, is_said_of_items
 from mrpy.mapreduce.sources import Pulled
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class Grouping(ABC):
             mappers = mappers[0], by_key.WithConstant(mappers[1].key, None, side=1)
         reducer = by_key.Join(how, default)
         looked_up: Any = None
-        if partitions == "auto" and how in lookup.HOW and lookup.may_be_one_run(self._options()):
+        if partitions == "auto" and how in lookup.HOW and not is_said_of_items(self._options()):
             looked_up = functools.partial(lookup.Lookup, mappers[0].key, how, default)
         return self._keyed_with("join", other, mappers, reducer, partitions, looked_up, with_keys=False)
 

@@ -17,7 +17,6 @@ from mrpy.scheduler.sizes import SAMPLED_WELL, estimated
 
 if TYPE_CHECKING:
     from mrpy.mapreduce.plan import Plan
-    from mrpy.options import Options
 
 HOW = ("inner", "left", "semi", "anti")  # the others want to know which of the table nobody has found
 SMALL = 32 << 20  # bytes of memory that a worker gives to a table, about. Out of the air; Spark's are 10
@@ -129,12 +128,6 @@ def _arrived(*parts: Any) -> Lookup:
     step = Lookup(key, how, default, None)
     step._rows, step._keys = rows, keys
     return step
-
-
-def may_be_one_run(options: Options) -> bool:
-    """Whether nothing is said of single items: all rows of one are one item to what comes behind in the same
-    run, be it left out, tried again or stopped."""
-    return options.on_error == "raise" and not options.retries and options.timeout is None
 
 
 def is_small(plan: Plan) -> bool:

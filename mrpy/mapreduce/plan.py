@@ -193,10 +193,15 @@ def ready(plan: Plan, options: Options, *, travels: bool) -> Plan:
     return plan.replaced(steps=tuple(made))
 
 
+def is_said_of_items(options: Options) -> bool:
+    """Whether something is said of single items: that they are left out, tried again, or stopped."""
+    return options.on_error != "raise" or bool(options.retries) or options.timeout is not None
+
+
 def of_single_items(plan: Plan, options: Options) -> Plan:
-    """The same plan where something is said of items that fail: what a join makes of one are several items
-    then, which come from a run of their own."""
-    if options.on_error == "raise" and not options.retries and options.timeout is None:
+    """The same plan where something is said of single items: what a join makes of one are several items then,
+    which come from a run of their own."""
+    if not is_said_of_items(options):
         return plan
     for place in reversed(range(len(plan.steps))):
         step: Any = plan.steps[place]
