@@ -98,6 +98,16 @@ def test_who_says_too_much_waits_as_long_as_it_goes_on(monkeypatch: pytest.Monke
     assert eventually(queue.wait)
 
 
+def test_who_finds_all_shown_when_he_is_about_to_wait_does_not() -> None:
+    queue = Said()
+    queue.show(int, said.MUCH)
+    assert queue.wait()
+    began = time.monotonic()
+    queue._wait_for_room()
+    assert time.monotonic() - began < said.PATIENCE / 2
+    assert queue.wait()
+
+
 def test_whatever_a_call_raises_the_next_one_is_shown() -> None:
     queue, shown = Said(), list[int]()
     queue.show(sys.exit)

@@ -89,11 +89,13 @@ class Said:
 
     def _wait_for_room(self) -> None:
         """Until one more is shown; not for ever, if a lock may be what that waits for."""
-        self._next = gate = allocate_lock()
+        gate = allocate_lock()
         gate.acquire()
-        if self._said - self._shown > TOO_MUCH:
+        self._next = gate
+        left = self._said - self._shown  # not before: what is shown from here on opens the gate
+        if left > TOO_MUCH:
             gate.acquire()
-        elif not self._stands_still:
+        elif left > MUCH and not self._stands_still:
             self._stands_still = not gate.acquire(timeout=PATIENCE)
 
     def _add(self, call: Callable[[], object], nbytes: int) -> None:
