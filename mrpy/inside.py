@@ -104,5 +104,7 @@ class giving_way:
 
 def waiting(block: Callable[[], T]) -> T:
     """Call what blocks this thread, which gives way meanwhile."""
+    if inside.give_way is None:  # there is no task, and this is asked for each delivery
+        return block()
     with giving_way():
         return block()

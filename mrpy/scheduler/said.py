@@ -51,6 +51,8 @@ class Said:
     def wait(self, until: float = math.inf) -> bool:
         """Wait until all is shown that was said up to now, or it is `until`, or nothing goes on. Say whether
         it is shown."""
+        if self._shower is None and not self._waiting:  # most tasks say nothing
+            return True
         if not self._is_worth_waiting():
             return not self._stands_still
         gate = allocate_lock()
