@@ -7,14 +7,12 @@ import threading
 import time
 from _thread import LockType, allocate_lock
 from collections.abc import Callable, Generator
-from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Any
 
 from mrpy.errors import BackendError, Cancelled, SchedulerError, SerializationError
 from mrpy.inside import SETTLED, giving_way, waiting
-from mrpy.light import TYPE_CHECKING
 from mrpy.mapreduce.kernels import Submitted
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import Options
@@ -22,29 +20,10 @@ from mrpy.scheduler import codec
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.current import single_call
 from mrpy.scheduler.driver import Delivery
-from mrpy.scheduler.job import shown
+from mrpy.scheduler.job import LoopGate, shown
 from mrpy.scheduler.reuse import code_for
 
-if TYPE_CHECKING:
-    import asyncio
-
 _OURS = (BackendError, Cancelled, SchedulerError)  # not the call's doing, so not for `on_error`
-
-
-class _OfLoop:
-    """A gate for who waits in an event loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
-        self._loop, self._ended = loop, ended
-
-    def release(self) -> None:
-        """Let him through, from any thread."""
-        with suppress(RuntimeError):  # that loop may be closed by now
-            self._loop.call_soon_threadsafe(self._end)
-
-    def _end(self) -> None:
-        if not self._ended.done():
-            self._ended.set_result(None)
 
 
 class PendingResult:
@@ -53,7 +32,7 @@ class PendingResult:
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> None:
         self._name = options.name or name_of(function)
         self._delivery: Delivery | None = None
-        self._gates: list[LockType | _OfLoop] = []  # one, closed, for each who waits for another thread
+        self._gates: list[LockType | LoopGate] = []  # one, closed, for each who waits for another thread
         self._callbacks: list[Callable[[PendingResult], Any]] = []
         self._lock = threading.RLock()  # whoever has it while there is no delivery is shielded: that may come
         self._cancelled = False
@@ -81,10 +60,7 @@ class PendingResult:
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the value and return it, or raise what the function raised. Raises `TimeoutError` if
         it takes longer than `timeout` seconds (the call goes on), `Cancelled` if it was cancelled."""
-        failed, value = self._outcome(timeout)
-        if failed:
-            raise value
-        return value
+        return _given(*self._outcome(timeout))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end; return what the function raised, or None."""
@@ -94,11 +70,10 @@ class PendingResult:
     def cancel(self) -> bool:
         """Stop the call, whether it runs or waits; False if it is over already. From then on it is done, and
         to ask for its result raises `Cancelled`."""
-        if not self.done():
-            self._driver.check_owner()
         with self._driver.shield, self._lock:
             if self.done():
                 return self._cancelled
+            self._driver.check_owner()
             self._cancelled = True
             callbacks = self._let_in()
         self._driver.abandon([self._key])
@@ -112,10 +87,9 @@ class PendingResult:
     def add_done_callback(self, function: Callable[[PendingResult], Any]) -> None:
         """Have ``function(self)`` called at the end, in a thread of mrpy's, the session that is open now in
         force; at once if it has ended."""
-        if not self.done():
-            self._driver.check_owner()
         with self._driver.shield, self._lock:
             if not self.done():
+                self._driver.check_owner()
                 context = copy_context()
                 self._callbacks.append(lambda self: context.run(function, self))
                 return
@@ -125,25 +99,18 @@ class PendingResult:
         """In asyncio ``await pending`` is its `result`, and does not block the event loop. Who is cancelled
         while he awaits it cancels the call, as with a future of asyncio. (`asyncio.wait` wants tasks: give it
         ``asyncio.ensure_future(pending)``.)"""
-        import asyncio  # heavy, and only for those who run a loop already
-
         if self._driver.threadless:
             self._driver.lead(self.done)
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
-        if not self._hears(_OfLoop(loop, ended)):
-            ended.set_result(None)
+        gate = LoopGate()
         try:
-            with giving_way():
-                yield from ended
+            if self._hears(gate):
+                with giving_way():
+                    yield from gate.opened
             yield from shown(self._driver.backend.said).__await__()
         except BaseException:
             self.cancel()
             raise
-        failed, value = self._ended()
-        if failed:
-            raise value
-        return value
+        return _given(*self._ended())
 
     def __repr__(self) -> str:
         state = "cancelled" if self._cancelled else "done" if self.done() else "pending"
@@ -190,7 +157,7 @@ class PendingResult:
                 self._opened = self._open()
             return self._opened
 
-    def _hears(self, gate: LockType | _OfLoop) -> bool:
+    def _hears(self, gate: LockType | LoopGate) -> bool:
         """Have this gate opened at the end. False: it has come."""
         with self._driver.shield, self._lock:
             if not self.done():
@@ -243,3 +210,9 @@ class PendingResult:
         if delivery.failure is None:
             return True, Cancelled(f"{self._name} was cancelled")
         return True, delivery.failure.exception()
+
+
+def _given(failed: bool, value: Any) -> Any:
+    if failed:
+        raise value
+    return value

@@ -97,8 +97,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         if self._running is not None:
             raise TypeError("this parallel iterator is already being iterated without async")
         if self._running_async is None:
-            self._starting()  # before anything of `order` is asked for, which imports it
-            options = partial(_options_in, self._blocks, self._given)  # of when its first item is asked for
+            options = self._beginning()
             self._stopper = current.Stopper()
             self._running_async = order.run_map_async(self._plan, options, self._account, self._stopper)
         return self._running_async
@@ -113,8 +112,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         if self._running is None:
             if self._running_async is not None:
                 raise TypeError("this parallel iterator is already being iterated with async for")
-            self._starting()  # as above
-            options = partial(_options_in, self._blocks, self._given)
+            options = self._beginning()
             run = order.Run(self._plan, options, self._account, self._given)
             self._running = vars(self).setdefault("_first", run)  # the same for threads that begin it at once
             if self._plan.steps:
@@ -122,10 +120,13 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         return self._running
 
     def _options(self) -> Options:
-        return self._resolved(self._given)
+        return _options_in(self._blocks, self._given)
 
-    def _resolved(self, given: dict[str, Any]) -> Options:
-        return _options_in(self._blocks, given)
+    def _beginning(self) -> Callable[[], Options]:
+        """What says the options, as they are when the first item is asked for. The first worker is started
+        now, before anything of `order` is asked for, which imports it."""
+        self._starting()
+        return partial(_options_in, self._blocks, self._given)
 
     def _starting(self, *, reducing: bool = False) -> Options:
         """The options of a run that begins now."""
@@ -257,7 +258,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
 
     def _write(self, sink: Sink, given: dict[str, Any]) -> Written:
         given = {**self._given, **given}
-        options = self._resolved(given)
+        options = _options_in(self._blocks, given)
         see_that_all_are_items(options, "nothing to be written")
         if options.checkpoint is not None and self._plan.steps:  # a file has results, not parts: two runs
             computed = type(self)(self._taken(), given)

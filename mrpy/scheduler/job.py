@@ -77,12 +77,11 @@ class Job:
         if self.driver.threadless:
             self.driver.lead(lambda: not self._inbox.empty())
         if self._inbox.empty():
-            loop = asyncio.get_running_loop()
-            arrived = loop.create_future()
-            self._on_arrival = lambda: loop.call_soon_threadsafe(_settle, arrived)
+            gate = LoopGate()
+            self._on_arrival = gate.release
             try:
                 if self._inbox.empty():  # it may have come in between
-                    await asyncio.wait((arrived,), timeout=patience)
+                    await asyncio.wait((gate.opened,), timeout=patience)
             finally:
                 self._on_arrival = None
         try:
@@ -139,8 +138,7 @@ class Job:
     def _receive(self, delivery: Delivery | None) -> None:
         self._inbox.put(delivery)
         if (on_arrival := self._on_arrival) is not None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits there any more
-                on_arrival()
+            on_arrival()
 
     def _arrival(self, until: float | None) -> Delivery | None:
         """What comes next. Raises `Empty` when it is `until`."""
@@ -160,21 +158,29 @@ class Job:
         return delivery
 
 
+class LoopGate:
+    """What a coroutine waits for, and another thread opens, as a lock: ``await gate.opened``."""
+
+    def __init__(self) -> None:
+        import asyncio
+
+        self._loop = asyncio.get_running_loop()
+        self.opened: asyncio.Future[None] = self._loop.create_future()
+
+    def release(self) -> None:
+        """Open it, from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits there any more
+            self._loop.call_soon_threadsafe(self._open)
+
+    def _open(self) -> None:
+        if not self.opened.done():
+            self.opened.set_result(None)
+
+
 async def shown(said: Said) -> None:
     """Wait until all is shown that was said up to now, if that does not stand still, and block nothing."""
     import asyncio
 
-    loop = asyncio.get_running_loop()
-    future = loop.create_future()
-
-    def tell() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed
-            loop.call_soon_threadsafe(_settle, future)
-
-    if said.then(tell):
-        await asyncio.wait((future,), timeout=PATIENCE)
-
-
-def _settle(arrived: asyncio.Future[None]) -> None:
-    if not arrived.done():
-        arrived.set_result(None)
+    gate = LoopGate()
+    if said.then(gate.release):
+        await asyncio.wait((gate.opened,), timeout=PATIENCE)

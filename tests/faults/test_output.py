@@ -345,6 +345,12 @@ class Locked(io.StringIO):
             return super().write(text)
 
 
+class Slow(io.StringIO):
+    def write(self, text: str) -> int:
+        time.sleep(0.05)
+        return super().write(text)
+
+
 def say(x: int) -> int:
     print("at work on", x)
     return x
@@ -453,11 +459,6 @@ def test_nobody_who_holds_such_a_lock_waits_for_ever(way: str) -> None:
 
 @pytest.mark.fault(19)
 def test_a_slow_stream_holds_up_no_timeout_and_no_event_loop() -> None:
-    class Slow(io.StringIO):
-        def write(self, text: str) -> int:
-            time.sleep(0.05)
-            return super().write(text)
-
     def chats(seconds: float) -> float:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -487,11 +488,6 @@ def test_a_slow_stream_holds_up_no_timeout_and_no_event_loop() -> None:
 
 @pytest.mark.fault(20)
 def test_ctrl_c_does_not_wait_for_all_that_was_said() -> None:
-    class Slow(io.StringIO):
-        def write(self, text: str) -> int:
-            time.sleep(0.05)
-            return super().write(text)
-
     def chats(n: int) -> int:
         for _ in range(500):
             print("and")
