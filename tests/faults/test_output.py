@@ -411,7 +411,7 @@ def test_what_is_said_is_seen_while_its_task_goes_on_and_before_its_result(tmp_p
 
     with contextlib.redirect_stdout(Seen()) as caught, mrpy.session("processes", workers=1):
         for _ in mrpy.pmap(waits, range(3), chunksize=1):
-            print("there")
+            sys.stdout.write("there\n")  # print writes it in two pieces, and a line of a task may come between
     said = [line.rpartition(") ")[2] for line in caught.getvalue().splitlines()]
     assert said.count("waits") == said.count("has seen") == said.count("there") == 3
     for n in range(1, 4):
