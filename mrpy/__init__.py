@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         submit,
     )
     from mrpy.iterators.check import check
+    from mrpy.iterators.executor import Executor
     from mrpy.iterators.jobs import Job
     from mrpy.iterators.pending import PendingResult
     from mrpy.iterators.reading import (
@@ -46,21 +47,25 @@ if TYPE_CHECKING:
     )
     from mrpy.iterators.stage import stage
     from mrpy.iterators.stream import ParallelIterator
+    from mrpy.iterators.together import as_completed, gather, wait
     from mrpy.mapreduce.random import rng
 
 __all__ = [
-    "Job", "ParallelIterator", "PendingResult", "__version__", "check", "configure", "mapreduce", "parallel",
-    "pfilter", "pfold", "pmap", "preduce", "pstarmap", "read_csv", "read_fasta", "read_fastq", "read_jsonl",
-    "read_parquet", "read_records", "read_sql", "read_text", "rng", "session", "stage", "stream", "submit",
+    "Executor", "Job", "ParallelIterator", "PendingResult", "__version__", "as_completed", "check",
+    "configure", "gather", "mapreduce", "parallel", "pfilter", "pfold", "pmap", "preduce", "pstarmap",
+    "read_csv", "read_fasta", "read_fastq", "read_jsonl", "read_parquet", "read_records", "read_sql",
+    "read_text", "rng", "session", "stage", "stream", "submit", "wait",
 ]  # fmt: skip
 
 _ELSEWHERE = {
+    "Executor": "mrpy.iterators.executor",
     "Job": "mrpy.iterators.jobs",
     "ParallelIterator": "mrpy.iterators.stream",
     "PendingResult": "mrpy.iterators.pending",
     "check": "mrpy.iterators.check",
     "rng": "mrpy.mapreduce.random",
     "stage": "mrpy.iterators.stage",
+    **dict.fromkeys(("as_completed", "gather", "wait"), "mrpy.iterators.together"),
     **dict.fromkeys(
         ("read_csv", "read_fasta", "read_fastq", "read_jsonl", "read_parquet", "read_records", "read_sql",
          "read_text"), "mrpy.iterators.reading",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from _thread import LockType, allocate_lock
+from _thread import allocate_lock
 from collections.abc import Callable, Generator
 from contextvars import copy_context
 from functools import partial
@@ -32,7 +32,7 @@ class PendingResult:
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> None:
         self._name = options.name or name_of(function)
         self._delivery: Delivery | None = None
-        self._gates: list[LockType | LoopGate] = []  # one, closed, for each who waits for another thread
+        self._told: list[Callable[[], object]] = []  # for each who waits for another thread: opens his gate
         self._callbacks: list[Callable[[PendingResult], Any]] = []
         self._lock = threading.RLock()  # whoever has it while there is no delivery is shielded: that may come
         self._cancelled = False
@@ -103,7 +103,7 @@ class PendingResult:
             self._driver.lead(self.done)
         gate = LoopGate()
         try:
-            if self._hears(gate):
+            if self._is_to_tell(gate.release):
                 with giving_way():
                     yield from gate.opened
             yield from shown(self._driver.backend.said).__await__()
@@ -130,9 +130,9 @@ class PendingResult:
 
     def _let_in(self) -> list[Callable[[PendingResult], Any]]:
         """Let go on who waits; the callbacks that are to be called."""
-        gates, self._gates = self._gates, []
-        for gate in gates:
-            gate.release()
+        told, self._told = self._told, []
+        for tell in told:
+            tell()
         callbacks, self._callbacks = self._callbacks, []
         return callbacks
 
@@ -157,28 +157,32 @@ class PendingResult:
                 self._opened = self._open()
             return self._opened
 
-    def _hears(self, gate: LockType | LoopGate) -> bool:
-        """Have this gate opened at the end. False: it has come."""
+    def _is_to_tell(self, tell: Callable[[], object]) -> bool:
+        """Have this called at the end, by whoever notes that: it must neither block nor raise. False: it has
+        ended."""
         with self._driver.shield, self._lock:
             if not self.done():
                 self._driver.check_owner()
-                self._gates.append(gate)
+                self._told.append(tell)
                 return True
         return False
+
+    def _is_not_to_tell(self, tell: Callable[[], object]) -> None:
+        with self._driver.shield, self._lock:
+            if tell in self._told:
+                self._told.remove(tell)
 
     def _wait(self, until: float | None) -> bool:
         gate = allocate_lock()  # not an event: a handler may come while its own lock is held, see above
         gate.acquire()
-        if not self._hears(gate):
+        if not self._is_to_tell(gate.release):
             return True
         left = threading.TIMEOUT_MAX  # 292 years
         if until is not None:
             left = min(max(0.0, until - time.monotonic()), left)
         if gate.acquire(timeout=min(left, SETTLED)) or gate.acquire(timeout=max(0.0, left - SETTLED)):
             return True
-        with self._driver.shield, self._lock:
-            if gate in self._gates:
-                self._gates.remove(gate)
+        self._is_not_to_tell(gate.release)
         return self.done()
 
     def _open(self) -> tuple[bool, Any]:

@@ -19,6 +19,9 @@ from mrpy.scheduler.said import PATIENCE, Said
 
 if TYPE_CHECKING:
     import asyncio
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 _job_numbers = count(1)
 
@@ -63,7 +66,7 @@ class Job:
         elif self._inbox.empty():
             self.driver.lead(lambda: not self._inbox.empty(), until)
         try:
-            delivery = waiting(lambda: self._arrival(until))
+            delivery = waiting(lambda: next_of(self._inbox, until))
         except Empty:
             return None
         self.driver.backend.said.wait()  # what the task has said is seen before its result
@@ -140,22 +143,23 @@ class Job:
         if (on_arrival := self._on_arrival) is not None:
             on_arrival()
 
-    def _arrival(self, until: float | None) -> Delivery | None:
-        """What comes next. Raises `Empty` when it is `until`."""
-        timeout: float | None = SETTLED
-        while until is None:
-            try:
-                return self._inbox.get(timeout=timeout)
-            except Empty:  # when a loop turns, Python looks for signals
-                timeout = None
-        return self._inbox.get(timeout=max(0.0, until - time.monotonic()))
-
     def _taken(self, delivery: Delivery | None) -> Delivery:
         if delivery is None:
             raise Cancelled("the run was cancelled")
         if delivery.value is not None:
             self._alive.discard(delivery.key)  # a failure may be kept, as a value: `close` lets go of it
         return delivery
+
+
+def next_of(inbox: SimpleQueue[T], until: float | None) -> T:
+    """What comes next. Raises `Empty` when it is `until`."""
+    timeout: float | None = SETTLED
+    while until is None:
+        try:
+            return inbox.get(timeout=timeout)
+        except Empty:  # when a loop turns, Python looks for signals
+            timeout = None
+    return inbox.get(timeout=max(0.0, until - time.monotonic()))
 
 
 class LoopGate:

@@ -1,0 +1,142 @@
+"""An `Executor` of `concurrent.futures` over mrpy's workers, for what takes one: asyncio, Dask, samplers."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from _thread import allocate_lock, get_ident
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any
+from weakref import WeakSet
+
+from mrpy.errors import Cancelled
+from mrpy.iterators.pending import PendingResult
+from mrpy.iterators.together import wait as wait_for
+from mrpy.options import resolve
+from mrpy.scheduler.early import start_first_worker
+
+
+class Executor(futures.Executor):
+    """Runs calls as `mrpy.submit` does, and gives futures of `concurrent.futures` for them.
+
+    It needs no ``if __name__ == "__main__"``, takes lambdas, and survives workers that die. It has the
+    workers of the open `session`, or those that all runs share: `shutdown` waits for its own calls, and takes
+    no more. The options are those of `submit`.
+
+    ``cancel()`` of a future stops a call that runs already, too. `map` is the inherited one: a task for each
+    item, and all of them at once; `mrpy.pmap` cuts chunks and keeps memory level.
+
+    >>> import mrpy
+    >>> with mrpy.Executor(backend="serial") as executor:
+    ...     executor.submit(pow, 2, 10).result()
+    1024
+    """
+
+    def __init__(self, workers: int | None = None, **options: Any) -> None:
+        self._options = resolve(options if workers is None else {"workers": workers, **options})
+        self._open: set[_Future] = set()
+        self._shut = False
+        _all.add(self)
+
+    @property
+    def _max_workers(self) -> int:
+        """What Dask asks its pools for."""
+        return self._options.worker_count
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+        """Have ``fn(*args, **kwargs)`` run on a worker. Raises `RuntimeError` after `shutdown`."""
+        if self._shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if not callable(fn):
+            raise TypeError(f"submit() needs a function first, not {type(fn).__name__} {fn!r:.60}")
+        start_first_worker(self._options)
+        future = _Future(PendingResult(fn, args, kwargs, self._options), self._open)
+        self._open.add(future)
+        future.pending.add_done_callback(future.settle)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; wait for those that are under way, or stop them with `cancel_futures`."""
+        self._shut = True
+        if cancel_futures:
+            for future in list(self._open):
+                future.cancel()
+        if wait:
+            for future in list(self._open):
+                future.finish()
+
+
+class _Future(futures.Future[Any]):
+    """A pending result as a future. Whoever asks it asks that. Its own state, for those who look into it,
+    follows a moment later."""
+
+    def __init__(self, pending: PendingResult, among: set[_Future]) -> None:
+        super().__init__()
+        self.pending = pending
+        self._among = among
+        self._settled = allocate_lock()  # open when this has ended, and all its callbacks were called
+        self._settled.acquire()
+        self._settler: int | None = None
+
+    def settle(self, pending: PendingResult) -> None:
+        """Take over how that has ended, and call back. To be called once."""
+        self._settler = get_ident()
+        try:
+            if pending.cancelled():
+                super().cancel()
+            if self.set_running_or_notify_cancel():
+                try:
+                    error, value = pending.exception(), None
+                    if error is None:
+                        value = pending.result()
+                except BaseException as problem:  # whatever a value may raise as it is opened
+                    error = problem
+                self.set_exception(error) if error is not None else self.set_result(value)
+        finally:
+            self._among.discard(self)
+            self._settled.release()
+
+    def finish(self) -> None:
+        """Wait until it has ended, and all its callbacks were called."""
+        wait_for([self.pending])
+        self.pending._driver.aside.catch_up()  # where no thread does so
+        if self._settler != get_ident():  # else this is one of them
+            with self._settled:
+                pass
+
+    def cancel(self) -> bool:
+        return self.pending.cancel()
+
+    def cancelled(self) -> bool:
+        return self.pending.cancelled()
+
+    def done(self) -> bool:
+        return self.pending.done()
+
+    def result(self, timeout: float | None = None) -> Any:
+        try:
+            return self.pending.result(timeout)
+        except Cancelled:
+            self._raise_if_cancelled()
+            raise
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        error = self.pending.exception(timeout)
+        self._raise_if_cancelled()
+        return error
+
+    def _raise_if_cancelled(self) -> None:
+        if self.cancelled():
+            raise futures.CancelledError from None
+
+
+_all: WeakSet[Executor] = WeakSet()
+os.register_at_fork(after_in_child=_all.clear)  # there nothing of theirs arrives
+
+
+@atexit.register
+def _shut_all() -> None:
+    """At the end of the program wait for what is under way, as the standard library does."""
+    for executor in list(_all):
+        executor.shutdown()

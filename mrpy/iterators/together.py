@@ -1,0 +1,155 @@
+"""Several pending results together: all of them, or each as it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+from mrpy.inside import waiting
+from mrpy.iterators.pending import PendingResult
+from mrpy.scheduler.driver import Driver
+from mrpy.scheduler.job import next_of
+
+_UNTIL = ("ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION")  # the words of concurrent.futures
+
+
+class Waited(NamedTuple):
+    """What `wait` returns."""
+
+    done: set[PendingResult]
+    not_done: set[PendingResult]
+
+
+def gather(pending: Iterable[PendingResult], timeout: float | None = None) -> list[Any]:
+    """Wait for all of them, and return their values, in this order: ``[each.result() for each in pending]``.
+
+    What the first of them in this order raised is raised as soon as those before it have ended; the others go
+    on. So it is with `TimeoutError`, after so many seconds. In asyncio: ``await asyncio.gather(*pending)``.
+
+    >>> import mrpy
+    >>> with mrpy.session("serial"):
+    ...     mrpy.gather(mrpy.submit(pow, 2, n) for n in range(5))
+    [1, 2, 4, 8, 16]
+    """
+    given = _checked("gather", pending)
+    until = _end(timeout)
+    values = []
+    for place, each in enumerate(given):
+        if not each.done() and next(_as_they_end([each], until), None) is None:
+            raise _too_late(sum(not one.done() for one in given[place:]), len(given), timeout)
+        values.append(each.result())
+    return values
+
+
+def as_completed(pending: Iterable[PendingResult], timeout: float | None = None) -> Iterator[PendingResult]:
+    """Each of them as it ends, those first that have ended: as in `concurrent.futures`.
+
+    One that is given twice comes once. Raises `TimeoutError` where they take longer than `timeout` seconds in
+    all, counted from this call; they go on. For one function and many items ``pmap(..., ordered=False)`` does
+    this with less ado.
+
+    >>> import mrpy
+    >>> with mrpy.session("serial"):
+    ...     pending = [mrpy.submit(pow, 2, n) for n in range(5)]
+    ...     sum(each.result() for each in mrpy.as_completed(pending))
+    31
+    """
+    given = list(dict.fromkeys(_checked("as_completed", pending)))
+    return _until_all_have(given, timeout, _end(timeout))
+
+
+def wait(
+    pending: Iterable[PendingResult], timeout: float | None = None, return_when: str = "ALL_COMPLETED"
+) -> Waited:
+    """Wait for them, `timeout` seconds at most; return ``(done, not_done)``, two sets.
+
+    As in `concurrent.futures`. `return_when` may also be ``"FIRST_COMPLETED"``, or ``"FIRST_EXCEPTION"``:
+    until one of them has raised.
+
+    >>> import mrpy
+    >>> with mrpy.session("serial"):
+    ...     done, not_done = mrpy.wait([mrpy.submit(pow, 2, n) for n in range(5)])
+    >>> len(done), len(not_done)
+    (5, 0)
+    """
+    given = list(dict.fromkeys(_checked("wait", pending)))
+    if return_when not in _UNTIL:
+        raise ValueError(f"return_when={return_when!r}: must be one of {', '.join(_UNTIL)}")
+    for each in _as_they_end(given, _end(timeout)):
+        raised = return_when == "FIRST_EXCEPTION" and not each.cancelled() and each.exception(0) is not None
+        if raised or return_when == "FIRST_COMPLETED":
+            break
+    done = {each for each in given if each.done()}
+    return Waited(done, {each for each in given if each not in done})
+
+
+def _as_they_end(given: list[PendingResult], until: float | None) -> Iterator[PendingResult]:
+    """These, all different, as they end: those first that have ended. It ends before them where it is
+    `until`."""
+    ended: SimpleQueue[PendingResult] = SimpleQueue()
+    left = {each: partial(ended.put, each) for each in given}
+    drivers: Counter[Driver] = Counter()
+    try:
+        for each, tell in left.items():
+            if each._is_to_tell(tell):
+                drivers[each._driver] += 1
+            else:
+                yield each
+        for _ in range(drivers.total()):
+            try:
+                each = _next(ended, drivers, until)
+            except Empty:
+                return
+            drivers[each._driver] -= 1
+            yield each
+    finally:
+        for each, tell in left.items():
+            each._is_not_to_tell(tell)
+
+
+def _next(
+    ended: SimpleQueue[PendingResult], drivers: Counter[Driver], until: float | None
+) -> PendingResult:
+    """The next one. Where all are of one session the work of its driver is done here, as for a single one."""
+    theirs = [driver for driver, many in drivers.items() if many]
+    for driver in theirs:
+        if (len(theirs) == 1 or driver.threadless) and ended.empty():
+            driver.lead(lambda: not ended.empty(), until)
+    return waiting(lambda: next_of(ended, until))
+
+
+def _until_all_have(
+    given: list[PendingResult], timeout: float | None, until: float | None
+) -> Iterator[PendingResult]:
+    many = 0
+    for each in _as_they_end(given, until):
+        many += 1
+        yield each
+    if many < len(given):
+        raise _too_late(len(given) - many, len(given), timeout)
+
+
+def _checked(verb: str, pending: Any) -> list[PendingResult]:
+    if isinstance(pending, PendingResult):
+        raise TypeError(f"{verb}() takes several pending results: [{pending!r}]")
+    given = list(pending)
+    for each in given:
+        if not isinstance(each, PendingResult):
+            raise TypeError(
+                f"{verb}() takes what mrpy.submit() returned, not {type(each).__name__} {each!r:.60}"
+            )
+    return given
+
+
+def _end(timeout: float | None) -> float | None:
+    """The time of the clock at which so many seconds are over."""
+    return None if timeout is None else time.monotonic() + min(timeout, threading.TIMEOUT_MAX / 2)
+
+
+def _too_late(left: int, many: int, timeout: float | None) -> TimeoutError:
+    return TimeoutError(f"{left} of {many} calls have not ended after {timeout:g} seconds; they go on")

@@ -1,0 +1,226 @@
+"""The `Executor` of concurrent.futures over mrpy's workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults.watching import run_script
+from laws import BACKENDS, CONCURRENT, LOCAL, eventually
+
+import mrpy
+from mrpy.errors import OptionError, WorkerCrashed
+
+over_backends = pytest.mark.parametrize("backend", BACKENDS)
+over_concurrent = pytest.mark.parametrize("backend", CONCURRENT)
+
+
+def fails(x: int) -> int:
+    raise LookupError(x)
+
+
+def when(path: Path, value: Any = None) -> Any:
+    while not path.exists():
+        time.sleep(0.005)
+    return value
+
+
+@over_backends
+def test_it_does_what_an_executor_does(backend: str) -> None:
+    called: list[Any] = []
+    with mrpy.Executor(2, backend=backend) as executor:
+        assert isinstance(executor, futures.Executor)
+        several = [executor.submit(pow, 2, exp=n) for n in range(6)]
+        assert all(isinstance(each, futures.Future) for each in several)
+        assert [each.result(60) for each in several] == [1, 2, 4, 8, 16, 32]
+        assert all(each.done() and not each.cancelled() and each.exception() is None for each in several)
+        assert list(executor.map(pow, [2, 3], [3, 2])) == [8, 9]
+        bad = executor.submit(fails, 3)
+        assert isinstance(bad.exception(60), LookupError)
+        with pytest.raises(LookupError, match="3"):
+            bad.result()
+        several.append(bad)
+        for each in several:
+            each.add_done_callback(called.append)
+        assert futures.wait(several, 60).done == set(several)
+        assert set(futures.as_completed(several, 60)) == set(several)
+    assert set(called) == set(several), "all that is to be called back was"
+    with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+        executor.submit(abs, 1)
+
+
+@over_concurrent
+def test_the_end_of_its_block_waits_for_its_calls_and_what_they_call(backend: str, tmp_path: Path) -> None:
+    called = []
+
+    def slowly(future: futures.Future[str]) -> None:
+        time.sleep(0.1)
+        called.append(future.result())
+
+    threading.Timer(0.2, (tmp_path / "now").touch).start()
+    with mrpy.Executor(2, backend=backend) as executor:
+        executor.submit(when, tmp_path / "now", "there").add_done_callback(slowly)
+    assert called == ["there"]
+
+
+@over_concurrent
+def test_what_is_cancelled_stops_even_where_it_runs(backend: str, tmp_path: Path) -> None:
+    with mrpy.Executor(1, backend=backend) as executor:
+        several = [executor.submit(when, tmp_path / "never") for _ in range(3)]
+        time.sleep(0.1)
+        heard: list[Any] = []
+        several[0].add_done_callback(heard.append)
+        assert all(each.cancel() for each in several)
+        assert all(each.cancelled() and each.done() for each in several)
+        for ask in (several[0].result, several[1].exception):
+            with pytest.raises(futures.CancelledError):
+                ask(60)
+        assert futures.wait(several, 60).not_done == set()
+        assert eventually(lambda: heard == [several[0]])
+        assert executor.submit(abs, -1).result(60) == 1
+        done = executor.submit(abs, -1)
+        assert (done.result(60), done.cancel(), done.cancelled()) == (1, False, False)
+
+
+@over_concurrent
+def test_shutdown_may_wait_or_not_or_cancel(backend: str, tmp_path: Path) -> None:
+    executor = mrpy.Executor(1, backend=backend)
+    late = executor.submit(when, tmp_path / "now", 1)
+    executor.shutdown(wait=False)
+    assert not late.done()
+    (tmp_path / "now").touch()
+    assert late.result(60) == 1
+    executor = mrpy.Executor(1, backend=backend)
+    late = executor.submit(when, tmp_path / "never")
+    executor.shutdown(cancel_futures=True)
+    assert late.cancelled()
+
+
+@over_concurrent
+def test_a_timeout_is_that_of_futures(backend: str, tmp_path: Path) -> None:
+    with mrpy.Executor(1, backend=backend) as executor:
+        late = executor.submit(when, tmp_path / "now")
+        for ask in (late.result, late.exception):
+            with pytest.raises(futures.TimeoutError):
+                ask(0.05)
+        with pytest.raises(futures.TimeoutError):
+            list(executor.map(when, [tmp_path / "now"], timeout=0.05))
+        (tmp_path / "now").touch()
+
+
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_asyncio_runs_calls_in_it(backend: str, tmp_path: Path) -> None:
+    async def several() -> list[int]:
+        loop = asyncio.get_running_loop()
+        late = asyncio.ensure_future(loop.run_in_executor(executor, when, tmp_path / "never"))
+        answers = await asyncio.gather(*(loop.run_in_executor(executor, pow, 2, n) for n in range(5)))
+        late.cancel()
+        return list(answers)
+
+    with mrpy.Executor(2, backend=backend) as executor:
+        assert asyncio.run(asyncio.wait_for(several(), 60)) == [1, 2, 4, 8, 16]
+
+
+def test_dask_computes_on_it() -> None:
+    bag = pytest.importorskip("dask.bag")
+    with mrpy.Executor(2) as executor:
+        doubled = bag.range(10, npartitions=3).map(lambda x: 2 * x)
+        assert doubled.compute(scheduler=executor) == list(range(0, 20, 2))
+
+
+@pytest.mark.fault(1)
+def test_a_worker_that_dies_breaks_nothing() -> None:
+    with mrpy.Executor(2) as executor:
+        bad = executor.submit(lambda: os.kill(os.getpid(), signal.SIGKILL))
+        several = [executor.submit(abs, -n) for n in range(5)]
+        assert isinstance(bad.exception(60), WorkerCrashed)
+        assert [each.result(60) for each in several] == list(range(5))
+
+
+def test_what_does_not_open_is_the_error_of_its_future_alone() -> None:
+    class Closed:
+        def __reduce__(self) -> Any:
+            return fails, (5,)
+
+    with mrpy.Executor(2) as executor:
+        several = [executor.submit(Closed), executor.submit(abs, -1)]
+        assert futures.wait(several, 60).not_done == set()
+        assert several[0].exception() is not None and several[1].result() == 1
+
+
+def test_its_options_are_those_of_a_call() -> None:
+    with mrpy.Executor(backend="threads", workers=1, on_error="return") as executor:
+        assert isinstance(executor.submit(fails, 1).result(60), LookupError)
+    with pytest.raises(OptionError, match="it is called workers= here"):
+        mrpy.Executor(max_workers=2)
+    with pytest.raises(TypeError, match="needs a function first, not int 3"):
+        mrpy.Executor().submit(3)
+
+
+def test_in_the_block_of_a_session_it_has_its_workers() -> None:
+    with mrpy.session("processes", workers=1), mrpy.Executor() as executor:
+        assert executor.submit(os.getpid).result(60) == mrpy.submit(os.getpid).result(60)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_it_works_inside_a_task(backend: str) -> None:
+    def inner(n: int) -> list[int]:
+        with mrpy.Executor() as executor:
+            return list(executor.map(pow, [n] * 3, range(3)))
+
+    with mrpy.session(backend, workers=2):
+        assert list(mrpy.pmap(inner, range(4))) == [[n**k for k in range(3)] for n in range(4)]
+
+
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_a_callback_may_shut_it_down(backend: str) -> None:
+    executor = mrpy.Executor(1, backend=backend)
+    shut = threading.Event()
+    late = executor.submit(time.sleep, 0.1)
+    late.add_done_callback(lambda _: (executor.shutdown(), shut.set()))
+    assert shut.wait(60)
+
+
+@pytest.mark.fault(22)
+def test_at_the_end_of_the_program_what_is_under_way_is_waited_for() -> None:
+    done = run_script(
+        """
+        import mrpy, time
+        executor = mrpy.Executor(2)
+        for n in range(3):
+            executor.submit(lambda n: (time.sleep(0.2), n)[1], n).add_done_callback(lambda f: print(f.result(), flush=True))
+        """
+    )
+    assert sorted(done.stdout.split()) == ["0", "1", "2"], done.stderr
+
+
+@pytest.mark.fault(23)
+def test_a_forked_child_may_have_one_of_its_own() -> None:
+    done = run_script(
+        """
+        import mrpy, os, time
+        executor = mrpy.Executor(1)
+        late = executor.submit(time.sleep, 0.3)
+        if os.fork() == 0:
+            with mrpy.Executor(1) as own:
+                print(own.submit(abs, -3).result(20), flush=True)
+        else:
+            os.wait()
+            print(late.result(20))
+        """
+    )
+    assert (done.stdout, done.stderr) == ("3\nNone\n", "")
+
+
+def test_futures_that_have_ended_are_let_go() -> None:
+    executor = mrpy.Executor(backend="threads", workers=1)
+    for n in range(20):
+        executor.submit(abs, n).result(60)
+    assert eventually(lambda: not executor._open)

@@ -1,0 +1,296 @@
+"""Several pending results together: `gather`, `as_completed`, `wait`."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import time
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults.watching import run_script
+from laws import BACKENDS, CONCURRENT, LOCAL, eventually
+
+import mrpy
+from mrpy.errors import Cancelled, SessionClosed, WorkerCrashed
+
+over_backends = pytest.mark.parametrize("backend", BACKENDS)
+over_concurrent = pytest.mark.parametrize("backend", CONCURRENT)
+
+
+def fails(x: int) -> int:
+    raise LookupError(x)
+
+
+def when(path: Path, value: Any = None) -> Any:
+    """Comes when the file does."""
+    while not path.exists():
+        time.sleep(0.005)
+    return value
+
+
+@over_backends
+def test_all_come_to_the_same_values(backend: str) -> None:
+    with mrpy.session(backend, workers=2):
+        pending = [mrpy.submit(pow, 2, n) for n in range(20)]
+        assert mrpy.gather(iter(pending)) == [2**n for n in range(20)]
+        assert mrpy.gather([pending[3], pending[1], pending[3]]) == [8, 2, 8]
+        assert sorted(each.result() for each in mrpy.as_completed(pending)) == [2**n for n in range(20)]
+        assert mrpy.wait(pending + pending) == (set(pending), set())
+    assert mrpy.gather([]) == list(mrpy.as_completed([])) == []
+    assert mrpy.wait(()) == (set(), set())
+
+
+@over_concurrent
+def test_they_come_as_they_end_and_each_once(backend: str, tmp_path: Path) -> None:
+    with mrpy.session(backend, workers=2):
+        late = mrpy.submit(when, tmp_path / "now", "late")
+        early = mrpy.submit(abs, -1)
+        found = []
+        for each in mrpy.as_completed([late, early, late, early], timeout=60):
+            found.append(each.result())
+            (tmp_path / "now").touch()
+        assert found == [1, "late"]
+
+
+@over_concurrent
+def test_who_waits_for_the_first_has_it_and_the_others_go_on(backend: str, tmp_path: Path) -> None:
+    with mrpy.session(backend, workers=2):
+        late = mrpy.submit(when, tmp_path / "now", "late")
+        early = mrpy.submit(abs, -1)
+        assert mrpy.wait([late, early], 60, "FIRST_COMPLETED") == ({early}, {late})
+        assert mrpy.wait([late], timeout=0) == (set(), {late})
+        bad = mrpy.submit(fails, 1)
+        assert bad in mrpy.wait([late, early, bad], return_when="FIRST_EXCEPTION").done
+        (tmp_path / "now").touch()
+        assert mrpy.gather([late, early]) == ["late", 1]
+
+
+@over_concurrent
+def test_a_timeout_says_how_many_and_is_counted_for_all_together(backend: str, tmp_path: Path) -> None:
+    with mrpy.session(backend, workers=3):
+        late = [mrpy.submit(when, tmp_path / "now") for _ in range(2)]
+        early = mrpy.submit(abs, -1)
+        early.result(60)
+        text = "2 of 3 calls have not ended after 0.2 seconds; they go on"
+        began = time.monotonic()
+        with pytest.raises(TimeoutError, match=text):
+            mrpy.gather([*late, early], 0.2)
+        completed = mrpy.as_completed([*late, early], 0.2)
+        with pytest.raises(TimeoutError, match=text):
+            list(completed)
+        assert time.monotonic() - began < 20
+        (tmp_path / "now").touch()
+        assert mrpy.gather([*late, early], 1e300) == [None, None, 1]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_first_error_in_order_is_raised_and_a_functions_own_timeout_is_one(backend: str) -> None:
+    def late(x: int) -> int:
+        raise TimeoutError("mine")
+
+    with mrpy.session(backend, workers=2):
+        pending = [mrpy.submit(abs, 1), mrpy.submit(fails, 7), mrpy.submit(late, 1)]
+        with pytest.raises(LookupError, match="7"):
+            mrpy.gather(pending)
+        with pytest.raises(TimeoutError, match="mine"):
+            mrpy.gather(reversed(pending), 60)
+        assert {type(each.exception()) for each in mrpy.as_completed(pending)} == {
+            type(None), LookupError, TimeoutError,
+        }
+
+
+def test_gather_does_not_wait_for_what_is_behind_an_error(tmp_path: Path) -> None:
+    with mrpy.session("threads", workers=2):
+        late = mrpy.submit(when, tmp_path / "now")
+        with pytest.raises(LookupError):
+            mrpy.gather([mrpy.submit(fails, 1), late], 60)
+        assert not late.done()
+        (tmp_path / "now").touch()
+
+
+@over_concurrent
+def test_what_is_cancelled_has_ended(backend: str, tmp_path: Path) -> None:
+    with mrpy.session(backend, workers=1):
+        late = [mrpy.submit(when, tmp_path / "now") for _ in range(3)]
+        threading.Timer(0.2, lambda: [each.cancel() for each in late]).start()
+        assert mrpy.wait(late, 60).done == set(late)
+        assert mrpy.wait(late, return_when="FIRST_EXCEPTION").not_done == set()
+        with pytest.raises(Cancelled):
+            mrpy.gather(late)
+
+
+@over_concurrent
+def test_a_session_that_is_closed_ends_the_waiting(backend: str, tmp_path: Path) -> None:
+    with mrpy.session(backend, workers=1) as session:
+        late = [mrpy.submit(when, tmp_path / "now") for _ in range(2)]
+        threading.Timer(0.3, session.close).start()
+        assert mrpy.wait(late, 60).done == set(late)
+        with pytest.raises(SessionClosed):
+            mrpy.gather(late)
+    (tmp_path / "now").touch()
+
+
+@pytest.mark.fault(1)
+def test_a_worker_that_dies_costs_its_own_call_alone() -> None:
+    with mrpy.session("processes", workers=2):
+        pending = [mrpy.submit(abs, n) for n in range(6)]
+        pending[3] = mrpy.submit(lambda: os.kill(os.getpid(), signal.SIGKILL))
+        with pytest.raises(WorkerCrashed):
+            mrpy.gather(pending, 60)
+        ended = {each: each.exception() for each in mrpy.as_completed(pending, 60)}
+        assert [type(ended[each]) for each in pending].count(type(None)) == 5
+
+
+def test_they_may_be_of_several_sessions(tmp_path: Path) -> None:
+    with mrpy.session("processes", workers=1):
+        late = mrpy.submit(when, tmp_path / "now", "processes")
+        with mrpy.session("threads", workers=1):
+            other = mrpy.submit(when, tmp_path / "soon", "threads")
+            with mrpy.session("serial"):
+                serial = mrpy.submit(abs, -1)
+            found = []
+            for each in mrpy.as_completed([late, other, serial], 60):
+                found.append(each.result())
+                (tmp_path / ("now" if len(found) == 2 else "soon")).touch()
+    assert found == [1, "threads", "processes"]
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_inside_a_task_they_are_waited_for_as_well(backend: str) -> None:
+    def several(n: int) -> list[int]:
+        pending = [mrpy.submit(pow, n, k) for k in range(4)]
+        assert mrpy.wait(pending, 20).not_done == set()
+        return sorted(each.result() for each in mrpy.as_completed(pending, 20))
+
+    with mrpy.session(backend, workers=2):
+        assert mrpy.gather(mrpy.submit(several, n) for n in range(4)) == [
+            sorted(n**k for k in range(4)) for n in range(4)
+        ]
+
+
+@over_concurrent
+def test_who_leaves_early_leaves_nothing_behind(backend: str, tmp_path: Path) -> None:
+    with mrpy.session(backend, workers=2):
+        late = mrpy.submit(when, tmp_path / "now")
+        for _ in mrpy.as_completed([mrpy.submit(abs, 1), late]):
+            break
+        mrpy.wait([late], 0.01)
+        with pytest.raises(TimeoutError):
+            mrpy.gather([late], 0.01)
+        gc.collect()
+        assert late._told == []
+        (tmp_path / "now").touch()
+        late.result(60)
+
+
+def test_results_that_were_let_go_are_not_kept() -> None:
+    class Large(list[int]):
+        pass
+
+    with mrpy.session("threads", workers=1):
+        pending = [mrpy.submit(Large, [n]) for n in range(3)]
+        refs = []
+        for each in mrpy.as_completed(pending):
+            refs.append(weakref.ref(each.result()))
+        del pending, each
+        gc.collect()
+        assert [ref() for ref in refs] == [None] * 3
+
+
+@over_concurrent
+def test_several_threads_wait_for_the_same(backend: str, tmp_path: Path) -> None:
+    found: list[Any] = []
+
+    def waits(verb: str) -> None:
+        ended = mrpy.as_completed(pending) if verb == "as_completed" else mrpy.wait(pending).done
+        found.append(sorted(each.result() for each in ended))
+
+    with mrpy.session(backend, workers=2):
+        pending = [mrpy.submit(when, tmp_path / "now", n) for n in range(6)]
+        threads = [threading.Thread(target=waits, args=(verb,)) for verb in ("as_completed", "wait") * 2]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.1)
+        (tmp_path / "now").touch()
+        for thread in threads:
+            thread.join(60)
+    assert found == [[0, 1, 2, 3, 4, 5]] * 4
+
+
+@pytest.mark.fault(20)
+@pytest.mark.parametrize("verb", ["gather(late)", "wait(late)", "as_completed(late)"])
+def test_ctrl_c_ends_the_waiting(verb: str) -> None:
+    done = run_script(
+        f"""
+        import mrpy, os, signal, threading, time
+        late = [mrpy.submit(time.sleep, 100) for _ in range(2)]
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            list(mrpy.{verb})
+        except KeyboardInterrupt:
+            print("interrupted", [each._told for each in late])
+        """
+    )
+    assert done.stdout == "interrupted [[], []]\n", done.stderr
+
+
+@pytest.mark.fault(23)
+def test_in_a_forked_child_they_are_an_error() -> None:
+    done = run_script(
+        """
+        import mrpy, os, time
+        late = [mrpy.submit(time.sleep, 0.5)]
+        if os.fork() == 0:
+            for verb in (mrpy.gather, mrpy.wait, lambda late: list(mrpy.as_completed(late))):
+                try:
+                    verb(late)
+                except mrpy.errors.SessionClosed as error:
+                    print(error, flush=True)
+            os._exit(0)
+        os.wait()
+        print(mrpy.gather(late))
+        """
+    )
+    said = "this session belongs to the parent process; open one after the fork\n"
+    assert done.stdout == said * 3 + "[None]\n", done.stderr
+
+
+def test_at_the_end_of_the_program_they_are_waited_for() -> None:
+    done = run_script(
+        """
+        import atexit, mrpy, time
+        def last():
+            late = [mrpy.submit(abs, -n) for n in range(3)]
+            print(mrpy.gather(late), len(list(mrpy.as_completed(late))), len(mrpy.wait(late).done))
+        mrpy.gather([])
+        atexit.register(last)
+        """
+    )
+    assert done.stdout == "[0, 1, 2] 3 3\n", done.stderr
+
+
+def test_what_is_no_pending_result_is_an_error() -> None:
+    with mrpy.session("serial"):
+        one = mrpy.submit(abs, 1)
+        for verb in (mrpy.gather, mrpy.wait, mrpy.as_completed):
+            with pytest.raises(TypeError, match=rf"{verb.__name__}\(\) takes several pending results: \[<Pending"):
+                verb(one)
+            with pytest.raises(TypeError, match=rf"{verb.__name__}\(\) takes what mrpy.submit\(\) returned, not int 3"):
+                verb([one, 3])
+        with pytest.raises(ValueError, match="return_when='first': must be one of ALL_COMPLETED, FIRST"):
+            mrpy.wait([one], return_when="first")
+
+
+def test_what_was_waited_for_is_waited_for_without_polling(tmp_path: Path) -> None:
+    with mrpy.session("processes", workers=1):
+        late = mrpy.submit(when, tmp_path / "now")
+        assert eventually(lambda: mrpy.wait([late], 0.05).done == set())
+        before = time.process_time()
+        threading.Timer(1.0, (tmp_path / "now").touch).start()
+        assert mrpy.wait([late], 60).done == {late}
+        assert time.process_time() - before < 0.5
