@@ -15,7 +15,7 @@ from mrpy.iterators.stream import ParallelIterator, stream_behind, stream_of
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import Filter, StarMap
 from mrpy.mapreduce.tree import MISSING
-from mrpy.options import configure, of_session, resolve
+from mrpy.options import configure, of_session, over, plain, resolve
 from mrpy.scheduler.early import start_first_worker
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def mapreduce(
             raise TypeError(f"mapreduce() needs a callable {name}, not {type(function).__name__}")
     records = stream_of(inputs, options)  # a run that has not begun is taken over, with its options
     return mapreducing.keyed(
-        records._taken(), (mapper, reducer, combiner), partitions, sort, {**records._given, **options}
+        records._taken(), (mapper, reducer, combiner), partitions, sort, records._given
     )
 
 
@@ -231,19 +231,21 @@ class _Opened:
     """The ``with`` block of a session. Its workers and its defaults end with it."""
 
     def __init__(self, given: dict[str, Any]) -> None:
-        settings = {name: given.pop(name) for name in list(given) if name in _SETTINGS}
+        settings = {name: plain(given.pop(name)) for name in list(given) if name in _SETTINGS}
         options = resolve(given)
         for name in settings:
             if _SETTINGS[name] != options.backend:
                 theirs = _SETTINGS[name]
                 raise OptionError(f"{name}= is for backend={theirs!r} only, and this is {options.backend!r}")
-        self._defaults = {**(of_session.get() or {}), **given, "backend": options.backend}
+        self._defaults = {**over(of_session.get() or {}, given), "backend": options.backend}
         self._options = resolve(self._defaults)
         self._settings = settings
         self._set: list[AbstractContextManager[None]] = []
         self._own: sessions.Session | None = None
 
     def __enter__(self) -> Session:
+        if self._own is not None:
+            raise RuntimeError("this session is open already; another mrpy.session(...) is another one")
         try:
             self._own = own = sessions.Session(
                 self._options.backend, self._options.worker_count, self._settings

@@ -263,8 +263,18 @@ def configure(**given: Any) -> None:
     >>> configure()
     """
     global _configured
-    Options().but({**_configured, **given})
-    _configured = {**_configured, **given} if given else {}  # another one: see `resolve`
+    merged = over(_configured, given)  # another one: see `resolve`
+    Options().but(merged)
+    _configured = merged if given else {}
+
+
+def over(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given, and what was given before where that says nothing of it. How many items may be skipped
+    goes with the skipping."""
+    merged = {**before, **given}
+    if "max_errors" not in given and given.get("on_error", "skip") != "skip":
+        merged.pop("max_errors", None)
+    return merged
 
 
 def resolve(given: Mapping[str, Any]) -> Options:

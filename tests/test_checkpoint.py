@@ -6,6 +6,7 @@ import functools
 import itertools
 import operator
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -150,6 +151,17 @@ def test_a_damaged_row_is_computed_again(tmp_path: Path) -> None:
     file.close()
     assert run(tmp_path / "c", 20, chunksize=5) == first
     assert sorted(ran) == [5, 6, 7, 8, 9]
+
+
+def test_a_file_whose_pages_are_damaged_says_which_it_is_and_what_to_do(tmp_path: Path) -> None:
+    run(tmp_path / "c", 400, chunksize=1)
+    data = bytearray((tmp_path / "c").read_bytes())
+    for begin in range(4096 * 3, len(data), 4096):
+        data[begin : begin + 64] = b"\xff" * 64
+    (tmp_path / "c").write_bytes(data)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=f"{re.escape(str(tmp_path / 'c'))} cannot be .*; remove it, and begin"):
+            run(tmp_path / "c", 400, chunksize=1)
 
 
 def test_a_file_that_others_may_write_is_refused(tmp_path: Path) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import collections
 import copyreg
 import functools
+import gc
 import pickle
 import sys
+import threading
+import time
 import typing
 from collections.abc import Iterator
 from types import FunctionType
@@ -180,3 +183,23 @@ def test_globals_that_a_class_in_a_function_mentions_go_along_each_time() -> Non
         assert sent(names["make"])() == limit
     cloudpickle.cloudpickle._extract_code_globals_cache.clear()
     assert sent(names["make"])() == 4
+
+
+def test_threads_that_open_large_pickles_side_by_side_leave_the_collector_on() -> None:
+    def opens() -> None:
+        while time.monotonic() < end:
+            codec.without_gc(lambda: [(n,) for n in range(30)])
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    end = time.monotonic() + 1.5
+    try:
+        threads = [threading.Thread(target=opens) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert gc.isenabled()
+    finally:
+        sys.setswitchinterval(before)
+        gc.enable()

@@ -561,6 +561,10 @@ def test_a_key_is_asked_for_about_once_an_item() -> None:
         calls.clear()
         finish(mrpy.stream(range(2000), backend="threads", workers=2, chunksize=200))
         assert len(calls) < 2400
+    calls.clear()
+    assert mrpy.stream(range(100), backend="serial").max(slow) == 0
+    assert mrpy.stream(range(100), backend="serial").min(slow, default=None) == 99
+    assert len(calls) == 200
 
 
 @pytest.mark.parametrize("backend", ["processes", "threads"])

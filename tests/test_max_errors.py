@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -532,3 +532,33 @@ def test_of_an_error_of_many_lines_the_first_is_listed() -> None:
     items = mrpy.pmap(raises, range(2), on_error="skip")
     list(items)
     assert str(items.skipped).splitlines()[1:] == ["  item 0: 0 (KeyError)", "  item 1: 1 (ValueError: first)"]
+
+
+class _Skipping(mrpy.Job):
+    options: ClassVar[dict[str, Any]] = {"on_error": "skip", "max_errors": 3}
+
+    def map(self, text: str) -> tuple[int, int]:
+        return int(text), 1
+
+
+def test_a_limit_that_was_set_further_out_goes_with_the_skipping() -> None:
+    limited = {"on_error": "skip", "max_errors": 0}
+    texts = ["1", "x"]
+    with mrpy.session("serial", **limited), mrpy.session(on_error="return"):
+        assert [type(each) for each in mrpy.pmap(int, texts)] == [int, ValueError]
+    with mrpy.session("serial", **limited), mrpy.session(retries=1), pytest.raises(TooManyErrors):
+        list(mrpy.pmap(int, texts))
+    mrpy.configure(**limited)
+    try:
+        mrpy.configure(on_error="raise")
+        with pytest.raises(ValueError, match="invalid literal"):
+            list(mrpy.pmap(int, texts))
+        with pytest.raises(OptionError, match="max_errors=3 is for on_error='skip' only"):
+            mrpy.configure(max_errors=3)
+    finally:
+        mrpy.configure()
+    with pytest.raises(ValueError, match="invalid literal"):
+        _Skipping().run(texts, on_error="raise").to_list()
+    assert _Skipping().run(texts).to_list() == [(1, 1)]
+    with pytest.raises(ValueError, match="invalid literal"):
+        list(mrpy.stream(mrpy.pmap(int, texts, **limited), on_error="raise"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,3 +90,40 @@ def test_what_combines_for_the_next_key_has_none(tmp_path: Any) -> None:
                 combiner=combined, backend="serial",
             )
         )  # fmt: skip
+
+
+def _named(run: Any) -> list[int]:
+    return list(run.map(lambda _: int(mrpy.rng().integers(1000))))
+
+
+def test_no_name_and_no_text_of_a_program_decides_about_numbers(tmp_path: Path) -> None:
+    one_line = "def run(mrpy):\n    return mrpy.parallel((f'{n} -> {n}' for n in range(6)), backend='serial', seed=1)\n"
+    (tmp_path / "of_a_file.py").write_text(one_line)
+    numbers = []
+    for name in (str(tmp_path / "of_a_file.py"), "<from nowhere>"):
+        scope: dict[str, Any] = {}
+        exec(compile(one_line, name, "exec"), scope)
+        numbers.append(_named(scope["run"](mrpy).frequencies()))
+    assert numbers[0] == numbers[1]
+    numbers.clear()
+    for name in ("a", "a -> b"):
+        (tmp_path / name).write_text("x\ny\nz\n")
+        numbers.append(_named(mrpy.read_text(tmp_path / name, backend="serial", seed=1).frequencies()))
+    assert numbers[0] == numbers[1]
+    rows = [_named(mrpy.stream([{key: 1}, {key: 2}], backend="serial", seed=1).group_by(key)) for key in ("a", "a -> b")]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("ask", ["to_list", "repartition", "sorted", "frequencies", "group_by"])
+def test_what_becomes_a_run_of_its_own_as_it_runs_has_numbers_of_its_own(ask: str) -> None:
+    rows = mrpy.stream([(n,) for n in range(4)]).map(lambda row: (row[0], _noise(row)))
+    joined = rows.join([(n, "x") for n in range(4)], 0).map(lambda pair: (*pair[0], _noise(pair)))
+    asked = {"repartition": (2,), "group_by": (0,)}.get(ask, ())
+    run = getattr(joined, ask)(*asked)
+    with mrpy.session("serial", on_error="skip", seed=1):
+        found = list(run)
+    if ask == "frequencies":
+        found = [row for row, _ in found]
+    elif ask == "group_by":
+        found = [row for _, group in found for row in group]
+    assert len({number for _, *numbers in found for number in numbers}) == 8

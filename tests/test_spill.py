@@ -439,6 +439,31 @@ def test_what_was_spilled_and_is_damaged_is_made_again(spilled: Path, tmp_path_f
 
 
 @pytest.mark.fault(25)
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_what_is_damaged_again_and_again_is_made_three_times(times: int, spilled: Path, monkeypatch: Any) -> None:
+    def damaged(data: Any, digest: Any, packed: Any, where: Any) -> Any:
+        if where[2] == 0 and len(found) < times:
+            found.append(where)
+            raise SpillError(f"a spilled part is damaged: {where[0]}", where[2])
+        return opened(data, digest, packed, where)
+
+    def counted(record: int) -> tuple[int, str]:
+        made.append(record)
+        return record % 50, "x" * 200
+
+    opened, found, made = spill.opened, [], []
+    monkeypatch.setattr(spill, "opened", damaged)
+    run = mrpy.mapreduce(counted, lambda _, values: len(list(values)), range(5000),
+                         partitions=1, backend="threads", workers=2, memory=200_000)  # fmt: skip
+    if times == 3:
+        with pytest.raises(SpillError, match="damaged"):
+            list(run)
+    else:
+        assert sum(count for _, count in run) == 5000
+    assert made.count(0) == min(3, times + 1)
+
+
+@pytest.mark.fault(25)
 @pytest.mark.parametrize("backend", HERE)
 def test_what_was_in_memory_is_as_it_was_when_a_part_is_tried_again(
     backend: str, spilled: Path, tmp_path_factory: Any

@@ -464,6 +464,14 @@ def test_the_example_is_true() -> None:
     assert text == "sub is not associative: sub(sub(0, 0), 3) is -3, but sub(0, sub(0, 3)) is 3"
 
 
+def test_check_looks_at_all_items_that_it_is_given() -> None:
+    def odd_late(left: int, right: int) -> int:
+        return left - right if 15 in (left, right) else max(left, right)
+
+    with pytest.raises(CheckFailed, match="not associative"):
+        mrpy.check(odd_late, range(20))
+
+
 @pytest.mark.parametrize("name", ASSOCIATIVE)
 def test_check_lets_an_associative_operator_pass(name: str) -> None:
     op, sample = ASSOCIATIVE[name]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from faults.watching import run_script
 from laws import BACKENDS, CONCURRENT, LOCAL, eventually, with_chunks
 
 import mrpy
@@ -469,6 +470,39 @@ def test_a_session_that_is_used_as_if_it_were_a_pool_says_how_it_is_used() -> No
     for name in ("map", "submit", "close"):
         with pytest.raises(AttributeError, match=r"with mrpy\.session\(\.\.\.\):"):
             getattr(mrpy.session("threads"), name)
+
+
+def test_a_session_that_is_open_is_not_opened_once_more() -> None:
+    session = mrpy.session("threads", workers=1)
+    with session:
+        with pytest.raises(RuntimeError, match="this session is open already"):
+            session.__enter__()
+        assert list(mrpy.pmap(abs, [-1])) == [1]
+    with session:
+        assert list(mrpy.pmap(abs, [-1])) == [1]
+
+
+def test_settings_of_a_backend_may_be_numbers_of_numpy() -> None:
+    numpy = pytest.importorskip("numpy")
+    with mrpy.session("processes", workers=numpy.int64(1), max_tasks_per_worker=numpy.int64(3)):
+        assert list(mrpy.pmap(abs, [-1], chunksize=numpy.int64(3))) == [1]
+
+
+def test_what_is_closed_before_it_begins_starts_no_worker() -> None:
+    done = run_script(
+        """
+        import asyncio, mrpy, os
+        mrpy.pmap(abs, [1, 2, 3]).close()
+        with mrpy.pmap(abs, [1, 2, 3]):
+            pass
+        async def closed():
+            async with mrpy.pmap(abs, [1, 2, 3]):
+                pass
+        asyncio.run(closed())
+        print(open(f"/proc/self/task/{os.getpid()}/children").read().split())
+        """
+    )
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_a_session_leaves_no_thread() -> None:

@@ -88,9 +88,9 @@ def _explain(error: Exception) -> NoReturn:
     if isinstance(error, OptionError | NoJob):
         raise click.UsageError(str(error)) from None
     if isinstance(error, DataError):
-        where = "" if error.offset is None else f" at byte {error.offset:,}"
+        where = "" if error.offset is None else f" is not text at byte {error.offset:,}"
         why = error.why.replace("errors='replace'", "--errors replace")
-        raise click.ClickException(f"{error.path} is not text{where}: {why}") from None
+        raise click.ClickException(f"{error.path}{where}: {why}") from None
     item = item_of(error)
     at = f", at {item}" if item else ""
     if isinstance(error, MrpyError | NoInput | BrokenModule):

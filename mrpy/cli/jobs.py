@@ -102,7 +102,7 @@ def output(path: str | None, *, overwrite: bool) -> Iterator[TextIO]:
         sys.stdout.flush()
         return
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe, say; a folder is refused
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
             yield file
         return
     if os.path.lexists(path) and not overwrite:

@@ -19,7 +19,7 @@ from mrpy.errors import OptionError
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
-from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced, is_run
+from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced, is_run, stages_of
 from mrpy.options import resolve
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Items(itertools.chain):  # type: ignore[type-arg]  # one that goes through
 
     run_of_its_own = True
     upstream = ()
+    _stages = property(lambda self: self.plan.stages)
 
     @classmethod
     def of(cls, shared: order.Shared, plan: Plan, given: Given | None, account: Account) -> Items:
@@ -72,6 +73,7 @@ class Inner:
     """A part of a program that is run in parallel by itself, as the source of the rest."""
 
     run_of_its_own = True
+    _stages = property(lambda self: self._plan.stages)
 
     def __init__(self, plan: Plan, given: Given) -> None:
         self._plan = plan
@@ -117,6 +119,10 @@ class Joined:
     @property
     def upstream(self) -> list[Any]:
         return [run for part in self._parts for run in explain.upstream(Plan(Pulled(part)))]
+
+    @property
+    def _stages(self) -> int:
+        return max((stages_of(Pulled(part)) for part in self._parts), default=0)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._function(*self._parts))

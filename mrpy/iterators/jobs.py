@@ -10,6 +10,7 @@ from mrpy.iterators.stream import ParallelIterator, stream_of
 from mrpy.mapreduce.job_tasks import Combining, OnWorker, Reducing, without_counts
 from mrpy.mapreduce.job_tasks import Mapping as Mapped
 from mrpy.mapreduce.plan import Plan
+from mrpy.options import over
 
 _HERE = {  # what other libraries call it
     "mapper": "map", "reducer": "reduce", "combiner": "combine", "steps": "first | second",
@@ -90,7 +91,7 @@ class Job:
         return Chain(self, following) if isinstance(following, Job) else NotImplemented
 
     def _run(self, inputs: Iterable[Any], given: dict[str, Any], counters: dict[str, int]) -> JobRun:
-        records = stream_of(inputs, {**self.options, **given})
+        records = stream_of(inputs, over(self.options, given))
         worker = OnWorker(self)
         combiner = Combining(worker) if self.combine is not None else None
         functions = Mapped(worker), Reducing(worker), combiner

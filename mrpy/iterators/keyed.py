@@ -22,12 +22,12 @@ from mrpy.mapreduce.groups import Reducer, grouping, is_exact
 from mrpy.mapreduce.job_tasks import Method
 from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.partition import DEFAULT, canonical, shown
-from mrpy.mapreduce.plan import Plan, name_of, ready
-from mrpy.mapreduce.rules import Rules, stage_seed
+from mrpy.mapreduce.plan import Plan, name_of
+from mrpy.mapreduce.rules import Rules, ready, stage_seed
 from mrpy.mapreduce.shuffle import MapTask, ReduceTask, step_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot, first_of
-from mrpy.mapreduce.sources import Pulled
+from mrpy.mapreduce.sources import Pulled, stages_of
 from mrpy.mapreduce.spill import SpillFolder, Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder
 from mrpy.mapreduce.turns import completed
@@ -94,18 +94,17 @@ class Keyed:
         for account in self._mapping:
             account.skipped = Skipped()
         with job_for(options) as job, ExitStack() as stack:
-            where = job.driver.backend.name, job.driver.backend.workers
             store = store_for(job, options, stack, folder=folder)
             maps_store, runs = kept_for(options.checkpoint, store)
             program = self._program(options)
             checkpoint = stack.enter_context(checkpoint_for(options, program, "mapreduce", runs))
             made: list[Mapped] = []
             for side, account in zip(self._sides, self._mapping, strict=True):
-                with watched(job, side.plan, options), account.running(*where):
+                with watched(job, side.plan, options), account.running(job):
                     made += self._map(side, account, job, options, maps_store, checkpoint)
             if checkpoint is not None:
                 checkpoint.finished()
-            with self._reducing.running(*where):
+            with self._reducing.running(job):
                 yield from made_of(self._reduce(job, made, checkpoint is not None, store, pack=pack))
 
     def _program(self, options: Options) -> tuple[Any, ...]:
@@ -114,6 +113,10 @@ class Keyed:
             raise OptionError("two inputs are brought together by key, and there is no checkpoint for that")
         steps, mapper = self._sides[0].plan.steps, self._sides[0].mapper
         return *steps, mapper, self._combiner, self._partitions, *(("sort",) if self._sort else ())
+
+    @property
+    def _stages(self) -> int:
+        return 2 + max(stages_of(side.plan.source) for side in self._sides)
 
     def explain(self) -> str:
         """The text of `explain`: what is before the shuffle, and what is behind it."""
@@ -150,8 +153,8 @@ class Keyed:
         store: Store | None,
         checkpoint: Checkpoint | None,
     ) -> list[Mapped]:
-        side = Side(ready(side.plan, options, travels=job.driver.backend.remote), side.mapper)
-        rules = Rules.of(options, side.plan)
+        plan, rules = ready(side.plan, options, job)
+        side = Side(plan, side.mapper)
 
         def code_for(store: Store | None) -> Code:
             return self._code(side, options, rules, store)
@@ -192,7 +195,7 @@ class Keyed:
         self, job: Job, made: list[Mapped], at_hand: bool, store: Store | None, *, pack: bool
     ) -> ReduceTasks:
         pack = pack and job.driver.backend.remote
-        seed = stage_seed(resolve(self._given), self._sides[0].plan, behind=1)
+        seed = stage_seed(resolve(self._given), self._stages - 1)
         kernel = ReduceTask(self._reducer, self._combiner, self._sort, seed, store, self._with_keys, pack)
         code = Code(kernel, self._reduce_name(), torn_down=isinstance(self._reducer, Method))
         return ReduceTasks(job, code, made, self._partitions, at_hand, self._reducing)

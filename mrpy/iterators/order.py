@@ -16,8 +16,8 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.kernels import MapChunk
-from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap, of_single_items, ready
-from mrpy.mapreduce.rules import Rules
+from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap, of_single_items
+from mrpy.mapreduce.rules import Rules, ready
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled, is_run
 from mrpy.mapreduce.turns import WAIT, advance, blocking, results_of, turns
@@ -233,9 +233,8 @@ class _feeding:
         with ExitStack() as entering:
             job = entering.enter_context(job_for(options))
             entering.enter_context(watched(job, plan, options))
-            plan = ready(plan, options, travels=job.driver.backend.remote)
+            plan, rules = ready(plan, options, job)
             checkpoint = entering.enter_context(checkpoint_for(options, plan.steps, "map"))
-            rules = Rules.of(options, plan)
             backend, name = job.driver.backend, options.name or str(plan.steps[-1])
             code = _code(plan.steps, name, rules.replaced(seed=0), travels=backend.remote)
             feeder = entering.enter_context(Feeder(job, plan, options, code, account))
@@ -243,7 +242,7 @@ class _feeding:
             feeder.checkpoint = checkpoint
             if options.check:
                 check.check_steps(plan.steps, feeder.sample(check.ON_A_RUN))
-            entering.enter_context(account.running(backend.name, backend.workers))
+            entering.enter_context(account.running(job))
             self._open = entering.pop_all()
         return feeder
 

@@ -139,13 +139,15 @@ class ReduceTasks:
         damaged = [each for each in self._made if each.slot.chunk.first == error.chunk]
         if not damaged or any(isinstance(each.side.plan.source, Pulled) for each in damaged):
             return False
+        if any(each.tries == TRIES and each.slot.key in self._inputs[part] for each in damaged):
+            return False
         for each in damaged:  # one of each side
             if each.slot.key in self._inputs[part]:  # else another part has seen to it
                 each.tries += 1
                 each.slot.key = self._mapped_again(each)
         self._start(part)
         self._account.again += 1
-        return all(each.tries < TRIES for each in damaged)
+        return True
 
     def _mapped_again(self, mapped: Mapped) -> Key:
         reader, first = mapped.side.plan.source.reader(), mapped.slot.chunk.first

@@ -41,6 +41,11 @@ class Reductions(ABC):
     def _fold(self, fold: Fold, *steps: Step) -> Any:
         """Run a fold over what the steps make of the items."""
 
+    @property
+    @abstractmethod
+    def _stages(self) -> int:
+        """How many stages the items have been through."""
+
     @abstractmethod
     def _options(self) -> Options:
         """The options of the run."""
@@ -172,6 +177,10 @@ class Reduced:
     @property
     def upstream(self) -> list[Reductions]:
         return [self._items]
+
+    @property
+    def _stages(self) -> int:
+        return self._items._stages + 1
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._items._fold(self._fold))

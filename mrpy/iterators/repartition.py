@@ -71,6 +71,10 @@ class ByKey(Parted):
     def upstream(self) -> list[Any]:
         return [self._shuffle]
 
+    @property
+    def _stages(self) -> int:
+        return self._shuffle._stages
+
     def _cut(self, folder: SpillFolder) -> Iterator[list[Cut]]:
         for batches in self._shuffle.parts(folder):
             yield [Cut(batch, 0, len(batch)) for batch in batches if len(batch)]

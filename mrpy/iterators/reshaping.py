@@ -35,6 +35,11 @@ class Reshaping(ABC):
     @abstractmethod
     def close(self) -> None: ...
 
+    @property
+    @abstractmethod
+    def _stages(self) -> int:
+        """How many stages the items have been through."""
+
     @abstractmethod
     def _after(self, items: Iterable[Any]) -> Self:
         """A parallel iterator over what `items` yields, with the same options."""
@@ -188,6 +193,11 @@ class _Reshaped:
     def upstream(self) -> list[Any]:
         return [self._items, *self._others]
 
+    @property
+    def _stages(self) -> int:
+        stages: int = max(each._stages for each in self.upstream)
+        return stages
+
     def __iter__(self) -> Generator[Any, None, None]:
         items = iter(self._items)  # not ours to close where somebody else iterates over it
         try:
@@ -216,6 +226,10 @@ class _Same:
         finally:
             if self._close:
                 self.upstream[0].close()
+
+    @property
+    def _stages(self) -> int:
+        return self.upstream[0]._stages
 
     def __str__(self) -> str:
         return f"{self.upstream[0]} -> {self.label}"

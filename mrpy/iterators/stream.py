@@ -22,7 +22,7 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, Probe, StarMap
 from mrpy.mapreduce.skipped import Skipped, together
 from mrpy.mapreduce.sources import Pulled
-from mrpy.options import resolve
+from mrpy.options import over, resolve
 from mrpy.scheduler.early import start_first_worker
 from mrpy.scoped import blocks_here
 
@@ -83,7 +83,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
     def close(self) -> None:
         """Stop what is running and end the iterator."""
         if self._running_async is None or self._stopper is None:
-            self._run().close()
+            self._run(begins=False).close()
         else:
             order.close_async(self._running_async, self._stopper)
 
@@ -94,25 +94,29 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         self.close()
 
     def __aiter__(self) -> AsyncGenerator[Any, None]:
-        if self._running is not None:
-            raise TypeError("this parallel iterator is already being iterated without async")
-        if self._running_async is None:
-            options = self._beginning()
-            self._stopper = current.Stopper()
-            self._running_async = order.run_map_async(self._plan, options, self._account, self._stopper)
-        return self._running_async
+        return self._run_async()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.__aiter__().aclose()
+        await self._run_async(begins=False).aclose()
 
-    def _run(self) -> Run:
+    def _run_async(self, *, begins: bool = True) -> AsyncGenerator[Any, None]:
+        if self._running is not None:
+            raise TypeError("this parallel iterator is already being iterated without async")
+        if self._running_async is None:
+            options = self._beginning(begins=begins)
+            self._stopper = current.Stopper()
+            self._running_async = order.run_map_async(self._plan, options, self._account, self._stopper)
+        return self._running_async
+
+    def _run(self, *, begins: bool = True) -> Run:
+        """The run, made if need be; ``begins``: not only to be closed."""
         if self._running is None:
             if self._running_async is not None:
                 raise TypeError("this parallel iterator is already being iterated with async for")
-            options = self._beginning()
+            options = self._beginning(begins=begins)
             run = order.Run(self._plan, options, self._account, self._given)
             self._running = vars(self).setdefault("_first", run)  # the same for threads that begin it at once
             if self._plan.steps:
@@ -122,10 +126,11 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
     def _options(self) -> Options:
         return _options_in(self._blocks, self._given)
 
-    def _beginning(self) -> Callable[[], Options]:
+    def _beginning(self, *, begins: bool) -> Callable[[], Options]:
         """What says the options, as they are when the first item is asked for. The first worker is started
         now, before anything of `order` is asked for, which imports it."""
-        self._starting()
+        if begins:
+            self._starting()
         return partial(_options_in, self._blocks, self._given)
 
     def _starting(self, *, reducing: bool = False) -> Options:
@@ -171,6 +176,10 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
           item 1: 'x' (ValueError: invalid literal for int() with base 10: 'x')
         """
         return together(self._skips())
+
+    @property
+    def _stages(self) -> int:
+        return self._plan.stages
 
     def _skips(self) -> list[Skipped]:
         return explain.skips(self._plan, self._account)
@@ -257,7 +266,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
             return reduce.run_fold(plan, fold, job, options, self._account)
 
     def _write(self, sink: Sink, given: dict[str, Any]) -> Written:
-        given = {**self._given, **given}
+        given = over(self._given, given)
         options = _options_in(self._blocks, given)
         see_that_all_are_items(options, "nothing to be written")
         if options.checkpoint is not None and self._plan.steps:  # a file has results, not parts: two runs
@@ -295,6 +304,10 @@ class ByItself:
     def __str__(self) -> str:
         return str(self._items)
 
+    @property
+    def _stages(self) -> int:
+        return self._items._stages
+
     def explain(self) -> str:
         """The text of `explain`."""
         return self._items.explain()
@@ -309,7 +322,7 @@ class ByItself:
 def stream_of(iterable: Iterable[Any], given: dict[str, Any]) -> ParallelIterator:
     """A parallel iterator over anything: lifted where that is possible."""
     if isinstance(iterable, ParallelIterator):
-        return ParallelIterator(iterable._taken(), {**iterable._given, **given})
+        return ParallelIterator(iterable._taken(), over(iterable._given, given))
     return ParallelIterator(lift(iterable, given), given)
 
 

@@ -9,6 +9,7 @@ from mrpy.mapreduce.skipped import Skipped, together
 
 if TYPE_CHECKING:
     from mrpy.scheduler.driver import Delivery
+    from mrpy.scheduler.job import Job
 
 
 class Account:
@@ -67,9 +68,9 @@ class Account:
             raise whole.too_many(limit, note)
         note.let_go()
 
-    def running(self, backend: str, workers: int) -> Account:
+    def running(self, job: Job) -> Account:
         """To be used in a ``with`` statement around the run."""
-        self.backend, self.workers = backend, workers
+        self.backend, self.workers = job.driver.backend.name, job.driver.backend.workers
         return self
 
     def __enter__(self) -> None:

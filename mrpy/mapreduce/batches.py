@@ -48,10 +48,7 @@ class Packed:
     def rows(self) -> list[Any]:
         """The rows."""
         if self._rows is None:
-            try:
-                self._rows = codec.decode(self._payload)
-            except Exception as error:
-                raise SerializationError(f"a result cannot be unpickled: {error!r}") from error
+            self._rows = codec.opened(self._payload)
         return self._rows
 
     def __reduce_ex__(self, _: Any) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import combinations, islice, pairwise
+from itertools import islice, pairwise
 from operator import length_hint
 from types import GeneratorType
 from typing import Any
@@ -211,7 +211,8 @@ def check_operator(operator: Callable[[Any, Any], Any], items: Sequence[Any], na
 
 
 def _triples(items: Sequence[Any]) -> Iterator[tuple[Any, Any, Any]]:
-    """Triples of the items, small ones first."""
+    """Triples of the items: neighbours, and then all of them, those of the first items first."""
+    yield from zip(items, items[1:], items[2:], strict=False)
     for size in range(1, len(items) + 1):
         last = items[size - 1]
         known = items[:size]
@@ -221,7 +222,6 @@ def _triples(items: Sequence[Any]) -> Iterator[tuple[Any, Any, Any]]:
                 if size > 1:
                     yield a, last, b
                     yield last, a, b
-    yield from combinations(items, 3)
 
 
 def _fresh(value: Any) -> Any:

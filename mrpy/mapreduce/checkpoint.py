@@ -89,9 +89,12 @@ class Checkpoint:
             )
 
     def get(self, first: int) -> tuple[int, Any] | None:
-        """How many items the chunk that begins at `first` spans, and its results, if it is there."""
+        """How many items the chunk that begins at `first` spans, and its results, if they are there."""
         query = "select count, body, digest from chunk where first = ?"
-        row = self._file.execute(query, (first,)).fetchone()
+        try:
+            row = self._file.execute(query, (first,)).fetchone()
+        except self._problem:  # damaged where it was
+            return None
         if row is None or _digest(row[1]) != row[2]:
             return None
         try:
@@ -119,7 +122,9 @@ class Checkpoint:
                 rows = ((name, first, kept_runs.this_process()) for name in files)
                 self._file.executemany("insert or replace into file values (?, ?, ?)", rows)
         except self._problem as error:
-            raise CheckpointError(f"{self._path} cannot be written: {error}") from error
+            damaged = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+            cure = "; remove it, and begin afresh" if damaged else ""
+            raise CheckpointError(f"{self._path} cannot be written: {error}{cure}") from error
 
     def _pickled(self, results: Any) -> bytes:
         """Classes of the main module by name, where that goes: who resumes has a main module of his own, with
@@ -137,7 +142,8 @@ class Checkpoint:
         """All chunks are there: what was left by those that were cut short may go. If nothing of them is on
         disk, the file is free for another run."""
         if self._runs is not None:
-            self._runs.sweep({name for (name,) in self._file.execute("select name from file")})
+            with suppress(self._problem):  # damaged: nobody knows what may go
+                self._runs.sweep({name for (name,) in self._file.execute("select name from file")})
         if self._runs is None or not self._runs.referred:
             self.close()
 

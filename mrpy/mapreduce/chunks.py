@@ -192,9 +192,9 @@ class Outcome(NamedTuple):
     def _decoded(self, index: int, value: codec.Payload, on_error: object, skipped: Skipped) -> Any:
         """A value opened, or what `on_error` makes of it. Raises what stands at its place otherwise."""
         try:
-            return codec.decode(value)
-        except Exception as error:
-            problem = SerializationError(f"a result cannot be unpickled: {error!r}")
+            return codec.opened(value)
+        except SerializationError as error:
+            problem = error
         item = self.positions[index] if self.positions else None
         try:
             if callable(on_error):

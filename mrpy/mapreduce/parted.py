@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.batches import Batch
-from mrpy.mapreduce.plan import Plan, ready
+from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.repartition import PackTask
-from mrpy.mapreduce.rules import Rules
+from mrpy.mapreduce.rules import ready
 from mrpy.mapreduce.slots import Slot, first_of
 from mrpy.mapreduce.sources import Pulled, Pulls, Reader
 from mrpy.mapreduce.spill import SpillFolder, Store, store_for
@@ -38,19 +38,18 @@ class PartSource(Pulled):
 
 def batches_of(plan: Plan, job: Job, options: Options, account: Account, folder: Any) -> deque[Batch]:
     """What a plan yields, in batches. `folder`: for what does not fit into memory."""
-    rules, backend = Rules.of(options, plan), job.driver.backend
-    plan = ready(plan, options, travels=backend.remote)
-    name = options.name or "repartition"
+    plan, rules = ready(plan, options, job)
+    name, remote = options.name or "repartition", job.driver.backend.remote
     slots: list[Slot] = []
 
     def code_for(store: Store | None) -> Code:
-        return Code(PackTask(plan.steps, rules, backend.remote, store), name, announce=True)
+        return Code(PackTask(plan.steps, rules, remote, store), name, announce=True)
 
     with ExitStack() as stack:
         store = store_for(job, options, stack, folder=folder)
         with (
             SpillingFeeder(job, plan, options, account, store, code_for) as feeder,
-            account.running(backend.name, backend.workers),
+            account.running(job),
         ):
             for _ in completed(feeder, slots.append):
                 pass

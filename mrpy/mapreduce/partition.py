@@ -143,7 +143,8 @@ def _rarer(key: Any) -> int:
         return _mixed(7, map(stable_hash, (len(key), *key[:1], key.step if len(key) > 1 else None)))
     if isinstance(key, datetime.datetime):
         key = key.replace(fold=0)  # which Python does not compare
-        return hash(key.timestamp()) if key.tzinfo else _of_duration(key - _EPOCH)
+        naive = key.utcoffset() is None  # also where it has a tzinfo that does not know
+        return _of_duration(key.replace(tzinfo=None) - _EPOCH) if naive else hash(key.timestamp())
     if isinstance(key, datetime.time):
         return _of_time(key.replace(fold=0))
     if isinstance(key, datetime.date):

@@ -13,7 +13,7 @@ from itertools import chain
 from types import CellType, CodeType, FunctionType, GeneratorType
 
 from mrpy.light import TYPE_CHECKING, Frozen, later
-from mrpy.mapreduce.sources import Pulled
+from mrpy.mapreduce.sources import Pulled, stages_of
 
 if TYPE_CHECKING:
     import inspect
@@ -179,18 +179,13 @@ class Plan(Frozen):
         """This plan with further steps."""
         return self.replaced(steps=self.steps + steps)
 
+    @property
+    def stages(self) -> int:
+        """How many stages what it yields has been through: those of the runs before it, and its own."""
+        return stages_of(self.source) + bool(self.steps)
+
     def __str__(self) -> str:
         return " -> ".join([str(self.source), *map(str, self.steps)])
-
-
-def ready(plan: Plan, options: Options, *, travels: bool) -> Plan:
-    """The plan for one run, which begins in this thread: some steps need something for each. ``travels``:
-    they are sent to other processes."""
-    plan = of_single_items(plan, options)
-    if not any(hasattr(step, "ready") for step in plan.steps):
-        return plan
-    made = (step.ready(travels=travels) if hasattr(step, "ready") else step for step in plan.steps)
-    return plan.replaced(steps=tuple(made))
 
 
 def is_said_of_items(options: Options) -> bool:

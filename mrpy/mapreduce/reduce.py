@@ -26,9 +26,9 @@ from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.folds import Finish, Fold, FoldChunk, MergeNodes, is_plain, is_quick
 from mrpy.mapreduce.kernels import MapChunk
-from mrpy.mapreduce.plan import Plan, ready
+from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.random import ahead_of
-from mrpy.mapreduce.rules import Rules
+from mrpy.mapreduce.rules import Rules, ready
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.tree import NOTHING, Node, combine, leaf_end, leaf_index, merged, total
 from mrpy.mapreduce.turns import blocking, completed, results_of
@@ -49,8 +49,7 @@ FAN_IN_OF_FEW = 32  # the same where the consumer is likely to combine what is l
 
 def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Account) -> Any:
     """Reduce a plan to one value."""
-    plan = ready(plan, options, travels=job.driver.backend.remote)
-    rules = Rules.of(options, plan)
+    plan, rules = ready(plan, options, job)
     leaves = _code(FoldChunk(plan.steps, fold, rules.replaced(seed=0)), fold.name, job, announce=True)
     with Feeder(job, plan, options, leaves, account) as feeder:
         feeder.seed = rules.seed
@@ -62,7 +61,7 @@ def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Accoun
         functions = (*plan.steps, fold.leaf, fold.merge)
         with (
             checkpoint_for(options, functions, fold.name, in_pieces=in_pieces) as feeder.checkpoint,
-            account.running(job.driver.backend.name, job.driver.backend.workers),
+            account.running(job),
         ):
             try:
                 return _in_pieces(feeder, fold, rules) if in_pieces else _in_tasks(feeder, fold)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from mrpy.light import TYPE_CHECKING, Frozen
+from mrpy.mapreduce.plan import of_single_items
 from mrpy.mapreduce.random import fresh_seed
+from mrpy.mapreduce.sources import stages_of
 
 if TYPE_CHECKING:
     from mrpy.mapreduce.plan import Plan
     from mrpy.options import OnError, Options
+    from mrpy.scheduler.job import Job
 
 
 class Rules(Frozen):
@@ -20,16 +23,25 @@ class Rules(Frozen):
     max_errors: int | None = None
 
     @classmethod
-    def of(cls, options: Options, plan: Plan | None = None) -> Rules:
+    def of(cls, options: Options, stage: int = 0) -> Rules:
         """The part of `options` that concerns workers."""
-        seed = stage_seed(options, plan)
+        seed = stage_seed(options, stage)
         return cls(options.on_error, options.retries, options.timeout, seed, options.max_errors)
 
 
-def stage_seed(options: Options, plan: Plan | None = None, behind: int = 0) -> int:
-    """The seed of the random numbers of a run over this plan. A run over the results of another has other
-    numbers than that: one for each stage of the chain that is behind it. ``behind``: stages further on, in
-    the same run."""
+def ready(plan: Plan, options: Options, job: Job) -> tuple[Plan, Rules]:
+    """The plan for one run in this job, which begins in this thread - some steps need something for each
+    run - and its rules."""
+    plan = of_single_items(plan, options)
+    if any(hasattr(step, "ready") for step in plan.steps):
+        travels = job.driver.backend.remote
+        made = (step.ready(travels=travels) if hasattr(step, "ready") else step for step in plan.steps)
+        plan = plan.replaced(steps=tuple(made))
+    return plan, Rules.of(options, stages_of(plan.source))
+
+
+def stage_seed(options: Options, stage: int) -> int:
+    """The seed of the random numbers of a stage: of a run that is behind so many others. Each has other
+    numbers than those before it in its chain."""
     seed = options.seed if options.seed is not None else fresh_seed()
-    stages = behind + (str(plan.source).count(" -> ") if plan is not None else 0)
-    return seed + (stages << 64)
+    return seed + (stage << 64)

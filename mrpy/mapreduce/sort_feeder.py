@@ -12,8 +12,8 @@ from typing import Any, cast
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.kept_runs import kept_for
-from mrpy.mapreduce.plan import Plan, ready
-from mrpy.mapreduce.rules import Rules
+from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.rules import ready
 from mrpy.mapreduce.slots import Slot, first_of
 from mrpy.mapreduce.sorted_runs import SortedRun, write_sorted
 from mrpy.mapreduce.sorting import Order, Part, SortTask
@@ -100,8 +100,7 @@ def runs_of(
 ) -> list[Part]:
     """The source, sorted in parts. A checkpoint that has some of them on disk is in use until `stack` is
     closed."""
-    plan = ready(plan, options, travels=job.driver.backend.remote)
-    rules = Rules.of(options, plan)
+    plan, rules = ready(plan, options, job)
     tasks_store, runs = kept_for(options.checkpoint, store)
     program = (*plan.steps, order.key, *(("reverse",) if order.reverse else ()))
     checkpoint = stack.enter_context(checkpoint_for(options, program, "sorted", runs))
@@ -112,7 +111,7 @@ def runs_of(
     folder = store.folder if store is not None else ""
     with (
         SortingFeeder(order, folder, job, plan, options, account, tasks_store, code_for) as feeder,
-        account.running(job.driver.backend.name, job.driver.backend.workers),
+        account.running(job),
     ):
         feeder.checkpoint = checkpoint
         parts = feeder.parts()

@@ -202,8 +202,15 @@ def is_run(iterable: object) -> bool:
 
 
 def shows_its_plan(iterable: object) -> bool:
-    """Whether it is made here, from other runs: it prints their plans, and has them as its `upstream`."""
+    """Whether it is made here, from other runs: it prints their plans, has them as its `upstream`, and says
+    how many stages there are in them, one after the other, as ``_stages``."""
     return is_run(iterable) or getattr(type(iterable), "shows_plan", False) is True
+
+
+def stages_of(source: object) -> int:
+    """How many stages of runs have made what it gives out."""
+    iterable: Any = source.iterable if isinstance(source, Pulled) else None
+    return int(iterable._stages) if shows_its_plan(iterable) else 0
 
 
 class PutBack:

@@ -12,7 +12,7 @@ import math
 import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, count
+from itertools import chain, count, tee
 
 from mrpy.light import Any, Frozen, NamedTuple
 from mrpy.mapreduce.folds import Fold
@@ -220,8 +220,10 @@ class _Extreme(Frozen):
     key: Any
 
     def __call__(self, items: Iterator[Any]) -> Any:
-        best = self.choose(items, key=self.key, default=NOTHING)
-        return best if self.key is None or best is NOTHING else (self.key(best), best)
+        if self.key is None:
+            return self.choose(items, default=NOTHING)
+        items, ranked = tee(items)
+        return self.choose(zip(map(self.key, ranked), items, strict=False), key=_RANK, default=NOTHING)
 
     def merge(self, left: Any, right: Any) -> Any:
         return self.choose((left, right), key=self.key and _RANK)

@@ -9,6 +9,7 @@ buffers (NumPy arrays) stay out of the pickle (protocol 5) and are never copied 
 from __future__ import annotations
 
 import gc
+from _operator import call
 from collections.abc import Callable, Sequence
 
 from mrpy.errors import SerializationError
@@ -122,12 +123,21 @@ def decode(payload: Payload) -> Any:
         raise SerializationError(f"something that was opened raised {problem!r}") from problem
 
 
+def opened(payload: Payload) -> Any:
+    """What a function has returned, here and now. Raises `SerializationError` where that cannot be opened."""
+    try:
+        return decode(payload)
+    except Exception as error:
+        let_through(error)
+        raise SerializationError(f"a result cannot be unpickled: {error!r}") from error
+
+
 def without_gc(make: Callable[[], Any]) -> Any:
     """What `make` returns, which makes many objects and drops none: the collector would look at them again
     and again as they become more. It made a pickle of 100,000 nested tuples take four times as long."""
-    enabled = gc.isenabled()
+    enabled: bool | None = False
     try:
-        gc.disable()
+        enabled, _ = map(call, (gc.isenabled, gc.disable))  # in C, in one go: threads may do so side by side
         return make()
     finally:
         if enabled:

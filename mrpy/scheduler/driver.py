@@ -53,8 +53,8 @@ class Delivery(NamedTuple):
     nbytes: int = 0  # of the value, about, also where it is kept
     note: Any = None  # what the call said beside its value, likewise
 
-
 Receiver = Callable[[Delivery], None]
+_TOLD: tuple[Receiver, bool] = (lambda _: None), True  # by another thread, which has found that this ends
 
 
 def _yes() -> bool:
@@ -240,7 +240,7 @@ class Driver:
         try:
             self.backend.block(patience, leading=True)
         except Exception as error:
-            self.end = _broken(error)
+            self.end = self.end or _broken(error)
         self._leader_sleeps = False
         return True
 
@@ -267,7 +267,7 @@ class Driver:
                 if arrived() and not self._inbox and all(map(_is_for_here, orders)):
                     break  # whoever drives next looks for more
         except BaseException as error:
-            self.end = _broken(error)
+            self.end = self.end or _broken(error)
 
     # ---- the loop --------------------------------------------------------------------------------
 
@@ -296,7 +296,7 @@ class Driver:
             while self.end is None:
                 self._turn_and_sleep() if self.backend.inline else self._turn()
         except BaseException as error:
-            self.end = _broken(error)
+            self.end = self.end or _broken(error)
         self._shut(self.end)
 
     def _turn_and_sleep(self) -> None:
@@ -365,7 +365,7 @@ class Driver:
             self._wake_at = order.time
 
     def _report(self, order: m.Report) -> None:
-        receiver, keep = self._receivers.pop(order.key)
+        receiver, keep = self._receivers.pop(order.key, _TOLD)
         key, state, failure, seconds, pickling = order
         value = self.backend.fetch(key) if state is State.DONE else None
         nbytes, note = (value.nbytes, value.note) if value is not None else (0, None)

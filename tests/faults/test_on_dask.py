@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import pwd
 import re
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import distributed
 import numpy
 import pytest
 
 import mrpy
-from mrpy.errors import ItemTimeout, OptionError
+from mrpy.errors import ItemTimeout, OptionError, WorkerCrashed
 
 
 def work(x: int) -> int:
@@ -146,3 +150,41 @@ def test_what_a_lost_worker_had_made_of_a_first_chunk_is_made_again_as_it_was(tm
     with mrpy.session("dask", workers=2):
         mrpy.pmap(abs, range(20)).sum()
         assert mrpy.pmap(function, range(64)).reduce(lambda left, right: left + right) == sum(range(64))
+
+
+@pytest.mark.fault(36)
+def test_a_worker_comes_back_though_its_first_start_fails() -> None:
+    from mrpy.scheduler.backends.dask_cluster import WorkerProcess
+
+    async def start(self: WorkerProcess) -> Any:
+        starts.append(self)
+        if len(starts) < 3:
+            raise OSError(errno.EMFILE, "too many open files")
+        return await spawn(self)
+
+    starts: list[WorkerProcess] = []
+    with mrpy.session("dask", workers=1):
+        assert mrpy.submit(abs, -1).result(60) == 1
+        spawn, WorkerProcess._spawn = WorkerProcess._spawn, start  # type: ignore[method-assign]
+        try:
+            killed = mrpy.submit(lambda: os.kill(os.getpid(), signal.SIGKILL))
+            assert isinstance(killed.exception(90), WorkerCrashed)
+            assert mrpy.submit(abs, -2).result(60) == 2
+        finally:
+            WorkerProcess._spawn = spawn  # type: ignore[method-assign]
+    assert len(starts) >= 3
+
+
+@pytest.mark.fault(32)
+def test_a_user_without_a_name_has_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    (tmp_path / "mrpy-dask-4194305-left").mkdir()  # of no process: no number is so large
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with mrpy.session("dask", workers=1):
+        assert mrpy.submit(abs, -1).result(60) == 1
+        assert not (tmp_path / "mrpy-dask-4194305-left").exists()

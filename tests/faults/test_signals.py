@@ -349,6 +349,9 @@ WAYS = {
     "a run": lambda slow: list(mrpy.pmap(slow, [1])),
     "a run that skips": lambda slow: list(mrpy.pmap(slow, [1], on_error="skip")),
     "a reduction": lambda slow: mrpy.preduce(max, mrpy.pmap(slow, [1])),
+    "rows": lambda slow: list(
+        mrpy.pmap(type, mrpy.mapreduce(lambda n: (n, n), lambda *_: slow, range(4), partitions=1), chunksize=3)
+    ),
     "an item": lambda slow: list(mrpy.pmap(type, [slow])),
 }
 

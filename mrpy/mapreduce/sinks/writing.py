@@ -15,8 +15,8 @@ from mrpy.mapreduce.chunking import BYTES as BYTES_IN_MEMORY
 from mrpy.mapreduce.chunking import LARGEST_UNSEEN
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.parted import PartSource
-from mrpy.mapreduce.plan import Plan, ready
-from mrpy.mapreduce.rules import Rules
+from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.rules import ready
 from mrpy.mapreduce.sinks.parts import Format, Part, Written, joined
 from mrpy.mapreduce.sinks.staging import Staging
 from mrpy.mapreduce.sinks.write_chunk import WriteChunk
@@ -77,14 +77,14 @@ def write_parts(
     plan: Plan, sink: Sink, staging: Staging, job: Job, options: Options, account: Account
 ) -> list[Part]:
     """Write what a plan yields; the parts that count, in order."""
-    plan = ready(plan, options, travels=job.driver.backend.remote)
-    kernel = WriteChunk(plan.steps, Rules.of(options, plan), sink.format, staging.attempts, sink.path)
+    plan, rules = ready(plan, options, job)
+    kernel = WriteChunk(plan.steps, rules, sink.format, staging.attempts, sink.path)
     code = Code(kernel, options.name or sink.format.label, announce=True)
     parts: dict[int, Part] = {}
     with _WritingFeeder(job, plan, options, code, account, streams=sink.format.streams) as feeder:
         if options.check:
             check_steps(plan.steps, feeder.sample(ON_A_RUN))
-        with account.running(job.driver.backend.name, job.driver.backend.workers):
+        with account.running(job):
             for slot in completed(feeder, lambda _: None):
                 parts[slot.chunk.first] = cast("Any", slot.result)
     told = options.chunksize != "auto" or isinstance(plan.source, PartSource)  # what a part is

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import weakref
+from _thread import allocate_lock
 from types import FrameType
 
 from mrpy.errors import BackendError
@@ -112,10 +113,15 @@ def _nobody_uses_it() -> bool:
 
 
 class _ByWatchdog(Alarm):
+    """What is thrown in may arrive amid any Python, but not amid C. So these are bare locks: a `Condition`
+    may stay taken by a thread that is out of it."""
+
     def __init__(self, seconds: float, rest: float) -> None:
         super().__init__(seconds, rest)
         self._thread = threading.get_ident()
-        self._changed = threading.Condition()
+        self._lock = allocate_lock()
+        self._changed = allocate_lock()  # opened where the watchdog is to look once more
+        self._changed.acquire()
         self._over = False
         try:
             threading.Thread(target=self._watch, name="mrpy-alarm", daemon=True).start()
@@ -123,26 +129,32 @@ class _ByWatchdog(Alarm):
             raise BackendError(f"nobody can keep the time of this (timeout=): {error}") from error
 
     def begin(self, item: At | None) -> None:
-        with self._changed:
+        with self._lock:
             before = self.deadline
             super().begin(item)
             if self.deadline < before:  # else it wakes in time, and sees that the deadline moved
-                self._changed.notify()
+                self._wake()
 
     def end(self) -> None:
-        with self._changed:
+        with self._lock:
             super().end()
             self._over = True
-            self._changed.notify()
+            self._wake()
             throw_into(self._thread, None)  # what was thrown, and has not arrived, shall not arrive later
 
+    def _wake(self) -> None:
+        if self._changed.locked():
+            self._changed.release()
+
     def _watch(self) -> None:
-        with self._changed:
-            while not self._over:
+        while True:
+            with self._lock:
+                if self._over:
+                    return
                 left = self.deadline - time.monotonic()
                 if left <= 0:
                     left = AGAIN if throws_into(self._thread, self.rings, self.within) else SOON
-                self._changed.wait(None if left == float("inf") else min(left, LONGEST_WAIT))
+            self._changed.acquire(timeout=min(left, LONGEST_WAIT))
 
 
 def _frames(frame: FrameType | None) -> list[FrameType]:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
 import logging
 import os
 import shutil
@@ -82,8 +81,13 @@ class WorkerProcess(ProcessInterface):
                     os.killpg(process.pid, signal.SIGKILL)  # and all that the user's code started there
                 await process.wait()
                 lifeline.close()
+            process, lifeline = await self._again()
+
+    async def _again(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
+        while True:
             await asyncio.sleep(PAUSE)
-            process, lifeline = await self._spawn()
+            with contextlib.suppress(OSError):  # there are too many files, or processes, just now
+                return await self._spawn()
 
     async def _spawn(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
         ours, theirs = socket.socketpair()
@@ -163,6 +167,8 @@ def _spill_folder() -> str:
     base = Path(dask.config.get("temporary-directory") or tempfile.gettempdir())
     for old in base.glob("mrpy-dask-*-*"):
         pid = old.name.split("-")[2]
-        if old.owner() == getpass.getuser() and pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(old, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another process clears it, too
+            ours = old.lstat().st_uid == os.getuid()
+            if ours and pid.isdigit() and not psutil.pid_exists(int(pid)):
+                shutil.rmtree(old, ignore_errors=True)
     return tempfile.mkdtemp(prefix=f"mrpy-dask-{os.getpid()}-", dir=base)

@@ -186,9 +186,10 @@ class WorkerHandle:
 
     def ask_back(self) -> None:
         """Have it give back what it has not begun of its task."""
+        watch = self.exit_watch  # its number may be another's by now
         with contextlib.suppress(OSError):
-            if rests.ASK is not None and self.exit_watch is not None:  # its number may be another's by now
-                signal.pidfd_send_signal(self.exit_watch, rests.ASK)
+            if rests.ASK is not None and watch is not None:
+                signal.pidfd_send_signal(watch, rests.ASK)
 
     def exited(self) -> bool:
         """Whether the process has ended, even if a child of its still holds the socket."""
@@ -220,9 +221,9 @@ class WorkerHandle:
         self.stack.close()
         self.lender.close()
         self.lifeline.close()
-        if self.exit_watch is not None:
-            os.close(self.exit_watch)
-            self.exit_watch = None
+        watch, self.exit_watch = self.exit_watch, None
+        if watch is not None:
+            os.close(watch)
 
 
 def is_light(parts: list[Any]) -> bool:
