@@ -9,7 +9,7 @@ import operator
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -611,3 +611,36 @@ def test_exceptions_of_the_other_side_have_no_key_either(how: str) -> None:
     other = mrpy.pmap(int, ["1", "x"], on_error="return")
     with pytest.raises(OptionError, match="they have no key"):
         getattr(mrpy.stream([1]), how)(other, str)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("options", [{}, {"buffersize": 5}, {"buffersize": 60, "chunksize": 7}])
+def test_no_item_is_blamed_for_what_the_source_raises(backend: str, options: Options) -> None:
+    def source() -> Iterator[int]:
+        yield from range(900)
+        raise OSError("the source is broken")
+
+    for ask in (
+        lambda run: run.map(float).sum(), lambda run: run.map(float).enumerate().map(str).count(),
+        lambda run: run.map(float).sorted().to_list(), lambda run: run.map(str).frequencies().to_list(),
+    ):  # fmt: skip
+        with pytest.raises(OSError, match="the source is broken") as caught:
+            ask(mrpy.stream(source(), backend=backend, workers=2, **options))
+        assert not hasattr(caught.value, "mrpy_item")
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_the_deviation_of_large_integers_is_exact(backend: str) -> None:
+    times = [1_700_000_000_000_000_000 + n * n for n in range(3000)]
+    run = mrpy.stream(times, backend=backend, workers=2)
+    assert run.std() == statistics.pstdev(times)
+    assert mrpy.stream(times, backend=backend, workers=2).std(ddof=1) == pytest.approx(statistics.stdev(times), rel=1e-15)
+    mixed = [1, 2.5, Fraction(1, 3)] * 1000
+    assert mrpy.stream(mixed, backend=backend, workers=2).std() == pytest.approx(statistics.pstdev(mixed), rel=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"chunksize": 2}, {"buffersize": 2}, {"retries": 1}])
+def test_who_asks_for_none_of_the_items_hears_of_their_errors(options: Options) -> None:
+    for ask in (lambda run: run.topk(0).to_list(), lambda run: run.sample(0, seed=1)):
+        with pytest.raises(ZeroDivisionError):
+            ask(mrpy.stream(range(3), backend="serial", **options).map(lambda n: 1 // n))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import math
 import os
@@ -438,6 +439,21 @@ def test_what_was_spilled_and_is_damaged_is_made_again(spilled: Path, tmp_path_f
     assert dict(run) == plainly(range(800))
 
 
+@pytest.mark.parametrize("backend", HERE)
+def test_keys_that_are_equal_and_have_other_hashes_keep_their_own_values(backend: str, spilled: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    keys = [datetime.date(2020, 1, 1), numpy.datetime64("2020-01-01")] * 3
+    options: Any = {"backend": backend, "workers": 2, "chunksize": 1, "memory": 1}
+    for count in (3, 1):
+        items = list(zip(keys, range(6), strict=True))[: 2 * count]
+        groups = [sorted(n for _, n in group) for _, group in mrpy.stream(items, **options).group_by(0)]
+        assert sorted(sum(groups, [])) == list(range(2 * count))
+        pairs = mrpy.mapreduce(lambda item: item, lambda _, numbers: sorted(numbers), items, **options)
+        assert sorted(sum((numbers for _, numbers in pairs), [])) == list(range(2 * count))
+        both = mrpy.stream(items, **options).cogroup(iter(items), 0)
+        assert sorted(n for _, (left, _) in both for _, n in left) == list(range(2 * count))
+
+
 @pytest.mark.fault(25)
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_what_is_damaged_again_and_again_is_made_three_times(times: int, spilled: Path, monkeypatch: Any) -> None:
@@ -621,3 +637,24 @@ def test_a_chunk_that_is_made_again_leaves_out_what_was_left_out_before(
     )
     assert sum(number for _, number in pairs) == 3999
     assert pairs.skipped.count == 1
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize("backend", HERE)
+def test_where_there_is_no_folder_for_temporary_files_what_fits_needs_none(backend: str, monkeypatch: Any) -> None:
+    def none() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with mrpy.session(backend, workers=2):
+        words = ["a", "b", "a"]
+        assert dict(mrpy.mapreduce(lambda word: (word, 1), lambda _, ones: sum(ones), words)) == {"a": 2, "b": 1}
+        assert dict(mrpy.stream(words).count_by(str)) == {"a": 2, "b": 1}
+        assert mrpy.stream(words).sorted().to_list() == ["a", "a", "b"]
+        assert mrpy.stream(words).repartition(2).to_list() == words
+        for run in (
+            mrpy.stream(range(5000), memory=1, chunksize=100).map(str).sorted(),
+            mrpy.mapreduce(pairs, lambda _, values: list(values), range(800), memory=1),
+        ):
+            with pytest.raises(SpillError, match="no folder for temporary files that can be written to; set TMPDIR"):
+                list(run)

@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -486,6 +487,36 @@ def test_settings_of_a_backend_may_be_numbers_of_numpy() -> None:
     numpy = pytest.importorskip("numpy")
     with mrpy.session("processes", workers=numpy.int64(1), max_tasks_per_worker=numpy.int64(3)):
         assert list(mrpy.pmap(abs, [-1], chunksize=numpy.int64(3))) == [1]
+
+
+@over_local
+@pytest.mark.parametrize("between", ["batch", "take", "group_by"])
+def test_to_close_a_chain_ends_all_runs_in_it(backend: str, between: str, tmp_path: Path) -> None:
+    def chain() -> Any:
+        run = mrpy.stream(Tap(range(1000)), workers=2, checkpoint=tmp_path / "file", backend=backend).map(abs)
+        argument = {"batch": 2, "take": 500, "group_by": lambda n: n % 300}[between]
+        return getattr(run, between)(argument).map(str)
+
+    gc.disable()  # it is not to be needed
+    try:
+        for _ in range(2):
+            run = chain()
+            next(run)
+            run.close()
+        with chain() as run:
+            next(run)
+        next(chain())
+    finally:
+        gc.enable()
+
+
+def test_to_close_what_takes_from_a_run_that_has_begun_lets_that_go_on() -> None:
+    with mrpy.session("threads", workers=2):
+        run = mrpy.pmap(abs, range(1_000_000))
+        assert next(run) == 0
+        with run.map(str) as behind:
+            assert next(behind) == "1"
+        assert next(run) > 1
 
 
 def test_what_is_closed_before_it_begins_starts_no_worker() -> None:

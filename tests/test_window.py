@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from laws import LOCAL, MORE, eventually
+from laws import BACKENDS, LOCAL, MORE, eventually
 
 import mrpy
 from mrpy.mapreduce.window import Receipt, Window, shared
@@ -376,3 +376,36 @@ def test_a_run_whose_pulling_was_interrupted_does_not_pull_from_itself() -> None
     assert not window.is_counted
     assert not window.pulls_from_runs
     assert Window(Options(), 1).puller() is None
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("options", [{}, {"chunksize": 1}, {"ordered": False}, {"chunksize": 1, "ordered": False}])
+def test_a_result_does_not_wait_for_a_slow_source(backend: str, options: dict[str, Any]) -> None:
+    """As from a socket, a queue, an instrument."""
+
+    def live() -> Iterator[int]:
+        for n in range(40):
+            time.sleep(0.2)
+            pulled.append(n)
+            yield n
+
+    pulled: list[int] = []
+    with mrpy.session(backend, workers=2):
+        mrpy.submit(abs, 1).result()
+        with mrpy.pmap(abs, live(), **options) as run:
+            for n in range(3):
+                assert next(run) == n
+                assert len(pulled) - n <= (1 if backend == "serial" else 15), "of forty"
+
+
+def test_nor_does_it_behind_another_run() -> None:
+    def live() -> Iterator[int]:
+        for n in range(40):
+            time.sleep(0.1)
+            pulled.append(n)
+            yield n
+
+    pulled: list[int] = []
+    with mrpy.session("threads", workers=2), mrpy.pmap(abs, live()).batch(1).map(len) as run:
+        assert next(run) == 1
+        assert len(pulled) <= 16, "of forty"

@@ -65,6 +65,9 @@ class Items(itertools.chain):  # type: ignore[type-arg]  # one that goes through
     def __str__(self) -> str:
         return f"[{self.plan}]"
 
+    def close(self) -> None:
+        self.blocks.close()
+
     def _skips(self) -> list[Skipped]:
         return explain.skips(self.plan, self.account)
 
@@ -108,6 +111,7 @@ class Joined:
     """``function(*parts)``, where some of the parts are run by themselves."""
 
     run_of_its_own = True
+    _stages = property(lambda self: max((stages_of(Pulled(part)) for part in self._parts), default=0))
 
     def __init__(
         self, label: str, parts: list[Iterable[Any]], function: Callable[..., Iterable[Any]]
@@ -119,10 +123,6 @@ class Joined:
     @property
     def upstream(self) -> list[Any]:
         return [run for part in self._parts for run in explain.upstream(Plan(Pulled(part)))]
-
-    @property
-    def _stages(self) -> int:
-        return max((stages_of(Pulled(part)) for part in self._parts), default=0)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._function(*self._parts))

@@ -32,6 +32,7 @@ from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot
+from mrpy.mapreduce.sources import SLOW
 from mrpy.mapreduce.tree import LARGEST, Growth, leaf_end, leaf_size
 from mrpy.mapreduce.window import Window, shared
 from mrpy.options import Options
@@ -44,6 +45,8 @@ from mrpy.scheduler.sizes import about, size_of
 from mrpy.scheduler.states import State
 
 KILLED = "killed by SIGKILL"  # how a worker ends that takes too much memory, among others
+LIVE = 2 * SLOW  # seconds for a chunk: single items take long, or somebody gave a size that does
+A_PART = 0.05  # of what a chunk took to be cut: so long results are waited for before the next one is
 SOON = 0.0001  # seconds; what is cut within so short a time is sent together. About a round trip
 
 
@@ -77,6 +80,7 @@ class Feeder:
         self._chunker.guesses = near and self._cut_again and may_guess(options)
         self._slots: dict[Key, Slot] = {}
         self._shared: dict[int, Any] = {}
+        self._pace = 0.0  # seconds that the last chunk took to be cut, or several that were sent together
         self.kept = 0  # bytes of the largest value that stays in the backend
         self._again = 0  # what was counted as done, and was put back
         self._most: int = getattr(plan.source, "most", sys.maxsize)  # items of a chunk, but of one of leaves
@@ -102,17 +106,26 @@ class Feeder:
 
     # ---- cutting ---------------------------------------------------------------------------------
 
-    def top_up(self, *, before: int | None = None) -> list[Slot]:
+    def top_up(self, *, before: int | None = None, ready: bool = False) -> list[Slot]:
         """Send chunks while the window is open; return them. ``before``: only what was put back of the items
-        before this one."""
+        before this one. ``ready``: there is something for the consumer, who is not to wait for a source that
+        takes its time."""
         slots: list[Slot] = []
         tasks: list[Task] = []
-        began = perf_counter()
+        if self._pace > LIVE and (ready or self.job.arrived):
+            return slots
+        start = began = perf_counter()
         try:
             while not self._has_sent(before) and (size := self._room()) > 0:
-                if tasks and perf_counter() - began > SOON:
-                    cut, tasks, began = tasks, [], perf_counter()
+                if tasks and (now := perf_counter()) - began > SOON:
+                    self._pace = now - began
+                    cut, tasks = tasks, []
                     self.job.add(*cut)
+                    if now - start > SLOW and (ready or self.job.comes_within(A_PART * self._pace)):
+                        break
+                    began = perf_counter()
+                if slots and not self.job.driver.backend.threaded:
+                    break  # nothing runs while this pulls
                 known = self._known(self._cutter.position)
                 stretch = self._cutter.cut(known[0] if known is not None else size)
                 if stretch is None:
@@ -129,6 +142,7 @@ class Feeder:
                 if chunk.budget is None:  # else how many items it was is known when it is answered
                     self._count(slot)
         finally:
+            self._pace = perf_counter() - began if tasks else self._pace
             if tasks:
                 self.job.add(*tasks)
         return slots

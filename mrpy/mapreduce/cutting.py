@@ -155,13 +155,15 @@ class Cutter:
         return [*first, *self._behind(first, size - 1)]
 
     def _not_too_many(self, size: int) -> Sequence[Any]:
-        """So many items, if they are not larger than those before: a large chunk was meant for small ones."""
-        limited = self._limited
-        if limited is None or self._chunker.chunksize is not None:
+        """So many items, if they are not larger than those before, and come as soon: a large chunk was meant
+        for small ones, that do not take long."""
+        limited, chunksize = self._limited, self._chunker.chunksize
+        if limited is None or (chunksize is not None and (size <= chunksize or self.growth is not None)):
             return self._reader.take(size)
-        limited.enough, limited.rest = BYTES, self._to_a_leaf
+        whole = self._to_a_leaf if chunksize is None else lambda items: -items % chunksize
+        limited.enough, limited.rest = BYTES, whole
         taken = self._reader.take(size)
-        if limited.nbytes > BYTES and len(taken):
+        if limited.nbytes > BYTES and len(taken) and chunksize is None:
             self._chunker.sees(limited.nbytes // len(taken))
         return taken
 

@@ -114,17 +114,39 @@ def _in_pieces(feeder: Feeder, fold: Fold, rules: Rules) -> Any:
     nodes: list[Node] = []
     for slot in slots:
         first, largest = slot.chunk.first, slot.chunk.largest
-        items = _of_a_leaf(slot, slots, feeder)
+        pulled = _Pulled(slots)
+        items = _of_a_leaf(slot, pulled, feeder)
         try:
             with ahead_of(first, rules.seed):
                 value = fold.leaf(items)
         except Exception as error:
-            pin(error, Item(first, "or a later one of its leaf"))
+            if error is not pulled.error:
+                pin(error, Item(first, "or a later one of its leaf"))
             raise
         for _ in items:  # a leaf may have seen enough
             pass
         nodes = combine([*nodes, Node(0, leaf_index(first, largest), value)], fold.merge)
     return fold.finish(total(nodes, fold.merge))
+
+
+class _Pulled:
+    """Chunks, and what was raised instead of one: by the source, which no item is to blame for."""
+
+    def __init__(self, slots: Iterator[Slot]) -> None:
+        self._slots = slots
+        self.error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[Slot]:
+        return self
+
+    def __next__(self) -> Slot:
+        try:
+            return next(self._slots)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.error = error
+            raise
 
 
 def _of_a_leaf(slot: Slot, slots: Iterator[Slot], feeder: Feeder) -> Iterator[Any]:

@@ -102,11 +102,14 @@ def slices(runs: Sequence[Run], memory: int) -> Iterator[Slice]:
 def _streamed(cursors: list[_Cursor], end: Bound | None) -> Iterator[tuple[Any, Group]]:
     """The keys of one rank. What lies there is read once for each of them: there is hardly ever a second."""
     begin = [cursor.place for cursor in cursors]
-    keys = dict.fromkeys(key for cursor in cursors for _, key, _ in cursor.entries(end))
+    keys: dict[Any, Any] = {}
+    for cursor in cursors:
+        for _, key, _ in cursor.entries(end):
+            keys.setdefault(key, key)
     behind = [cursor.place for cursor in cursors]
     for key in keys:
         _go(cursors, begin)
-        yield key, Streamed(_values(cursors, key, end))
+        yield key, Streamed(_values(cursors, keys, key, end))
     _go(cursors, behind)
 
 
@@ -115,10 +118,14 @@ def _go(cursors: list[_Cursor], places: list[Place]) -> None:
         cursor.go(place)
 
 
-def _values(cursors: list[_Cursor], wanted: Any, end: Bound | None) -> Iterator[Any]:
+def _values(
+    cursors: list[_Cursor], keys: dict[Any, Any], wanted: Any, end: Bound | None
+) -> Iterator[Any]:
+    """Those of one of the keys. Which is which the dict says, as in memory: two may be equal and have hashes
+    of their own."""
     for cursor in cursors:
         for _, key, group in cursor.entries(end):
-            if key == wanted:
+            if keys[key] is wanted:
                 yield from _listed(group)
 
 
@@ -145,7 +152,7 @@ class _Cursor:
     def take(self, end: Bound | None) -> Groups:
         """The groups of the ranks below `end`."""
         groups: Groups = {}
-        cut_up: Any = NOTHING  # the key of the last group that was; its pieces follow each other
+        ours: Any = NOTHING  # the last group that was cut up; its pieces follow each other
         while self._open(end):
             behind = len(self._ranks) if end is None else end.place(self._ranks, self._place)
             for key, group in zip(
@@ -154,9 +161,9 @@ class _Cursor:
                 if key not in groups:
                     groups[key] = group
                     continue
-                if cut_up is NOTHING or cut_up != key:
-                    cut_up, groups[key] = key, _listed(groups[key])[:]
-                groups[key] += _listed(group)
+                if groups[key] is not ours:
+                    ours = groups[key] = _listed(groups[key])[:]
+                ours += _listed(group)
             self._place = behind
             if behind < len(self._ranks):
                 break

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from time import perf_counter
 
 from mrpy.light import TYPE_CHECKING, Frozen, later
 
@@ -24,6 +25,8 @@ else:
 
 
 AT_ONCE = 256  # items that are pulled without a look at their size, at most
+SLOW = 0.05  # seconds; what has come of a source within so long is a chunk, where nobody gave its size
+A_LOOK = 0.005  # seconds of pulling from one look at the clock to the next, about
 
 
 class Reader(Protocol):
@@ -89,9 +92,14 @@ class Pulled(Frozen):
     iterable: Iterable[Any]
 
     def reader(self) -> Reader:
+        reader: Any
         asked = getattr(self.iterable, "batches", None) if is_run(self.iterable) else None
         batches = asked() if asked is not None else None
-        return made_of.BatchReader(batches) if batches is not None else Pulls(iter(self.iterable))
+        items = iter(self.iterable) if batches is None else batches
+        reader = Pulls(items) if batches is None else made_of.BatchReader(batches)
+        if is_run(self.iterable) and items is not self.iterable:  # else somebody else may go on with it
+            reader.close = getattr(items, "close", int)
+        return reader  # type: ignore[no-any-return]
 
     def is_empty(self) -> bool:
         return False
@@ -159,6 +167,7 @@ class Pulls(Limited):
         self._iterator = iterator
         self._error: BaseException | None = None
         self._ended = False
+        self._step = 1  # items from one look at the clock to the next
 
     def take(self, count: int) -> Sequence[Any]:
         if self._error is not None:
@@ -179,17 +188,21 @@ class Pulls(Limited):
 
     def _pull(self, items: list[Any], count: int) -> bool:
         """Add so many, or as many as are enough; whether the iterator has ended."""
-        enough, self.nbytes = self.enough if count > AT_ONCE else math.inf, 0
+        looks, large, self.nbytes = self.enough < math.inf, count > AT_ONCE, 0
+        began = before = perf_counter()
         while len(items) < count:
-            behind = min(count, len(items) + AT_ONCE) if enough < math.inf else count
-            some = behind - len(items)
+            some = min(count - len(items), AT_ONCE, self._step) if looks else count - len(items)
+            behind = len(items) + some
             items.extend(islice(self._iterator, some))
             if len(items) < behind:
                 return True
-            if enough < math.inf:
-                self.nbytes += some * sizes.contents(items[-1])
-                if self.nbytes > enough:
-                    count, enough = min(count, len(items) + self.rest(len(items))), math.inf
+            if looks:
+                self.nbytes += some * sizes.contents(items[-1]) if large else 0
+                now = perf_counter()
+                self._step = max(1, min(8 * some, int(some * A_LOOK / max(1e-9, now - before))))
+                before = now
+                if self.nbytes > self.enough or now - began > SLOW:
+                    count, looks = min(count, len(items) + self.rest(len(items))), False
         return False
 
     def remaining(self) -> int | None:

@@ -22,7 +22,7 @@ import tempfile
 import uuid
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from hashlib import sha256
 
@@ -114,6 +114,11 @@ class RunFile:
     """A file that is being written. In a ``with`` block: what fails leaves nothing behind."""
 
     def __init__(self, folder: str) -> None:
+        if not folder:
+            raise SpillError(
+                "there is more than fits into memory=, and no folder for temporary files that can be written "
+                "to; set TMPDIR to one"
+            )
         self.path = os.path.join(folder, uuid.uuid4().hex + RUN)
         self.offset = 0  # of what is written next
         self._packs: bool | None = None  # not known yet
@@ -340,16 +345,17 @@ def allowed(options: Options) -> int:
 
 class SpillFolder:
     """A folder for the files of one run. Made now; gone with `close`, with the object, or with the
-    process."""
+    process. Where there can be none its path is empty: most runs need no disk."""
+
+    path = ""
+    _gone: Callable[[], object] = staticmethod(int)
 
     def __init__(self) -> None:
-        begin = os.path.join(tempfile.gettempdir(), f"{PREFIX}{os.getuid()}-")
-        clear_stale(begin)
-        try:
+        with suppress(OSError):
+            begin = os.path.join(tempfile.gettempdir(), f"{PREFIX}{os.getuid()}-")
+            clear_stale(begin)
             self.path, lock = own_folder.make(lambda: begin + uuid.uuid4().hex)
-        except OSError as error:
-            raise SpillError(f"no folder to spill to: {error}") from error
-        self._gone = weakref.finalize(self, _remove, self.path, lock, os.getpid())
+            self._gone = weakref.finalize(self, _remove, self.path, lock, os.getpid())
 
     def close(self) -> None:
         """Remove it. May be called twice."""

@@ -59,9 +59,9 @@ class SpillingFeeder(Feeder):
         self._look_at_held()
         return slot
 
-    def top_up(self, *, before: int | None = None) -> list[Slot]:
+    def top_up(self, *, before: int | None = None, ready: bool = False) -> list[Slot]:
         self._look_at_held()  # it may be from a checkpoint, all of it
-        slots = super().top_up(before=before)
+        slots = super().top_up(before=before, ready=ready)
         self._holds(sum(_open_here(slot.result) for slot in slots if slot.done))
         return slots
 

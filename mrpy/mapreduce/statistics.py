@@ -14,10 +14,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, count, tee
 
-from mrpy.light import Any, Frozen, NamedTuple
+from mrpy.light import TYPE_CHECKING, Any, Frozen, NamedTuple, later
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.random import leaf_random
 from mrpy.mapreduce.tree import NOTHING
+
+if TYPE_CHECKING:
+    import fractions
+else:
+    fractions = later("fractions")  # only for the deviation of integers
 
 Key = Callable[[Any], Any] | None
 
@@ -139,10 +144,15 @@ class Moments(NamedTuple):
 
 
 def moments_leaf(items: Iterator[Any]) -> Any:
-    """Two passes over the values of a leaf."""
+    """Two passes over the values of a leaf. Those of integers are exact: they may be large, as times are, and
+    close to each other."""
     values = _widened(items)
     if not values:
         return NOTHING
+    if set(map(type, values)) == {int}:
+        number, total = len(values), sum(values)
+        squares = number * sum(value * value for value in values) - total * total
+        return Moments(number, fractions.Fraction(total, number), fractions.Fraction(squares, number))
     mean = sum_finish(sum_leaf(iter(values))) / len(values)
     squares = sum_finish(sum_leaf((value - mean) ** 2 for value in values))
     return Moments(len(values), mean, squares)
@@ -260,7 +270,9 @@ class _Largest(Frozen):
     def __call__(self, items: Iterator[Any]) -> list[Any]:
         key = self.key
         ranked = items if key is None else ((key(item), item) for item in items)
-        return heapq.nlargest(self.count, ranked, key=key and _RANK)
+        found = heapq.nlargest(self.count, ranked, key=key and _RANK)
+        deque(ranked, maxlen=0)  # for none of them it has asked for none
+        return found
 
     def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
         return heapq.nlargest(self.count, left + right, key=self.key and _RANK)
@@ -312,7 +324,9 @@ class _Sample(Frozen):
         """Each item draws a number that depends on its place alone; the smallest ones are taken."""
         draw, leaf = leaf_random(self.seed)
         drawn = ((draw(), leaf, place, item) for place, item in enumerate(items))
-        return heapq.nsmallest(self.count, drawn, key=operator.itemgetter(0, 1, 2))
+        found = heapq.nsmallest(self.count, drawn, key=operator.itemgetter(0, 1, 2))
+        deque(drawn, maxlen=0)  # as above
+        return found
 
     def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
         return heapq.nsmallest(self.count, left + right, key=operator.itemgetter(0, 1, 2))

@@ -63,11 +63,12 @@ def _in_order(feeder: Feeder) -> Turns:
     waiting: dict[int, Slot] = {}  # by first item: what is cut later may come earlier
     position = 0
     while True:
+        first = position
+        ready = first in waiting and waiting[first].done
         # also while the first one is waited for: it may take long
-        waiting.update((slot.chunk.first, slot) for slot in feeder.top_up())
+        waiting.update((slot.chunk.first, slot) for slot in feeder.top_up(ready=ready))
         if not waiting:
             return
-        first = position
         if first in waiting and waiting[first].done:
             position += len(waiting[first].chunk.data)
             yield waiting.pop(first)

@@ -20,6 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from mrpy.errors import BackendError, MrpyError, SchedulerError, SessionClosed
 from mrpy.inside import inside
@@ -57,17 +58,8 @@ Receiver = Callable[[Delivery], None]
 _TOLD: tuple[Receiver, bool] = (lambda _: None), True  # by another thread, which has found that this ends
 
 
-def _yes() -> bool:
-    return True
-
-
-def _no() -> bool:
-    return False
-
-
-def _is_for_here(order: m.Order) -> bool:
-    """Whether the backend has nothing to do for it."""
-    return type(order) is m.Report or type(order) is m.Release or type(order) is m.WakeAt
+_FOR_HERE = (m.Report, m.Release, m.WakeAt)  # orders with which the backend has nothing to do
+_yes, _no = partial(bool, True), partial(bool, False)
 
 
 class Driver:
@@ -264,7 +256,7 @@ class Driver:
                 if not facts and not self._inbox and self._patience() != 0:
                     break
                 orders = self._decide(facts)
-                if arrived() and not self._inbox and all(map(_is_for_here, orders)):
+                if arrived() and not self._inbox and all(type(order) in _FOR_HERE for order in orders):
                     break  # whoever drives next looks for more
         except BaseException as error:
             self.end = self.end or _broken(error)
@@ -330,6 +322,9 @@ class Driver:
         while self._inbox:
             facts.append(self._inbox.popleft())
         now = time.monotonic()
+        if self._wake_at is not None and now >= self._wake_at and self.backend.threaded:
+            while heard := self.backend.wait(0):  # who was away for long hears first what has come meanwhile
+                facts += heard
         if self._trace is not None:
             self._trace.told(facts, now)
         self._deciding = True
@@ -382,8 +377,10 @@ class Driver:
 
     def _shut(self, why: MrpyError) -> None:
         with self._inline, self._turning:  # who leads has been woken, and gives it up
-            self.backend.close()
-            self._give_up(why)
+            try:
+                self.backend.close()
+            finally:
+                self._give_up(why)
 
     def _give_up(self, why: MrpyError) -> None:
         failure = of(why)
@@ -396,5 +393,5 @@ class Driver:
 
 
 def _broken(error: BaseException) -> MrpyError:
-    text = f"the scheduler's loop broke, which is a bug in mrpy:\n{format_trace(error, whole=True)}"
-    return SchedulerError(text)
+    trace = format_trace(error, whole=True)
+    return SchedulerError(f"the scheduler's loop broke, which is a bug in mrpy:\n{trace}")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from itertools import count
 from queue import Empty, SimpleQueue
-from threading import get_ident
+from threading import Event, get_ident
 
 from mrpy.errors import BackendError, Cancelled
 from mrpy.inside import SETTLED, waiting
@@ -98,6 +98,21 @@ class Job:
     def arrived(self) -> bool:
         """Whether `next` need not wait."""
         return not self._inbox.empty()
+
+    def comes_within(self, seconds: float) -> bool:
+        """Whether there is a delivery so soon. It is not taken."""
+        until = time.monotonic() + seconds
+        if self._inbox.empty():
+            self.driver.lead(lambda: not self._inbox.empty(), until)
+        if self._inbox.empty():
+            came = Event()
+            self._on_arrival = came.set
+            try:
+                if self._inbox.empty():  # it may have come in between
+                    waiting(lambda: came.wait(max(0.0, until - time.monotonic())))
+            finally:
+                self._on_arrival = None
+        return self.arrived
 
     def ask_back(self, key: Key) -> bool:
         """See `Backend.ask_back`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -527,3 +528,18 @@ def test_an_item_of_a_module_that_is_being_imported_has_its_time_too(how: str, t
         [sys.executable, "-c", how], capture_output=True, text=True, timeout=30, check=False, cwd=tmp_path
     )
     assert done.stdout == "[0, 2]\n", done.stderr
+
+
+@pytest.mark.fault(2)
+@pytest.mark.skipif(not hasattr(ctypes, "PyDLL"), reason="nothing to keep the lock with")
+def test_a_consumer_who_keeps_the_lock_for_long_costs_no_item_its_time() -> None:
+    """As the sorting of a long list does: answers that came meanwhile count before what is late."""
+    keeps = ctypes.PyDLL(None).usleep
+    with mrpy.session("processes", workers=2):
+        for _ in range(3):
+            found = []
+            for each in mrpy.pmap(lambda x: time.sleep(0.15) or x, range(12), timeout=0.7, on_error="return"):
+                found.append(each)
+                if len(found) % 6 == 1:
+                    keeps(1_000_000)
+            assert found == list(range(12))

@@ -153,8 +153,9 @@ class EpollPoller(Poller):
 
     def remove(self, fd: int) -> None:
         self._writing.discard(fd)
-        del self._owners[fd]
-        self._epoll.unregister(fd)
+        if self._owners.pop(fd, None) is not None:
+            with contextlib.suppress(OSError):  # somebody has closed what is not his
+                self._epoll.unregister(fd)
 
     def sleep(self, timeout: float | None, *, leading: bool = False, brief: bool = False) -> None:
         if leading and self._saved:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from mrpy.options import threads_each
 from mrpy.scheduler.backends.lifespan import Lifespan
@@ -191,7 +192,8 @@ class Team:
     def end(self, workers: Sequence[WorkerHandle]) -> None:
         """Kill them: all are told at once, and then each is waited for."""
         for worker in workers:
-            worker.lifeline.close()
+            with suppress(OSError):
+                worker.lifeline.close()
         for worker in workers:
             self.let_go(worker)
             worker.dismiss()

@@ -216,14 +216,13 @@ class WorkerHandle:
     def close(self) -> None:
         """Give back the descriptors. The worker, if alive, is killed by the kernel."""
         _alive.discard(self)  # before: their numbers may be others' when next there is a fork
-        self.end.close()
-        self.claims.close()
-        self.stack.close()
-        self.lender.close()
-        self.lifeline.close()
+        for each in (self.end, self.claims, self.stack, self.lender, self.lifeline):
+            with contextlib.suppress(OSError):  # somebody has closed what is not his
+                each.close()
         watch, self.exit_watch = self.exit_watch, None
         if watch is not None:
-            os.close(watch)
+            with contextlib.suppress(OSError):
+                os.close(watch)
 
 
 def is_light(parts: list[Any]) -> bool:
