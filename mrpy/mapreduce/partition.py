@@ -49,15 +49,50 @@ class _NaN(enum.Enum):
         return other is not self
 
 
+class _WithNaN:
+    """A key of a class with fields, one of which holds a NaN: equal to others by what stands for those."""
+
+    __slots__ = ("members", "shown")
+
+    def __init__(self, key: Any, members: tuple[Any, ...]) -> None:
+        self.shown, self.members = key, members
+
+    def __eq__(self, other: object) -> bool:
+        same = type(other) is _WithNaN and type(self.shown) is type(other.shown)
+        return same and self.members == other.members  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash(self.members)
+
+    def __lt__(self, other: Any) -> Any:
+        return self.shown < shown(other)
+
+    def __gt__(self, other: Any) -> Any:
+        return self.shown > shown(other)
+
+    def __reduce__(self) -> Any:
+        return _WithNaN, (self.shown, self.members)
+
+
 class _MayBeNaN(dict[type, bool]):
     """Whether keys of a type can be, or hold, a NaN. Asked for each key, so it is asked of a dict."""
 
     def __missing__(self, kind: type) -> bool:
         number = issubclass(kind, numbers.Number) and not issubclass(kind, numbers.Rational)
-        self[kind] = found = number or issubclass(kind, tuple | frozenset) or _is_numpy_time(kind)
+        found = number or issubclass(kind, tuple | frozenset) or _is_numpy_time(kind)
+        self[kind] = found = found or (bool(_FIELDS[kind]) and _hashes_all(kind))
         return found
 
 
+class _Fields(dict[type, "list[str] | None"]):
+    """By which fields keys of a type are equal: see `_compared_fields`."""
+
+    def __missing__(self, kind: type) -> list[str] | None:
+        self[kind] = found = _compared_fields(kind)
+        return found
+
+
+_FIELDS = _Fields()
 MAY_BE_NAN = _MayBeNaN()
 MASK = (1 << 64) - 1
 PRIME = (1 << 32) - 5  # the largest below 2**32
@@ -73,14 +108,22 @@ def canonical(key: Any) -> Any:
     """
     if isinstance(key, tuple | frozenset):
         return _with_members(key, canonical)
-    if not (MAY_BE_NAN[type(key)] and key != key):
+    kind: Any = type(key)
+    if not MAY_BE_NAN[kind]:
         return key
-    return _NaN(type(key).__name__) if _is_numpy_time(type(key)) else _NaN.NAN
+    if fields := _FIELDS[kind]:
+        values = [getattr(key, name) for name in fields]
+        members = tuple(map(canonical, values))
+        changed = any(new is not old for new, old in zip(members, values, strict=True))
+        return _WithNaN(key, members) if changed else key
+    if key == key:
+        return key
+    return _NaN(kind.__name__) if _is_numpy_time(kind) else _NaN.NAN
 
 
 def shown(key: Any) -> Any:
     """The opposite of `canonical`: what the user gets to see."""
-    return key.shown if type(key) is _NaN else _with_members(key, shown)
+    return key.shown if type(key) in (_NaN, _WithNaN) else _with_members(key, shown)
 
 
 def _with_members(key: Any, change: Callable[[Any], Any]) -> Any:
@@ -164,7 +207,9 @@ def _rarer(key: Any) -> int:
         return hash(bool(key))
     if _is_numpy_time(kind):
         return _of_numpy_time(key)
-    compared = _compared_fields(kind)
+    if kind is _WithNaN:
+        return _mixed(len(key.members), map(stable_hash, key.members))
+    compared = _FIELDS[kind]
     if compared is None:
         raise TypeError(refusal(key))
     return _mixed(len(compared), (stable_hash(getattr(key, name)) for name in compared))
@@ -250,6 +295,14 @@ def _compared_fields(kind: Any) -> list[str] | None:
     if any(field.eq_key is not None for field in fields):
         return None
     return [field.name for field in fields if (field.eq if field.hash is None else field.hash)]
+
+
+def _hashes_all(kind: Any) -> bool:
+    """Whether those are all the fields by which two of it are equal."""
+    hashed = _FIELDS[kind] or ()
+    if hasattr(kind, "__attrs_attrs__"):
+        return all(field.eq == (field.name in hashed) for field in kind.__attrs_attrs__)
+    return all(field.compare == (field.name in hashed) for field in dataclasses.fields(kind))
 
 
 def _is_written(kind: Any, where: str, begin: str) -> bool:

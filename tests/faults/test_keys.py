@@ -34,6 +34,21 @@ from mrpy.mapreduce.partition import parts_of, stable_hash
 BACKENDS = ("serial", "threads", "processes", "dask")
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A key with numbers in it."""
+
+    value: float
+    unit: Any = 0
+
+
+@attrs.frozen
+class Weighed:
+    """The same of another library."""
+
+    value: float
+
+
 class Colour(enum.Enum):
     """A key of the user's."""
 
@@ -350,6 +365,9 @@ EQUAL: dict[str, list[Any]] = {
     "paths": [pathlib.PureWindowsPath("A"), pathlib.PureWindowsPath("a")],
     "bools": [np.True_, True, 1],
     "NaN": [math.nan, -math.nan, np.float32("nan"), np.float64("nan"), Decimal("nan"), complex(0, math.nan)],
+    "NaN in a dataclass": [Measured(math.nan), Measured(float("nan"), 0), Measured(np.float64("nan"))],
+    "NaN within a dataclass": [Measured(1.0, (Measured(math.nan), 2)), Measured(1, (Measured(float("nan")), 2.0))],
+    "NaN in a class of attrs": [Weighed(math.nan), Weighed(float("nan"))],
     "NaN in a namedtuple": [Pair(math.nan, 1), Pair(float("nan"), 1)],
     "units": [np.datetime64("2020"), np.datetime64("2020-01-01T00:00:00.000")],
     "units before 1970": [np.datetime64("1960-03"), np.datetime64("1960-03-01"), np.datetime64("1960-03-01T00", "ns")],
