@@ -73,7 +73,7 @@ def no_room(error: OSError, folder: str, needed: int) -> str | None:
     text = f"at least {max(1, needed)} more bytes are needed"
     with suppress(OSError):
         text += f", and {shutil.disk_usage(folder).free} are free there"
-    return text
+    return text if error.errno != errno.EFBIG else f"{text}; but files may be no larger (ulimit -f)"
 
 
 def _is_ours(entry: os.DirEntry[str]) -> bool:

@@ -9,6 +9,7 @@ next takes that one.
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import sys
 from _socket import AF_UNIX, SOCK_STREAM, socketpair
@@ -111,6 +112,8 @@ def take_standard() -> None:
 
 def _start(fds: tuple[int, int, int, int], threads: int) -> int:
     """Start a fresh interpreter: not a fork, since the user's process may have threads and locks."""
+    if not sys.executable:
+        raise FileNotFoundError(errno.ENOENT, "sys.executable names no interpreter, as where one is embedded")
     for fd in fds:
         os.set_inheritable(fd, True)  # others that inherit one by chance close it, or do no harm with it
     seed = os.environ.get(HASH_SEED)
