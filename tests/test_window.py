@@ -17,6 +17,7 @@ import pytest
 from laws import BACKENDS, LOCAL, MORE, eventually
 
 import mrpy
+from mrpy.mapreduce import compile as compiling
 from mrpy.mapreduce.window import Receipt, Window, shared
 from mrpy.options import Options
 
@@ -409,3 +410,32 @@ def test_nor_does_it_behind_another_run() -> None:
     with mrpy.session("threads", workers=2), mrpy.pmap(abs, live()).batch(1).map(len) as run:
         assert next(run) == 1
         assert len(pulled) <= 16, "of forty"
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_reduction_takes_all_of_a_slow_source(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing but merges is out, and one of them is done."""
+
+    def live() -> Iterator[int]:
+        for n in range(60):
+            time.sleep(0.012)
+            yield n
+
+    monkeypatch.setattr(compiling, "LIVE", 0.01)
+    for options in ({"chunksize": 1}, {}):
+        with mrpy.session(backend, workers=2):
+            joined = mrpy.stream(live(), **options).map(str).reduce(lambda left, right: f"{left} {right}")
+            assert joined == " ".join(map(str, range(60)))
+            assert mrpy.stream(live(), **options).map(abs).sorted().to_list() == list(range(60))
+            assert len(list(mrpy.pmap(abs, live(), ordered=False, **options))) == 60
+
+
+def test_what_is_out_of_others_does_not_end_a_feeder(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = type("", (), {"arrived": True})()
+    feeder = object.__new__(compiling.Feeder)
+    feeder._pace, feeder._slots, feeder.job = 1.0, {}, job
+    monkeypatch.setattr(compiling.Feeder, "_has_sent", lambda *_: (_ for _ in ()).throw(LookupError("it goes on")))
+    with pytest.raises(LookupError, match="it goes on"):
+        feeder.top_up()
+    feeder._slots = {(1, 1): None}
+    assert feeder.top_up() == []

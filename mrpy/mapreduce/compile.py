@@ -112,8 +112,8 @@ class Feeder:
         takes its time."""
         slots: list[Slot] = []
         tasks: list[Task] = []
-        if self._pace > LIVE and (ready or self.job.arrived):
-            return slots
+        if self._pace > LIVE and (ready or (self._slots and self.job.arrived)):
+            return slots  # not where all that is out are tasks of others: who waits for chunks would be done
         start = began = perf_counter()
         try:
             while not self._has_sent(before) and (size := self._room()) > 0:
