@@ -435,6 +435,29 @@ def test_an_output_is_not_replaced_unless_that_is_asked_for_and_nothing_runs(out
     assert sorted(out.iterdir()) == [Path(path) for path in written.paths], "nothing of the old one is left"
 
 
+def test_parts_of_every_format_are_known_as_such_and_replaced(out: Path) -> None:
+    pytest.importorskip("pyarrow")
+    rows = mrpy.stream(["a"], backend="serial").map(lambda text: {"a": text})
+    for compression in OPENED:
+        rows.map(str).to_text(out, compression=compression, overwrite=True)
+        rows.to_jsonl(out, compression=compression, overwrite=True)
+        rows.to_csv(out, compression=compression, overwrite=True)
+    rows.to_parquet(out, overwrite=True)
+    (out / "part-123456.csv.bz2").write_text("of a run with many parts")
+    assert rows.to_parquet(out, overwrite=True).paths == (f"{out.resolve()}/part-00000.parquet",)
+
+
+@pytest.mark.parametrize(
+    "name", ["part-numbers.xlsx", "part-time-staff.txt", "part-1.txt", "part-00000", "part-00000.txt~", "part-00000.txt.bak"]
+)
+def test_a_file_that_is_called_much_like_a_part_is_kept(name: str, out: Path) -> None:
+    put_there(out)
+    (out / name).write_text("precious")
+    with pytest.raises(FileExistsError, match=f"here is '{name}'"):
+        mrpy.stream("ab", backend="serial").to_text(out, overwrite=True)
+    assert (out / name).read_text() == "precious"
+
+
 @pytest.mark.parametrize("what", ["file", "other files", "subfolder"])
 def test_overwriting_removes_nothing_but_parts(what: str, out: Path) -> None:
     if what == "file":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Sequence
 
 from mrpy.mapreduce.sinks.parts import Format, Part, Written
@@ -11,6 +12,7 @@ from mrpy.mapreduce.sinks.staging import Staging, place_of
 
 PREFIX = "part-"
 DIGITS = 5  # of the number of a part, where that is enough; others write as many
+_PART = re.compile(rf"{PREFIX}[0-9]{{{DIGITS},}}\.(?:(?:txt|jsonl|csv)(?:\.gz|\.bz2|\.xz)?|parquet)")
 
 
 class Folder:
@@ -62,6 +64,6 @@ def _others(path: str) -> str:
         return "is a file"
     with os.scandir(path) as entries:
         for entry in entries:
-            if not (entry.name.startswith(PREFIX) and entry.is_file(follow_symlinks=False)):
+            if not (_PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)):
                 return f"is {entry.name!r}"
     return ""
