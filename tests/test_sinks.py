@@ -369,6 +369,54 @@ def test_records_that_differ_in_their_fields_are_refused_however_they_are_cut(
     assert not out.exists()
 
 
+CUTS = [1, 2, 3, 4, 6, "auto"]
+HOW: dict[str, Any] = {"skip": "skip", "raise": "raise", "callable": lambda error: {"a": 0}}
+
+
+@pytest.mark.parametrize("on_error", HOW)
+@pytest.mark.parametrize("sink", ["to_csv", "to_parquet", "to_sqlite"])
+@pytest.mark.parametrize("backend", LOCAL)
+def test_different_columns_are_an_error_of_the_run_however_it_is_cut(
+    backend: str, sink: str, on_error: str, out: Path
+) -> None:
+    if sink == "to_parquet":
+        pytest.importorskip("pyarrow")
+    rows = [{"x": "odd"}, {"a": 1}, {"a": 2}, {"a": 3}, {"x": "odd"}, {"a": 4}]
+    for chunksize in CUTS:
+        for retries in (0, 1):
+            items = mrpy.stream(rows, backend=backend, workers=2, chunksize=chunksize, on_error=HOW[on_error], retries=retries)
+            with pytest.raises(ValueError, match="records have different columns: .* and .*fields=") as caught:
+                getattr(items, sink)(out, *["t"] * (sink == "to_sqlite"))
+            if chunksize in (2, 6):
+                assert caught.value.mrpy_item == (1, "{'a': 1}")  # type: ignore[attr-defined]
+            assert not out.exists()
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_record_that_cannot_be_written_does_not_say_which_columns_there_are(
+    backend: str, out: Path, tmp_path: Path
+) -> None:
+    fine = [{"a": n} for n in range(4)]
+    for chunksize in CUTS:
+        given: Options = {"backend": backend, "workers": 2, "chunksize": chunksize, "on_error": "skip"}
+        bad: list[Any] = [{"x": "\ud800"}, *fine[:2], {"x": "\ud800", "y": 1}, *fine[2:], {1: 2}, 5]
+        written = mrpy.stream(bad, **given).to_csv(out, overwrite=True)
+        assert together(written).replace("a\n", "") == "0\n1\n2\n3\n"
+        bad = [{"x": []}, *fine[:2], {"x": [], "y": 1}, *fine[2:], {1: 2}, (1,)]
+        mrpy.stream(bad, **given).to_sqlite(tmp_path / "a.db", "t", overwrite=True)
+        assert table(tmp_path / "a.db", "t") == [(0,), (1,), (2,), (3,)]
+
+
+def test_what_on_error_gives_has_the_columns_of_the_others(out: Path) -> None:
+    def failing(n: int) -> dict[str, int]:
+        return {"a": n // (n - 2)}
+
+    for chunksize in (1, 2, 5):
+        with pytest.raises(ValueError, match="records have different columns"):
+            mrpy.pmap(failing, range(5), backend="serial", chunksize=chunksize, on_error=lambda _: {"b": 1}).to_csv(out)
+    assert mrpy.pmap(failing, range(5), backend="serial", on_error=lambda _: {"a": 1}).to_csv(out).records == 5
+
+
 @pytest.mark.parametrize(
     ("record", "given", "problem"),
     [

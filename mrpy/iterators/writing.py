@@ -85,7 +85,7 @@ class Writing(ABC):
     ) -> Written:
         """Each item, a dict, a named tuple or a sequence, as a row, into ``path/part-00000.csv`` and so on,
         each with the names of its columns above, where there are names. `fields` says which there are;
-        without it all items have the same, in the same order.
+        without it all items have the same, in the same order: else the run fails, whatever `on_error` is.
 
         >>> import mrpy, tempfile, pathlib
         >>> with tempfile.TemporaryDirectory() as folder:

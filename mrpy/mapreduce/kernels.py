@@ -320,7 +320,8 @@ class _Collector:
         if reading is not None:
             item = Item(item.position, reading.where())
         pin(error, item, since=self._pins)
-        if isinstance(error, SpillError) or (reading is not None and reading.lost(error)):
+        lost = isinstance(error, SpillError) or (reading is not None and reading.lost(error))
+        if lost or (self.rules.ends is not None and self.rules.ends(error)):
             raise error  # it is not this item's fault, and others are lost with it
         self._pins = pins()
         on_error = self.rules.on_error

@@ -8,19 +8,25 @@ from mrpy.mapreduce.random import fresh_seed
 from mrpy.mapreduce.sources import stages_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mrpy.mapreduce.plan import Plan
     from mrpy.options import OnError, Options
     from mrpy.scheduler.job import Job
 
 
 class Rules(Frozen):
-    """What the worker has to know of the options."""
+    """What the worker has to know of the options.
+
+    ``ends``  made on the worker: whether an error that was raised at an item is that of all of them
+    """
 
     on_error: OnError = "raise"
     retries: int = 0
     timeout: float | None = None
     seed: int = 0
     max_errors: int | None = None
+    ends: Callable[[BaseException], bool] | None = None
 
     @classmethod
     def of(cls, options: Options, stage: int = 0) -> Rules:

@@ -17,14 +17,30 @@ class Row(tuple["Any", ...]):
 
 
 class Columns:
-    """The columns of one part: those that were given, or those of its first record. ``named``: sequences,
-    which say no names, will not do."""
+    """The columns of one part: those that were given, or those of its records, which then have the same. What
+    they are is known from the first record that can be written: one that fails says nothing about it.
+    ``named``: sequences, which say no names, will not do.
+
+    ``last``     the names in the row that was made last; None: it has none
+    ``problem``  why there can be no such part. It is an error of the run and of no item: which records are in
+                 one part depends on how the source was cut
+    """
 
     def __init__(self, given: tuple[str, ...] | None, *, named: bool = False) -> None:
-        self.names = given
+        self.names = self.last = given
+        self.problem: ValueError | None = None
         self._given = given is not None
         self._known = self._given
         self._named = named
+
+    def keep(self) -> None:
+        """The row that was made last can be written: see that it has the columns of the others."""
+        if self._known and self.last == self.names:
+            return
+        if self._known:
+            self.problem = different(self.names, self.last)
+            raise self.problem
+        self.names, self._known = self.last, True
 
     def row(self, record: Any) -> Row:
         """The values of a record in the order of the columns."""
@@ -47,30 +63,31 @@ class Columns:
 
     def _of_mapping(self, record: Mapping[Any, Any]) -> Row:
         names = tuple(record)
-        if not self._known:
-            checked(names)
-            self.names, self._known = names, True
         if names == self.names:
+            self.last = self.names
             return Row(record.values())
-        if not self._given:
-            raise ValueError(f"a record has the fields {names} where others have {self.names}; {HINT}")
-        assert self.names is not None
+        if self.names is None or not self._given:
+            self.last = checked(names)
+            return Row(record.values())
         unknown = [name for name in names if name not in self.names]
         if unknown:
             raise ValueError(f"a record has fields that fields= does not have: {unknown}")
         return Row(record.get(name) for name in self.names)
 
     def _of_sequence(self, record: Sequence[Any]) -> Row:
-        if self._named and not self._given:
-            raise TypeError(f"a record without names of its fields: {HINT}")
-        self._known = True
-        if self.names is None:
-            return Row(record)
-        if not self._given:
-            raise TypeError(f"a record without names of its fields, among others with; {HINT}")
-        if len(record) != len(self.names):
+        if self.names is None or not self._given:
+            if self._named:
+                raise TypeError(f"a record without names of its fields: {HINT}")
+            self.last = None
+        elif len(record) != len(self.names):
             raise ValueError(f"a record has {len(record)} values for {len(self.names)} fields")
         return Row(record)
+
+
+def different(one: tuple[Any, ...] | None, other: tuple[Any, ...] | None) -> ValueError:
+    """What to raise where records have these columns and those."""
+    which = " and ".join(str(names or "none") for names in (one, other))
+    return ValueError(f"records have different columns: {which}; fields=, or schema=, says which there are")
 
 
 def checked(names: Sequence[Any]) -> tuple[str, ...]:

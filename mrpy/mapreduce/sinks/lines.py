@@ -83,6 +83,7 @@ class LineWriter:
     """Writes a part that consists of lines."""
 
     columns: tuple[str, ...] | None = None
+    problem: Exception | None = None
 
     def __init__(
         self, file: PartFile, liner: Liner, encoding: str, compression: str | None, errors: str = "strict"
@@ -141,6 +142,15 @@ class _CsvWriter(LineWriter):
     @property
     def columns(self) -> tuple[str, ...] | None:  # type: ignore[override]
         return self._columns.names
+
+    @property
+    def problem(self) -> Exception | None:  # type: ignore[override]
+        return self._columns.problem
+
+    def encode(self, record: Any) -> bytes:
+        line = super().encode(record)
+        self._columns.keep()
+        return line
 
     def join(self, paths: Sequence[str], columns: tuple[Any, ...] | None) -> None:
         self._columns.names = columns

@@ -46,8 +46,14 @@ class ParquetWriter:
         self._buffer = io.BufferedWriter(file)
         self._rows: list[Row] = []
 
+    @property
+    def problem(self) -> Exception | None:
+        return self._columns.problem
+
     def encode(self, record: Any) -> Row:
-        return self._columns.row(record)
+        row = self._columns.row(record)
+        self._columns.keep()
+        return row
 
     def write(self, items: Iterator[Any]) -> int:
         before = len(self._rows)

@@ -66,6 +66,10 @@ class Writer(Protocol):
     def columns(self) -> tuple[Any, ...] | None:
         """See `Part`."""
 
+    @property
+    def problem(self) -> Exception | None:
+        """What `encode` has raised, if that is an error of the run, and not of the item."""
+
     def encode(self, record: Any) -> Any:
         """A record as it is written. It is the last step, so that what it raises is the item's error."""
 

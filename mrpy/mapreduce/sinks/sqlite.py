@@ -52,6 +52,10 @@ class RowWriter:
     def columns(self) -> tuple[str, ...] | None:
         return self._columns.names
 
+    @property
+    def problem(self) -> Exception | None:
+        return self._columns.problem
+
     def encode(self, record: Any) -> Row:
         row = self._columns.row(record)
         for value in row:
@@ -60,11 +64,12 @@ class RowWriter:
             if not fits and not (kind is int and -_LARGEST <= value < _LARGEST):
                 self._check(row)
                 break
+        self._columns.keep()
         return row
 
     def _check(self, row: Row) -> None:
         """Raise where a value does not fit: the first one."""
-        for name, value in zip(self._columns.names or (), row, strict=True):
+        for name, value in zip(self._columns.last or (), row, strict=True):
             if not (value is None or isinstance(value, int | float | str | bytes)):
                 raise TypeError(f"SQLite has no place for a {name_of(type(value))}, which {name!r} is")
             if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:

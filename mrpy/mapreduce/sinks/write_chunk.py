@@ -67,7 +67,8 @@ class WriteChunk(Frozen):
     ) -> tuple[int, int | None]:
         """Write what comes out of the steps; how many records that was, and of how many items (None: all)."""
         fold = Fold(writer.write, operator.add, _itself, self.format.label)
-        rules, on_error = self.rules, self.rules.on_error
+        rules = self.rules.replaced(ends=lambda error: error is writer.problem)
+        on_error = rules.on_error
         if callable(on_error):  # what it gives has not been through the last step
             rules = rules.replaced(on_error=lambda error: writer.encode(on_error(error)))
         kernel = FoldChunk((*self.steps, Map(writer.encode)), fold, rules)

@@ -17,6 +17,7 @@ from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.parted import PartSource
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.rules import ready
+from mrpy.mapreduce.sinks.columns import different
 from mrpy.mapreduce.sinks.parts import Format, Part, Written, joined
 from mrpy.mapreduce.sinks.staging import Staging
 from mrpy.mapreduce.sinks.write_chunk import WriteChunk
@@ -92,8 +93,5 @@ def write_parts(
     made = [part for _, part in sorted(parts.items()) if part.records]
     for part in made:
         if part.columns != made[0].columns:
-            raise ValueError(
-                f"parts have different columns: {made[0].columns} and {part.columns}; "
-                "fields=, or schema=, says which there are"
-            )
+            raise different(made[0].columns, part.columns)
     return joined(made, sink.format, staging.attempts, sink.path) if joins else made
