@@ -11,6 +11,7 @@ import os
 import sqlite3
 import struct
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +316,40 @@ def test_parquet_and_arrow_rows_are_dictionaries(tmp_path: Path) -> None:
         mrpy.read_parquet(tmp_path / "b.parquet")
 
 
+def bad_tables() -> dict[str, Any]:
+    """Tables of 10,000 rows, of which two have a value that Python has no place for."""
+    pa = pytest.importorskip("pyarrow")
+    bad = (4095, 7000)
+    ends = {n: b"\xff" if n in bad else b"a" for n in range(10_000)}
+    binary = pa.array(list(ends.values()), pa.binary())
+    seconds = [10**13 if n in bad else n for n in range(10_000)]
+    return {
+        "far": pa.table({"n": range(10_000), "x": pa.array(seconds, pa.timestamp("s"))}),
+        "no text": pa.Table.from_arrays([range(10_000), pa.Array.from_buffers(pa.string(), 10_000, binary.buffers())], ["n", "x"]),
+    }
+
+
+@pytest.mark.parametrize("kind", ["far", "no text"])
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_a_row_that_python_has_no_place_for_is_one_error(tmp_path: Path, kind: str, suffix: str) -> None:
+    table, path = bad_tables()[kind], tmp_path / f"a.{suffix}"
+    import pyarrow.ipc
+    import pyarrow.parquet
+
+    if suffix == "parquet":
+        pyarrow.parquet.write_table(table, path, row_group_size=6000)
+    else:
+        with pyarrow.ipc.new_file(path, table.schema) as file:
+            file.write_table(table, 6000)
+    read = mrpy.read_parquet(path, on_error="skip", workers=2).map(lambda row: row["n"])
+    assert read.to_list() == [n for n in range(10_000) if n not in (4095, 7000)]
+    assert read.skipped.count == 2 and "row 1,000 of group 1, column 'x'" in str(read.skipped)
+    with pytest.raises(DataError, match=r"a\..*: row 4,095 of group 0, column 'x': ") as caught:
+        mrpy.read_parquet(path, backend="serial").count()
+    assert "row 4,095 of group 0" in caught.value.__notes__[0]
+    assert mrpy.read_parquet(path, columns=["n"], backend="serial").count() == 10_000
+
+
 def test_a_column_that_is_not_there_is_an_error_at_the_call(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     import pyarrow.ipc
@@ -392,6 +427,19 @@ def test_sql_without_a_key_and_of_an_empty_table(database: str) -> None:
     assert mrpy.read_sql("points", database, backend="serial").count() == 1000
     assert list(mrpy.read_sql("none", database, "id", backend="serial")) == []
     assert list(mrpy.read_sql("select count(*) as n from points", database, backend="serial")) == [{"n": 1000}]
+
+
+@pytest.mark.parametrize("key", [None, "id"])
+def test_sql_rows_before_one_that_is_no_text_are_read_and_it_is_said_where_they_end(database: str, key: str | None) -> None:
+    with closing(sqlite3.connect(database.removeprefix("sqlite:///"))) as connection:
+        connection.execute("update points set name = cast(x'ff' as text) where id = 777")
+        connection.commit()
+    read = mrpy.read_sql("points", database, key, 10, backend="serial", on_error="skip").map(lambda row: row["id"])
+    got = read.to_list()
+    before = [n for n, _ in points() if n not in range(777, 799)] if key else [n if n % 100 else None for n in range(777)]
+    assert got == before
+    where = "row 77 of 'points', key 699 to 799" if key else "row 777 of 'points', key all"
+    assert read.skipped.count == 1 and f"{where}, and all behind it there (OperationalError" in str(read.skipped)
 
 
 def test_sql_columns_of_one_name_are_an_error_and_none_is_lost(database: str) -> None:

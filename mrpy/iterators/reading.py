@@ -245,6 +245,8 @@ def read_parquet(
 
     ``columns``  the names of those to be read, which all files have; None: all. Needs
                  ``pip install 'mrpy[parquet]'``.
+
+    A row with a value that Python has no place for is a `DataError`.
     """
     from mrpy.mapreduce.files import parquet
 
@@ -270,7 +272,9 @@ def read_sql(
     ``partitions``  how many ranges, about; ``"auto"``: 128
 
     Rows come in the order of the key. Each range is a query of its own: what is written meanwhile may be seen
-    by some of them. Needs ``pip install 'mrpy[sql]'``.
+    by some of them. A row of which the driver makes nothing (text that is none, a date beyond the year 9999)
+    is an error behind which no driver goes on: what comes behind it in its range is not read, and the error
+    says so. With a `key` that is not much. Needs ``pip install 'mrpy[sql]'``.
     """
     from mrpy.mapreduce.files import sql
 

@@ -56,7 +56,7 @@ class Columns(Frozen):
         begun, group = 0, f"group {block.start:,} of {block.path!r}"
         with _named(block.path), _opened(block.path, opening) as opened:
             for batch in self._batches(opened, block.start):
-                rows = iter(batch.to_pylist())
+                rows = _rows(batch, block.path, f"row {{:,}} of group {block.start:,}", begun)
                 yield rows, Among(group, begun + batch.num_rows, rows)
                 begun += batch.num_rows
 
@@ -70,6 +70,50 @@ class Columns(Frozen):
 
     def __str__(self) -> str:
         return "rows" if self.columns is None else f"rows of {', '.join(self.columns)}"
+
+
+def _rows(batch: Any, path: str, name: str, begun: int) -> Iterator[Any]:
+    """The rows of a batch, at once if Python has a place for all of their values."""
+    try:
+        return iter(batch.to_pylist())
+    except Exception:  # Arrow's, and those of whatever it makes: dates, text
+        return _OneByOne(batch, path, name, begun)
+
+
+class _OneByOne:
+    """The rows of a batch: an iterator that goes on behind a row of which a value cannot be had.
+
+    ``name``   what to call a row, with its number
+    ``begun``  the number of the first one
+    """
+
+    def __init__(self, batch: Any, path: str, name: str, begun: int) -> None:
+        self._columns = list(zip(batch.schema.names, batch.columns, strict=True))
+        self._rows: int = batch.num_rows
+        self._path = path
+        self._name = name
+        self._begun = begun
+        self._next = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __length_hint__(self) -> int:
+        return self._rows - self._next
+
+    def __next__(self) -> Any:
+        at = self._next
+        if at == self._rows:
+            raise StopIteration
+        self._next += 1
+        made = {}
+        for name, column in self._columns:
+            try:
+                made[name] = column[at].as_py()
+            except Exception as error:
+                where = f"{self._name.format(self._begun + at)}, column {name!r}"
+                raise DataError(self._path, None, f"{where}: {error}") from error
+        return made
 
 
 def needed() -> None:

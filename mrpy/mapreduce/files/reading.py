@@ -107,7 +107,7 @@ class Reading:
             except Exception as error:
                 self._pieces = iter(())
                 self._unread = error if self._count == 1 and isinstance(error, OSError) else None
-                return _Raising(error)
+                return Raising(error)
             if piece is not None:
                 records, self._place = piece
                 return records
@@ -137,7 +137,7 @@ class Reading:
         return (self._count << 40) + (self._place.number() if self._place is not None else 0)
 
 
-class _Raising:
+class Raising:
     """An iterator that raises once."""
 
     def __init__(self, error: Exception) -> None:
@@ -145,6 +145,9 @@ class _Raising:
 
     def __iter__(self) -> Iterator[Any]:
         return self
+
+    def __length_hint__(self) -> int:
+        return int(self._error is not None)
 
     def __next__(self) -> Any:
         if self._error is None:

@@ -6,18 +6,19 @@ import datetime
 import math
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import islice
 
 from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce.files.blocks import Block
 from mrpy.mapreduce.files.opening import Opening
-from mrpy.mapreduce.files.reading import Among
+from mrpy.mapreduce.files.reading import Among, Raising
 
 if TYPE_CHECKING:
     from typing import Any
 
     from mrpy.mapreduce.files.reading import Place
 
-ROWS = 1024  # that are fetched at once
+ROWS = 1024  # that are made into objects at once
 PARTITIONS = 128  # if nobody says how many: as blocks of files
 _CUTTABLE = (int, float, Decimal, datetime.date)  # a `datetime` is a date
 
@@ -75,16 +76,29 @@ class Query(Frozen):
         return [self._block(number, each) for number, each in enumerate(ranges)]
 
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
-        begun = 0
+        """The rows of a range. One of which the driver makes nothing is an error, and the last of the range:
+        a cursor that has raised does not go on."""
+        begun, name = 0, repr(block)
         with _Connection(self.url) as connection:
             result = connection.execute(self._statement(block.key))
             names = tuple(result.keys())
             clear = len(set(names)) == len(names)  # else a row raises that is asked for it
-            for rows in result.partitions(ROWS):
+            problem: Exception | None = None
+            while problem is None:
+                rows: list[Any] = []
+                try:
+                    rows.extend(islice(result, ROWS))  # what came before an error stays there
+                except Exception as error:
+                    problem = error
+                if not rows:
+                    break
                 made = [dict(zip(names, row, strict=True) if clear else row._mapping) for row in rows]
                 items = iter(made)
                 begun += len(rows)
-                yield items, Among(repr(block), begun, items)
+                yield items, Among(name, begun, items)
+            if problem is not None:
+                last = Raising(problem)
+                yield last, Among(f"{name}, and all behind it there", begun + 1, last)
 
     def _block(self, number: int, range: Range) -> Block:
         return Block(self.name, number, number + 1, 1, range)
@@ -149,7 +163,9 @@ class _Connection:
         self._engine = sa.create_engine(url, poolclass=NullPool)
 
     def __enter__(self) -> Any:
-        self._connection = self._engine.connect().execution_options(stream_results=True)
+        # elsewhere rows would only be fetched ahead, and those before a bad one be lost with it
+        streams = self._engine.dialect.supports_server_side_cursors
+        self._connection = self._engine.connect().execution_options(stream_results=streams)
         return self._connection
 
     def __exit__(self, *_: object) -> None:
