@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import glob
 import gzip
 import io
 import json
@@ -22,6 +23,7 @@ from laws import EXAMPLES, LOCAL
 import mrpy
 from mrpy.errors import DataError, OptionError
 from mrpy.mapreduce.files import opening, pieces
+from mrpy.mapreduce.files.found import _matches
 from mrpy.mapreduce.files.opening import Opening, zstd
 
 FEW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -271,9 +273,41 @@ def test_what_a_url_finds_is_what_a_path_finds(tmp_path: Path) -> None:
     folder = tmp_path / ".cache" / "data"
     for name, place in {"link.txt": "a.txt", "loop": ".", "nowhere": "no"}.items():
         (folder / name).symlink_to(place)
-    for asked in ("", "/*.txt", "/s*/*.txt", "/.*.txt", "/.h*/*", "/?ub/.*"):
+    for asked in ("", "/*.txt", "/s*/*.txt", "/.*.txt", "/.h*/*", "/?ub/.*", "/*/*.txt", "/**/*.txt", "/**/sub/*.txt", "/*/.b.txt"):
         found = list(mrpy.read_text(f"{folder}{asked}", backend="serial"))
         assert list(mrpy.read_text(f"file://{folder}{asked}", backend="serial")) == found and found
+
+
+def test_a_pattern_reads_each_file_once_and_nothing_that_is_prepared(tmp_path: Path) -> None:
+    prepared = f"out.{'0a' * 8}.tmp"
+    for name in ("sub/a.txt", "b.txt", f"{prepared}/attempts/0-ff.txt", f"sub/{prepared}/parts/part-00000.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{name}\n")
+    (tmp_path / "link").symlink_to("sub")
+    for name in ("up", "also up", "up again"):
+        (tmp_path / "sub" / name).symlink_to("..")  # with three of these there is no end to what `glob` finds
+
+    def read(pattern: str) -> list[str]:
+        return list(mrpy.read_text(f"{tmp_path}/{pattern}", backend="serial"))
+
+    assert read("**/*.txt") == read("**") == ["b.txt", "sub/a.txt"]
+    assert read("*/*.txt") == read("*/**/*.txt") == ["sub/a.txt"]
+    assert read("link/*.txt") == read("link/**/*.txt") == read("**/link/*.txt") == ["sub/a.txt"]
+    assert read(f"{prepared}/*/*.txt") == [f"{prepared}/attempts/0-ff.txt"], "who names it means it"
+
+
+PATTERNS = ["*", "**", "a*", "**/*.txt", "a/**", "a/**/c/*", "**/b/**", "*/*", "*/b", "**/**/x.txt", "./*", "*/", "**/", "a/**/", "*/../*", "a//*", "a/*//*", "[ab]", "*/x.txt/*", "no/*", "**/c/x.txt", "a**"]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_patterns_are_those_of_glob(tmp_path: Path, pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("x.txt", "a/x.txt", "a/b/x.txt", "a/b/c/x.txt", "b/c/y.txt", ".h/x.txt", "a/.x.txt", "[b]/x.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    for each in (pattern, f"{tmp_path}/{pattern}", f"../{tmp_path.name}/{pattern}", f"{glob.escape('[b]')}/../{pattern}"):
+        files = {path for path in glob.glob(each, recursive=True) if not os.path.isdir(path)}
+        assert {path for path in _matches(each) if not os.path.isdir(path)} == files
 
 
 def test_archives_that_fsspec_opens(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from zlib import crc32
 
 from mrpy.light import TYPE_CHECKING, Frozen, later
@@ -92,12 +93,59 @@ def _files(path: str, storage: Mapping[str, Any] | None, only_text: bool) -> Ite
 
 def _matching(pattern: str, only_text: bool) -> Iterator[File]:
     """The files that match, or all below the directories where only these do."""
-    matches = sorted(glob.glob(pattern, recursive=True))
+    matches = sorted(_matches(pattern))
     files = [match for match in matches if not os.path.isdir(match)]
     if not matches:
         raise FileNotFoundError(errno.ENOENT, "no file matches", pattern)
     for match in files or matches:
         yield from _below(match, only_text)
+
+
+def _matches(pattern: str) -> set[str]:
+    """What matches as `glob.glob` has it with ``recursive=True``; without what is hidden, prepared, or below
+    a link to a folder, unless the pattern names that: links may lead in circles."""
+    parts = pattern.split("/")
+    first = next(at for at, part in enumerate(parts) if glob.has_magic(part))
+    if parts[-1] == "**":
+        parts.append("*")
+    return set(_expanded("".join(f"{part}/" for part in parts[:first]), parts[first:]))
+
+
+def _expanded(folder: str, parts: Sequence[str]) -> Iterator[str]:
+    """What matches these parts of a pattern below a folder, whose name ends in a slash."""
+    part, *rest = parts
+    if part == "**":
+        for each in _folders(folder):
+            yield from _expanded(each, rest)
+        return
+    for match in _named(folder, part):
+        if rest:
+            yield from _expanded(f"{match}/", rest)
+        else:
+            yield match
+
+
+def _folders(folder: str) -> Iterator[str]:
+    """A folder, and those below it."""
+    yield folder
+    with suppress(OSError), os.scandir(folder or ".") as entries:  # as `glob`: it may be a file, or closed
+        inner = [each.name for each in entries if _is_shown(each.name) and each.is_dir(follow_symlinks=False)]
+        for name in inner:
+            yield from _folders(f"{folder}{name}/")
+
+
+def _named(folder: str, part: str) -> Iterator[str]:
+    """What is in a folder, of a name that is said or matches."""
+    if not glob.has_magic(part):
+        yield from [folder + part] * os.path.lexists(folder + part)
+        return
+    for match in glob.iglob(glob.escape(folder) + part):
+        if _hidden(os.path.basename(match)) <= _hidden(part) and not _is_linked_folder(match):
+            yield match
+
+
+def _is_linked_folder(path: str) -> bool:
+    return os.path.islink(path) and os.path.isdir(path)
 
 
 def _below(path: str, only_text: bool) -> Iterator[File]:
