@@ -23,7 +23,7 @@ from laws import LOCAL
 
 import mrpy
 from mrpy.errors import DataError, OptionError
-from mrpy.mapreduce.files import pieces, records
+from mrpy.mapreduce.files import opening, pieces, records, sequences
 from mrpy.mapreduce.files.opening import zstd
 
 FEW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -214,6 +214,47 @@ def test_fastq_records_are_those_of_a_simple_loop(tmp_path: Path, records: list[
         patch.setattr(pieces, "PIECE", size)
         assert list(mrpy.read_fastq(path, blocksize=blocksize, backend="serial")) == expected
         assert list(mrpy.read_fastq(path, blocksize=None, backend="serial")) == expected
+
+
+@FEW
+@given(
+    good=st.lists(st.booleans(), min_size=1, max_size=40), junk=st.lists(st.sampled_from(["x", "@", "+", "@x", ""]), min_size=1, max_size=6),
+    blocksize=st.integers(1, 90), size=st.sampled_from([3, 17, 1 << 18]), lines=st.sampled_from([8, 64]),
+)  # fmt: skip
+def test_fastq_records_among_others_are_found_wherever_it_is_cut(tmp_path: Path, good: list[bool], junk: list[str], blocksize: int, size: int, lines: int) -> None:
+    wrong = "".join(f"{line}\n" for line in junk)
+    data = "".join(f"@r{n}\nAC\n+\n@I\n" if each else f"no{wrong}no\nno\nno\n" for n, each in enumerate(good))
+    path = written(tmp_path / "a.fastq", data.encode())
+    expected = list(mrpy.read_fastq(path, blocksize=None, backend="serial", on_error="skip"))
+    assert {record.name for record in expected if record.name[:1] == "r"} == {f"r{n}" for n, each in enumerate(good) if each}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "PIECE", size)
+        patch.setattr(sequences, "LINES", lines)
+        assert list(mrpy.read_fastq(path, blocksize=blocksize, backend="serial", on_error="skip")) == expected
+
+
+class Counted(io.FileIO):
+    """A file that knows how much was read of it."""
+
+    total = 0
+
+    def read(self, size: int | None = -1) -> Any:
+        data = super().read(size)
+        Counted.total += len(data or b"")
+        return data
+
+
+@pytest.mark.parametrize("line", ["1,name,7\n", "@r1\nACGTAC\nACGTAC\n+\nIIIIII\nIIIIII\n", "\0"])
+def test_what_is_no_fastq_is_read_once(tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "a.fq", line.encode() * (2_000_000 // len(line)))
+    monkeypatch.setattr(opening, "to_read", lambda path: Counted(path))
+    monkeypatch.setattr(Counted, "total", 0)
+    with pytest.raises(DataError, match="a.fq, byte 0: "):
+        list(mrpy.read_fastq(path, backend="serial"))
+    assert Counted.total < 1_000_000 or line == "\0", "and nothing more, when it is clear"
+    monkeypatch.setattr(Counted, "total", 0)
+    assert list(mrpy.read_fastq(path, backend="serial", on_error="skip")) == []
+    assert Counted.total < 8_000_000
 
 
 @pytest.mark.parametrize("backend", LOCAL)

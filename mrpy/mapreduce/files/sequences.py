@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mrpy.mapreduce.files.reading import Place
 
 
+LINES = 64  # in which a record of FASTQ is looked for: seven will do, unless some are damaged
+
+
 class FastaRecord(NamedTuple):
     """A sequence, and what stands in the line above it: a name, and what follows behind a space."""
 
@@ -50,7 +53,8 @@ def fasta_start(data: bytes, at: int, final: bool) -> int:
 
 def fastq_start(data: bytes, at: int, final: bool) -> int:
     r"""The rule of FASTQ: a record begins with an ``@`` at the begin of a line, and the next line but one
-    with a ``+``. A line of qualities may begin with an ``@``, but then the next but one is a sequence.
+    with a ``+``. A line of qualities may begin with an ``@``, but then the next but one is a sequence. Where
+    no such line comes for long the file is cut all the same, at one that is in no record.
 
     >>> fastq_start(b"@a\nAC\n+\n@@\n@b\nGT\n+\n!!\n", 1, True)
     11
@@ -60,10 +64,12 @@ def fastq_start(data: bytes, at: int, final: bool) -> int:
     while True:
         at = line_start(data, at, final)
         if at < 0 or at >= len(data):
-            return none
+            return NONE if at == NONE and not starts else none
         starts.append(at)
         if len(starts) > 2 and data[at] == 43 and data[starts[-3]] == 64:
             return starts[-3]
+        if len(starts) == LINES:
+            return starts[-2]  # the last two may yet begin a record
         at += 1
 
 
