@@ -40,16 +40,20 @@ class Rows(Frozen):
         csv.field_size_limit(max(self.limit, csv.field_size_limit()))
         rows = _Reader(self, block, opening)
         names = self.fieldnames
-        if names is None:
-            names = next(rows, None) if not block.start else self._names(block.path, opening)
+        if names is None and not block.start:
+            names = next(rows, None)
+        elif names is None:
+            names, offset = self._names(block.path, opening)
+            if offset is not None and offset >= block.start:
+                next(rows, None)  # it is that row, or there is none: only empty lines were before it
         if names is not None:
             rows.names = list(names)
             yield rows, rows
 
-    def _names(self, path: str, opening: Opening) -> Any:
-        """The first row of the file, for a block that begins somewhere else."""
+    def _names(self, path: str, opening: Opening) -> tuple[Any, int | None]:
+        """The first row of the file, for a block that begins somewhere else, and the offset of it."""
         with closing(_Reader(self, Block(path), opening)) as head:
-            return next(head, None)
+            return next(head, None), head.offset()
 
     def __str__(self) -> str:
         return "CSV rows"
