@@ -419,6 +419,46 @@ def test_a_column_that_is_not_there_is_an_error_at_the_call(tmp_path: Path) -> N
     assert list(mrpy.read_parquet(tmp_path / "a.parquet", columns=["more.b"], backend="serial")) == [{"more": {"b": {"c": 3}}}]
 
 
+def test_columns_of_one_name_are_an_error_at_the_call_where_they_are_asked_for(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.ipc
+    import pyarrow.parquet
+
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], names=["a", "a", "b"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pyarrow.ipc.new_file(tmp_path / "a.arrow", table.schema) as file:
+        file.write_table(table)
+    for path in (tmp_path / "a.parquet", tmp_path / "a.arrow"):
+        for columns in (None, ["b", "a"]):
+            with pytest.raises(DataError, match=rf"{path}: it has several columns 'a'"):
+                mrpy.read_parquet(path, columns)
+        assert list(mrpy.read_parquet(path, ["b"], backend="serial")) == [{"b": 3}]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_a_file_whose_groups_of_rows_have_changed_since_the_call_is_an_error(tmp_path: Path, suffix: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.ipc
+    import pyarrow.parquet
+
+    table, path = pa.table({"a": range(1000)}), tmp_path / f"a.{suffix}"
+
+    def write(rows: int) -> None:
+        if suffix == "parquet":
+            pyarrow.parquet.write_table(table, path, row_group_size=rows)
+            return
+        with pyarrow.ipc.new_file(path, table.schema) as file:
+            file.write_table(table, rows)
+
+    for others in (50, 1000):
+        write(100)
+        read = mrpy.read_parquet(path, backend="serial")
+        assert read.count() == 1000
+        write(others)
+        with pytest.raises(DataError, match=r"a\..*: its groups of rows are others than when the run was made"):
+            read.count()
+
+
 def test_files_of_empty_tables_have_no_rows(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     import pyarrow.feather

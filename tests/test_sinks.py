@@ -183,6 +183,8 @@ def test_a_schema_says_the_types(out: Path) -> None:
     got = [pyarrow.parquet.read_table(path) for path in written.paths]
     assert {each.schema for each in got} == {schema}
     assert pyarrow.concat_tables(got).to_pylist() == [{"n": 1, "x": None}, {"n": 2, "x": 3.0}]
+    with pytest.raises(TypeError, match="fields= or schema="):
+        mrpy.stream(records, backend="serial").to_parquet(out, fields=["n"], schema=schema, overwrite=True)
 
 
 @pytest.mark.parametrize("backend", LOCAL)
@@ -375,7 +377,7 @@ HOW: dict[str, Any] = {"skip": "skip", "raise": "raise", "callable": lambda erro
 
 @pytest.mark.parametrize("on_error", HOW)
 @pytest.mark.parametrize("sink", ["to_csv", "to_parquet", "to_sqlite"])
-@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("backend", ["serial", "processes"])
 def test_different_columns_are_an_error_of_the_run_however_it_is_cut(
     backend: str, sink: str, on_error: str, out: Path
 ) -> None:

@@ -110,10 +110,13 @@ class Writing(ABC):
         **options: Any,
     ) -> Written:
         """Each item, as for `to_csv`, as a row, into ``path/part-00000.parquet`` and so on. Needs pyarrow. A
-        `schema` (of pyarrow) says which columns there are, and of what types; without it all parts have to
-        come to the same types by themselves. `compression` is one that pyarrow knows, or None."""
+        `schema` (of pyarrow) says which columns there are, in the place of `fields`, and of what types;
+        without it all parts have to come to the same types by themselves. `compression` is one that pyarrow
+        knows, or None."""
         parquet.pyarrow()
         if schema is not None:
+            if fields is not None:
+                raise TypeError("to_parquet() takes fields= or schema=: a schema says which fields there are")
             fields = schema.names
         chosen = None if fields is None else columns.checked(fields)
         format = parquet.Parquet(chosen, schema, compression)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -32,13 +33,11 @@ class Columns(Frozen):
         with _named(file.path), _opened(file.path, opening) as opened:
             if _is_arrow(opened):
                 arrow = _arrow(opened)
-                groups = arrow.num_record_batches
-                weights = [(file.size or 0) // max(1, groups)] * groups
+                weights = _weights(arrow, opened)
                 self._check(file.path, arrow.schema.names)
             else:
                 parquet = _parquet(opened)
-                footer = parquet.metadata
-                weights = [footer.row_group(at).total_byte_size for at in range(footer.num_row_groups)]
+                weights = _weights(parquet, opened)
                 self._check(file.path, parquet.schema_arrow.names, parquet.schema)
         for at, weight in enumerate(weights):
             yield Block(file.path, at, at + 1, weight)
@@ -51,20 +50,29 @@ class Columns(Frozen):
             inner = within and any(f"{leaf.path}.".startswith(f"{name}.") for leaf in leaves)
             if name not in names and not inner:
                 raise DataError(path, None, f"it has no column {name!r}, but {short_repr(names)}")
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        for name in twice if self.columns is None else set(twice).intersection(self.columns):
+            raise DataError(path, None, f"it has several columns {name!r}, and a row has room for one")
 
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
         begun, group = 0, f"group {block.start:,} of {block.path!r}"
         with _named(block.path), _opened(block.path, opening) as opened:
-            for batch in self._batches(opened, block.start):
+            for batch in self._batches(opened, block):
                 rows = _rows(batch, block.path, f"row {{:,}} of group {block.start:,}", begun)
                 yield rows, Among(group, begun + batch.num_rows, rows)
                 begun += batch.num_rows
 
-    def _batches(self, opened: Any, group: int) -> Iterable[Any]:
+    def _batches(self, opened: Any, block: Block) -> Iterable[Any]:
         columns = None if self.columns is None else list(self.columns)
-        if not _is_arrow(opened):
-            return _parquet(opened).iter_batches(ROWS, [group], columns)  # type: ignore[no-any-return]
-        batch = _arrow(opened).get_batch(group)
+        of_arrow = _is_arrow(opened)
+        whole = _arrow(opened) if of_arrow else _parquet(opened)
+        weights = _weights(whole, opened)
+        if block.start >= len(weights) or weights[block.start] != block.weight:
+            why = "its groups of rows are others than when the run was made: is somebody writing to it?"
+            raise DataError(block.path, None, why)
+        if not of_arrow:
+            return whole.iter_batches(ROWS, [block.start], columns)  # type: ignore[no-any-return]
+        batch = whole.get_batch(block.start)
         batch = batch if columns is None else batch.select(columns)
         return (batch.slice(begin, ROWS) for begin in range(0, batch.num_rows, ROWS))
 
@@ -149,6 +157,15 @@ def _is_arrow(opened: Any) -> bool:
     begin: bytes = opened.read(len(ARROW))
     opened.seek(0)
     return begin == ARROW
+
+
+def _weights(whole: Any, opened: Any) -> list[int]:
+    """The bytes of each group of rows, in memory or, of Arrow's own format, in the file."""
+    if hasattr(whole, "num_record_batches"):
+        groups = whole.num_record_batches
+        return [opened.seek(0, 2) // max(1, groups)] * groups
+    footer = whole.metadata
+    return [footer.row_group(at).total_byte_size for at in range(footer.num_row_groups)]
 
 
 def _arrow(opened: Any) -> Any:
