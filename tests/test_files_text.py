@@ -452,6 +452,14 @@ def test_a_worker_that_dies_while_it_reads_costs_nothing(tmp_path: Path, backend
     assert list(lines.map(dies_once)) == list(range(5000))
 
 
+@pytest.mark.parametrize("left", [1, 9, 100])
+def test_a_zstd_file_that_was_cut_off_is_an_error(tmp_path: Path, left: int) -> None:
+    pytest.importorskip("backports.zstd")
+    whole = zstd().compress("".join(f"line {n * n}\n" for n in range(1000)).encode())
+    with pytest.raises(DataError, match="it cannot be unpacked"):
+        list(mrpy.read_text(written(tmp_path / "a.zst", whole[:left]), backend="serial"))
+
+
 @pytest.mark.parametrize("cut", [10, 2000, -9, -4])
 def test_a_damaged_gzip_gives_what_comes_before_the_damage(tmp_path: Path, cut: int) -> None:
     data = b"".join(b"%d %d\n" % (n, n * n % 997) for n in range(200_000))

@@ -26,7 +26,8 @@ SUFFIXES = {
     ".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".lzma": "xz", ".zst": "zstd", ".zstd": "zstd",
 }  # fmt: skip
 ARCHIVES = frozenset(("zip", "tar", "libarchive"))  # of fsspec: "zip://a.txt::file.zip"
-_ZSTD = ("compression.zstd", "backports.zstd", "zstandard")  # the first is Python's, from 3.14 on
+# The first is Python's, from 3.14 on. Not `zstandard`: it takes a file that was cut off for a whole one.
+_ZSTD = ("compression.zstd", "backports.zstd")
 
 
 class Opening(Frozen):
@@ -114,7 +115,7 @@ def zstd() -> Any:
             return importlib.import_module(name)
         except ImportError:
             continue
-    raise ImportError("zstd files need Python 3.14, or: pip install 'mrpy[zstd]'")
+    raise ImportError("zstd files need Python 3.14, or backports.zstd: pip install 'mrpy[zstd]'")
 
 
 def is_damage(error: Exception, *, packed: bool) -> bool:
