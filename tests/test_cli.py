@@ -263,6 +263,7 @@ def test_interrupted_it_ends_at_once_in_silence_and_its_workers_with_it(folder: 
 # ---- jobs ------------------------------------------------------------------------------------------
 
 JOBS = """
+import sys
 import mrpy
 
 class Words(mrpy.Job):
@@ -288,6 +289,15 @@ class Picky(Words):
 
 class Careless(Picky):
     options = {"on_error": "skip"}
+
+class Exits(Words):
+    def map(self, line):
+        return sys.exit() if "bat" in line else super().map(line)
+
+class ExitsLate(Words):
+    combine = None
+    def reduce(self, word, ones):
+        sys.exit(3)
 
 class Needs(mrpy.Job):
     def __init__(self, more):
@@ -426,7 +436,7 @@ def test_lines_are_those_of_a_text_file_and_tabs_in_fields_are_written_out(jobs:
         ("nowhere.py:Words", 2, "there is no file nowhere.py"),
         ("jobs", 2, "jobs names no job; write module:Job, or file.py:Job"),
         ("jobs:", 2, "names no job"),
-        ("jobs:Wrods", 2, "jobs has no Wrods; there is Words, Top, Picky, Careless, Needs, Tabs, top"),
+        ("jobs:Wrods", 2, "jobs has no Wrods; there is Words, Top, Picky, Careless, Exits, ExitsLate, Needs"),
         ("jobs:number", 2, "jobs has a number that is no mrpy.Job"),
         ("jobs:Needs", 2, "cannot be made without arguments"),
         ("away/glob.py:Words", 2, "hidden by another module of that name"),
@@ -468,6 +478,17 @@ def test_a_line_that_kills_its_worker_is_named(jobs: Path) -> None:
     (jobs / "deadly.py").write_text(text)
     err = refused(jobs, "run", "deadly.py:Die", "a.txt", "-w", "1")
     assert "exited with code 4, at item 0: 'a.txt', byte 21" in err
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_job_that_calls_exit_has_failed(jobs: Path, backend: str) -> None:
+    how = ("-b", backend, "-w", "2", "-o", "out.tsv")
+    err = refused(jobs, "run", "jobs:Exits", "a.txt", *how)
+    assert "SystemExit, at item 0: 'a.txt', byte 21" in err
+    assert "SystemExit: 3" in refused(jobs, "run", "jobs:ExitsLate", "a.txt", *how)
+    assert not (jobs / "out.tsv").exists()
+    status, _, err = run(jobs, "run", "jobs:Exits", "a.txt", "--traceback", *how)
+    assert status == 1 and "Traceback" in err and "SystemExit" in err
 
 
 def test_the_traceback_of_a_job_is_there_for_those_who_ask(jobs: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -78,13 +79,16 @@ class _Group(click.Group):
             return ctx.exit(INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
-        except Exception as error:
-            if ctx.meta.get(_TRACEBACK):
+        except BaseException as error:  # also a `sys.exit()` of the job: it has failed
+            if not ctx.meta.get(_TRACEBACK):
+                _explain(error)
+            if not isinstance(error, SystemExit):
                 raise
-            _explain(error)
+            traceback.print_exception(error)
+            return ctx.exit(1)
 
 
-def _explain(error: Exception) -> NoReturn:
+def _explain(error: BaseException) -> NoReturn:
     if isinstance(error, OptionError | NoJob):
         raise click.UsageError(str(error)) from None
     if isinstance(error, DataError):
@@ -99,7 +103,8 @@ def _explain(error: Exception) -> NoReturn:
         what = error.strerror.lower()
         raise click.ClickException(f"{error.filename}: {what}" if error.filename else what) from None
     kind = type(error).__name__ if item else f"unexpected {type(error).__name__}"
-    raise click.ClickException(f"{kind}: {error}{at} (MRPY_TRACEBACK=1 shows where)") from None
+    text = ": ".join(filter(None, (kind, str(error))))
+    raise click.ClickException(f"{text}{at} (MRPY_TRACEBACK=1 shows where)") from None
 
 
 def _with_traceback(command: Decorated) -> Decorated:
