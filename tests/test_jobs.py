@@ -191,6 +191,43 @@ def test_a_job_can_be_resumed_and_another_map_is_another_program(backend: str, t
         list(other().run(LINES, backend=backend, checkpoint=tmp_path / "file"))
 
 
+@dataclass(frozen=True)
+class Version:
+    """A key as users write them: it compares itself with its like only."""
+
+    major: int
+
+    def __lt__(self, other: Version) -> bool:
+        return self.major < other.major
+
+
+@pytest.mark.parametrize("combine", [lambda self, key, values: sum(values), None])
+@pytest.mark.parametrize("memory", ["auto", 1])
+@pytest.mark.parametrize("partitions", [1, "auto"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sorted_keys_are_compared_with_each_other_only(
+    backend: str, partitions: Any, memory: Any, combine: Any, tmp_path: Path
+) -> None:
+    class Versions(mrpy.Job):
+        sort = True
+
+        def map(self, number: int) -> Any:
+            self.count("in")
+            if number % 2:
+                self.count("odd")
+            yield Version(-number % 50), 1
+
+        def reduce(self, key: Version, values: Any) -> int:
+            self.count("out")
+            return sum(values)
+
+    job = type("Job", (Versions,), {"partitions": partitions, "combine": combine})()
+    for checkpoint in (None, tmp_path / "file", tmp_path / "file"):
+        pairs = job.run(range(200), backend=backend, memory=memory, workers=2, checkpoint=checkpoint)
+        assert list(pairs) == [(Version(number), 4) for number in range(50)]
+        assert pairs.counters == {"in": 200, "odd": 100, "out": 50}
+
+
 # ---- counters --------------------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.partition import DEFAULT, canonical, shown
 from mrpy.mapreduce.plan import Plan, name_of
 from mrpy.mapreduce.rules import Rules, ready, stage_seed
-from mrpy.mapreduce.shuffle import MapTask, ReduceTask, step_of
+from mrpy.mapreduce.shuffle import MapTask, ReduceTask, kept_apart, step_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot, first_of
 from mrpy.mapreduce.sources import Pulled, stages_of
@@ -59,6 +59,7 @@ class Keyed:
         self._sides = sides
         self._reducer, self._combiner = reducer, combiner
         self._partitions = partitions
+        self._parts = partitions + (kept_apart(sides[0].mapper, sort) is not None)
         self._sort = sort
         self._with_keys = with_keys
         self._given = given
@@ -112,7 +113,8 @@ class Keyed:
         if options.checkpoint is not None and len(self._sides) > 1:
             raise OptionError("two inputs are brought together by key, and there is no checkpoint for that")
         steps, mapper = self._sides[0].plan.steps, self._sides[0].mapper
-        return *steps, mapper, self._combiner, self._partitions, *(("sort",) if self._sort else ())
+        order = ("sort", "apart")[: self._sort + (self._parts > self._partitions)]
+        return *steps, mapper, self._combiner, self._partitions, *order
 
     @property
     def _stages(self) -> int:
@@ -198,19 +200,21 @@ class Keyed:
         seed = stage_seed(resolve(self._given), self._stages - 1)
         kernel = ReduceTask(self._reducer, self._combiner, self._sort, seed, store, self._with_keys, pack)
         code = Code(kernel, self._reduce_name(), torn_down=isinstance(self._reducer, Method))
-        return ReduceTasks(job, code, made, self._partitions, at_hand, self._reducing)
+        return ReduceTasks(job, code, made, self._parts, at_hand, self._reducing)
 
     def _rows(self, parts: ReduceTasks) -> Iterator[Any]:
         """The rows, many at a time: lists and the like, or such as are packed."""
         if self._sort:
+            for part in range(self._partitions, self._parts):
+                yield from parts.opened(part)
             each = (map(rows_of, parts.opened(part)) for part in range(self._partitions))
             yield heapq.merge(*map(chain.from_iterable, each), key=_rank)
         else:
-            for part in range(self._partitions):
+            for part in range(self._parts):
                 yield from parts.opened(part)
 
     def _by_part(self, parts: ReduceTasks) -> Iterator[list[Batch]]:
-        return map(parts.batches, range(self._partitions))
+        return map(parts.batches, range(self._parts))
 
 
 def _rank(row: tuple[Any, Any]) -> Any:

@@ -24,17 +24,11 @@ from mrpy.light import Frozen
 from mrpy.mapreduce.shuffle import Pairs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Tally:
-    """The key under which a counter travels. It comes before every other key, where keys are sorted."""
+    """The key under which a counter travels: in a part of its own where keys are sorted."""
 
     name: str
-
-    def __lt__(self, other: object) -> bool:
-        return type(other) is not Tally or self.name < other.name
-
-    def __gt__(self, other: object) -> bool:
-        return type(other) is Tally and self.name > other.name
 
 
 class Counted(Frozen):
@@ -139,6 +133,7 @@ class Mapping(Method):
 
     __slots__ = ("code", "kind")
     name = "map"
+    apart = Tally  # see `mrpy.mapreduce.shuffle.kept_apart`
 
     def __call__(self, record: Any) -> Iterator[tuple[Any, Any]]:
         instance = self.worker.instance()

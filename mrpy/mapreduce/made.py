@@ -77,12 +77,16 @@ class Weighed(Parts):
 
 
 class Made:
-    """Nodes by partition: those on disk, and then those in memory. ``sort``: runs are sorted by key."""
+    """Nodes by partition: those on disk, and then those in memory. ``sort``: runs are sorted by key.
+    ``apart``: keys of this type are in a part of their own, behind the others."""
 
-    def __init__(self, chunk: Chunk, partitions: int, sort: bool, store: Store | None) -> None:
+    def __init__(
+        self, chunk: Chunk, partitions: int, sort: bool, store: Store | None, apart: type | None = None
+    ) -> None:
         self.size = 0  # bytes of what is in memory
         self._chunk, self._partitions, self._sort, self._store = chunk, partitions, sort, store
-        self._done: list[list[Node]] = [[] for _ in range(partitions)]
+        self._apart = apart
+        self._done: list[list[Node]] = [[] for _ in range(partitions + (apart is not None))]
 
     @property
     def memory(self) -> float:
@@ -112,8 +116,8 @@ class Made:
             self.spill(nodes)
             nodes = []
         for node in nodes:
-            split: list[Groups] = [{} for _ in range(self._partitions)]
-            parts = parts_of(self._hashes(node.value), self._partitions)
+            split: list[Groups] = [{} for _ in self._done]
+            parts = self._parts_of(node.value, self._hashes(node.value))
             for (key, group), part in zip(node.value.items(), parts, strict=True):
                 split[part][key] = group
             for done, groups in zip(self._done, split, strict=True):
@@ -123,15 +127,22 @@ class Made:
     def _entries(self, groups: Groups) -> list[list[Entry]]:
         """The entries of each partition, sorted by rank. The groups are not in the dict any more then."""
         hashes = self._hashes(groups)
-        entries: list[list[Entry]] = [[] for _ in range(self._partitions)]
+        entries: list[list[Entry]] = [[] for _ in self._done]
         put = [each.append for each in entries]
-        ranks, parts = groups if self._sort else hashes, parts_of(hashes, self._partitions)
+        ranks, parts = groups if self._sort else hashes, self._parts_of(groups, hashes)
         for rank, part, (key, group) in zip(ranks, parts, groups.items(), strict=True):
             put[part]((rank, key, group))
         groups.clear()
         for each in entries:
             each.sort(key=itemgetter(0))
         return entries
+
+    def _parts_of(self, keys: Collection[Any], hashes: list[int]) -> list[int]:
+        parts = parts_of(hashes, self._partitions)
+        if self._apart is None:
+            return parts
+        pairs = zip(keys, parts, strict=True)
+        return [self._partitions if type(key) is self._apart else part for key, part in pairs]
 
     def _hashes(self, groups: Groups) -> list[int]:
         try:

@@ -170,6 +170,12 @@ class Replacing:
         return Several(self._mapper.step.over(iter((value,))))
 
 
+def kept_apart(mapper: Callable[[Any], Any], sort: bool) -> type | None:
+    """The type of those keys that have a part of their own: they are ours, and cannot be sorted among the
+    user's, whose `__lt__` would be asked to compare them."""
+    return getattr(mapper, "apart", None) if sort else None
+
+
 def as_pairs(made: Any) -> Any:
     """What a mapper has made of a record, as pairs."""
     if isinstance(made, tuple) and len(made) == 2:
@@ -197,7 +203,7 @@ class MapTask(Frozen):
 
     def __call__(self, chunk: Chunk, announce: Announce | None = None) -> Any:
         skipped = Skipped(self.rules.max_errors)
-        made = Made(chunk, self.partitions, self.sort, self.store)
+        made = Made(chunk, self.partitions, self.sort, self.store, kept_apart(self.mapper, self.sort))
         run = self._gathered if self.combiner is None else self._combined
         parts, done = run(chunk, made, skipped, announce)
         return partly(skipped.beside(parts), done)
