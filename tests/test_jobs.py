@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from laws import BACKENDS, LOCAL, deadline_of, eventually
 
 import mrpy
-from mrpy.errors import OptionError
+from mrpy.errors import OptionError, SerializationError
 from mrpy.mapreduce import job_tasks
 from mrpy.mapreduce.partition import DEFAULT, parts_of
 
@@ -142,6 +142,38 @@ def test_an_instance_takes_its_attributes_along(backend: str) -> None:
             return next(lengths)
 
     assert dict(Longer(2).run(["a", "abc", "abc", "ab"], backend=backend)) == {"abc": 3}
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_job_that_is_frozen_counts_all_the_same(backend: str) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Rest(CountWords):
+        by: int
+
+        def map(self, number: int) -> Any:
+            self.count("numbers")
+            return number % self.by, number
+
+    pairs = Rest(2).run(range(6), backend=backend)
+    assert dict(pairs) == {0: 6, 1: 9}
+    assert pairs.counters == {"numbers": 6, "different words": 2}
+
+
+def test_an_attribute_that_cannot_travel_is_named_and_where_to_make_it() -> None:
+    class Guarded(mrpy.Job):
+        def __init__(self) -> None:
+            self.guard = threading.Lock()
+
+        def map(self, number: int) -> Any:
+            return number, number
+
+    with pytest.raises(SerializationError, match="because of 'guard', a lock.*make it in setup") as caught:
+        list(Guarded().run(range(9), backend="processes"))
+    assert "mapper" not in str(caught.value)
+    guard = threading.Lock()
+    uses = type("Uses", (mrpy.Job,), {"map": lambda self, number: (number, guard)})
+    with pytest.raises(SerializationError, match="because of 'guard', a lock at .*inside the function"):
+        list(uses().run(range(9), backend="processes"))
 
 
 def test_options_of_the_class_are_defaults() -> None:

@@ -56,19 +56,25 @@ class Refusing:
         )
 
 
+def _counts_for(job: Any, counts: Any) -> Any:
+    """Have a job count there. Its class may forbid the usual way, as a frozen dataclass does."""
+    object.__setattr__(job, "_mrpy_counts", counts)
+    return counts
+
+
 class _Instance:
     """A job that was set up. With the last reference to this it is torn down."""
 
     def __init__(self, job: Any) -> None:
         self.job = copy.copy(job)
-        self.job._mrpy_counts = Refusing()
+        _counts_for(self.job, Refusing())
         self.pairs = Pairs(self.job.map)
         self.job.setup()
         self.torn_down = self.job.teardown
 
     def __del__(self) -> None:
         if hasattr(self, "torn_down"):  # else its set-up has failed
-            self.job._mrpy_counts = Refusing()
+            _counts_for(self.job, Refusing())
             self.torn_down()
 
 
@@ -85,6 +91,8 @@ _sites: WeakValueDictionary[int, _Site] = WeakValueDictionary()
 class OnWorker:
     """A job, and the instance that works for it here. The same number means the same run, of whichever
     process: on a cluster there are others."""
+
+    cure = "make it in setup()"  # of what cannot travel: see `mrpy.scheduler.culprit`
 
     def __init__(self, job: Any, number: int | None = None) -> None:
         self.job = job
@@ -137,7 +145,7 @@ class Mapping(Method):
 
     def __call__(self, record: Any) -> Iterator[tuple[Any, Any]]:
         instance = self.worker.instance()
-        counts = instance.job._mrpy_counts = Counting()
+        counts = _counts_for(instance.job, Counting())
         try:
             yield from instance.pairs(record)
         except Exception:  # the record may be skipped; what was counted of it stands
@@ -167,12 +175,12 @@ class Combining(Method):
             return sum(values)
         job = self.worker.instance().job
         before = job._mrpy_counts  # of a record in the midst of whose pairs this is
-        job._mrpy_counts = Refusing()
+        _counts_for(job, Refusing())
         try:
             made = job.combine(key, values)
             return (value for value in list(made)) if type(made) is GeneratorType else made
         finally:
-            job._mrpy_counts = before
+            _counts_for(job, before)
 
 
 class Reducing(Method):
@@ -185,7 +193,7 @@ class Reducing(Method):
         if type(key) is Tally:
             return sum(values)
         job = self.worker.instance().job
-        counts = job._mrpy_counts = Counting()
+        counts = _counts_for(job, Counting())
         made = job.reduce(key, values)
         if type(made) is GeneratorType:
             return (value for value in chain(made, _counted(counts)))

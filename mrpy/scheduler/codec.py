@@ -208,23 +208,23 @@ def let_through(problem: BaseException) -> None:
 
 def _why_not(value: Any, problem: BaseException, name: str = "", *, back: bool = False) -> str:
     what = name or f"{type(value).__name__} {_name(value)}"
-    where = _because_of(value)
+    where, cure = _because_of(value)
     if back:
         told = f"a result cannot be sent back from a worker: {what}{where}: {problem}"
         cure = "return what can be pickled"
     else:
         told = f"{what} cannot be sent to a worker{where}: {problem}"
-        cure = "create it inside the function that needs it"
+        cure = cure or "create it inside the function that needs it"
     ours = isinstance(problem, SerializationError)  # something of ours says itself what to do
     return told if ours else f"{told} ({cure}, or use backend='threads')"
 
 
-def _because_of(value: Any) -> str:
-    """What of it cannot be pickled, where that can be found."""
+def _because_of(value: Any) -> tuple[str, str]:
+    """What of it cannot be pickled, where that can be found, and what to do about it."""
     from mrpy.scheduler.culprit import culprit
 
-    found = culprit(value)
-    return f" because of {found}" if found else ""
+    found, cure = culprit(value)
+    return f" because of {found}" if found else "", cure
 
 
 def _name(value: Any) -> str:

@@ -32,15 +32,20 @@ class _Part(NamedTuple):
         return f"{self.name}, {article} {kind}" + (f" at {self.line}" if self.line else "")
 
 
-def culprit(value: Any) -> str:
-    """What in `value` cannot be pickled, in words; empty where that cannot be told.
+def culprit(value: Any) -> tuple[str, str]:
+    """What in `value` cannot be pickled, in words; and what to do about it, where what holds it knows that
+    (its ``cure``). Empty where it cannot be told.
 
     >>> import threading
     >>> guard = threading.Lock()
     >>> culprit({"name": "x", "limits": [1, guard]})
-    "[1], a lock (in ['limits'])"
+    ("[1], a lock (in ['limits'])", '')
     """
-    path = _path(value)
+    path, cure = _path(value)
+    return _in_words(path), cure
+
+
+def _in_words(path: list[_Part]) -> str:
     variables = [part for part in path if part.line is not None]
     if not variables:
         return f"{path[-1]}{_within(path[:-1])}" if path else ""
@@ -54,9 +59,11 @@ def _within(parts: list[_Part]) -> str:
     return f" (in {' of '.join(part.name for part in reversed(parts))})" if parts else ""
 
 
-def _path(value: Any) -> list[_Part]:
-    """From the value to the innermost part that does not pickle; or as far as it makes sense."""
+def _path(value: Any) -> tuple[list[_Part], str]:
+    """From the value to the innermost part that does not pickle, or as far as it makes sense; and what the
+    last of ours on the way says is to be done."""
     path: list[_Part] = []
+    cure = ""
     seen = {id(value)}
     found = True
     while found and len(path) < DEEPEST and not _refuses(value):
@@ -65,11 +72,12 @@ def _path(value: Any) -> list[_Part]:
             if id(part.value) not in seen and not _pickles(part.value):
                 if type(value).__module__.startswith("mrpy."):
                     path.clear()  # how we got to the user's own says nothing to him
+                    cure = getattr(value, "cure", "")
                 path.append(part)
                 seen.add(id(part.value))
                 value, found = part.value, True
                 break
-    return path
+    return path, cure
 
 
 def _pickles(value: Any) -> bool:
@@ -117,9 +125,10 @@ def _parts(value: Any) -> Iterator[_Part]:
 def _of_object(value: Any) -> Iterator[_Part]:
     for name, part in getattr(value, "__dict__", {}).items():
         yield _Part(f"'{name}'", part)
-    for name in getattr(type(value), "__slots__", ()):
-        if hasattr(value, name):
-            yield _Part(f"'{name}'", getattr(value, name))
+    for kind in type(value).__mro__:
+        for name in vars(kind).get("__slots__", ()):
+            if hasattr(value, name):
+                yield _Part(f"'{name}'", getattr(value, name))
 
 
 def _of_function(function: FunctionType) -> Iterator[_Part]:
