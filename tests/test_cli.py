@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections import Counter
@@ -264,6 +265,7 @@ def test_interrupted_it_ends_at_once_in_silence_and_its_workers_with_it(folder: 
 
 JOBS = """
 import sys
+import time
 import mrpy
 
 class Words(mrpy.Job):
@@ -298,6 +300,10 @@ class ExitsLate(Words):
     combine = None
     def reduce(self, word, ones):
         sys.exit(3)
+
+class Slow(Words):
+    def map(self, line):
+        time.sleep(60)
 
 class Needs(mrpy.Job):
     def __init__(self, more):
@@ -374,6 +380,43 @@ def test_a_file_that_somebody_has_written_meanwhile_is_kept(tmp_path: Path) -> N
     assert path.read_text() == "ours" and os.listdir(tmp_path) == ["out.tsv"]
 
 
+def _writing(jobs: Path, end: signal.Signals) -> int:
+    """Have a run end by a signal while it writes ``out.tsv``; its exit status."""
+    with start(jobs, "run", "jobs:Slow", "a.txt", "-o", "out.tsv", "-w", "1") as process:
+        assert eventually(lambda: any(name.startswith("out.tsv") for name in os.listdir(jobs)), DEADLINE)
+        process.send_signal(end)
+        process.communicate(timeout=DEADLINE)
+    return process.returncode
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_run_that_is_told_to_end_leaves_nothing_beside_its_file(jobs: Path, end: signal.Signals) -> None:
+    assert _writing(jobs, end) == (130 if end == signal.SIGINT else -end)
+    assert [name for name in os.listdir(jobs) if "out.tsv" in name] == []
+
+
+def test_what_a_killed_run_has_left_beside_its_file_goes_with_the_next_one(jobs: Path) -> None:
+    assert _writing(jobs, signal.SIGKILL) == -signal.SIGKILL
+    assert [name for name in os.listdir(jobs) if "out.tsv" in name] != ["out.tsv"]
+    (jobs / "out.tsv.notes.tmp").write_text("somebody else's")
+    with output(str(jobs / "out.tsv"), overwrite=False) as alive:
+        alive.write("first")
+        assert run(jobs, "run", "jobs:Words", "a.txt", "-o", "out.tsv", "-q") == (0, "", "")
+        (jobs / "out.tsv").unlink()
+    assert (jobs / "out.tsv").read_text() == "first"
+    assert sorted(name for name in os.listdir(jobs) if "out.tsv" in name) == ["out.tsv", "out.tsv.notes.tmp"]
+
+
+def test_a_file_gets_the_mode_of_any_other(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with output(str(tmp_path / "out.tsv"), overwrite=False) as file:
+            file.write("x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out.tsv").stat().st_mode) == 0o640
+
+
 def test_standard_input_is_an_input(jobs: Path) -> None:
     def piped(data: bytes, *arguments: str) -> tuple[int, bytes, bytes]:
         command = [*COMMAND, "run", "jobs:Words", *arguments]
@@ -436,7 +479,7 @@ def test_lines_are_those_of_a_text_file_and_tabs_in_fields_are_written_out(jobs:
         ("nowhere.py:Words", 2, "there is no file nowhere.py"),
         ("jobs", 2, "jobs names no job; write module:Job, or file.py:Job"),
         ("jobs:", 2, "names no job"),
-        ("jobs:Wrods", 2, "jobs has no Wrods; there is Words, Top, Picky, Careless, Exits, ExitsLate, Needs"),
+        ("jobs:Wrods", 2, "jobs has no Wrods; there is Words, Top, Picky, Careless, Exits, ExitsLate, Slow, Needs"),
         ("jobs:number", 2, "jobs has a number that is no mrpy.Job"),
         ("jobs:Needs", 2, "cannot be made without arguments"),
         ("away/glob.py:Words", 2, "hidden by another module of that name"),

@@ -6,17 +6,20 @@ import contextlib
 import errno
 import importlib
 import os
+import signal
 import sys
-import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any, TextIO
 
 import mrpy
-from mrpy.mapreduce.sinks.staging import publish_file
+from mrpy.mapreduce.sinks.staging import Staging, clear_stale, publish_file
 
 # What would end a field or a line early, and what says so.
 _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # Ctrl-C is an exception
 
 
 class NoJob(Exception):
@@ -94,7 +97,7 @@ def _field(value: Any) -> str:
 @contextlib.contextmanager
 def output(path: str | None, *, overwrite: bool) -> Iterator[TextIO]:
     """The terminal, or a file, which is there when all of it was written and not before. Raises OSError where
-    it is there already, or in the end, unless it is to be replaced."""
+    it is there already, or in the end, unless it is to be replaced. It is prepared in a folder beside it."""
     if path is None or path == "-":
         if sys.stdout is None:
             raise OSError(errno.EBADF, "standard output is closed")
@@ -107,27 +110,39 @@ def output(path: str | None, *, overwrite: bool) -> Iterator[TextIO]:
         return
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(errno.EEXIST, "there already; --overwrite replaces it", path)
-    folder, name = os.path.split(os.path.realpath(path))
-    try:
-        handle, part = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from None  # and not the name of the part
-    try:
-        with open(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+    target = os.path.realpath(path)  # where a link leads to
+    with contextlib.ExitStack() as stack:
+        try:
+            clear_stale(target)
+            staging = stack.enter_context(Staging(target))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None  # and not the name of the folder
+        stack.enter_context(_gone_by_signals(staging))
+        part = os.path.join(staging.attempts, "part")
+        with open(part, "w", encoding="utf-8", errors="surrogateescape") as file:
             yield file
-        os.chmod(part, _ordinary_mode())
-        target = os.path.join(folder, name)  # where a link leads to
         if overwrite:
             os.replace(part, target)
         else:
             publish_file(part, target)  # what was not there at the begin may be there now
-    except BaseException:
-        os.unlink(part)
-        raise
 
 
-def _ordinary_mode() -> int:
-    """What a file that is opened for writing would have got."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+@contextlib.contextmanager
+def _gone_by_signals(staging: Staging) -> Iterator[None]:
+    """Have what is prepared gone before a signal ends the process."""
+
+    def end(number: int, _: object) -> None:
+        staging.__exit__()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    ours = [number for number in _ENDINGS if signal.getsignal(number) is signal.SIG_DFL]  # not behind `nohup`
+    if threading.current_thread() is not threading.main_thread():
+        ours = []  # who has threads, in a test say, has signal handlers of his own
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
