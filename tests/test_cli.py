@@ -16,7 +16,7 @@ import pytest
 from laws import BACKENDS, eventually
 
 from mrpy import __version__
-from mrpy.cli.corpus import CAP, CUT, batches_of, files_of
+from mrpy.cli.corpus import CAP, CUT, batches_of, files_of, standard_input
 from mrpy.cli.jobs import output
 from mrpy.cli.words import SKIPPED, CountWords
 from mrpy.errors import DataError
@@ -301,6 +301,16 @@ class ExitsLate(Words):
     def reduce(self, word, ones):
         sys.exit(3)
 
+class Unsure(Words):
+    combine = None
+    def reduce(self, word, ones):
+        if word == "bat!":
+            raise ValueError("too few")
+
+class Hasty(Unsure):
+    def combine(self, word, ones):
+        raise ValueError("too many")
+
 class Slow(Words):
     def map(self, line):
         time.sleep(60)
@@ -327,6 +337,7 @@ def jobs(folder: Path) -> Path:
     (folder / "away").mkdir()
     (folder / "away" / "other.py").write_text(JOBS)
     (folder / "away" / "glob.py").write_text(JOBS)
+    (folder / "away" / "my.jobs.py").write_text(JOBS)
     return folder
 
 
@@ -383,7 +394,7 @@ def test_a_file_that_somebody_has_written_meanwhile_is_kept(tmp_path: Path) -> N
 def _writing(jobs: Path, end: signal.Signals) -> int:
     """Have a run end by a signal while it writes ``out.tsv``; its exit status."""
     with start(jobs, "run", "jobs:Slow", "a.txt", "-o", "out.tsv", "-w", "1") as process:
-        assert eventually(lambda: any(name.startswith("out.tsv") for name in os.listdir(jobs)), DEADLINE)
+        assert eventually(lambda: any(jobs.glob("out.tsv.*.tmp/attempts/part")), DEADLINE)
         process.send_signal(end)
         process.communicate(timeout=DEADLINE)
     return process.returncode
@@ -427,8 +438,41 @@ def test_standard_input_is_an_input(jobs: Path) -> None:
     assert (status, rows(out.decode())) == (0, {"the": "2", "é": "1"}), err
     assert err == b"lines: 2\n"
     status, out, err = piped(b"the \xff\n", "-")
-    assert (status, out) == (1, b"") and b"standard input is not text: invalid start byte for utf-8" in err
+    assert (status, out) == (1, b"")
+    assert b"standard input is not text at byte 4: invalid start byte for utf-8 (--errors replace" in err
     assert piped(b"the \xff\n", "-", "--errors", "ignore", "-q")[:2] == (0, b"the\t1\n")
+    assert piped("the\rend\n".encode("utf-16"), "-", "--encoding", "utf-16", "-q")[0] == 0
+    assert piped(b"the \x81\n", "-", "--encoding", "cp1252")[0] == 1
+
+
+def test_a_line_of_standard_input_that_is_no_text_is_skipped_alone(jobs: Path) -> None:
+    command = [*COMMAND, "run", "jobs:Words", "-", "--on-error", "skip"]
+    data = b"the\r\nno \xff\nthe\n" * 30_000 + b"end"
+    done = subprocess.run(command, cwd=jobs, input=data, capture_output=True, timeout=DEADLINE)
+    assert (done.returncode, rows(done.stdout.decode())) == (0, {"the": "60000", "end": "1"})
+    assert b"30,000 items were skipped" in done.stderr
+    assert b"item 1: 'standard input', byte 5 (DataError: standard input, byte 8: invalid" in done.stderr
+
+
+def test_lines_of_standard_input_are_taken_as_they_come() -> None:
+    inner, outer = os.pipe()
+    with open(inner, "rb") as pipe, open(outer, "wb", buffering=0) as into:
+        lines = standard_input(pipe, lines_for("utf-8", "strict"))
+        into.write(b"one\ntw")
+        assert next(lines) == "one"
+        into.write(b"o\n\n")
+        assert [next(lines), next(lines)] == ["two", ""]
+        into.write("é".encode()[:1])
+        into.close()
+        assert repr(next(lines)) == "'standard input', byte 9"
+        assert list(lines) == []
+
+
+def test_the_error_of_a_reducer_says_for_which_key(jobs: Path) -> None:
+    err = refused(jobs, "run", "jobs:Unsure", "a.txt", "-o", "out.tsv")
+    assert "ValueError: too few, for the key 'bat!' (MRPY" in err and "unexpected" not in err
+    assert "ValueError: too many" in (err := refused(jobs, "run", "jobs:Hasty", "a.txt"))
+    assert "for the key 'the'" in err and "unexpected" not in err
 
 
 def test_an_instance_is_a_job_too(jobs: Path) -> None:
@@ -479,10 +523,11 @@ def test_lines_are_those_of_a_text_file_and_tabs_in_fields_are_written_out(jobs:
         ("nowhere.py:Words", 2, "there is no file nowhere.py"),
         ("jobs", 2, "jobs names no job; write module:Job, or file.py:Job"),
         ("jobs:", 2, "names no job"),
-        ("jobs:Wrods", 2, "jobs has no Wrods; there is Words, Top, Picky, Careless, Exits, ExitsLate, Slow, Needs"),
+        ("jobs:Wrods", 2, "jobs has no Wrods; there is Words, Top, Picky, Careless, Exits, ExitsLate, Unsure, Hasty, Slow, Needs"),
         ("jobs:number", 2, "jobs has a number that is no mrpy.Job"),
         ("jobs:Needs", 2, "cannot be made without arguments"),
         ("away/glob.py:Words", 2, "hidden by another module of that name"),
+        ("away/my.jobs.py:Words", 2, "away/my.jobs.py: the name of a module has no dot in it; rename the file"),
         ("broken:Words", 1, "broken cannot be imported: ValueError: two lines"),
         ("leaves:Words", 1, "leaves cannot be imported: SystemExit: 0"),
     ],
@@ -500,6 +545,7 @@ def test_what_is_no_job_is_one_line(jobs: Path, target: str, status: int, says: 
         (["a.txt", "-b", "rocket"], 2, "must be one of"),
         (["a.txt", "-o", "nowhere/out"], 1, "nowhere/out: no such file or directory"),
         (["a.txt", "-o", "nothing"], 1, "nothing: is a directory"),
+        (["a.txt", "-o", ""], 2, "'-o' / '--output': it has no name"),
         (["a.txt", "-"], 1, "there is no file -"),
         (["a.txt", "--encoding", "martian"], 2, "no text encoding"),
     ],
@@ -528,7 +574,8 @@ def test_a_job_that_calls_exit_has_failed(jobs: Path, backend: str) -> None:
     how = ("-b", backend, "-w", "2", "-o", "out.tsv")
     err = refused(jobs, "run", "jobs:Exits", "a.txt", *how)
     assert "SystemExit, at item 0: 'a.txt', byte 21" in err
-    assert "SystemExit: 3" in refused(jobs, "run", "jobs:ExitsLate", "a.txt", *how)
+    err = refused(jobs, "run", "jobs:ExitsLate", "a.txt", *how)
+    assert "SystemExit: 3, for the key '" in err and "unexpected" not in err
     assert not (jobs / "out.tsv").exists()
     status, _, err = run(jobs, "run", "jobs:Exits", "a.txt", "--traceback", *how)
     assert status == 1 and "Traceback" in err and "SystemExit" in err

@@ -23,6 +23,7 @@ from mrpy.errors import DataError, MrpyError, OptionError, item_of
 from mrpy.mapreduce.files.blocks import Block
 from mrpy.mapreduce.files.found import File
 from mrpy.mapreduce.files.lines import OnlyText, lines_for
+from mrpy.mapreduce.groups import key_said
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -95,14 +96,14 @@ def _explain(error: BaseException) -> NoReturn:
         where = "" if error.offset is None else f" is not text at byte {error.offset:,}"
         why = error.why.replace("errors='replace'", "--errors replace")
         raise click.ClickException(f"{error.path}{where}: {why}") from None
-    item = item_of(error)
-    at = f", at {item}" if item else ""
+    item, key = item_of(error), key_said(error)
+    at = (f", at {item}" if item else "") + (f", for the key {key}" if key else "")
     if isinstance(error, MrpyError | NoInput | BrokenModule):
         raise click.ClickException(f"{error}{at}") from None
     if isinstance(error, OSError) and error.strerror:
         what = error.strerror.lower()
         raise click.ClickException(f"{error.filename}: {what}" if error.filename else what) from None
-    kind = type(error).__name__ if item else f"unexpected {type(error).__name__}"
+    kind = type(error).__name__ if at else f"unexpected {type(error).__name__}"
     text = ": ".join(filter(None, (kind, str(error))))
     raise click.ClickException(f"{text}{at} (MRPY_TRACEBACK=1 shows where)") from None
 
@@ -153,6 +154,12 @@ def _known(_: click.Context, __: click.Parameter, encoding: str) -> str:
     except (LookupError, UnicodeError, ValueError):
         raise click.UsageError(f"--encoding {encoding}: Python has no text encoding of this name") from None
     return encoding
+
+
+def _with_name(_: click.Context, __: click.Parameter, path: str | None) -> str | None:
+    if path == "":
+        raise click.BadParameter("it has no name")
+    return path
 
 
 @click.group(
@@ -235,7 +242,14 @@ def wordcount(
 @group.command("run")
 @click.argument("job", metavar="MODULE:JOB")
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
-@click.option("-o", "--output", "out", metavar="FILE", help="Where the pairs go; by default to the terminal.")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    metavar="FILE",
+    callback=_with_name,
+    help="Where the pairs go; by default to the terminal.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the FILE that is there.")
 @click.option(
     "--on-error",

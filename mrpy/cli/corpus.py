@@ -9,18 +9,23 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import mrpy
 from mrpy.cli.words import OPENING, CountWords
+from mrpy.errors import DataError
+from mrpy.light import Frozen
 from mrpy.mapreduce.files.blocks import Block, cut
 from mrpy.mapreduce.files.found import File, walked
 from mrpy.mapreduce.files.found import files_of as files_of_paths
+from mrpy.mapreduce.files.lines import Lines, Piece, lines_for
 
 TEXTS = (".md", ".py", ".rst", ".txt")  # of Python's own files, these are texts
 CAP = 60_000_000  # bytes of them: some seconds of work
 CUT = 1 << 20  # bytes; larger files that were named are cut here, at the ends of lines
 LARGEST, SMALLEST = 4 << 20, 1 << 18  # bytes of a batch
 SHARE = 8  # a batch is at most this part of what is left, so that all workers end at the same time
+READ = 1 << 16  # bytes of standard input
 UNPACKED = 4  # times as large as what is compressed, for a guess
 
 
@@ -39,20 +44,68 @@ def files_of(paths: Sequence[str]) -> list[File]:
 def lines_of(paths: Sequence[str], encoding: str, errors: str) -> mrpy.ParallelIterator:
     """The lines of these files, or of standard input. Raises `NoInput`."""
     if list(paths) == ["-"]:
-        return mrpy.stream(_standard_input(encoding, errors))
+        return mrpy.stream(_standard_input(encoding, errors)).map(_decoded)
     with _no_input():
         return mrpy.read_text(paths, encoding, errors, only_text=True)
 
 
-def _standard_input(encoding: str, errors: str) -> Iterator[str]:
+class Undecoded(Frozen):
+    """A line that is no text. It stands among those that are, and fails where they are looked at: so it is
+    skipped as any other line is of which something is raised."""
+
+    error: DataError
+    where: str
+
+    def __repr__(self) -> str:
+        return self.where
+
+
+def _decoded(line: str | Undecoded) -> str:
+    if type(line) is Undecoded:
+        raise line.error
+    return line  # type: ignore[return-value]
+
+
+def _standard_input(encoding: str, errors: str) -> Iterator[str | Undecoded]:
     if sys.stdin is None:
         raise NoInput("standard input is closed")
+    lines = lines_for(encoding, errors)
+    if lines.cuttable:
+        yield from standard_input(cast("io.BufferedIOBase", sys.stdin.buffer), lines)
+        return
     try:
         for line in io.TextIOWrapper(sys.stdin.buffer, encoding, errors):
             yield line.removesuffix("\n")
-    except UnicodeDecodeError as error:
-        why = f"{error.reason} for {encoding} (--errors replace reads it all the same)"
+    except UnicodeError as error:  # where its line ends cannot be seen either
+        why = f"{error} (--errors replace reads it all the same)"
         raise NoInput(f"standard input is not text: {why}") from None
+
+
+def standard_input(file: io.BufferedIOBase, lines: Lines) -> Iterator[str | Undecoded]:
+    """The lines of what can be read once only, each as soon as it is there."""
+    for offset, data in _whole_lines(file):
+        piece = Piece(lines, "standard input", offset, data)
+        strict = piece.strict()
+        while True:
+            try:
+                yield next(strict)
+            except StopIteration:
+                break
+            except DataError as error:
+                yield Undecoded(error, piece.where())
+
+
+def _whole_lines(file: io.BufferedIOBase) -> Iterator[tuple[int, bytes]]:
+    """What comes, up to the end of a line, and where it begins."""
+    offset, begun = 0, list[bytes]()
+    while data := file.read1(READ):
+        end = data.rfind(b"\n") + 1
+        if end:
+            yield offset, (whole := b"".join((*begun, data[:end])))
+            offset, begun = offset + len(whole), []
+        begun.append(data[end:])
+    if rest := b"".join(begun):
+        yield offset, rest
 
 
 @contextlib.contextmanager

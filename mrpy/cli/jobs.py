@@ -64,6 +64,8 @@ def _imported(where: str) -> ModuleType:
             raise NoJob(f"there is no file {where}")
         folder, file = os.path.split(os.path.abspath(where))
         name = file.removesuffix(".py")
+        if "." in name:  # an import would look for a package
+            raise NoJob(f"{where}: the name of a module has no dot in it; rename the file")
     sys.path.insert(0, folder)
     try:
         module = importlib.import_module(name)
@@ -112,12 +114,13 @@ def output(path: str | None, *, overwrite: bool) -> Iterator[TextIO]:
         raise FileExistsError(errno.EEXIST, "there already; --overwrite replaces it", path)
     target = os.path.realpath(path)  # where a link leads to
     with contextlib.ExitStack() as stack:
+        staging = Staging(target)
+        stack.enter_context(_gone_by_signals(staging))
         try:
             clear_stale(target)
-            staging = stack.enter_context(Staging(target))
+            stack.enter_context(staging)
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from None  # and not the name of the folder
-        stack.enter_context(_gone_by_signals(staging))
         part = os.path.join(staging.attempts, "part")
         with open(part, "w", encoding="utf-8", errors="surrogateescape") as file:
             yield file

@@ -91,7 +91,7 @@ class FromPairs(Frozen):
                 if type(group) is list and len(group) >= least:
                     made = combiner(key, iter(group))
                     groups[key] = made if type(made) not in _LISTED else listed(made)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             say_key(error, key)
             raise
         return groups
@@ -163,17 +163,26 @@ class Join(Frozen):
                     continue
                 made = combiner(key, iter(both))
                 left[key] = made if type(made) not in _LISTED else listed(made)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             say_key(error, key)
             raise
         return left
 
 
-def say_key(error: Exception, key: Any) -> None:
+_FOR = "mrpy: raised for the key "
+
+
+def say_key(error: BaseException, key: Any) -> None:
     """Have an error say for which key it was raised."""
     if not isinstance(error, MrpyError):
         with suppress(Exception):  # a class may forbid it
-            error.add_note(f"mrpy: raised for the key {short_repr(shown(key))}")
+            error.add_note(f"{_FOR}{short_repr(shown(key))}")
+
+
+def key_said(error: BaseException) -> str:
+    """The key for which an error says that it was raised, as text; empty where it says none."""
+    notes = getattr(error, "__notes__", ())
+    return next((note.removeprefix(_FOR) for note in notes if note.startswith(_FOR)), "")
 
 
 class Waiting:

@@ -300,7 +300,7 @@ class ReduceTask(Frozen):
                         rows.append((name, value) if with_keys else value)
                         if len(rows) >= out.look_at:
                             out.look()
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     say_key(error, key)
                     raise
                 if type(values) is _FromDisk:
