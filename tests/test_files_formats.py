@@ -543,6 +543,14 @@ def test_sql_columns_of_one_name_are_an_error_and_none_is_lost(database: str) ->
         mrpy.read_sql(sa.join(one, two, one.c.id == two.c.id), database, backend="serial").to_list()
 
 
+@pytest.mark.parametrize("text", [":x5", "a :x5", ":a:", "::a", ":x$ y", "12:30", "\\:x5 :y"])
+def test_a_colon_in_a_query_is_a_colon(database: str, text: str) -> None:
+    expected = text.replace("\\:", ":")  # what was written before to the same end is still that
+    for key in (None, "id"):
+        rows = mrpy.read_sql(f"select id, '{text}' as text from points where id < 3", database, key, backend="serial")
+        assert list(rows) == [{"id": n, "text": expected} for n in (1, 2)]
+
+
 def test_sql_made_by_sqlalchemy(database: str) -> None:
     sa = pytest.importorskip("sqlalchemy")
     table = sa.table("points", sa.column("id"), sa.column("name"))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -221,6 +222,20 @@ def test_what_does_not_exist_is_an_error_at_the_call(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="neither a file nor a directory"):
         mrpy.read_text(tmp_path / "pipe")
+
+
+def test_a_blocksize_may_be_a_number_of_numpy(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", b"one\ntwo\n")
+    assert "2 blocks" in str(mrpy.read_text(path, blocksize=numpy.int64(4)))
+    with pytest.raises(OptionError):
+        mrpy.read_text(path, blocksize=numpy.int64(0))
+
+
+def test_a_nul_is_told_beside_bytes_that_were_let_through(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", b"x\xff\nab\xff\0c\nok\n")
+    got = list(mrpy.read_text(path, errors="surrogateescape", only_text=True, backend="serial", on_error="return"))
+    assert [got[0], got[2]] == ["x\udcff", "ok"]
+    assert isinstance(got[1], DataError) and got[1].offset == 6 and "a NUL" in got[1].why
 
 
 def test_wrong_options_are_an_error_at_the_call() -> None:

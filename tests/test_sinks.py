@@ -613,6 +613,25 @@ def test_names_of_files_with_any_character_will_do(out: Path) -> None:
     strange.rmdir()
 
 
+def test_a_url_is_refused_as_a_place_to_write_to() -> None:
+    for url in ("memory://x", "s3://bucket/out"):
+        with pytest.raises(ValueError, match=f"not to URLs: '{url}'"):
+            mrpy.stream("ab", backend="serial").to_text(url)
+    with pytest.raises(ValueError, match="not to URLs"):
+        mrpy.stream([{"a": 1}], backend="serial").to_sqlite("file:///x.db", "t")
+
+
+def test_parquet_goes_to_and_comes_from_files_of_any_name(out: Path) -> None:
+    pytest.importorskip("pyarrow")
+    strange = out.parent / os.fsdecode(b"\xfe")
+    rows = [{"a": n} for n in range(3000)]
+    written = mrpy.stream(rows, workers=2).map(dict).to_parquet(strange)
+    assert len(written.paths) == 1
+    assert list(mrpy.read_parquet(strange, workers=2)) == rows
+    Path(written.paths[0]).unlink()
+    strange.rmdir()
+
+
 def test_other_folders_beside_an_output_are_left_alone(out: Path) -> None:
     others = ["out.tmp", "out.0123.tmp", "out2.0123456789abcdef.tmp", "xout.0123456789abcdef.tmp"]
     for name in others:

@@ -309,7 +309,7 @@ class _Asked(Frozen):
         self, format: Format, options: dict[str, Any], *, cuttable: bool = True, unit: int = 1
     ) -> ParallelIterator:
         """The records of the files."""
-        size, opening = blocksize_for(self.verb, self.blocksize), self.opening()
+        size, opening = blocksize_for(self.verb, plain(self.blocksize)), self.opening()
         files = self.files()
         packed = {file.path for file in files if opening.is_packed(file.path)}
         if any(opening.packed(path) == "zstd" for path in packed):

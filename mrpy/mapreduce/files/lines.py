@@ -158,8 +158,8 @@ class Piece:
     """Some lines of a file. It knows how many of them were given out."""
 
     def __init__(self, format: Lines, path: str, offset: int, data: bytes) -> None:
-        self._text, self.marked = format.text.decoded(path, offset, data)
-        self.marked |= not format.text.nul and "\0" in self._text
+        self._text, self._has_marks = format.text.decoded(path, offset, data)
+        self.marked = self._has_marks or (not format.text.nul and "\0" in self._text)
         self._format = format
         self._path = path
         self._offset = offset
@@ -185,7 +185,7 @@ class Piece:
         return map(self._checked, self._lines) if self.marked else self._lines
 
     def _checked(self, line: str) -> str:
-        if MARK in line:
+        if self._has_marks and MARK in line:  # else "surrogateescape" has made one of a byte
             raise self._format.text.refused(self._path, line)
         if "\0" in line and not self._format.text.nul:
             at = self.offset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -150,7 +151,7 @@ def _named(path: str) -> Iterator[None]:
 def _opened(path: str, opening: Opening) -> AbstractContextManager[Any]:
     from pyarrow import memory_map
 
-    return opening.open(path) if is_url(path) else nullcontext(memory_map(path))
+    return opening.open(path) if is_url(path) else nullcontext(memory_map(os.fsencode(path)))
 
 
 def _is_arrow(opened: Any) -> bool:

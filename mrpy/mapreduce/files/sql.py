@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import islice
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 ROWS = 1024  # that are made into objects at once
 PARTITIONS = 128  # if nobody says how many: as blocks of files
+_COLON = re.compile(r"(?<![:\w$\\]):[\w$]+(?![:\w$])")  # SQLAlchemy's parameters: there are none
 _CUTTABLE = (int, float, Decimal, datetime.date)  # a `datetime` is a date
 
 
@@ -110,7 +112,7 @@ class Query(Frozen):
             return self.text.subquery() if hasattr(self.text, "subquery") else self.text
         if len(self.text.split()) > 1:
             query = self.text.strip().rstrip(";") + "\n"  # it may end in a comment
-            return sa.text(query).columns().subquery()
+            return sa.text(_COLON.sub(r"\\\g<0>", query)).columns().subquery()
         *schema, table = self.text.split(".")
         return sa.table(table, schema=".".join(schema) or None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -74,8 +75,8 @@ class ParquetWriter:
         self._write_table(table)
 
     def join(self, paths: Sequence[str], columns: tuple[Any, ...] | None) -> None:
-        read = self._arrow.parquet.read_table
-        self._write_table(self._arrow.concat_tables([read(path, partitioning=None) for path in paths]))
+        opened = [self._arrow.memory_map(os.fsencode(path)) for path in paths]  # names need not be UTF-8
+        self._write_table(self._arrow.concat_tables(map(self._arrow.parquet.read_table, opened)))
 
     def _write_table(self, table: Any) -> None:
         self.columns = tuple((field.name, str(field.type)) for field in table.schema)

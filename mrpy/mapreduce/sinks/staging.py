@@ -23,6 +23,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from mrpy.mapreduce import own_folder
+from mrpy.mapreduce.files.found import is_url
 
 ATTEMPTS, PARTS, OLD = "attempts", "parts", "old"
 MEANWHILE = "another run has written there meanwhile"
@@ -118,6 +119,8 @@ def _undisturbed(call: Callable[[], object]) -> None:
 
 def place_of(path: str | os.PathLike[str]) -> str:
     """Where an output goes: from any working directory, and behind links. What was left there is cleared."""
+    if is_url(os.fsdecode(path)):
+        raise ValueError(f"outputs go to folders and files of this machine, and not to URLs: {path!r}")
     target = os.path.realpath(os.fsdecode(path))
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
