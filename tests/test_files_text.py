@@ -10,6 +10,7 @@ import json
 import lzma
 import os
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -592,6 +593,22 @@ def test_a_file_that_is_no_text_and_was_named_is_an_error(mixed: Path, name: str
     with pytest.raises(DataError) as caught:
         list(mrpy.read_text(mixed / name, only_text=True, backend="serial"))
     assert (caught.value.path, caught.value.offset) == (str(mixed / name), offset)
+
+
+@pytest.mark.parametrize("pack", [open, gzip.open])
+def test_a_large_file_that_was_found_is_not_held_in_memory(tmp_path: Path, pack: Callable[..., Any]) -> None:
+    line, count = "a line of text, and more of it. " * 10 + "\n", 60_000
+    with pack(tmp_path / "large.txt.gz" if pack is gzip.open else tmp_path / "large.txt", "wt") as file:
+        file.writelines(line for _ in range(count))
+    tracemalloc.start()
+    try:
+        assert mrpy.read_text(tmp_path, only_text=True, backend="serial").count() == count
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20, "of 19 MB"
+    finally:
+        tracemalloc.stop()
+    with pack(tmp_path / "large.txt.gz" if pack is gzip.open else tmp_path / "large.txt", "ab") as file:
+        file.write(b"\0\n")
+    assert mrpy.read_text(tmp_path, only_text=True, backend="serial").count() == 0
 
 
 def test_of_a_named_file_the_lines_with_a_nul_are_one_error_each(tmp_path: Path) -> None:

@@ -125,9 +125,12 @@ def lines_for(encoding: str, errors: str, nul: bool = True) -> Lines:
     return Lines(Text(encoding, errors, nul), has_newlines(encoding))
 
 
+HELD = 16  # pieces of text, of which a file may have no more where it is read once only: 4 MB
+
+
 class OnlyText(Frozen):
     """The same of those files that are text. One that was found in a directory, and is none, is passed over:
-    all of it, so it is read before anything of it is given out."""
+    all of it, so it is read before anything of it is given out; and a large one twice."""
 
     lines: Lines
 
@@ -140,15 +143,19 @@ class OnlyText(Frozen):
         pieces = self.lines.read(block, opening)
         if not block.found:
             return pieces
-        whole = []
+        held: list[Piece] = []
+        number = 0
         try:
-            for piece in pieces:
+            for number, piece in enumerate(pieces, 1):
                 if piece.marked:
                     return None
-                whole.append(piece)
+                if number <= HELD:
+                    held.append(piece)
+                else:
+                    held.clear()
         except (DataError, OSError):
             return None
-        return whole
+        return held if number <= HELD else self.lines.read(block, opening)
 
     def __str__(self) -> str:
         return str(self.lines)
