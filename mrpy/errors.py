@@ -64,6 +64,8 @@ def pins() -> int:
 def pin(error: BaseException, item: Item, since: int | None = None) -> None:
     """Have an exception say at which item it was raised: once, the innermost wins. Where nothing was pinned
     `since` (a number of `pins`) what it says is of another time: one object may be raised at many items."""
+    if _is_of_none(error):
+        return
     before, stale = item_of(error), since == _pins.count
     _pins.count += 1
     if before is not None and not stale:
@@ -75,6 +77,19 @@ def pin(error: BaseException, item: Item, since: int | None = None) -> None:
         error.add_note(_note(item))
     except Exception:  # noqa: S110 - a class may forbid new attributes; then it goes without
         pass
+
+
+def of_no_item(error: OSError) -> OSError:
+    """Have an exception never be pinned: it is no item's fault, whichever was at work."""
+    error.mrpy_item = None  # type: ignore[attr-defined]
+    return error
+
+
+def _is_of_none(error: BaseException) -> bool:
+    try:
+        return getattr(error, "mrpy_item", error) is None
+    except Exception:  # as below
+        return False
 
 
 def _note(item: Item) -> str:

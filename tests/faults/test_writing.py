@@ -21,6 +21,7 @@ from laws import LOCAL, eventually
 from watching import assert_usable, interrupted_at, once, run_script, running_script
 
 import mrpy
+from mrpy.errors import item_of
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.sinks import staging
@@ -254,6 +255,8 @@ def test_a_full_disk_is_an_error_with_path_needed_and_free_and_the_old_output_st
             write(sink, out, mrpy.stream(RECORDS, chunksize=200).map(limited), overwrite=there, on_error=on_error)
         assert caught.value.filename == str(out.resolve())
         assert caught.value.errno in (errno.EFBIG, errno.ENOSPC)
+        assert item_of(caught.value) is None
+        assert not [note for note in getattr(caught.value, "__notes__", ()) if "raised at" in note]
         assert out.exists() == there
         assert len(list(out.parent.iterdir())) == there
     if there:
@@ -293,6 +296,13 @@ def test_no_room_for_a_table_when_all_parts_are_there_leaves_the_database_as_it_
     assert out.exists() == there
     if there:
         assert read("to_sqlite", out) == RECORDS[:1]
+
+
+def test_a_part_that_cannot_be_made_is_the_fault_of_no_item(out: Path) -> None:
+    kernel = WriteChunk((), Rules(), Text("utf-8", None), str(out.parent / "gone"), str(out))
+    with pytest.raises(FileNotFoundError) as caught:
+        kernel(Chunk(0, ["a", "b"]))
+    assert item_of(caught.value) is None and not hasattr(caught.value, "__notes__")
 
 
 # ---- the parent ----------------------------------------------------------------------------------------------------

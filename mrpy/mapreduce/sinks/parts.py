@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from mrpy.errors import of_no_item
 from mrpy.light import TYPE_CHECKING, NamedTuple
 from mrpy.mapreduce.own_file import OwnFile, for_the_owner
 from mrpy.mapreduce.own_folder import no_room
@@ -96,7 +97,10 @@ class PartFile(OwnFile):
     def __init__(self, folder: str, first: int, output: str) -> None:
         self.path = os.path.join(folder, f"{first}-{os.urandom(8).hex()}")
         self.output = output
-        super().__init__(self.path, "xb", opener=for_the_owner)
+        try:
+            super().__init__(self.path, "xb", opener=for_the_owner)
+        except OSError as error:
+            raise explained(error, self.output, 1) from None
 
     def write(self, data: Any) -> int:  # the buffered files around this come here
         try:
@@ -114,9 +118,11 @@ class PartFile(OwnFile):
 
 
 def explained(error: OSError, output: str, needed: int) -> OSError:
-    """The same error; one of a disk that is full says where, how much room there is, and what it needs."""
+    """The same error, which is no item's; one of a disk that is full says where, how much room there is, and
+    what it needs."""
     problem = no_room(error, os.path.dirname(output), needed)
-    return error if problem is None else OSError(error.errno, f"no room to write: {problem}", output)
+    told = error if problem is None else OSError(error.errno, f"no room to write: {problem}", output)
+    return of_no_item(told)
 
 
 def batches(items: Iterator[Any]) -> Iterator[list[Any]]:

@@ -37,7 +37,7 @@ class WriteChunk(Frozen):
         try:
             part, done = self._written(chunk, skipped, announce)
             return partly(skipped.beside(part), done)
-        except Exception as error:  # what is not of an item: the file, or the part as a whole
+        except Exception as error:  # of the part as a whole; or of its file, and then no item says so
             pin(error, chunk.some_item(), before)
             raise
 
