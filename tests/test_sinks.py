@@ -688,6 +688,40 @@ def test_what_is_no_database_is_refused_before_anything_runs(out: Path) -> None:
     assert not ran
 
 
+@pytest.mark.parametrize(
+    ("table", "fields", "problem", "says"),
+    [
+        ("sqlite_x", None, sqlite3.OperationalError, "reserved"),
+        ("t", ["a", "A"], sqlite3.OperationalError, "duplicate column name: A"),
+        (3, None, TypeError, "table=3"),
+        ("seen", None, FileExistsError, "there is a view 'seen' already"),
+        ("SOUGHT", None, FileExistsError, "there is an index 'SOUGHT' already"),
+    ],
+)
+def test_a_table_that_cannot_be_made_is_refused_before_anything_runs(
+    out: Path, table: Any, fields: Any, problem: type[Exception], says: str
+) -> None:
+    ran: list[int] = []
+    with closing(sqlite3.connect(out)) as database:
+        for each in ("table first (a)", "view seen as select a from first", "index sought on first (a)"):
+            database.execute(f"create {each}")
+    with pytest.raises(problem, match=says):
+        mrpy.pmap(ran.append, [1], backend="serial").to_sqlite(out, table, fields=fields, overwrite=True)
+    assert ran == []
+
+
+def test_columns_that_no_table_can_have_end_the_run_at_the_first_records(out: Path) -> None:
+    ran: list[int] = []
+
+    def row(number: int) -> dict[str, int]:
+        ran.append(number)
+        return {"a": number, "A": number}
+
+    with pytest.raises(sqlite3.OperationalError, match="duplicate column name: A"):
+        mrpy.stream(range(1000), backend="serial", chunksize=10, on_error="skip").map(row).to_sqlite(out, "t")
+    assert len(ran) <= 10
+
+
 def test_a_table_without_rows_needs_fields(out: Path) -> None:
     with pytest.raises(ValueError, match="fields= says it"):
         mrpy.stream([], backend="serial").to_sqlite(out, "t")

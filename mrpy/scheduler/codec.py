@@ -84,7 +84,7 @@ def encode_for_disk(value: Any) -> bytes | bytearray | memoryview:
     except SerializationError as error:
         problem = error.__cause__ or error
     raise SerializationError(
-        f"what does not fit into memory= cannot be written to disk{_because_of(value)}: {problem} "
+        f"what does not fit into memory= cannot be written to disk{_because_of(value)[0]}: {problem} "
         "(make what can be pickled, or allow it more memory=)"
     ) from problem
 

@@ -89,6 +89,7 @@ class RowWriter:
 
     def _begin(self) -> None:
         names = self._columns.names or ()
+        _see_that_it_can_be(ROWS, names)
         self._database.execute(f"create table {ROWS} ({', '.join(f'c{n}' for n in range(len(names)))})")
         self._insert = _inserting(ROWS, len(names))
         self._database.execute("begin")
@@ -114,6 +115,7 @@ class Table:
         self.format = format
         self._table = table
         self._overwrite = overwrite
+        _see_that_it_can_be(table, format.fields or ("a column",))
         if os.path.isdir(self.path):
             raise IsADirectoryError(errno.EISDIR, "a database is a file", self.path)
         if os.path.lexists(self.path):
@@ -151,7 +153,7 @@ class Table:
             database.execute("begin immediate")
             self._check(database)  # once more: nobody else can make it from here on
             database.execute(f"drop table if exists {table}")
-            database.execute(f"create table {table} ({', '.join(map(_quoted, names))})")
+            database.execute(_creating(self._table, names))
             insert = _inserting(table, len(names))
             for part in parts:
                 with closing(_opened(os.path.join(staging.attempts, part.name))) as source:
@@ -159,10 +161,13 @@ class Table:
             database.execute("commit")
 
     def _check(self, database: sqlite3.Connection) -> None:
-        found = database.execute("select 1 from sqlite_master where lower(name) = lower(?)", (self._table,))
-        if found.fetchone() and not self._overwrite:
-            text = f"there is a table {self._table!r} already (overwrite=True replaces it)"
-            raise FileExistsError(errno.EEXIST, text, self.path)
+        kinds = "select type from sqlite_master where lower(name) = lower(?) and type <> 'trigger'"
+        found = database.execute(kinds, (self._table,)).fetchone()
+        if found and not (self._overwrite and found[0] == "table"):
+            article = "an" if found[0] == "index" else "a"
+            text = f"there is {article} {found[0]} {self._table!r} already"
+            cure = " (overwrite=True replaces it)" if found[0] == "table" else ""
+            raise FileExistsError(errno.EEXIST, text + cure, self.path)
 
 
 def _opened(path: str) -> sqlite3.Connection:
@@ -170,6 +175,18 @@ def _opened(path: str) -> sqlite3.Connection:
     return sqlite3.connect(
         path, timeout=PATIENCE, isolation_level=None, check_same_thread=False, factory=kind
     )
+
+
+def _see_that_it_can_be(table: str, names: Sequence[str]) -> None:
+    """Raise what SQLite raises where a table of this name, or with these columns, is none."""
+    if not isinstance(table, str):
+        raise TypeError(f"table={table!r}: must be a string")
+    with closing(_opened(":memory:")) as database:
+        database.execute(_creating(table, names))
+
+
+def _creating(table: str, names: Sequence[str]) -> str:
+    return f"create table {_quoted(table)} ({', '.join(map(_quoted, names))})"
 
 
 def _quoted(name: str) -> str:
