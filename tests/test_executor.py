@@ -224,3 +224,42 @@ def test_futures_that_have_ended_are_let_go() -> None:
     for n in range(20):
         executor.submit(abs, n).result(60)
     assert eventually(lambda: not executor._open)
+
+
+@pytest.mark.fault(22)
+def test_calls_of_an_executor_that_was_dropped_are_waited_for() -> None:
+    done = run_script(
+        """
+        import mrpy, time
+        def slowly():
+            time.sleep(0.3)
+            print("done", flush=True)
+        def go():
+            mrpy.Executor(1, backend="threads").submit(slowly)
+        go()
+        """
+    )
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_a_call_that_comes_amid_a_shutdown_is_refused_or_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mrpy.iterators import executor as module
+
+    executor = mrpy.Executor(1, backend="threads")
+    begun, shut = threading.Event(), threading.Event()
+    monkeypatch.setattr(module, "start_first_worker", lambda _: (begun.set(), shut.wait(20)))
+    refused: list[BaseException] = []
+
+    def submits() -> None:
+        try:
+            executor.submit(time.sleep, 0.1)
+        except RuntimeError as error:
+            refused.append(error)
+
+    thread = threading.Thread(target=submits)
+    thread.start()
+    assert begun.wait(20)
+    executor.shutdown()
+    shut.set()
+    thread.join(20)
+    assert len(refused) == 1 and eventually(lambda: not executor._open)

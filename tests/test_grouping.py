@@ -635,6 +635,8 @@ def test_the_deviation_of_large_integers_is_exact(backend: str) -> None:
     run = mrpy.stream(times, backend=backend, workers=2)
     assert run.std() == statistics.pstdev(times)
     assert mrpy.stream(times, backend=backend, workers=2).std(ddof=1) == pytest.approx(statistics.stdev(times), rel=1e-15)
+    numpy = pytest.importorskip("numpy")
+    assert mrpy.stream([1, numpy.longdouble(2)], backend=backend, chunksize=1).std() == 0.5
     mixed = [1, 2.5, Fraction(1, 3)] * 1000
     assert mrpy.stream(mixed, backend=backend, workers=2).std() == pytest.approx(statistics.pstdev(mixed), rel=1e-12)
 

@@ -183,7 +183,7 @@ def test_who_leaves_early_leaves_nothing_behind(backend: str, tmp_path: Path) ->
         with pytest.raises(TimeoutError):
             mrpy.gather([late], 0.01)
         gc.collect()
-        assert late._told == []
+        assert late._to_tell == []
         (tmp_path / "now").touch()
         late.result(60)
 
@@ -233,7 +233,7 @@ def test_ctrl_c_ends_the_waiting(verb: str) -> None:
         try:
             list(mrpy.{verb})
         except KeyboardInterrupt:
-            print("interrupted", [each._told for each in late])
+            print("interrupted", [each._to_tell for each in late])
         """
     )
     assert done.stdout == "interrupted [[], []]\n", done.stderr
@@ -294,3 +294,16 @@ def test_what_was_waited_for_is_waited_for_without_polling(tmp_path: Path) -> No
         threading.Timer(1.0, (tmp_path / "now").touch).start()
         assert mrpy.wait([late], 60).done == {late}
         assert time.process_time() - before < 0.5
+
+
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_what_as_completed_has_given_out_it_does_not_keep(backend: str) -> None:
+    class Kept(list[int]):
+        pass
+
+    with mrpy.session(backend, workers=2):
+        refs: list[Any] = []
+        for each in mrpy.as_completed(mrpy.submit(Kept, [n]) for n in range(8)):
+            assert sum(ref() is not None for ref in refs) == 0
+            refs.append(weakref.ref(each.result()))
+            del each

@@ -439,3 +439,20 @@ def test_what_is_out_of_others_does_not_end_a_feeder(monkeypatch: pytest.MonkeyP
         feeder.top_up()
     feeder._slots = {(1, 1): None}
     assert feeder.top_up() == []
+
+
+@pytest.mark.parametrize("options", [{}, {"ordered": False}])
+def test_nor_do_those_of_a_backlog_where_it_is_slow_behind_that(options: dict[str, Any]) -> None:
+    def live() -> Iterator[int]:
+        for n in range(5000):
+            if n >= 3000:
+                time.sleep(0.1)
+            pulled.append(n)
+            yield n
+
+    pulled: list[int] = []
+    with mrpy.session("threads", workers=2), mrpy.pmap(abs, live(), **options) as run:
+        for n in range(3000):
+            next(run)
+        assert len(pulled) <= 3030, "of five thousand"
+

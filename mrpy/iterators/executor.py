@@ -8,7 +8,6 @@ from _thread import allocate_lock, get_ident
 from collections.abc import Callable
 from concurrent import futures
 from typing import Any
-from weakref import WeakSet
 
 from mrpy.errors import Cancelled
 from mrpy.iterators.pending import PendingResult
@@ -37,7 +36,6 @@ class Executor(futures.Executor):
         self._options = resolve(options if workers is None else {"workers": workers, **options})
         self._open: set[_Future] = set()
         self._shut = False
-        _all.add(self)
 
     @property
     def _max_workers(self) -> int:
@@ -53,7 +51,11 @@ class Executor(futures.Executor):
         start_first_worker(self._options)
         future = _Future(PendingResult(fn, args, kwargs, self._options), self._open)
         self._open.add(future)
+        _under_way.add(future)
         future.pending.add_done_callback(future.settle)
+        if self._shut:  # meanwhile, by another thread, which may not have seen this one
+            future.cancel()
+            raise RuntimeError("cannot schedule new futures after shutdown")
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -69,7 +71,7 @@ class Executor(futures.Executor):
 
 class _Future(futures.Future[Any]):
     """A pending result as a future. Whoever asks it asks that. Its own state, for those who look into it,
-    follows a moment later."""
+    follows a moment after the end; until then it is PENDING."""
 
     def __init__(self, pending: PendingResult, among: set[_Future]) -> None:
         super().__init__()
@@ -95,6 +97,7 @@ class _Future(futures.Future[Any]):
                 self.set_exception(error) if error is not None else self.set_result(value)
         finally:
             self._among.discard(self)
+            _under_way.discard(self)
             self._settled.release()
 
     def finish(self) -> None:
@@ -131,12 +134,12 @@ class _Future(futures.Future[Any]):
             raise futures.CancelledError from None
 
 
-_all: WeakSet[Executor] = WeakSet()
-os.register_at_fork(after_in_child=_all.clear)  # there nothing of theirs arrives
+_under_way: set[_Future] = set()
+os.register_at_fork(after_in_child=_under_way.clear)  # there nothing of them arrives
 
 
 @atexit.register
-def _shut_all() -> None:
+def _finish_all() -> None:
     """At the end of the program wait for what is under way, as the standard library does."""
-    for executor in list(_all):
-        executor.shutdown()
+    for future in list(_under_way):
+        future.finish()

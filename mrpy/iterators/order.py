@@ -149,6 +149,7 @@ async def run_map_async(
         return
     with _feeding(plan, options, account) as feeder:
         stopper.add(feeder.job)
+        feeder.in_a_loop = True
         slots = turns(feeder, ordered=options.ordered)
         delivery: Delivery | None = None
         while (slot := advance(slots, delivery)) is not None:

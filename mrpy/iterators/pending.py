@@ -32,7 +32,7 @@ class PendingResult:
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> None:
         self._name = options.name or name_of(function)
         self._delivery: Delivery | None = None
-        self._told: list[Callable[[], object]] = []  # for each who waits for another thread: opens his gate
+        self._to_tell: list[Callable[[], object]] = []  # for each who waits for another thread
         self._callbacks: list[Callable[[PendingResult], Any]] = []
         self._lock = threading.RLock()  # whoever has it while there is no delivery is shielded: that may come
         self._cancelled = False
@@ -130,7 +130,7 @@ class PendingResult:
 
     def _let_in(self) -> list[Callable[[PendingResult], Any]]:
         """Let go on who waits; the callbacks that are to be called."""
-        told, self._told = self._told, []
+        told, self._to_tell = self._to_tell, []
         for tell in told:
             tell()
         callbacks, self._callbacks = self._callbacks, []
@@ -163,14 +163,14 @@ class PendingResult:
         with self._driver.shield, self._lock:
             if not self.done():
                 self._driver.check_owner()
-                self._told.append(tell)
+                self._to_tell.append(tell)
                 return True
         return False
 
     def _is_not_to_tell(self, tell: Callable[[], object]) -> None:
         with self._driver.shield, self._lock:
-            if tell in self._told:
-                self._told.remove(tell)
+            if tell in self._to_tell:
+                self._to_tell.remove(tell)
 
     def _wait(self, until: float | None) -> bool:
         gate = allocate_lock()  # not an event: a handler may come while its own lock is held, see above

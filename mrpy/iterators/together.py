@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
@@ -80,7 +80,7 @@ def wait(
     given = list(dict.fromkeys(_checked("wait", pending)))
     if return_when not in _UNTIL:
         raise ValueError(f"return_when={return_when!r}: must be one of {', '.join(_UNTIL)}")
-    for each in _as_they_end(given, _end(timeout)):
+    for each in _as_they_end([*given], _end(timeout)):
         raised = return_when == "FIRST_EXCEPTION" and not each.cancelled() and each.exception(0) is not None
         if raised or return_when == "FIRST_COMPLETED":
             break
@@ -90,25 +90,31 @@ def wait(
 
 def _as_they_end(given: list[PendingResult], until: float | None) -> Iterator[PendingResult]:
     """These, all different, as they end: those first that have ended. It ends before them where it is
-    `until`."""
+    `until`. What has been yielded is not kept here, nor in the list."""
     ended: SimpleQueue[PendingResult] = SimpleQueue()
-    left = {each: partial(ended.put, each) for each in given}
+    waits: dict[PendingResult, Callable[[], None]] = {}  # for those, and what tells that they have ended
     drivers: Counter[Driver] = Counter()
+    many = len(given)
     try:
-        for each, tell in left.items():
-            if each._is_to_tell(tell):
+        given.reverse()
+        while given:
+            each = given.pop()
+            waits[each] = partial(ended.put, each)
+            if each._is_to_tell(waits[each]):
                 drivers[each._driver] += 1
             else:
-                yield each
-        for _ in range(drivers.total()):
+                waits.pop(each)()
+        for _ in range(many):
             try:
                 each = _next(ended, drivers, until)
             except Empty:
                 return
-            drivers[each._driver] -= 1
+            if waits.pop(each, None) is not None:
+                drivers[each._driver] -= 1
             yield each
+            del each
     finally:
-        for each, tell in left.items():
+        for each, tell in waits.items():
             each._is_not_to_tell(tell)
 
 
@@ -126,12 +132,13 @@ def _next(
 def _until_all_have(
     given: list[PendingResult], timeout: float | None, until: float | None
 ) -> Iterator[PendingResult]:
-    many = 0
+    many = left = len(given)
     for each in _as_they_end(given, until):
-        many += 1
+        left -= 1
         yield each
-    if many < len(given):
-        raise _too_late(len(given) - many, len(given), timeout)
+        del each
+    if left:
+        raise _too_late(left, many, timeout)
 
 
 def _checked(verb: str, pending: Any) -> list[PendingResult]:

@@ -122,7 +122,8 @@ class Checkpoint:
                 rows = ((name, first, kept_runs.this_process()) for name in files)
                 self._file.executemany("insert or replace into file values (?, ?, ?)", rows)
         except self._problem as error:
-            damaged = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
             cure = "; remove it, and begin afresh" if damaged else ""
             raise CheckpointError(f"{self._path} cannot be written: {error}{cure}") from error
 

@@ -35,6 +35,9 @@ BUDGET = 0.003  # seconds of a first chunk; ten round trips, and little for who 
 FIRST = 1 << 13  # items of it at most: half a millisecond of trivial ones
 FIRST_BYTES = 1 << 20  # of it: what costs no more than the budget, should most of it be sent in vain
 BUNDLE = 0.001  # seconds; much longer than a round trip, and too short to be waited for
+SLOW = 0.05  # seconds; what has come of a source within so long is a chunk, where nobody gave its size
+LIVE = 2 * SLOW  # for a chunk: single items take long, or somebody gave a size that does
+A_PART = 0.05  # of the time that a chunk took to be cut: so long results are waited for before the next is
 ITEMS_AHEAD = 128  # where a small chunksize is given, so many items are out: a round trip is long
 
 

@@ -24,7 +24,7 @@ from mrpy.errors import (
 from mrpy.light import Any, Self
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import Checkpoint
-from mrpy.mapreduce.chunking import LARGEST_UNSEEN, Chunker
+from mrpy.mapreduce.chunking import A_PART, LARGEST_UNSEEN, LIVE, SLOW, Chunker
 from mrpy.mapreduce.chunks import Chunk, Outcome, index_of, said
 from mrpy.mapreduce.cut_again import ask_back, may_cut_again, may_guess, patience
 from mrpy.mapreduce.cutting import Cutter, Stretch
@@ -32,7 +32,6 @@ from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot
-from mrpy.mapreduce.sources import SLOW
 from mrpy.mapreduce.tree import LARGEST, Growth, leaf_end, leaf_size
 from mrpy.mapreduce.window import Window, shared
 from mrpy.options import Options
@@ -45,8 +44,6 @@ from mrpy.scheduler.sizes import about, size_of
 from mrpy.scheduler.states import State
 
 KILLED = "killed by SIGKILL"  # how a worker ends that takes too much memory, among others
-LIVE = 2 * SLOW  # seconds for a chunk: single items take long, or somebody gave a size that does
-A_PART = 0.05  # of what a chunk took to be cut: so long results are waited for before the next one is
 SOON = 0.0001  # seconds; what is cut within so short a time is sent together. About a round trip
 
 
@@ -55,12 +52,14 @@ class Feeder:
 
     ``aligned``     chunks end where the leaves of a reduction do (see `mrpy.mapreduce.tree`)
     ``within_leaves``  chunks end at the end of a leaf at the latest
+    ``in_a_loop``   of events, which is not to be blocked
     ``keep``        the values stay in the backend, for other tasks to use
     ``checkpoint``  chunks that are found there are not run; what is delivered is put there
     ``seed``        of the run, where its code has none, since others use it as well
     """
 
     aligned = False
+    in_a_loop = False
     within_leaves = False
     keep = False
     checkpoint: Checkpoint | None = None
@@ -117,15 +116,16 @@ class Feeder:
         start = began = perf_counter()
         try:
             while not self._has_sent(before) and (size := self._room()) > 0:
+                if slots and not self.job.driver.backend.threaded:
+                    break  # nothing runs while this pulls
                 if tasks and (now := perf_counter()) - began > SOON:
                     self._pace = now - began
                     cut, tasks = tasks, []
                     self.job.add(*cut)
-                    if now - start > SLOW and (ready or self.job.comes_within(A_PART * self._pace)):
+                    grace = 0.0 if self.in_a_loop else min(A_PART * self._pace, SLOW)
+                    if now - start > SLOW and (ready or self.job.comes_within(grace)):
                         break
                     began = perf_counter()
-                if slots and not self.job.driver.backend.threaded:
-                    break  # nothing runs while this pulls
                 known = self._known(self._cutter.position)
                 stretch = self._cutter.cut(known[0] if known is not None else size)
                 if stretch is None:

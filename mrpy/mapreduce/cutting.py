@@ -11,7 +11,7 @@ from bisect import insort
 from collections.abc import Sequence
 
 from mrpy.light import TYPE_CHECKING, Any, NamedTuple
-from mrpy.mapreduce.chunking import BUDGET, BYTES, FIRST_BYTES, Chunker
+from mrpy.mapreduce.chunking import BUDGET, BYTES, FIRST_BYTES, SLOW, Chunker
 from mrpy.mapreduce.chunks import Chunk, visible_bytes
 from mrpy.mapreduce.sources import Limited, PutBack, Reader, waits_its_turn
 from mrpy.mapreduce.tree import leaf_end
@@ -161,7 +161,7 @@ class Cutter:
         if limited is None or (chunksize is not None and (size <= chunksize or self.growth is not None)):
             return self._reader.take(size)
         whole = self._to_a_leaf if chunksize is None else lambda items: -items % chunksize
-        limited.enough, limited.rest = BYTES, whole
+        limited.enough, limited.patience, limited.rest = BYTES, SLOW, whole
         taken = self._reader.take(size)
         if limited.nbytes > BYTES and len(taken) and chunksize is None:
             self._chunker.sees(limited.nbytes // len(taken))

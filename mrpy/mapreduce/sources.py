@@ -25,8 +25,6 @@ else:
 
 
 AT_ONCE = 256  # items that are pulled without a look at their size, at most
-SLOW = 0.05  # seconds; what has come of a source within so long is a chunk, where nobody gave its size
-A_LOOK = 0.005  # seconds of pulling from one look at the clock to the next, about
 
 
 class Reader(Protocol):
@@ -146,14 +144,16 @@ class _ZippedSlices:
 class Limited:
     """What readers have that give out fewer items than they are asked for where these are large.
 
-    ``enough``  bytes that are given out at a time, about
-    ``rest``    how many items have to follow so many, even then
-    ``nbytes``  bytes of the items that were given out last, about, if there is a limit to them
-    ``sealed``  what is given out is not to be looked at
-    ``close``   to be called when nothing of it is needed any more
+    ``enough``    bytes that are given out at a time, about
+    ``patience``  seconds after which what has come is enough, where so many bytes are
+    ``rest``      how many items have to follow so many, even then
+    ``nbytes``    bytes of the items that were given out last, about, if there is a limit to them
+    ``sealed``    what is given out is not to be looked at
+    ``close``     to be called when nothing of it is needed any more
     """
 
     enough = math.inf
+    patience = math.inf
     rest: Callable[[int], int] = staticmethod(lambda _: 0)
     nbytes = 0
     sealed = False
@@ -167,7 +167,6 @@ class Pulls(Limited):
         self._iterator = iterator
         self._error: BaseException | None = None
         self._ended = False
-        self._step = 1  # items from one look at the clock to the next
 
     def take(self, count: int) -> Sequence[Any]:
         if self._error is not None:
@@ -189,20 +188,29 @@ class Pulls(Limited):
     def _pull(self, items: list[Any], count: int) -> bool:
         """Add so many, or as many as are enough; whether the iterator has ended."""
         looks, large, self.nbytes = self.enough < math.inf, count > AT_ONCE, 0
-        began = before = perf_counter()
+        end = perf_counter() + self.patience
         while len(items) < count:
-            some = min(count - len(items), AT_ONCE, self._step) if looks else count - len(items)
-            behind = len(items) + some
-            items.extend(islice(self._iterator, some))
+            before, behind = len(items), min(count, len(items) + AT_ONCE) if looks else count
+            if not looks:
+                items.extend(islice(self._iterator, behind - before))
+            elif self._pull_until(end, items, behind - before):
+                behind = len(items)  # the rest may take long
             if len(items) < behind:
                 return True
             if looks:
-                self.nbytes += some * sizes.contents(items[-1]) if large else 0
-                now = perf_counter()
-                self._step = max(1, min(8 * some, int(some * A_LOOK / max(1e-9, now - before))))
-                before = now
-                if self.nbytes > self.enough or now - began > SLOW:
+                self.nbytes += (behind - before) * sizes.contents(items[-1]) if large else 0
+                if self.nbytes > self.enough or perf_counter() > end:
                     count, looks = min(count, len(items) + self.rest(len(items))), False
+        return False
+
+    def _pull_until(self, end: float, items: list[Any], count: int) -> bool:
+        """Add so many, or those that come until then; whether it was too late for more. The clock is looked
+        at for each: what was fast may stand still at any item."""
+        add, now = items.append, perf_counter
+        for item in islice(self._iterator, count):
+            add(item)
+            if now() > end:
+                return True
         return False
 
     def remaining(self) -> int | None:

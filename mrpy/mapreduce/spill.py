@@ -351,11 +351,17 @@ class SpillFolder:
     _gone: Callable[[], object] = staticmethod(int)
 
     def __init__(self) -> None:
-        with suppress(OSError):
-            begin = os.path.join(tempfile.gettempdir(), f"{PREFIX}{os.getuid()}-")
-            clear_stale(begin)
+        try:
+            above = tempfile.gettempdir()
+        except FileNotFoundError:
+            return
+        begin = os.path.join(above, f"{PREFIX}{os.getuid()}-")
+        clear_stale(begin)
+        try:
             self.path, lock = own_folder.make(lambda: begin + uuid.uuid4().hex)
-            self._gone = weakref.finalize(self, _remove, self.path, lock, os.getpid())
+        except OSError as error:
+            raise SpillError(f"no folder to spill to: {error}") from error
+        self._gone = weakref.finalize(self, _remove, self.path, lock, os.getpid())
 
     def close(self) -> None:
         """Remove it. May be called twice."""

@@ -161,11 +161,19 @@ def moments_leaf(items: Iterator[Any]) -> Any:
 def moments_merge(left: Moments, right: Moments) -> Moments:
     """Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
     variances", 1979."""
+    if type(left.mean) is not type(right.mean):  # not all numbers take a fraction
+        left, right = (each if type(each.mean) is float else _inexact(each) for each in (left, right))
     number = left.number + right.number
     apart = right.mean - left.mean
     mean = left.mean + apart * right.number / number
     squares = left.squares + right.squares + apart * apart * left.number * right.number / number
     return Moments(number, mean, squares)
+
+
+def _inexact(moments: Moments) -> Moments:
+    if not isinstance(moments.mean, fractions.Fraction):
+        return moments
+    return Moments(moments.number, float(moments.mean), float(moments.squares))
 
 
 class _Deviation(Frozen):

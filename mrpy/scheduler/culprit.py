@@ -126,7 +126,8 @@ def _of_object(value: Any) -> Iterator[_Part]:
     for name, part in getattr(value, "__dict__", {}).items():
         yield _Part(f"'{name}'", part)
     for kind in type(value).__mro__:
-        for name in vars(kind).get("__slots__", ()):
+        slots = vars(kind).get("__slots__", ())
+        for name in [slots] if isinstance(slots, str) else slots:
             if hasattr(value, name):
                 yield _Part(f"'{name}'", getattr(value, name))
 

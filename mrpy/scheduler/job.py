@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
+from _thread import LockType, allocate_lock
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
-from threading import Event, get_ident
+from threading import get_ident
 
 from mrpy.errors import BackendError, Cancelled
 from mrpy.inside import SETTLED, waiting
@@ -102,14 +104,15 @@ class Job:
     def comes_within(self, seconds: float) -> bool:
         """Whether there is a delivery so soon. It is not taken."""
         until = time.monotonic() + seconds
-        if self._inbox.empty():
+        if self._inbox.empty() and seconds > 0:
             self.driver.lead(lambda: not self._inbox.empty(), until)
-        if self._inbox.empty():
-            came = Event()
-            self._on_arrival = came.set
+        if self._inbox.empty() and seconds > 0:
+            gate = allocate_lock()  # not an event: a handler may come while its own lock is held
+            gate.acquire()
+            self._on_arrival = partial(_open, gate)
             try:
                 if self._inbox.empty():  # it may have come in between
-                    waiting(lambda: came.wait(max(0.0, until - time.monotonic())))
+                    waiting(lambda: gate.acquire(timeout=max(0.0, until - time.monotonic())))
             finally:
                 self._on_arrival = None
         return self.arrived
@@ -164,6 +167,11 @@ class Job:
         if delivery.value is not None:
             self._alive.discard(delivery.key)  # a failure may be kept, as a value: `close` lets go of it
         return delivery
+
+
+def _open(gate: LockType) -> None:
+    with contextlib.suppress(RuntimeError):  # it is open already
+        gate.release()
 
 
 def next_of(inbox: SimpleQueue[T], until: float | None) -> T:
