@@ -156,7 +156,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         stage     range(0, 9) -> map abs
                   one step; the source is cut without being walked
         chunks    3 items each, as given
-        window    auto: 8 chunks per worker are out at most
+        window    auto: 128 items are out at most
         order     as the source
         backend   serial, 1 worker (as given)
         """
