@@ -79,7 +79,7 @@ class Feeder:
         self._chunker.guesses = near and self._cut_again and may_guess(options)
         self._slots: dict[Key, Slot] = {}
         self._shared: dict[int, Any] = {}
-        self._pace = 0.0  # seconds that the last chunk took to be cut, or several that were sent together
+        self._pace = 0.0  # seconds that the last chunk took to be cut
         self.kept = 0  # bytes of the largest value that stays in the backend
         self._again = 0  # what was counted as done, and was put back
         self._most: int = getattr(plan.source, "most", sys.maxsize)  # items of a chunk, but of one of leaves
@@ -109,25 +109,26 @@ class Feeder:
         """Send chunks while the window is open; return them. ``before``: only what was put back of the items
         before this one. ``ready``: there is something for the consumer, who is not to wait for a source that
         takes its time."""
-        slots: list[Slot] = []
-        tasks: list[Task] = []
+        slots, tasks = list[Slot](), list[Task]()
         if self._pace > LIVE and (ready or (self._slots and self.job.arrived)):
             return slots  # not where all that is out are tasks of others: who waits for chunks would be done
-        start = began = perf_counter()
+        began, pulling = perf_counter(), 0.0
         try:
             while not self._has_sent(before) and (size := self._room()) > 0:
                 if slots and not self.job.driver.backend.threaded:
                     break  # nothing runs while this pulls
-                if tasks and (now := perf_counter()) - began > SOON:
-                    self._pace = now - began
+                if tasks and perf_counter() - began > SOON:
                     cut, tasks = tasks, []
                     self.job.add(*cut)
                     grace = 0.0 if self.in_a_loop else min(A_PART * self._pace, SLOW)
-                    if now - start > SLOW and (ready or self.job.comes_within(grace)):
+                    if pulling > SLOW and (ready or self.job.comes_within(grace)):
                         break
                     began = perf_counter()
                 known = self._known(self._cutter.position)
+                pulls = perf_counter()
                 stretch = self._cutter.cut(known[0] if known is not None else size)
+                self._pace = perf_counter() - pulls
+                pulling += self._pace
                 if stretch is None:
                     break
                 chunk, slot = stretch.chunk, Slot(*stretch)
@@ -142,7 +143,6 @@ class Feeder:
                 if chunk.budget is None:  # else how many items it was is known when it is answered
                     self._count(slot)
         finally:
-            self._pace = perf_counter() - began if tasks else self._pace
             if tasks:
                 self.job.add(*tasks)
         return slots
