@@ -115,7 +115,7 @@ class Feeder:
         began, pulling = perf_counter(), 0.0
         try:
             while not self._has_sent(before) and (size := self._room()) > 0:
-                if slots and not self.job.driver.backend.threaded:
+                if pulling > SLOW and slots and not self.job.driver.backend.threaded:
                     break  # nothing runs while this pulls
                 if tasks and perf_counter() - began > SOON:
                     cut, tasks = tasks, []

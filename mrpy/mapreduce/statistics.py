@@ -12,7 +12,7 @@ import math
 import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, count, tee
+from itertools import chain, count
 
 from mrpy.light import TYPE_CHECKING, Any, Frozen, NamedTuple, later
 from mrpy.mapreduce.folds import Fold
@@ -240,8 +240,8 @@ class _Extreme(Frozen):
     def __call__(self, items: Iterator[Any]) -> Any:
         if self.key is None:
             return self.choose(items, default=NOTHING)
-        items, ranked = tee(items)
-        return self.choose(zip(map(self.key, ranked), items, strict=False), key=_RANK, default=NOTHING)
+        key = self.key
+        return self.choose(((key(item), item) for item in items), key=_RANK, default=NOTHING)
 
     def merge(self, left: Any, right: Any) -> Any:
         return self.choose((left, right), key=self.key and _RANK)
