@@ -10,6 +10,7 @@ import operator as operators
 from collections.abc import Callable, Iterable, Iterator
 
 from mrpy.errors import OptionError
+from mrpy.iterators.arguments import check_callable
 from mrpy.iterators.lift import lift, lift_program
 from mrpy.iterators.stream import ParallelIterator, stream_behind, stream_of
 from mrpy.light import TYPE_CHECKING, later
@@ -65,7 +66,7 @@ def pmap(function: Callable[..., Any], /, *iterables: Iterable[Any], **options: 
     """
     if not iterables:
         raise TypeError("pmap() must have at least two arguments, as map() must")
-    _check_callable("pmap", function, *iterables)
+    check_callable("pmap", function, *iterables)
     if len(iterables) == 1:
         return stream_behind(iterables[0], options).map(function)
     return ParallelIterator(lift(zip(*iterables, strict=False), options).then(StarMap(function)), options)
@@ -78,7 +79,7 @@ def pstarmap(function: Callable[..., Any], iterable: Iterable[Any], /, **options
     >>> list(mrpy.pstarmap(pow, [(2, 5), (3, 2)], backend="serial"))
     [32, 9]
     """
-    _check_callable("pstarmap", function, iterable)
+    check_callable("pstarmap", function, iterable)
     return stream_behind(iterable, options)._then(StarMap(function))
 
 
@@ -92,7 +93,7 @@ def pfilter(
     ['B', 'D']
     """
     test = bool if predicate is None else predicate
-    _check_callable("pfilter", test, iterable)
+    check_callable("pfilter", test, iterable)
     return stream_behind(iterable, options)._then(Filter(test))
 
 
@@ -109,7 +110,7 @@ def preduce(
     >>> mrpy.preduce(operator.add, (len(w) for w in ["a", "bc"]), 0, backend="serial")
     3
     """
-    _check_callable("preduce", operator, iterable)
+    check_callable("preduce", operator, iterable)
     return stream_of(iterable, options).reduce(operator, initial)
 
 
@@ -130,7 +131,7 @@ def pfold(
     >>> mrpy.pfold(lambda n, word: n + len(word), ["a", "bc"], 0, backend="serial")
     3
     """
-    _check_callable("pfold", step, iterable)
+    check_callable("pfold", step, iterable)
     return stream_of(iterable, options).fold(step, initial, combine)
 
 
@@ -163,7 +164,7 @@ def mapreduce(
     >>> sorted(pairs)
     [('a', 3), ('b', 2)]
     """
-    _check_callable("mapreduce", mapper, inputs)
+    check_callable("mapreduce", mapper, inputs)
     for name, function in (("reducer", reducer), ("combiner", combiner)):
         if not callable(function) and (function is not None or name == "reducer"):
             raise TypeError(f"mapreduce() needs a callable {name}, not {type(function).__name__}")
@@ -196,7 +197,7 @@ def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Pendin
     ...     mrpy.submit(pow, 2, 10).result()
     1024
     """
-    _check_callable("submit", function, ())
+    check_callable("submit", function, ())
     options = resolve({})
     start_first_worker(options)
     return pending.PendingResult(function, args, kwargs, options)
@@ -282,11 +283,3 @@ class _Opened:
 _SETTINGS = {  # what is no option, and for which backend it is
     "address": "dask", "client": "dask", "max_tasks_per_worker": "processes", "memory_limit": "processes",
 }  # fmt: skip
-
-
-def _check_callable(verb: str, function: Any, *iterables: Any) -> None:
-    if not callable(function):
-        raise TypeError(f"{verb}() needs a function first, not {type(function).__name__} {function!r:.60}")
-    for iterable in iterables:
-        if callable(iterable) and not hasattr(iterable, "__iter__"):
-            raise TypeError(f"{verb}() needs something to iterate over, not the function {iterable!r}")

@@ -8,6 +8,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,18 @@ def with_chunks(*sizes: Any) -> list[Any]:
     """Backends times chunk sizes; a cluster, where everything takes a hundred times as long, gets the last."""
     pairs: list[Any] = [(backend, size) for backend in LOCAL for size in sizes]
     return [*pairs, pytest.param("dask", sizes[-1], marks=BACKENDS[-1].marks)]
+
+def fails(x: Any) -> Any:
+    """A call that raises."""
+    raise LookupError(x)
+
+
+def when(path: Path, value: Any = None) -> Any:
+    """A call that goes on until there is such a file."""
+    while not path.exists():
+        time.sleep(0.005)
+    return value
+
 
 THOROUGH = "THOROUGH" in os.environ  # `make soak` says so: more examples, finer steps
 MORE = 5 if THOROUGH else 1

@@ -13,23 +13,13 @@ from typing import Any
 
 import pytest
 from faults.watching import run_script
-from laws import BACKENDS, CONCURRENT, LOCAL, eventually
+from laws import BACKENDS, CONCURRENT, LOCAL, eventually, fails, when
 
 import mrpy
 from mrpy.errors import OptionError, WorkerCrashed
 
 over_backends = pytest.mark.parametrize("backend", BACKENDS)
 over_concurrent = pytest.mark.parametrize("backend", CONCURRENT)
-
-
-def fails(x: int) -> int:
-    raise LookupError(x)
-
-
-def when(path: Path, value: Any = None) -> Any:
-    while not path.exists():
-        time.sleep(0.005)
-    return value
 
 
 @over_backends
@@ -223,7 +213,7 @@ def test_futures_that_have_ended_are_let_go() -> None:
     executor = mrpy.Executor(backend="threads", workers=1)
     for n in range(20):
         executor.submit(abs, n).result(60)
-    assert eventually(lambda: not executor._open)
+    assert eventually(lambda: not executor._calls())
 
 
 @pytest.mark.fault(22)
@@ -247,7 +237,8 @@ def test_a_call_that_comes_amid_a_shutdown_is_refused_or_waited_for(monkeypatch:
 
     executor = mrpy.Executor(1, backend="threads")
     begun, shut = threading.Event(), threading.Event()
-    monkeypatch.setattr(module, "start_first_worker", lambda _: (begun.set(), shut.wait(20)))
+    made = module.PendingResult
+    monkeypatch.setattr(module, "PendingResult", lambda *given: (begun.set(), shut.wait(20), made(*given))[2])
     refused: list[BaseException] = []
 
     def submits() -> None:
@@ -262,4 +253,4 @@ def test_a_call_that_comes_amid_a_shutdown_is_refused_or_waited_for(monkeypatch:
     executor.shutdown()
     shut.set()
     thread.join(20)
-    assert len(refused) == 1 and eventually(lambda: not executor._open)
+    assert len(refused) == 1 and eventually(lambda: not executor._calls())

@@ -13,24 +13,13 @@ from typing import Any
 
 import pytest
 from faults.watching import run_script
-from laws import BACKENDS, CONCURRENT, LOCAL, eventually
+from laws import BACKENDS, CONCURRENT, LOCAL, eventually, fails, when
 
 import mrpy
 from mrpy.errors import Cancelled, SessionClosed, WorkerCrashed
 
 over_backends = pytest.mark.parametrize("backend", BACKENDS)
 over_concurrent = pytest.mark.parametrize("backend", CONCURRENT)
-
-
-def fails(x: int) -> int:
-    raise LookupError(x)
-
-
-def when(path: Path, value: Any = None) -> Any:
-    """Comes when the file does."""
-    while not path.exists():
-        time.sleep(0.005)
-    return value
 
 
 @over_backends

@@ -379,35 +379,30 @@ def test_a_run_whose_pulling_was_interrupted_does_not_pull_from_itself() -> None
     assert Window(Options(), 1).puller() is None
 
 
+def live(many: int, pause: float, pulled: list[int]) -> Iterator[int]:
+    """As from a socket, a queue, an instrument: so many numbers, one after each pause; which of them were pulled."""
+    for n in range(many):
+        if pause:
+            time.sleep(pause)
+        pulled.append(n)
+        yield n
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("options", [{}, {"chunksize": 1}, {"ordered": False}, {"chunksize": 1, "ordered": False}])
 def test_a_result_does_not_wait_for_a_slow_source(backend: str, options: dict[str, Any]) -> None:
-    """As from a socket, a queue, an instrument."""
-
-    def live() -> Iterator[int]:
-        for n in range(40):
-            time.sleep(0.2)
-            pulled.append(n)
-            yield n
-
     pulled: list[int] = []
     with mrpy.session(backend, workers=2):
         mrpy.submit(abs, 1).result()
-        with mrpy.pmap(abs, live(), **options) as run:
+        with mrpy.pmap(abs, live(40, 0.2, pulled), **options) as run:
             for n in range(3):
                 assert next(run) == n
                 assert len(pulled) - n <= (1 if backend == "serial" else 15), "of forty"
 
 
 def test_nor_does_it_behind_another_run() -> None:
-    def live() -> Iterator[int]:
-        for n in range(40):
-            time.sleep(0.1)
-            pulled.append(n)
-            yield n
-
     pulled: list[int] = []
-    with mrpy.session("threads", workers=2), mrpy.pmap(abs, live()).batch(1).map(len) as run:
+    with mrpy.session("threads", workers=2), mrpy.pmap(abs, live(40, 0.1, pulled)).batch(1).map(len) as run:
         assert next(run) == 1
         assert len(pulled) <= 16, "of forty"
 
@@ -416,18 +411,13 @@ def test_nor_does_it_behind_another_run() -> None:
 def test_a_reduction_takes_all_of_a_slow_source(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where nothing but merges is out, and one of them is done."""
 
-    def live() -> Iterator[int]:
-        for n in range(60):
-            time.sleep(0.012)
-            yield n
-
     monkeypatch.setattr(compiling, "LIVE", 0.01)
     for options in ({"chunksize": 1}, {}):
         with mrpy.session(backend, workers=2):
-            joined = mrpy.stream(live(), **options).map(str).reduce(lambda left, right: f"{left} {right}")
+            joined = mrpy.stream(live(60, 0.012, []), **options).map(str).reduce(lambda left, right: f"{left} {right}")
             assert joined == " ".join(map(str, range(60)))
-            assert mrpy.stream(live(), **options).map(abs).sorted().to_list() == list(range(60))
-            assert len(list(mrpy.pmap(abs, live(), ordered=False, **options))) == 60
+            assert mrpy.stream(live(60, 0.012, []), **options).map(abs).sorted().to_list() == list(range(60))
+            assert len(list(mrpy.pmap(abs, live(60, 0.012, []), ordered=False, **options))) == 60
 
 
 def test_what_is_out_of_others_does_not_end_a_feeder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,15 +433,9 @@ def test_what_is_out_of_others_does_not_end_a_feeder(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("options", [{}, {"ordered": False}])
 def test_nor_do_those_of_a_backlog_where_it_is_slow_behind_that(options: dict[str, Any]) -> None:
-    def live() -> Iterator[int]:
-        for n in range(5000):
-            if n >= 3000:
-                time.sleep(0.1)
-            pulled.append(n)
-            yield n
-
     pulled: list[int] = []
-    with mrpy.session("threads", workers=2), mrpy.pmap(abs, live(), **options) as run:
+    source = itertools.chain(live(3000, 0, pulled), live(2000, 0.1, pulled))
+    with mrpy.session("threads", workers=2), mrpy.pmap(abs, source, **options) as run:
         for n in range(3000):
             next(run)
         assert len(pulled) <= 3030, "of five thousand"

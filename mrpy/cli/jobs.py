@@ -139,9 +139,9 @@ def _gone_by_signals(staging: Staging) -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
 
-    ours = [number for number in _ENDINGS if signal.getsignal(number) is signal.SIG_DFL]  # not behind `nohup`
-    if threading.current_thread() is not threading.main_thread():
-        ours = []  # who has threads, in a test say, has signal handlers of his own
+    # Not behind `nohup`; and who has threads, in a test say, has signal handlers of his own.
+    alone = threading.current_thread() is threading.main_thread()
+    ours = [number for number in _ENDINGS if alone and signal.getsignal(number) is signal.SIG_DFL]
     for number in ours:
         signal.signal(number, end)
     try:

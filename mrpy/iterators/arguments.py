@@ -21,6 +21,15 @@ def function_for(name: str, function: Any) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
+def check_callable(verb: str, function: Any, *iterables: Any) -> None:
+    """The same of a verb, which has what it is to go through behind its function."""
+    if not callable(function):
+        raise TypeError(f"{verb}() needs a function first, not {type(function).__name__} {function!r:.60}")
+    for iterable in iterables:
+        if callable(iterable) and not hasattr(iterable, "__iter__"):
+            raise TypeError(f"{verb}() needs something to iterate over, not the function {iterable!r}")
+
+
 def key_for(name: str, key: Any) -> Callable[[Any], Any] | None:
     """The key function, or None."""
     return None if key is None else function_for(name, key)

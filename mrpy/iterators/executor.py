@@ -10,10 +10,10 @@ from concurrent import futures
 from typing import Any
 
 from mrpy.errors import Cancelled
+from mrpy.iterators.arguments import check_callable
 from mrpy.iterators.pending import PendingResult
 from mrpy.iterators.together import wait as wait_for
 from mrpy.options import resolve
-from mrpy.scheduler.early import start_first_worker
 
 
 class Executor(futures.Executor):
@@ -34,7 +34,6 @@ class Executor(futures.Executor):
 
     def __init__(self, workers: int | None = None, **options: Any) -> None:
         self._options = resolve(options if workers is None else {"workers": workers, **options})
-        self._open: set[_Future] = set()
         self._shut = False
 
     @property
@@ -46,11 +45,8 @@ class Executor(futures.Executor):
         """Have ``fn(*args, **kwargs)`` run on a worker. Raises `RuntimeError` after `shutdown`."""
         if self._shut:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        if not callable(fn):
-            raise TypeError(f"submit() needs a function first, not {type(fn).__name__} {fn!r:.60}")
-        start_first_worker(self._options)
-        future = _Future(PendingResult(fn, args, kwargs, self._options), self._open)
-        self._open.add(future)
+        check_callable("submit", fn)
+        future = _Future(PendingResult(fn, args, kwargs, self._options), self)
         _under_way.add(future)
         future.pending.add_done_callback(future.settle)
         if self._shut:  # meanwhile, by another thread, which may not have seen this one
@@ -62,21 +58,25 @@ class Executor(futures.Executor):
         """Take no more calls; wait for those that are under way, or stop them with `cancel_futures`."""
         self._shut = True
         if cancel_futures:
-            for future in list(self._open):
+            for future in self._calls():
                 future.cancel()
         if wait:
-            for future in list(self._open):
+            for future in self._calls():
                 future.finish()
+
+    def _calls(self) -> list[_Future]:
+        """Those that are under way."""
+        return [future for future in list(_under_way) if future.executor is self]
 
 
 class _Future(futures.Future[Any]):
     """A pending result as a future. Whoever asks it asks that. Its own state, for those who look into it,
     follows a moment after the end; until then it is PENDING."""
 
-    def __init__(self, pending: PendingResult, among: set[_Future]) -> None:
+    def __init__(self, pending: PendingResult, executor: Executor) -> None:
         super().__init__()
         self.pending = pending
-        self._among = among
+        self.executor = executor
         self._settled = allocate_lock()  # open when this has ended, and all its callbacks were called
         self._settled.acquire()
         self._settler: int | None = None
@@ -96,7 +96,6 @@ class _Future(futures.Future[Any]):
                     error = problem
                 self.set_exception(error) if error is not None else self.set_result(value)
         finally:
-            self._among.discard(self)
             _under_way.discard(self)
             self._settled.release()
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from mrpy.inside import inside
 from mrpy.mapreduce.account import Account
-from mrpy.mapreduce.chunking import AHEAD, ITEMS_AHEAD, TARGET
+from mrpy.mapreduce.chunking import AHEAD, ITEMS_AHEAD, TARGET, Chunker
 from mrpy.mapreduce.plan import Plan, name_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.sources import Pulled, shows_its_plan
@@ -109,9 +109,9 @@ def _chunks(options: Options) -> str:
 
 def _window(options: Options) -> str:
     if options.buffersize == "auto":
-        size = options.chunksize if isinstance(options.chunksize, int) else ITEMS_AHEAD
-        few = AHEAD * options.worker_count * size < ITEMS_AHEAD
-        text = f"auto: {f'{ITEMS_AHEAD} items' if few else f'{AHEAD} chunks per worker'} are out at most"
+        workers = options.worker_count
+        small = Chunker(options.chunksize, workers).ahead() > AHEAD * workers
+        text = f"auto: {f'{ITEMS_AHEAD} items' if small else f'{AHEAD} chunks per worker'} are out at most"
     else:
         text = f"{options.buffersize} items pulled and not yet yielded, at most"
     return text + (f", and {options.buffer_bytes:,} bytes" if options.buffer_bytes is not None else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -155,7 +154,7 @@ def _checked(verb: str, pending: Any) -> list[PendingResult]:
 
 def _end(timeout: float | None) -> float | None:
     """The time of the clock at which so many seconds are over."""
-    return None if timeout is None else time.monotonic() + min(timeout, threading.TIMEOUT_MAX / 2)
+    return None if timeout is None else time.monotonic() + timeout
 
 
 def _too_late(left: int, many: int, timeout: float | None) -> TimeoutError:

@@ -8,6 +8,7 @@ with a combiner) is one of these, run along the tree of `mrpy.mapreduce.tree`.
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import chain, islice
@@ -133,7 +134,10 @@ class FoldChunk(Frozen):
         of_many, last = self.fold.leaf_of_many, steps[-1] if steps else None
         if of_many is not None and isinstance(last, FlatMap):
             return of_many(last.gathered(through(steps[:-1], items)))
-        return self.fold.leaf(through(steps, items))
+        made = through(steps, items)
+        value = self.fold.leaf(made)
+        deque(made, maxlen=0)  # a leaf may have seen enough; what is behind it may yet be an error
+        return value
 
     def _careful(self, chunk: Chunk, skipped: Skipped, announce: Announce | None) -> Any:
         result: Any = []

@@ -90,14 +90,13 @@ class Pulled(Frozen):
     iterable: Iterable[Any]
 
     def reader(self) -> Reader:
-        reader: Any
         asked = getattr(self.iterable, "batches", None) if is_run(self.iterable) else None
         batches = asked() if asked is not None else None
         items = iter(self.iterable) if batches is None else batches
         reader = Pulls(items) if batches is None else made_of.BatchReader(batches)
         if is_run(self.iterable) and items is not self.iterable:  # else somebody else may go on with it
             reader.close = getattr(items, "close", int)
-        return reader  # type: ignore[no-any-return]
+        return reader
 
     def is_empty(self) -> bool:
         return False

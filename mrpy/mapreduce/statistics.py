@@ -162,7 +162,7 @@ def moments_merge(left: Moments, right: Moments) -> Moments:
     """Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
     variances", 1979."""
     if type(left.mean) is not type(right.mean):  # not all numbers take a fraction
-        left, right = (each if type(each.mean) is float else _inexact(each) for each in (left, right))
+        left, right = _inexact(left), _inexact(right)
     number = left.number + right.number
     apart = right.mean - left.mean
     mean = left.mean + apart * right.number / number
@@ -278,9 +278,7 @@ class _Largest(Frozen):
     def __call__(self, items: Iterator[Any]) -> list[Any]:
         key = self.key
         ranked = items if key is None else ((key(item), item) for item in items)
-        found = heapq.nlargest(self.count, ranked, key=key and _RANK)
-        deque(ranked, maxlen=0)  # for none of them it has asked for none
-        return found
+        return heapq.nlargest(self.count, ranked, key=key and _RANK)
 
     def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
         return heapq.nlargest(self.count, left + right, key=self.key and _RANK)
@@ -332,9 +330,7 @@ class _Sample(Frozen):
         """Each item draws a number that depends on its place alone; the smallest ones are taken."""
         draw, leaf = leaf_random(self.seed)
         drawn = ((draw(), leaf, place, item) for place, item in enumerate(items))
-        found = heapq.nsmallest(self.count, drawn, key=operator.itemgetter(0, 1, 2))
-        deque(drawn, maxlen=0)  # as above
-        return found
+        return heapq.nsmallest(self.count, drawn, key=operator.itemgetter(0, 1, 2))
 
     def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
         return heapq.nsmallest(self.count, left + right, key=operator.itemgetter(0, 1, 2))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
-from threading import get_ident
+from threading import TIMEOUT_MAX, get_ident
 
 from mrpy.errors import BackendError, Cancelled
 from mrpy.inside import SETTLED, waiting
@@ -104,9 +104,9 @@ class Job:
     def comes_within(self, seconds: float) -> bool:
         """Whether there is a delivery so soon. It is not taken."""
         until = time.monotonic() + seconds
-        if self._inbox.empty() and seconds > 0:
+        if not self.arrived and seconds > 0:
             self.driver.lead(lambda: not self._inbox.empty(), until)
-        if self._inbox.empty() and seconds > 0:
+        if not self.arrived and seconds > 0:
             gate = allocate_lock()  # not an event: a handler may come while its own lock is held
             gate.acquire()
             self._on_arrival = partial(_open, gate)
@@ -182,7 +182,7 @@ def next_of(inbox: SimpleQueue[T], until: float | None) -> T:
             return inbox.get(timeout=timeout)
         except Empty:  # when a loop turns, Python looks for signals
             timeout = None
-    return inbox.get(timeout=max(0.0, until - time.monotonic()))
+    return inbox.get(timeout=min(max(0.0, until - time.monotonic()), TIMEOUT_MAX))
 
 
 class LoopGate:

@@ -33,13 +33,12 @@ class Columns(Frozen):
         """The blocks of a file: its groups of rows. Its footer is read for that."""
         with _named(file.path), _opened(file.path, opening) as opened:
             if _is_arrow(opened):
-                arrow = _arrow(opened)
-                weights = _weights(arrow, opened)
-                self._check(file.path, arrow.schema.names)
+                whole = _arrow(opened)
+                self._check(file.path, whole.schema.names)
             else:
-                parquet = _parquet(opened)
-                weights = _weights(parquet, opened)
-                self._check(file.path, parquet.schema_arrow.names, parquet.schema)
+                whole = _parquet(opened)
+                self._check(file.path, whole.schema_arrow.names, whole.schema)
+            weights = [_weight(whole, opened, at) for at in range(_groups(whole))]
         for at, weight in enumerate(weights):
             yield Block(file.path, at, at + 1, weight)
 
@@ -67,8 +66,7 @@ class Columns(Frozen):
         columns = None if self.columns is None else list(self.columns)
         of_arrow = _is_arrow(opened)
         whole = _arrow(opened) if of_arrow else _parquet(opened)
-        weights = _weights(whole, opened)
-        if block.start >= len(weights) or weights[block.start] != block.weight:
+        if block.start >= _groups(whole) or _weight(whole, opened, block.start) != block.weight:
             why = "its groups of rows are others than when the run was made: is somebody writing to it?"
             raise DataError(block.path, None, why)
         if not of_arrow:
@@ -160,13 +158,17 @@ def _is_arrow(opened: Any) -> bool:
     return begin == ARROW
 
 
-def _weights(whole: Any, opened: Any) -> list[int]:
-    """The bytes of each group of rows, in memory or, of Arrow's own format, in the file."""
+def _groups(whole: Any) -> int:
+    """How many groups of rows there are."""
+    batches = getattr(whole, "num_record_batches", None)  # of Arrow's own format
+    return int(whole.metadata.num_row_groups if batches is None else batches)
+
+
+def _weight(whole: Any, opened: Any, group: int) -> int:
+    """The bytes of a group of rows, in memory or, of Arrow's own format, in the file: an equal share."""
     if hasattr(whole, "num_record_batches"):
-        groups = whole.num_record_batches
-        return [opened.seek(0, 2) // max(1, groups)] * groups
-    footer = whole.metadata
-    return [footer.row_group(at).total_byte_size for at in range(footer.num_row_groups)]
+        return int(opened.seek(0, 2)) // _groups(whole)
+    return int(whole.metadata.row_group(group).total_byte_size)
 
 
 def _arrow(opened: Any) -> Any:
