@@ -262,10 +262,7 @@ class _Opened:
     if not TYPE_CHECKING:  # type checkers would take any name for one of its own
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(
-                f"a session has no attribute {name!r}: what runs in its block uses it. Write "
-                "`with mrpy.session(...):`, and mrpy.pmap(...) inside"
-            )
+            raise AttributeError(sessions.not_of_session(name))
 
     def __exit__(self, *problem: Any) -> None:
         try:

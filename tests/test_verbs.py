@@ -471,6 +471,10 @@ def test_a_session_that_is_used_as_if_it_were_a_pool_says_how_it_is_used() -> No
     for name in ("map", "submit", "close"):
         with pytest.raises(AttributeError, match=r"with mrpy\.session\(\.\.\.\):"):
             getattr(mrpy.session("threads"), name)
+    with mrpy.session("serial") as session:
+        for name in ("map", "submit", "pmap"):
+            with pytest.raises(AttributeError, match=r"with mrpy\.session\(\.\.\.\):"):
+                getattr(session, name)
 
 
 def test_a_session_that_is_open_is_not_opened_once_more() -> None:

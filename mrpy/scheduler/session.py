@@ -16,7 +16,7 @@ from itertools import count
 
 from mrpy.errors import SessionClosed
 from mrpy.inside import inside
-from mrpy.light import Any
+from mrpy.light import TYPE_CHECKING, Any
 from mrpy.scheduler.aside import threads_start
 from mrpy.scheduler.backends import make
 from mrpy.scheduler.driver import Driver
@@ -59,6 +59,11 @@ class Session:
         if self.driver.closed:
             raise SessionClosed("this session is closed; open another with mrpy.session(...)")
 
+    if not TYPE_CHECKING:  # type checkers would take any name for one of its own
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(not_of_session(name))
+
     def close(self, *, hurry: bool = False) -> None:
         """Stop the workers. Work that is under way fails with `SessionClosed`. ``hurry``: without waiting for
         jobs to be torn down; so does Ctrl-C."""
@@ -70,6 +75,14 @@ class Session:
             self.driver.backend.hurry()
             self.driver.close()
             raise
+
+
+def not_of_session(name: str) -> str:
+    """What to say to somebody who asked a session for `name`."""
+    return (
+        f"a session has no attribute {name!r}: what runs in its block uses it. Write "
+        "`with mrpy.session(...):`, and mrpy.pmap(...) inside"
+    )
 
 
 def starts(backend: str) -> bool:
