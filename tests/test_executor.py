@@ -46,6 +46,38 @@ def test_it_does_what_an_executor_does(backend: str) -> None:
         executor.submit(abs, 1)
 
 
+@over_backends
+def test_its_map_sends_so_many_items_as_one_call(backend: str) -> None:
+    with mrpy.Executor(2, backend=backend) as executor:
+        threads = list(executor.map(lambda _: (os.getpid(), threading.get_ident()), range(8), chunksize=8))
+        assert len(set(threads)) == 1
+        for many in (1, 3, 7, 100):
+            squares = executor.map(pow, range(7), iter([2] * 9), chunksize=many)
+            assert [next(squares), *squares] == [n * n for n in range(7)]
+        assert list(executor.map(pow, [], [], chunksize=2)) == []
+        with pytest.raises(LookupError, match="4"):
+            list(executor.map(fails, [4, 5], chunksize=2))
+        with pytest.raises(ValueError, match="chunksize=0: must be at least 1"):
+            executor.map(abs, [1], chunksize=0)
+        with pytest.raises(TypeError, match="map"):
+            executor.map(1, [1], chunksize=2)  # type: ignore[arg-type]
+
+
+@over_concurrent
+def test_what_is_not_asked_for_of_a_map_is_cancelled(backend: str, tmp_path: Path) -> None:
+    with mrpy.Executor(2, backend=backend) as executor:
+        for many in (1, 2):
+            paths = [tmp_path / "now"] * many + [tmp_path / "never"]
+            calls = executor.map(when, paths, chunksize=many, timeout=60)
+            (tmp_path / "now").touch()
+            next(calls)
+            calls.close()  # type: ignore[attr-defined]
+        chunks = executor.map(when, [tmp_path / "now", tmp_path / "never"], chunksize=2, timeout=0.1)
+        with pytest.raises(futures.TimeoutError):
+            next(chunks)
+    # and here it does not wait for what never comes
+
+
 @over_concurrent
 def test_the_end_of_its_block_waits_for_its_calls_and_what_they_call(backend: str, tmp_path: Path) -> None:
     called = []

@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import os
 from _thread import allocate_lock, get_ident
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from mrpy.errors import Cancelled
@@ -23,8 +25,7 @@ class Executor(futures.Executor):
     workers of the open `session`, or those that all runs share: `shutdown` waits for its own calls, and takes
     no more. The options are those of `submit`.
 
-    ``cancel()`` of a future stops a call that runs already, too. `map` is the inherited one: a task for each
-    item, and all of them at once; `mrpy.pmap` cuts chunks and keeps memory level.
+    ``cancel()`` of a future stops a call that runs already, too.
 
     >>> import mrpy
     >>> with mrpy.Executor(backend="serial") as executor:
@@ -54,6 +55,32 @@ class Executor(futures.Executor):
             raise RuntimeError("cannot schedule new futures after shutdown")
         return future
 
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        **given: Any,
+    ) -> Iterator[Any]:
+        """As in `ProcessPoolExecutor`: all items are sent at once, `chunksize` of them as one call.
+        `mrpy.pmap` cuts by itself, and keeps memory level.
+
+        >>> import mrpy
+        >>> with mrpy.Executor(backend="serial") as executor:
+        ...     list(executor.map(pow, range(5), range(5), chunksize=2))
+        [1, 1, 4, 27, 256]
+        """
+        check_callable("map", fn)
+        if chunksize < 1:
+            raise ValueError(f"chunksize={chunksize!r}: must be at least 1")
+        if chunksize == 1:
+            return super().map(fn, *iterables, timeout=timeout, **given)
+        items = zip(*iterables, strict=False)
+        chunks = iter(lambda: list(islice(items, chunksize)), [])
+        lists = super().map(partial(_each, fn), chunks, timeout=timeout, **given)
+        return (value for values in lists for value in values)
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; wait for those that are under way, or stop them with `cancel_futures`."""
         self._shut = True
@@ -67,6 +94,10 @@ class Executor(futures.Executor):
     def _calls(self) -> list[_Future]:
         """Those that are under way."""
         return [future for future in list(_under_way) if future.executor is self]
+
+
+def _each(fn: Callable[..., Any], chunk: list[tuple[Any, ...]]) -> list[Any]:
+    return [fn(*arguments) for arguments in chunk]
 
 
 class _Future(futures.Future[Any]):
