@@ -17,8 +17,10 @@ from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceba
 from mrpy.mapreduce.kernels import collect, through
 from mrpy.mapreduce.plan import Map
 from mrpy.scheduler.failure import (
+    PLACES,
     TEXT_LIMIT,
     Failure,
+    _places,
     capture,
     format_trace,
     of,
@@ -270,6 +272,58 @@ def test_a_failure_of_our_own_carries_no_traceback() -> None:
     assert (failure.index, failure.trace) == (5, "")
     rebuilt = failure.exception()
     assert type(rebuilt) is WorkerCrashed and rebuilt.__cause__ is None
+
+
+def _raises(what: Any) -> NoReturn:
+    if isinstance(what, int):
+        raise ValueError(what) if what else KeyError
+    if isinstance(what, str):
+        exec(what, {"number": 1})
+    raise what
+
+
+def _from_another(what: Any) -> NoReturn:
+    try:
+        _raises(1)
+    except ValueError as error:
+        raise what if what is not None else LookupError("behind") from (error if what is None else None)
+
+
+def _amid_another(what: Any) -> NoReturn:
+    try:
+        _raises(1)
+    finally:
+        _raises(what)
+
+
+WAYS: list[tuple[Any, Any]] = [
+    (_raises, 1), (_raises, 2), (_raises, 0), (_raises, "numbre"), (_raises, "nothing to compile"), (_raises, "1 / 0"),
+    (_raises, "import nowhere_at_all"), (_raises, "number.imga"), (_raises, caught(ValueError("raised before"))),
+    (_raises, ExceptionGroup("several", [caught(ValueError(1)), KeyError(2)])), (_raises, "\n\nnumber['a']"),
+    (_from_another, None), (_from_another, KeyError("alone")), (_amid_another, 5), (_amid_another, "1 / 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("noted", [False, True])
+def test_what_is_said_of_a_place_is_what_python_says_however_often_it_fails_there(noted: bool) -> None:
+    for _ in range(3):
+        for fails_there, what in WAYS:
+            with pytest.raises(Exception) as raised:  # noqa: PT011 - of all kinds
+                fails_there(what)
+            if noted and not hasattr(raised.value, "__notes__"):
+                raised.value.add_note("in the laboratory")
+            assert format_trace(raised.value) == "".join(traceback.format_exception(raised.value))
+
+
+def test_of_places_that_have_gone_nothing_is_said() -> None:
+    for number in range(3 * PLACES):  # new code at the place in memory of such as has gone
+        scope: dict[str, Any] = {}
+        code = compile(f"def f():\n    raise ValueError({number})", f"<{number}>", "exec")
+        exec(code, scope)
+        with pytest.raises(ValueError) as raised:
+            scope["f"]()
+        assert f'File "<{number}>", line 2, in f' in format_trace(raised.value)
+    assert len(_places) <= PLACES
 
 
 # ---- bounds --------------------------------------------------------------------------------------

@@ -21,11 +21,13 @@ from mrpy.scheduler.importable import mentions_lost
 
 if TYPE_CHECKING:
     import traceback
+    from types import CodeType, TracebackType
     from typing import Any, TypeAlias
 else:
     traceback = later("traceback")  # only where something failed
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # the folder of mrpy
+DEEP, PLACES = 64, 256  # frames of places that are remembered, and how many are
 TEXT_LIMIT = 20_000  # characters of traceback that travel; a RecursionError can print megabytes
 
 # An item of a task, by its index; or, of one that stands for many records, the number of a record too.
@@ -128,13 +130,39 @@ def format_trace(error: BaseException, *, whole: bool = False) -> str:
             theirs = theirs.tb_next
         frames = theirs or frames  # unless there are no others
     try:
-        text = "".join(traceback.format_exception(type(error), error, frames))
+        text = _formatted(error, frames)
     except Exception as problem:  # a __str__ or a source file that raises
         text = f"{type(error).__qualname__} (its traceback cannot be printed: {problem!r})"
     if len(text) > TEXT_LIMIT:
         half = TEXT_LIMIT // 2
         text = f"{text[:half]}\n  ... {len(text) - TEXT_LIMIT} characters left out ...\n{text[-half:]}"
     return text
+
+
+def _formatted(error: BaseException, frames: TracebackType | None) -> str:
+    """As `traceback.format_exception`. Thousands of items may fail at the same place: where there is nothing
+    to be told but that and the exception itself, the place is told as it was the last time."""
+    place: list[int] = []
+    codes: list[CodeType] = []
+    frame = frames
+    while frame is not None and len(codes) < DEEP:
+        codes.append(frame.tb_frame.f_code)
+        place += id(codes[-1]), frame.tb_lasti, frame.tb_lineno
+        frame = frame.tb_next
+    alone = error.__cause__ is None and (error.__context__ is None or error.__suppress_context__)
+    if frame is not None or not place or not alone or isinstance(error, BaseExceptionGroup):
+        return "".join(traceback.format_exception(type(error), error, frames))
+    known = _places.get(tuple(place))
+    if known is None:
+        known = "".join(traceback.format_tb(frames)), codes
+        if len(_places) >= PLACES:
+            _places.clear()
+        _places[tuple(place)] = known
+    itself = traceback.TracebackException(type(error), error, frames, limit=0, compact=True)
+    return "".join(("Traceback (most recent call last):\n", known[0], *itself.format_exception_only()))
+
+
+_places: dict[tuple[int, ...], tuple[str, list[CodeType]]] = {}  # with what has these ids
 
 
 def stack_text(frames: list[traceback.FrameSummary]) -> str:
