@@ -276,12 +276,25 @@ OPENED = "held = mrpy.session('threads', workers=2); held.__enter__()"
 IN_VAIN = {
     "no thread can be started": (OPENED, "mrpy.submit(abs, 1).result()", "atexit.register"),
     "could not be handed to a thread": (
-        f"{OPENED}; mrpy.submit(abs, 1).result()",
-        "list(mrpy.pmap(lambda _: time.sleep(0.2), range(2), chunksize=1))",
+        f"{OPENED}; mrpy.submit(abs, 1).result(); now = threading.Event(); two = []",
+        "one = mrpy.submit(lambda: (now.wait(), two[0].result())); two.append(mrpy.submit(abs, 1)); now.set(); "
+        "one.result()",
         "atexit.register",
     ),
     "nobody can keep the time": ("", "list(mrpy.pmap(abs, [1], backend='serial', timeout=5))", "outlive"),
 }
+
+
+@pytest.mark.fault(16)
+def test_the_threads_that_are_there_do_it_where_no_more_can_be_started() -> None:
+    body = """
+        print(*mrpy.pmap(lambda n: time.sleep(0.1) or n, range(4), chunksize=1))
+        calls = [mrpy.submit(time.sleep, wait) for wait in (60, 60, 0)]
+        print(calls[1].cancel(), calls[0].cancel(), calls[2].result())
+        print(mrpy.submit(abs, -1).result())
+    """
+    before = f"{OPENED}; mrpy.submit(abs, 1).result()"  # so it has the driver's thread, and one more
+    assert run_at_the_end(body, False, before=before) == ("0 1 2 3\nTrue True None\n1\n", "")
 
 
 @pytest.mark.parametrize("backend", ["threads", "processes"])

@@ -79,19 +79,42 @@ class ThreadsBackend(Backend):
         self._facts: list[Fact] = [Slots(workers)]
         self._idle: list[_Lane] = []
         self._busy: dict[Key, _Lane] = {}
+        self._queued: dict[Key, tuple[Start, list[Any]]] = {}  # where no lane is free, and no more can be had
         self._made = 0
         self._waiting = 0  # tasks that wait for others, and gave their slots away
+        with suppress(BackendError):  # Python may end before the driver's thread begins
+            self._idle.append(self._new_lane())
 
     def start(self, order: Start) -> None:
         try:
             inputs = self._store.inputs(order.task.inputs)
-            lane = self._idle.pop() if self._idle else self._new_lane()
         except Exception as error:
-            self._facts.append(Failed(order.task.key, order.attempt, capture(error, travels=False)))
+            self._failed(order, error)
+        else:
+            self._hand(order, inputs)
+
+    def _hand(self, order: Start, inputs: list[Any]) -> None:
+        """To a lane. Where none is free, and no thread to be had, it waits for one that ends its task."""
+        try:
+            lane = self._idle.pop() if self._idle else self._new_lane()
+        except BackendError as error:
+            if len(self._busy) > self._waiting:
+                self._queued[order.task.key] = order, inputs
+            else:
+                self._failed(order, error)
             return
         lane.order = order
         self._busy[order.task.key] = lane
         lane.box.put((order, inputs))
+
+    def _hand_queued(self) -> None:
+        if self._queued:
+            queued, self._queued = self._queued, {}
+            for order, inputs in queued.values():
+                self._hand(order, inputs)
+
+    def _failed(self, order: Start, error: Exception) -> None:
+        self._facts.append(Failed(order.task.key, order.attempt, capture(error, travels=False)))
 
     def stop(self, key: Key, attempt: int) -> None:
         lane = self._busy.get(key)
@@ -99,6 +122,10 @@ class ThreadsBackend(Backend):
             trace = lane.stack()
             self._give_up(key)
             self._facts.append(Stopped(key, attempt, trace))
+            self._hand_queued()
+        elif key in self._queued and self._queued[key][0].attempt == attempt:
+            del self._queued[key]
+            self._facts.append(Stopped(key, attempt, ""))
 
     def ask_back(self, key: Key) -> bool:
         lane = self._busy.get(key)
@@ -125,6 +152,7 @@ class ThreadsBackend(Backend):
         self._store.release(key)
 
     def close(self) -> None:
+        self._queued.clear()
         for key in list(self._busy):
             self._give_up(key)
         idle, self._idle = self._idle, []
@@ -160,6 +188,7 @@ class ThreadsBackend(Backend):
         if lane is None:
             self._waiting += value
             self._facts.append(Slots(self.workers + self._waiting))
+            self._hand_queued()
             return True
         order = lane.order
         if order is None or getattr(fact, "attempt", None) != order.attempt:
@@ -171,6 +200,7 @@ class ThreadsBackend(Backend):
             if isinstance(fact, Succeeded):
                 self._store.put(order.task.key, value)
         self._facts.append(fact)
+        self._hand_queued()
         return True
 
 
