@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from laws import LOCAL, REDUCED
+from laws import LOCAL, REDUCED, eventually
 
 import mrpy
 from mrpy.mapreduce.chunking import Chunker
@@ -337,6 +337,46 @@ def chunks(monkeypatch: pytest.MonkeyPatch) -> list[Chunk]:
 def test_a_list_begins_with_a_large_chunk_per_worker(chunks: list[Chunk]) -> None:
     assert len(list(mrpy.pmap(abs, range(100_000), backend="threads", workers=2))) == 100_000
     assert sorted(len(chunk.data) for chunk in chunks if chunk.budget) == [5859, 6250]
+
+
+def test_what_took_no_time_the_last_time_is_a_chunk_for_each_worker() -> None:
+    """On processes, where the code of the last run is used again."""
+    seen: list[int] = []
+
+    def all_in_two() -> bool:
+        begun = set[Any]()
+        with mrpy.session("processes", workers=2) as session:
+            session.driver.observe(lambda moved: begun.add(moved.task.key))
+            for _ in range(8):  # what the machine does besides may make it slow
+                begun.clear()
+                assert list(mrpy.pmap(abs, range(-5, 5))) == [abs(n) for n in range(-5, 5)]
+                seen.append(len(begun))
+        return seen[-1] == 2
+
+    assert eventually(all_in_two), seen
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_cost_that_is_known_makes_large_chunks_of_a_short_source_only(short: bool) -> None:
+    chunker = Chunker("auto", 2, cost=1e-6)
+    chunker.guesses = True
+    chunker.begins(11 if short else 2000)
+    assert chunker.size(11 if short else 2000) == (6 if short else 125)
+    assert chunker.size(5 if short else 1875) == (6 if short else 117)
+    unseen = Chunker("auto", 2, cost=1e-6)  # first chunks may not be large
+    unseen.begins(11)
+    assert unseen.size(11) == 1
+
+
+def test_items_that_took_no_time_the_last_time_may_take_long_now() -> None:
+    with mrpy.session("processes", workers=2):
+        for _ in range(3):
+            assert list(mrpy.pmap(time.sleep, [0.0] * 8)) == [None] * 8
+        began = time.monotonic()
+        assert list(mrpy.pmap(time.sleep, [0.2] * 8)) == [None] * 8
+        assert time.monotonic() - began < 60
+        assert list(mrpy.pmap(abs, range(-9, 0))) == list(range(9, 0, -1))
+        assert list(mrpy.pmap(abs, [-(10**100), -1.5])) == [10**100, 1.5]
 
 
 @pytest.mark.parametrize("options", [

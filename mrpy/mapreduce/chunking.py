@@ -11,7 +11,8 @@ them, are seen to be large, chunks have fewer of them, and fewer chunks are out.
 Of a source of known length the first chunks, for which nobody knows what an item costs, are large all the
 same: each has a budget of time, and when that is spent the worker answers with what it has done until then
 (`mrpy.mapreduce.kernels`). So trivial items need no ramp of round trips, and costly ones are not stuck in a
-chunk that is too large for them.
+chunk that is too large for them. And where a run before this one has found that an item of the same function
+costs next to nothing, a short source is one such chunk for each worker.
 
 A chunksize that is given is kept: each chunk is run by itself. But while chunks are so short that a worker
 is through with several of them in `BUNDLE` seconds, several travel in one message and are one task.
@@ -35,6 +36,7 @@ BUDGET = 0.003  # seconds of a first chunk; ten round trips, and little for who 
 FIRST = 1 << 13  # items of it at most: half a millisecond of trivial ones
 FIRST_BYTES = 1 << 20  # of it: what costs no more than the budget, should most of it be sent in vain
 BUNDLE = 0.001  # seconds; much longer than a round trip, and too short to be waited for
+SOON = 0.0001  # seconds; what is cut within so short a time is sent together. About a round trip
 SLOW = 0.05  # seconds; what has come of a source within so long is a chunk, where nobody gave its size
 LIVE = 2 * SLOW  # for a chunk: single items take long, or somebody gave a size that does
 A_PART = 0.05  # of the time that a chunk took to be cut: so long results are waited for before the next is
@@ -42,9 +44,9 @@ ITEMS_AHEAD = 128  # where a small chunksize is given, so many items are out: a 
 
 
 class Chunker:
-    """Says how many items the next chunk takes."""
+    """Says how many items the next chunk takes. ``cost``: seconds per item, as a run before has found."""
 
-    def __init__(self, chunksize: int | str, workers: int) -> None:
+    def __init__(self, chunksize: int | str, workers: int, cost: float | None = None) -> None:
         self.chunksize = chunksize if isinstance(chunksize, int) else None
         self._unit = self.chunksize or 1
         self._target = TARGET if self.chunksize is None else BUNDLE
@@ -56,6 +58,8 @@ class Chunker:
         self._growing = True
         self.largest = LARGEST
         self.guesses = False  # whether first chunks may be large
+        self._cost_before = cost
+        self._share = 0  # of each worker, of all items, where these are through at once
 
     @property
     def knows_nothing(self) -> bool:
@@ -67,10 +71,17 @@ class Chunker:
         if remaining is None:
             return self._size
         if self._cost is None:
-            return max(1, min(FIRST, remaining // (8 * self._workers))) if self.guesses else self._size
+            first = self._share or remaining // (8 * self._workers)
+            return max(1, min(FIRST, first)) if self.guesses else self._size
         smallest = min(self._target, max(SMALLEST, self._target / SHRINK))
         share = max(-(-remaining // (2 * self._workers)), int(smallest / self._cost))
         return max(1, min(self._size, share) // self._unit) * self._unit
+
+    def begins(self, items: int | None) -> None:
+        """So many are to come, as far as is known. If they took less time before than it takes to spread them
+        well, each worker gets its share in one; as a first chunk, since they may take longer now."""
+        if items is not None and self._cost_before is not None and items * self._cost_before < SMALLEST:
+            self._share = -(-items // self._workers)
 
     def aim(self, seconds: float) -> None:
         """From here on chunks are to take so long, where nobody has given their size."""
@@ -97,11 +108,11 @@ class Chunker:
         self._nbytes = max(self._nbytes, nbytes)
         self._size = max(self._unit, min(self._size, int(BYTES / self._nbytes)))
 
-    def learn(self, items: int, seconds: float, nbytes: int, *, sure: bool = False) -> None:
+    def learn(self, items: int, seconds: float, nbytes: int, *, sure: bool = False) -> float | None:
         """A task of so many items took so long, and so many bytes, results and all. ``sure``: those that come
-        next will be like these."""
+        next will be like these. Returns what an item costs, lately."""
         if items <= 0:
-            return
+            return self._cost
         each = nbytes / items
         self._nbytes = max(each, 0.5 * (self._nbytes + each))
         cost = max(max(seconds - OVERHEAD, seconds / 8) / items, 1e-9)
@@ -110,6 +121,7 @@ class Chunker:
         self._seen = max(self._seen, items)
         self._cost = cost if self._cost is None else self._cost + trust * (cost - self._cost)
         self._fit(items)
+        return self._cost
 
     def _fit(self, items: int) -> None:
         """The next chunks take as long as they are to, as far as one of so many items tells."""

@@ -24,7 +24,7 @@ from mrpy.errors import (
 from mrpy.light import Any, Self
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import Checkpoint
-from mrpy.mapreduce.chunking import A_PART, LARGEST_UNSEEN, LIVE, SLOW, Chunker
+from mrpy.mapreduce.chunking import A_PART, LARGEST_UNSEEN, LIVE, SLOW, SOON, Chunker
 from mrpy.mapreduce.chunks import Chunk, Outcome, index_of, said
 from mrpy.mapreduce.cut_again import ask_back, may_cut_again, may_guess, patience
 from mrpy.mapreduce.cutting import Cutter, Stretch
@@ -44,7 +44,6 @@ from mrpy.scheduler.sizes import about, size_of
 from mrpy.scheduler.states import State
 
 KILLED = "killed by SIGKILL"  # how a worker ends that takes too much memory, among others
-SOON = 0.0001  # seconds; what is cut within so short a time is sent together. About a round trip
 
 
 class Feeder:
@@ -72,7 +71,7 @@ class Feeder:
         self._remote = job.driver.backend.remote
         workers = job.driver.backend.workers
         self._weight: Callable[[Any], int] = getattr(plan.source, "weight", len)
-        self._chunker = Chunker(options.chunksize, workers)
+        self._chunker = Chunker(options.chunksize, workers, code.cost)
         self.aim = self._chunker.aim
         self.use(code)
         near = job.driver.backend.near  # else a value may be made again, and be of more items, or of fewer
@@ -275,7 +274,8 @@ class Feeder:
         else:
             self.kept = max(self.kept, delivery.nbytes)
         if not slot.chunk.excluded:  # these cost nothing
-            self._chunker.learn(len(slot.chunk.data), delivery.seconds, nbytes, sure=slot.asked)
+            made = len(slot.chunk.data)
+            self.code.cost = self._chunker.learn(made, delivery.seconds, nbytes, sure=slot.asked)
         slot.asked = False
 
     def _put_back(self, slot: Slot, items: int) -> None:

@@ -61,6 +61,7 @@ class Cutter:
         self._position = 0
         self._ended = False
         self._rests: list[Stretch] = []  # what was put back, in the order of the source
+        chunker.begins(reader.remaining())
 
     @property
     def ended(self) -> bool:

@@ -66,6 +66,7 @@ class Code:
         self.settings = settings(filters=False)  # of the thread that wrote the call, for others here
         self.is_as_it_was: Callable[[], bool] | None = None  # for `reuse.py`: asked when it is pickled
         self.stale = False  # it was not: no other call may use it
+        self.cost: float | None = None  # seconds for a piece of its work, lately, as who calls it finds
         self.way = codec.Way()  # of what its calls were sent with
         self._payload: codec.Payload | None = None
         self._blob: bytes | None = None
