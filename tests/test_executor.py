@@ -241,6 +241,35 @@ def test_a_forked_child_may_have_one_of_its_own() -> None:
     assert (done.stdout, done.stderr) == ("3\nNone\n", "")
 
 
+@over_concurrent
+def test_a_callback_that_takes_long_holds_up_no_other_future(backend: str) -> None:
+    go, called = threading.Event(), list[int]()
+
+    def waits(_: Any) -> None:
+        go.wait(60)
+        called.append(threading.get_ident())
+
+    with mrpy.Executor(2, backend=backend) as executor:
+        first = executor.submit(abs, -1)
+        first.add_done_callback(waits)
+        first.add_done_callback(waits)
+        others = [executor.submit(abs, n) for n in range(20)]
+        assert futures.wait(others, 60).done == set(others)
+        assert [each.result() for each in futures.as_completed(others, 60)] and called == []
+        go.set()
+    assert len(called) == 2, "and the end of the block has waited for both"
+    assert first.result() == 1
+
+
+def test_many_futures_do_not_take_a_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, start = list[str](), threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda self: (started.append(self.name), start(self)))
+    with mrpy.Executor(2, backend="threads") as executor:
+        mine = [executor.submit(abs, n) for n in range(300)]
+        assert futures.wait(mine, 60).done == set(mine)
+    assert len(started) < 100, started
+
+
 def test_futures_that_have_ended_are_let_go() -> None:
     executor = mrpy.Executor(backend="threads", workers=1)
     for n in range(20):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from functools import partial
 from itertools import islice
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from mrpy.errors import Cancelled
@@ -16,6 +17,8 @@ from mrpy.iterators.arguments import check_callable
 from mrpy.iterators.pending import PendingResult
 from mrpy.iterators.together import wait as wait_for
 from mrpy.options import resolve
+
+LINGER = 0.05  # seconds that the thread which tells futures of their end waits for more to do
 
 
 class Executor(futures.Executor):
@@ -49,7 +52,7 @@ class Executor(futures.Executor):
         check_callable("submit", fn)
         future = _Future(PendingResult(fn, args, kwargs, self._options), self)
         _under_way.add(future)
-        future.pending.add_done_callback(future.settle)
+        future.follow()
         if self._shut:  # meanwhile, by another thread, which may not have seen this one
             future.cancel()
             raise RuntimeError("cannot schedule new futures after shutdown")
@@ -104,37 +107,65 @@ class _Future(futures.Future[Any]):
     """A pending result as a future. Whoever asks it asks that. Its own state, for those who look into it,
     follows a moment after the end; until then it is PENDING."""
 
+    _done_callbacks: list[Callable[[futures.Future[Any]], object]]
+
     def __init__(self, pending: PendingResult, executor: Executor) -> None:
         super().__init__()
         self.pending = pending
         self.executor = executor
         self._settled = allocate_lock()  # open when this has ended, and all its callbacks were called
         self._settled.acquire()
-        self._settler: int | None = None
+        self._caller: int | None = None  # of these
 
-    def settle(self, pending: PendingResult) -> None:
-        """Take over how that has ended, and call back. To be called once."""
-        self._settler = get_ident()
+    def follow(self) -> None:
+        """Settle as soon as that has ended."""
+        if not self.pending._is_to_tell(self._ends):
+            self._ends()
+
+    def _ends(self) -> None:
+        _ended.put(self)
+        if _settling.acquire(blocking=False):
+            self.pending._driver.aside.call(_settle_all)
+
+    def settle(self) -> None:
+        """Take over how that has ended, and see to it that whoever wants to is called back."""
         try:
-            if pending.cancelled():
+            if self.pending.cancelled():
                 super().cancel()
             if self.set_running_or_notify_cancel():
                 try:
-                    error, value = pending.exception(), None
+                    error, value = self.pending.exception(), None
                     if error is None:
-                        value = pending.result()
+                        value = self.pending.result()
                 except BaseException as problem:  # whatever a value may raise as it is opened
                     error = problem
                 self.set_exception(error) if error is not None else self.set_result(value)
         finally:
-            _under_way.discard(self)
-            self._settled.release()
+            if self._done_callbacks:  # from here on nobody adds any: they are called at once
+                self.pending._driver.aside.call(self._call_back)
+            else:
+                self._is_settled()
+
+    def _invoke_callbacks(self) -> None:
+        """By `settle`, which others wait for: callbacks may take long, and have a thread of their own."""
+
+    def _call_back(self) -> None:
+        self._caller = get_ident()
+        try:
+            super()._invoke_callbacks()  # type: ignore[misc]
+        finally:
+            self._is_settled()
+
+    def _is_settled(self) -> None:
+        _under_way.discard(self)
+        self._settled.release()
 
     def finish(self) -> None:
         """Wait until it has ended, and all its callbacks were called."""
         wait_for([self.pending])
+        _settle_those_that_ended()
         self.pending._driver.aside.catch_up()  # where no thread does so
-        if self._settler != get_ident():  # else this is one of them
+        if self._caller != get_ident():  # else this is one of them
             with self._settled:
                 pass
 
@@ -165,7 +196,35 @@ class _Future(futures.Future[Any]):
 
 
 _under_way: set[_Future] = set()
-os.register_at_fork(after_in_child=_under_way.clear)  # there nothing of them arrives
+_ended: SimpleQueue[_Future] = SimpleQueue()  # of these, and not settled yet
+_settling = allocate_lock()  # whoever has it does so: one thread for all that end at about the same time
+
+
+def _settle_all() -> None:
+    while True:
+        _settle_those_that_ended(LINGER)
+        _settling.release()
+        if _ended.empty() or not _settling.acquire(blocking=False):  # one may have come in between
+            return
+
+
+def _settle_those_that_ended(patience: float = 0) -> None:
+    while True:
+        try:
+            future = _ended.get(timeout=patience)
+        except Empty:
+            return
+        future.settle()
+        del future  # it may be the last one for a while
+
+
+def _forget_after_fork() -> None:
+    global _settling, _ended
+    _settling, _ended = allocate_lock(), SimpleQueue()
+    _under_way.clear()  # nothing of them arrives there
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 @atexit.register
