@@ -63,6 +63,116 @@ def test_its_map_sends_so_many_items_as_one_call(backend: str) -> None:
             executor.map(1, [1], chunksize=2)  # type: ignore[arg-type]
 
 
+@over_backends
+@pytest.mark.parametrize("chunksize", [1, 2, 3])
+def test_options_are_about_each_item_of_a_map(backend: str, chunksize: int) -> None:
+    def half(n: int) -> float:
+        return 10 / n
+
+    for instead in ("died", [0, 0], -1):
+        with mrpy.Executor(2, backend=backend, on_error=lambda _, value=instead: value) as executor:
+            assert list(executor.map(half, [1, 0, 5], chunksize=chunksize)) == [10, instead, 2]
+    with mrpy.Executor(2, backend=backend, on_error="return") as executor:
+        one, error, two = executor.map(half, [1, 0, 5], chunksize=chunksize)
+        assert (one, type(error), two) == (10, ZeroDivisionError, 2)
+
+
+def test_a_call_of_a_map_has_the_name_of_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    with mrpy.Executor(2, backend="threads") as executor:
+        for chunksize in (1, 2):
+            names = []
+            submit = executor.submit
+            monkeypatch.setattr(executor, "submit", lambda *call: names.append(submit(*call)) or names[-1])
+            assert list(executor.map(fails, [], chunksize=chunksize)) == []
+            assert list(executor.map(abs, [-1, -2], chunksize=chunksize)) == [1, 2]
+            assert {each.pending._name for each in names} == {"abs"}
+            monkeypatch.undo()
+
+
+@pytest.mark.parametrize("name, value", [
+    ("chunksize", 5), ("buffersize", 5), ("ordered", False), ("progress", True), ("check", True), ("checkpoint", "f"),
+])  # fmt: skip
+def test_what_is_not_for_single_calls_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=f"{name}= is not for single calls"):
+        mrpy.Executor(**{name: value})
+
+
+def test_it_has_the_workers_of_its_session_in_a_thread_that_was_there_before(backend: str = "threads") -> None:
+    box: list[Any] = []
+    go = threading.Event()
+
+    def asks() -> None:
+        go.wait(60)
+        box.append(box.pop().submit(threading.get_ident).result(60))
+
+    beside = threading.Thread(target=asks)
+    beside.start()
+    with mrpy.session(backend, workers=1):
+        mine = mrpy.submit(threading.get_ident).result()
+        box.append(mrpy.Executor())
+        go.set()
+        beside.join(60)
+    assert box == [mine]
+
+
+@pytest.mark.fault(14)
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+@pytest.mark.parametrize("where", ["inside", "behind", "without"])
+def test_ctrl_c_does_not_wait_for_its_calls(backend: str, where: str) -> None:
+    began = time.monotonic()
+    done = run_script(
+        f"""
+        import mrpy, os, signal, threading, time
+        def interrupt():
+            time.sleep(0.5)
+            print("now", flush=True)
+            os.kill(os.getpid(), signal.SIGINT)
+        threading.Thread(target=interrupt, daemon=True).start()
+        if {where!r} == "without":
+            executor = mrpy.Executor(2, backend={backend!r})
+            calls = [executor.submit(time.sleep, 60) for _ in range(5)]
+            calls[0].result()
+        else:
+            with mrpy.Executor(2, backend={backend!r}) as executor:
+                calls = [executor.submit(time.sleep, 60) for _ in range(5)]
+                if {where!r} == "inside":
+                    calls[0].result()
+        """
+    )
+    assert time.monotonic() - began < 40, "it stops them, which takes 60 seconds each"
+    assert done.stdout == "now\n"
+    assert done.stderr.strip().endswith("KeyboardInterrupt"), done.stderr
+
+
+@pytest.mark.fault(14)
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_a_signal_amid_a_call_loses_no_future(backend: str) -> None:
+    done = run_script(
+        f"""
+        import mrpy, random, signal, time
+        class Stop(Exception): pass
+        def handler(*_): raise Stop
+        signal.signal(signal.SIGALRM, handler)
+        executor = mrpy.Executor(2, backend={backend!r})
+        executor.submit(int, "1").result()
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.003), 0.05)
+                while True:
+                    executor.submit(int, "2")
+            except Stop:
+                pass
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # one may have been put off
+        executor.shutdown()
+        print("all have ended")
+        """
+    )
+    assert done.stdout == "all have ended\n", done.stderr
+
+
 @over_concurrent
 def test_what_is_not_asked_for_of_a_map_is_cancelled(backend: str, tmp_path: Path) -> None:
     with mrpy.Executor(2, backend=backend) as executor:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
-from functools import partial
 from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from mrpy.errors import Cancelled
+from mrpy.errors import Cancelled, OptionError
 from mrpy.iterators.arguments import check_callable
 from mrpy.iterators.pending import PendingResult
 from mrpy.iterators.together import wait as wait_for
+from mrpy.mapreduce.plan import name_of
 from mrpy.options import resolve
+from mrpy.scoped import blocks_here
 
 LINGER = 0.05  # seconds that the thread which tells futures of their end waits for more to do
 
@@ -25,10 +27,10 @@ class Executor(futures.Executor):
     """Runs calls as `mrpy.submit` does, and gives futures of `concurrent.futures` for them.
 
     It needs no ``if __name__ == "__main__"``, takes lambdas, and survives workers that die. It has the
-    workers of the open `session`, or those that all runs share: `shutdown` waits for its own calls, and takes
-    no more. The options are those of `submit`.
+    workers of the `session` in whose block it is made, or those that all runs share: `shutdown` waits for its
+    own calls, and takes no more. The options are those of `submit`.
 
-    ``cancel()`` of a future stops a call that runs already, too.
+    ``cancel()`` of a future stops a call that runs already, too; and so does Ctrl-C in the block.
 
     >>> import mrpy
     >>> with mrpy.Executor(backend="serial") as executor:
@@ -38,6 +40,10 @@ class Executor(futures.Executor):
 
     def __init__(self, workers: int | None = None, **options: Any) -> None:
         self._options = resolve(options if workers is None else {"workers": workers, **options})
+        for name in options:
+            if name not in _OF_A_CALL:
+                raise OptionError(f"{name}= is not for single calls, as an Executor makes: for mrpy.pmap")
+        self._blocks = blocks_here()  # of sessions: a thread that was there before them may use this
         self._shut = False
 
     @property
@@ -50,9 +56,13 @@ class Executor(futures.Executor):
         if self._shut:
             raise RuntimeError("cannot schedule new futures after shutdown")
         check_callable("submit", fn)
-        future = _Future(PendingResult(fn, args, kwargs, self._options), self)
-        _under_way.add(future)
-        future.follow()
+        for scoped, block in self._blocks:
+            scoped.enter(block)
+        pending = PendingResult(fn, args, kwargs, self._options)
+        with pending._driver.shield:  # one that is noted and does not follow would be waited for for ever
+            future = _Future(pending, self)
+            _under_way.add(future)
+            future.follow()
         if self._shut:  # meanwhile, by another thread, which may not have seen this one
             future.cancel()
             raise RuntimeError("cannot schedule new futures after shutdown")
@@ -66,8 +76,9 @@ class Executor(futures.Executor):
         chunksize: int = 1,
         **given: Any,
     ) -> Iterator[Any]:
-        """As in `ProcessPoolExecutor`: all items are sent at once, `chunksize` of them as one call.
-        `mrpy.pmap` cuts by itself, and keeps memory level.
+        """As in `ProcessPoolExecutor`: all items are sent at once, `chunksize` of them as one call; each as
+        one where there is an ``on_error``, ``retries`` or a ``timeout`` for it. `mrpy.pmap` cuts by itself,
+        and keeps memory level.
 
         >>> import mrpy
         >>> with mrpy.Executor(backend="serial") as executor:
@@ -77,11 +88,17 @@ class Executor(futures.Executor):
         check_callable("map", fn)
         if chunksize < 1:
             raise ValueError(f"chunksize={chunksize!r}: must be at least 1")
-        if chunksize == 1:
+        one_by_one = self._options.on_error != "raise" or self._options.retries or self._options.timeout
+        if chunksize == 1 or one_by_one:
             return super().map(fn, *iterables, timeout=timeout, **given)
+
+        def each(chunk: list[tuple[Any, ...]]) -> list[Any]:
+            return [fn(*arguments) for arguments in chunk]
+
+        each.__qualname__ = name_of(fn)
         items = zip(*iterables, strict=False)
         chunks = iter(lambda: list(islice(items, chunksize)), [])
-        lists = super().map(partial(_each, fn), chunks, timeout=timeout, **given)
+        lists = super().map(each, chunks, timeout=timeout, **given)
         return (value for values in lists for value in values)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -94,13 +111,15 @@ class Executor(futures.Executor):
             for future in self._calls():
                 future.finish()
 
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.shutdown(cancel_futures=kind is not None and issubclass(kind, KeyboardInterrupt))
+
     def _calls(self) -> list[_Future]:
         """Those that are under way."""
         return [future for future in list(_under_way) if future.executor is self]
 
 
-def _each(fn: Callable[..., Any], chunk: list[tuple[Any, ...]]) -> list[Any]:
-    return [fn(*arguments) for arguments in chunk]
+_OF_A_CALL = ("backend", "workers", "on_error", "retries", "timeout", "seed", "name")
 
 
 class _Future(futures.Future[Any]):
@@ -163,7 +182,8 @@ class _Future(futures.Future[Any]):
     def finish(self) -> None:
         """Wait until it has ended, and all its callbacks were called."""
         wait_for([self.pending])
-        _settle_those_that_ended()
+        with self.pending._driver.shield:  # whoever has taken one to settle it has to do so
+            _settle_those_that_ended()
         self.pending._driver.aside.catch_up()  # where no thread does so
         if self._caller != get_ident():  # else this is one of them
             with self._settled:
@@ -229,6 +249,10 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 
 @atexit.register
 def _finish_all() -> None:
-    """At the end of the program wait for what is under way, as the standard library does."""
+    """At the end of the program wait for what is under way, as the standard library does; but stop it where
+    Ctrl-C has ended the program."""
+    if getattr(sys, "last_type", None) is KeyboardInterrupt:
+        for future in list(_under_way):
+            future.cancel()
     for future in list(_under_way):
         future.finish()
