@@ -158,13 +158,14 @@ def test_a_signal_amid_a_call_loses_no_future(backend: str) -> None:
         end = time.monotonic() + 3
         while time.monotonic() < end:
             try:
-                signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.003), 0.05)
-                while True:
-                    executor.submit(int, "2")
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.003), 0.05)
+                    while True:
+                        executor.submit(int, "2")
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
             except Stop:
                 pass
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_IGN)  # one may have been put off
         executor.shutdown()
         print("all have ended")

@@ -12,9 +12,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from _operator import itemgetter
 from _thread import get_ident
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import repeat, starmap
 from types import FrameType
 
 from mrpy.light import Any, signal  # the part in C, ten times as fast: this goes around every turn
@@ -29,6 +32,14 @@ _PUT_OFF = tuple(
 )  # fmt: skip
 _DEPTH = 40  # calls; a turn takes about half of them
 
+# From 3.13 on what a handler raises at the jump of a loop passes by the `try` around that. So there are none.
+_in_c: Callable[[Iterable[Any]], object] = partial(deque, maxlen=0)
+_number: Callable[[tuple[int, Any]], int] = itemgetter(0)
+
+
+def _is_of_python(pair: tuple[int, Any]) -> bool:
+    return callable(pair[1])
+
 
 class Shield:
     """To be used in a ``with`` statement, in any thread; only in the main one is there anything to do.
@@ -38,9 +49,10 @@ class Shield:
         self.noted: list[int] = []
         self._wake = wake
         self._depth = 0  # a finalizer may run amid what is shielded, and use us too
-        self._replaced: list[tuple[int, Any]] = []
+        self._replaced: tuple[tuple[int, Any], ...] = ()
         self._seen: tuple[Any, ...] = ()  # the handlers of the last time,
-        self._to_replace: list[tuple[int, Any]] = []  # and those of them that are Python's to call
+        self._to_replace: tuple[tuple[int, Any], ...] = ()  # and those of them that are Python's to call
+        self._numbers: tuple[int, ...] = ()  # of these
 
     def __enter__(self) -> None:
         _needs(_DEPTH)  # a RecursionError comes now, or not at all
@@ -52,12 +64,11 @@ class Shield:
         try:
             handlers = tuple(map(signal.getsignal, _PUT_OFF))
             if handlers != self._seen:
-                pairs = zip(_PUT_OFF, handlers, strict=True)
-                self._to_replace = [(number, handler) for number, handler in pairs if callable(handler)]
+                self._to_replace = tuple(filter(_is_of_python, zip(_PUT_OFF, handlers, strict=True)))
+                self._numbers = tuple(map(_number, self._to_replace))
                 self._seen = handlers
-            for pair in self._to_replace:
-                self._replaced.append(pair)
-                signal.signal(pair[0], self._note)
+            self._replaced = self._to_replace
+            _in_c(map(signal.signal, self._numbers, repeat(self._note)))
         except BaseException:  # of a handler that was not replaced yet
             self.__exit__()
             raise
@@ -69,13 +80,11 @@ class Shield:
             self._depth -= 1
             return
         try:
-            while self._replaced:
-                signal.signal(*self._replaced[-1])
-                self._replaced.pop()
+            _in_c(starmap(signal.signal, self._replaced))
         except BaseException:  # of a handler that is back; the others have to be, too
             self.__exit__()
             raise
-        self._depth = 0
+        self._replaced, self._depth = (), 0
         if self.noted:
             self._hand_over()
 
