@@ -12,6 +12,7 @@ Each is made first and filled afterwards, so that functions may refer to themsel
 
 from __future__ import annotations
 
+import enum
 import functools
 import gc
 import io
@@ -25,7 +26,7 @@ from weakref import WeakKeyDictionary
 
 import cloudpickle
 
-from mrpy.scheduler.classes import as_it_is
+from mrpy.scheduler.classes import as_it_is, goes_by_name, member_of
 from mrpy.scheduler.importable import is_found, is_importable
 from mrpy.scheduler.simple_functions import globals_of
 
@@ -34,7 +35,7 @@ _the_one_here = cloudpickle.cloudpickle._lookup_class_or_track
 _CACHED = type(functools.lru_cache(len))
 _KEY: type = type(functools.cmp_to_key(lambda *_: 0))  # a maker of keys, and a key
 _TYPED = {typing.ParamSpec, typing.TypeVarTuple, typing.NewType}  # cloudpickle knows a TypeVar only
-_ONE_BY_ONE = (FunctionType, ModuleType, type, _CACHED, *_TYPED)  # some of these go by their names
+_ONE_BY_ONE = (FunctionType, ModuleType, type, enum.Enum, _CACHED, *_TYPED)  # some of these go by their names
 _FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 
 
@@ -85,6 +86,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _typed, (kind, _mark_of(thing), *_arguments(thing))
         if _is_array_of_ctypes(thing):
             return operator.mul, (thing._type_, thing._length_)
+        if goes_by_name(thing):
+            return member_of, (kind, thing._name_)
         if kind in _FILES:
             raise TypeError(f"{thing!r} is an open file; open it where it is read")
         reduced = super().reducer_override(thing)

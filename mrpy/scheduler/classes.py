@@ -5,7 +5,8 @@ A copy is made by what cloudpickle says, with some arguments changed, and filled
 * ``__slots__``: the objects of its copies have a ``__dict__`` instead, and cannot come back as objects of the
   user's class.
 * Members of an Enum: it makes them of their values alone. Attributes that an ``__init__`` or a ``__new__``
-  has given them are lost, and so are aliases.
+  has given them are lost, and so are aliases. They are sent as values, too, and a copy of a function is
+  the value of none.
 * Objects of such a class that come back bring the copy of their class along. It does not overwrite the class
   that it was made from: that has been changed since, perhaps, and its functions have its own globals.
 * A class that is here already is not made once more: registries would take the new one for it.
@@ -165,6 +166,20 @@ def _enum(
     arguments = _with({"__new__": _member, "__init__": _made_already, **members}, arguments)
     given = {name: _given(member) for name, member in known.items()}
     return make, arguments, (fill, _without(state, known), given), items, pairs, _fill_enum
+
+
+def goes_by_name(member: Any) -> bool:
+    """Whether it is a member of an Enum that may be sent as the class and its name in there. What flags come
+    to together has none, and some are pickled in a way of their own."""
+    kind: Any = type(member)
+    if not issubclass(kind, enum.Enum) or kind.__reduce_ex__ is not enum.Enum.__reduce_ex__:
+        return False
+    return kind._member_map_.get(member._name_) is member
+
+
+def member_of(kind: Any, name: str) -> Any:
+    """The member of that name."""
+    return kind._member_map_[name]  # whatever the class says of `[]`
 
 
 def _member(kind: Any, *parts: Any) -> Any:

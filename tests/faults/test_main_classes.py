@@ -15,7 +15,7 @@ pytestmark = pytest.mark.fault(39)
 
 # What each kind adds to `Base`, whose objects have one attribute, compare by it, and hash by it.
 BEGIN = """
-import abc, collections, dataclasses, enum, mrpy, typing
+import abc, collections, dataclasses, enum, functools, mrpy, typing
 from dataclasses import dataclass
 
 class Base:
@@ -204,6 +204,35 @@ make = C
 look = lambda x: (x | C.R, ~x, C(9).value, C.ALL & x, x in C.ALL, len(C))
 """,
     "flags that are numbers": "class C(enum.IntFlag):\n    A = 1\n    B = 2\nmake = C\nlook = lambda x: (x | C.A, x + 1, C(3) & x)\n",
+    "an enum of functions": """
+def twice(x): return 2 * x
+class C(enum.Enum):
+    A = enum.member(twice)
+    B = enum.member(functools.partial(twice, 4))
+    DOUBLE = enum.member(twice)
+make = lambda n: list(C)[n - 1]
+look = lambda x: (x.value(*[3][: x is C.A]), C(x.value) is x, x is C[x.name], C.DOUBLE is C.A)
+""",
+    "an enum of what is not equal to itself": """
+class C(enum.Enum):
+    A = float("nan")
+    B = 1
+make = lambda n: C.A if n == 1 else C.B
+look = lambda x: (x.name, x is C[x.name], x.value > 0)
+""",
+    "an enum that is pickled in a way of its own": """
+class C(enum.Enum):
+    A = 1
+    B = 2
+    def __reduce_ex__(self, protocol): return C._from_afar, (self.value,)
+    @classmethod
+    def _from_afar(cls, value):
+        cls.opened = True
+        return cls(value)
+make = C
+look = lambda x: (C.opened, x.name) if x is C(x.value) else None
+C.opened = True
+""",
     "an enum that knows better": """
 class C(enum.Enum):
     A = 1
@@ -274,6 +303,39 @@ def test_members_of_an_enum_that_come_back_do_not_overwrite_those_that_are_here(
         print(all(each is Planet.EARTH for each in mrpy.pmap(count, range(4), workers=1)), Planet.EARTH.seen)
     """)
     assert (done.stdout, done.stderr) == ("True 0\n", "")
+
+
+def test_members_of_an_enum_come_back_as_the_ones_that_are_here() -> None:
+    """Whatever their values are, and of flags that have no name of their own, too."""
+    done = run_script("""
+        import enum, mrpy
+        def add(a, b): return a + b
+        class Op(enum.Enum):
+            ADD = enum.member(add)
+            SUB = enum.member(lambda a, b: a - b)
+            NAN = float("nan")
+            LIST = [1]
+            PLUS = enum.member(add)
+        class Level(enum.IntEnum):
+            LOW = 1
+            HIGH = 2
+        class Word(enum.StrEnum):
+            YES = enum.auto()
+        class Right(enum.Flag):
+            R = 1
+            W = 2
+            ALL = 3
+        members = [*Op, *Level, *Word, *Right, Right.ALL, Right(0), Op.PLUS]
+        for backend in ("processes", "threads"):
+            with mrpy.session(backend, workers=2):
+                back = list(mrpy.pmap(lambda x: x, members, chunksize=1))
+                print(all(x is y for x, y in zip(back, members, strict=True)))
+                pairs = mrpy.stream(list(enumerate(members * 2))).group_by(lambda pair: pair[1]).to_list()
+                print(len(pairs) == len(set(members)), {type(key) for key, _ in pairs} == set(map(type, members)))
+                print(all(key is x for key, items in pairs for _, x in items))
+                print(all(there is here for there, here in zip(mrpy.pmap(lambda n: members[n], range(11)), members)))
+    """)
+    assert (done.stdout, done.stderr) == ("True\nTrue True\nTrue\nTrue\n" * 2, "")
 
 
 def test_registries_have_the_classes_that_are_here(tmp_path: Path) -> None:
