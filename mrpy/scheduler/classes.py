@@ -4,6 +4,8 @@ A copy is made by what cloudpickle says, with some arguments changed, and filled
 
 * ``__slots__``: the objects of its copies have a ``__dict__`` instead, and cannot come back as objects of the
   user's class.
+* A `TypedDict` that derives from another, or is made by a call, says that it is a dict before 3.12, and
+  cannot be made as one.
 * Members of an Enum: it makes them of their values alone. Attributes that an ``__init__`` or a ``__new__``
   has given them are lost, and so are aliases. They are sent as values, too, and a copy of a function is
   the value of none.
@@ -22,7 +24,7 @@ from _thread import RLock
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from contextlib import contextmanager
 from types import FunctionType, MemberDescriptorType, resolve_bases
-from typing import Any
+from typing import Any, is_typeddict
 from weakref import WeakSet
 
 import cloudpickle
@@ -43,6 +45,8 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     *way, state, items, pairs, fill = reduced
     if kind not in _copies:
         _ours.add(kind)
+    if is_typeddict(kind):
+        way[1] = _without_dict(way[1])
     reduced = (*way, (fill, state), items, pairs, _fill_copy)
     if isinstance(kind, enum.EnumMeta):
         reduced = _enum(kind, *reduced) if _copied_by_attributes(_member_type(kind)) else reduced
@@ -51,6 +55,13 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     make, arguments, *rest = reduced
     named = {"__qualname__": kind.__qualname__} if not isinstance(kind, enum.EnumMeta) else {}
     return _once, (make, *_with(named, arguments)), *rest
+
+
+def _without_dict(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments, the bases among them without that which `TypedDict` itself adds."""
+    bases = next(part for part in arguments if type(part) is tuple)
+    others = tuple(base for base in bases if base is not dict)
+    return tuple(others if part is bases else part for part in arguments)
 
 
 def _with(names: dict[str, Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -409,6 +409,39 @@ def test_a_class_in_a_function_has_no_globals_that_are_called_as_what_it_has_its
     assert (done.stdout, done.stderr) == ("[1, 2]\n", "")
 
 
+def test_functions_mention_typed_dicts_of_all_forms() -> None:
+    done = run_script("""
+        import mrpy
+        from typing import Generic, NotRequired, TypedDict, TypeVar, get_type_hints, is_typeddict
+        T = TypeVar("T")
+        class Base(TypedDict):
+            id: int
+        class Row(Base, total=False):
+            note: str
+        class More(Row):
+            "a text"
+            unit: NotRequired[str]
+        class Box(TypedDict, Generic[T]):
+            held: T
+        class Larger(Box[int]):
+            size: int
+        class Largest(Larger): pass
+        Record = TypedDict("Record", {"in": int, "of": Row}, total=False)
+        kinds = Base, Row, More, Box, Larger, Largest, Record
+        def told(kind):
+            keys = sorted(kind.__required_keys__), sorted(kind.__optional_keys__), kind.__total__
+            return kind.__name__, kind.__module__, kind.__doc__, is_typeddict(kind), keys, str(get_type_hints(kind)), kind.__mro__[1:]
+        def there(row: Row, *more: Record) -> More: return [told(kind) for kind in kinds], More(id=row["id"])
+        print(mrpy.submit(there, {"id": 1}).result() == there({"id": 1}))
+        print([a is b for a, b in zip(kinds, mrpy.pmap(lambda n: kinds[n], range(len(kinds)), chunksize=1))] == [True] * len(kinds))
+        def local(n):
+            class Inner(Row, total=False): b: int
+            return Inner(id=n)
+        print(list(mrpy.pmap(local, [1])))
+    """)
+    assert (done.stdout, done.stderr) == ("True\nTrue\n[{'id': 1}]\n", "")
+
+
 def test_the_body_of_a_class_in_a_function_finds_globals() -> None:
     done = run_script("""
         import mrpy, typing
