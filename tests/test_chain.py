@@ -561,7 +561,7 @@ def test_a_name_from_elsewhere_says_the_name_here(theirs: str) -> None:
     ("theirs", "advice"),
     [
         ("fmean", "'mean'"), ("imap_unordered", r"map\(\).*ordered=False"), ("groupby", "'group_by'"),
-        ("reduceByKey", "'reduce_by'"), ("foldby", "'fold_by'"), ("leftOuterJoin", "how='left'"),
+        ("reduceByKey", r"mapreduce\("), ("foldby", "'fold_by'"), ("leftOuterJoin", "how='left'"),
         ("subtractByKey", "how='anti'"), ("rechunk", "chunksize="), ("coalesce", "'repartition'"),
         ("saveAsTextFile", "'to_text'"), ("to_json", "'to_jsonl'"), ("to_sql", "'to_sqlite'"),
         ("to_pickle", r"to_jsonl\(\)"),

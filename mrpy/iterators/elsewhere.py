@@ -13,15 +13,15 @@ _HERE = {
     "enumerate": ("zip_with_index", "zipWithIndex", "with_index"),
     "chain": ("union", "extend", "append", "concatenate"),
     "take": ("limit", "head", "islice", "first_n"),
-    "skip": ("drop", "offset", "tail"),
+    "skip": ("drop", "offset"),
     "take_while": ("takewhile", "takeWhile"),
     "distinct": ("unique", "drop_duplicates", "dedupe", "uniq"),
     "sorted": ("sort", "sort_by", "sortBy", "order_by", "sort_values"),
-    "topk": ("top", "nlargest", "top_k", "takeOrdered", "largest"),
+    "topk": ("top", "nlargest", "top_k", "largest"),
     "count": ("size", "length", "len", "num_rows"),
     "frequencies": ("value_counts", "countByValue", "counts", "counter", "tally"),
     "mean": ("average", "avg", "fmean"),
-    "std": ("stdev", "stddev", "pstdev", "var", "variance"),
+    "std": ("stdev", "stddev", "pstdev"),
     "reduce": ("combine", "treeReduce"),
     "fold": ("aggregate", "foldl", "fold_left", "treeAggregate"),
     "histogram": ("hist",),
@@ -30,10 +30,10 @@ _HERE = {
     "to_list": ("collect", "compute", "list", "tolist", "toList", "get", "gather", "result", "results"),
     "foreach": ("for_each", "forEach", "each", "do"),
     "tee": ("split", "copy", "fork"),
-    "group_by": ("groupby", "groupBy", "groupByKey", "group_by_key", "partition_by"),
+    "group_by": ("groupby", "groupBy"),
     "count_by": ("countby", "countByKey", "count_by_key", "counts_by"),
-    "reduce_by": ("reduceby", "reduceByKey", "reduce_by_key", "reduceByKeyLocally"),
-    "fold_by": ("foldby", "foldBy", "foldByKey", "combineByKey", "aggregateByKey"),
+    "reduce_by": ("reduceby",),
+    "fold_by": ("foldby", "foldBy"),
     "aggregate_by": ("agg", "agg_by", "aggregateBy", "summarise", "summarize"),
     "repartition": ("coalesce", "partitionBy", "repartition_by"),
     "topk_by": ("top_by", "nlargest_by", "top_k_by", "topKByKey"),
@@ -56,7 +56,7 @@ _VERBS = {
     "pfold": ("fold", "aggregate"),
     "mapreduce": ("map_reduce", "MapReduce"),
     "Job": ("MRJob",),
-    "read_text": ("textFile", "wholeTextFiles", "read_lines", "read_textfiles", "open_text"),
+    "read_text": ("textFile", "read_lines", "read_textfiles", "open_text"),
     "read_jsonl": ("read_json", "read_ndjson", "read_json_lines", "scan_ndjson"),
     "read_csv": ("read_table", "scan_csv", "from_csv"),
     "read_parquet": ("read_feather", "read_ipc", "scan_parquet", "scan_ipc", "from_parquet"),
@@ -71,16 +71,49 @@ _JOINS = {
     "semi": ("semi_join", "left_semi_join", "intersection"),
     "anti": ("anti_join", "left_anti_join", "subtractByKey", "subtract", "difference"),
 }
-_LOOKING = "write map() with a function that looks at its item and returns it"
+_LOOKING = "use map() with a function that looks at its item and returns it"
 _PICKLES = "what it writes others can read: to_text(), to_jsonl(), to_csv(), to_parquet(), to_sqlite()"
-_RUNNING = "each of its items needs all before it: write itertools.accumulate(this)"
-_OTHERWISE = {
+_PAIRS = "a key goes with whole items here, not with the values of pairs"
+_VALUES = f"{_PAIRS}: write mrpy.mapreduce(lambda pair: pair, lambda key, values: %s, this)"
+_FOLDED = f"{_PAIRS}: write fold_by(0, lambda made, pair: step(made, pair[1]), initial, combine)"
+_RUNS = "for all items of a key write group_by(key); for runs of one key write itertools.groupby(this, key)"
+_PIECES = "for a generator function that carries nothing from one item to the next write mrpy.stage(f)(this)"
+_OTHERWISE = {  # behind "write" is code, up to the end or a semicolon; "this" is the iterator
     **{theirs: f"write join(other, key, how={how!r})" for how, many in _JOINS.items() for theirs in many},
     **dict.fromkeys(("rebalance", "rechunk"), _CUT),
     **dict.fromkeys(("tap", "inspect"), _LOOKING),
-    **dict.fromkeys(("accumulate", "scan", "cumsum"), _RUNNING),
+    **dict.fromkeys(
+        ("accumulate", "scan", "cumsum"),
+        "each of its items needs all before it: write itertools.accumulate(this)",
+    ),
     **dict.fromkeys(("to_pickle", "saveAsPickleFile", "saveAsObjectFile", "saveAsSequenceFile"), _PICKLES),
-    "imap_unordered": "write map() and the option ordered=False",
+    **dict.fromkeys(("groupByKey", "group_by_key"), _VALUES % "list(values)"),
+    **dict.fromkeys(
+        ("reduceByKey", "reduce_by_key", "reduceByKeyLocally"), _VALUES % "functools.reduce(f, values)"
+    ),
+    **dict.fromkeys(("foldByKey", "combineByKey", "aggregateByKey"), _FOLDED),
+    **dict.fromkeys(("partition_by", "partitionby"), _RUNS),
+    **dict.fromkeys(("mapPartitions", "map_partitions"), _PIECES),
+    **dict.fromkeys(("var", "variance"), "write std() ** 2"),
+    **dict.fromkeys(("takeOrdered", "nsmallest"), "write sorted().take(n)"),
+    "tail": "write collections.deque(this, n)",
+    "mapValues": "write starmap(lambda key, value: (key, f(value)))",
+    "keys": "write map(operator.itemgetter(0))",
+    "values": "write map(operator.itemgetter(1))",
+    "pluck": "write map(operator.itemgetter(key))",
+    "keyBy": "write map(lambda item: (key(item), item))",
+    "sortByKey": "write sorted(0)",
+    "collectAsMap": "write dict(this)",
+    "cartesian": "write flat_map(lambda item: [(item, each) for each in other])",
+    "remove": "write filter(lambda item: not predicate(item))",
+    "imap_unordered": "use map() and the option ordered=False",
+}
+_VERBS_OTHERWISE = {
+    "wholeTextFiles": "write mrpy.pmap(lambda path: (path, pathlib.Path(path).read_text()), paths)",
+    "Pool": "none has to be opened: write mrpy.pmap(f, xs); for a block's own write mrpy.session(workers=n)",
+    "ProcessPoolExecutor": "write mrpy.Executor(backend='processes')",
+    "ThreadPoolExecutor": "write mrpy.Executor(backend='threads')",
+    "Client": "write mrpy.session('dask', address=address)",
 }
 _NAMES = {theirs: ours for ours, many in _HERE.items() for theirs in many}
 _VERB_NAMES = {theirs: ours for ours, many in _VERBS.items() for theirs in many}
@@ -97,4 +130,6 @@ def called_here(name: str) -> str:
 def verb_called_here(name: str) -> str:
     """The same to somebody who asked `mrpy` itself."""
     text = f"module 'mrpy' has no attribute {name!r}"
+    if name in _VERBS_OTHERWISE:
+        return f"{text}; {_VERBS_OTHERWISE[name]}"
     return f"{text}; it is called {_VERB_NAMES[name]!r} here" if name in _VERB_NAMES else text

@@ -1,0 +1,128 @@
+"""What an error tells somebody to write in place of a name from another library does what that name does there."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import itertools
+import operator
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import mrpy
+from mrpy.iterators.elsewhere import _HERE, _OTHERWISE, _VERBS, _VERBS_OTHERWISE
+
+PAIRS = [("b", 3), ("a", 1), ("b", 2)]
+OTHER = [("a", 9), ("c", 8)]
+MODULES = {each.__name__: each for each in (collections, functools, itertools, operator, pathlib, mrpy)}
+
+
+def first(pair: Any) -> Any:
+    return pair[0]
+
+
+def doubled(items: Any) -> Any:
+    for item in items:
+        yield item * 2
+
+
+def shown(text: str) -> list[str]:
+    """The code in a hint."""
+    return [part.partition("write ")[2] for part in text.split("; ") if "write " in part]
+
+
+def evaluated(code: str, items: list[Any], **names: Any) -> Any:
+    """What it comes to, as the user sees it."""
+    this = mrpy.stream(items, backend="serial")
+    steps = {name: getattr(this, name) for name in dir(this) if not name.startswith("_")}
+    known = {"this": this, "n": 2, "other": OTHER, "key": first, "f": operator.add, **names}
+    with mrpy.session("serial"):
+        made = eval(code, {**steps, **MODULES, "list": list, "dict": dict, **known})
+        return list(made) if isinstance(made, mrpy.ParallelIterator) else made
+
+
+SHOWN = {
+    "tail": (PAIRS, {}, collections.deque(PAIRS[-2:])),
+    "takeOrdered": ([3, 1, 2], {}, [1, 2]),
+    "variance": ([1.0, 3.0], {}, 1.0),
+    "reduceByKey": (PAIRS, {}, [("b", 5), ("a", 1)]),
+    "groupByKey": (PAIRS, {}, [("b", [3, 2]), ("a", [1])]),
+    "aggregateByKey": (PAIRS, {"step": operator.add, "initial": 0, "combine": operator.add}, [("b", 5), ("a", 1)]),
+    "mapValues": (PAIRS, {"f": str}, [("b", "3"), ("a", "1"), ("b", "2")]),
+    "keys": (PAIRS, {}, ["b", "a", "b"]),
+    "values": (PAIRS, {}, [3, 1, 2]),
+    "pluck": (PAIRS, {"key": 1}, [3, 1, 2]),
+    "keyBy": (PAIRS, {}, [(pair[0], pair) for pair in PAIRS]),
+    "sortByKey": (PAIRS, {}, [("a", 1), ("b", 3), ("b", 2)]),
+    "collectAsMap": (PAIRS, {}, {"a": 1, "b": 2}),
+    "mapPartitions": ([1, 2, 3], {"f": doubled}, [2, 4, 6]),
+    "map_partitions": ([1, 2, 3], {"f": doubled}, [2, 4, 6]),
+    "cartesian": ([1, 2], {"other": "xy"}, [(1, "x"), (1, "y"), (2, "x"), (2, "y")]),
+    "remove": ([0, 1, 2], {"predicate": lambda n: n % 2}, [0, 2]),
+    "intersection": (PAIRS, {}, [("a", 1)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("theirs", SHOWN)
+def test_what_is_to_be_written_does_it(theirs: str) -> None:
+    items, names, expected = SHOWN[theirs]
+    with pytest.raises(AttributeError) as raised:
+        getattr(mrpy.stream(items, backend="serial"), theirs)
+    [code] = shown(str(raised.value))
+    found = evaluated(code, items, **names)
+    in_order = sorted if theirs.endswith("ByKey") and theirs != "sortByKey" else lambda rows: rows
+    assert in_order(found) == in_order(expected)
+
+
+def test_runs_of_equal_keys_are_not_the_items_of_a_key() -> None:
+    by_key, runs = shown(_OTHERWISE["partition_by"])
+    assert sorted(evaluated(by_key, PAIRS)) == [("a", [("a", 1)]), ("b", [("b", 3), ("b", 2)])]
+    assert [(key, list(items)) for key, items in evaluated(runs, PAIRS)] == [(key, [(key, n)]) for key, n in PAIRS]
+
+
+ALL_SHOWN = sorted({code for text in _OTHERWISE.values() for code in shown(text)})
+
+
+@pytest.mark.parametrize("code", ALL_SHOWN)
+def test_all_that_is_to_be_written_runs(code: str) -> None:
+    names = {"step": lambda made, value: made + value, "initial": 0, "combine": operator.add, "predicate": bool}
+    if "itemgetter(key)" in code:
+        names["key"] = 0
+    elif "f(value)" in code or "stage" in code:
+        names["f"] = str if "f(value)" in code else doubled
+    elif "std" in code or "accumulate" in code:
+        evaluated(code, [1.0, 2.0])
+        return
+    evaluated(code, PAIRS, **names)
+
+
+def test_what_is_to_be_written_in_place_of_a_verb_runs(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a.txt").write_text("x\ny\n")
+    whole, mapped, session, processes, threads, client = (
+        code for text in _VERBS_OTHERWISE.values() for code in shown(text)
+    )
+    path = str(tmp_path / "a.txt")
+    assert evaluated(whole, [], paths=[path]) == [(path, "x\ny\n")]
+    assert evaluated(mapped, [], f=abs, xs=[-1]) == [1]
+    for code, backend in ((processes, "processes"), (threads, "threads")):
+        with evaluated(code, []) as executor:
+            assert (type(executor), executor._options.backend) == (mrpy.Executor, backend)
+    for code in (session, client):  # nothing is opened before the block begins
+        assert hasattr(evaluated(code, [], address="tcp://127.0.0.1:9"), "__enter__")
+
+
+@pytest.mark.parametrize("theirs", _VERBS_OTHERWISE)
+def test_what_is_no_verb_says_what_to_write(theirs: str) -> None:
+    with pytest.raises(AttributeError, match=f"no attribute {theirs!r}; .*write mrpy"):
+        getattr(mrpy, theirs)
+
+
+def test_a_name_has_one_hint() -> None:
+    for here, otherwise in ((_HERE, _OTHERWISE), (_VERBS, _VERBS_OTHERWISE)):
+        names = [*itertools.chain.from_iterable(here.values()), *otherwise]
+        assert len(names) == len(set(names))
+    told: Callable[[str], bool] = lambda name: hasattr(mrpy.ParallelIterator, name)
+    assert not any(map(told, _OTHERWISE))
