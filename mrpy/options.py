@@ -28,9 +28,9 @@ BACKENDS = ("serial", "threads", "processes", "dask")  # where each lives: mrpy/
 
 _ELSEWHERE = {  # what other libraries call it
     "n_jobs": "workers", "max_workers": "workers", "n_workers": "workers", "num_workers": "workers",
-    "processes": "workers", "nodes": "workers", "ncpus": "workers", "npartitions": "chunksize",
+    "processes": "workers", "nodes": "workers", "ncpus": "workers",
     "batch_size": "chunksize", "chunk_size": "chunksize", "partition_size": "chunksize",
-    "pre_dispatch": "buffersize", "prefetch": "buffersize", "buffer_size": "buffersize",
+    "prefetch": "buffersize", "buffer_size": "buffersize",
     "max_retries": "retries", "prefer": "backend", "scheduler": "backend", "pool": "backend",
     "progress_bar": "progress", "verbose": "progress", "return_exceptions": "on_error='return'",
     "error_callback": "on_error", "random_state": "seed", "in_order": "ordered", "desc": "name",
@@ -38,6 +38,18 @@ _ELSEWHERE = {  # what other libraries call it
     "max_tasks_per_child": "mrpy.session(max_tasks_per_worker=...)",
     "max_tasks_per_worker": "mrpy.session(max_tasks_per_worker=...)",
     "memory_limit": "mrpy.session(memory_limit=...)",
+}  # fmt: skip
+_SET_UP = "what a worker needs is made in mrpy.stage(setup=...), or in setup() of a mrpy.Job"
+_ARRAYS = "large arrays go to worker processes by shared memory, without being asked"
+_OTHERWISE = {  # what is done in another way
+    "npartitions": "chunksize= says how many items a task takes; .repartition(n) makes n parts",
+    "pre_dispatch": "buffersize= says how many items are pulled ahead",
+    "return_as": "results come in order, as you ask for them; ordered=False gives them as they are completed",
+    "callback": "loop over the results, or write mrpy.submit(...).add_done_callback(...)",
+    "initializer": _SET_UP, "initargs": _SET_UP, "max_nbytes": _ARRAYS, "mmap_mode": _ARRAYS,
+    "mp_context": "there is one way to start worker processes, without a main guard",
+    "require": "backend='threads' shares the memory of this process",
+    "cache": "checkpoint= keeps results, for the same run started again",
 }  # fmt: skip
 
 
@@ -131,6 +143,8 @@ def _unknown(name: str) -> str:
     if name in _ELSEWHERE:
         there = _ELSEWHERE[name]
         return f"there is no option {name}=; it is called {there if '=' in there else there + '='} here"
+    if name in _OTHERWISE:
+        return f"there is no option {name}=; {_OTHERWISE[name]}"
     names = [*_keywords(), *_CHECKS]
     near = difflib.get_close_matches(name, names, 1)
     hint = f"; did you mean {near[0]}=?" if near else f"; there are {', '.join(dict.fromkeys(names))}"

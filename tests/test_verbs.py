@@ -603,6 +603,13 @@ def test_an_environment_that_was_replaced_is_the_one_that_counts(fresh: pytest.M
     ("given", "message"),
     [
         ({"n_jobs": 2}, "workers="), ({"max_workers": 2}, "workers="), ({"batch_size": 2}, "chunksize="),
+        ({"npartitions": 2}, "=; chunksize= says how many items a task takes; .repartition(n)"),
+        ({"pre_dispatch": "2*n_jobs"}, "=; buffersize="), ({"return_as": "list"}, "=; results come in order"),
+        ({"callback": print}, "add_done_callback"), ({"initializer": print}, "setup="), ({"initargs": ()}, "setup="),
+        ({"max_nbytes": "1M"}, "shared memory"), ({"mmap_mode": "r"}, "shared memory"),
+        ({"mp_context": None}, "one way to start"), ({"cache": True}, "=; checkpoint="),
+        ({"require": "sharedmem"}, "=; backend='threads'"), ({"prefer": "threads"}, "it is called backend= here"),
+        ({"maxtasksperchild": 1}, "mrpy.session(max_tasks_per_worker=...)"),
         ({"worker": 2}, "did you mean workers="), ({"chunksizes": 1}, "did you mean chunksize="),
         ({"return_exceptions": True}, "on_error='return'"), ({"zzz": 1}, "backend, workers"),
         ({"backend": "thread"}, "did you mean 'threads'"), ({"backend": 3}, "must be one of"),
