@@ -89,7 +89,8 @@ def rng() -> numpy.random.Generator:
     """The random generator of the item at work: the same everywhere, for the same ``seed=``.
 
     Called several times for one item it goes on where it was. In a reducer it is the key's. Outside a task,
-    and in what combines partial results, it raises `MrpyError`.
+    and in what combines partial results, it raises `MrpyError`. A generator made beforehand, in a global or a
+    closure, is copied to each worker process, and these draw the same numbers.
 
     >>> import mrpy
     >>> draws = mrpy.pmap(lambda n: int(mrpy.rng().integers(100)), range(4), seed=1, backend="serial")
