@@ -125,7 +125,8 @@ def pfold(
     """``functools.reduce(step, iterable, initial)`` in parallel, where two results can be combined.
 
     ``step(accumulator, item)`` takes in one item, ``combine(left, right)`` joins what two stretches of
-    the source came to. `initial` must be neutral for `combine`: each stretch starts with a copy.
+    the source came to, by default with ``+``. `initial` must be neutral for `combine`: each stretch starts
+    with a copy.
 
     >>> import mrpy
     >>> mrpy.pfold(lambda n, word: n + len(word), ["a", "bc"], 0, backend="serial")

@@ -653,6 +653,25 @@ def test_what_a_verb_takes_besides_options_is_suggested_too(call: Callable[[], A
         call()
 
 
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_function_that_cannot_combine_partial_results_is_told_from_one_that_fails_at_an_item(backend: str) -> None:
+    words = ["a", "bc", "a"]
+    calls: dict[Callable[[], Any], str] = {
+        lambda: mrpy.pfold(lambda seen, word: seen | {word}, words, set(), backend=backend): "(set and set) were combined by add;",
+        lambda: mrpy.stream(words, backend=backend).fold(lambda seen, word: seen | {word}, set()): "(set and set)",
+        lambda: mrpy.preduce(lambda n, word: n + len(word), words, 0, backend=backend): "(str and str) were combined by test_a",
+    }
+    for call, told in calls.items():
+        with pytest.raises(TypeError) as raised:
+            call()
+        [note] = raised.value.__notes__
+        assert type(raised.value) is TypeError and told in note and note.endswith("write pfold(step, items, initial, combine=...)")
+    for call in (lambda: mrpy.stream([1, "a"], backend=backend).max(), lambda: mrpy.stream([1, "a"], backend=backend).topk(1).to_list()):
+        with pytest.raises(TypeError) as raised:
+            call()
+        assert "pfold" not in "".join(getattr(raised.value, "__notes__", ()))
+
+
 @pytest.mark.parametrize("partitions", [0, -1, True, 1.5, "many"])
 def test_wrong_partitions_are_an_error(partitions: Any) -> None:
     with pytest.raises(OptionError, match="partitions"):

@@ -137,7 +137,27 @@ def merged(left: Any, right: Any, merge: Callable[[Any, Any], Any]) -> Any:
         return right
     if right is NOTHING:
         return left
-    return merge(left, right)
+    try:
+        return merge(left, right)
+    except TypeError as error:
+        _say_what_was_done(error, left, right, merge)
+        raise
+
+
+def _say_what_was_done(error: TypeError, left: Any, right: Any, merge: Any) -> None:
+    """Have an error of the user's function say what that got: most likely it takes a result and an item."""
+    if str(getattr(merge, "__module__", "")).startswith("mrpy."):
+        return
+    kinds, name = f"{type(left).__name__} and {type(right).__name__}", getattr(merge, "__qualname__", merge)
+    note = (
+        f"mrpy: raised as two partial results ({kinds}) were combined by {name}; "
+        "where that is no way to combine two of them, write pfold(step, items, initial, combine=...)"
+    )
+    try:
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+    except Exception:  # noqa: S110 - a class may forbid it
+        pass
 
 
 def _are_pair(left: Node, right: Node) -> bool:
