@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import os
 import pwd
@@ -14,12 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask.config
 import distributed
 import numpy
 import pytest
+from dask.sizeof import sizeof
 
 import mrpy
 from mrpy.errors import ItemTimeout, OptionError, WorkerCrashed
+from mrpy.scheduler import codec
+from mrpy.scheduler.backends.dask_worker import Stored
 
 
 def work(x: int) -> int:
@@ -188,3 +193,26 @@ def test_a_user_without_a_name_has_a_cluster(tmp_path: Path, monkeypatch: pytest
     with mrpy.session("dask", workers=1):
         assert mrpy.submit(abs, -1).result(60) == 1
         assert not (tmp_path / "mrpy-dask-4194305-left").exists()
+
+
+def test_a_worker_that_holds_much_memory_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE", "0.0001")  # of what there is: it has more
+    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL", "10ms")
+    with mrpy.session("dask", workers=1):
+        for _ in range(3):
+            assert mrpy.submit(abs, -1).result(30) == 1
+            time.sleep(0.1)
+
+
+def test_an_item_that_keeps_the_lock_for_long_is_no_death() -> None:
+    def hold(x: int) -> int:
+        ctypes.PyDLL(None).sleep(8)
+        return x
+
+    with dask.config.set({"distributed.scheduler.worker-ttl": "1s"}):  # ten heartbeats at least: 5 s
+        with mrpy.session("dask", workers=1):
+            assert mrpy.submit(hold, 1).result(60) == 1
+
+
+def test_a_value_goes_to_disk_by_what_it_takes() -> None:
+    assert sizeof(Stored([codec.encode(bytes(1 << 20))], False)) > 1 << 20

@@ -8,7 +8,9 @@
 It differs from Dask's LocalCluster in two ways. The workers do not import the user's main module again, so
 no ``if __name__ == "__main__"`` is needed. And they die with us: when the lifeline closes, even by a
 ``kill -9``, the kernel kills the worker and its children; a Ctrl-C in the terminal does not reach them.
-There is no nanny: it would be one more process, and its semaphores would outlive a kill.
+There is no nanny: it would be one more process, and its semaphores would outlive a kill. So a worker is
+never paused for the memory that its process has: who would end the pause? And none is given up for being
+silent, as one is while an item keeps the interpreter lock: of a death we hear from the kernel.
 
 And the wall clock may be set back (`steady`); Dask would send nothing until it has caught up.
 """
@@ -47,6 +49,8 @@ PAUSE = 0.1  # seconds between the death of a worker and the next
 _HOME = str(Path(__file__).resolve().parents[3])  # the folder that holds the package
 # there is always an HTTP server; without an address it would be on port 8787, for all the world
 _PLACE: dict[str, Any] = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+# by what the process has, which may be the user's own; values go to disk by what they themselves take
+_UNWATCHED = {"distributed.worker.memory.pause": False, "distributed.worker.memory.spill": False}
 _BOOT = (
     "import sys; sys.path.append({home!r}); "
     "from mrpy.scheduler.backends.dask_cluster import serve; serve{told}"
@@ -110,7 +114,8 @@ class WorkerProcess(ProcessInterface):
 def start(workers: int) -> SpecCluster:
     """Start it. Its workers come up a moment later."""
     spill = _spill_folder()
-    with dask.config.set({"distributed.admin.low-level-log-length": EVENTS_KEPT}):
+    kept = {"distributed.admin.low-level-log-length": EVENTS_KEPT, "distributed.scheduler.worker-ttl": None}
+    with dask.config.set(kept):
         cluster = SpecCluster(
             scheduler={
                 "cls": Scheduler,
@@ -144,7 +149,10 @@ def serve(lifeline: int, scheduler: str, spill: str, hash_seed: str | None) -> N
 
 async def _live(scheduler: str, spill: str) -> None:
     steady(IOLoop.current())
-    worker = Worker(scheduler, nthreads=1, silence_logs=logging.CRITICAL, local_directory=spill, **_PLACE)
+    with dask.config.set(_UNWATCHED):
+        worker = Worker(
+            scheduler, nthreads=1, silence_logs=logging.CRITICAL, local_directory=spill, **_PLACE
+        )
     async with worker:
         await worker.finished()
 

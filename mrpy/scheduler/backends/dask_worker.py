@@ -71,6 +71,9 @@ class Stored(Pickled):
         apart = int(protocol) >= 5  # which of the two Dask uses differs from one connection to the next
         return _stored, (shape, [_travelling(part, apart) for part in parts], self.in_parts)
 
+    def __sizeof__(self) -> int:  # Dask asks for it before it decides what goes to disk
+        return super().__sizeof__() + self.nbytes
+
     def private(self, part: int | None) -> Any:
         """The value, or a part of it, for one task to keep: what it changes there, nobody else sees."""
         body, buffers = self.part(part)
