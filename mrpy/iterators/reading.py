@@ -6,6 +6,7 @@ options as keywords, and return a `ParallelIterator`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from zlib import crc32
 
@@ -22,7 +23,6 @@ from mrpy.mapreduce.plan import Plan
 from mrpy.options import plain
 
 if TYPE_CHECKING:
-    import os
     from typing import Any, TypeAlias
 
     from mrpy.mapreduce.files.found import File
@@ -300,7 +300,7 @@ class _Asked(Frozen):
     only_text: bool = False
 
     def opening(self) -> Opening:
-        return Opening(compression_for(self.compression), self.storage)
+        return Opening(compression_for(self.compression), self.storage, _folder())
 
     def files(self) -> list[Any]:
         return files_of(self.verb, self.paths, self.storage, self.only_text)
@@ -322,6 +322,13 @@ class _Asked(Frozen):
         blocks = list(cut(files, size, whole, unit))
         step = Reads(format, opening, _fingerprint(files, blocks))
         return _over(Blocks(tuple(blocks), len(files)), step, options)
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed: nothing relative is found either
+        return ""
 
 
 def _over(source: Blocks, step: Reads, options: dict[str, Any]) -> ParallelIterator:

@@ -216,3 +216,28 @@ def test_an_item_that_keeps_the_lock_for_long_is_no_death() -> None:
 
 def test_a_value_goes_to_disk_by_what_it_takes() -> None:
     assert sizeof(Stored([codec.encode(bytes(1 << 20))], False)) > 1 << 20
+
+
+def test_a_relative_path_means_the_file_that_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one of that name where the workers of somebody else's cluster stand; nor, later, where the user
+    has gone since."""
+    for folder in ("there", "here", "elsewhere"):
+        (tmp_path / folder / "in").mkdir(parents=True)
+        for name in ("a.txt", "in/b.txt"):
+            (tmp_path / folder / name).write_text(f"{folder}\n" * 2, encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "there")
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    with cluster, distributed.Client(cluster) as client, mrpy.session("dask", client=client):
+        monkeypatch.chdir(tmp_path / "here")
+        read = [mrpy.read_text("a.txt"), mrpy.read_text("*.txt"), mrpy.read_text("in")]
+        text = mrpy.read_jsonl("a.txt")
+        gone = mrpy.read_text("a.txt")
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert [lines.to_list() for lines in read] == [["here"] * 2] * 3
+        with pytest.raises(mrpy.errors.DataError, match=r"^'?a\.txt") as caught:
+            text.to_list()
+        assert caught.value.path == "a.txt", "it is named as he wrote it"
+        (tmp_path / "here" / "a.txt").unlink()
+        with pytest.raises(FileNotFoundError) as missing:
+            gone.to_list()
+        assert missing.value.filename == "a.txt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -35,10 +36,12 @@ class Opening(Frozen):
 
     ``compression``  ``"infer"`` it from the ending of the name, one of those below, or None
     ``storage``      what fsspec is told: keys, endpoints
+    ``folder``       where they were found: relative paths are meant from there, wherever a worker may stand
     """
 
     compression: str | None = "infer"
     storage: Mapping[str, Any] | None = None
+    folder: str = ""
 
     def packed(self, path: str) -> str | None:
         """How a file is compressed."""
@@ -63,11 +66,19 @@ class Opening(Frozen):
             yield unpacked
 
     def _raw(self, path: str) -> Any:
-        if not is_url(path):
-            return to_read(path)
-        return _remote(path, self.storage)
+        if is_url(path):
+            return _remote(path, self.storage)
+        try:
+            return to_read(self.place(path))
+        except OSError as error:
+            error.filename = path  # as the user wrote it
+            raise
 
-    def __repr__(self) -> str:  # without what may be secret
+    def place(self, path: str) -> str:
+        """Where a file on this machine is."""
+        return os.path.join(self.folder, path)
+
+    def __repr__(self) -> str:  # without what may be secret, or is another where the same is read
         return f"Opening({self.compression!r})"
 
 

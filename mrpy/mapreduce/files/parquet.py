@@ -149,7 +149,9 @@ def _named(path: str) -> Iterator[None]:
 def _opened(path: str, opening: Opening) -> AbstractContextManager[Any]:
     from pyarrow import memory_map
 
-    return opening.open(path) if is_url(path) else nullcontext(memory_map(os.fsencode(path)))
+    if is_url(path):
+        return opening.open(path)
+    return nullcontext(memory_map(os.fsencode(opening.place(path))))
 
 
 def _is_arrow(opened: Any) -> bool:
