@@ -20,6 +20,7 @@ import distributed
 import numpy
 import pytest
 from dask.sizeof import sizeof
+from watching import run_script
 
 import mrpy
 from mrpy.errors import ItemTimeout, OptionError, WorkerCrashed
@@ -241,3 +242,23 @@ def test_a_relative_path_means_the_file_that_is_here(tmp_path: Path, monkeypatch
         with pytest.raises(FileNotFoundError) as missing:
             gone.to_list()
         assert missing.value.filename == "a.txt"
+
+
+@pytest.mark.fault(40)
+def test_a_forked_child_ends_while_a_session_is_open() -> None:
+    done = run_script("""
+        import os, sys, time, mrpy
+        with mrpy.session("dask", workers=1) as session:
+            assert mrpy.submit(abs, -1).result(60) == 1
+            if not (pid := os.fork()):
+                sys.exit(7)
+            ends = time.monotonic() + 15
+            while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0) and time.monotonic() < ends:
+                time.sleep(0.05)
+            if ended == (0, 0):
+                os.kill(pid, 9)
+            assert ended[0] and os.waitstatus_to_exitcode(ended[1]) == 7, ended
+            assert os.path.exists(session.driver.backend._cluster.spill_folder)
+            assert mrpy.submit(abs, -2).result(60) == 2
+    """)
+    assert not done.returncode, done.stderr

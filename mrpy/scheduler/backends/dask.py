@@ -79,6 +79,7 @@ class DaskBackend(Backend):
         self._codes: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # a Future; and what tells of the end
         self._unused: deque[int] = deque()  # functions that nobody will send again
         self._closed = False
+        self._pid = os.getpid()
         self._quiet = contextlib.ExitStack()
         self._topic = ""
         self._mark = uuid.uuid4().hex[:12]
@@ -199,7 +200,7 @@ class DaskBackend(Backend):
         self._values.pop(key, None)
 
     def close(self) -> None:
-        if self._closed:
+        if self._closed or os.getpid() != self._pid:  # a forked child owns nothing of it
             return
         self._closed = True
         atexit.unregister(self.close)
@@ -210,8 +211,7 @@ class DaskBackend(Backend):
         if self._client is not None:
             with contextlib.suppress(Exception):
                 self._drop_all()
-        for values in (self._tickets, self._values, self._codes):
-            values.clear()
+        self._tickets.clear(), self._values.clear(), self._codes.clear()
         with silence_logging_cmgr(logging.CRITICAL + 1), contextlib.suppress(Exception):
             self._disconnect()
         self._quiet.close()
