@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import errno
+import io
+import logging
 import os
 import pwd
 import re
 import signal
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -262,3 +266,26 @@ def test_a_forked_child_ends_while_a_session_is_open() -> None:
             assert mrpy.submit(abs, -2).result(60) == 2
     """)
     assert not done.returncode, done.stderr
+
+
+@pytest.mark.fault(19)
+def test_what_a_task_says_comes_out_here_and_tells_of_which_item(caplog: pytest.LogCaptureFixture) -> None:
+    def talk(x: int) -> int:
+        print("number", x)
+        print("it has no end", end="")
+        logging.getLogger("me").warning("logged %s", x)
+        logging.getLogger("me").info("not heard")
+        warnings.warn("a warning", stacklevel=1)
+        if x == 2:
+            raise ValueError(x)
+        return x
+
+    logging.getLogger("me").setLevel(logging.WARNING)
+    with mrpy.session("dask", workers=1), pytest.warns(UserWarning, match="a warning"):
+        with contextlib.redirect_stdout(io.StringIO()) as caught:
+            assert list(mrpy.pmap(talk, range(3), on_error="skip")) == [0, 1]
+    said = [f"(item {x}) {what}" for x in range(3) for what in (f"number {x}", "it has no end")]
+    lines = caught.getvalue().splitlines()
+    assert [line for line in lines if "number" in line] == said[::2], lines
+    heard = [record.getMessage() for record in caplog.records if record.name == "me"]
+    assert heard == [f"(item {x}) logged {x}" for x in range(3)]

@@ -4,7 +4,7 @@
       start ─> client.submit ────────────────────────────> dask_worker.run
       stop  ─> future.cancel, interrupt ─────────────────> dask_worker.interrupt
       wait  <─ inbox (SimpleQueue) <─ future is done <──── Stored, Raised
-                                   <─ events <──────────── it runs; an item began; it is through
+                                   <─ events <──────────── it runs; an item began; what it says; it is through
 
 Values stay on the cluster: the backend holds a Future under the task's key, and a task that needs the
 value is handed the Future. Functions too are Futures, sent once; each worker opens them once.
@@ -26,6 +26,7 @@ import asyncio
 import atexit
 import contextlib
 import logging
+import marshal
 import os
 import signal
 import time
@@ -41,16 +42,17 @@ from distributed import Client
 from distributed.scheduler import KilledWorker
 from distributed.utils import silence_logging_cmgr
 
-from mrpy.errors import BackendError, OptionError
+from mrpy.errors import BackendError
 from mrpy.scheduler import codec
 from mrpy.scheduler import messages as m
-from mrpy.scheduler.backends import dask_cluster
+from mrpy.scheduler.backends import dask_cluster, relay
 from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.dask_tickets import Suspects, Ticket, gone, lost
 from mrpy.scheduler.backends.dask_values import Far
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.failure import of
+from mrpy.scheduler.said import Said
 
 AHEAD = 2  # tasks given to the cluster per thread: one runs, one waits
 CODES_KEPT = 64  # functions held on the cluster; out of the air
@@ -70,6 +72,7 @@ class DaskBackend(Backend):
     def __init__(self, workers: int, *, address: str | None = None, client: Client | None = None) -> None:
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._facts: list[m.Fact] = []
+        self.said = Said()
         self._tickets: dict[int, Ticket] = {}
         self._stopped: set[int] = set()  # attempts that were stopped, and may be about to begin
         self._tears_down = False  # something that was sent does something at its end
@@ -96,14 +99,8 @@ class DaskBackend(Backend):
 
     def _connect(self, workers: int, address: str | None, client: Any) -> None:
         security = None
-        if client is not None and getattr(client, "scheduler", None) is None:
-            raise OptionError(f"client={client!r:.60}: must be a distributed.Client that is connected")
-        if client is not None and client.asynchronous:
-            raise OptionError(
-                "client= belongs to the event loop that runs here, which cannot serve it while this waits; "
-                "open the session in a thread (asyncio.to_thread)"
-            )
         if client is not None:  # a connection of our own to the same place: we leave no trace in the user's
+            dask_cluster.check(client)
             address, security = client.scheduler.address, client.security
         if address is None:
             self._quiet.enter_context(silence_logging_cmgr(logging.CRITICAL + 1))
@@ -273,7 +270,7 @@ class DaskBackend(Backend):
         done = asyncio.run_coroutine_threadsafe(self._forgotten(None), self._client.loop.asyncio_loop)
         done.add_done_callback(lambda _: self.wake())
         while not (self._tickets or self.hurried or done.done()):
-            self._inbox.get(timeout=TORN_DOWN if self._tears_down else SENT)
+            self._take(self._inbox.get(timeout=TORN_DOWN if self._tears_down else SENT))
 
     async def _forgotten(self, numbers: list[int] | None) -> None:
         with contextlib.suppress(Exception):  # workers may be gone, or at something that does not let them
@@ -334,6 +331,8 @@ class DaskBackend(Backend):
         match message:
             case (int(number), str(status)):
                 self._answered(number, status)
+            case (_, w.SAID, pid, said):
+                self.said.show(relay.to_show(marshal.loads(said), pid), len(said))
             case (int(number), int(kind), *details):
                 self._told(number, kind, *details)
             case dict():

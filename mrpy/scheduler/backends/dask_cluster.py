@@ -40,6 +40,7 @@ from distributed import Scheduler, Worker, batched
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 from tornado.ioloop import IOLoop
 
+from mrpy.errors import OptionError
 from mrpy.scheduler.backends.spawn import HASH_SEED, environment
 from mrpy.scheduler.backends.worker_main import die_with_parent, show_hash_seed
 
@@ -109,6 +110,17 @@ class WorkerProcess(ProcessInterface):
                 env=environment(threads),
             )  # fmt: skip
         return process, ours
+
+
+def check(client: Any) -> None:
+    """Raise unless a client of the user's can be used here."""
+    if getattr(client, "scheduler", None) is None:
+        raise OptionError(f"client={client!r:.60}: must be a distributed.Client that is connected")
+    if client.asynchronous:
+        raise OptionError(
+            "client= belongs to the event loop that runs here, which cannot serve it while this waits; "
+            "open the session in a thread (asyncio.to_thread)"
+        )
 
 
 def start(workers: int) -> SpecCluster:

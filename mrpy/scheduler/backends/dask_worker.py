@@ -8,16 +8,19 @@ What the session hears of a call, as events under the id of its client:
     (number, RUNS, address, pid)      it began, and where
     (number, BEGAN, item)             an item began                    (only where `careful`)
     (number, THROUGH, seconds, size, note)  it is through; its value has this many bytes; what it noted
+    (0, SAID, pid, message)           what it printed, logged or warned of (only where the worker is ours)
 
-Workers that mrpy started itself are the user's own: they go to his working directory and import path. On
-somebody else's cluster the import path is only added to, at its end, and the working directory is left
-alone: other people's tasks share the process.
+Workers that mrpy started itself are the user's own: they go to his working directory and import path, and
+what calls say there comes out in his process (``relay.py``). On somebody else's cluster the import path is
+only added to, at its end, and the working directory and the streams are left alone: other people's tasks
+share the process.
 """
 
 from __future__ import annotations
 
 import asyncio
 import faulthandler
+import marshal
 import os
 import pickle
 import sys
@@ -34,6 +37,7 @@ from distributed import get_worker
 from distributed.utils import sync
 
 from mrpy.scheduler import codec
+from mrpy.scheduler.backends import relay
 from mrpy.scheduler.backends.alarm import SOON, throw_into, throws_into
 from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.worker_main import encode_failure
@@ -42,7 +46,7 @@ from mrpy.scheduler.failure import At
 from mrpy.scheduler.here import Here, keep_limits
 from mrpy.scheduler.policy import LONGEST_WAIT
 
-RUNS, BEGAN, THROUGH = 1, 2, 3
+RUNS, BEGAN, THROUGH, SAID = 1, 2, 3, 4
 STARTED = 0.5  # seconds in which a nanny is through with the start of its worker
 ALIGNED = 16  # bytes; as malloc does
 CODES_KEPT = 64  # opened functions per worker; out of the air
@@ -161,6 +165,8 @@ def run(order: Sent, blob: bytes, *inputs: Stored) -> Stored:
             outcome = perform(_perform, order, (blob, inputs))  # what it imports may run something of its own
         except BaseException as error:
             failure = encode_failure(error)
+        if order.ours:
+            _say_all()
     finally:  # it may be stopped while its exception is told: it ends then, and is not to cost the worker
         _through(order)
         if order.latest is not None:
@@ -171,6 +177,8 @@ def run(order: Sent, blob: bytes, *inputs: Stored) -> Stored:
 
 
 def _perform(order: Sent, blob: bytes, inputs: tuple[Stored, ...]) -> Stored:
+    if order.ours:
+        _say(order.topic)
     function, announces, place = _opened(order, blob)
     _go_to(place, order.ours)
     values = [value.private(part) for value, part in zip(inputs, order.parts, strict=True)]
@@ -272,7 +280,35 @@ def _go_to(place: Here, ours: bool) -> None:
             keep_limits(place.limits)
         if place.folder is not None:
             os.chdir(place.folder)
+        if place.levels is not None and _relayed is not None:
+            theirs = [each for each in place.levels if each[0].split(".")[0] not in _OF_DASK]
+            relay.relay_logging(tuple(theirs), _relayed[0])
     _place = place
+
+
+# ---- what calls say ------------------------------------------------------------------------------
+
+_OF_DASK = ("distributed", "dask", "tornado", "asyncio")  # it logs in this process, too, and not for the user
+_relayed: tuple[relay.Say, Callable[[], None]] | None = None  # how something is said; what ends its lines
+
+
+def _say(topic: str) -> None:
+    """Have what calls say from here on go to the session, which this worker belongs to."""
+    global _relayed
+    if _relayed is None:
+        worker, pid = get_worker(), os.getpid()  # here: a call may have threads, which know of no worker
+
+        def say(message: tuple[Any, ...]) -> None:
+            if os.getpid() == pid:  # else it is a child that a call has forked
+                worker.log_event(topic, (0, SAID, pid, marshal.dumps(message)))
+
+        _relayed = say, relay.relay_streams(say)
+        relay.relay_warnings(say)
+
+
+def _say_all() -> None:
+    if _relayed is not None:
+        _relayed[1]()
 
 
 # ---- stopping ------------------------------------------------------------------------------------
