@@ -8,6 +8,7 @@ import ctypes
 import errno
 import io
 import logging
+import operator
 import os
 import pwd
 import re
@@ -24,10 +25,11 @@ import distributed
 import numpy
 import pytest
 from dask.sizeof import sizeof
+from laws import eventually
 from watching import run_script
 
 import mrpy
-from mrpy.errors import ItemTimeout, OptionError, WorkerCrashed
+from mrpy.errors import BackendError, ItemTimeout, OptionError, WorkerCrashed
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends.dask_worker import Stored
 
@@ -289,3 +291,24 @@ def test_what_a_task_says_comes_out_here_and_tells_of_which_item(caplog: pytest.
     assert [line for line in lines if "number" in line] == said[::2], lines
     heard = [record.getMessage() for record in caplog.records if record.name == "me"]
     assert heard == [f"(item {x}) logged {x}" for x in range(3)]
+
+
+@pytest.mark.fault(1)
+def test_a_reduction_whose_values_went_with_a_restart_fails_and_says_so() -> None:
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    with cluster, distributed.Client(cluster) as client, mrpy.session("dask", client=client) as session:
+
+        def items() -> Iterator[int]:
+            yield from range(20)
+            assert eventually(lambda: len(session.driver.backend._values) > 1)
+            client.restart()
+            yield from range(20, 40)
+
+        with pytest.raises(BackendError, match="lost"):
+            mrpy.preduce(operator.add, mrpy.pmap(abs, items(), chunksize=1))
+        assert list(mrpy.pmap(abs, [-1, -2])) == [1, 2]
+
+
+def test_a_number_of_workers_is_refused_where_the_cluster_has_its_own() -> None:
+    with pytest.raises(OptionError, match="workers="), mrpy.session("dask", workers=1, address="tcp://there:1"):
+        pass

@@ -48,7 +48,7 @@ from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends import dask_cluster, relay
 from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.backends.base import Backend, Value
-from mrpy.scheduler.backends.dask_tickets import Suspects, Ticket, gone, lost
+from mrpy.scheduler.backends.dask_tickets import Suspects, Ticket, gone, lost, orphaned
 from mrpy.scheduler.backends.dask_values import Far
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.failure import of
@@ -81,11 +81,9 @@ class DaskBackend(Backend):
         self._values: dict[m.Key, Far] = {}
         self._codes: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # a Future; and what tells of the end
         self._unused: deque[int] = deque()  # functions that nobody will send again
-        self._closed = False
-        self._pid = os.getpid()
+        self._closed, self._pid = False, os.getpid()
         self._quiet = contextlib.ExitStack()
-        self._topic = ""
-        self._mark = uuid.uuid4().hex[:12]
+        self._topic, self._mark = "", uuid.uuid4().hex[:12]
         self._cluster: Any = None
         self._client: Any = None  # Dask's own types are too sparse to help
         try:
@@ -208,7 +206,8 @@ class DaskBackend(Backend):
         if self._client is not None:
             with contextlib.suppress(Exception):
                 self._drop_all()
-        self._tickets.clear(), self._values.clear(), self._codes.clear()
+        for held in (self._tickets, self._values, self._codes):
+            held.clear()
         with silence_logging_cmgr(logging.CRITICAL + 1), contextlib.suppress(Exception):
             self._disconnect()
         self._quiet.close()
@@ -394,5 +393,7 @@ class DaskBackend(Backend):
             return gone(ticket)
         if error is None or isinstance(error, KilledWorker):
             self._codes.clear()  # they may be gone as well: after a restart of the cluster, say
+            if any(self._values[needed.key].is_gone() for needed in ticket.order.task.inputs):
+                return orphaned(ticket)
             return lost(ticket, blame=error is not None)
         return m.Failed(key, attempt, of(BackendError(f"the cluster could not run the task: {error!r}")))

@@ -80,6 +80,12 @@ def gone(ticket: Ticket) -> m.Failed:
     return m.Failed(ticket.order.task.key, ticket.order.attempt, of(gone))
 
 
+def orphaned(ticket: Ticket) -> m.Failed:
+    """What it was to work on is gone: sent again, it would come back again."""
+    why = "results that this needed are lost: was the Dask cluster restarted? Run it again"
+    return m.Failed(ticket.order.task.key, ticket.order.attempt, of(BackendError(why)))
+
+
 def lost(ticket: Ticket, blame: bool, *, by_its_item: bool = True) -> m.Lost:
     """Its worker is. ``blame``: what ran there may have been the cause; and so its item, where it is known to
     have been this one."""

@@ -20,6 +20,10 @@ class Far:
         self.nbytes = nbytes
         self.note = None if note is None else codec.decode(codec.Payload(note))
 
+    def is_gone(self) -> bool:
+        """Whether the cluster does not have it any more, nor knows how to make it again."""
+        return self.future.status in ("cancelled", "lost")
+
     def load(self) -> Any:
         """Bring it here and open it."""
         try:
