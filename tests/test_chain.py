@@ -545,6 +545,94 @@ def test_a_run_does_not_go_on_behind_an_error_that_another_run_was_told(backend:
     assert list(source) == []
 
 
+# ---- asked again ----------------------------------------------------------------------------------------------------
+
+AGAIN: dict[str, tuple[Callable[[Any], Any], Callable[[list[Any]], Any]]] = {
+    "batch": (lambda s: s.batch(2), lambda x: zip(x[::2], x[1::2], strict=True)),
+    "window": (lambda s: s.window(2), itertools.pairwise),
+    "enumerate": (lambda s: s.enumerate(), enumerate),
+    "zip": (lambda s: s.zip("abc"), lambda x: zip(x, "abc", strict=False)),
+    "zip a run": (lambda s: s.zip(mrpy.stream("abc", backend="serial").map(str.upper)), lambda x: zip(x, "ABC", strict=False)),
+    "zip itself": (lambda s: s.zip(s), lambda x: zip(x[::2], x[1::2], strict=True)),
+    "zip what is behind": (lambda s: s.zip(s.skip(1)), itertools.pairwise),
+    "chain": (lambda s: s.chain([7]), lambda x: [*x, 7]),
+    "chain a run": (lambda s: s.chain(s.take(2)), lambda x: x + x[:2]),
+    "take": (lambda s: s.take(2), lambda x: x[:2]),
+    "skip": (lambda s: s.skip(2), lambda x: x[2:]),
+    "take_while": (lambda s: s.take_while(lambda n: n < 20), lambda x: x[:19]),
+    "distinct": (lambda s: s.distinct(lambda n: n % 3), lambda x: x[:3]),
+    "all of them": (lambda s: s.skip(1).chain([7]).distinct().take(4).batch(2), lambda x: zip(x[1:5:2], x[2:5:2], strict=True)),
+    "before others": (lambda s: s.take(3).map(abs).sorted(reverse=True).skip(1), lambda x: x[1::-1]),
+}  # fmt: skip
+
+
+@over_local
+@pytest.mark.parametrize("name", AGAIN)
+def test_a_chain_that_is_asked_twice_gives_the_same_answer(name: str, backend: str) -> None:
+    make, plain = AGAIN[name]
+    chain = make(mrpy.stream(range(-60, 0), backend=backend, workers=2).map(lambda n: n + 61))
+    expected = list(plain(list(range(1, 61))))
+    assert [chain.count(), chain.count()] == [len(expected)] * 2
+    assert [chain.map(_same).to_list(), chain.map(_same).to_list()] == [expected] * 2
+    assert list(chain) == expected
+    assert list(chain) == []  # it is an iterator
+
+
+def _same(item: Any) -> Any:
+    return item
+
+
+@over_local
+def test_two_chains_of_one_iterator_do_not_take_from_each_other(backend: str) -> None:
+    numbers = mrpy.stream(range(100), backend=backend, workers=2).map(abs)
+    one, other = iter(numbers.batch(2)), iter(numbers.skip(50))
+    assert [next(one), next(other), next(one), next(other)] == [(0, 1), 50, (2, 3), 51]
+
+
+@over_local
+@pytest.mark.parametrize(
+    "source",
+    [
+        lambda: iter(Tap()), lambda: (n + 1 for n in Tap()), lambda: map(abs, Tap()),
+        lambda: zip(map(abs, Tap()), Tap()), lambda: enumerate(map(abs, Tap())),
+    ],
+    ids=["iterator", "generator", "map", "zip", "enumerate"],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["take", "zip", "zip other", "chain other", "behind others", "of a run"])
+def test_a_chain_that_has_gone_through_an_iterator_is_at_its_end(name: str, source: Any, backend: str) -> None:
+    options: dict[str, Any] = {"backend": backend, "workers": 2, "chunksize": 3}
+    plain = mrpy.stream(range(4), **options)
+    chain = {
+        "take": lambda: mrpy.stream(source(), **options).map(_same).take(2),
+        "zip": lambda: mrpy.stream(source(), **options).map(_same).zip("ab"),
+        "zip other": lambda: plain.zip(source()),
+        "chain other": lambda: plain.chain(mrpy.stream(source(), **options).take(4).map(_same)),
+        "behind others": lambda: mrpy.stream(source(), **options).map(_same).batch(2).map(_same).take(2),
+        "of a run": lambda: mrpy.pmap(_same, mrpy.stream(source(), **options).map(_same), retries=1, **options).take(2),
+    }[name]()
+    assert chain.count() > 0
+    assert chain.count() == 0
+
+
+@over_local
+def test_what_takes_from_a_run_that_has_begun_takes_what_is_left(backend: str) -> None:
+    numbers = mrpy.stream(range(9), backend=backend, workers=2).map(abs)
+    pairs = numbers.batch(2)
+    assert next(numbers) == 0
+    assert pairs.to_list() == [(1, 2), (3, 4), (5, 6), (7, 8)]
+    assert list(numbers) == []
+
+
+@over_local
+def test_each_run_of_an_iterator_has_an_account_of_its_own(backend: str) -> None:
+    options: dict[str, Any] = {"backend": backend, "workers": 2, "on_error": "skip", "max_errors": 3, "chunksize": 1}
+    numbers = mrpy.stream("12x3y4z567", **options).map(int)
+    assert numbers.zip(numbers.skip(1)).to_list() == list(itertools.pairwise(range(1, 8)))
+    assert numbers.skipped.count == 3
+    assert [numbers.take(5).count(), numbers.take(5).count()] == [5, 5]
+    assert "it ran" in numbers.explain()
+
+
 # ---- names ----------------------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ from mrpy.errors import OptionError
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
-from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced, is_run, stages_of
+from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced, is_once, is_run, stages_of
 from mrpy.options import resolve
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Inner:
 
     run_of_its_own = True
     _stages = property(lambda self: self._plan.stages)
+    _once = property(lambda self: is_once(self._plan.source))
 
     def __init__(self, plan: Plan, given: Given) -> None:
         self._plan = plan
@@ -112,10 +113,9 @@ class Joined:
 
     run_of_its_own = True
     _stages = property(lambda self: max((stages_of(Pulled(part)) for part in self._parts), default=0))
+    _once = property(lambda self: any(map(is_once, self._parts)))
 
-    def __init__(
-        self, label: str, parts: list[Iterable[Any]], function: Callable[..., Iterable[Any]]
-    ) -> None:
+    def __init__(self, label: str, parts: list[Iterable[Any]], function: Callable[..., Iterable[Any]]):
         self.label = label
         self._parts = parts
         self._function = function

@@ -27,7 +27,7 @@ from mrpy.mapreduce.rules import Rules, ready, stage_seed
 from mrpy.mapreduce.shuffle import MapTask, ReduceTask, kept_apart, step_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot, first_of
-from mrpy.mapreduce.sources import Pulled, stages_of
+from mrpy.mapreduce.sources import Pulled, is_once, stages_of
 from mrpy.mapreduce.spill import SpillFolder, Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder
 from mrpy.mapreduce.turns import completed
@@ -119,6 +119,10 @@ class Keyed:
     @property
     def _stages(self) -> int:
         return 2 + max(stages_of(side.plan.source) for side in self._sides)
+
+    @property
+    def _once(self) -> bool:
+        return any(is_once(side.plan.source) for side in self._sides)
 
     def explain(self) -> str:
         """The text of `explain`: what is before the shuffle, and what is behind it."""

@@ -46,6 +46,11 @@ class Reductions(ABC):
     def _stages(self) -> int:
         """How many stages the items have been through."""
 
+    @property
+    @abstractmethod
+    def _once(self) -> bool:
+        """Whether there are no other items than those that are left: see `mrpy.mapreduce.sources.is_once`."""
+
     @abstractmethod
     def _options(self) -> Options:
         """The options of the run."""
@@ -181,6 +186,10 @@ class Reduced:
     @property
     def _stages(self) -> int:
         return self._items._stages + 1
+
+    @property
+    def _once(self) -> bool:
+        return any(run._once for run in self.upstream)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._items._fold(self._fold))

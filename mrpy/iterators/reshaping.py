@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from mrpy.iterators.arguments import all_iterable, at_least, function_for, key_for
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import Body, FlatMap
+from mrpy.mapreduce.sources import is_once
 
 if TYPE_CHECKING:
     from typing import Any, Self
@@ -39,6 +40,15 @@ class Reshaping(ABC):
     @abstractmethod
     def _stages(self) -> int:
         """How many stages the items have been through."""
+
+    @property
+    @abstractmethod
+    def _once(self) -> bool:
+        """Whether there are no other items than those that are left: see `mrpy.mapreduce.sources.is_once`."""
+
+    @abstractmethod
+    def _again(self) -> Self:
+        """This one once more, from the begin."""
 
     @abstractmethod
     def _after(self, items: Iterable[Any]) -> Self:
@@ -171,7 +181,8 @@ class Reshaping(ABC):
 
 
 class _Reshaped:
-    """``function(items, *arguments)``, begun when it is iterated; its end closes what is before it."""
+    """``function(items, *arguments)``, begun each time it is iterated, with runs of its own of what is before
+    it. Where some of that cannot be run again, it is about what is left of it. Its end closes these."""
 
     run_of_its_own = True
 
@@ -183,6 +194,7 @@ class _Reshaped:
         arguments: tuple[Any, ...],
         others: Iterable[Any],
     ) -> None:
+        self._inputs: list[Iterable[Any]] = [items, *others]
         self._others = explain.runs_among(others)
         self.label = label
         self._items = items
@@ -198,21 +210,37 @@ class _Reshaped:
         stages: int = max(each._stages for each in self.upstream)
         return stages
 
+    @property
+    def _once(self) -> bool:
+        return any(map(is_once, self._inputs))
+
     def __iter__(self) -> Generator[Any, None, None]:
-        items = iter(self._items)  # not ours to close where somebody else iterates over it
+        run, arguments, others = self._items, self._arguments, []
+        if not self._once:
+            again = {id(each): each._again() for each in self._inputs if isinstance(each, Reshaping)}
+            run, *others = again.values()  # one that stands there twice is one run
+            arguments = tuple(_replaced(each, again) for each in arguments)
+        items = iter(run)  # not ours to close where somebody else iterates over it
         try:
-            yield from self._function(items, *self._arguments)
+            yield from self._function(items, *arguments)
         finally:
-            self._items.close()
+            for each in (run, *others):
+                each.close()
 
     def __str__(self) -> str:
         return " ".join([f"{self._items} -> {self.label}", *(f"[{other}]" for other in self._others)])
+
+
+def _replaced(argument: Any, by: dict[int, Any]) -> Any:
+    """An argument, where it is the others with some of them replaced."""
+    return tuple(by.get(id(each), each) for each in argument) if type(argument) is tuple else argument
 
 
 class _Same:
     """An iterator over the items of `owner`, which is closed at its end where that is asked for."""
 
     shows_plan = True
+    _once = True
 
     def __init__(self, label: str, items: Iterator[Any], owner: Reshaping, *, close: bool = False) -> None:
         self.label = label

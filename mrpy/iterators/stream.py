@@ -20,8 +20,8 @@ from mrpy.iterators.writing import Writing
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, Probe, StarMap
-from mrpy.mapreduce.skipped import Skipped, together
-from mrpy.mapreduce.sources import Pulled
+from mrpy.mapreduce.skipped import together
+from mrpy.mapreduce.sources import Pulled, is_once
 from mrpy.options import over, resolve
 from mrpy.scheduler.early import start_first_worker
 from mrpy.scoped import blocks_here
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mrpy.mapreduce.sinks import writing
     from mrpy.mapreduce.sinks.parts import Written
     from mrpy.mapreduce.sinks.writing import Sink
+    from mrpy.mapreduce.skipped import Skipped
     from mrpy.options import Options
     from mrpy.scheduler import current
     from mrpy.scheduler.current import Stopper
@@ -56,8 +57,10 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
     """A lazy iterator whose items are computed in parallel. Made by `parallel`, `pmap`, `stream`, ...
 
     Printed, it shows its plan; nothing runs before the first item is asked for. As any iterator it can be
-    consumed once. ``close()``, the end of a ``with`` block or simply ``break`` stop what is still running.
-    In asyncio ``async for`` and ``async with`` do the same without blocking the event loop.
+    consumed once. Until that begins, each reduction of it, and each chain on it, is a run of its own, over
+    all items if the source can be gone through again. ``close()``, the end of a ``with`` block or simply
+    ``break`` stop what is still running. In asyncio ``async for`` and ``async with`` do the same without
+    blocking the event loop.
     """
 
     shows_plan = True
@@ -136,7 +139,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
     def _starting(self, *, reducing: bool = False) -> Options:
         """The options of a run that begins now."""
         options = self._options()
-        self._account.skipped = Skipped()
+        self._account = self._account.begun()
         if (self._plan.steps or reducing) and not self._plan.source.is_empty() and options.checkpoint is None:
             start_first_worker(options)
         return options
@@ -180,6 +183,11 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
     @property
     def _stages(self) -> int:
         return self._plan.stages
+
+    @property
+    def _once(self) -> bool:
+        begun = self._running is not None or self._running_async is not None
+        return begun or is_once(self._plan.source)
 
     def _skips(self) -> list[Skipped]:
         return explain.skips(self._plan, self._account)
@@ -274,7 +282,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
             computed._account = self._account
             return computed._by("checkpoint", iter)._write(sink, {"checkpoint": None})
         plan = self._taken()
-        self._account.skipped = Skipped()
+        self._account = self._account.begun()
         if not plan.source.is_empty():
             start_first_worker(options)
         with sink.staging() as staging:
@@ -307,6 +315,10 @@ class ByItself:
     @property
     def _stages(self) -> int:
         return self._items._stages
+
+    @property
+    def _once(self) -> bool:
+        return self._items._once
 
     def explain(self) -> str:
         """The text of `explain`."""

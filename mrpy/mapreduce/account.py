@@ -43,6 +43,14 @@ class Account:
         self.skipped = Skipped()
         self.of_the_run = [self]  # the accounts of all sides of it
         self._began = perf_counter()
+        self._is_open = False  # its run is under way
+
+    def begun(self) -> Account:
+        """The account of a run that begins now: this one, unless another run is under way, and has it."""
+        if self._is_open:
+            return Account()
+        self.skipped = Skipped()
+        return self
 
     def sent(self, items: int, piece: int | None) -> None:
         """A task of so many items was sent: one chunk, or several of `piece` items."""
@@ -74,9 +82,10 @@ class Account:
         return self
 
     def __enter__(self) -> None:
-        self._began = perf_counter()
+        self._began, self._is_open = perf_counter(), True
 
     def __exit__(self, *_: object) -> None:
+        self._is_open = False
         self.elapsed = perf_counter() - self._began
 
     @property

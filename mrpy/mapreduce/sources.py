@@ -223,7 +223,8 @@ def is_run(iterable: object) -> bool:
 
 def shows_its_plan(iterable: object) -> bool:
     """Whether it is made here, from other runs: it prints their plans, has them as its `upstream`, and says
-    how many stages there are in them, one after the other, as ``_stages``."""
+    how many stages there are in them, one after the other, as ``_stages``, and what `is_once` is about as
+    ``_once``, unless it is an iterator."""
     return is_run(iterable) or getattr(type(iterable), "shows_plan", False) is True
 
 
@@ -231,6 +232,13 @@ def stages_of(source: object) -> int:
     """How many stages of runs have made what it gives out."""
     iterable: Any = source.iterable if isinstance(source, Pulled) else None
     return int(iterable._stages) if shows_its_plan(iterable) else 0
+
+
+def is_once(source: object) -> bool:
+    """Whether a source, or an iterable, has its items but once: an iterator, or what is made of one."""
+    iterable: Any = source.iterable if isinstance(source, Pulled) else source
+    once = hasattr(type(iterable), "__next__")
+    return bool(getattr(iterable, "_once", once)) if shows_its_plan(iterable) else once
 
 
 class PutBack:
