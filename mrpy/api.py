@@ -6,6 +6,7 @@ All take the same options as keywords (see `mrpy.options.Options`); one that doe
 
 from __future__ import annotations
 
+import copyreg
 import operator as operators
 from collections.abc import Callable, Iterable, Iterator
 
@@ -226,10 +227,10 @@ def session(
         given["backend"] = backend
     if workers is not None:
         given["workers"] = workers
-    return _Opened(given)
+    return _Session(given)
 
 
-class _Opened:
+class _Session:
     """The ``with`` block of a session. Its workers and its defaults end with it."""
 
     def __init__(self, given: dict[str, Any]) -> None:
@@ -269,6 +270,11 @@ class _Opened:
 
         def __getattr__(self, name: str) -> Any:
             raise AttributeError(sessions.not_of_session(name))
+
+    def __reduce__(self) -> Any:
+        if self._own is not None:
+            raise sessions.stays_here()
+        return copyreg.__newobj__, (type(self),), vars(self)  # type: ignore[attr-defined]
 
     def __exit__(self, *problem: Any) -> None:
         try:

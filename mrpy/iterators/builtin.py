@@ -65,6 +65,9 @@ class Items(itertools.chain):  # type: ignore[type-arg]  # one that goes through
     def __str__(self) -> str:
         return f"[{self.plan}]"
 
+    def __reduce__(self) -> Any:
+        raise order.stays_here(self)
+
     def close(self) -> None:
         self.blocks.close()
 
@@ -235,11 +238,9 @@ def _starmap(iterator: Any, lift: Lift, given: Given) -> Plan | None:
 
 def _chain(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     made = _reduced(iterator)
-    if len(made) < 3:  # it has ended
+    if len(made) < 3 or _share([iterator]):  # the first: it has ended
         return None
     sources, *active = made[2]
-    if _share([iterator]):
-        return None
     if type(sources) is not _TUPLE_ITERATOR:  # of ``chain.from_iterable``: asked for one part after the other
         parts = itertools.chain(active, sources)
         return Plan(Pulled(itertools.chain.from_iterable(_inner(lift(iter(part)), given) for part in parts)))

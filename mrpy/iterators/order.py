@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from contextvars import copy_context
 from itertools import chain
 
-from mrpy.errors import Cancelled
+from mrpy.errors import Cancelled, SerializationError
 from mrpy.inside import carried
 from mrpy.iterators.builtin import Items
 from mrpy.light import TYPE_CHECKING, later
@@ -207,6 +207,14 @@ async def _in_thread(run: Run, stopper: Stopper) -> AsyncGenerator[Any, None]:
             thread.shutdown(wait=False)
             if asked.done():
                 await asyncio.shield(asyncio.wrap_future(closing))
+
+
+def stays_here(run: object) -> SerializationError:
+    """What is wrong where a run that has begun is to be pickled."""
+    return SerializationError(
+        f"the run of {run} has begun, and stays in its own process, where its results arrive. Give these "
+        "instead, in a list, or an iterator that has not begun"
+    )
 
 
 def close_async(running: AsyncGenerator[Any, None], stopper: Stopper) -> None:

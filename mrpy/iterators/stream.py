@@ -148,7 +148,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         return str(self._plan)
 
     def __repr__(self) -> str:
-        state = "" if self._running is None else ", running"
+        state = ", running" if self._has_begun() else ""
         return f"<ParallelIterator {self._plan}{state}>"
 
     def explain(self) -> str:
@@ -186,8 +186,10 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
 
     @property
     def _once(self) -> bool:
-        begun = self._running is not None or self._running_async is not None
-        return begun or is_once(self._plan.source)
+        return self._has_begun() or is_once(self._plan.source)
+
+    def _has_begun(self) -> bool:
+        return self._running is not None or self._running_async is not None
 
     def _skips(self) -> list[Skipped]:
         return explain.skips(self._plan, self._account)
@@ -206,6 +208,11 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
 
     def __copy__(self) -> Self:
         raise TypeError("a ParallelIterator is consumed once, and so would be its copy; use 'tee' here")
+
+    def __reduce__(self) -> Any:
+        if self._has_begun():
+            raise order.stays_here(self)
+        return type(self), (self._plan, self._given)  # it is in no session there
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(elsewhere.called_here(name))

@@ -14,7 +14,7 @@ import threading
 import warnings
 from itertools import count
 
-from mrpy.errors import SessionClosed
+from mrpy.errors import SerializationError, SessionClosed
 from mrpy.inside import inside
 from mrpy.light import TYPE_CHECKING, Any
 from mrpy.scheduler.aside import threads_start
@@ -64,6 +64,9 @@ class Session:
         def __getattr__(self, name: str) -> Any:
             raise AttributeError(not_of_session(name))
 
+    def __reduce__(self) -> Any:
+        raise stays_here()
+
     def close(self, *, hurry: bool = False) -> None:
         """Stop the workers. Work that is under way fails with `SessionClosed`. ``hurry``: without waiting for
         jobs to be torn down; so does Ctrl-C."""
@@ -82,6 +85,14 @@ def not_of_session(name: str) -> str:
     return (
         f"a session has no attribute {name!r}: what runs in its block uses it. Write "
         "`with mrpy.session(...):`, and mrpy.pmap(...) inside"
+    )
+
+
+def stays_here() -> SerializationError:
+    """What is wrong where an open session is to be pickled."""
+    return SerializationError(
+        "a session that is open stays in its own process. What runs in its block uses it, and need not hold "
+        "it: keep it outside of what is sent, or leave it out in __getstate__"
     )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import operator
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -109,6 +111,74 @@ def test_a_pending_result_does_not_travel_and_says_so(session: Any) -> None:
     with pytest.raises(mrpy.errors.SerializationError):
         mrpy.submit(lambda: pending.result()).result(30)
     assert pending.result(30) == 1
+
+
+class Study:
+    """Holds an iterator for later."""
+
+    def __init__(self) -> None:
+        self.results = mrpy.pmap(abs, [-1, -2])
+
+    def add(self, x: int) -> int:
+        return x + sum(self.results)
+
+
+@pytest.mark.fault(21)
+@over_backends
+@pytest.mark.parametrize("inside", [None, "threads", "processes"])
+def test_an_iterator_that_has_not_begun_travels(backend: str, inside: str | None) -> None:
+    with nullcontext() if inside is None else mrpy.session(inside, workers=1):
+        made = [mrpy.pmap(abs, [-1, -2]), mrpy.stream([3]).map(abs).take(1), mrpy.stream([2, 2]).map(abs).frequencies()]
+        captured, study = mrpy.pmap(abs, [-5]), Study()
+    with mrpy.session(backend, workers=1):
+        assert list(mrpy.pmap(list, made)) == [[1, 2], [3], [(2, 2)]]
+        assert list(mrpy.pmap(lambda x: x + sum(captured), [1])) == [6]
+        assert list(mrpy.pmap(study.add, [1])) == [4]
+        held = Study()
+        assert list(mrpy.pmap(held.add, [1])) == [4]
+
+
+@pytest.mark.fault(21)
+@pytest.mark.parametrize("how", ["running", "at its end", "chained on", "peeked at", "iterated by another", "in asyncio"])
+def test_an_iterator_that_has_begun_does_not_travel_and_says_so(how: str) -> None:
+    with mrpy.session("processes", workers=1):
+        study = Study()
+        if how == "in asyncio":
+            asyncio.run(_first_of(study.results))
+        elif how == "iterated by another":
+            study.results = iter(study.results)
+        elif how == "peeked at":
+            study.results = study.results.peek()[1]
+        else:
+            list(study.results) if how == "at its end" else next(study.results)
+        if how == "chained on":
+            study.results = study.results.map(abs)
+        with pytest.raises(mrpy.errors.SerializationError, match="2 items of a list -> map abs.* stays in its own process") as told:
+            list(mrpy.pmap(study.add, [1]))
+        assert not {"_blocks", "_here", "generator", "ContextVar"} & set(re.findall(r"\w+", str(told.value)))
+
+
+async def _first_of(results: Any) -> Any:
+    return await anext(aiter(results))
+
+
+@pytest.mark.fault(21)
+def test_a_session_that_is_open_does_not_travel_and_says_so() -> None:
+    class Program:
+        def __init__(self) -> None:
+            self.session: Any = mrpy.session("processes", workers=1)
+
+        def add(self, x: int) -> int:
+            with self.session:
+                return sum(mrpy.pmap(abs, [-x]))
+
+    program = Program()
+    assert list(mrpy.pmap(program.add, [2], backend="processes", workers=1)) == [2]
+    with program.session as opened:
+        for session in (program.session, opened):
+            program.session = session
+            with pytest.raises(mrpy.errors.SerializationError, match="'session'.* stays in its own process"):
+                list(mrpy.pmap(program.add, [2]))
 
 
 # ---- loops in threads that a task starts, or hands them to -----------------------------------------------
