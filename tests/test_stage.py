@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import operator
 import os
@@ -205,6 +206,82 @@ def test_two_stages_have_two_setups() -> None:
     with mrpy.session("threads", workers=2):
         assert times(plus(range(3))).to_list() == [10, 20, 30]
         assert plus(times(plus(range(2)))).to_list() == [11, 21]
+
+
+# ---- in a class --------------------------------------------------------------------------------------------------
+
+
+class Model:
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    @mrpy.stage
+    def predict(self, rows: Iterable[int], add: int = 0) -> Iterator[int]:
+        """What is to be expected."""
+        for row in rows:
+            yield self.factor * row + add
+
+    @mrpy.stage(setup=lambda: 100)
+    def moved(self, rows: Iterable[int], by: int, sign: int = 1) -> Iterator[int]:
+        for row in rows:
+            yield sign * self.factor * row + by
+
+    @staticmethod
+    @mrpy.stage
+    def negated(rows: Iterable[int]) -> Iterator[int]:
+        for row in rows:
+            yield -row
+
+    @mrpy.stage
+    @staticmethod
+    def halved(rows: Iterable[int]) -> Iterator[int]:
+        for row in rows:
+            yield row // 2
+
+
+class Shifted(Model):
+    @mrpy.stage
+    def predict(self, rows: Iterable[int]) -> Iterator[int]:
+        for row in super().predict.plain(rows, 1):
+            yield row
+
+
+for each in (Model, Shifted):
+    each.__module__ = "__main__"  # as above
+for each in (Model.predict, Model.moved, Model.negated, Shifted.predict):
+    by_value(each)
+
+
+@over_local
+def test_a_stage_in_a_class_is_a_method(backend: str) -> None:
+    model = Model(3)
+    with mrpy.session(backend, workers=2, chunksize=2):
+        assert model.predict(range(9)).to_list() == [3 * n for n in range(9)]
+        assert model.predict(range(9), add=1).to_list() == [3 * n + 1 for n in range(9)]
+        assert model.predict(model.predict(range(9))).to_list() == [9 * n for n in range(9)]
+        assert model.moved(range(9), -1).to_list() == [100 - 3 * n for n in range(9)]
+        assert Shifted(2).predict(range(9)).to_list() == [2 * n + 1 for n in range(9)]
+        assert list(mrpy.pmap(lambda n: sum(model.predict([n])), range(9))) == [3 * n for n in range(9)]
+    assert model.predict.with_options(backend=backend, workers=1)([2]).to_list() == [6]
+
+
+@over_local
+def test_a_static_stage_has_no_instance(backend: str) -> None:
+    with mrpy.session(backend, workers=2):
+        for owner in (Model, Model(3)):
+            assert owner.negated(range(3)).to_list() == [0, -1, -2]
+            assert owner.halved(range(3)).to_list() == [0, 0, 1]
+
+
+def test_a_method_keeps_what_the_function_was() -> None:
+    method = Model(3).predict
+    assert (method.__name__, method.__doc__) == ("predict", "What is to be expected.")
+    assert list(inspect.signature(method).parameters) == ["rows", "add"]
+    assert list(method.plain([1, 2])) == [3, 6]
+    assert repr(method) == "<stage Model.predict>"
+    assert str(method([1])) == "1 items of a list -> Model.predict"
+    assert Model.predict is Model.predict
+    mrpy.check(method, range(9))
 
 
 # ---- travelling ----------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from types import MethodType
 from typing import Any, overload
 
 from mrpy.errors import OptionError
@@ -43,6 +44,14 @@ class Stage:
             Body(self.body(*arguments, **keywords))
         )
 
+    def __get__(self, instance: Any, owner: type | None = None) -> Stage:
+        """In a class it is a method, as a function is."""
+        get = getattr(type(self.plain), "__get__", None)
+        made = self.plain if get is None else get(self.plain, instance, owner)
+        if isinstance(made, MethodType):
+            made = _method(made)
+        return self if made is self.plain else Stage(made, self._setup)
+
     def body(self, *arguments: Any, **keywords: Any) -> StageBody:
         """What runs on a worker, from an iterator of items to an iterator."""
         return StageBody(self.plain, arguments, keywords, self._setup)
@@ -52,6 +61,13 @@ class Stage:
 
     def __reduce__(self) -> Any:
         return Stage, (self.plain, self._setup)
+
+
+def _method(method: MethodType) -> Callable[..., Any]:
+    """The same, pickled by its parts: a method is looked up in its class, and there the stage is found."""
+    made = functools.update_wrapper(functools.partial(method.__func__, method.__self__), method)
+    del made.__wrapped__
+    return made
 
 
 class StageBody:
@@ -89,6 +105,8 @@ def stage(function: Any = None, /, *, setup: Callable[[], Any] | None = None) ->
 
     Calling it on anything gives a `ParallelIterator`, and stages chain: ``dedupe(parse(lines))``. It must
     not carry anything from one item to the next; `mrpy.check` says whether it does.
+
+    In a class it is a method, of which workers have a copy of the object: ``model.predict(rows)``.
 
     With ``setup=connect`` the function ``connect()`` is called once per worker, and what it returns is
     handed to the stage behind the items: ``def rows(keys, database): ...``.
