@@ -214,7 +214,7 @@ def session(
     task of `asyncio`, that has opened it; if that is the main thread, also for threads that are started while
     it is open; and for whoever runs an iterator that was made inside. Others do not notice.
 
-    ``address``, ``client``   of a Dask cluster, in place of ``workers``: ``address="tcp://..."``
+    ``address``, ``client``   of a Dask cluster: ``session("dask", address="tcp://...")``
     ``max_tasks_per_worker``  replace a worker process after so many tasks (chunks of items)
     ``memory_limit``          replace a worker process that holds more bytes than this after a task
 
@@ -240,14 +240,11 @@ class _Session:
             if _SETTINGS[name] != options.backend:
                 theirs = _SETTINGS[name]
                 raise OptionError(f"{name}= is for backend={theirs!r} only, and this is {options.backend!r}")
-        if given.get("workers") is not None and {"address", "client"} & set(settings):
-            raise OptionError(
-                "workers= is for a cluster that mrpy starts: on one that is there, as many tasks run at the "
-                "same moment as its workers have threads"
-            )
         self._defaults = {**over(of_session.get() or {}, given), "backend": options.backend}
         self._options = resolve(self._defaults)
         self._settings = settings
+        there = {"address", "client"} & set(settings)  # a cluster has as many as it has, if nobody says
+        self._workers = 0 if there and given.get("workers") is None else self._options.worker_count
         self._set: list[AbstractContextManager[None]] = []
         self._own: sessions.Session | None = None
 
@@ -256,7 +253,7 @@ class _Session:
             raise RuntimeError("this session is open already; another mrpy.session(...) is another one")
         try:
             self._own = own = sessions.Session(
-                self._options.backend, self._options.worker_count, self._settings
+                self._options.backend, self._workers, self._settings
             )
             for each in (of_session.set(self._defaults), current.opened(own, self._options)):
                 self._set.append(each)  # before: a signal handler may raise amid its beginning

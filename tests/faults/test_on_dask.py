@@ -309,6 +309,19 @@ def test_a_reduction_whose_values_went_with_a_restart_fails_and_says_so() -> Non
         assert list(mrpy.pmap(abs, [-1, -2])) == [1, 2]
 
 
-def test_a_number_of_workers_is_refused_where_the_cluster_has_its_own() -> None:
-    with pytest.raises(OptionError, match="workers="), mrpy.session("dask", workers=1, address="tcp://there:1"):
-        pass
+def test_of_a_cluster_that_is_there_so_many_workers_are_used_as_are_asked_for(tmp_path: Path) -> None:
+    def alone(n: int) -> int:
+        with (tmp_path / "busy").open("x"):  # it fails where another is at work
+            time.sleep(0.05)
+        (tmp_path / "busy").unlink()
+        return n
+
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=None)
+    with cluster, distributed.Client(cluster) as client:
+        with mrpy.session("dask", client=client, workers=1) as session:
+            assert session.workers == 1
+            assert list(mrpy.pmap(alone, range(10), chunksize=1)) == list(range(10))
+        with mrpy.session("dask", client=client, workers=8) as session:
+            assert session.workers == 4
+        with mrpy.session("dask", client=client) as session:
+            assert session.workers == 4

@@ -65,7 +65,8 @@ PATIENCE = 60  # seconds until our own workers, or a cluster's scheduler, have t
 
 
 class DaskBackend(Backend):
-    """The workers of the cluster at `address`, or of a `client`; or else as many of our own as `workers`."""
+    """The workers of the cluster at `address`, or of a `client`: `workers` tasks at the same moment, or 0: as
+    many as they have threads; or else so many of our own."""
 
     name, near, spills = "dask", False, False
 
@@ -76,12 +77,11 @@ class DaskBackend(Backend):
         self._tickets: dict[int, Ticket] = {}
         self._stopped: set[int] = set()  # attempts that were stopped, and may be about to begin
         self._tears_down = False  # something that was sent does something at its end
-        self._suspects = Suspects()
-        self._numbers = count(1)
+        self._suspects, self._numbers = Suspects(), count(1)
         self._values: dict[m.Key, Far] = {}
         self._codes: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # a Future; and what tells of the end
         self._unused: deque[int] = deque()  # functions that nobody will send again
-        self._closed, self._pid = False, os.getpid()
+        self._closed, self._pid, self._limit = False, os.getpid(), workers
         self._quiet = contextlib.ExitStack()
         self._topic, self._mark = "", uuid.uuid4().hex[:12]
         self._cluster: Any = None
@@ -111,13 +111,16 @@ class DaskBackend(Backend):
         self._client.subscribe_topic("all", self._heard_of_team)
         if self._cluster is not None:
             self._client.wait_for_workers(1, timeout=PATIENCE)
-        self.workers = workers if self._cluster is not None else max(1, sum(self._client.nthreads().values()))
-        self._facts.append(m.Slots(AHEAD * self.workers))
+        self._has(workers if self._cluster is not None else max(1, sum(self._client.nthreads().values())))
         if self._cluster is None:
             # Subscriptions begin some time after they were asked for. A task comes behind them in the same
             # stream: once it is done, no worker can join unheard, and those that did are counted.
             self._first = self._client.submit(int, pure=False, key=f"mrpy-{self._mark}-first")
             self._first.add_done_callback(lambda _: self._recount())
+
+    def _has(self, threads: int) -> None:
+        self.workers = min(threads, self._limit or threads)  # of more threads, what waits there would run
+        self._facts.append(m.Slots(self.workers * (AHEAD if self.workers == threads else 1)))
 
     # ---- the seam --------------------------------------------------------------------------------
 
@@ -338,10 +341,8 @@ class DaskBackend(Backend):
                 if message["action"] == "remove-worker":
                     self._bury(message["worker"], expected=message.get("expected", False))
                 self._recount()
-            case int():
-                if message and message != self.workers:
-                    self.workers = message
-                    self._facts.append(m.Slots(AHEAD * message))
+            case int() if message:
+                self._has(message)
 
     def _told(self, number: int, kind: int, what: Any, size: int = 0, note: bytes | None = None) -> None:
         ticket = self._tickets.get(number)
