@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from faults.watching import run_script
 from laws import BACKENDS, CONCURRENT, LOCAL, eventually, fails, when
 
 import mrpy
-from mrpy.errors import Cancelled, SessionClosed, WorkerCrashed
+from mrpy.errors import Cancelled, SchedulerError, SessionClosed, WorkerCrashed
 
 over_backends = pytest.mark.parametrize("backend", BACKENDS)
 over_concurrent = pytest.mark.parametrize("backend", CONCURRENT)
@@ -296,3 +297,87 @@ def test_what_as_completed_has_given_out_it_does_not_keep(backend: str) -> None:
             assert sum(ref() is not None for ref in refs) == 0
             refs.append(weakref.ref(each.result()))
             del each
+
+
+# ---- what is held, and what waits for itself ----------------------------------------------------------------
+
+
+class Large:
+    """What somebody has who waits."""
+
+
+@pytest.mark.parametrize("how", ["submit", "executor", "pmap"])
+def test_an_error_that_was_caught_holds_nothing_of_whoever_waited(how: str) -> None:
+    """Not even until the garbage collector comes."""
+    with mrpy.session("processes", workers=1), mrpy.Executor() as executor:
+        ways: dict[str, Callable[[], Any]] = {
+            "submit": lambda: mrpy.submit(int, "x").result(),
+            "executor": lambda: executor.submit(int, "x").result(),
+            "pmap": lambda: list(mrpy.pmap(int, ["x"])),
+        }
+
+        def waits() -> weakref.ref[Large]:
+            mine = Large()
+            with pytest.raises(ValueError, match="invalid literal"):
+                ways[how]()
+            return weakref.ref(mine)
+
+        gc.disable()
+        try:
+            assert eventually(lambda: waits()() is None)
+        finally:
+            gc.enable()
+
+
+def test_a_result_is_held_once() -> None:
+    with mrpy.session("processes", workers=1):
+        pending = mrpy.submit(bytes, 10**6)
+        assert len(pending.result()) == 10**6 and pending.result() is pending.result()
+        assert pending.done() and pending._delivery is not None and pending._delivery.value is None
+
+
+@pytest.mark.parametrize("backend", ["threads", "processes", "dask"])
+def test_a_finalizer_in_the_thread_that_decides_cannot_wait_and_is_told_so(backend: str) -> None:
+    told: list[BaseException] = []
+    with mrpy.session(backend, workers=1) as session:
+
+        def waits(_: Any) -> None:
+            session.driver.unobserve(waits)  # once: what it does is a move, too
+            try:
+                mrpy.submit(abs, -1).result(20)
+            except BaseException as error:
+                told.append(error)
+
+        session.driver.observe(waits)
+        mrpy.submit(abs, -2)
+        assert eventually(lambda: bool(told), 30)
+        assert {type(error) for error in told} <= {SchedulerError}
+        assert mrpy.submit(abs, -3).result() == 3
+
+
+@pytest.mark.fault(14)
+def test_what_a_handler_raises_amid_gather_is_never_lost() -> None:
+    done = run_script(
+        """
+        import mrpy, random, signal, time
+        class Stop(Exception): pass
+        def handler(*_):
+            global sent
+            sent += 1
+            raise Stop
+        signal.signal(signal.SIGALRM, handler)
+        sent = came = 0
+        with mrpy.session("processes", workers=1):
+            mrpy.gather([mrpy.submit(abs, -1)])  # whatever has to be imported is
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.003))
+                    while True:
+                        mrpy.gather([mrpy.submit(abs, -1)])
+                except Stop:
+                    came += 1
+        print(sent == came)
+        """
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")

@@ -204,6 +204,8 @@ class _Future(futures.Future[Any]):
         except Cancelled:
             self._raise_if_cancelled()
             raise
+        finally:
+            del self  # as there
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         error = self.pending.exception(timeout)

@@ -128,7 +128,10 @@ def _blocks(
                 results.clear()  # whoever still holds the iterator gets no more of them
                 raise
             if error is not None:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error, slot  # they would have themselves, and all frames that it passes
             if not hands_over:
                 feeder.settle(slot)  # only now: unread results count as pulled
 

@@ -60,7 +60,10 @@ class PendingResult:
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the value and return it, or raise what the function raised. Raises `TimeoutError` if
         it takes longer than `timeout` seconds (the call goes on), `Cancelled` if it was cancelled."""
-        return _given(*self._outcome(timeout))
+        try:
+            return _given(*self._outcome(timeout))
+        finally:
+            del self  # which has what is raised here, and that would have this frame
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end; return what the function raised, or None."""
@@ -155,6 +158,8 @@ class PendingResult:
         with self._lock:
             if self._opened is None:
                 self._opened = self._open()
+                if self._delivery is not None:
+                    self._delivery = self._delivery._replace(value=None)  # not held twice, as it came too
             return self._opened
 
     def _is_to_tell(self, tell: Callable[[], object]) -> bool:
@@ -218,5 +223,8 @@ class PendingResult:
 
 def _given(failed: bool, value: Any) -> Any:
     if failed:
-        raise value
+        try:
+            raise value
+        finally:
+            del value  # else it had itself, and all frames it passes, until the garbage collector comes
     return value

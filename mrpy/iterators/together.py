@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
@@ -37,12 +38,16 @@ def gather(pending: Iterable[PendingResult], timeout: float | None = None) -> li
     """
     given = _checked("gather", pending)
     until = _end(timeout)
+    each: PendingResult | None = None
     values = []
-    for place, each in enumerate(given):
-        if not each.done() and next(_as_they_end([each], until), None) is None:
-            raise _too_late(sum(not one.done() for one in given[place:]), len(given), timeout)
-        values.append(each.result())
-    return values
+    try:
+        for place, each in enumerate(given):
+            if not (each.done() or _ends(each, until)):
+                raise _too_late(sum(not one.done() for one in given[place:]), len(given), timeout)
+            values.append(each.result())
+        return values
+    finally:
+        given, each = [], None  # they have what is raised, and that would have this frame
 
 
 def as_completed(pending: Iterable[PendingResult], timeout: float | None = None) -> Iterator[PendingResult]:
@@ -79,17 +84,27 @@ def wait(
     given = list(dict.fromkeys(_checked("wait", pending)))
     if return_when not in _UNTIL:
         raise ValueError(f"return_when={return_when!r}: must be one of {', '.join(_UNTIL)}")
-    for each in _as_they_end([*given], _end(timeout)):
-        raised = return_when == "FIRST_EXCEPTION" and not each.cancelled() and each.exception(0) is not None
-        if raised or return_when == "FIRST_COMPLETED":
-            break
+    with closing(_as_they_end([*given], _end(timeout))) as ended:
+        for each in ended:
+            looks = return_when == "FIRST_EXCEPTION" and not each.cancelled()
+            if return_when == "FIRST_COMPLETED" or (looks and each.exception(0) is not None):
+                break
     done = {each for each in given if each.done()}
     return Waited(done, {each for each in given if each not in done})
 
 
-def _as_they_end(given: list[PendingResult], until: float | None) -> Iterator[PendingResult]:
+def _ends(pending: PendingResult, until: float | None) -> bool:
+    """Whether it does until then: wait for it."""
+    with closing(_as_they_end([pending], until)) as ended:
+        return next(ended, None) is not None
+
+
+def _as_they_end(
+    given: list[PendingResult], until: float | None
+) -> Generator[PendingResult, None, None]:
     """These, all different, as they end: those first that have ended. It ends before them where it is
-    `until`. What has been yielded is not kept here, nor in the list."""
+    `until`. What has been yielded is not kept here, nor in the list. To be closed, and not left to the
+    garbage collector, where what a signal handler raises is lost."""
     ended: SimpleQueue[PendingResult] = SimpleQueue()
     waits: dict[PendingResult, Callable[[], None]] = {}  # for those, and what tells that they have ended
     drivers: Counter[Driver] = Counter()
@@ -132,10 +147,11 @@ def _until_all_have(
     given: list[PendingResult], timeout: float | None, until: float | None
 ) -> Iterator[PendingResult]:
     many = left = len(given)
-    for each in _as_they_end(given, until):
-        left -= 1
-        yield each
-        del each
+    with closing(_as_they_end(given, until)) as ended:
+        for each in ended:
+            left -= 1
+            yield each
+            del each
     if left:
         raise _too_late(left, many, timeout)
 

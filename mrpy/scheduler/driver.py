@@ -163,6 +163,8 @@ class Driver:
         get the interpreter lock from it, takes long. Others put what they add into the inbox, and wake him.
         Not in a thread that runs a task: there an exception may be thrown (`TaskStopped`), even amid a turn.
         """
+        if self._thread is not None and self._thread.ident == threading.get_ident():
+            raise SchedulerError(_AMID)
         if self.threadless or (self._thread is not None and self.backend.led and not inside.task):
             while self.end is None and not arrived() and (until is None or time.monotonic() < until):
                 if not self._drive(arrived, until) and not self._waited_to_lead(until):
