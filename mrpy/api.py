@@ -243,8 +243,8 @@ class _Session:
         self._defaults = {**over(of_session.get() or {}, given), "backend": options.backend}
         self._options = resolve(self._defaults)
         self._settings = settings
-        there = {"address", "client"} & set(settings)  # a cluster has as many as it has, if nobody says
-        self._workers = 0 if there and given.get("workers") is None else self._options.worker_count
+        if given.get("workers") is not None and {"address", "client"} & set(settings):
+            settings["limit"] = self._options.worker_count  # else a cluster has as many as it has
         self._set: list[AbstractContextManager[None]] = []
         self._own: sessions.Session | None = None
 
@@ -253,7 +253,7 @@ class _Session:
             raise RuntimeError("this session is open already; another mrpy.session(...) is another one")
         try:
             self._own = own = sessions.Session(
-                self._options.backend, self._workers, self._settings
+                self._options.backend, self._options.worker_count, self._settings
             )
             for each in (of_session.set(self._defaults), current.opened(own, self._options)):
                 self._set.append(each)  # before: a signal handler may raise amid its beginning

@@ -92,7 +92,7 @@ def test_an_exception_keeps_what_it_says_on_dask() -> None:
 
 @pytest.mark.fault(1)
 def test_a_cluster_that_was_restarted_gets_the_functions_again() -> None:
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
     with cluster, distributed.Client(cluster) as client, mrpy.session("dask", client=client):
         for _ in range(2):
             assert list(mrpy.pmap(abs, [-1, -2])) == [1, 2]
@@ -115,7 +115,7 @@ def test_arrays_have_the_bits_of_their_sums_there() -> None:
 
 
 def test_a_client_of_the_loop_that_waits_is_refused() -> None:
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
 
     async def main() -> None:
         async with distributed.Client(cluster.scheduler_address, asynchronous=True) as client:
@@ -136,7 +136,7 @@ def test_where_workers_have_threads_an_item_that_kills_one_is_found_alone() -> N
             os._exit(1)
         return x
 
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=None)
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address="127.0.0.1:0")
     with cluster, distributed.Client(cluster) as client, mrpy.session("dask", client=client):
         items = mrpy.pmap(kill, range(24), chunksize=2, on_error="skip")
         assert list(items) == [x for x in range(24) if x != 7]
@@ -233,7 +233,7 @@ def test_a_relative_path_means_the_file_that_is_here(tmp_path: Path, monkeypatch
         for name in ("a.txt", "in/b.txt"):
             (tmp_path / folder / name).write_text(f"{folder}\n" * 2, encoding="utf-8")
     monkeypatch.chdir(tmp_path / "there")
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
     with cluster, distributed.Client(cluster) as client, mrpy.session("dask", client=client):
         monkeypatch.chdir(tmp_path / "here")
         read = [mrpy.read_text("a.txt"), mrpy.read_text("*.txt"), mrpy.read_text("in")]
@@ -295,7 +295,7 @@ def test_what_a_task_says_comes_out_here_and_tells_of_which_item(caplog: pytest.
 
 @pytest.mark.fault(1)
 def test_a_reduction_whose_values_went_with_a_restart_fails_and_says_so() -> None:
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
     with cluster, distributed.Client(cluster) as client, mrpy.session("dask", client=client) as session:
 
         def items() -> Iterator[int]:
@@ -316,7 +316,7 @@ def test_of_a_cluster_that_is_there_so_many_workers_are_used_as_are_asked_for(tm
         (tmp_path / "busy").unlink()
         return n
 
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=None)
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address="127.0.0.1:0")
     with cluster, distributed.Client(cluster) as client:
         with mrpy.session("dask", client=client, workers=1) as session:
             assert session.workers == 1

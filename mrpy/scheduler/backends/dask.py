@@ -65,12 +65,12 @@ PATIENCE = 60  # seconds until our own workers, or a cluster's scheduler, have t
 
 
 class DaskBackend(Backend):
-    """The workers of the cluster at `address`, or of a `client`: `workers` tasks at the same moment, or 0: as
-    many as they have threads; or else so many of our own."""
+    """The workers of the cluster at `address`, or of a `client`: `limit` tasks at the same moment, or 0: as
+    many as they have threads; or else as many of our own as `workers`."""
 
     name, near, spills = "dask", False, False
 
-    def __init__(self, workers: int, *, address: str | None = None, client: Client | None = None) -> None:
+    def __init__(self, workers: int, *, limit: int = 0, **there: Any) -> None:
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._facts: list[m.Fact] = []
         self.said = Said()
@@ -81,13 +81,13 @@ class DaskBackend(Backend):
         self._values: dict[m.Key, Far] = {}
         self._codes: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # a Future; and what tells of the end
         self._unused: deque[int] = deque()  # functions that nobody will send again
-        self._closed, self._pid, self._limit = False, os.getpid(), workers
+        self._closed, self._pid, self._limit = False, os.getpid(), limit
         self._quiet = contextlib.ExitStack()
         self._topic, self._mark = "", uuid.uuid4().hex[:12]
         self._cluster: Any = None
         self._client: Any = None  # Dask's own types are too sparse to help
         try:
-            self._connect(workers, address, client)
+            self._connect(workers, **there)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError | TimeoutError | RuntimeError):
@@ -95,7 +95,7 @@ class DaskBackend(Backend):
             raise
         atexit.register(self.close)  # now, so that it comes before the exit of Dask itself
 
-    def _connect(self, workers: int, address: str | None, client: Any) -> None:
+    def _connect(self, workers: int, address: str | None = None, client: Any = None) -> None:
         security = None
         if client is not None:  # a connection of our own to the same place: we leave no trace in the user's
             dask_cluster.check(client)
