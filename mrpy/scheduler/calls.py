@@ -6,7 +6,7 @@ thousands of calls; a backend that has to send it sends it once per worker and t
 
 from __future__ import annotations
 
-from _thread import RLock
+from _thread import RLock, get_ident
 from collections.abc import Callable, Sequence
 from itertools import count
 
@@ -64,6 +64,7 @@ class Code:
         self.announce, self.torn_down = announce, torn_down
         self.number = next(_numbers)
         self.settings = settings(filters=False)  # of the thread that wrote the call, for others here
+        self._thread = get_ident()
         self.is_as_it_was: Callable[[], bool] | None = None  # for `reuse.py`: asked when it is pickled
         self.stale = False  # it was not: no other call may use it
         self.cost: float | None = None  # seconds for a piece of its work, lately, as who calls it finds
@@ -71,6 +72,10 @@ class Code:
         self._payload: codec.Payload | None = None
         self._blob: bytes | None = None
         self._lock = RLock()  # a signal handler may come while this is pickled, and send it too
+
+    def settings_here(self) -> Settings | None:
+        """Those to be applied in this thread: none where it has written the call."""
+        return None if get_ident() == self._thread else self.settings
 
     def payload(self) -> codec.Payload:
         """The function, and where the user is at this time (`Here`), pickled once, for a process of this

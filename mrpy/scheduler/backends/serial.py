@@ -73,7 +73,9 @@ class SerialBackend(Backend):
             call: Call = task.call
             inputs = self._store.inputs(task.inputs)
             if task.timeout is None or not call.code.announce:
-                value = perform(call.code.function, call.data, inputs, place=Place.HERE)
+                value = perform(
+                    call.code.function, call.data, inputs, None, Place.HERE, call.code.settings_here()
+                )
             else:
                 value = _timed(call, inputs, task.timeout, task.timeout * max(1, task.size))
         except (KeyboardInterrupt, TaskStopped) as error:  # meant for the caller, or for a task around us
@@ -102,7 +104,8 @@ def _timed(call: Call, inputs: list[Any], seconds: float, rest: float) -> Any:
     bell = alarm(seconds, rest)
     try:
         try:
-            return perform(call.code.function, call.data, inputs, bell.begin, Place.HERE)
+            settings = call.code.settings_here()
+            return perform(call.code.function, call.data, inputs, bell.begin, Place.HERE, settings)
         finally:
             bell.end()
     except bell.rings as stop:
