@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from generated import run_options
@@ -225,6 +225,113 @@ def test_what_a_key_function_raises_names_its_item(backend: str) -> None:
     assert caught.value.mrpy_item.position == 2
     pairs = mrpy.stream([2, 1, 0], backend=backend, on_error="skip").group_by(lambda n: 1 // n)
     assert dict(pairs) == {0: [2], 1: [1]}
+
+
+# ---- names ------------------------------------------------------------------------------------------------------
+
+
+class Sale(NamedTuple):
+    good: str
+    count: int  # as a method of tuples
+
+
+@dataclass(order=True)
+class Sold:
+    good: str
+    count: int
+
+
+class Slotted:
+    __slots__ = ("count", "good")
+
+    def __init__(self, good: str, count: int) -> None:
+        self.good, self.count = good, count
+
+    def __getitem__(self, place: int) -> Any:  # takes numbers alone
+        return (self.good, self.count)[operator.index(place)]
+
+
+KINDS: dict[str, list[Callable[[str, int], Any]]] = {
+    "dicts": [lambda good, count: {"good": good, "count": count}], "named tuples": [Sale], "dataclasses": [Sold],
+    "objects": [Slotted], "all of them": [lambda good, count: {"good": good, "count": count}, Sale, Sold, Slotted],
+}  # fmt: skip
+BY_NAME: dict[str, Callable[[Any], Any]] = {
+    "group_by": lambda s: [(good, [_fields(item) for item in items]) for good, items in s.group_by("good")],
+    "group_by several": lambda s: [(key, len(items)) for key, items in s.group_by(["good", "count"])],
+    "group_by one": lambda s: [(key, len(items)) for key, items in s.group_by(["good"])],
+    "count_by": lambda s: s.count_by("good"),
+    "reduce_by": lambda s: [(good, _fields(item)) for good, item in s.reduce_by("good", lambda first, _: first)],
+    "aggregate_by": lambda s: s.aggregate_by("good", n="count", total=("count", "sum")),
+    "aggregate_by, counted": lambda s: s.aggregate_by("good", n="count"),
+    "aggregate_by, one": lambda s: s.aggregate_by("good", total=("count", "sum")),
+    "aggregate_by, by a function": lambda s: s.aggregate_by(lambda item: 0, total=("count", "sum"), last=("good", "last")),
+    "aggregate_by, of a function": lambda s: s.aggregate_by("good", n=(lambda item: 1, "sum"), most=("count", "max")),
+    "topk_by": lambda s: [(good, list(map(_fields, items))) for good, items in s.topk_by("good", 2, "count")],
+    "sorted": lambda s: map(_fields, s.sorted("count")),
+    "sorted by several": lambda s: map(_fields, s.sorted(["good", "count"])),
+    "sorted by a list of one": lambda s: map(_fields, s.sorted(["count"], reverse=True)),
+    "topk": lambda s: map(_fields, s.topk(3, "count")),
+    "join": lambda s: [(_fields(item), other) for item, other in s.join([{"good": "rye", "x": 1}], "good")],
+    "join of two": lambda s: [tuple(map(_fields, both)) for both in s.join(s.map(_same), "good")],
+    "semi": lambda s: map(_fields, s.join([("rye",)], "good", 0, how="semi")),
+    "cogroup": lambda s: [(good, len(left), len(right)) for good, (left, right) in s.cogroup(s.map(_same), "good")],
+    "repartition": lambda s: map(_fields, s.repartition(3, key="good")),
+}  # fmt: skip
+
+
+def _same(item: Any) -> Any:
+    return item
+
+
+def _fields(item: Any) -> tuple[str, int]:
+    return (item["good"], item["count"]) if isinstance(item, dict) else (item.good, item.count)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("kind", list(KINDS)[1:])
+@pytest.mark.parametrize("options", [{}, {"chunksize": 7, "retries": 1}], ids=["", "careful"])
+def test_a_name_is_that_of_an_attribute_where_items_take_no_names(kind: str, options: Options, backend: str) -> None:
+    def rows(kind: str) -> list[Any]:
+        make = KINDS[kind]
+        return [make[n % len(make)]("ale rye gin".split()[n % 3], n * 7 % 40) for n in range(40)]
+
+    with mrpy.session(backend, workers=2):
+        for name, ask in BY_NAME.items():
+            expected = list(ask(mrpy.stream(rows("dicts"), backend="serial")))
+            assert list(ask(mrpy.stream(rows(kind), **options))) == expected, name
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize(
+    ("item", "error", "message"),
+    [
+        (Sale("ale", 1), AttributeError, "'Sale' object has no attribute 'index_'"),
+        (("ale", 1), TypeError, "tuple indices must be integers or slices, not str"),
+        (7, TypeError, "'int' object is not subscriptable"), ({"a": 1}, KeyError, "index_"),
+    ],
+    ids=["named tuple", "tuple", "int", "dict"],
+)  # fmt: skip
+def test_what_has_no_such_name_is_an_error(item: Any, error: type[Exception], message: str, backend: str) -> None:
+    asked: list[Callable[[Any], Any]] = [
+        lambda s: s.count_by("index_"), lambda s: s.group_by("index_"), lambda s: s.topk(2, "index_"),
+        lambda s: s.aggregate_by("index_", n=("index_", "sum")), lambda s: s.sorted("index_"), lambda s: s.count_by(["index_"]),
+    ]  # fmt: skip
+    for ask in asked:
+        with pytest.raises(error, match=message):
+            list(ask(mrpy.stream([item], backend=backend, workers=1)))
+
+
+def test_a_method_of_pythons_own_types_is_no_key() -> None:
+    for item, name in ((("a", 1), "count"), ("a", "upper"), (1, "real"), ([1], "index")):
+        with pytest.raises(TypeError, match="indices must be integers|not subscriptable"):
+            list(mrpy.stream([item], backend="serial").count_by(name))
+
+
+def test_a_name_that_is_looked_up_keeps_its_name_in_the_plan() -> None:
+    run = mrpy.stream([Sale("ale", 1)], backend="serial")
+    assert "(item['good'], 1)" in str(run.count_by("good"))
+    assert "(item['good'], item['count'])" in str(run.aggregate_by("good", total=("count", "sum")))
+    assert "(item['good', 'count'], item)" in str(run.group_by(["good", "count"]))
 
 
 WRONG: list[tuple[Callable[[Any], Any], type[Exception], str]] = [

@@ -10,6 +10,7 @@ from typing import Any
 from mrpy.iterators.stream import ByItself, ParallelIterator
 from mrpy.mapreduce import lookup
 from mrpy.mapreduce.batches import Batch
+from mrpy.mapreduce.keys import Named
 from mrpy.mapreduce.plan import Map, Plan
 
 
@@ -36,7 +37,7 @@ class Small:
         self._plan, self._alone = plan, alone
         self._given = {**given, "ordered": True}
         self._run: ByItself | None = None
-        if not isinstance(key, operator.itemgetter):
+        if not isinstance(key, operator.itemgetter | Named):
             self._by_workers()
 
     def rows(self, *, travels: bool) -> tuple[Batch, Callable[[Any], Any] | None]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mrpy.iterators import beside, keyed, repartition, stream
     from mrpy.iterators.stream import ParallelIterator
-    from mrpy.mapreduce import by_key, folds, groups, lookup, statistics
+    from mrpy.mapreduce import by_key, folds, groups, keys, lookup, statistics
     from mrpy.options import Options
 
     Partitions: TypeAlias = int | str
@@ -34,15 +34,16 @@ else:
     beside, repartition = later("mrpy.iterators.beside"), later("mrpy.iterators.repartition")
     by_key, folds = later("mrpy.mapreduce.by_key"), later("mrpy.mapreduce.folds")
     groups, statistics = later("mrpy.mapreduce.groups"), later("mrpy.mapreduce.statistics")
-    lookup = later("mrpy.mapreduce.lookup")
+    keys, lookup = later("mrpy.mapreduce.keys"), later("mrpy.mapreduce.lookup")
 
 
 class Grouping(ABC):
     """What brings items together by key.
 
-    A ``key`` is a function of an item, or what to look up in it (an index, or the name of a column), or a
-    list of these, for a tuple. A key that cannot be hashed, or not to the same number in every process, is a
-    TypeError that names it. ``partitions``: into how many tasks the keys are divided; by default eight.
+    A ``key`` is a function of an item, or what to look up in it (an index, or a name: that of a column, or of
+    an attribute in a named tuple or an object), or a list of these, for a tuple. A key that cannot be hashed,
+    or not to the same number in every process, is a TypeError that names it. ``partitions``: into how many
+    tasks the keys are divided; by default eight.
     """
 
     _given: dict[str, Any]
@@ -77,7 +78,7 @@ class Grouping(ABC):
         >>> sorted(mrpy.stream(["a", "bc", "d"], backend="serial").group_by(len))
         [(1, ['a', 'd']), (2, ['bc'])]
         """
-        mapper = by_key.WithItem(by_key.key_of("group_by", key))
+        mapper = by_key.WithItem(keys.key_of("group_by", key))
         return self._keyed(mapper, by_key.listed, None, partitions)
 
     def count_by(self, key: Any, *, partitions: Partitions = "auto") -> ParallelIterator:
@@ -89,7 +90,7 @@ class Grouping(ABC):
         >>> sorted(mrpy.stream(["a", "bc", "d"], backend="serial").count_by(len))
         [(1, 2), (2, 1)]
         """
-        mapper = by_key.WithConstant(by_key.key_of("count_by", key), 1)
+        mapper = by_key.WithConstant(keys.key_of("count_by", key), 1)
         return self._keyed(mapper, groups.total, groups.total, partitions)
 
     def reduce_by(
@@ -105,7 +106,7 @@ class Grouping(ABC):
         {0: 4, 1: 5}
         """
         fold = by_key.Reduce(function_for("reduce_by", operator))
-        return self._keyed(by_key.WithItem(by_key.key_of("reduce_by", key)), fold, fold, partitions)
+        return self._keyed(by_key.WithItem(keys.key_of("reduce_by", key)), fold, fold, partitions)
 
     def fold_by(
         self,
@@ -146,14 +147,14 @@ class Grouping(ABC):
         {'cups': 2, 'paid': 6.0, 'usual': 3.0}
         """
         fields, fold = by_key.aggregating(aggregates)
-        mapper = by_key.WithFields(by_key.key_of("aggregate_by", key), fields)
+        mapper = by_key.WithFields(keys.key_of("aggregate_by", key), fields)
         return self._keyed(mapper, by_key.Finish(fold), by_key.Combine(fold), partitions)
 
     def topk_by(
         self, key: Any, count: int, order: Any = None, *, partitions: Partitions = "auto"
     ) -> ParallelIterator:
         """Pairs of a key and ``heapq.nlargest(count, its items, key=order)``: the largest first. `order`:
-        what of an item is compared, a function or an index; by default the item itself.
+        what of an item is compared, a function, an index or a name; by default the item itself.
 
         >>> import mrpy
         >>> sorted(mrpy.stream(["a", "bc", "ad", "ab"], backend="serial").topk_by(len, 2))
@@ -253,7 +254,7 @@ class Grouping(ABC):
             run: Any = repartition.InOrder(self, count)
         else:
             self._to_key()
-            run = repartition.ByKey(self, count, by_key.key_of("repartition", key))
+            run = repartition.ByKey(self, count, keys.key_of("repartition", key))
         given = {**self._behind(), "chunksize": "auto", "buffersize": "auto"}
         return stream.ParallelIterator(run.plan(), given)
 
@@ -279,12 +280,12 @@ class Grouping(ABC):
     def _folded(
         self, name: str, key: Any, fold: folds.Fold, partitions: Partitions, *steps: Step
     ) -> ParallelIterator:
-        mapper = by_key.WithItem(by_key.key_of(name, key))
+        mapper = by_key.WithItem(keys.key_of(name, key))
         return self._keyed(mapper, by_key.Finish(fold), by_key.Combine(fold), partitions, *steps)
 
     def _mappers(self, name: str, key: Any, other_key: Any) -> tuple[Any, Any]:
-        keys = key, key if other_key is None else other_key
-        left, right = (by_key.WithItem(by_key.key_of(name, each), side) for side, each in enumerate(keys))
+        both = key, key if other_key is None else other_key
+        left, right = (by_key.WithItem(keys.key_of(name, each), side) for side, each in enumerate(both))
         return left, right
 
     def _keyed_with(

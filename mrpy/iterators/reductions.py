@@ -147,8 +147,8 @@ class Reductions(ABC):
         return self._after(Reduced(self, frequencies.FREQUENCIES))
 
     def sorted(self, key: Any = None, reverse: bool = False) -> Self:
-        """``sorted(self, key=key, reverse=reverse)``: stable; `key` a function, or an index. What does not
-        fit into `memory` is sorted on disk.
+        """``sorted(self, key=key, reverse=reverse)``: stable; `key` a function, an index or a name. What does
+        not fit into `memory` is sorted on disk.
 
         >>> import mrpy
         >>> mrpy.stream(["bb", "a", "cc"], backend="serial").sorted(len, reverse=True).to_list()
@@ -157,7 +157,8 @@ class Reductions(ABC):
         return self._after(sorting.Sorted(self, sorts.by(key, reverse)))
 
     def topk(self, count: int, key: Any = None) -> Self:
-        """``heapq.nlargest(count, self, key=key)``: the largest first; `key` a function, or an index.
+        """``heapq.nlargest(count, self, key=key)``: the largest first; `key` a function, an index or a
+        name.
 
         >>> import mrpy
         >>> mrpy.stream("banana", backend="serial").frequencies().topk(1, key=1).to_list()

@@ -8,7 +8,7 @@ whatever a fold makes of values of one type may be of another.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from itertools import chain
 
@@ -16,48 +16,12 @@ from mrpy.light import Any, NamedTuple
 from mrpy.mapreduce import statistics
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.groups import Waiting
+from mrpy.mapreduce.keys import Fields, Key, Named, attribute_of, index_of, key_name, key_of, quick, with_keys
 from mrpy.mapreduce.plan import name_of
 from mrpy.mapreduce.shuffle import OnePair, Ours
 from mrpy.mapreduce.tree import NOTHING, merged
 
-Key = Callable[[Any], Any]
-
 LEAST = 16  # values folded at once; of a thousand keys `aggregate_by` took half as long as with 1
-
-
-# ---- keys ----------------------------------------------------------------------------------------
-
-
-class Fields:
-    """Several fields of an item as a tuple, be it of one."""
-
-    __slots__ = ("indexes",)
-
-    def __init__(self, indexes: Sequence[Any]) -> None:
-        self.indexes = tuple(indexes)
-
-    def __call__(self, item: Any) -> tuple[Any, ...]:
-        return tuple(item[index] for index in self.indexes)
-
-
-def key_of(name: str, key: Any) -> Key:
-    """A key as toolz has it: a function, or an index, or a list of these, for a tuple.
-
-    >>> key_of("group_by", 1)(("a", 7)), key_of("group_by", ["n", "m"])({"n": 1, "m": 2})
-    (7, (1, 2))
-    """
-    if key is None:
-        raise TypeError(f"{name}() needs a key: a function, or what to look up in each item")
-    if callable(key):
-        return key  # type: ignore[no-any-return]
-    return Fields(key) if isinstance(key, list) else operator.itemgetter(key)
-
-
-def key_name(key: Any) -> str:
-    """What to call a key in a plan."""
-    if isinstance(key, operator.itemgetter):
-        return f"item[{key.__reduce__()[1][0]!r}]"
-    return f"item{list(key.indexes)!r}" if isinstance(key, Fields) else name_of(key)
 
 
 # ---- mappers -------------------------------------------------------------------------------------
@@ -76,9 +40,10 @@ class WithItem(OnePair):
         return self.key(item), item if self.side is None else (self.side, item)
 
     def over(self, records: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
-        key, side = self.key, self.side
+        side = self.side
         if side is None:
-            return ((key(item), item) for item in records)
+            return with_keys(self.key, records)
+        key = quick(self.key)
         return ((key(item), (side, item)) for item in records)
 
 
@@ -97,28 +62,37 @@ class WithFields(OnePair):
     def over(self, records: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
         key, fields = self.key, self.fields
         if all(field is _nothing for field in fields):
-            nothing = (None,) * len(fields)
-            return ((key(item), nothing) for item in records)
+            return WithConstant(key, (None,) * len(fields)).over(records)
+        indexes = _indexes_of(fields)
+        if type(key) is Named and indexes is not None:
+            return self._looked_up(operator.itemgetter(key.name), operator.itemgetter(*indexes), records)
+        key = quick(key)
         if len(fields) == 1:
-            field = fields[0]
+            field = quick(fields[0])
             return ((key(item), (field(item),)) for item in records)
-        if (row := _looked_up_at_once(fields)) is not None:
+        if indexes is not None:
+            row = quick(Fields(indexes))
             return ((key(item), row(item)) for item in records)
         return ((key(item), tuple([field(item) for field in fields])) for item in records)
 
+    def _looked_up(self, key: Key, row: Key, records: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
+        """The same at once; of an item that takes no names, one by one."""
+        single = len(self.fields) == 1
+        for item in records:
+            try:
+                pair = key(item), (row(item),) if single else row(item)
+            except TypeError:
+                pair = self(item)
+            yield pair
 
-def _looked_up_at_once(fields: tuple[Key, ...]) -> Key | None:
-    """Fields that are all looked up in an item, in one go. For who counts any of them does."""
-    wanted = [_index_of(field) for field in fields if field is not _nothing]
+
+def _indexes_of(fields: tuple[Key, ...]) -> list[Any] | None:
+    """What to look up for these fields, if that is all. For who counts any of them does."""
+    wanted = [index_of(field, NOTHING) for field in fields if field is not _nothing]
     if any(index is NOTHING for index in wanted):  # not `in`: an index may be an array
         return None
     indexes = iter(wanted)
-    return operator.itemgetter(*[wanted[0] if field is _nothing else next(indexes) for field in fields])
-
-
-def _index_of(field: Key) -> Any:
-    single = isinstance(field, operator.itemgetter) and len(field.__reduce__()[1]) == 1
-    return field.__reduce__()[1][0] if single else NOTHING
+    return [wanted[0] if field is _nothing else next(indexes) for field in fields]
 
 
 class WithConstant(OnePair):
@@ -135,7 +109,19 @@ class WithConstant(OnePair):
 
     def over(self, records: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
         key, value = self.key, self.value
+        if type(key) is Named:
+            return self._looked_up(key.name, records)
+        key = quick(key)
         return ((key(item), value) for item in records)
+
+    def _looked_up(self, name: str, records: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
+        get, value = operator.itemgetter(name), self.value
+        for item in records:
+            try:
+                key = get(item)
+            except TypeError:
+                key = attribute_of(item, name)
+            yield key, value
 
 
 class OnBothSides(Ours):

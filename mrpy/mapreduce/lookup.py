@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from mrpy.errors import SerializationError
 from mrpy.light import TYPE_CHECKING, Any
 from mrpy.mapreduce.batches import Batch, Packed, rows_of
-from mrpy.mapreduce.by_key import key_name
+from mrpy.mapreduce.keys import key_among, key_name, quick
 from mrpy.mapreduce.partition import PLAIN, canonical, stable_hash
 from mrpy.mapreduce.sources import Sliced, Zipped
 from mrpy.scheduler import codec
@@ -85,7 +85,7 @@ class Lookup:
         return self._with_match(items, self._table, wanted=self.how == "semi")
 
     def _matched(self, items: Iterator[Any], table: dict[Any, Sequence[Any]]) -> Iterator[Any]:
-        key_of, get, plain = self.key, table.get, PLAIN
+        key_of, get, plain = quick(self.key), table.get, PLAIN
         none = (self.default,) if self.how == "left" else ()
         for item in items:
             key = key_of(item)
@@ -95,7 +95,7 @@ class Lookup:
     def _with_match(
         self, items: Iterator[Any], table: dict[Any, Sequence[Any]], *, wanted: bool
     ) -> Iterator[Any]:
-        key_of = self.key
+        key_of = quick(self.key)
         for item in items:
             if (checked(key_of(item)) in table) is wanted:
                 yield item
@@ -103,7 +103,7 @@ class Lookup:
     def _made(self) -> dict[Any, Sequence[Any]]:
         rows = rows_of(self._rows)
         if self._keys is not None:
-            keys, items = list(map(self._keys, rows)), rows
+            keys, items = list(map(key_among(self._keys, rows), rows)), rows
         else:
             keys, items = [row[0] for row in rows], [row[1] for row in rows]
         table: dict[Any, Sequence[Any]] = dict(zip(keys, zip(items, strict=True), strict=True))
@@ -154,7 +154,7 @@ def with_keys(items: list[Any], key: Callable[[Any], Any], *, travels: bool) -> 
     if not _ITEMS.issuperset(map(type, items)):
         return None
     try:
-        keys = list(map(key, items))
+        keys = list(map(key_among(key, items), items))
         if not PLAIN.issuperset(map(type, keys)):
             return None
         return pack(items) if travels else items

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 from mrpy.light import Frozen
 from mrpy.mapreduce.batches import Batch, rows_of
-from mrpy.mapreduce.by_key import Key, key_name
 from mrpy.mapreduce.chunks import Chunk, partly
 from mrpy.mapreduce.files.opening import Opening
 from mrpy.mapreduce.files.reading import Place
 from mrpy.mapreduce.folds import take_in
 from mrpy.mapreduce.kernels import Announce
+from mrpy.mapreduce.keys import Key, key_name
 from mrpy.mapreduce.output import Output
 from mrpy.mapreduce.partition import canonical, parts_of, stable_hash
 from mrpy.mapreduce.plan import Step

@@ -21,12 +21,12 @@ from mrpy.mapreduce.bounds import Bound, cuts
 from mrpy.mapreduce.chunks import Chunk, partly
 from mrpy.mapreduce.folds import take_in
 from mrpy.mapreduce.kernels import Announce
+from mrpy.mapreduce.keys import key_among, key_function
 from mrpy.mapreduce.plan import Step
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.sorted_runs import PLAIN, SortedRun, Stretch, packed, unpacked, write_sorted
 from mrpy.mapreduce.spill import Store
-from mrpy.mapreduce.statistics import key_function
 from mrpy.mapreduce.tree import NOTHING, Nothing
 from mrpy.scheduler.sizes import estimated, weight
 
@@ -67,7 +67,7 @@ class Order(Frozen):
 
     def sort(self, items: list[Any]) -> None:
         """Sort a list in place, stably."""
-        items.sort(key=self.key, reverse=self.reverse)
+        items.sort(key=None if self.key is None else key_among(self.key, items), reverse=self.reverse)
 
     def weight(self, item: Any) -> int:
         """About how many bytes its key takes, where that is made for the sort."""
@@ -96,7 +96,7 @@ class Order(Frozen):
         return perf_counter() - began > COSTLY
 
     def _keys(self, items: list[Any]) -> list[Any]:
-        key = self.key
+        key = None if self.key is None else key_among(self.key, items)
         return items if key is None else [key(item) for item in items]  # `map` would end at a StopIteration
 
     def _places(self, keys: list[Any]) -> list[int]:

@@ -16,6 +16,7 @@ from itertools import chain, count
 
 from mrpy.light import TYPE_CHECKING, Any, Frozen, NamedTuple, later
 from mrpy.mapreduce.folds import Fold
+from mrpy.mapreduce.keys import key_function, with_keys
 from mrpy.mapreduce.random import leaf_random
 from mrpy.mapreduce.tree import NOTHING
 
@@ -25,23 +26,6 @@ else:
     fractions = later("fractions")  # only for the deviation of integers
 
 Key = Callable[[Any], Any] | None
-
-
-def _identity(value: Any) -> Any:
-    return value
-
-
-def key_function(key: Any) -> Callable[[Any], Any]:
-    """A key as toolz has it: a function, or what to look up in each item.
-
-    >>> key_function(1)(("a", 7))
-    7
-    """
-    if key is None:
-        return _identity
-    if callable(key):
-        return key  # type: ignore[no-any-return]
-    return operator.itemgetter(*key) if isinstance(key, list) else operator.itemgetter(key)
 
 
 # ---- sums ----------------------------------------------------------------------------------------
@@ -277,8 +261,9 @@ class _Largest(Frozen):
 
     def __call__(self, items: Iterator[Any]) -> list[Any]:
         key = self.key
-        ranked = items if key is None else ((key(item), item) for item in items)
-        return heapq.nlargest(self.count, ranked, key=key and _RANK)
+        if key is None:
+            return heapq.nlargest(self.count, items)
+        return heapq.nlargest(self.count, with_keys(key, items), key=_RANK)
 
     def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
         return heapq.nlargest(self.count, left + right, key=self.key and _RANK)
