@@ -141,7 +141,6 @@ def mapreduce(
     mapper: Callable[[Any], Any],
     reducer: Callable[[Any, Iterator[Any]], Any],
     inputs: Iterable[Any],
-    /,
     combiner: Callable[[Any, Iterator[Any]], Any] | None = None,
     partitions: int | str = "auto",
     sort: bool = False,

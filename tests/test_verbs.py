@@ -690,6 +690,11 @@ def test_what_is_no_client_of_dask_is_an_error_that_names_it(client: Any) -> Non
         pass
 
 
+def test_mapreduce_takes_its_arguments_by_name_as_well() -> None:
+    given = {"reducer": lambda key, values: sum(values), "mapper": lambda x: (x % 3, x), "inputs": range(9)}
+    assert dict(mrpy.mapreduce(**given, backend="serial")) == {0: 9, 1: 12, 2: 15}
+
+
 # ---- wrong arguments ------------------------------------------------------------------------------------------
 
 

@@ -25,7 +25,10 @@ def opened(session: Session, options: Options) -> AbstractContextManager[None]:
 
 def session_for(options: Options) -> Session:
     """The session in which a run with these options takes place."""
-    return _opened_for(options) or shared(options.backend, options.worker_count)
+    session = _opened_for(options)
+    if session is None or session.is_taken:
+        return shared(options.backend, options.worker_count)
+    return session
 
 
 def _opened_for(options: Options) -> Session | None:
@@ -40,10 +43,8 @@ def _opened_for(options: Options) -> Session | None:
 
 def single_call(options: Options) -> tuple[Job, int]:
     """The job of a single call, and how many were made before it, in the open session or in this process."""
-    session = _opened_for(options)
-    if session is not None:
-        return session.singles(), next(session.submits)
-    return shared(options.backend, options.worker_count).singles(), next(_submits)
+    number = next(getattr(_opened_for(options), "submits", _submits))
+    return session_for(options).singles(), number
 
 
 def job_for(options: Options) -> Job:

@@ -45,6 +45,12 @@ class Session:
         """How many tasks can run at the same moment."""
         return self.driver.backend.workers
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether another thread runs a task here, and all others would have to wait for that: they run by
+        themselves instead, since it may wait for them."""
+        return not self.driver.backend.threaded and self.driver.turned_elsewhere
+
     def job(self) -> Job:
         """Open a share of this session for one consumer."""
         self._check_open()

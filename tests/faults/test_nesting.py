@@ -275,3 +275,22 @@ def test_what_a_task_leaves_running_is_inside_it_no_more() -> None:
     with mrpy.session("threads", workers=1):
         context = mrpy.submit(contextvars.copy_context).result()
     assert not context.run(lambda: inside.task)
+
+
+@pytest.mark.fault(21)
+@over_backends
+def test_a_thread_that_a_task_starts_may_use_what_the_task_waits_for(backend: str) -> None:
+    def in_a_thread(n: int) -> Any:
+        found: list[Any] = []
+
+        def run() -> None:
+            found.append(list(mrpy.pmap(abs, [-n, -n - 1])))
+            found.append(mrpy.submit(abs, -n).result())
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        return found
+
+    with mrpy.session(backend, workers=2):
+        assert list(mrpy.pmap(in_a_thread, range(3))) == [[[n, n + 1], n] for n in range(3)]
