@@ -9,13 +9,10 @@ type checker they are what they stand for.
 ``Frozen``      as ``dataclass(frozen=True, slots=True)``: equal to its own kind only, and no tuple
 ``later``       a module that most runs do not need, or not at once. It stands where the imports are, with the
                 import itself beside it for type checkers
-
-And `cpu_count`, which workers ask for too: ``mrpy.options`` is not for them.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import namedtuple
 from collections.abc import Iterator
@@ -133,13 +130,6 @@ class _Later:
             __import__(self._name)
             self._module = sys.modules[self._name]
         return getattr(self._module, name)
-
-
-def cpu_count() -> int:
-    """The processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def later(module: str) -> Any:

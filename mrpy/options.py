@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 
 from mrpy.errors import OptionError
 from mrpy.inside import inside
-from mrpy.light import TYPE_CHECKING, Frozen, cpu_count, later
+from mrpy.light import TYPE_CHECKING, Frozen, later
+from mrpy.machine import cpu_count
 from mrpy.scoped import Scoped
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Options(Frozen):
     ``buffer_bytes``  the same in bytes: pickled chunks and results, arrays. The size of an item is known once
                     it is pulled; until then it is taken to be as large as the last ones
     ``memory``      bytes that a shuffle or a sort may hold, in all processes together; more goes to disk;
-                    ``"auto"``: a quarter of what the machine has free
+                    ``"auto"``: a quarter of what this process may still take
     ``on_error``    ``"raise"``; ``"skip"`` the item; ``"return"`` the exception in its place; or a
                     callable that gets the exception and returns the replacement
     ``max_errors``  with ``on_error="skip"``: more skipped items than this end the run with `TooManyErrors`;

@@ -28,6 +28,7 @@ from hashlib import sha256
 
 from mrpy.errors import SpillError
 from mrpy.light import TYPE_CHECKING, Any, Frozen, NamedTuple
+from mrpy.machine import free_memory
 from mrpy.mapreduce import own_file, own_folder
 from mrpy.scheduler import codec
 from mrpy.scheduler.sizes import weight
@@ -49,6 +50,7 @@ DIGEST = 16  # bytes of what a block hashes to
 PREFIX = "mrpy-spill-"
 RESULTS = 16  # that are on their way at a time, about, and are to fit into the memory of a task together
 FREE = 4  # of the memory that is free, the part that is taken where nobody says how much
+LEAST = 1 << 26  # bytes that are taken where hardly any are free
 BARE = 40_000_000  # bytes that a process takes before it has done anything
 AT_LEAST = 4  # of the memory, the part that is taken for data, however large the interpreters are
 SHARES = 2  # of the memory of a process, the part that values take; the rest is for what is made of them
@@ -335,9 +337,7 @@ def allowed(options: Options) -> int:
     """Bytes that a run may hold in all its processes together."""
     if isinstance(options.memory, int):
         return options.memory
-    import psutil
-
-    return int(psutil.virtual_memory().available) // FREE
+    return max(LEAST, free_memory() // FREE)
 
 
 # ---- the folder --------------------------------------------------------------------------------------

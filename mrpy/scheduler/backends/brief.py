@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from mrpy.light import TYPE_CHECKING, cpu_count
+from mrpy.light import TYPE_CHECKING
+from mrpy.machine import cpu_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 
-from mrpy.light import TYPE_CHECKING, cpu_count
+from mrpy.light import TYPE_CHECKING
+from mrpy.machine import cpu_count
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends.segments import SHARED, Pool, Shelved, most
 from mrpy.scheduler.calls import Call, Code

@@ -21,7 +21,7 @@ from collections import deque
 from itertools import count, islice
 
 from mrpy.errors import BackendError
-from mrpy.light import cpu_count
+from mrpy.machine import cpu_count
 from mrpy.scheduler import codec
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends import relay
