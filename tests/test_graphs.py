@@ -145,6 +145,9 @@ def test_what_cannot_travel_is_a_clear_error(backend: str) -> None:
     with pytest.raises(mrpy.errors.SerializationError, match="lock") as caught:
         mrpy.scheduler.get(graph, "kind", backend=backend, workers=2)
     assert "task 'lock' of a graph" in str(caught.value.__notes__)
+    with pytest.raises(mrpy.errors.SerializationError, match="lock") as caught:
+        mrpy.scheduler.get({"given": (type, threading.Lock())}, "given", backend=backend, workers=2)
+    assert "task 'given' of a graph" in str(caught.value.__notes__)
 
 
 def test_graphs_that_are_wrong_are_refused() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
-from mrpy.errors import BackendError, OptionError
+from mrpy.errors import BackendError, OptionError, SerializationError
 from mrpy.light import Any, Frozen
 from mrpy.options import Options, resolve
 from mrpy.scheduler.calls import Call, Code
@@ -164,14 +164,18 @@ class _Run:
 
     def _task(self, key: Hashable, *, kept: bool) -> Task:
         data, inputs = self._graph.made_of(key)
-        task = self._job.task(
-            Call(self._code, data, self._shared),
-            [Input(self._ours[each]) for each in inputs],
-            keep=kept,
-            urgent=bool(inputs),  # what lets go of values before what makes them
-            retries=self._options.retries,
-            timeout=self._options.timeout,
-        )
+        try:
+            task = self._job.task(
+                Call(self._code, data, self._shared),
+                [Input(self._ours[each]) for each in inputs],
+                keep=kept,
+                urgent=bool(inputs),  # what lets go of values before what makes them
+                retries=self._options.retries,
+                timeout=self._options.timeout,
+            )
+        except SerializationError as error:
+            _noted(error, key)
+            raise
         self._ours[key], self._theirs[task.key] = task.key, key
         return task
 
@@ -185,7 +189,10 @@ class _Run:
     def _failed(self, key: Hashable, delivery: Delivery) -> BaseException:
         failure = delivery.failure
         assert failure is not None, "nobody but us abandons our tasks, and what others need is not stopped"
-        error = failure.exception()
-        with contextlib.suppress(Exception):  # a class may forbid it
-            error.add_note(f"mrpy: raised in the task {key!r} of a graph")
-        return error
+        return _noted(failure.exception(), key)
+
+
+def _noted(error: BaseException, key: Hashable) -> BaseException:
+    with contextlib.suppress(Exception):  # a class may forbid it
+        error.add_note(f"mrpy: raised in the task {key!r} of a graph")
+    return error
