@@ -80,7 +80,7 @@ def _limit_of_a_process() -> float:
 
 def _groups(controller: str) -> Iterator[str]:
     """The folders of the groups that this process is in: its own, those around it."""
-    for line in _text(MEMBERSHIP).splitlines():
+    for line in _text(MEMBERSHIP).split("\n")[:-1]:  # `splitlines` would cut names, too
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if controllers and controller not in controllers.split(","):
@@ -93,8 +93,8 @@ def _groups(controller: str) -> Iterator[str]:
 
 def _text(*path: str) -> str:
     try:
-        with open("/".join(path), encoding="ascii", errors="replace") as file:
-            return file.read()
+        with open("/".join(path), "rb") as file:
+            return os.fsdecode(file.read())
     except OSError:  # another system, or a group as seen from outside
         return ""
 

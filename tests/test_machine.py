@@ -53,11 +53,12 @@ VERSION_1 = "9:name=systemd:/\n4:memory:/docker/ab\n1:cpu,cpuacct:/docker/ab\n0:
         ("0::/outer/job\n", {"outer/cpu.max": "200000 100000", "outer/job/cpu.max": "max 100000"}, 2),
         ("0::/outer/job\n", {"outer/cpu.max": "200000 100000", "outer/job/cpu.max": "100000 100000"}, 1),
         ("0::/../../job\n", {"cpu.max": "400000 100000"}, 4),
+        ("0::/b\u00fccher\u2028\n", {"b\u00fccher\u2028/cpu.max": "400000 100000"}, 4),
         (VERSION_1, {"cpu/docker/ab/cpu.cfs_quota_us": -1, "cpu/docker/ab/cpu.cfs_period_us": 100000}, 64),
         (VERSION_1, {"cpu/docker/ab/cpu.cfs_quota_us": 150000, "cpu/docker/ab/cpu.cfs_period_us": 100000}, 2),
         (VERSION_1, {"cpu/cpu.cfs_quota_us": 500000, "cpu/cpu.cfs_period_us": 100000}, 5),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_there_are_as_many_workers_as_the_groups_grant_processors(
     groups: Path, membership: str, files: dict[str, Any], count: int

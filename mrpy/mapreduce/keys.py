@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import BuiltinMethodType, MethodType
 
 from mrpy.light import Any
 from mrpy.mapreduce.plan import name_of
@@ -35,7 +36,10 @@ def attribute_of(item: Any, name: str) -> Any:
     methods, and no fields."""
     if type(item).__module__ == "builtins" or isinstance(item, Mapping):
         raise
-    return getattr(item, name)
+    found = getattr(item, name)
+    if isinstance(found, MethodType | BuiltinMethodType) and found.__self__ is item:
+        raise TypeError(f"{name!r} is a method of {type(item).__qualname__}, and no field of it") from None
+    return found
 
 
 class Fields:
@@ -51,6 +55,18 @@ class Fields:
             return tuple([item[index] for index in self.indexes])
         except TypeError:
             return tuple([index_key(index)(item) for index in self.indexes])
+
+
+class Keys:
+    """Several keys of an item as a tuple, some of which are functions."""
+
+    __slots__ = ("keys",)
+
+    def __init__(self, keys: tuple[Key, ...]) -> None:
+        self.keys = keys
+
+    def __call__(self, item: Any) -> tuple[Any, ...]:
+        return tuple([key(item) for key in self.keys])
 
 
 def index_key(index: Any) -> Key:
@@ -70,6 +86,10 @@ def key_function(key: Any) -> Key:
         return key  # type: ignore[no-any-return]
     if not isinstance(key, list):
         return index_key(key)
+    if any(map(callable, key)):
+        return Keys(tuple(map(key_function, key)))
+    if not key:
+        return Fields(())
     named = any(isinstance(index, str) for index in key)
     return (index_key(key[0]) if len(key) == 1 else Fields(key)) if named else operator.itemgetter(*key)
 
@@ -82,7 +102,8 @@ def key_of(name: str, key: Any) -> Key:
     """
     if key is None:
         raise TypeError(f"{name}() needs a key: a function, or what to look up in each item")
-    return Fields(key) if isinstance(key, list) else key_function(key)
+    several = isinstance(key, list) and not any(map(callable, key))
+    return Fields(key) if several else key_function(key)
 
 
 def _identity(item: Any) -> Any:
@@ -154,4 +175,6 @@ def key_name(key: Any) -> str:
     """What to call a key in a plan."""
     if type(key) in (Named, operator.itemgetter):
         return f"item[{key.name if type(key) is Named else key.__reduce__()[1][0]!r}]"
+    if isinstance(key, Keys):
+        return f"[{', '.join(map(key_name, key.keys))}]"
     return f"item{list(key.indexes)!r}" if isinstance(key, Fields) else name_of(key)

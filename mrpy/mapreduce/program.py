@@ -8,6 +8,7 @@ constants and what a `partial` holds do.
 
 from __future__ import annotations
 
+import copyreg
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -167,6 +168,8 @@ class _Walk:
             self.add(type(thing.__self__), str(_get(thing.__self__, "__name__", "")))  # as `numpy.add.reduce`
         elif not issubclass(kind, type):
             self._held(thing, kind)
+            if kind.__eq__ is not object.__eq__ and not kind.__module__.startswith("mrpy."):
+                self._valued(thing)
         for base in described.__mro__:
             if is_the_users(base.__module__):
                 self.add(*_functions_of(base))
@@ -184,6 +187,19 @@ class _Walk:
         func = _get(thing, "func")  # of toolz.curry, and of whatever does like a partial
         if callable(func):
             self.add(func)
+
+
+    def _valued(self, thing: Any) -> None:
+        """What is equal to others by what it holds, as a date, a path, a number of NumPy's: all of that."""
+        reduce = copyreg.dispatch_table.get(type(thing))
+        try:
+            reduced = thing.__reduce_ex__(4) if reduce is None else reduce(thing)
+        except Exception:  # it does not travel, and so does not count
+            return
+        if isinstance(reduced, str):
+            self._put(str, reduced)
+        else:
+            self.add(*reduced[1:3], *(list(items) for items in reduced[3:5] if items is not None))
 
 
 def _slots(kind: type) -> tuple[str, ...]:

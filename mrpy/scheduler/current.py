@@ -25,13 +25,7 @@ def opened(session: Session, options: Options) -> AbstractContextManager[None]:
 
 def session_for(options: Options) -> Session:
     """The session in which a run with these options takes place."""
-    return _at_hand(_opened_for(options), options)
-
-
-def _at_hand(session: Session | None, options: Options) -> Session:
-    if session is None or session.is_taken:
-        return shared(options.backend, options.worker_count)
-    return session
+    return _opened_for(options) or shared(options.backend, options.worker_count)
 
 
 def _opened_for(options: Options) -> Session | None:
@@ -47,8 +41,9 @@ def _opened_for(options: Options) -> Session | None:
 def single_call(options: Options) -> tuple[Job, int]:
     """The job of a single call, and how many were made before it, in the open session or in this process."""
     session = _opened_for(options)
-    number = next(_submits if session is None else session.submits)
-    return _at_hand(session, options).singles(), number
+    if session is not None:
+        return session.singles(), next(session.submits)
+    return shared(options.backend, options.worker_count).singles(), next(_submits)
 
 
 def job_for(options: Options) -> Job:

@@ -146,13 +146,6 @@ class Driver:
         """Whether nothing can be added any more."""
         return self.end is not None
 
-    @property
-    def turned_elsewhere(self) -> bool:
-        """Whether another thread is in a turn, which on a serial backend lasts as long as what runs there."""
-        if free := self._turning.acquire(blocking=False):
-            self._turning.release()
-        return not free
-
     def wait_for(self, arrived: Callable[[], bool]) -> None:
         """Where the backend has no thread of its own: run until `arrived` says so."""
         while not arrived():

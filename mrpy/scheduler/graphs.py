@@ -8,9 +8,10 @@ Values that other tasks take stay in the backend, and go as soon as the last of 
 from __future__ import annotations
 
 import contextlib
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
-from mrpy.errors import BackendError, OptionError, SerializationError
+from mrpy.errors import BackendError, Cancelled, OptionError, SchedulerError, SerializationError
 from mrpy.light import Any, Frozen
 from mrpy.options import Options, resolve
 from mrpy.scheduler.calls import Call, Code
@@ -22,6 +23,7 @@ from mrpy.scheduler.messages import Input, Task
 from mrpy.scheduler.states import State
 
 _TAKEN = ("backend", "workers", "retries", "timeout", "name")
+AHEAD = 4  # tasks per worker that are sent and wait for no other; out of the air
 
 
 def get(dsk: Any, keys: Any, **options: Any) -> Any:
@@ -34,7 +36,9 @@ def get(dsk: Any, keys: Any, **options: Any) -> Any:
     `dsk`: a mapping of keys to values and tasks, as Dask has them. `keys`: one of them, or a list of keys and
     of such lists; lists come back as tuples. Of the options there are ``backend``, ``workers``, ``retries``,
     ``timeout`` (seconds that one task may run) and ``name``. What a task raises is raised, with a note of its
-    key. A key that is not there is a `KeyError`. Needs Dask 2024.12 or later.
+    key. A key that is not there is a `KeyError`. Callbacks of Dask, as its progress bar, are not called. On
+    processes what a task writes into the caller's array (``dask.array.store``) is written into a copy of it.
+    Needs Dask 2024.12 or later.
 
     >>> import mrpy, operator
     >>> graph = {"x": 1, "y": (operator.add, "x", 2), "z": (sum, ["x", "y"])}
@@ -136,39 +140,75 @@ def _computed(data: _Node, *inputs: Any, announce: Callable[[At | None], None] |
 
 
 class _Run:
-    """A graph as tasks of a job."""
+    """A graph as tasks of a job: as many as keep the workers busy, and those that wait for these."""
 
     def __init__(self, job: Job, graph: _Graph, options: Options) -> None:
         self._job, self._graph, self._options = job, graph, options
         self._code = Code(_computed, options.name or "a task of a graph", announce=True)
         self._shared: dict[int, Any] = {}  # what many tasks have among their known values
+        self._most = AHEAD * job.driver.backend.workers
+        self._todo = deque(graph.tasks())
+        self._wanted = graph.wanted.intersection(self._todo)
+        self._takers = Counter(each for names in graph.needs.values() for each in set(names.values()))
+        self._used = frozenset(self._takers)
         self._ours: dict[Hashable, Hashable] = {}  # by a key of the graph the one of the job
         self._theirs: dict[Hashable, Hashable] = {}
+        self._waiting: dict[Hashable, set[Hashable]] = {}  # for which inputs, of those that were sent
+        self._waits: dict[Hashable, list[Hashable]] = {}  # by an input: who waits for it
+        self._done: set[Hashable] = set()
+        self._under_way = 0  # those that wait for no other
 
     def to_its_end(self) -> None:
         """Have all run; leave the values that are wanted in the graph."""
-        keys = self._graph.tasks()
-        used = {each for key in keys for each in self._graph.needs[key].values()}
-        tasks = [self._task(key, kept=key in used) for key in keys]
-        self._job.add(*tasks)
-        wanted = self._graph.wanted.intersection(keys)
-        self._job.drop(self._ours[key] for key in keys if key not in wanted)  # but for the others
-        while wanted:
+        left = set(self._wanted)
+        while left:
+            if self._todo and self._under_way <= self._most // 2:
+                self._send()
             delivery = self._job.next()
-            key = self._theirs[delivery.key]
+            key = self._theirs.pop(delivery.key)
             if delivery.state is not State.DONE:
                 raise self._failed(key, delivery)
-            if key in wanted:
-                wanted.discard(key)
-                self._graph.values[key] = self._opened(delivery)
+            if key in left:
+                left.discard(key)
+                value = delivery.value
+                self._graph.values[key] = self._job.load(delivery.key) if value is None else value.load()
+            self._is_done(key)
 
-    def _task(self, key: Hashable, *, kept: bool) -> Task:
-        data, inputs = self._graph.made_of(key)
+    def _send(self) -> None:
+        tasks, unused = list[Task](), list[Hashable]()
+        while self._todo and self._under_way < self._most:
+            key = self._todo.popleft()
+            data, inputs = self._graph.made_of(key)
+            tasks.append(self._task(key, data, inputs))
+            missing = set(inputs) - self._done
+            for each in missing:
+                self._waits.setdefault(each, []).append(key)
+            if missing:
+                self._waiting[key] = missing
+            else:
+                self._under_way += 1
+            for each in set(inputs):
+                self._takers[each] -= 1
+                if not self._takers[each] and each not in self._wanted:
+                    unused.append(self._ours.pop(each))
+        self._job.add(*tasks)
+        self._job.drop(unused)  # but for those who take them
+
+    def _is_done(self, key: Hashable) -> None:
+        self._done.add(key)
+        self._under_way -= 1
+        for each in self._waits.pop(key, ()):
+            self._waiting[each].discard(key)
+            if not self._waiting[each]:
+                del self._waiting[each]
+                self._under_way += 1
+
+    def _task(self, key: Hashable, data: _Node, inputs: list[Hashable]) -> Task:
         try:
             task = self._job.task(
                 Call(self._code, data, self._shared),
                 [Input(self._ours[each]) for each in inputs],
-                keep=kept,
+                keep=key in self._used,
                 urgent=bool(inputs),  # what lets go of values before what makes them
                 retries=self._options.retries,
                 timeout=self._options.timeout,
@@ -179,20 +219,22 @@ class _Run:
         self._ours[key], self._theirs[task.key] = task.key, key
         return task
 
-    def _opened(self, delivery: Delivery) -> Any:
-        if delivery.value is not None:
-            return delivery.value.load()
-        value = self._job.load(delivery.key)
-        self._job.drop([delivery.key])
-        return value
-
     def _failed(self, key: Hashable, delivery: Delivery) -> BaseException:
         failure = delivery.failure
         assert failure is not None, "nobody but us abandons our tasks, and what others need is not stopped"
-        return _noted(failure.exception(), key)
+        error = failure.exception()
+        return error if isinstance(error, _NO_TASKS) else _noted(error, key)
+
+
+_NO_TASKS = (BackendError, Cancelled, SchedulerError)  # these are of the session
+_NOTE = "mrpy: raised in the task {!r} of a graph"
 
 
 def _noted(error: BaseException, key: Hashable) -> BaseException:
+    """It may have been raised in another graph before, as one object."""
     with contextlib.suppress(Exception):  # a class may forbid it
-        error.add_note(f"mrpy: raised in the task {key!r} of a graph")
+        start = _NOTE.partition("{")[0]
+        for note in [each for each in getattr(error, "__notes__", ()) if each.startswith(start)]:
+            error.__notes__.remove(note)
+        error.add_note(_NOTE.format(key))
     return error

@@ -13,6 +13,7 @@ import sys
 import threading
 import warnings
 from itertools import count
+from weakref import WeakSet
 
 from mrpy.errors import SerializationError, SessionClosed
 from mrpy.inside import inside
@@ -39,27 +40,28 @@ class Session:
         self.trace = Trace() if trace else None
         self.driver = Driver(make(backend, workers, **(settings or {})), self.trace)
         self._singles = Job(self.driver)
+        self._of_jobs = WeakSet[Driver]()  # those of them that have their own
 
     @property
     def workers(self) -> int:
         """How many tasks can run at the same moment."""
         return self.driver.backend.workers
 
-    @property
-    def is_taken(self) -> bool:
-        """Whether another thread runs a task here, and all others would have to wait for that: they run by
-        themselves instead, since it may wait for them."""
-        return not self.driver.backend.threaded and self.driver.turned_elsewhere
-
     def job(self) -> Job:
         """Open a share of this session for one consumer."""
         self._check_open()
-        return Job(self.driver)
+        return Job(self.driver if self.driver.backend.threaded else self._driver_of_its_own())
 
     def singles(self) -> Job:
         """The share of all its single calls. Each of them looks after itself."""
         self._check_open()
-        return self._singles
+        return self._singles if self.driver.backend.threaded else Job(self._driver_of_its_own())
+
+    def _driver_of_its_own(self) -> Driver:
+        """Who waits here runs what he waits for. Others would wait for that, and it may wait for them."""
+        driver = Driver(make("serial", 1), self.trace)
+        self._of_jobs.add(driver)
+        return driver
 
     def _check_open(self) -> None:
         if self.driver.closed:
@@ -78,6 +80,8 @@ class Session:
         jobs to be torn down; so does Ctrl-C."""
         if hurry and not self.driver.closed:
             self.driver.backend.hurry()
+        for driver in list(self._of_jobs):
+            driver.close()
         try:
             self.driver.close()
         except KeyboardInterrupt:  # it may have come before the driver was told

@@ -294,3 +294,45 @@ def test_a_thread_that_a_task_starts_may_use_what_the_task_waits_for(backend: st
 
     with mrpy.session(backend, workers=2):
         assert list(mrpy.pmap(in_a_thread, range(3))) == [[[n, n + 1], n] for n in range(3)]
+
+
+@pytest.mark.fault(40)
+@over_backends
+def test_a_run_that_has_begun_goes_on_in_a_thread_that_a_task_waits_for(backend: str) -> None:
+    def in_a_thread(_: int) -> int:
+        rest: list[int] = []
+        thread = threading.Thread(target=lambda: rest.extend(begun))
+        thread.start()
+        thread.join()
+        return len(rest)
+
+    if backend == "processes":
+        pytest.skip("what has begun stays in its process")
+    with mrpy.session(backend, workers=2):
+        begun = iter(mrpy.pmap(abs, range(-50, 0), chunksize=1, buffersize=2))
+        next(begun)
+        assert list(mrpy.pmap(in_a_thread, [1])) == [49]
+
+
+@pytest.mark.fault(40)
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+def test_a_task_may_wait_for_the_end_of_another_threads_run(backend: str) -> None:
+    rows: list[str] = []
+    begun, ended = threading.Event(), threading.Event()
+
+    def read() -> None:
+        for row in mrpy.pmap(str.upper, "abcdef" * 20, chunksize=1, buffersize=1):
+            rows.append(row)
+            begun.set()
+        ended.set()
+
+    def needs_all(n: int) -> int:
+        ended.wait()
+        return n + len(rows)
+
+    with mrpy.session(backend, workers=2):
+        thread = threading.Thread(target=read)
+        thread.start()
+        begun.wait()
+        assert list(mrpy.pmap(needs_all, range(2))) == [120, 121]
+        thread.join()
