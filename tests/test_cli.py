@@ -391,23 +391,24 @@ def test_a_file_that_somebody_has_written_meanwhile_is_kept(tmp_path: Path) -> N
     assert path.read_text() == "ours" and os.listdir(tmp_path) == ["out.tsv"]
 
 
-def _writing(jobs: Path, end: signal.Signals) -> int:
-    """Have a run end by a signal while it writes ``out.tsv``; its exit status."""
+def _writing(jobs: Path, end: signal.Signals) -> tuple[int, str]:
+    """Have a run end by a signal while it writes ``out.tsv``; its exit status, and the end of what it said."""
     with start(jobs, "run", "jobs:Slow", "a.txt", "-o", "out.tsv", "-w", "1") as process:
         assert eventually(lambda: any(jobs.glob("out.tsv.*.tmp/attempts/part")), DEADLINE)
         process.send_signal(end)
-        process.communicate(timeout=DEADLINE)
-    return process.returncode
+        _, said = process.communicate(timeout=DEADLINE)
+    return process.returncode, said[-300:]
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_run_that_is_told_to_end_leaves_nothing_beside_its_file(jobs: Path, end: signal.Signals) -> None:
-    assert _writing(jobs, end) == (130 if end == signal.SIGINT else -end)
+    status, said = _writing(jobs, end)
+    assert status == (130 if end == signal.SIGINT else -end), said
     assert [name for name in os.listdir(jobs) if "out.tsv" in name] == []
 
 
 def test_what_a_killed_run_has_left_beside_its_file_goes_with_the_next_one(jobs: Path) -> None:
-    assert _writing(jobs, signal.SIGKILL) == -signal.SIGKILL
+    assert _writing(jobs, signal.SIGKILL)[0] == -signal.SIGKILL
     assert [name for name in os.listdir(jobs) if "out.tsv" in name] != ["out.tsv"]
     (jobs / "out.tsv.notes.tmp").write_text("somebody else's")
     with output(str(jobs / "out.tsv"), overwrite=False) as alive:

@@ -40,6 +40,8 @@ def run(arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         return int(group.main(list(arguments), prog_name="mrpy", standalone_mode=False) or 0)
+    except click.Abort:  # what click makes of a Ctrl-C that comes in its own code
+        return INTERRUPTED
     except click.ClickException as error:
         click.echo(f"mrpy: {_one_line(error.format_message())}", err=True)
         return error.exit_code

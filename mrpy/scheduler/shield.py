@@ -59,9 +59,13 @@ class Shield:
         if get_ident() != _main:
             return
         self._depth += 1
-        if self._depth > 1:
+        if self._depth > 1 and self._is_up():
             return
         try:
+            if self._depth > 1:  # two signals, one upon the other, have left it half done
+                ours = tuple(filter(self._is_replaced, self._replaced))
+                _in_c(starmap(signal.signal, ours))
+                self._depth = 1
             handlers = tuple(map(signal.getsignal, _PUT_OFF))
             if handlers != self._seen:
                 self._to_replace = tuple(filter(_is_of_python, zip(_PUT_OFF, handlers, strict=True)))
@@ -70,7 +74,7 @@ class Shield:
             self._replaced = self._to_replace
             _in_c(map(signal.signal, self._numbers, repeat(self._note)))
         except BaseException:  # of a handler that was not replaced yet
-            self.__exit__()
+            self._leave()
             raise
 
     def __exit__(self, *_: object) -> None:
@@ -82,11 +86,25 @@ class Shield:
         try:
             _in_c(starmap(signal.signal, self._replaced))
         except BaseException:  # of a handler that is back; the others have to be, too
-            self.__exit__()
+            self._leave()
             raise
         self._replaced, self._depth = (), 0
         if self.noted:
             self._hand_over()
+
+    def _leave(self) -> None:
+        """Where a handler has raised amid that. Another may, before this has begun."""
+        try:
+            self.__exit__()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _is_up(self) -> bool:
+        return bool(self._replaced) and all(map(self._is_replaced, self._replaced))
+
+    def _is_replaced(self, pair: tuple[int, Any]) -> bool:
+        return bool(signal.getsignal(pair[0]) == self._note)
 
     def _hand_over(self) -> None:
         """Call the handlers, as if the signals came now. They are not sent again: some were told of them
