@@ -753,3 +753,28 @@ def test_who_asks_for_none_of_the_items_hears_of_their_errors(options: Options) 
     for ask in (lambda run: run.topk(0).to_list(), lambda run: run.sample(0, seed=1)):
         with pytest.raises(ZeroDivisionError):
             ask(mrpy.stream(range(3), backend="serial", **options).map(lambda n: 1 // n))
+
+
+@dataclass
+class Sold:
+    city: str
+    n: int
+
+    def total(self) -> int:
+        return self.n
+
+
+def test_a_list_of_keys_may_have_functions_among_them() -> None:
+    rows = [("Oslo", 3), ("Bergen", 2), ("Oslo", 4)]
+    assert dict(mrpy.stream(rows, backend="serial").count_by([0, len])) == {("Oslo", 2): 2, ("Bergen", 2): 1}
+    by_both = mrpy.stream(rows, backend="serial").sorted([lambda row: len(row[0]), 1]).to_list()
+    assert by_both == sorted(rows, key=lambda row: (len(row[0]), row[1]))
+    assert mrpy.stream(rows, backend="serial").sorted([]).to_list() == rows
+
+
+@pytest.mark.parametrize("by", ["total", ["city", "total"]])
+def test_a_method_is_no_field(by: Any) -> None:
+    rows = mrpy.stream([Sold("Oslo", 3), Sold("Bergen", 4)], backend="serial")
+    for run in (rows.count_by(by), rows.sorted(by), rows.aggregate_by("city", each=(by, "first"))):
+        with pytest.raises(TypeError, match="'total' is a method of Sold, and no field of it"):
+            list(run)

@@ -53,5 +53,10 @@ def test_a_number_of_bins_needs_a_range(bins: Any) -> None:
         mrpy.stream([1, 2]).histogram(bins)
 
 
+def test_bins_have_no_names() -> None:
+    with pytest.raises(OptionError, match="bins= is a number"):
+        mrpy.stream([1, 2]).histogram("sqrt", range=(0, 100))
+
+
 def test_partitions_may_be_a_number_of_numpys() -> None:
     assert len(list(mrpy.stream(range(4), backend="serial").count_by(abs, partitions=np.int64(2)))) == 4

@@ -127,3 +127,30 @@ def test_what_becomes_a_run_of_its_own_as_it_runs_has_numbers_of_its_own(ask: st
     elif ask == "group_by":
         found = [row for _, group in found for row in group]
     assert len({number for _, *numbers in found for number in numbers}) == 8
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_what_is_set_up_for_a_worker_has_none(backend: str) -> None:
+    class Draws(mrpy.Job):
+        def setup(self) -> None:
+            _noise(None)
+
+        def map(self, record: int) -> Any:
+            return record, _noise(None)
+
+        def reduce(self, key: int, values: Iterator[float]) -> float:
+            return next(values)
+
+    def drawn() -> list[float]:
+        return list(mrpy.stream(range(4), backend=backend, workers=2, seed=1).map(_noise))
+
+    @mrpy.stage(setup=lambda: _noise(None))
+    def drawing(numbers: Iterator[int], made: float) -> Iterator[float]:
+        for _ in numbers:
+            yield _noise(made)
+
+    with pytest.raises(MrpyError, match="there is none here"):
+        list(Draws().run(range(4), backend=backend, workers=2, seed=1))
+    with pytest.raises(MrpyError, match="there is none here"):
+        list(drawing(mrpy.stream(range(4), backend=backend, workers=2, seed=1)))
+    assert drawn() == drawn(), "and the next run has its own again"

@@ -119,7 +119,9 @@ class Reductions(ABC):
         """``numpy.histogram(list(self), bins, range)``: the counts, shape (bins,), and the edges, shape
         (bins + 1,). With a number of bins it needs a range: the items are looked at only once."""
         bins = plain(bins)
-        if isinstance(bins, int | str) and range is None:
+        if isinstance(bins, str):
+            raise OptionError("histogram() looks at items once: bins= is a number, with range=, or the edges")
+        if isinstance(bins, int) and range is None:
             raise OptionError("histogram() with a number of bins needs range=(low, high)")
         counts, limits = self._fold(statistics.histogram(bins, range))
         return counts, limits

@@ -23,6 +23,7 @@ from typing import Any, overload
 from mrpy.errors import OptionError
 from mrpy.iterators.stream import ParallelIterator, stream_of
 from mrpy.mapreduce.plan import Body, name_of
+from mrpy.mapreduce.random import of_no_item
 
 
 class Stage:
@@ -87,7 +88,8 @@ class StageBody:
         if self._setup is None:
             return iter(self._function(items, *self._arguments, **self._keywords))
         if not hasattr(self._made, "value"):  # a worker is a process, or a thread of this one
-            self._made.value = self._setup()
+            with of_no_item():
+                self._made.value = self._setup()
         return iter(self._function(items, self._made.value, *self._arguments, **self._keywords))
 
     def __reduce__(self) -> Any:

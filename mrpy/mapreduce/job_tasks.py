@@ -21,6 +21,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from mrpy.light import Frozen
+from mrpy.mapreduce.random import of_no_item
 from mrpy.mapreduce.shuffle import Pairs
 
 
@@ -69,7 +70,8 @@ class _Instance:
         self.job = copy.copy(job)
         _counts_for(self.job, Refusing())
         self.pairs = Pairs(self.job.map)
-        self.job.setup()
+        with of_no_item():
+            self.job.setup()
         self.torn_down = self.job.teardown
 
     def __del__(self) -> None:

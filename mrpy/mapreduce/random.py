@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from _thread import _local
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 
 from mrpy.errors import MrpyError
@@ -64,6 +65,11 @@ class at_positions:
 def ahead_of(first: int, seed: int | None) -> at_positions:
     """The same where the items from this position on have been made: none of them is at work."""
     return at_positions(seed, lambda: AHEAD - first)
+
+
+def of_no_item() -> at_positions:
+    """While this is open there are no numbers: what is done is for a worker, whichever item is at work."""
+    return at_positions(None, partial(int, -1))
 
 
 def fresh_seed() -> int:
