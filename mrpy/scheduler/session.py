@@ -60,6 +60,7 @@ class Session:
     def _driver_of_its_own(self) -> Driver:
         """Who waits here runs what he waits for. Others would wait for that, and it may wait for them."""
         driver = Driver(make("serial", 1), self.trace)
+        driver.observers = self.driver.observers
         self._of_jobs.add(driver)
         return driver
 
@@ -80,14 +81,17 @@ class Session:
         jobs to be torn down; so does Ctrl-C."""
         if hurry and not self.driver.closed:
             self.driver.backend.hurry()
-        for driver in list(self._of_jobs):
-            driver.close()
         try:
-            self.driver.close()
+            self._close_all()
         except KeyboardInterrupt:  # it may have come before the driver was told
             self.driver.backend.hurry()
-            self.driver.close()
+            self._close_all()
             raise
+
+    def _close_all(self) -> None:
+        self.driver.close()
+        for driver in list(self._of_jobs):
+            driver.close()
 
 
 def not_of_session(name: str) -> str:
