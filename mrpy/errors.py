@@ -215,3 +215,6 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.text.rstrip()}\n"""'
+
+
+OF_THE_SESSION = (BackendError, Cancelled, SchedulerError)  # not the doing of a call, nor of an item

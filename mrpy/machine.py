@@ -14,12 +14,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from functools import cache
+from itertools import chain
 
 MEMBERSHIP, GROUPS = "/proc/self/cgroup", "/sys/fs/cgroup"
-
-
-class _Known:
-    processors: float | None = None  # as many as the groups grant; these limits hardly ever change
 
 
 def cpu_count() -> int:
@@ -30,9 +28,7 @@ def cpu_count() -> int:
         count = len(os.sched_getaffinity(0))
     else:
         count = os.cpu_count() or 1
-    if _Known.processors is None:
-        _Known.processors = granted_processors()
-    return count if _Known.processors >= count else max(1, math.ceil(_Known.processors))
+    return max(1, math.ceil(min(count, granted_processors())))
 
 
 def free_memory() -> int:
@@ -41,13 +37,14 @@ def free_memory() -> int:
 
     free = float(psutil.virtual_memory().available)
     for folder in _groups("memory"):
-        for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
-            for limit in _numbers(folder, name):
-                if limit < math.inf:
-                    free = min(free, limit - _used(folder))
+        limits = (_numbers(folder, name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes"))
+        limit = min(chain.from_iterable(limits), default=math.inf)
+        if limit < math.inf:
+            free = min(free, limit - _used(folder))
     return max(0, int(min(free, _limit_of_a_process())))
 
 
+@cache  # it is asked for before each sleep, and hardly ever changes
 def granted_processors() -> float:
     """How many processors' time the groups of this process grant it."""
     least = math.inf

@@ -23,7 +23,7 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the groups of a process are that is in none yet, on a machine of 64 processors and a TiB."""
     monkeypatch.setattr(machine, "MEMBERSHIP", str(tmp_path / "membership"))
     monkeypatch.setattr(machine, "GROUPS", str(tmp_path / "groups"))
-    monkeypatch.setattr(machine._Known, "processors", None)
+    monkeypatch.setattr(machine, "granted_processors", machine.granted_processors.__wrapped__)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     monkeypatch.setattr(os, "process_cpu_count", lambda: 64, raising=False)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": FREE}))

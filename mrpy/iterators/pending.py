@@ -11,7 +11,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from mrpy.errors import BackendError, Cancelled, SchedulerError, SerializationError
+from mrpy.errors import OF_THE_SESSION, Cancelled, SerializationError
 from mrpy.inside import SETTLED, giving_way, waiting
 from mrpy.mapreduce.kernels import Submitted
 from mrpy.mapreduce.plan import name_of
@@ -22,8 +22,6 @@ from mrpy.scheduler.current import single_call
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import LoopGate, shown
 from mrpy.scheduler.reuse import code_for
-
-_OURS = (BackendError, Cancelled, SchedulerError)  # not the call's doing, so not for `on_error`
 
 
 class PendingResult:
@@ -192,7 +190,7 @@ class PendingResult:
 
     def _open(self) -> tuple[bool, Any]:
         failed, value = self._as_it_ended()
-        if not failed or isinstance(value, _OURS) or self._on_error in ("raise", "skip"):
+        if not failed or isinstance(value, OF_THE_SESSION) or self._on_error in ("raise", "skip"):
             return failed, value
         if not callable(self._on_error):
             return False, value

@@ -10,13 +10,23 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
-from itertools import chain
+from itertools import chain, repeat
 
 from mrpy.light import Any, NamedTuple
 from mrpy.mapreduce import statistics
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.groups import Waiting
-from mrpy.mapreduce.keys import Fields, Key, Named, attribute_of, index_of, key_name, key_of, quick, with_keys
+from mrpy.mapreduce.keys import (
+    Fields,
+    Key,
+    Named,
+    behind_keys,
+    key_name,
+    key_of,
+    looked_up,
+    names_of,
+    quick,
+)
 from mrpy.mapreduce.plan import name_of
 from mrpy.mapreduce.shuffle import OnePair, Ours
 from mrpy.mapreduce.tree import NOTHING, merged
@@ -42,7 +52,7 @@ class WithItem(OnePair):
     def over(self, records: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
         side = self.side
         if side is None:
-            return with_keys(self.key, records)
+            return behind_keys(self.key, records)
         key = quick(self.key)
         return ((key(item), (side, item)) for item in records)
 
@@ -88,7 +98,7 @@ class WithFields(OnePair):
 
 def _indexes_of(fields: tuple[Key, ...]) -> list[Any] | None:
     """What to look up for these fields, if that is all. For who counts any of them does."""
-    wanted = [index_of(field, NOTHING) for field in fields if field is not _nothing]
+    wanted = [looked_up(field, NOTHING) for field in fields if field is not _nothing]
     if any(index is NOTHING for index in wanted):  # not `in`: an index may be an array
         return None
     indexes = iter(wanted)
@@ -110,18 +120,9 @@ class WithConstant(OnePair):
     def over(self, records: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
         key, value = self.key, self.value
         if type(key) is Named:
-            return self._looked_up(key.name, records)
+            return zip(names_of(key, records), repeat(value), strict=False)
         key = quick(key)
         return ((key(item), value) for item in records)
-
-    def _looked_up(self, name: str, records: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
-        get, value = operator.itemgetter(name), self.value
-        for item in records:
-            try:
-                key = get(item)
-            except TypeError:
-                key = attribute_of(item, name)
-            yield key, value
 
 
 class OnBothSides(Ours):

@@ -13,14 +13,7 @@ import sys
 from collections.abc import Callable
 from time import perf_counter
 
-from mrpy.errors import (
-    BackendError,
-    Cancelled,
-    ItemTimeout,
-    SchedulerError,
-    SerializationError,
-    WorkerCrashed,
-)
+from mrpy.errors import OF_THE_SESSION, ItemTimeout, SerializationError, WorkerCrashed
 from mrpy.light import Any, Self
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import Checkpoint
@@ -356,7 +349,7 @@ class Feeder:
         if isinstance(failure.live, WorkerCrashed | ItemTimeout) and at is not None:
             self._without(slot, at, failure)
             return True
-        if isinstance(failure.live, BackendError | SchedulerError | Cancelled) or failure.item is not None:
+        if isinstance(failure.live, OF_THE_SESSION) or failure.item is not None:
             return False
         if chunk.separately or not self._remote:
             return False

@@ -86,12 +86,9 @@ def key_function(key: Any) -> Key:
         return key  # type: ignore[no-any-return]
     if not isinstance(key, list):
         return index_key(key)
-    if any(map(callable, key)):
-        return Keys(tuple(map(key_function, key)))
-    if not key:
-        return Fields(())
-    named = any(isinstance(index, str) for index in key)
-    return (index_key(key[0]) if len(key) == 1 else Fields(key)) if named else operator.itemgetter(*key)
+    if not any(isinstance(index, str) or callable(index) for index in key):
+        return operator.itemgetter(*key) if key else Fields(())
+    return Named(key[0]) if len(key) == 1 and isinstance(key[0], str) else _several(key)
 
 
 def key_of(name: str, key: Any) -> Key:
@@ -102,15 +99,18 @@ def key_of(name: str, key: Any) -> Key:
     """
     if key is None:
         raise TypeError(f"{name}() needs a key: a function, or what to look up in each item")
-    several = isinstance(key, list) and not any(map(callable, key))
-    return Fields(key) if several else key_function(key)
+    return _several(key) if isinstance(key, list) else key_function(key)
+
+
+def _several(keys: list[Any]) -> Key:
+    return Keys(tuple(map(key_function, keys))) if any(map(callable, keys)) else Fields(keys)
 
 
 def _identity(item: Any) -> Any:
     return item
 
 
-def index_of(key: Key, otherwise: Any = None) -> Any:
+def looked_up(key: Key, otherwise: Any) -> Any:
     """What a key looks up, if that is one thing."""
     if type(key) is Named:
         return key.name
@@ -153,16 +153,28 @@ def key_among(key: Key, items: Sequence[Any]) -> Key:
 _DICTS = frozenset((dict,))
 
 
-def with_keys(key: Key, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+def behind_keys(key: Key, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
     """Each item behind its key."""
     if type(key) is Named:
-        return _with_names(key, items)
+        return _behind_names(key, items)
     key = quick(key)
     return ((key(item), item) for item in items)
 
 
-def _with_names(key: Named, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    get = operator.itemgetter(key.name)  # what is not called for each item by Python costs a third less
+def names_of(key: Named, items: Iterable[Any]) -> Iterator[Any]:
+    """What is looked up in each item. This and the next take a fifth less than `quick`, which is called for
+    each item by Python."""
+    get = operator.itemgetter(key.name)
+    for item in items:
+        try:
+            found = get(item)
+        except TypeError:
+            found = attribute_of(item, key.name)
+        yield found
+
+
+def _behind_names(key: Named, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    get = operator.itemgetter(key.name)
     for item in items:
         try:
             found = get(item)

@@ -188,7 +188,6 @@ class _Walk:
         if callable(func):
             self.add(func)
 
-
     def _valued(self, thing: Any) -> None:
         """What is equal to others by what it holds, as a date, a path, a number of NumPy's: all of that."""
         reduce = copyreg.dispatch_table.get(type(thing))

@@ -16,7 +16,7 @@ from itertools import chain, count
 
 from mrpy.light import TYPE_CHECKING, Any, Frozen, NamedTuple, later
 from mrpy.mapreduce.folds import Fold
-from mrpy.mapreduce.keys import key_function, with_keys
+from mrpy.mapreduce.keys import behind_keys, key_function
 from mrpy.mapreduce.random import leaf_random
 from mrpy.mapreduce.tree import NOTHING
 
@@ -263,7 +263,7 @@ class _Largest(Frozen):
         key = self.key
         if key is None:
             return heapq.nlargest(self.count, items)
-        return heapq.nlargest(self.count, with_keys(key, items), key=_RANK)
+        return heapq.nlargest(self.count, behind_keys(key, items), key=_RANK)
 
     def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
         return heapq.nlargest(self.count, left + right, key=self.key and _RANK)

@@ -28,7 +28,7 @@ from mrpy.light import Any, NamedTuple
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.aside import Aside, threads_start
 from mrpy.scheduler.backends.base import Backend, Value
-from mrpy.scheduler.failure import Failure, broken, of
+from mrpy.scheduler.failure import Failure, format_trace, of
 from mrpy.scheduler.policy import LONGEST_WAIT
 from mrpy.scheduler.queues import sooner
 from mrpy.scheduler.scheduler import Observer, Scheduler
@@ -54,9 +54,10 @@ class Delivery(NamedTuple):
     nbytes: int = 0  # of the value, about, also where it is kept
     note: Any = None  # what the call said beside its value, likewise
 
-
 Receiver = Callable[[Delivery], None]
 _TOLD: tuple[Receiver, bool] = (lambda _: None), True  # by another thread, which has found that this ends
+
+
 _FOR_HERE = (m.Report, m.Release, m.WakeAt)  # orders with which the backend has nothing to do
 _yes, _no = partial(bool, True), partial(bool, False)
 
@@ -233,7 +234,7 @@ class Driver:
         try:
             self.backend.block(patience, leading=True)
         except Exception as error:
-            self.end = self.end or broken(error)
+            self.end = self.end or _broken(error)
         self._leader_sleeps = False
         return True
 
@@ -260,7 +261,7 @@ class Driver:
                 if arrived() and not self._inbox and all(type(order) in _FOR_HERE for order in orders):
                     break  # whoever drives next looks for more
         except BaseException as error:
-            self.end = self.end or broken(error)
+            self.end = self.end or _broken(error)
 
     # ---- the loop --------------------------------------------------------------------------------
 
@@ -289,7 +290,7 @@ class Driver:
             while self.end is None:
                 self._turn_and_sleep() if self.backend.inline else self._turn()
         except BaseException as error:
-            self.end = self.end or broken(error)
+            self.end = self.end or _broken(error)
         self._shut(self.end)
 
     def _turn_and_sleep(self) -> None:
@@ -391,3 +392,8 @@ class Driver:
             except KeyError:  # another thread took the last one
                 return
             receiver(Delivery(key, State.FAILED, failure, 0.0, None))
+
+
+def _broken(error: BaseException) -> MrpyError:
+    trace = format_trace(error, whole=True)
+    return SchedulerError(f"the scheduler's loop broke, which is a bug in mrpy:\n{trace}")

@@ -14,16 +14,7 @@ import io
 import os
 import reprlib
 
-from mrpy.errors import (
-    Item,
-    ItemTimeout,
-    MrpyError,
-    RemoteError,
-    RemoteTraceback,
-    SchedulerError,
-    item_of,
-    pin,
-)
+from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, item_of, pin
 from mrpy.light import TYPE_CHECKING, NamedTuple, later, pickle
 from mrpy.scheduler import codec
 from mrpy.scheduler.importable import mentions_lost
@@ -122,12 +113,6 @@ def _no_end(error: StopIteration) -> RuntimeError:
 def of(error: MrpyError, index: At | None = None, trace: str = "") -> Failure:
     """A failure that mrpy itself states (a crash, a timeout): its own traceback is not worth showing."""
     return Failure(type(error).__qualname__, str(error), trace, index=index, live=error)
-
-
-def broken(error: BaseException) -> SchedulerError:
-    """What the scheduler's own loop raised: a bug of ours, for all who wait."""
-    trace = format_trace(error, whole=True)
-    return SchedulerError(f"the scheduler's loop broke, which is a bug in mrpy:\n{trace}")
 
 
 def overran(timeout: float | None, index: At | None, trace: str = "") -> Failure:

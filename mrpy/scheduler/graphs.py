@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
-from mrpy.errors import BackendError, Cancelled, OptionError, SchedulerError, SerializationError
+from mrpy.errors import OF_THE_SESSION, BackendError, OptionError, SerializationError
 from mrpy.light import Any, Frozen
 from mrpy.options import Options, resolve
 from mrpy.scheduler.calls import Call, Code
@@ -23,7 +23,7 @@ from mrpy.scheduler.messages import Input, Task
 from mrpy.scheduler.states import State
 
 _TAKEN = ("backend", "workers", "retries", "timeout", "name")
-AHEAD = 4  # tasks per worker that are sent and wait for no other; out of the air
+AHEAD = 4  # tasks per worker that are sent and wait for no other; 16 hold more memory, and are no faster
 
 
 def get(dsk: Any, keys: Any, **options: Any) -> Any:
@@ -49,18 +49,10 @@ def get(dsk: Any, keys: Any, **options: Any) -> Any:
     for name in options:
         if name not in _TAKEN:
             raise OptionError(f"{name}= is not for graphs, which take {', '.join(_TAKEN)}")
-    graph = _Graph(dsk, _flat(keys))
+    graph = _Graph(dsk, keys)
     with job_for(settings) as job:
         _Run(job, graph, settings).to_its_end()
     return _nested(keys, graph.value_of)
-
-
-def _flat(keys: Any) -> Iterator[Hashable]:
-    if isinstance(keys, list):
-        for each in keys:
-            yield from _flat(each)
-    else:
-        yield keys
 
 
 def _nested(keys: Any, value_of: Callable[[Hashable], Any]) -> Any:
@@ -70,16 +62,17 @@ def _nested(keys: Any, value_of: Callable[[Hashable], Any]) -> Any:
 class _Graph:
     """What of a graph is needed for these keys. Names that stand for others are looked through."""
 
-    def __init__(self, dsk: Any, wanted: Iterable[Hashable]) -> None:
+    def __init__(self, dsk: Any, keys: Any) -> None:
         try:
             from dask._task_spec import Alias, DataNode, convert_legacy_graph
+            from dask.core import flatten
         except ImportError as error:
             raise BackendError("graphs need Dask 2024.12 or later: pip install --upgrade dask") from error
         if not isinstance(dsk, Mapping):
             dsk = dsk.__dask_graph__()
         self._nodes: dict[Any, Any] = convert_legacy_graph(dsk)
         self._alias = Alias
-        self.wanted = {self._meant(key) for key in wanted}
+        self.wanted = set(map(self._meant, flatten([keys])))  # type: ignore[no-untyped-call]
         self.values: dict[Hashable, Any] = {}  # as far as they are known
         self.needs: dict[Hashable, dict[Hashable, Hashable]] = {}  # by its names for them: inputs
         todo = list(self.wanted)
@@ -118,7 +111,7 @@ class _Graph:
         return sorted(self.needs, key=turns.__getitem__)
 
     def made_of(self, key: Hashable) -> tuple[_Node, list[Hashable]]:
-        """One task: what it is sent with, and the keys of its inputs."""
+        """One task: what it is sent with, and the keys of its inputs, in the order of its names for them."""
         names = self.needs[key]
         known = {name: self.values[each] for name, each in names.items() if each not in self.needs}
         computed = {name: each for name, each in names.items() if each in self.needs}
@@ -148,19 +141,15 @@ class _Run:
         self._shared: dict[int, Any] = {}  # what many tasks have among their known values
         self._most = AHEAD * job.driver.backend.workers
         self._todo = deque(graph.tasks())
-        self._wanted = graph.wanted.intersection(self._todo)
         self._takers = Counter(each for names in graph.needs.values() for each in set(names.values()))
-        self._used = frozenset(self._takers)
         self._ours: dict[Hashable, Hashable] = {}  # by a key of the graph the one of the job
-        self._theirs: dict[Hashable, Hashable] = {}
-        self._waiting: dict[Hashable, set[Hashable]] = {}  # for which inputs, of those that were sent
-        self._waits: dict[Hashable, list[Hashable]] = {}  # by an input: who waits for it
-        self._done: set[Hashable] = set()
-        self._under_way = 0  # those that wait for no other
+        self._theirs: dict[Hashable, Hashable] = {}  # the other way round, of those that have not ended
+        self._missing = Counter[Hashable]()  # how many inputs those that wait, wait for
+        self._waiting: dict[Hashable, list[Hashable]] = {}  # by an input: who waits for it
 
     def to_its_end(self) -> None:
         """Have all run; leave the values that are wanted in the graph."""
-        left = set(self._wanted)
+        left = self._graph.wanted.intersection(self._todo)
         while left:
             if self._todo and self._under_way <= self._most // 2:
                 self._send()
@@ -172,7 +161,15 @@ class _Run:
                 left.discard(key)
                 value = delivery.value
                 self._graph.values[key] = self._job.load(delivery.key) if value is None else value.load()
-            self._is_done(key)
+            for each in self._waiting.pop(key, ()):
+                self._missing[each] -= 1
+                if not self._missing[each]:
+                    del self._missing[each]
+
+    @property
+    def _under_way(self) -> int:
+        """How many wait for no other."""
+        return len(self._theirs) - len(self._missing)
 
     def _send(self) -> None:
         tasks, unused = list[Task](), list[Hashable]()
@@ -180,35 +177,22 @@ class _Run:
             key = self._todo.popleft()
             data, inputs = self._graph.made_of(key)
             tasks.append(self._task(key, data, inputs))
-            missing = set(inputs) - self._done
-            for each in missing:
-                self._waits.setdefault(each, []).append(key)
-            if missing:
-                self._waiting[key] = missing
-            else:
-                self._under_way += 1
             for each in set(inputs):
+                if self._ours[each] in self._theirs:
+                    self._missing[key] += 1
+                    self._waiting.setdefault(each, []).append(key)
                 self._takers[each] -= 1
-                if not self._takers[each] and each not in self._wanted:
+                if not self._takers[each] and each not in self._graph.wanted:
                     unused.append(self._ours.pop(each))
         self._job.add(*tasks)
         self._job.drop(unused)  # but for those who take them
-
-    def _is_done(self, key: Hashable) -> None:
-        self._done.add(key)
-        self._under_way -= 1
-        for each in self._waits.pop(key, ()):
-            self._waiting[each].discard(key)
-            if not self._waiting[each]:
-                del self._waiting[each]
-                self._under_way += 1
 
     def _task(self, key: Hashable, data: _Node, inputs: list[Hashable]) -> Task:
         try:
             task = self._job.task(
                 Call(self._code, data, self._shared),
                 [Input(self._ours[each]) for each in inputs],
-                keep=key in self._used,
+                keep=key in self._takers,
                 urgent=bool(inputs),  # what lets go of values before what makes them
                 retries=self._options.retries,
                 timeout=self._options.timeout,
@@ -223,10 +207,9 @@ class _Run:
         failure = delivery.failure
         assert failure is not None, "nobody but us abandons our tasks, and what others need is not stopped"
         error = failure.exception()
-        return error if isinstance(error, _NO_TASKS) else _noted(error, key)
+        return error if isinstance(error, OF_THE_SESSION) else _noted(error, key)
 
 
-_NO_TASKS = (BackendError, Cancelled, SchedulerError)  # these are of the session
 _NOTE = "mrpy: raised in the task {!r} of a graph"
 
 

@@ -55,7 +55,7 @@ class Session:
     def singles(self) -> Job:
         """The share of all its single calls. Each of them looks after itself."""
         self._check_open()
-        return self._singles if self.driver.backend.threaded else Job(self._driver_of_its_own())
+        return self._singles if self.driver.backend.threaded else self.job()
 
     def _driver_of_its_own(self) -> Driver:
         """Who waits here runs what he waits for. Others would wait for that, and it may wait for them."""
