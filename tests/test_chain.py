@@ -367,6 +367,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "fold(3)": (lambda s: s.fold(3, 0), TypeError, "fold.. needs a function"),
     "fold combine": (lambda s: s.fold(operator.add, 0, 3), TypeError, "fold.. needs a function"),
     "min(key)": (lambda s: s.min(3), TypeError, "min.. needs a function"),
+    "sorted(reverse)": (lambda s: s.sorted(reverse="desc"), TypeError, "reverse=True or"),
     "tee(-1)": (lambda s: s.tee(-1), ValueError, "n must be >= 0|tee"),
     "zip(3)": (lambda s: s.zip(3), TypeError, "not iterable"),
     "chain(3)": (lambda s: s.chain(3), TypeError, "not iterable"),

@@ -159,6 +159,8 @@ def test_graphs_that_are_wrong_are_refused() -> None:
         mrpy.scheduler.get({"x": "y", "y": "x"}, "x", backend="serial")
     with pytest.raises(OptionError, match="workers="):
         mrpy.scheduler.get({"x": 1}, "x", num_workers=3)
+    with pytest.raises(OptionError, match=r"worker= is not for graphs"):
+        mrpy.scheduler.get({"x": 1}, "x", worker=2)
     with pytest.raises(OptionError, match=r"ordered= is not for graphs, which take backend, workers"):
         mrpy.scheduler.get({"x": 1}, "x", ordered=False)
 

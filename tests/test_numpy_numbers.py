@@ -1,8 +1,11 @@
-"""Sums and means of NumPy's small numbers and of booleans are those of the builtins."""
+"""Statistics of NumPy's numbers and arrays, and of booleans, are those of the builtins and of NumPy; its records
+are keys."""
 
 from __future__ import annotations
 
 import statistics
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,3 +63,58 @@ def test_bins_have_no_names() -> None:
 
 def test_partitions_may_be_a_number_of_numpys() -> None:
     assert len(list(mrpy.stream(range(4), backend="serial").count_by(abs, partitions=np.int64(2)))) == 4
+
+
+HALVES = (np.arange(100) % 10 / 10).astype("f4")
+
+
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+@pytest.mark.parametrize(
+    ("items", "bins", "limits"),
+    [
+        (list(HALVES), 10, (0, 1)),
+        (HALVES.tolist(), 10, (0, 1)),
+        (list(range(10)), [0, 5, 10], None),
+        ([2**53, 2**53 + 1, 2**53 + 2], [2**53, 2**53 + 1, 2**53 + 3], None),
+        (list(np.arange(24.0).reshape(4, 2, 3)), 4, (0, 24)),
+        ([], 3, (0, 1)),
+    ],
+)
+def test_histograms_are_those_of_numpy(items: Any, bins: Any, limits: Any, backend: str) -> None:
+    found = mrpy.stream(items, backend=backend, workers=2, chunksize=3).histogram(bins, limits)
+    assert repr(found) == repr(np.histogram(items, bins, limits))
+
+
+def test_a_histogram_takes_what_floats_are_made_of() -> None:
+    counts, _ = mrpy.stream([Decimal("0.5"), Decimal(2)] * 3, backend="serial").histogram([0, 1, 3])
+    assert counts.tolist() == [3, 3]
+    assert mrpy.stream([True, False, True], backend="serial").histogram(2, (0, 1))[0].tolist() == [1, 2]
+    mixed = [*np.arange(2000, dtype="f4"), *[2.0] * 2000]
+    counts, edges = mrpy.stream(mixed, backend="serial").histogram(4, (0, 2000))
+    assert (counts.sum(), edges.dtype) == (4000, float)
+
+
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+def test_deviations_of_arrays_are_arrays(backend: str) -> None:
+    images = [np.arange(6.0).reshape(2, 3) * number for number in range(9)]
+    run = mrpy.stream(images, backend=backend, workers=2, chunksize=2)
+    np.testing.assert_allclose(run.std(ddof=1), np.std(images, axis=0, ddof=1), rtol=1e-12)
+    assert type(run.map(np.sum).std()) is float
+
+
+RECORDS = np.array([(n % 3, [1.5, np.nan][n % 2]) for n in range(12)], [("k", "i2"), ("x", "f8")])
+
+
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+@pytest.mark.parametrize("chunksize", [4, 12])
+def test_records_are_keys(tmp_path: Path, backend: str, chunksize: int) -> None:
+    RECORDS.tofile(tmp_path / "r")
+    same = {"backend": backend, "workers": 2, "chunksize": chunksize}
+    for run in (
+        mrpy.stream(list(RECORDS), **same),
+        mrpy.read_records(tmp_path / "r", RECORDS.dtype, blocksize=60, **same),
+    ):
+        assert [item["k"] for item in run.distinct()] == [0, 1, 2, 0, 1, 2]
+        assert [(item["k"], count) for item, count in run.frequencies()] == [(k, 2) for k in (0, 1, 2) * 2]
+        sums = run.reduce_by(lambda item: item, lambda left, right: left)
+        assert sorted(str(item) for _, item in sums) == sorted({str(item) for item in RECORDS})

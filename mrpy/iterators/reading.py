@@ -211,6 +211,9 @@ def read_records(
     ``record``  how many bytes one has: then it is `bytes`; or a NumPy dtype: then it is a scalar of that. The
                 other arguments are those of `read_text`
 
+    A record of several fields is a view of up to 256 kB that were read at once: who keeps few of many on
+    serial or threads keeps a ``record.copy()``.
+
     >>> import mrpy, tempfile
     >>> with tempfile.NamedTemporaryFile() as file:
     ...     _ = file.write(bytes([1, 0, 2, 0]))

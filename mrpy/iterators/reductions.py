@@ -100,10 +100,11 @@ class Reductions(ABC):
         """``statistics.fmean(self)``. Raises ValueError where there are no items."""
         return self._fold(statistics.MEAN)
 
-    def std(self, ddof: int = 0) -> float:
+    def std(self, ddof: int = 0) -> Any:
         """``statistics.pstdev(self)``, or ``statistics.stdev(self)`` with ``ddof=1``: the divisor is the
-        number of items less `ddof`. Raises ValueError where that is not above zero."""
-        return float(self._fold(statistics.deviation(ddof)))
+        number of items less `ddof`. Of arrays it is ``numpy.std(list(self), axis=0, ddof=ddof)``, an array of
+        their shape. Raises ValueError where the divisor is not above zero."""
+        return self._fold(statistics.deviation(ddof))
 
     def min(self, key: Callable[[Any], Any] | None = None, default: Any = MISSING) -> Any:
         """``min(self, key=key, default=default)``."""
@@ -117,7 +118,8 @@ class Reductions(ABC):
         self, bins: int | Sequence[float] = 10, range: tuple[float, float] | None = None
     ) -> tuple[Any, Any]:
         """``numpy.histogram(list(self), bins, range)``: the counts, shape (bins,), and the edges, shape
-        (bins + 1,). With a number of bins it needs a range: the items are looked at only once."""
+        (bins + 1,). With a number of bins it needs a range: the items are looked at only once. Of arrays all
+        elements are counted."""
         bins = plain(bins)
         if isinstance(bins, str):
             raise OptionError("histogram() looks at items once: bins= is a number, with range=, or the edges")
@@ -156,7 +158,10 @@ class Reductions(ABC):
         >>> mrpy.stream(["bb", "a", "cc"], backend="serial").sorted(len, reverse=True).to_list()
         ['bb', 'cc', 'a']
         """
-        return self._after(sorting.Sorted(self, sorts.by(key, reverse)))
+        reverse = plain(reverse)
+        if not isinstance(reverse, int):
+            raise TypeError(f"sorted() needs reverse=True or reverse=False, not {reverse!r:.60}")
+        return self._after(sorting.Sorted(self, sorts.by(key, bool(reverse))))
 
     def topk(self, count: int, key: Any = None) -> Self:
         """``heapq.nlargest(count, self, key=key)``: the largest first; `key` a function, an index or a

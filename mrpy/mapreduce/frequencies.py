@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.groups import with_one_nan
-from mrpy.mapreduce.partition import PLAIN, shown
+from mrpy.mapreduce.partition import PLAIN, canonical, is_record, shown
 from mrpy.mapreduce.tree import NOTHING
 
 BETWEEN = "\n"  # the strings of a text; lines and words have none
@@ -81,7 +82,10 @@ def _of_text(text: str, counts: Sequence[int]) -> Frequencies:
 
 def count_each(items: Iterator[Any]) -> Any:
     """What a leaf holds, counted."""
-    return Frequencies.of((items,))
+    for first in items:
+        items = chain((first,), items)
+        return Frequencies.of((map(canonical, items) if is_record(type(first)) else items,))
+    return Frequencies.of(())
 
 
 def add_counts(left: Frequencies, right: Frequencies) -> Frequencies:

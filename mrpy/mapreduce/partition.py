@@ -49,8 +49,9 @@ class _NaN(enum.Enum):
         return other is not self
 
 
-class _WithNaN:
-    """A key of a class with fields, one of which holds a NaN: equal to others by what stands for those."""
+class _ByFields:
+    """A key with fields that is equal to others by these alone: one that holds a NaN, and a record of
+    NumPy's, which is not hashable once it has travelled."""
 
     __slots__ = ("members", "shown")
 
@@ -58,7 +59,7 @@ class _WithNaN:
         self.shown, self.members = key, members
 
     def __eq__(self, other: object) -> bool:
-        same = type(other) is _WithNaN and type(self.shown) is type(other.shown)
+        same = type(other) is _ByFields and type(self.shown) is type(other.shown)
         return same and self.members == other.members  # type: ignore[attr-defined]
 
     def __hash__(self) -> int:
@@ -71,15 +72,16 @@ class _WithNaN:
         return self.shown > shown(other)
 
     def __reduce__(self) -> Any:
-        return _WithNaN, (self.shown, self.members)
+        return _ByFields, (self.shown, self.members)
 
 
 class _MayBeNaN(dict[type, bool]):
-    """Whether keys of a type can be, or hold, a NaN. Asked for each key, so it is asked of a dict."""
+    """Whether keys of a type have a canonical form of their own: where they can be, or hold, a NaN. Asked for
+    each key, so it is asked of a dict."""
 
     def __missing__(self, kind: type) -> bool:
         number = issubclass(kind, numbers.Number) and not issubclass(kind, numbers.Rational)
-        found = number or issubclass(kind, tuple | frozenset) or _is_numpy_time(kind)
+        found = number or issubclass(kind, tuple | frozenset) or _is_numpy_time(kind) or is_record(kind)
         self[kind] = found = found or (bool(_FIELDS[kind]) and _hashes_all(kind))
         return found
 
@@ -111,11 +113,13 @@ def canonical(key: Any) -> Any:
     kind: Any = type(key)
     if not MAY_BE_NAN[kind]:
         return key
+    if is_record(kind):
+        return _ByFields(key, (canonical(key.item()),))
     if fields := _FIELDS[kind]:
         values = [getattr(key, name) for name in fields]
         members = tuple(map(canonical, values))
         changed = any(new is not old for new, old in zip(members, values, strict=True))
-        return _WithNaN(key, members) if changed else key
+        return _ByFields(key, members) if changed else key
     if key == key:
         return key
     return _NaN(kind.__name__) if _is_numpy_time(kind) else _NaN.NAN
@@ -123,7 +127,7 @@ def canonical(key: Any) -> Any:
 
 def shown(key: Any) -> Any:
     """The opposite of `canonical`: what the user gets to see."""
-    return key.shown if type(key) in (_NaN, _WithNaN) else _with_members(key, shown)
+    return key.shown if type(key) in (_NaN, _ByFields) else _with_members(key, shown)
 
 
 def _with_members(key: Any, change: Callable[[Any], Any]) -> Any:
@@ -207,7 +211,7 @@ def _rarer(key: Any) -> int:
         return hash(bool(key))
     if _is_numpy_time(kind):
         return _of_numpy_time(key)
-    if kind is _WithNaN:
+    if kind is _ByFields:
         return _mixed(len(key.members), map(stable_hash, key.members))
     compared = _FIELDS[kind]
     if compared is None:
@@ -243,6 +247,11 @@ def _of_time(key: datetime.time) -> int:
         return crc32(key.isoformat().encode())
     seconds = 3600 * key.hour + 60 * key.minute + key.second
     return _mixed(5, (hash(seconds - offset.total_seconds()), key.microsecond))
+
+
+def is_record(kind: type) -> bool:
+    """Whether those of this type are records of NumPy's."""
+    return kind.__module__ == "numpy" and kind.__name__ in ("void", "record")
 
 
 def _is_numpy_time(kind: type) -> bool:

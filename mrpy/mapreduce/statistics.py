@@ -163,10 +163,11 @@ def _inexact(moments: Moments) -> Moments:
 class _Deviation(Frozen):
     ddof: int
 
-    def __call__(self, value: Any) -> float:
+    def __call__(self, value: Any) -> Any:
         if value is NOTHING or value.number <= self.ddof:
             raise ValueError(f"std() with ddof={self.ddof} needs more than {self.ddof} items")
-        return math.sqrt(value.squares / (value.number - self.ddof))
+        square = value.squares / (value.number - self.ddof)
+        return square**0.5 if getattr(square, "shape", ()) else math.sqrt(square)
 
 
 def deviation(ddof: int) -> Fold:
@@ -284,27 +285,34 @@ def largest(count: int, key: Any) -> Fold:
 
 
 class _Histogram(Frozen):
-    edges: Sequence[float]
+    bins: Any
+    limits: tuple[float, float] | None
 
     def __call__(self, items: Iterator[Any]) -> Any:
+        """How many there are in each bin, and the edges. These have the type of the items, as NumPy has it:
+        an edge at 0.1 is another one for floats of half the size."""
         import numpy  # heavy, and only for those who ask
 
-        return numpy.histogram(numpy.fromiter(items, dtype=float), bins=self.edges)[0]
+        values = numpy.asarray(list(items))
+        if values.dtype.kind in "Ob":
+            values = values.astype(float if values.dtype.kind == "O" else "u1")
+        return numpy.histogram(values, self.bins, self.limits)
 
-    def finish(self, counts: Any) -> Any:
-        import numpy
+    def merge(self, left: Any, right: Any) -> Any:
+        """Both, added."""
+        finer = left if left[1].itemsize >= right[1].itemsize else right
+        return left[0] + right[0], finer[1]
 
-        edges = numpy.asarray(self.edges, dtype=float)
-        return (numpy.zeros(len(edges) - 1, dtype=int) if counts is NOTHING else counts), edges
+    def finish(self, counted: Any) -> Any:
+        """What there is, if nothing was counted."""
+        return self(iter(())) if counted is NOTHING else counted
 
 
 def histogram(bins: int | Sequence[float], limits: tuple[float, float] | None) -> Fold:
     """``numpy.histogram(items, bins, limits)``; refused by NumPy where the bins make no sense."""
-    import numpy
-
-    edges = numpy.histogram_bin_edges(numpy.empty(0), bins, limits)
-    count = _Histogram(edges.tolist())
-    return Fold(count, operator.add, count.finish, "histogram")
+    count = _Histogram(bins, limits)
+    count(iter(()))
+    return Fold(count, count.merge, count.finish, "histogram")
 
 
 class _Sample(Frozen):

@@ -45,10 +45,10 @@ def get(dsk: Any, keys: Any, **options: Any) -> Any:
     >>> mrpy.scheduler.get(graph, ["z", ["x"]], backend="serial")
     (4, (1,))
     """
-    settings = resolve(options)
     for name in options:
         if name not in _TAKEN:
             raise OptionError(f"{name}= is not for graphs, which take {', '.join(_TAKEN)}")
+    settings = resolve(options)
     graph = _Graph(dsk, keys)
     with job_for(settings) as job:
         _Run(job, graph, settings).to_its_end()
