@@ -190,7 +190,7 @@ def test_the_buffer_holds_and_one_thread_pulls_the_source_the_loops_own_unless_i
 
 
 def is_clean(session: Any) -> bool:
-    scheduler = session.driver._scheduler
+    scheduler = session.driver.scheduler
     return not scheduler.records and not session.driver._receivers and scheduler.busy == 0
 
 

@@ -223,6 +223,17 @@ def test_what_is_cancelled_stops_even_where_it_runs(backend: str, tmp_path: Path
 
 
 @over_concurrent
+def test_a_future_says_whether_it_runs(backend: str, tmp_path: Path) -> None:
+    with mrpy.Executor(1, backend=backend) as executor:
+        first, *_, last = [executor.submit(when, tmp_path / "now", number) for number in range(20)]
+        assert eventually(first.running)
+        assert not last.running()
+        (tmp_path / "now").touch()
+        assert last.result(60) == 19
+        assert not first.running() and not last.running()
+
+
+@over_concurrent
 def test_shutdown_may_wait_or_not_or_cancel(backend: str, tmp_path: Path) -> None:
     executor = mrpy.Executor(1, backend=backend)
     late = executor.submit(when, tmp_path / "now", 1)

@@ -29,11 +29,11 @@ over_concurrent = pytest.mark.parametrize("backend", CONCURRENT)
 
 def records(session: Any) -> int:
     """How many tasks a session still knows of."""
-    return len(session.driver._scheduler.records)
+    return len(session.driver.scheduler.records)
 
 
 def is_clean(session: Any) -> bool:
-    return not records(session) and not session.driver._receivers and session.driver._scheduler.busy == 0
+    return not records(session) and not session.driver._receivers and session.driver.scheduler.busy == 0
 
 
 class Tap:
@@ -366,7 +366,7 @@ def test_every_verb_leaves_no_record(backend: str) -> None:
         with pytest.raises(ZeroDivisionError):
             list(mrpy.mapreduce(lambda x: (x, x), lambda k, v: 1 // (k - 50), range(99)))
         assert mrpy.submit(pow, 2, 3).result(30) == 8
-        assert eventually(lambda: is_clean(session)), session.driver._scheduler.records
+        assert eventually(lambda: is_clean(session)), session.driver.scheduler.records
 
 
 def test_an_abandoned_task_of_a_serial_session_does_not_run_later() -> None:

@@ -18,6 +18,7 @@ from mrpy.iterators.pending import PendingResult
 from mrpy.iterators.together import wait as wait_for
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import resolve
+from mrpy.scheduler.states import ON_BACKEND
 from mrpy.scoped import blocks_here
 
 LINGER = 0.05  # seconds that the thread which tells futures of their end waits for more to do
@@ -124,7 +125,7 @@ _OF_A_CALL = ("backend", "workers", "on_error", "retries", "timeout", "seed", "n
 
 class _Future(futures.Future[Any]):
     """A pending result as a future. Whoever asks it asks that. Its own state, for those who look into it,
-    follows a moment after the end; until then it is PENDING."""
+    follows a moment after the end; until then it is PENDING, also where it is `running`."""
 
     _done_callbacks: list[Callable[[futures.Future[Any]], object]]
 
@@ -194,6 +195,10 @@ class _Future(futures.Future[Any]):
 
     def cancelled(self) -> bool:
         return self.pending.cancelled()
+
+    def running(self) -> bool:
+        record = self.pending._driver.scheduler.records.get(self.pending._key)
+        return record is not None and record.state in ON_BACKEND and not self.done()
 
     def done(self) -> bool:
         return self.pending.done()

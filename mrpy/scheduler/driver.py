@@ -71,7 +71,7 @@ class Driver:
         self._trace = trace
         if trace is not None:
             self.observers.append(trace)
-        self._scheduler = Scheduler()
+        self.scheduler = Scheduler()
         self._inbox: deque[m.Fact] = deque()
         self._receivers: dict[m.Key, tuple[Receiver, bool]] = {}
         self._wake_at: float | None = None
@@ -330,9 +330,9 @@ class Driver:
         if self._trace is not None:
             self._trace.told(facts, now)
         self._deciding = True
-        self._scheduler.observer = self._observed if self.observers else None
+        self.scheduler.observer = self._observed if self.observers else None
         try:
-            orders = self._scheduler.handle(facts, now)
+            orders = self.scheduler.handle(facts, now)
             for order in orders:
                 self._carry_out(order)
         finally:

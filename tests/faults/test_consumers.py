@@ -218,7 +218,7 @@ def test_after_a_loop_is_left_the_next_call_does_not_wait_for_what_ran(way: str,
         del run
         assert list(mrpy.pmap(nap, [0, 0, 0], chunksize=1)) == [0, 0, 0]
         assert time.monotonic() - began < 10, "the next call waited for tasks that nobody wants"
-        assert eventually(lambda: not session.driver._scheduler.records)
+        assert eventually(lambda: not session.driver.scheduler.records)
 
 
 @pytest.mark.fault(13)

@@ -126,7 +126,7 @@ def test_who_waits_while_another_leads_is_served_when_that_one_has_gone(session:
     outcome: list[Any] = []
     second = threading.Thread(target=lambda: outcome.append(waits_for(tmp_path / "second")()))
     second.start()
-    assert eventually(lambda: len(session.driver._scheduler.records) == 2)
+    assert eventually(lambda: len(session.driver.scheduler.records) == 2)
     (tmp_path / "first").touch()
     assert first.result() == "done"
     (tmp_path / "second").touch()

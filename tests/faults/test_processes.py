@@ -416,7 +416,7 @@ def test_after_ctrl_c_the_session_can_be_used() -> None:
             print('ready', flush=True)
             list(mrpy.pmap(work, range(9)))
         except KeyboardInterrupt:
-            print(list(mrpy.pmap(abs, [-1, -2])), len(session.driver._scheduler.records), flush=True)
+            print(list(mrpy.pmap(abs, [-1, -2])), len(session.driver.scheduler.records), flush=True)
     """
     code = textwrap.dedent(WARM).format(seconds=60, then=textwrap.dedent(then).strip().replace("\n", "\n    "))
     with running_script(code, lines=2) as (process, _):

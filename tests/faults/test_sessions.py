@@ -146,7 +146,7 @@ def test_a_thread_that_waits_is_told_when_another_closes_the_session(way: str, b
     with mrpy.session(backend, workers=2) as session:
 
         def close() -> None:
-            assert eventually(lambda: bool(session.driver._scheduler.records))
+            assert eventually(lambda: bool(session.driver.scheduler.records))
             session.close()
 
         told, closed = in_threads(ways[way], close)

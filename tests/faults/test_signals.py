@@ -143,7 +143,7 @@ def test_wherever_an_interrupt_meets_a_run_the_session_works_or_says_that_it_doe
                     assert work() == [0, 2, 4, 6]
             else:
                 assert work() == [0, 2, 4, 6]
-                assert eventually(lambda opened=session: not opened.driver._scheduler.records)
+                assert eventually(lambda opened=session: not opened.driver.scheduler.records)
         assert list(mrpy.pmap(double, range(3), backend="serial")) == [0, 2, 4]
     assert moment > 5 * step
 

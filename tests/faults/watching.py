@@ -37,7 +37,7 @@ def assert_usable(session: Any) -> None:
     """New work is done, by workers that live, and nothing of the old is left."""
     assert list(mrpy.pmap(lambda x: x + 1, range(8), chunksize=1)) == list(range(1, 9))
     assert all(map(alive, team(session)))
-    assert eventually(lambda: not session.driver._scheduler.records)
+    assert eventually(lambda: not session.driver.scheduler.records)
 
 
 def script_environment() -> dict[str, str]:

@@ -61,7 +61,7 @@ def records_of(session: Any) -> dict[str, int]:
     """What a session still keeps of work that is over."""
     driver, backend = session.driver, session.driver.backend
     kept = {
-        "records": driver._scheduler.records, "receivers": driver._receivers,
+        "records": driver.scheduler.records, "receivers": driver._receivers,
         "tickets": backend._tickets, "values": backend._values,
     }  # fmt: skip
     return {name: len(what) for name, what in kept.items() if what}
