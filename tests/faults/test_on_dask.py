@@ -26,7 +26,7 @@ import numpy
 import pytest
 from dask.sizeof import sizeof
 from laws import eventually
-from watching import run_script
+from watching import alive, run_script
 
 import mrpy
 from mrpy.errors import BackendError, ItemTimeout, OptionError, WorkerCrashed
@@ -162,6 +162,16 @@ def test_what_a_lost_worker_had_made_of_a_first_chunk_is_made_again_as_it_was(tm
     with mrpy.session("dask", workers=2):
         mrpy.pmap(abs, range(20)).sum()
         assert mrpy.pmap(function, range(64)).reduce(lambda left, right: left + right) == sum(range(64))
+
+
+@pytest.mark.fault(2)
+def test_a_worker_that_somebody_stops_while_idle_is_replaced_where_there_is_a_timeout() -> None:
+    with mrpy.session("dask", workers=2):
+        victims = set(mrpy.pmap(lambda _: (time.sleep(0.05), os.getpid())[1], range(20), chunksize=1))
+        for pid in victims:
+            os.kill(pid, signal.SIGSTOP)
+        assert list(mrpy.pmap(abs, range(-8, 0), chunksize=2, timeout=5)) == list(range(8, 0, -1))
+        assert not any(map(alive, victims))
 
 
 @pytest.mark.fault(36)

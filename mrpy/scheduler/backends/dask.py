@@ -11,11 +11,9 @@ value is handed the Future. Functions too are Futures, sent once; each worker op
 
 Who is to blame when a worker is lost: a call begins only after the scheduler has heard that it does, and
 where, so what ran on the worker is known. It is Lost, and taken from Dask, which would run it again and
-have it kill the next worker. What only queued there, Dask gives to another worker, and the values that
-lay there it makes again: we need not know.
+have it kill the next worker. What only queued there, and values that lay there, Dask makes elsewhere.
 
-On a cluster of somebody else's, a stopped task that sits in C code cannot be killed, and holds its thread
-until it ends.
+On a cluster of somebody else's, a stopped task that sits in C code holds its thread until it ends.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -360,11 +358,13 @@ class DaskBackend(Backend):
 
     def _look_after_client(self) -> None:
         """Dask's own client gives up a scheduler that it cannot reach any more, and tells nobody: what was
-        asked for then never comes."""
+        asked for then never comes. Nor does it from a worker of ours that somebody has stopped."""
         if self._client.status == "closed":
             self._facts += map(gone, self._tickets.values())
             self._tickets.clear()
             self._suspects = Suspects()
+        if self._cluster is not None and any(each.is_timed for each in self._tickets.values()):
+            dask_cluster.end_stopped(self._cluster)
 
     def _bury(self, address: str, expected: bool) -> None:
         """A worker is gone, with what ran there."""

@@ -42,6 +42,7 @@ from tornado.ioloop import IOLoop
 
 from mrpy.errors import OptionError
 from mrpy.scheduler.backends.spawn import HASH_SEED, environment
+from mrpy.scheduler.backends.worker_handle import is_stopped
 from mrpy.scheduler.backends.worker_main import die_with_parent, show_hash_seed
 
 EVENTS_KEPT = 1000  # by the scheduler, which is in the user's process; nobody reads them
@@ -66,6 +67,7 @@ class WorkerProcess(ProcessInterface):
         self._spill = spill
         self._scheduler = scheduler
         self._keeper: asyncio.Task[None] | None = None
+        self.pid = 0  # of the one that is there now
 
     async def start(self) -> None:
         self._keeper = asyncio.create_task(self._keep(*await self._spawn()))
@@ -109,6 +111,7 @@ class WorkerProcess(ProcessInterface):
                 start_new_session=True,
                 env=environment(threads),
             )  # fmt: skip
+        self.pid = process.pid
         return process, ours
 
 
@@ -141,6 +144,14 @@ def start(workers: int) -> SpecCluster:
     cluster.spill_folder = spill  # type: ignore[attr-defined]
     steady(cluster.loop)
     return cluster
+
+
+def end_stopped(cluster: SpecCluster) -> None:
+    """Kill workers that are stopped (SIGSTOP); others come in their place."""
+    for worker in list(cluster.workers.values()):
+        if worker.pid and is_stopped(worker.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGKILL)
 
 
 def stop(cluster: SpecCluster) -> None:

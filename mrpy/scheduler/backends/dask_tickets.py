@@ -34,6 +34,11 @@ class Ticket:
         self.stopping = False
 
     @property
+    def is_timed(self) -> bool:
+        """Whether a time is kept for what it runs."""
+        return self.order.task.timeout is not None
+
+    @property
     def suspect(self) -> bool:
         """Whether it was there when a worker died."""
         return self.order.suspect
