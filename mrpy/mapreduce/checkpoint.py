@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 
 from mrpy.errors import CheckpointError
-from mrpy.light import TYPE_CHECKING, later, pickle
-from mrpy.scheduler import codec
+from mrpy.light import TYPE_CHECKING, later
+from mrpy.scheduler import codec, views
 
 if TYPE_CHECKING:
     import hashlib
@@ -131,7 +131,7 @@ class Checkpoint:
         """Classes of the main module by name, where that goes: who resumes has a main module of his own, with
         the same classes, and no use for copies of those that once were."""
         try:
-            return pickle.dumps(results, 5)
+            return views.dumps(results)
         except codec.REFUSALS:
             from mrpy.scheduler import byvalue  # heavy: only where plain pickle does not do
         try:

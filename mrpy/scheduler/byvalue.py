@@ -29,6 +29,7 @@ import cloudpickle
 from mrpy.scheduler.classes import as_it_is, goes_by_name, member_of
 from mrpy.scheduler.importable import is_found, is_importable
 from mrpy.scheduler.simple_functions import globals_of
+from mrpy.scheduler.views import with_views
 
 _mark_of = cloudpickle.cloudpickle._get_or_create_tracker_id
 _the_one_here = cloudpickle.cloudpickle._lookup_class_or_track
@@ -50,7 +51,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """What C asks it for every object takes no more than a look, where that kind of object is known."""
 
     def __init__(self, file: Any, protocol: int, buffer_callback: Any) -> None:
-        self.dispatch_table: dict[type, Any] = _one_table(cloudpickle.Pickler.dispatch_table)
+        self.dispatch_table = with_views(_one_table(cloudpickle.Pickler.dispatch_table))
         self._plain: set[type] = set()  # kinds of objects of which none is pickled in a way of its own
         super().__init__(file, protocol, buffer_callback)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from mrpy.errors import SerializationError
 from mrpy.light import TYPE_CHECKING, NamedTuple, pickle
+from mrpy.scheduler import views
 from mrpy.scheduler.importable import look_around, mentions_lost
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def encode(value: Any, *, whole: bool = False, back: bool = False, way: Way | No
         look_around()
     if way is None or not way.by_value:
         try:
-            body = pickle.dumps(value, 5, buffer_callback=apart)
+            body = views.dumps(value, apart, buffers)
             if not mentions_lost(body):
                 return Payload(body, tuple(buffers))
         except REFUSALS as problem:  # cloudpickle may still know how

@@ -1,0 +1,101 @@
+"""Views of arrays - a tile, a transposed stack, a channel - keep the order of their memory as they travel.
+
+NumPy pickles what is not contiguous as a C-ordered copy that may be written to. It sums in the order of
+memory, axes that lie in one piece at once, and gives BLAS what has steps of one item: so the last bits of a
+sum over such a copy may differ from those over the view. Here it is a copy too, but with the view's layout:
+
+    view   axes in the order of their steps    ──>  the same order, and directions
+           next to each other, or with a gap   ──>  next to each other, or with a gap of one item
+           steps of one item, or more          ──>  one item, or two
+"""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import sys
+from collections.abc import Callable
+
+from mrpy.light import TYPE_CHECKING, pickle
+
+if TYPE_CHECKING:
+    from typing import Any
+
+_MARK = b"_reconstruct"  # by which NumPy's pickles have what is not contiguous, and arrays of objects
+_expected = False  # such were in the last pickle; it decides what is tried first, and nothing else
+
+
+def dumps(
+    value: Any, buffer_callback: Callable[[Any], Any] | None = None, buffers: list[Any] | None = None
+) -> bytes:
+    """``pickle.dumps(value, 5)``, but for views. ``buffers``: what the callback fills."""
+    if not _expected:
+        body = pickle.dumps(value, 5, buffer_callback=buffer_callback)
+        if _MARK not in body or "numpy" not in sys.modules:
+            return body
+        if buffers is not None:
+            buffers.clear()
+    return _dumps(value, buffer_callback)
+
+
+def _dumps(value: Any, buffer_callback: Callable[[Any], Any] | None) -> bytes:
+    global _expected
+    _expected = False
+    with io.BytesIO() as file:
+        pickler = pickle.Pickler(file, 5, buffer_callback=buffer_callback)
+        pickler.dispatch_table = with_views(copyreg.dispatch_table)
+        pickler.dump(value)
+        body = file.getvalue()
+    _expected = _expected or _MARK in body
+    return body
+
+
+def with_views(table: dict[type, Any]) -> dict[type, Any]:
+    """A dispatch table of pickle that has such views, too."""
+    numpy: Any = sys.modules.get("numpy")
+    kinds = [getattr(numpy, name, None) for name in ("ndarray", "memmap")]  # it may be imported just now
+    return {**table, **dict.fromkeys(filter(None, kinds), _reduced)}
+
+
+def _reduced(array: Any) -> Any:
+    global _expected
+    flags, dtype = array.flags, array.dtype
+    if flags.c_contiguous or flags.f_contiguous or dtype.hasobject or dtype.kind == "T":  # of texts
+        return array.__reduce_ex__(5)
+    _expected = True
+    numpy: Any = sys.modules["numpy"]
+    if type(array) is not numpy.ndarray:
+        return numpy.ndarray.view, (array.view(numpy.ndarray), type(array))
+    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    upright = array.transpose(order)
+    if upright.flags.c_contiguous:  # newer versions of NumPy do so themselves
+        return numpy.transpose, (upright, sorted(order, key=order.__getitem__))
+    steps, size = _layout(order, array)
+    memory = numpy.empty(size, "u1")
+    first = sum((length - 1) * -step for length, step in zip(array.shape, steps, strict=True) if step < 0)
+    once = tuple(slice(None if step else 1) for step in steps)
+    numpy.ndarray(array.shape, dtype, memory, first, steps)[once] = array[once]
+    memory.flags.writeable = flags.writeable
+    return numpy.ndarray, (array.shape, dtype, memory, first, steps)
+
+
+def _layout(order: list[int], array: Any) -> tuple[tuple[int, ...], int]:
+    """The steps of the copy, and how many bytes it has. ``order``: of the axes, the longest step first."""
+    shape, strides, itemsize = array.shape, array.strides, array.itemsize
+    steps = [0] * len(shape)
+    end = end_there = 0  # bytes to the next stretch of the axes so far, if there is no gap: here, in the view
+    for axis in reversed(order):
+        there = abs(strides[axis])
+        if there == 0:  # all of it is one item, as `numpy.broadcast_to` has it
+            continue
+        if shape[axis] == 1:
+            steps[axis] = end or itemsize
+            continue
+        if end == 0:
+            step = itemsize if there == itemsize else 2 * itemsize
+        else:
+            step = end if there == end_there else end + itemsize
+        end, end_there = step * shape[axis], there * shape[axis]
+        steps[axis] = step if strides[axis] > 0 else -step
+    last = sum((length - 1) * abs(step) for length, step in zip(shape, steps, strict=True))
+    return tuple(steps), last + itemsize
