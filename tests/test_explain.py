@@ -10,6 +10,7 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import MagicMock, Mock
 from xml.etree import ElementTree
 
 import pytest
@@ -422,3 +423,11 @@ def test_drawing_hands_the_boxes_to_graphviz(monkeypatch: pytest.MonkeyPatch) ->
     run = mrpy.stream(range(9)).map(abs)
     assert run._repr_mimebundle_()["image/svg+xml"] == "<svg/>"
     assert ("n0", "range(0, 9)") in drawn
+
+
+@pytest.mark.parametrize("kind", [Mock, MagicMock])
+def test_a_mock_has_a_name(kind: Any) -> None:
+    double = kind(side_effect=lambda x: 2 * x)
+    assert list(mrpy.pmap(double, [1, 2], backend="serial")) == [2, 4]
+    with mrpy.session("threads", workers=1):
+        assert mrpy.submit(double, 3).result() == 6

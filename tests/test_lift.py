@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import dataclasses
 import gc
 import importlib.util
 import inspect
@@ -334,6 +335,35 @@ def test_a_walrus_that_binds_outside_is_seen() -> None:
     assert not binds((y, z) for x in range(3))
 
 
+def accumulated() -> list[Any]:
+    total, flag = 0, False
+    return [
+        (total := total + x for x in range(5)),
+        (x for x in range(5) if flag or (flag := x > 1)),
+        (max([total := total + y for y in range(3)]) for x in range(2)),
+    ]
+
+
+def bound_anew() -> list[Any]:
+    y = total = 0
+    return [
+        (y for x in range(5) if (y := x % 3)),
+        ((y := x) + y for x in range(5)),
+        (max([total := total + y for y in range(3)]) for x in range(2) if (total := 0) is not None),
+        (max(total := total + y for y in range(3)) for x in range(2) if (total := 0) is not None),
+    ]
+
+
+def test_a_walrus_that_is_read_before_it_is_bound_is_refused_as_a_program_and_a_source_otherwise() -> None:
+    for generator in accumulated():
+        with pytest.raises(LiftError, match="reads '(total|flag)' before it binds it.*accumulate"):
+            mrpy.parallel(generator)
+    for ours, plain in zip(accumulated(), accumulated(), strict=True):
+        assert list(mrpy.pmap(abs, ours, backend="threads", workers=2, chunksize=2)) == list(plain)
+    for ours, plain in zip(bound_anew(), bound_anew(), strict=True):
+        assert list(mrpy.parallel(ours, backend="threads", workers=2, chunksize=2)) == list(plain)
+
+
 @pytest.mark.parametrize("count", [3, 200, *range(250, 260), 600])
 def test_a_walrus_is_seen_among_many_variables(count: int) -> None:
     """Beyond 256 of them an operand takes more than one byte."""
@@ -393,6 +423,24 @@ def test_a_generator_of_a_class_body_is_lifted(backend: str) -> None:
 
 # ---- side by side --------------------------------------------------------------------------------------------------
 
+
+
+def bodies(items: Iterator[int]) -> Iterator[list[int]]:
+    while body := list(itertools.islice(items, 2)):
+        yield body
+
+
+class Reader:
+    def __init__(self, items: Iterator[int]) -> None:
+        self.items = items
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        return next(self.items)
+
+
 SHARED: dict[str, Callable[[Any], Any]] = {
     "zip": lambda it: zip(it, it, strict=False),
     "zip of three": lambda it: zip(it, it, it, strict=False),
@@ -408,6 +456,14 @@ SHARED: dict[str, Callable[[Any], Any]] = {
     "chain of the same": lambda it: itertools.chain(it, it),
     "starmap": lambda it: itertools.starmap(lambda a, b: (a, b), zip(it, it, strict=False)),
     "from_iterable": lambda it: itertools.chain.from_iterable(itertools.islice(it, 2) for _ in range(3)),
+    "zip with pairwise": lambda it: zip(it, itertools.pairwise(it), strict=False),
+    "zip with from_iterable": lambda it: zip(itertools.chain.from_iterable([it]), it, strict=False),
+    "zip with a generator function": lambda it: zip(it, bodies(it), strict=False),
+    "zip with a closure": lambda it: zip(it, iter(lambda: next(it, None), None), strict=False),
+    "zip with an object": lambda it: zip(it, Reader(it), strict=False),
+    "chain of generators over one": lambda it: itertools.chain(
+        (x for x in itertools.takewhile(lambda x: x < 3, it)), (10 * x for x in it)
+    ),
     "started chain": lambda it: itertools.islice(itertools.chain(itertools.islice(it, 1), it), 1, None),
 }  # fmt: skip
 
@@ -423,6 +479,56 @@ def test_an_iterator_at_two_places_of_a_program_is_pulled_in_turns(name: str, so
     expected = list(SHARED[name](make[source]()))
     assert list(mrpy.parallel(SHARED[name](make[source]()), backend=backend, workers=2)) == expected
     assert list(mrpy.parallel((x for x in SHARED[name](make[source]())), backend=backend, workers=2)) == expected
+
+
+GLOBAL = iter(range(6))
+
+
+@over_local
+def test_a_body_that_takes_from_its_source_is_refused_as_a_program_and_a_source_otherwise(backend: str) -> None:
+    def pairs() -> Iterator[tuple[int, int | None]]:
+        items = iter(range(6))
+        return ((x, next(items, None)) for x in items)
+
+    with pytest.raises(LiftError, match="takes items from what it goes over"):
+        mrpy.parallel(pairs())
+    with pytest.raises(LiftError, match="takes items from what it goes over"):
+        mrpy.parallel((x, next(GLOBAL)) for x in GLOBAL)
+    assert list(mrpy.pmap(sum, pairs(), backend=backend)) == [1, 5, 9]
+
+
+@dataclasses.dataclass
+class Scaled:
+    """It goes over itself, and its items want it."""
+
+    left: int
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        if not self.left:
+            raise StopIteration
+        self.left -= 1
+        return self.left
+
+    def scaled(self, x: int) -> int:
+        return 10 * x
+
+    def all(self) -> Iterator[int]:
+        return (self.scaled(x) for x in self)
+
+
+def test_an_object_may_go_over_itself() -> None:
+    assert list(mrpy.parallel(Scaled(3).all(), backend="processes", workers=1)) == [20, 10, 0]
+
+
+@pytest.mark.parametrize("make", [lambda: {1: 2, 3: 4}, lambda: {1, 2}, lambda: {1: 2}.items(), lambda: [1, 2], lambda: "ab"])
+def test_an_iterator_that_is_taken_over_is_at_its_end(make: Callable[[], Any]) -> None:
+    items = iter(make())
+    first = mrpy.parallel((x for x in items), backend="serial")
+    assert list(mrpy.pmap(repr, items, backend="serial")) == [] == list(items)
+    assert list(first) == list(make())
 
 
 # ---- shown --------------------------------------------------------------------------------------------------------------

@@ -12,10 +12,12 @@ import itertools
 import sys
 import warnings
 from array import array
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import GeneratorType, MappingProxyType
 
 from mrpy.errors import OptionError
+from mrpy.iterators.sharing import share
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
@@ -164,6 +166,8 @@ def _sequence_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     if hasattr(iterator, "__setstate__"):  # taken over: whoever else holds it finds it at its end
         ends = abs(sequence.stop - sequence.start) if isinstance(sequence, range) else len(sequence)
         iterator.__setstate__(ends)
+    else:
+        deque(iterator, maxlen=0)
     return Plan(Sliced(sequence, position or 0))
 
 
@@ -212,7 +216,7 @@ def _side_by_side(sources: Iterable[Any], lift: Lift, given: Given) -> Plan:
     """Several sources at once: cut together if all can be cut, else each is run and pulled. Where they
     share an iterator they take turns at it, and are not taken apart."""
     iterators = [iter(source) for source in sources]
-    if _share(iterators):
+    if share(iterators):
         return Plan(Pulled(zip(*iterators, strict=False)))
     plans = [lift(each) for each in iterators]
     slices = [plan.source for plan in plans if not plan.steps and isinstance(plan.source, Sliced | Zipped)]
@@ -238,7 +242,7 @@ def _starmap(iterator: Any, lift: Lift, given: Given) -> Plan | None:
 
 def _chain(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     made = _reduced(iterator)
-    if len(made) < 3 or _share([iterator]):  # the first: it has ended
+    if len(made) < 3 or share([iterator]):  # the first: it has ended
         return None
     sources, *active = made[2]
     if type(sources) is not _TUPLE_ITERATOR:  # of ``chain.from_iterable``: asked for one part after the other
@@ -307,20 +311,6 @@ def _groupby(iterator: Any, lift: Lift, given: Given) -> Plan:
             yield key, iter(list(group))
 
     return Plan(Pulled(kept()))
-
-
-def _share(iterators: Iterable[Any]) -> bool:
-    """Whether an iterator stands in a program at two places, as in ``zip(it, it)`` and, further
-    inside, ``zip(it, map(f, it))``."""
-    seen: dict[int, Any] = {}
-    todo = [*iterators]
-    while todo:
-        one = todo.pop()
-        if id(one) in seen:
-            return True
-        seen[id(one)] = one
-        todo += [part for part in _parts(one) if hasattr(type(part), "__next__")]
-    return False
 
 
 def _parts(iterator: Any) -> Iterable[Any]:

@@ -12,10 +12,12 @@ The same holds for an iterator over a sequence: it is exhausted, as it would be 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from types import AsyncGeneratorType, CellType, CodeType, FunctionType, GeneratorType
 
 from mrpy.errors import LiftError
 from mrpy.iterators.builtin import HANDLERS, NONE_GIVEN
+from mrpy.iterators.sharing import takes_from_its_source
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import GENEXPR, Body, Plan
 from mrpy.mapreduce.sources import source_of
@@ -38,7 +40,7 @@ def lift(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
     """
     plan: Plan | None = None
     if type(iterable) is GeneratorType:
-        plan = _from_generator(iterable, given)
+        plan = None if _why_not(iterable) else _from_generator(iterable, given)
     elif type(iterable) in HANDLERS:
         plan = HANDLERS[type(iterable)](iterable, lambda inner: lift(inner, given), given)
     return plan if plan is not None else Plan(source_of(iterable))
@@ -51,6 +53,7 @@ def lift_program(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
         why = _why_not(iterable)
         if why:
             raise LiftError(why)
+        return _from_generator(iterable, given)
     elif isinstance(iterable, AsyncGeneratorType):
         raise LiftError("an asynchronous generator cannot be run in parallel; write it without async")
     return lift(iterable, given)
@@ -69,12 +72,21 @@ def _why_not(generator: GeneratorType[Any, Any, Any]) -> str:
             f"mark it with @mrpy.stage if its items do not depend on each other, or use "
             f"mrpy.pmap(function, {name}(...)) to run a function on what it yields"
         )
+    names = _bound_later(generator.gi_code)
+    if names:
+        return (
+            f"the body of {name} reads {names[0]!r} before it binds it, and so what was bound for the item "
+            "before; itertools.accumulate does that in order, mrpy.preduce adds up in parallel"
+        )
+    if takes_from_its_source(generator):
+        return (
+            f"the body of {name} takes items from what it goes over, too, so that none is done apart from "
+            "the others; pair the items before, as in zip(items, items)"
+        )
     return ""
 
 
-def _from_generator(generator: GeneratorType[Any, Any, Any], given: Given) -> Plan | None:
-    if _why_not(generator):
-        return None
+def _from_generator(generator: GeneratorType[Any, Any, Any], given: Given) -> Plan:
     frame = generator.gi_frame
     assert frame is not None, "it was not started"
     values = dict(frame.f_locals)
@@ -95,6 +107,7 @@ def _rebuilt(
     return function
 
 
+@lru_cache(maxsize=1000)
 def _binds(code: CodeType) -> bool:
     """Whether a walrus in a generator expression binds a name of the scope around it."""
     raw = code.co_code  # two bytes a step: the operation, and what it is done to
@@ -108,6 +121,31 @@ def _binds(code: CodeType) -> bool:
         if step == store_cell and operand >= len(code.co_varnames) + _own_cells(code):
             return True
     return any(_binds(inner) for inner in code.co_consts if isinstance(inner, CodeType))
+
+
+@lru_cache(maxsize=1000)
+def _bound_later(code: CodeType) -> list[str]:
+    """The names of the scope around it that a generator expression binds, and reads before."""
+    if not _binds(code):
+        return []
+    import dis  # heavy, and only for these
+
+    first: dict[str, bool] = {}  # of each name: whether it is read at first
+    bound = set()
+
+    def look(code: CodeType) -> None:
+        own = {*code.co_cellvars, *code.co_varnames}
+        for step in dis.get_instructions(code):
+            if isinstance(step.argval, CodeType):
+                look(step.argval)
+            elif step.opname.endswith(("_GLOBAL", "_DEREF", "_CLOSURE")) and step.argval not in own:
+                if step.opname.startswith("STORE"):
+                    bound.add(step.argval)
+                if "CLOSURE" not in step.opname:  # which a function that is made there is given
+                    first.setdefault(step.argval, step.opname.startswith("LOAD"))
+
+    look(code)
+    return [name for name, is_read in first.items() if is_read and name in bound]
 
 
 def _own_cells(code: CodeType) -> int:

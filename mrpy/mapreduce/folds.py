@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import chain, islice
 from math import inf
-from operator import add, length_hint, mul
+from operator import add, and_, concat, length_hint, matmul, mul, or_, xor
 from time import perf_counter
 from types import BuiltinFunctionType, FunctionType
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     Made = TypeVar("Made")
 
 _QUICK = frozenset((add, mul, min, max))
+_PURE = (*_QUICK, or_, and_, xor, matmul, concat)  # they change nothing that they are given
 
 
 class Fold(Frozen):
@@ -292,14 +293,23 @@ class Finish(Frozen):
 # ---- the folds behind the verbs --------------------------------------------------------------------
 
 class ReduceLeaf(Frozen):
-    """The leaf of `reduction`."""
+    """The leaf of `reduction`. ``spares``: each begins with a copy of its first item. In a plain loop with an
+    initial value no item is ever on the left, where an operator may change what it is given."""
 
     operator: Callable[[Any, Any], Any]
+    spares: bool
 
     def __call__(self, items: Iterator[Any]) -> Any:
         for first in items:
-            return reduce(self.operator, items, first)
+            return reduce(self.operator, items, _copied(first) if self.spares else first)
         return NOTHING
+
+
+def _copied(item: Any) -> Any:
+    try:
+        return copy.deepcopy(item)
+    except Exception:  # it cannot be copied
+        return item
 
 
 class _WithInitial(Frozen):
@@ -316,7 +326,9 @@ class _WithInitial(Frozen):
 
 def reduction(operator: Callable[[Any, Any], Any], initial: Any = MISSING) -> Fold:
     """``functools.reduce(operator, items, initial)`` for an associative operator."""
-    return Fold(ReduceLeaf(operator), operator, _WithInitial(operator, initial), "reduce")
+    pure = type(operator).__name__ == "ufunc" or any(operator is known for known in _PURE)
+    leaf = ReduceLeaf(operator, spares=initial is not MISSING and not pure)
+    return Fold(leaf, operator, _WithInitial(operator, initial), "reduce")
 
 
 class FoldLeaf(Frozen):

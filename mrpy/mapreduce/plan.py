@@ -238,13 +238,13 @@ def text_of(code: CodeType) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]}...)"
 
 
-def name_of(function: object) -> str:
-    """What to call a function in a plan.
+def name_of(function: object, depth: int = 9) -> str:
+    """What to call a function in a plan. ``depth``: of partials; a `Mock` has a ``func`` without end.
 
     >>> name_of(len), name_of(str.lower)
     ('len', 'str.lower')
     """
     name = getattr(function, "__qualname__", None)
-    if name is None and hasattr(function, "func"):  # functools.partial
-        return f"{name_of(function.func)}(...)"
+    if name is None and depth and hasattr(function, "func"):  # functools.partial
+        return f"{name_of(function.func, depth - 1)}(...)"
     return str(name) if name else type(function).__qualname__

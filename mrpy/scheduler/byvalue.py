@@ -36,6 +36,7 @@ _the_one_here = cloudpickle.cloudpickle._lookup_class_or_track
 _CACHED = type(functools.lru_cache(len))
 _KEY: type = type(functools.cmp_to_key(lambda *_: 0))  # a maker of keys, and a key
 _TYPED = {typing.ParamSpec, typing.TypeVarTuple, typing.NewType}  # cloudpickle knows a TypeVar only
+_ALIAS = getattr(typing, "TypeAliasType", None)  # from 3.12 on
 _ONE_BY_ONE = (FunctionType, ModuleType, type, enum.Enum, _CACHED, *_TYPED)  # some of these go by their names
 _FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 
@@ -52,6 +53,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def __init__(self, file: Any, protocol: int, buffer_callback: Any) -> None:
         self.dispatch_table = with_views(_one_table(cloudpickle.Pickler.dispatch_table))
+        self._aliases: set[int] = set()  # by ids: of those asked for twice the second is within the first
         self._plain: set[type] = set()  # kinds of objects of which none is pickled in a way of its own
         super().__init__(file, protocol, buffer_callback)
 
@@ -85,6 +87,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _empty_dispatcher, (), dict(thing.registry), None, None, _fill_dispatcher
         if kind in _TYPED and not is_importable(thing):
             return _typed, (kind, _mark_of(thing), *_arguments(thing))
+        if kind is _ALIAS and not is_importable(thing):
+            stands_for = typing.Any if id(thing) in self._aliases else thing.__value__  # it may be of itself
+            self._aliases.add(id(thing))
+            return _alias, (thing.__name__, stands_for, thing.__type_params__)
         if _is_array_of_ctypes(thing):
             return operator.mul, (thing._type_, thing._length_)
         if goes_by_name(thing):
@@ -145,6 +151,10 @@ def _arguments(thing: Any) -> tuple[Any, ...]:
 
 def _typed(kind: Any, mark: str, *arguments: Any) -> Any:
     return _the_one_here(mark, kind(*arguments))
+
+
+def _alias(name: str, stands_for: Any, parameters: tuple[Any, ...]) -> Any:
+    return _ALIAS(name, stands_for, type_params=parameters)  # type: ignore[misc]
 
 
 def _code(build: Callable[..., CodeType], arguments: tuple[Any, ...], filename: str) -> CodeType:

@@ -22,10 +22,11 @@ from __future__ import annotations
 import enum
 from _thread import RLock
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from types import FunctionType, MemberDescriptorType, resolve_bases
 from typing import Any, is_typeddict
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import cloudpickle
 
@@ -72,13 +73,25 @@ def _with(names: dict[str, Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 _ours: WeakSet[type] = WeakSet()  # classes of this process that were pickled
 _copies: WeakSet[type] = WeakSet()  # those of other processes that are here
+_filled: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()  # with what, the last time
 
 
 def _fill_copy(kind: type, state: tuple[Any, Any]) -> None:
     if kind not in _ours:
         _copies.add(kind)
         fill, attributes = state
-        fill(kind, attributes)
+        names = frozenset(attributes[0])
+        for gone in _filled.get(kind, names) - names:
+            with suppress(Exception):  # a metaclass may forbid it
+                delattr(kind, gone)
+        _filled[kind] = names
+        try:
+            fill(kind, attributes)
+        except Exception:  # a metaclass has a say when they are set: it had it when the class was defined
+            if type(kind).__setattr__ is type.__setattr__:
+                raise
+            for name, part in attributes[0].items():
+                type.__setattr__(kind, name, part)
 
 
 def _without(state: tuple[Any, Any], names: Container[str]) -> tuple[Any, Any]:
@@ -112,7 +125,21 @@ def _once(make: Callable[..., Any], *arguments: Any) -> Any:
     mark = arguments[-2]
     with _lock:
         known = _here.get(mark) if type(mark) is str else None
-        return known if known is not None else _quietly(make, *arguments)
+        if known is not None:
+            return known
+        try:
+            return _quietly(make, *arguments)
+        except Exception:  # a metaclass wants more than the class begins with
+            meta, *rest = arguments
+            if not (isinstance(meta, type) and issubclass(meta, type)) or is_importable(meta):
+                raise
+            return _quietly(make, partial(_without_say, meta), *rest)
+
+
+def _without_say(meta: Any, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> Any:
+    """A class as it is made before a metaclass of the user's has its say, which it had."""
+    above: Any = next(base for base in meta.__mro__ if is_importable(base))
+    return above.__new__(meta, name, bases, space)
 
 
 def _quietly(make: Callable[..., Any], *arguments: Any) -> Any:

@@ -181,6 +181,7 @@ def unflatten(shape: Shape, parts: Sequence[Any]) -> list[Payload]:
 def encode_function(function: Any, name: str, *, same_python: bool = False) -> Payload:
     """Pickle a function (and all it needs) by value. Raises `SerializationError`, which names the variable
     that cannot travel where it can be found. ``same_python``: it is for a process of this interpreter."""
+    look_around()
     if same_python:
         from mrpy.scheduler import simple_functions
 

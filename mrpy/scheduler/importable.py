@@ -16,11 +16,13 @@ OF_MAIN = b"_main__"  # how their names end
 _found: dict[str, bool] = {}  # of modules, as far as it was asked
 _lost: dict[str, tuple[bytes, bytes]] = {}  # of those that are not, by the first part: how pickles name them
 _looked: set[str] = set()  # names of modules that were looked at
+_seen: list[str] = []  # where modules were looked for, when it was found out
 
 
 def is_found(module: str) -> bool:
     """Whether a worker may import a module that is here, by its name. It cannot where that was made by hand:
-    by `runpy.run_path`, from a file that lies nowhere on the path, by a test runner's own way."""
+    by `runpy.run_path`, from a file that lies nowhere on the path, by a test runner's own way. Nor where it
+    would find another one of that name."""
     found = _found.get(module)
     if found is None:
         name = module.partition(".")[0]  # what is inside a package is the package's business
@@ -37,9 +39,30 @@ _THERE = sys.stdlib_module_names | {"mrpy"}
 
 def _is_on_the_path(name: str) -> bool:
     try:
-        return any(finder.find_spec(name, None) is not None for finder in tuple(sys.meta_path))
+        specs = (finder.find_spec(name, None) for finder in tuple(sys.meta_path))
+        found: Any = next((spec for spec in specs if spec is not None), None)
+        here: Any = getattr(sys.modules.get(name), "__spec__", None)
+        if found is None or here is None or not (found.has_location and here.has_location):
+            return found is not None
+        return found.origin == here.origin or os.path.samefile(found.origin, here.origin)
+    except FileNotFoundError:  # as it was deleted since
+        return False
     except Exception:  # there are finders of all kinds
         return True
+
+
+def _note_moves() -> None:
+    """What is on the path is another thing where that has changed, or leads through a folder that has."""
+    global _seen
+    try:
+        here = os.getcwd() if "" in sys.path else ""
+    except OSError:  # it is gone
+        here = ""
+    now = [here, *sys.path]
+    if now != _seen:
+        _seen = now
+        for known in (_found, _lost, _looked):
+            known.clear()
 
 
 def mentions_lost(pickled: bytes | bytearray) -> bool:
@@ -49,7 +72,9 @@ def mentions_lost(pickled: bytes | bytearray) -> bool:
 
 
 def look_around() -> None:
-    """Find out which modules are lost, before objects of theirs are pickled. Called for each call's data."""
+    """Find out which modules are lost, before objects of theirs are pickled. Called for each call's data, and
+    for functions."""
+    _note_moves()
     if len(sys.modules) == len(_looked):
         return
     new = set(sys.modules) - _looked

@@ -103,6 +103,27 @@ def test_an_initial_value_of_a_reduction_is_not_changed(backend: str) -> None:
     assert items == [Counter(a=1)] * 50
 
 
+def grown(left: list[int], right: list[int]) -> list[int]:
+    left += right
+    return left
+
+
+@pytest.mark.fault(30)
+@pytest.mark.parametrize("operator_", [operator.iadd, grown])
+@over_all
+def test_items_are_not_changed_by_an_operator_that_changes_what_is_on_its_left(backend: str, operator_: Any) -> None:
+    """With an initial value no item ever stands there in a plain loop."""
+    one = np.ones(2)
+    options: dict[str, Any] = {"backend": backend, "workers": 2, "chunksize": 5}
+    for _ in range(2):
+        assert mrpy.preduce(operator_, [one] * 20, np.zeros(2), **options).tolist() == [20, 20]
+        assert one.tolist() == [1, 1]
+    rows = [[n] for n in range(7)]
+    for _ in range(2):
+        assert mrpy.preduce(operator_, (rows[n % 7] for n in range(21)), [], **options) == [*range(7)] * 3
+        assert rows == [[n] for n in range(7)]
+
+
 @pytest.mark.fault(30)
 @over_local
 def test_a_fold_that_is_asked_twice_begins_anew(backend: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import textwrap
 from pathlib import Path
 
@@ -478,3 +479,64 @@ def test_objects_of_a_class_that_is_gone_meanwhile_come_back_whole() -> None:
         print(pending.result().length(), mrpy.submit(Track, 3).result().length())
     """)
     assert (done.stdout, done.stderr) == ("6 15\n", "")
+
+
+def test_what_is_taken_from_a_class_is_gone_in_warm_workers_too() -> None:
+    done = run_script("""
+        import mrpy
+        from unittest import mock
+        class Shop:
+            def price(self): return 1
+        class Own(Shop):
+            limit = 5
+        mrpy.configure(workers=1)
+        def look(): return list(mrpy.pmap(lambda shop: (shop.price(), getattr(shop, "limit", None)), [Own()]))
+        print(look())
+        with mock.patch.object(Own, "price", lambda self: -1):
+            print(look())
+        del Own.limit
+        print(look())
+    """)
+    assert (done.stderr, done.stdout) == ("", "[(1, 5)]\n[(-1, 5)]\n[(1, None)]\n")
+
+
+def test_classes_come_though_their_metaclass_wants_more_than_they_begin_with() -> None:
+    done = run_script("""
+        import abc, mrpy
+        class Checked(abc.ABCMeta):
+            def __new__(meta, name, bases, space):
+                if bases and "table" not in space: raise TypeError(f"{name} has no table")
+                return super().__new__(meta, name, bases, space)
+        class Model(metaclass=Checked): pass
+        class User(Model):
+            table = "users"
+        class Tagged(type):
+            def __new__(meta, name, bases, space, *, tag):
+                made = super().__new__(meta, name, bases, space)
+                made.tag = tag
+                return made
+            def __init__(self, name, bases, space, *, tag): pass
+        class T(metaclass=Tagged, tag="T"): pass
+        class Frozen(type):
+            def __setattr__(self, name, value): raise AttributeError(f"{self.__name__} is constant")
+        class Const(metaclass=Frozen):
+            pi = 3
+        mrpy.configure(workers=1)
+        print(list(mrpy.pmap(lambda x: (User.table, isinstance(x, Model), T.tag, Const.pi), [User()])))
+        print([type(x) for x in mrpy.pmap(lambda x: x, [User(), T(), Const()])] == [User, T, Const])
+    """)
+    assert (done.stderr, done.stdout) == ("", "[('users', True, 'T', 3)]\nTrue\n")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are none")
+def test_type_aliases_of_a_main_module_travel() -> None:
+    done = run_script("""
+        import mrpy, typing
+        type Json = dict[str, Json] | int
+        type Pair[T] = tuple[T, T]
+        class Row(typing.NamedTuple):
+            a: Json
+        def twice(x: Json) -> Pair[int]: return x, x
+        print(list(mrpy.pmap(twice, [1])), list(mrpy.pmap(lambda x: (Row(x), Pair.__name__, Json.__value__), [1])))
+    """)
+    assert (done.stderr, done.stdout) == ("", "[(1, 1)] [(Row(a=1), 'Pair', dict[str, Json] | int)]\n")
