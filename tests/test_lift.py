@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import array
+import contextlib
+import csv
 import dataclasses
 import gc
 import importlib.util
@@ -11,6 +13,7 @@ import itertools
 import operator
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -519,8 +522,18 @@ class Scaled:
         return (self.scaled(x) for x in self)
 
 
-def test_an_object_may_go_over_itself() -> None:
+def test_what_a_body_goes_over_may_be_there_for_something_else(tmp_path: Path) -> None:
     assert list(mrpy.parallel(Scaled(3).all(), backend="processes", workers=1)) == [20, 10, 0]
+    (tmp_path / "lines").write_text("a\nb\n")
+    with (tmp_path / "lines").open() as file:
+        assert list(mrpy.parallel(((line, file.name) for line in file), backend="threads"))[1] == ("b\n", file.name)
+        file.seek(0)
+        rows = csv.reader(file)
+        assert list(mrpy.parallel(((row, file.name) for row in rows), backend="threads"))[1] == (["b"], file.name)
+    with contextlib.closing(sqlite3.connect(":memory:")) as base:
+        cursor = base.execute("select 1 as a union select 2")
+        named = (dict(zip([name for name, *_ in cursor.description], row, strict=True)) for row in cursor)
+        assert list(mrpy.parallel(named, backend="serial")) == [{"a": 1}, {"a": 2}]
 
 
 @pytest.mark.parametrize("make", [lambda: {1: 2, 3: 4}, lambda: {1, 2}, lambda: {1: 2}.items(), lambda: [1, 2], lambda: "ab"])

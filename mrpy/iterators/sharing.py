@@ -30,16 +30,16 @@ def share(iterators: Iterable[Any]) -> bool:
 
 
 def takes_from_its_source(generator: GeneratorType[Any, Any, Any]) -> bool:
-    """Whether the body of a generator expression has what its source takes items from. An object of a class
-    of the user's may be there for something else."""
+    """Whether the body of a generator expression has what its source takes items from. A file, a cursor or an
+    object of the user's may be there for something else."""
     frame = generator.gi_frame
     if frame is None:
         return False
     values = dict(frame.f_locals)
     source, _ = _reached([values.pop(".0", None)])
     body, _ = _reached([*values.values(), *_globals_of(generator)])
-    kinds = [type(source[one]) for one in source.keys() & body.keys() if _is_iterator(source[one])]
-    return any(type(kind.__next__) is not FunctionType for kind in kinds)
+    both = [source[one] for one in source.keys() & body.keys()]
+    return any(_is_iterator(one) and type(one).__module__ in ("builtins", "itertools") for one in both)
 
 
 def _reached(roots: Iterable[Any]) -> tuple[dict[int, Any], bool]:
