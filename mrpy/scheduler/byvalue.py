@@ -88,7 +88,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if kind in _TYPED and not is_importable(thing):
             return _typed, (kind, _mark_of(thing), *_arguments(thing))
         if kind is _ALIAS and not is_importable(thing):
-            stands_for = typing.Any if id(thing) in self._aliases else thing.__value__  # it may be of itself
+            # one that is of itself stands for anything
+            stands_for = typing.Any if id(thing) in self._aliases else thing.__value__
             self._aliases.add(id(thing))
             return _alias, (thing.__name__, stands_for, thing.__type_params__)
         if _is_array_of_ctypes(thing):
