@@ -69,6 +69,11 @@ class Run:
         """Stop what is still running, and end the iterator."""
         self._blocks.close()
 
+    def let_go(self, plan: Plan) -> None:
+        """It is closed: this is what is left of what it has run."""
+        if isinstance(self.items, Items):
+            self.items.plan = plan
+
 
 class Shared:
     """The blocks of a run as `chain` wants them, when several threads ask: who comes while another is at the

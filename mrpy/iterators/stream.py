@@ -21,7 +21,7 @@ from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, Probe, StarMap
 from mrpy.mapreduce.skipped import together
-from mrpy.mapreduce.sources import Pulled, is_once
+from mrpy.mapreduce.sources import LetGo, Pulled, is_once, shows_its_plan
 from mrpy.options import over, resolve
 from mrpy.scheduler.early import start_first_worker
 from mrpy.scoped import blocks_here
@@ -89,6 +89,15 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
             self._run(begins=False).close()
         else:
             order.close_async(self._running_async, self._stopper)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Of the source, if that can be gone through but once: a generator that nobody else has is closed."""
+        source = self._plan.source
+        if type(source) is Pulled and is_once(source) and not shows_its_plan(source.iterable):
+            self._plan = self._plan.replaced(source=Pulled(LetGo(str(source))))
+            if self._running is not None:
+                self._running.let_go(self._plan)
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +113,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
 
     async def __aexit__(self, *_: object) -> None:
         await self._run_async(begins=False).aclose()
+        self._let_go()
 
     def _run_async(self, *, begins: bool = True) -> AsyncGenerator[Any, None]:
         if self._running is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Sequence
+from functools import partial
 
 from mrpy.light import TYPE_CHECKING, Any, NamedTuple
 from mrpy.mapreduce.chunking import BUDGET, BYTES, FIRST_BYTES, SLOW, Chunker
@@ -161,7 +162,9 @@ class Cutter:
         limited, chunksize = self._limited, self._chunker.chunksize
         if limited is None or (chunksize is not None and (size <= chunksize or self.growth is not None)):
             return self._reader.take(size)
-        whole = self._to_a_leaf if chunksize is None else lambda items: -items % chunksize
+        # none that holds this, which holds the source: that is let go of as soon as nobody needs it
+        to_a_leaf = partial(_to_a_leaf, self._position, self.growth)
+        whole = to_a_leaf if chunksize is None else lambda items: -items % chunksize
         limited.enough, limited.patience, limited.rest = BYTES, SLOW, whole
         taken = self._reader.take(size)
         if limited.nbytes > BYTES and len(taken) and chunksize is None:
@@ -178,7 +181,8 @@ class Cutter:
             self._late = error
             return ()
 
-    def _to_a_leaf(self, items: int) -> int:
-        """How many have to follow so many items, for a chunk to end where a leaf does, if it has to."""
-        behind = self._position + items
-        return 0 if self.growth is None else leaf_end(behind - 1, self.growth.largest) - behind
+
+def _to_a_leaf(position: int, growth: Growth | None, items: int) -> int:
+    """How many have to follow so many items, for a chunk to end where a leaf does, if it has to."""
+    behind = position + items
+    return 0 if growth is None else leaf_end(behind - 1, growth.largest) - behind

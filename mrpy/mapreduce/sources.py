@@ -107,6 +107,23 @@ class Pulled(Frozen):
         return f"items of a {type(self.iterable).__name__}"
 
 
+class LetGo:
+    """What is left of an iterator that was closed: its name."""
+
+    shows_plan = True
+    upstream = ()
+    _stages, _once = 0, False
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __str__(self) -> str:
+        return self._label
+
+
 class _Slices:
     def __init__(self, sequence: Any, start: int) -> None:
         self._sequence = sequence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import operator
 import threading
@@ -306,3 +307,50 @@ def test_without_a_buffersize_the_pull_is_bounded_too(backend: str) -> None:
 def nap_a_little(x: int) -> int:
     time.sleep(0.001)
     return x
+
+
+def opened(closed: list[int]) -> Iterator[int]:
+    try:
+        yield from range(1000)
+    finally:
+        closed.append(1)
+
+
+@pytest.mark.fault(13)
+@over_local
+def test_a_run_that_is_closed_lets_go_of_its_source(backend: str) -> None:
+    """As a plain generator expression: whoever holds the iterator does not hold the files that its source has open."""
+    closed: list[int] = []
+    held: list[Any] = []
+    gc.disable()
+    try:
+        run = mrpy.parallel((x for x in opened(closed)), backend=backend, workers=2)
+        assert next(run) == 0
+        run.close()
+        held.append(run)
+        assert len(closed) == 1
+        with mrpy.pmap(abs, opened(closed), backend=backend, workers=2) as run:
+            assert next(run) == 0
+        held.append(run)
+        assert len(closed) == 2
+        for _ in mrpy.pmap(abs, opened(closed), backend=backend, workers=2):
+            break
+        assert eventually(lambda: len(closed) == 3)
+        for run in held:
+            assert "items of a generator" in str(run) and list(run) == []
+
+        async def some() -> None:
+            async with mrpy.pmap(abs, opened(closed), backend=backend, workers=2) as run:
+                assert await anext(aiter(run)) == 0
+            held.append(run)
+
+        asyncio.run(some())
+        assert eventually(lambda: len(closed) == 4)
+        mine = opened(closed)
+        run = mrpy.pmap(abs, mine, backend=backend, workers=2, chunksize=1, buffersize=1)
+        assert next(run) == 0
+        run.close()
+        assert len(closed) == 4
+        assert next(mine) > 0
+    finally:
+        gc.enable()
