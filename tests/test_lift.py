@@ -9,6 +9,7 @@ import dataclasses
 import gc
 import importlib.util
 import inspect
+import io
 import itertools
 import operator
 import os
@@ -29,6 +30,7 @@ from laws import LOCAL
 
 import mrpy
 from mrpy.errors import LiftError
+from mrpy.iterators import sharing
 from mrpy.iterators.lift import lift
 from mrpy.mapreduce.plan import Body
 from mrpy.mapreduce.sources import Pulled, Sliced
@@ -354,6 +356,7 @@ def bound_anew() -> list[Any]:
         ((y := x) + y for x in range(5)),
         (max([total := total + y for y in range(3)]) for x in range(2) if (total := 0) is not None),
         (max(total := total + y for y in range(3)) for x in range(2) if (total := 0) is not None),
+        ((lambda own: [own := own + y for y in range(x)][-1:])(0) for x in range(3)),
     ]
 
 
@@ -427,7 +430,6 @@ def test_a_generator_of_a_class_body_is_lifted(backend: str) -> None:
 # ---- side by side --------------------------------------------------------------------------------------------------
 
 
-
 def bodies(items: Iterator[int]) -> Iterator[list[int]]:
     while body := list(itertools.islice(items, 2)):
         yield body
@@ -463,6 +465,7 @@ SHARED: dict[str, Callable[[Any], Any]] = {
     "zip with from_iterable": lambda it: zip(itertools.chain.from_iterable([it]), it, strict=False),
     "zip with a generator function": lambda it: zip(it, bodies(it), strict=False),
     "zip with a closure": lambda it: zip(it, iter(lambda: next(it, None), None), strict=False),
+    "zip with calls": lambda it: zip(map(abs, it), iter(it.__next__, None), strict=False),
     "zip with an object": lambda it: zip(it, Reader(it), strict=False),
     "chain of generators over one": lambda it: itertools.chain(
         (x for x in itertools.takewhile(lambda x: x < 3, it)), (10 * x for x in it)
@@ -484,7 +487,26 @@ def test_an_iterator_at_two_places_of_a_program_is_pulled_in_turns(name: str, so
     assert list(mrpy.parallel((x for x in SHARED[name](make[source]())), backend=backend, workers=2)) == expected
 
 
-GLOBAL = iter(range(6))
+GLOBAL, FILE = iter(range(6)), io.StringIO("a\nb\n")
+rows = iter("this is no variable of the next, but an attribute has its name")
+
+
+class Row:
+    def __init__(self, *rows: int) -> None:
+        self.rows = rows
+
+
+def test_an_attribute_is_no_global_variable() -> None:
+    assert list(mrpy.parallel((len(row.rows) for row in [Row(1, 2), Row()]), backend="serial")) == [2, 0]
+    assert list(mrpy.parallel((len(row.rows) for row in iter([Row(1, 2), Row()])), backend="serial")) == [2, 0]
+    assert "zip of" in str(lift(zip((len(row.rows) for row in [Row(1)]), map(str, rows), strict=False)))
+
+
+def test_what_is_gone_over_is_not_looked_into() -> None:
+    items = iter([iter("ab")] * 3)
+    assert list(sharing._reached([items])[0].values()) == [items]
+    many = itertools.chain(*[map(abs, itertools.takewhile(bool, GLOBAL))] * 150, GLOBAL)
+    assert sharing.share([many])
 
 
 @over_local
@@ -497,6 +519,10 @@ def test_a_body_that_takes_from_its_source_is_refused_as_a_program_and_a_source_
         mrpy.parallel(pairs())
     with pytest.raises(LiftError, match="takes items from what it goes over"):
         mrpy.parallel((x, next(GLOBAL)) for x in GLOBAL)
+    with pytest.raises(LiftError, match="takes items from what it goes over"):
+        mrpy.parallel((line, next(FILE)) for line in FILE)
+    with pytest.raises(LiftError, match="takes items from what it goes over"):
+        mrpy.parallel((line, FILE.readline()) for line in FILE)
     assert list(mrpy.pmap(sum, pairs(), backend=backend)) == [1, 5, 9]
 
 

@@ -100,6 +100,10 @@ def test_deviations_of_arrays_are_arrays(backend: str) -> None:
     run = mrpy.stream(images, backend=backend, workers=2, chunksize=2)
     np.testing.assert_allclose(run.std(ddof=1), np.std(images, axis=0, ddof=1), rtol=1e-12)
     assert type(run.map(np.sum).std()) is float
+    waves = [(1 + 2j * number) * np.arange(1, 4) for number in range(9)]
+    found = mrpy.stream(waves, backend=backend, workers=2, chunksize=2).std()
+    assert found.dtype == float
+    np.testing.assert_allclose(found, np.std(waves, axis=0), rtol=1e-12)
 
 
 RECORDS = np.array([(n % 3, [1.5, np.nan][n % 2]) for n in range(12)], [("k", "i2"), ("x", "f8")])

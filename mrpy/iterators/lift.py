@@ -133,18 +133,18 @@ def _bound_later(code: CodeType) -> list[str]:
     first: dict[str, bool] = {}  # of each name: whether it is read at first
     bound = set()
 
-    def look(code: CodeType) -> None:
-        own = {*code.co_cellvars, *code.co_varnames}
+    def look(code: CodeType, own: set[str]) -> None:
+        own = {*own, *code.co_cellvars, *code.co_varnames}
         for step in dis.get_instructions(code):
             if isinstance(step.argval, CodeType):
-                look(step.argval)
+                look(step.argval, own)
             elif step.opname.endswith(("_GLOBAL", "_DEREF", "_CLOSURE")) and step.argval not in own:
                 if step.opname.startswith("STORE"):
                     bound.add(step.argval)
                 if "CLOSURE" not in step.opname:  # which a function that is made there is given
                     first.setdefault(step.argval, step.opname.startswith("LOAD"))
 
-    look(code)
+    look(code, set())
     return [name for name, is_read in first.items() if is_read and name in bound]
 
 

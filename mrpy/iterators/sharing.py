@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
-from types import CellType, FunctionType, GeneratorType, MethodType
+from itertools import chain
+from types import (
+    BuiltinMethodType,
+    CellType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    MethodWrapperType,
+)
 
-from mrpy.light import TYPE_CHECKING
-from mrpy.scheduler.simple_functions import names_in
+from mrpy.light import Any
+from mrpy.scheduler.simple_functions import globals_of, names_in
 
-if TYPE_CHECKING:
-    from typing import Any
-
-_WRAPPINGS = (CellType, partial, FunctionType, MethodType)  # what is looked into on the way
-_LONGEST = 100  # of lists and tuples that are, too; out of the air
+_WRAPPINGS = (CellType, partial, FunctionType, MethodType, MethodWrapperType, BuiltinMethodType)
+_OVER_ITEMS: tuple[Any, ...] = (type(iter(())), type(iter([])))  # of what these hold none takes from another
+_READ = frozenset(("next", "__next__", "read", "readline", "readlines"))  # what is done to a file
+_LONGEST = 100  # of lists that are looked into, too; out of the air
 _MOST = 10_000  # things that are looked at; likewise
 
 
@@ -39,22 +47,27 @@ def takes_from_its_source(generator: GeneratorType[Any, Any, Any]) -> bool:
     source, _ = _reached([values.pop(".0", None)])
     body, _ = _reached([*values.values(), *_globals_of(generator)])
     both = [source[one] for one in source.keys() & body.keys()]
-    return any(_is_iterator(one) and type(one).__module__ in ("builtins", "itertools") for one in both)
+    if any(_is_iterator(one) and type(one).__module__ in ("builtins", "itertools") for one in both):
+        return True
+    reads = not _READ.isdisjoint(names_in(generator.gi_code))
+    return reads and any(hasattr(one, "readline") for one in both)
 
 
 def _reached(roots: Iterable[Any]) -> tuple[dict[int, Any], bool]:
     """The iterators and wrappings that are reached from these, by their ids, and whether one of the iterators
     is reached twice."""
     seen: dict[int, Any] = {}
-    twice = False
+    twice, looked = False, 0
     todo = [*roots]
-    while todo and len(seen) < _MOST:
+    while todo and looked < _MOST:
         one = todo.pop()
         if id(one) in seen:
             twice = twice or _is_iterator(one)
-        elif _is_iterator(one) or _is_wrapping(one):
+        elif _is_iterator(one) or type(one) in _WRAPPINGS:
             seen[id(one)] = one
-            todo += _held(one)
+            held = _held_by(one)
+            looked += 1 + len(held)
+            todo += held
     return seen, twice
 
 
@@ -62,26 +75,39 @@ def _is_iterator(thing: Any) -> bool:
     return hasattr(type(thing), "__next__")
 
 
-def _is_wrapping(thing: Any) -> bool:
-    kind = type(thing)
-    return kind in _WRAPPINGS or ((kind is tuple or kind is list) and len(thing) <= _LONGEST)
-
-
-def _held(one: Any) -> list[Any]:
-    kind = type(one)
+def _held_by(one: Any) -> list[Any]:
+    kind: Any = type(one)
     if getattr(kind, "run_of_its_own", False):  # a run of ours, which nobody goes on with
         return []
     if kind is FunctionType:  # but not its globals
         return [*(one.__closure__ or ()), *(one.__defaults__ or ())]
+    if kind in _OVER_ITEMS:
+        return []
     held = gc.get_referents(one)
-    if kind is GeneratorType:
-        held += _globals_of(one)
+    if kind is GeneratorType:  # what its source is made of it may have in its body, too
+        values = [part.cell_contents if type(part) is CellType and _is_full(part) else part for part in held]
+        held = list({id(part): part for part in (*values, *_globals_of(one))}.values())
+    elif kind is chain:
+        sources = [part for part in held if type(part) in _OVER_ITEMS]
+        held += [part for each in sources for part in gc.get_referents(each)]
     elif type(getattr(kind, "__next__", None)) is FunctionType:  # of a class of the user's
-        held += list(getattr(one, "__dict__", {}).values())
-    return held
+        with suppress(Exception):
+            held += list(one.__dict__.values())
+    return [part for each in held for part in (each if _is_looked_into(each) else (each,))]
+
+
+def _is_looked_into(part: Any) -> bool:
+    return type(part) is tuple or (type(part) is list and len(part) <= _LONGEST)
+
+
+def _is_full(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
 
 
 def _globals_of(generator: GeneratorType[Any, Any, Any]) -> list[Any]:
     frame = generator.gi_frame
     variables = {} if frame is None else frame.f_globals
-    return [variables[name] for name in names_in(generator.gi_code) if name in variables]
+    return [variables[name] for name in globals_of(generator.gi_code) if name in variables]

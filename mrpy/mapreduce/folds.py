@@ -292,9 +292,12 @@ class Finish(Frozen):
 
 # ---- the folds behind the verbs --------------------------------------------------------------------
 
+_CHANGED = (list, dict, set, bytearray, deque)
+
+
 class ReduceLeaf(Frozen):
-    """The leaf of `reduction`. ``spares``: each begins with a copy of its first item. In a plain loop with an
-    initial value no item is ever on the left, where an operator may change what it is given."""
+    """The leaf of `reduction`. ``spares``: each begins with a copy of its first item, if that is a container:
+    in a plain loop with an initial value no item is on the left, where an operator may change it."""
 
     operator: Callable[[Any, Any], Any]
     spares: bool
@@ -306,10 +309,9 @@ class ReduceLeaf(Frozen):
 
 
 def _copied(item: Any) -> Any:
-    try:
-        return copy.deepcopy(item)
-    except Exception:  # it cannot be copied
-        return item
+    """A copy of what is changed in place; objects of other kinds may be what is to be chosen."""
+    is_array = type(item).__name__ == "ndarray" and type(item).__module__ == "numpy"
+    return copy.copy(item) if is_array or isinstance(item, _CHANGED) else item
 
 
 class _WithInitial(Frozen):

@@ -138,7 +138,7 @@ def moments_leaf(items: Iterator[Any]) -> Any:
         squares = number * sum(value * value for value in values) - total * total
         return Moments(number, fractions.Fraction(total, number), fractions.Fraction(squares, number))
     mean = sum_finish(sum_leaf(iter(values))) / len(values)
-    squares = sum_finish(sum_leaf((value - mean) ** 2 for value in values))
+    squares = sum_finish(sum_leaf(_square(value - mean) for value in values))
     return Moments(len(values), mean, squares)
 
 
@@ -150,8 +150,15 @@ def moments_merge(left: Moments, right: Moments) -> Moments:
     number = left.number + right.number
     apart = right.mean - left.mean
     mean = left.mean + apart * right.number / number
-    squares = left.squares + right.squares + apart * apart * left.number * right.number / number
+    squares = left.squares + right.squares + _square(apart) * left.number * right.number / number
     return Moments(number, mean, squares)
+
+
+def _square(apart: Any) -> Any:
+    """Of a distance; in arrays of complex numbers it is real."""
+    if type(apart) is not float and hasattr(apart, "dtype") and apart.dtype.kind == "c" and apart.ndim:
+        return (apart * apart.conj()).real
+    return apart * apart
 
 
 def _inexact(moments: Moments) -> Moments:

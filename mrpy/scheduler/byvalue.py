@@ -20,6 +20,7 @@ import operator
 import sys
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -36,8 +37,8 @@ _the_one_here = cloudpickle.cloudpickle._lookup_class_or_track
 _CACHED = type(functools.lru_cache(len))
 _KEY: type = type(functools.cmp_to_key(lambda *_: 0))  # a maker of keys, and a key
 _TYPED = {typing.ParamSpec, typing.TypeVarTuple, typing.NewType}  # cloudpickle knows a TypeVar only
-_ALIAS = getattr(typing, "TypeAliasType", None)  # from 3.12 on
-_ONE_BY_ONE = (FunctionType, ModuleType, type, enum.Enum, _CACHED, *_TYPED)  # some of these go by their names
+_ALIAS: Any = getattr(typing, "TypeAliasType", type(None))  # from 3.12 on
+_ONE_BY_ONE = (FunctionType, ModuleType, type, enum.Enum, _CACHED, _ALIAS, *_TYPED)  # some go by their names
 _FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 
 
@@ -88,9 +89,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if kind in _TYPED and not is_importable(thing):
             return _typed, (kind, _mark_of(thing), *_arguments(thing))
         if kind is _ALIAS and not is_importable(thing):
-            # one that is of itself stands for anything
-            stands_for = typing.Any if id(thing) in self._aliases else thing.__value__
-            self._aliases.add(id(thing))
+            stands_for = typing.Any  # also where it is of itself, or of what is there for type checkers only
+            if id(thing) not in self._aliases:
+                self._aliases.add(id(thing))
+                with suppress(NameError):
+                    stands_for = thing.__value__
             return _alias, (thing.__name__, stands_for, thing.__type_params__)
         if _is_array_of_ctypes(thing):
             return operator.mul, (thing._type_, thing._length_)
@@ -155,7 +158,7 @@ def _typed(kind: Any, mark: str, *arguments: Any) -> Any:
 
 
 def _alias(name: str, stands_for: Any, parameters: tuple[Any, ...]) -> Any:
-    return _ALIAS(name, stands_for, type_params=parameters)  # type: ignore[misc]
+    return _ALIAS(name, stands_for, type_params=parameters)
 
 
 def _code(build: Callable[..., CodeType], arguments: tuple[Any, ...], filename: str) -> CodeType:

@@ -91,7 +91,10 @@ def _fill_copy(kind: type, state: tuple[Any, Any]) -> None:
             if type(kind).__setattr__ is type.__setattr__:
                 raise
             for name, part in attributes[0].items():
-                type.__setattr__(kind, name, part)
+                if name != "_abc_impl":  # what is registered, which no metaclass forbids
+                    type.__setattr__(kind, name, part)
+            for registered in attributes[0].get("_abc_impl", ()):
+                kind.register(registered)  # type: ignore[attr-defined]
 
 
 def _without(state: tuple[Any, Any], names: Container[str]) -> tuple[Any, Any]:

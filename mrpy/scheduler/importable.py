@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.machinery import PathFinder
 from types import BuiltinFunctionType, ModuleType
 
 from mrpy.light import Any
@@ -16,7 +17,8 @@ OF_MAIN = b"_main__"  # how their names end
 _found: dict[str, bool] = {}  # of modules, as far as it was asked
 _lost: dict[str, tuple[bytes, bytes]] = {}  # of those that are not, by the first part: how pickles name them
 _looked: set[str] = set()  # names of modules that were looked at
-_seen: list[str] = []  # where modules were looked for, when it was found out
+_path: list[str] = []  # where modules were looked for, when it was found out
+_relative, _folder = False, ""  # whether from the current folder; that
 
 
 def is_found(module: str) -> bool:
@@ -39,11 +41,14 @@ _THERE = sys.stdlib_module_names | {"mrpy"}
 
 def _is_on_the_path(name: str) -> bool:
     try:
-        specs = (finder.find_spec(name, None) for finder in tuple(sys.meta_path))
-        found: Any = next((spec for spec in specs if spec is not None), None)
+        finders = ((finder, finder.find_spec(name, None)) for finder in tuple(sys.meta_path))
+        finder, found = next((pair for pair in finders if pair[1] is not None), (None, None))
         here: Any = getattr(sys.modules.get(name), "__spec__", None)
         if found is None or here is None or not (found.has_location and here.has_location):
             return found is not None
+        assert found.origin is not None
+        if _relative and finder is PathFinder and _folder_of(found) not in map(os.path.abspath, sys.path):
+            return False  # it is found by where the current folder was
         return found.origin == here.origin or os.path.samefile(found.origin, here.origin)
     except FileNotFoundError:  # as it was deleted since
         return False
@@ -51,24 +56,33 @@ def _is_on_the_path(name: str) -> bool:
         return True
 
 
+def _folder_of(spec: Any) -> str:
+    """Where a module, or a package, was looked for."""
+    folder: str = os.path.dirname(spec.origin)
+    return folder if spec.submodule_search_locations is None else os.path.dirname(folder)
+
+
 def _note_moves() -> None:
     """What is on the path is another thing where that has changed, or leads through a folder that has."""
-    global _seen
+    global _found, _lost, _looked, _path, _relative, _folder
+    if _path != sys.path:
+        _relative = not all(map(os.path.isabs, sys.path))
+    elif not _relative:
+        return
     try:
-        here = os.getcwd() if "" in sys.path else ""
+        folder = os.getcwd() if _relative else ""
     except OSError:  # it is gone
-        here = ""
-    now = [here, *sys.path]
-    if now != _seen:
-        _seen = now
-        for known in (_found, _lost, _looked):
-            known.clear()
+        folder = ""
+    if (_path, _folder) != (sys.path, folder):
+        _path, _folder = list(sys.path), folder
+        _found, _lost, _looked = {}, {}, set()  # others may go through those
 
 
 def mentions_lost(pickled: bytes | bytearray) -> bool:
     """Whether something in there may be by its name that no worker can import. Searched from the end, which
     takes CPython half as long."""
-    return pickled.rfind(OF_MAIN) >= 0 or any(name in pickled for names in _lost.values() for name in names)
+    lost = list(_lost.values())  # another thread may find more
+    return pickled.rfind(OF_MAIN) >= 0 or any(name in pickled for names in lost for name in names)
 
 
 def look_around() -> None:
@@ -81,7 +95,7 @@ def look_around() -> None:
     _looked.update(new)
     if len(sys.modules) < len(_looked):  # some are gone
         _looked.intersection_update(tuple(sys.modules))
-    path = set(sys.path)
+    path = list(sys.path)
     for name in new:
         module = sys.modules.get(name)
         if module is None or type(module) is not type(sys) or "." in name:
@@ -95,7 +109,7 @@ def _has_something(name: str, module: ModuleType) -> bool:
     return any(getattr(part, "__module__", None) == name for part in list(vars(module).values()))
 
 
-def _is_in_its_place(name: str, module: ModuleType, path: set[str]) -> bool:
+def _is_in_its_place(name: str, module: ModuleType, path: list[str]) -> bool:
     """Whether it comes from where it may be looked for, or is installed at all; no finder is asked. Only of
     plain modules: others may be imported as soon as anything is asked of them."""
     spec: Any = getattr(module, "__spec__", None)
@@ -104,10 +118,11 @@ def _is_in_its_place(name: str, module: ModuleType, path: set[str]) -> bool:
             return spec is not None
         if spec.origin.startswith((sys.prefix, sys.base_prefix)):
             return True
-        folder, file = os.path.split(spec.origin)
-        if spec.submodule_search_locations is not None:
-            folder, file = os.path.split(folder)
-        return folder in path and file.partition(".")[0] == name
+        file = spec.origin if spec.submodule_search_locations is None else os.path.dirname(spec.origin)
+        if os.path.basename(file).partition(".")[0] != name or _folder_of(spec) not in path:
+            return False
+        before = [os.path.join(each, name) for each in path[: path.index(_folder_of(spec))]]
+        return not any(os.path.exists(f"{each}.py") or os.path.isdir(each) for each in before)
     except Exception:  # as there are loaders
         return True
 

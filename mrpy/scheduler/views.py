@@ -54,7 +54,7 @@ def with_views(table: dict[type, Any]) -> dict[type, Any]:
     """A dispatch table of pickle that has such views, too."""
     numpy: Any = sys.modules.get("numpy")
     kinds = [getattr(numpy, name, None) for name in ("ndarray", "memmap")]  # it may be imported just now
-    return {**table, **dict.fromkeys(filter(None, kinds), _reduced)}
+    return {**dict.fromkeys(filter(None, kinds), _reduced), **table}  # the user's own way comes first
 
 
 def _reduced(array: Any) -> Any:
@@ -71,8 +71,10 @@ def _reduced(array: Any) -> Any:
     if upright.flags.c_contiguous:  # newer versions of NumPy do so themselves
         return numpy.transpose, (upright, sorted(order, key=order.__getitem__))
     steps, size = _layout(order, array)
-    memory = numpy.empty(size, "u1")
-    first = sum((length - 1) * -step for length, step in zip(array.shape, steps, strict=True) if step < 0)
+    odd = not flags.aligned  # as a field of packed records: NumPy goes through these in another way
+    memory = numpy.zeros(size + odd, "u1")
+    backwards = [axis for axis in order if steps[axis] < 0]
+    first = odd - sum((array.shape[axis] - 1) * steps[axis] for axis in backwards)
     once = tuple(slice(None if step else 1) for step in steps)
     numpy.ndarray(array.shape, dtype, memory, first, steps)[once] = array[once]
     memory.flags.writeable = flags.writeable

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tempfile
+import types
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,13 @@ def test_items_are_not_changed_by_an_operator_that_changes_what_is_on_its_left(b
     for _ in range(2):
         assert mrpy.preduce(operator_, (rows[n % 7] for n in range(21)), [], **options) == [*range(7)] * 3
         assert rows == [[n] for n in range(7)]
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+def test_what_an_operator_chooses_is_the_very_object(backend: str) -> None:
+    things = [types.SimpleNamespace(x=x % 17) for x in range(100)]
+    best = mrpy.preduce(lambda a, b: a if a.x >= b.x else b, things, things[0], backend=backend, workers=2)
+    assert best.x == 16 and any(best is thing for thing in things)
 
 
 @pytest.mark.fault(30)

@@ -507,7 +507,11 @@ def test_classes_come_though_their_metaclass_wants_more_than_they_begin_with() -
             def __new__(meta, name, bases, space):
                 if bases and "table" not in space: raise TypeError(f"{name} has no table")
                 return super().__new__(meta, name, bases, space)
+            def __setattr__(self, name, value):
+                if not name.startswith("_"): raise AttributeError(f"{self.__name__} is constant")
+                super().__setattr__(name, value)
         class Model(metaclass=Checked): pass
+        Model.register(int)
         class User(Model):
             table = "users"
         class Tagged(type):
@@ -522,7 +526,7 @@ def test_classes_come_though_their_metaclass_wants_more_than_they_begin_with() -
         class Const(metaclass=Frozen):
             pi = 3
         mrpy.configure(workers=1)
-        print(list(mrpy.pmap(lambda x: (User.table, isinstance(x, Model), T.tag, Const.pi), [User()])))
+        print(list(mrpy.pmap(lambda x: (User.table, isinstance(x, Model) and isinstance(1, Model), T.tag, Const.pi), [User()])))
         print([type(x) for x in mrpy.pmap(lambda x: x, [User(), T(), Const()])] == [User, T, Const])
     """)
     assert (done.stderr, done.stdout) == ("", "[('users', True, 'T', 3)]\nTrue\n")

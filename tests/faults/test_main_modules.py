@@ -329,7 +329,7 @@ def test_a_module_whose_name_another_file_on_the_path_has_goes_by_value(
     mine, other, name = tmp_path / "mine", tmp_path / "other", f"twice_there_{how}"
     for folder in (mine, other):
         folder.mkdir()
-        (folder / f"{name}.py").write_text(f"class Of: pass\ndef f(x): return {folder.name!r}\ndef of(x): return Of\n")
+        (folder / f"{name}.py").write_text(f"class Of:\n    def where(self): return {folder.name!r}\ndef f(x): return {folder.name!r}\ndef of(x): return Of\n")
     monkeypatch.syspath_prepend(other)
     if how == "spec":
         spec = importlib.util.spec_from_file_location(name, mine / f"{name}.py")
@@ -341,25 +341,30 @@ def test_a_module_whose_name_another_file_on_the_path_has_goes_by_value(
         monkeypatch.syspath_prepend(mine)
         module = importlib.import_module(name)
         sys.path.remove(str(mine))
+    if how == "path":
+        sys.path.append(str(mine))  # but the other comes first
     with mrpy.session("processes", workers=1):
+        assert list(mrpy.pmap(operator.methodcaller("where"), [module.Of()])) == ["mine"]
         assert list(mrpy.pmap(module.f, [1])) == ["mine"] == [mrpy.submit(lambda: module.f(1)).result()]
         assert list(mrpy.pmap(module.of, [1])) == [module.Of]
     sys.modules.pop(name)
 
 
-def test_a_module_is_found_after_the_folder_has_changed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("entry", ["", "lib"])
+def test_a_module_is_found_after_the_folder_has_changed(entry: str, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "beside_it.py").write_text("def f(x): return x + 1\n")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / entry / "beside_it.py").write_text("def f(x): return x + 1\n")
     done = run_script(
         """
         import os, sys
-        sys.path[0] = ""  # as in a notebook
+        sys.path[0] = {entry!r}  # as in a notebook
         import beside_it, mrpy
         for _ in range(2):
             for workers in (1, 2):
                 print(list(mrpy.pmap(beside_it.f, range(3), workers=workers, chunksize=1)))
             os.chdir("out") if _ == 0 else None
-        """,
+        """.format(entry=entry),
         cwd=tmp_path,
     )
     assert (done.stderr, done.stdout) == ("", "[1, 2, 3]\n" * 4)

@@ -84,6 +84,7 @@ class WorkerProcess(ProcessInterface):
             try:
                 await process.wait()
             finally:
+                self.pid = 0
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)  # and all that the user's code started there
                 await process.wait()
@@ -150,7 +151,7 @@ def end_stopped(cluster: SpecCluster) -> None:
     """Kill workers that are stopped (SIGSTOP); others come in their place."""
     for worker in list(cluster.workers.values()):
         if worker.pid and is_stopped(worker.pid):
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(worker.pid, signal.SIGKILL)
 
 
