@@ -489,3 +489,23 @@ def test_a_set_up_that_fails_is_an_error_of_the_record(backend: str, tmp_path: P
         list(Broken(tmp_path).run(range(3), backend=backend))
     assert caught.value.mrpy_item.position == 0
     assert logged(tmp_path, "teardown") == []
+
+
+class Lines(mrpy.Job):
+    def map(self, line: Any) -> Iterator[tuple[Any, int]]:
+        self.count("lines")
+        yield line, 1
+
+    def reduce(self, key: Any, ones: Iterator[int]) -> int:
+        return sum(ones)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_counters_are_about_one_run_however_often_there_is_one(backend: str) -> None:
+    same = Lines()
+    for job, expected in ((Lines(), 3), (Lines() | Lines(), 5), (same | same, 5)):
+        pairs = job.run(["a", "b", "a"], backend=backend, workers=1)
+        for _ in range(2):
+            assert (pairs.count(), pairs.counters) == (2, {"lines": expected})
+        assert (len(pairs.map(str).to_list()), pairs.counters) == (2, {"lines": expected})
+        assert (len(list(pairs)), pairs.counters) == (2, {"lines": expected})

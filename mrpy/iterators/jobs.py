@@ -90,13 +90,15 @@ class Job:
     def __or__(self, following: Any) -> Chain:
         return Chain(self, following) if isinstance(following, Job) else NotImplemented
 
-    def _run(self, inputs: Iterable[Any], given: dict[str, Any], counters: dict[str, int]) -> JobRun:
+    def _run(
+        self, inputs: Iterable[Any], given: dict[str, Any], counters: dict[str, int], *, last: bool
+    ) -> JobRun:
         records = stream_of(inputs, over(self.options, given))
         worker = OnWorker(self)
         combiner = Combining(worker) if self.combine is not None else None
         functions = Mapped(worker), Reducing(worker), combiner
         pairs = keyed(records._taken(), functions, self.partitions, self.sort, records._given)
-        results = pairs._by("counters", without_counts, counters, worker)
+        results = pairs._by("counters", without_counts, counters, worker, last)
         made = JobRun(results._plan, results._given)
         made.counters = counters
         return made
@@ -112,11 +114,11 @@ class Chain(Job):
         """The pairs of the last job, lazily; the counters of all of them. A checkpoint is for the first."""
         counters: dict[str, int] = {}
         first, *others = self.jobs
-        pairs = first._run(inputs, options, counters)
+        pairs = first._run(inputs, options, counters, last=not others)
         theirs = inputs._given if isinstance(inputs, ParallelIterator) else {}
-        for job in others:  # each has its own class's options, and none of those before it
+        for number, job in enumerate(others, 1):  # each has the options of its class alone
             records = ParallelIterator(pairs._taken(), theirs)
-            pairs = job._run(records, {**options, "checkpoint": None}, counters)
+            pairs = job._run(records, {**options, "checkpoint": None}, counters, last=number == len(others))
         return pairs
 
     def __repr__(self) -> str:

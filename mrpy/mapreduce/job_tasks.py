@@ -100,6 +100,7 @@ class OnWorker:
         self.job = job
         self._number = number if number is not None else int.from_bytes(os.urandom(16))
         self._site: _Site | None = _sites.setdefault(self._number, _Site())
+        self._runs = 0  # that are under way in this process
 
     def __reduce__(self) -> Any:
         return OnWorker, (self.job, self._number)
@@ -115,9 +116,16 @@ class OnWorker:
             local.instance = _Instance(self.job)
             return local.instance  # type: ignore[no-any-return]
 
+    def enter(self) -> None:
+        """A run begins: the first, or another one over all records."""
+        self._runs += 1
+        self._site = self._site or _sites.setdefault(self._number, _Site())
+
     def leave(self) -> None:
-        """The run has ended, as far as this process is concerned. Who is still at work keeps his instance."""
-        self._site = None
+        """It has ended, as far as this process is concerned. Who is still at work keeps his instance."""
+        self._runs -= 1
+        if not self._runs:
+            self._site = None
 
 
 class Method:
@@ -208,9 +216,13 @@ def _counted(counts: Counting) -> Iterator[Counted]:
 
 
 def without_counts(
-    pairs: Iterator[tuple[Any, Any]], counters: dict[str, int], worker: OnWorker
+    pairs: Iterator[tuple[Any, Any]], counters: dict[str, int], worker: OnWorker, last: bool
 ) -> Iterator[tuple[Any, Any]]:
-    """The pairs of a run; what was counted goes to the counters."""
+    """The pairs of a run; what was counted goes to the counters. ``last``: of the jobs that have these, which
+    begins before the others: they are about one run, the one that was begun last."""
+    if last:
+        counters.clear()
+    worker.enter()
     try:
         for pair in pairs:
             key, value = pair
