@@ -54,7 +54,7 @@ def lift_program(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
         if why:
             raise LiftError(why)
         return _from_generator(iterable, given)
-    elif isinstance(iterable, AsyncGeneratorType):
+    if isinstance(iterable, AsyncGeneratorType):
         raise LiftError("an asynchronous generator cannot be run in parallel; write it without async")
     return lift(iterable, given)
 
@@ -72,10 +72,10 @@ def _why_not(generator: GeneratorType[Any, Any, Any]) -> str:
             f"mark it with @mrpy.stage if its items do not depend on each other, or use "
             f"mrpy.pmap(function, {name}(...)) to run a function on what it yields"
         )
-    names = _bound_later(generator.gi_code)
-    if names:
+    target = _read_before_bound(generator.gi_code)
+    if target:
         return (
-            f"the body of {name} reads {names[0]!r} before it binds it, and so what was bound for the item "
+            f"the body of {name} reads {target!r} before it binds it, and so what was bound for the item "
             "before; itertools.accumulate does that in order, mrpy.preduce adds up in parallel"
         )
     if takes_from_its_source(generator):
@@ -124,10 +124,10 @@ def _binds(code: CodeType) -> bool:
 
 
 @lru_cache(maxsize=1000)
-def _bound_later(code: CodeType) -> list[str]:
-    """The names of the scope around it that a generator expression binds, and reads before."""
+def _read_before_bound(code: CodeType) -> str:
+    """A name of the scope around it that a generator expression binds, and reads before; empty for none."""
     if not _binds(code):
-        return []
+        return ""
     import dis  # heavy, and only for these
 
     first: dict[str, bool] = {}  # of each name: whether it is read at first
@@ -145,7 +145,7 @@ def _bound_later(code: CodeType) -> list[str]:
                     first.setdefault(step.argval, step.opname.startswith("LOAD"))
 
     look(code, set())
-    return [name for name, is_read in first.items() if is_read and name in bound]
+    return next((name for name, is_read in first.items() if is_read and name in bound), "")
 
 
 def _own_cells(code: CodeType) -> int:

@@ -60,7 +60,7 @@ class Run:
     ) -> None:
         account = account or Account()
         self._blocks = _blocks(plan, options, account)
-        self.items: Iterator[Any] = Items.of(Shared(self._blocks), plan, given, account)
+        self.items = Items.of(Shared(self._blocks), plan, given, account)
 
     def __next__(self) -> Any:
         return next(self.items)
@@ -68,11 +68,6 @@ class Run:
     def close(self) -> None:
         """Stop what is still running, and end the iterator."""
         self._blocks.close()
-
-    def let_go(self, plan: Plan) -> None:
-        """It is closed: this is what is left of what it has run."""
-        if isinstance(self.items, Items):
-            self.items.plan = plan
 
 
 class Shared:

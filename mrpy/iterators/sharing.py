@@ -41,8 +41,7 @@ def takes_from_its_source(generator: GeneratorType[Any, Any, Any]) -> bool:
     """Whether the body of a generator expression has what its source takes items from. A file, a cursor or an
     object of the user's may be there for something else."""
     frame = generator.gi_frame
-    if frame is None:
-        return False
+    assert frame is not None, "it was not started"
     values = dict(frame.f_locals)
     source, _ = _reached([values.pop(".0", None)])
     body, _ = _reached([*values.values(), *_globals_of(generator)])
@@ -85,7 +84,8 @@ def _held_by(one: Any) -> list[Any]:
         return []
     held = gc.get_referents(one)
     if kind is GeneratorType:  # what its source is made of it may have in its body, too
-        values = [part.cell_contents if type(part) is CellType and _is_full(part) else part for part in held]
+        cells = [part for part in held if type(part) is CellType]
+        values = [part for part in held if type(part) is not CellType] + gc.get_referents(*cells)
         held = list({id(part): part for part in (*values, *_globals_of(one))}.values())
     elif kind is chain:
         sources = [part for part in held if type(part) in _OVER_ITEMS]
@@ -98,13 +98,6 @@ def _held_by(one: Any) -> list[Any]:
 
 def _is_looked_into(part: Any) -> bool:
     return type(part) is tuple or (type(part) is list and len(part) <= _LONGEST)
-
-
-def _is_full(cell: CellType) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:
-        return False
 
 
 def _globals_of(generator: GeneratorType[Any, Any, Any]) -> list[Any]:

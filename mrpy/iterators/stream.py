@@ -97,7 +97,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         if type(source) is Pulled and is_once(source) and not shows_its_plan(source.iterable):
             self._plan = self._plan.replaced(source=Pulled(LetGo(str(source))))
             if self._running is not None:
-                self._running.let_go(self._plan)
+                self._running.items.plan = self._plan
 
     def __enter__(self) -> Self:
         return self

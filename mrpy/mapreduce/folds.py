@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _QUICK = frozenset((add, mul, min, max))
 _PURE = (*_QUICK, or_, and_, xor, matmul, concat)  # they change nothing that they are given
+_CHANGED = (list, dict, set, bytearray, deque)  # by operators that do
 
 
 class Fold(Frozen):
@@ -291,8 +292,6 @@ class Finish(Frozen):
 
 
 # ---- the folds behind the verbs --------------------------------------------------------------------
-
-_CHANGED = (list, dict, set, bytearray, deque)
 
 
 class ReduceLeaf(Frozen):

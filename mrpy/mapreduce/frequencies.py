@@ -10,7 +10,7 @@ from typing import Any
 
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.groups import with_one_nan
-from mrpy.mapreduce.partition import PLAIN, canonical, is_record, shown
+from mrpy.mapreduce.partition import MAY_BE_NAN, PLAIN, RECORD, canonical, shown
 from mrpy.mapreduce.tree import NOTHING
 
 BETWEEN = "\n"  # the strings of a text; lines and words have none
@@ -84,7 +84,7 @@ def count_each(items: Iterator[Any]) -> Any:
     """What a leaf holds, counted."""
     for first in items:
         items = chain((first,), items)
-        return Frequencies.of((map(canonical, items) if is_record(type(first)) else items,))
+        return Frequencies.of((map(canonical, items) if MAY_BE_NAN[type(first)] is RECORD else items,))
     return Frequencies.of(())
 
 

@@ -75,15 +75,17 @@ class _ByFields:
         return _ByFields, (self.shown, self.members)
 
 
-class _MayBeNaN(dict[type, bool]):
-    """Whether keys of a type have a canonical form of their own: where they can be, or hold, a NaN. Asked for
-    each key, so it is asked of a dict."""
+class _MayBeNaN(dict[type, "bool | str"]):
+    """Whether keys of a type can be, or hold, a NaN; of records of NumPy's that they are such. Asked for each
+    key, so it is asked of a dict."""
 
-    def __missing__(self, kind: type) -> bool:
+    def __missing__(self, kind: type) -> bool | str:
         number = issubclass(kind, numbers.Number) and not issubclass(kind, numbers.Rational)
-        found = number or issubclass(kind, tuple | frozenset) or _is_numpy_time(kind) or is_record(kind)
-        self[kind] = found = found or (bool(_FIELDS[kind]) and _hashes_all(kind))
-        return found
+        found = number or issubclass(kind, tuple | frozenset) or _is_numpy_time(kind)
+        found = found or (bool(_FIELDS[kind]) and _hashes_all(kind))
+        is_record = kind.__module__ == "numpy" and kind.__name__ in ("void", "record")
+        self[kind] = answer = RECORD if is_record else found
+        return answer
 
 
 class _Fields(dict[type, "list[str] | None"]):
@@ -94,6 +96,7 @@ class _Fields(dict[type, "list[str] | None"]):
         return found
 
 
+RECORD = "record"
 _FIELDS = _Fields()
 MAY_BE_NAN = _MayBeNaN()
 MASK = (1 << 64) - 1
@@ -111,9 +114,10 @@ def canonical(key: Any) -> Any:
     if isinstance(key, tuple | frozenset):
         return _with_members(key, canonical)
     kind: Any = type(key)
-    if not MAY_BE_NAN[kind]:
+    form = MAY_BE_NAN[kind]
+    if not form:
         return key
-    if is_record(kind):
+    if form is RECORD:
         return _ByFields(key, (canonical(key.item()),))
     if fields := _FIELDS[kind]:
         values = [getattr(key, name) for name in fields]
@@ -247,11 +251,6 @@ def _of_time(key: datetime.time) -> int:
         return crc32(key.isoformat().encode())
     seconds = 3600 * key.hour + 60 * key.minute + key.second
     return _mixed(5, (hash(seconds - offset.total_seconds()), key.microsecond))
-
-
-def is_record(kind: type) -> bool:
-    """Whether those of this type are records of NumPy's."""
-    return kind.__module__ == "numpy" and kind.__name__ in ("void", "record")
 
 
 def _is_numpy_time(kind: type) -> bool:

@@ -41,12 +41,11 @@ _THERE = sys.stdlib_module_names | {"mrpy"}
 
 def _is_on_the_path(name: str) -> bool:
     try:
-        finders = ((finder, finder.find_spec(name, None)) for finder in tuple(sys.meta_path))
-        finder, found = next((pair for pair in finders if pair[1] is not None), (None, None))
+        asked: Any = ((finder, finder.find_spec(name, None)) for finder in tuple(sys.meta_path))
+        finder, found = next((pair for pair in asked if pair[1] is not None), (None, None))
         here: Any = getattr(sys.modules.get(name), "__spec__", None)
         if found is None or here is None or not (found.has_location and here.has_location):
             return found is not None
-        assert found.origin is not None
         if _relative and finder is PathFinder and _folder_of(found) not in map(os.path.abspath, sys.path):
             return False  # it is found by where the current folder was
         return found.origin == here.origin or os.path.samefile(found.origin, here.origin)
@@ -65,16 +64,17 @@ def _folder_of(spec: Any) -> str:
 def _note_moves() -> None:
     """What is on the path is another thing where that has changed, or leads through a folder that has."""
     global _found, _lost, _looked, _path, _relative, _folder
-    if _path != sys.path:
-        _relative = not all(map(os.path.isabs, sys.path))
-    elif not _relative:
-        return
-    try:
-        folder = os.getcwd() if _relative else ""
-    except OSError:  # it is gone
-        folder = ""
-    if (_path, _folder) != (sys.path, folder):
-        _path, _folder = list(sys.path), folder
+    moved = _path != sys.path
+    if moved:
+        _path, _relative = list(sys.path), not all(map(os.path.isabs, sys.path))
+    if _relative:
+        before = _folder
+        try:
+            _folder = os.getcwd()
+        except OSError:  # it is gone
+            _folder = ""
+        moved = moved or _folder != before
+    if moved:
         _found, _lost, _looked = {}, {}, set()  # others may go through those
 
 
@@ -118,10 +118,11 @@ def _is_in_its_place(name: str, module: ModuleType, path: list[str]) -> bool:
             return spec is not None
         if spec.origin.startswith((sys.prefix, sys.base_prefix)):
             return True
-        file = spec.origin if spec.submodule_search_locations is None else os.path.dirname(spec.origin)
-        if os.path.basename(file).partition(".")[0] != name or _folder_of(spec) not in path:
+        folder = _folder_of(spec)
+        file = spec.origin[len(folder) :].strip(os.sep)  # or that in a package's folder
+        if file.partition(os.sep)[0].partition(".")[0] != name or folder not in path:
             return False
-        before = [os.path.join(each, name) for each in path[: path.index(_folder_of(spec))]]
+        before = [os.path.join(each, name) for each in path[: path.index(folder)]]
         return not any(os.path.exists(f"{each}.py") or os.path.isdir(each) for each in before)
     except Exception:  # as there are loaders
         return True
