@@ -7,13 +7,15 @@ options as keywords, and return a `ParallelIterator`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from zlib import crc32
 
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least
 from mrpy.iterators.stream import ParallelIterator
 from mrpy.light import TYPE_CHECKING, Frozen
+from mrpy.mapreduce.files import handed
 from mrpy.mapreduce.files.blocks import Block, Blocks, blocksize_for, cut
 from mrpy.mapreduce.files.found import files_of
 from mrpy.mapreduce.files.lines import OnlyText, Parsed, Text, from_json, lines_for
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from mrpy.mapreduce.files.found import File
-    from mrpy.mapreduce.files.reading import Format
+    from mrpy.mapreduce.files.reading import InBytes
 
+    Parts: TypeAlias = Callable[[Opening, Block], Iterator[Block]]
     Path: TypeAlias = str | os.PathLike[str]
     Paths: TypeAlias = Path | Iterable[Path]
 
@@ -59,8 +62,10 @@ def read_text(
                      None
     ``storage_options``  what fsspec is told of the place: keys, endpoints
 
-    What is compressed, or in an encoding where the end of a line is not a byte of its own (UTF-16, say), is
-    read file by file. A line that cannot be decoded is a `DataError`, and `on_error` says what becomes of it.
+    Up to eight compressed files of more than 1 MB are unpacked in the consumer's process, as far as it is
+    ahead of the loop, and workers get the parts. Of others, and of those in an encoding where the end of a
+    line is not a byte of its own (UTF-16, say), each is one item: a worker holds what becomes of all of it. A
+    line that cannot be decoded is a `DataError`, and `on_error` says what becomes of it.
 
     >>> import mrpy, tempfile
     >>> with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
@@ -104,7 +109,7 @@ def read_csv(
     paths: Paths,
     encoding: str = "utf-8-sig",
     errors: str = "strict",
-    blocksize: int | str | None = None,
+    blocksize: int | str | None = "auto",
     *,
     fieldnames: Sequence[str] | None = None,
     restkey: Any = None,
@@ -119,10 +124,11 @@ def read_csv(
     The first row of each file has the names, unless there are `fieldnames`. ``delimiter=``, ``quotechar=``
     and what else `csv.reader` takes are taken here too.
 
-    Each file is read as a whole, since a field in quotes may hold the end of a line. Where none does,
-    ``blocksize="auto"`` has one large file read by all workers; a field that does all the same is then a
-    `DataError` where it runs over the end of a block. ``on_error="skip"`` is not for that: the next block
-    begins within the field, and takes the rest of it for a row.
+    A field in quotes may hold the ends of lines. So large files are read twice, first by the consumer, as far
+    as he is ahead of the loop: he sees where rows begin, and workers read what is between. That is not done
+    over a network: there each file is one item, unless `blocksize` is a number. Then a field that runs over
+    the end of a block is a `DataError`, and ``on_error="skip"`` is not for that: the next block begins within
+    the field, and takes the rest of it for a row.
 
     >>> import mrpy, tempfile
     >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
@@ -131,7 +137,7 @@ def read_csv(
     ...     mrpy.read_csv(file.name, backend="serial").to_list()
     [{'name': 'bolt', 'n': '3'}]
     """
-    from mrpy.mapreduce.files import tables  # csv, for those who have some
+    from mrpy.mapreduce.files import row_starts, tables  # csv, for those who have some
 
     asked = _Asked("read_csv", paths, blocksize, compression, storage_options)
     given = {name: options.pop(name) for name in (*tables.PARAMETERS, *tables.ALSO) if name in options}
@@ -139,7 +145,7 @@ def read_csv(
     lines = lines_for(encoding, errors)
     names = None if fieldnames is None else tuple(fieldnames)
     rows = tables.Rows(lines, names, restkey, restval, parameters, tables.limit())
-    return asked.read(rows, options, cuttable=lines.cuttable)
+    return asked.read(rows, options, cuttable=lines.cuttable, parts=partial(row_starts.parts, rows))
 
 
 def read_fasta(
@@ -271,7 +277,8 @@ def read_sql(
 
     ``query``       a table's name, a SELECT, or what SQLAlchemy makes of one
     ``url``         of the database, as SQLAlchemy has it: ``"sqlite:///path"``, ``"postgresql://..."``
-    ``key``         a column with numbers or dates, with an index if possible; None: one worker reads it all
+    ``key``         a column with numbers or dates, with an index if possible; None: one worker reads it all,
+                    and holds what becomes of it
     ``partitions``  how many ranges, about; ``"auto"``: 128
 
     Rows come in the order of the key. Each range is a query of its own: what is written meanwhile may be seen
@@ -309,22 +316,32 @@ class _Asked(Frozen):
         return files_of(self.verb, self.paths, self.storage, self.only_text)
 
     def read(
-        self, format: Format, options: dict[str, Any], *, cuttable: bool = True, unit: int = 1
+        self,
+        format: InBytes,
+        options: dict[str, Any],
+        *,
+        cuttable: bool = True,
+        unit: int = 1,
+        parts: Parts | None = None,
     ) -> ParallelIterator:
-        """The records of the files."""
+        """The records of the files. ``parts``: what cuts them, where all before a cut has to be seen."""
         size, opening = blocksize_for(self.verb, plain(self.blocksize)), self.opening()
         files = self.files()
         packed = {file.path for file in files if opening.is_packed(file.path)}
         if any(opening.packed(path) == "zstd" for path in packed):
             zstd()  # raises where there is none
 
-        def whole(file: File) -> bool:
-            found = self.only_text and file.found  # then all of it is passed over, or nothing
-            return found or not cuttable or file.path in packed
+        apart = {file.path for file in files if self.only_text and file.found}  # each is passed over, or not
 
-        blocks = list(cut(files, size, whole, unit))
+        def whole(file: File) -> bool:
+            return not cuttable or file.path in packed or file.path in apart
+
+        blocks = list(cut(files, size, whole, unit, in_order=parts is not None))
+        if cuttable and size is not None:
+            blocks = handed.large(blocks, packed - apart)
         step = Reads(format, opening, _fingerprint(files, blocks))
-        return _over(Blocks(tuple(blocks), len(files)), step, options)
+        parts = parts or partial(handed.parts, format.bytes_of)
+        return _over(Blocks(tuple(blocks), len(files), parts=partial(parts, opening)), step, options)
 
 
 def _folder() -> str:
@@ -340,6 +357,7 @@ def _over(source: Blocks, step: Reads, options: dict[str, Any]) -> ParallelItera
 
 def _fingerprint(files: list[Any], blocks: list[Block]) -> int:
     keys = [block.key for block in blocks if block.key is not None]  # of what has no files: all that is known
+    keys += [("cut", block.cut) for block in blocks if block.cut]
     return crc32(repr((files, len(blocks), [block.start for block in blocks[:2]], keys)).encode())
 
 

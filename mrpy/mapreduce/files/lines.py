@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from operator import length_hint
 
 from mrpy.errors import DataError, OptionError
@@ -65,9 +65,11 @@ class Text(Frozen):
                 raise DataError(path, offset, f"{error}") from error
         codecs.register_error(_MARKED, _mark)
         marked = str(data, encoding, _MARKED)
+        # places in what has a signature are counted from behind it
+        begin = offset + 3 * (encoding != self.behind(1) and data.startswith(codecs.BOM_UTF8))
 
         def in_surrogates(found: re.Match[str]) -> str:
-            text = f"{offset + int(found[1])}{found[2]}".encode("ascii", "replace")
+            text = f"{begin + int(found[1])}{found[2]}".encode("ascii", "replace")
             return f"{MARK}{text.translate(_HIGH).decode('ascii', 'surrogateescape')}{MARK}"
 
         return _PLAIN.sub(in_surrogates, marked), True
@@ -105,11 +107,11 @@ class Lines(Frozen):
         for offset, data in self.bytes_of(block, opening):
             yield Piece(self, block.path, offset, data)
 
-    def bytes_of(self, block: Block, opening: Opening) -> Iterator[tuple[int, bytes]]:
+    def bytes_of(self, block: Block, opening: Opening) -> Generator[tuple[int, bytes], None, None]:
         """The bytes of a block, in pieces of whole lines."""
         if self.cuttable:
             return pieces(block, line_start, opening)
-        return iter([(0, whole(block, opening))])
+        return ((0, data) for data in [whole(block, opening)])
 
     def __str__(self) -> str:
         return "lines"
@@ -137,6 +139,9 @@ class OnlyText(Frozen):
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
         for piece in self.read(block, opening) or ():
             yield piece.strict(), piece
+
+    def bytes_of(self, block: Block, opening: Opening) -> Generator[tuple[int, bytes], None, None]:
+        return self.lines.bytes_of(block, opening)
 
     def read(self, block: Block, opening: Opening) -> Iterable[Piece] | None:
         """The text of a block, in pieces of whole lines; None: it is passed over."""
@@ -241,6 +246,9 @@ class Parsed(Frozen):
         for piece in self.lines.read(block, opening):
             strict = filter(str.strip, piece.strict())
             yield map(_Parse(self.parse, block.path, piece), strict), piece
+
+    def bytes_of(self, block: Block, opening: Opening) -> Generator[tuple[int, bytes], None, None]:
+        return self.lines.bytes_of(block, opening)
 
     def __str__(self) -> str:
         return self.name

@@ -37,11 +37,21 @@ class Opening(Frozen):
     ``compression``  ``"infer"`` it from the ending of the name, one of those below, or None
     ``storage``      what fsspec is told: keys, endpoints
     ``folder``       where they were found: relative paths are meant from there, wherever a worker may stand
+    ``opened``       the files that were, for one who watches (`watching`)
     """
 
     compression: str | None = "infer"
     storage: Mapping[str, Any] | None = None
     folder: str = ""
+    opened: list[Any] | None = None
+
+    def watching(self) -> Opening:
+        """The same for one file, of which it knows then how much was read."""
+        return self.replaced(opened=[])
+
+    def was_read(self) -> int:
+        """How many bytes of the file that is open were read, as they are on the disk."""
+        return 0 if not self.opened or self.opened[-1].closed else int(self.opened[-1].tell())
 
     def packed(self, path: str) -> str | None:
         """How a file is compressed."""
@@ -69,7 +79,10 @@ class Opening(Frozen):
         if is_url(path):
             return _remote(path, self.storage)
         try:
-            return to_read(self.place(path))
+            file = to_read(self.place(path))
+            if self.opened is not None:
+                self.opened.append(file)
+            return file
         except OSError as error:
             error.filename = path  # as the user wrote it
             raise

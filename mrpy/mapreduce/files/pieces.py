@@ -13,7 +13,7 @@ Pieces are small, however large the block is: what is read, decoded and cut stay
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from mrpy.errors import DataError
 from mrpy.light import TYPE_CHECKING
@@ -47,9 +47,12 @@ def line_start(data: bytes, at: int, final: bool) -> int:
     return carriage + 2 if data[carriage + 1] == 10 else carriage + 1
 
 
-def pieces(block: Block, rule: Rule, opening: Opening) -> Iterator[tuple[int, bytes]]:
+def pieces(block: Block, rule: Rule, opening: Opening) -> Generator[tuple[int, bytes], None, None]:
     """The records of a block, several at a time, with the offset of the first. What cannot be read is raised
     behind what could: a `DataError` for a damaged file, an `OSError` for any other reason."""
+    if block.is_read:
+        yield block.was_read()
+        return
     packed = opening.is_packed(block.path)
     with named(block.path, packed), opening.open(block.path) as file:
         # of a file that turns out to be damaged nothing is lost that was unpacked before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from operator import length_hint
 
 from mrpy.errors import DataError
@@ -24,6 +24,20 @@ class Records(Frozen):
     dtype: Any = None
 
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
+        size = self.size
+        for position, data in self.bytes_of(block, opening):
+            left = len(data) % size
+            if whole := len(data) - left:
+                records = iter(self._records(data[:whole]))
+                yield records, _Place(block.path, position, size, whole // size, records)
+            if left:
+                raise self._cut_off(block, position + whole, left)
+
+    def bytes_of(self, block: Block, opening: Opening) -> Generator[tuple[int, bytes], None, None]:
+        """The bytes of a block, in pieces of whole records, but where the file ends within one."""
+        if block.is_read:
+            yield block.was_read()
+            return
         size, position = self.size, block.start
         packed = opening.is_packed(block.path)
         with named(block.path, packed), opening.open(block.path) as file:
@@ -33,20 +47,22 @@ class Records(Frozen):
             while block.end is None or position < block.end:
                 wanted = at_once if block.end is None else min(at_once, block.end - position)
                 data, problem = _read(file, wanted)
-                whole = len(data) - len(data) % size
-                if whole:
-                    records = iter(self._records(data[:whole]))
-                    yield records, _Place(block.path, position, size, whole // size, records)
-                position += whole
+                if problem is not None:
+                    data = data[: len(data) - len(data) % size]
+                if data:
+                    yield position, data
+                position += len(data)
                 if problem is not None:
                     if not packed or not is_damage(problem, packed=True):
                         raise problem
                     raise damaged(block.path, position, problem) from problem
-                if len(data) > whole or (len(data) < wanted and block.end is not None):
-                    left = len(data) - whole
-                    raise DataError(block.path, position, f"it ends {left:,} bytes into a record of {size:,}")
                 if len(data) < wanted:
+                    if block.end is not None:
+                        raise self._cut_off(block, position, 0)
                     return
+
+    def _cut_off(self, block: Block, position: int, left: int) -> DataError:
+        return DataError(block.path, position, f"it ends {left:,} bytes into a record of {self.size:,}")
 
     def _records(self, data: bytes) -> Any:
         if self.dtype is None:

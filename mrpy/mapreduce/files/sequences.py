@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from operator import length_hint
 
 from mrpy.errors import DataError
@@ -79,9 +79,12 @@ class Fasta(Frozen):
     text: Text = Text()
 
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
-        for offset, data in pieces(block, fasta_start, opening):
+        for offset, data in self.bytes_of(block, opening):
             records = _Fasta(self, block.path, offset, data)
             yield records, records
+
+    def bytes_of(self, block: Block, opening: Opening) -> Generator[tuple[int, bytes], None, None]:
+        return pieces(block, fasta_start, opening)
 
     def __str__(self) -> str:
         return "FASTA records"
@@ -135,9 +138,12 @@ class Fastq(Frozen):
     text: Text = Text()
 
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
-        for offset, data in pieces(block, fastq_start, opening):
+        for offset, data in self.bytes_of(block, opening):
             records = _Fastq(self, block.path, offset, data)
             yield records, records
+
+    def bytes_of(self, block: Block, opening: Opening) -> Generator[tuple[int, bytes], None, None]:
+        return pieces(block, fastq_start, opening)
 
     def __str__(self) -> str:
         return "FASTQ records"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from io import StringIO
 from itertools import chain
@@ -37,23 +37,39 @@ class Rows(Frozen):
     limit: int  # characters of a field: `csv.field_size_limit` of whoever asks
 
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
-        csv.field_size_limit(max(self.limit, csv.field_size_limit()))
         rows = _Reader(self, block, opening)
         names = self.fieldnames
         if names is None and not block.start:
             names = next(rows, None)
+        elif names is None and block.names is not None:
+            names = block.names
         elif names is None:
-            names, offset = self._names(block.path, opening)
+            names, offset = self.names_of(block.path, opening)
             if offset is not None and offset >= block.start:
                 next(rows, None)  # it is that row, or there is none: only empty lines were before it
         if names is not None:
             rows.names = list(names)
             yield rows, rows
 
-    def _names(self, path: str, opening: Opening) -> tuple[Any, int | None]:
-        """The first row of the file, for a block that begins somewhere else, and the offset of it."""
+    def bytes_of(self, block: Block, opening: Opening) -> Generator[tuple[int, bytes], None, None]:
+        """The bytes of a block, in pieces of whole lines."""
+        return self.lines.bytes_of(block, opening)
+
+    def names_of(self, path: str, opening: Opening) -> tuple[Any, int | None]:
+        """The first row of a file, and where the last line of it begins."""
         with closing(_Reader(self, Block(path), opening)) as head:
             return next(head, None), head.offset()
+
+    def reader(self, lines: Iterable[str]) -> Any:
+        """What `csv` makes of lines."""
+        csv.field_size_limit(max(self.limit, csv.field_size_limit()))
+        return csv.reader(lines, **self.parameters)
+
+    def marks(self) -> list[bytes]:
+        """The bytes without which every line begins a row."""
+        quote = self.parameters["quotechar"] if self.parameters["quoting"] != csv.QUOTE_NONE else None
+        encoding = self.lines.text.behind(1)
+        return [mark.encode(encoding) for mark in (quote, self.parameters["escapechar"]) if mark]
 
     def __str__(self) -> str:
         return "CSV rows"
@@ -78,7 +94,7 @@ class _Reader:
         self.names: list[str] | None = None  # until it is known: the rows as they are
         self._format = format
         self._path = block.path
-        self._cut = block.end is not None
+        self._cut = block.end is not None and block.names is None
         self._offset = 0  # of the bytes that are read
         self._data = b""
         self._before = 0  # lines that were read before these
@@ -86,14 +102,14 @@ class _Reader:
         self._marked = False
         self._ended = False
         self._texts = self._texts_of(block, opening)
-        self._rows = csv.reader(chain(chain.from_iterable(self._texts), self._at_end()), **format.parameters)
+        self._rows = format.reader(chain(chain.from_iterable(self._texts), self._at_end()))
 
     def close(self) -> None:
         """Close the file, if not all of it was read. Else that would be left to the garbage collector."""
         self._texts.close()
 
     def _texts_of(self, block: Block, opening: Opening) -> Generator[StringIO, None, None]:
-        for offset, data in self._format.lines.bytes_of(block, opening):
+        for offset, data in self._format.bytes_of(block, opening):
             text, marked = self._format.lines.text.decoded(self._path, offset, data)
             self._marked |= marked
             self._offset, self._data = offset, data
@@ -153,7 +169,7 @@ class _Reader:
 
     def number(self) -> int:
         """How many lines were read."""
-        return self._rows.line_num
+        return int(self._rows.line_num)
 
     def where(self) -> str:
         """What to call the row that was given out last."""

@@ -1,0 +1,65 @@
+"""Files that are read in the consumer's process, in order, and handed to the workers in parts.
+
+A compressed file can be read from its beginning only, and so can CSV: a field may hold the ends of lines, and
+one has to come from the first row to know where another begins. Left to a worker such a file is one item, of
+which all records are held before the first of them is seen. So a large one is read by the consumer, as far as
+the window allows, and a worker gets a part of its bytes; of CSV that is not compressed only where to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+
+from mrpy.light import TYPE_CHECKING, NamedTuple
+from mrpy.mapreduce.files.blocks import Block
+from mrpy.mapreduce.files.found import is_url
+from mrpy.mapreduce.files.opening import Opening
+from mrpy.mapreduce.files.pieces import PIECE
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Any, TypeAlias
+
+    BytesOf: TypeAlias = Callable[[Block, Opening], Generator[tuple[int, bytes], None, None]]
+
+PACKED = 1 << 20  # bytes of a compressed file: of a smaller one all records can be held
+FEW = 8  # larger ones: more of them are read side by side, each as a whole; out of the air
+
+
+def large(blocks: list[Block], packed: set[str]) -> list[Block]:
+    """These blocks, of which the large ones of compressed files are to be handed, if they are few."""
+    many = [block.path in packed and block.weight > PACKED and not is_url(block.path) for block in blocks]
+    if sum(many) > FEW:
+        return blocks
+    return [block.replaced(cut=PIECE) if it else block for block, it in zip(blocks, many, strict=True)]
+
+
+class Part(NamedTuple):
+    """Whole records of a file, the first of which begins at `start`. ``data``: their bytes, unless the worker
+    is to read them. ``names``: of the columns, where they stand somewhere else."""
+
+    start: int
+    end: int
+    data: bytes | None
+    names: tuple[Any, ...] | None = None
+
+
+def parts(bytes_of: BytesOf, opening: Opening, block: Block) -> Iterator[Block]:
+    """The bytes of a compressed file, as blocks of whole records."""
+    watching = opening.watching()
+    with closing(bytes_of(Block(block.path), watching)) as pieces:
+        each = (Part(position, position + len(data), data) for position, data in pieces)
+        yield from handed(block, each, watching)
+
+
+def handed(block: Block, parts: Iterable[Part], opening: Opening) -> Iterator[Block]:
+    """Parts of a file, as blocks. What goes wrong before the first is left to whoever reads the block as a
+    whole then; what goes wrong later is a block that cannot be read."""
+    end = weight = 0
+    try:
+        for start, end, data, names in parts:
+            before, weight = weight, max(weight, opening.was_read() if data is not None else end)
+            yield Block(block.path, start, end, weight - before, data=data, names=names)
+    except Exception as error:
+        yield block.replaced(cut=0) if not end else Block(block.path, end, end, error=error)
