@@ -523,6 +523,20 @@ def test_sql_without_a_key_and_of_an_empty_table(database: str) -> None:
     assert list(mrpy.read_sql("select count(*) as n from points", database, backend="serial")) == [{"n": 1000}]
 
 
+def test_a_database_is_meant_from_where_it_was_asked_for_and_none_is_made(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as caught:
+        mrpy.read_sql("points", "sqlite:///not_there.db")
+    assert caught.value.filename == str(tmp_path / "not_there.db") and not (tmp_path / "not_there.db").exists()
+    rows = mrpy.read_sql("points", "sqlite:///a.db", backend="serial")
+    monkeypatch.chdir(other)
+    assert rows.count() == 1000 and list(other.iterdir()) == []
+    uri = f"sqlite:///file:{tmp_path}/a.db?mode=ro&uri=true"
+    assert mrpy.read_sql("points", uri, workers=1).count() == 1000
+
+
 @pytest.mark.parametrize("key", [None, "id"])
 def test_sql_rows_before_one_that_is_no_text_are_read_and_it_is_said_where_they_end(database: str, key: str | None) -> None:
     with closing(sqlite3.connect(database.removeprefix("sqlite:///"))) as connection:

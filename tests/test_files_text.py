@@ -245,6 +245,12 @@ def test_wrong_options_are_an_error_at_the_call() -> None:
             mrpy.read_text(__file__, **wrong)
 
 
+@pytest.mark.skipif(not os.path.exists("/sys/kernel/mm/transparent_hugepage/enabled"), reason="looks into /sys")
+def test_a_file_of_sys_has_less_than_it_says() -> None:
+    path = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    assert list(mrpy.read_text(path, backend="serial")) == path.read_text().splitlines()
+
+
 def test_an_empty_file_has_no_lines_and_one_of_proc_has(tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt", b"")
     assert list(mrpy.read_text(path, backend="serial")) == [] and mrpy.read_text(path, backend="serial").count() == 0

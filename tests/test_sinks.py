@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import csv
 import enum
+import errno
 import gzip
 import json
 import lzma
@@ -185,6 +186,51 @@ def test_a_schema_says_the_types(out: Path) -> None:
     assert pyarrow.concat_tables(got).to_pylist() == [{"n": 1, "x": None}, {"n": 2, "x": 3.0}]
     with pytest.raises(TypeError, match="fields= or schema="):
         mrpy.stream(records, backend="serial").to_parquet(out, fields=["n"], schema=schema, overwrite=True)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_value_that_does_not_fit_its_column_is_an_error_of_its_record(backend: str, out: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    schema = pyarrow.schema([("n", pyarrow.uint8()), ("t", pyarrow.string()), pyarrow.field("x", pyarrow.float64(), nullable=False), ("l", pyarrow.list_(pyarrow.int64()))])
+    good = {"n": 255, "t": "\u00fc", "x": 1.5, "l": [1, 2]}
+    bad = [{"n": 256}, {"n": -1}, {"n": "x"}, {"t": 5}, {"t": "\ud800"}, {"x": None}, {"x": "y"}, {"l": 3}, {"l": ["z"]}]
+    rows = [{**good, **wrong} for each in bad for wrong in ({}, each)]
+    stream = mrpy.stream(rows, backend=backend, workers=2)
+    written = stream.to_parquet(out, schema=schema, on_error="skip")
+    assert written.records == len(bad) and stream.skipped.count == len(bad)
+    assert [row for path in written.paths for row in pyarrow.parquet.read_table(path).to_pylist()] == [good] * len(bad)
+    with pytest.raises(ValueError, match="column 'n': .*256") as caught:
+        mrpy.stream(rows, backend=backend, workers=2).to_parquet(out, schema=schema, overwrite=True)
+    assert "item 1:" in caught.value.__notes__[0]
+    everything = [good, {**good, "n": None, "t": None, "l": None}, {**good, "n": 0, "l": []}]
+    for path in mrpy.stream(everything, backend=backend).to_parquet(out, schema=schema, overwrite=True).paths:
+        assert pyarrow.parquet.read_table(path).to_pylist() == everything
+
+
+def test_types_of_columns_do_not_depend_on_how_items_were_cut(out: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    rows = [{"a": None, "b": [], "c": 1, "d": {"e": None}}] * 3 + [{"a": "x", "b": [2], "c": 1.5, "d": {"e": 1}}] * 3 + [{"a": None, "b": [None], "c": None, "d": None}]
+    types = ["string", "list<item: int64>", "double", "struct<e: int64>"]
+    for chunksize in (1, 2, 3, 7):
+        written = mrpy.stream(rows, chunksize=chunksize, workers=2).to_parquet(out, overwrite=True)
+        tables = [pyarrow.parquet.read_table(path) for path in written.paths]
+        assert len(tables) == -(-7 // chunksize)
+        assert all([str(kind).replace("element", "item") for kind in table.schema.types] == types for table in tables)
+        assert [row["c"] for table in tables for row in table.to_pylist()] == [1.0] * 3 + [1.5] * 3 + [None]
+        assert written.bytes == sum(os.path.getsize(path) for path in written.paths)
+    for one, other in ((1, "x"), ("x", b"y"), ([1], 2)):
+        with pytest.raises(ValueError, match="in other parts; schema="):
+            mrpy.stream([{"a": one}, {"a": other}], chunksize=1, backend="serial").to_parquet(out, overwrite=True)
+    assert len(os.listdir(out)) == 1
+
+
+def test_a_compression_that_there_is_not_is_refused_at_once(out: Path) -> None:
+    pytest.importorskip("pyarrow")
+    seen: list[int] = []
+    for wrong in ("snapy", "bz2", "lzo", 5):
+        with pytest.raises(ValueError, match=f"compression={wrong!r}"):
+            mrpy.stream([1], backend="serial").map(seen.append).to_parquet(out, compression=wrong)
+    assert seen == []
 
 
 @pytest.mark.parametrize("backend", LOCAL)
@@ -834,3 +880,26 @@ def test_sqlite_refuses_what_it_has_no_place_for(tmp_path: Path, value: Any, err
     assert mrpy.stream(rows, backend="serial", on_error="skip").to_sqlite(tmp_path / "a.db", "t").records == 1
     with pytest.raises(error):
         mrpy.stream(rows, backend="serial").to_sqlite(tmp_path / "b.db", "t")
+
+
+def test_where_nothing_can_be_put_is_said_before_anything_runs(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    mounted = next((path for path in ("/dev/shm", "/proc", "/sys") if os.path.ismount(path)), None)
+    if mounted is not None:
+        with pytest.raises(OSError, match="a file system is mounted here") as caught:
+            mrpy.stream([1], backend="serial").map(seen.append).to_text(mounted, overwrite=True)
+        assert caught.value.errno == errno.EBUSY
+
+    def refused(name: Any) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", name())
+
+    monkeypatch.setattr(staging.own_folder, "make", refused)
+    with pytest.raises(PermissionError, match="prepared beside its place") as denied:
+        mrpy.stream([1], backend="serial").map(seen.append).to_text(out)
+    assert denied.value.filename == str(out.resolve().parent) and seen == []
+
+
+def test_a_misspelt_option_is_named_where_there_is_an_output_too(out: Path) -> None:
+    mrpy.stream("ab", backend="serial").to_text(out)
+    with pytest.raises(OptionError, match="overwrite"):
+        mrpy.stream("ab", backend="serial").to_text(out, overwite=True)

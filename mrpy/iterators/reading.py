@@ -293,7 +293,7 @@ def read_sql(
     shown = url.render_as_string(hide_password=False) if hasattr(url, "render_as_string") else url
     if not isinstance(shown, str):
         raise TypeError(f"read_sql() needs the URL of a database, not {type(url).__name__}")
-    format = sql.Query(query, shown, key)
+    format = sql.Query(query, sql.database(shown), key)
     blocks = format.cut(count)
     source = Blocks(tuple(blocks), 1, "query")
     return _over(source, Reads(format, files=_fingerprint([], blocks)), options)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mrpy.light import TYPE_CHECKING, later
 
@@ -35,8 +35,8 @@ class Writing(ABC):
     """
 
     @abstractmethod
-    def _write(self, sink: Sink, given: dict[str, Any]) -> Written:
-        """Run everything, into a sink."""
+    def _write(self, made: Callable[[], Sink], given: dict[str, Any]) -> Written:
+        """Run everything, into a sink, which is made when the options were seen to be some."""
 
     def to_text(
         self,
@@ -58,7 +58,7 @@ class Writing(ABC):
         ['a\\nb\\n', 'c\\nd\\n']
         """
         format = lines.Text(_encoding(encoding), _compression(compression, lines.SUFFIXES))
-        return self._write(folder.Folder(path, format, overwrite=overwrite), options)
+        return self._write(lambda: folder.Folder(path, format, overwrite=overwrite), options)
 
     def to_jsonl(
         self,
@@ -70,7 +70,7 @@ class Writing(ABC):
     ) -> Written:
         """``json.dumps(item)`` of each item as a line, into ``path/part-00000.jsonl`` and so on."""
         format = lines.JsonLines(_compression(compression, lines.SUFFIXES))
-        return self._write(folder.Folder(path, format, overwrite=overwrite), options)
+        return self._write(lambda: folder.Folder(path, format, overwrite=overwrite), options)
 
     def to_csv(
         self,
@@ -97,7 +97,7 @@ class Writing(ABC):
         chosen = None if fields is None else columns.checked(fields)
         packing = _compression(compression, lines.SUFFIXES)
         format = lines.Csv(chosen, delimiter, _encoding(encoding), packing)
-        return self._write(folder.Folder(path, format, overwrite=overwrite), options)
+        return self._write(lambda: folder.Folder(path, format, overwrite=overwrite), options)
 
     def to_parquet(
         self,
@@ -110,17 +110,17 @@ class Writing(ABC):
         **options: Any,
     ) -> Written:
         """Each item, as for `to_csv`, as a row, into ``path/part-00000.parquet`` and so on. Needs pyarrow. A
-        `schema` (of pyarrow) says which columns there are, in the place of `fields`, and of what types;
-        without it all parts have to come to the same types by themselves. `compression` is one that pyarrow
-        knows, or None."""
-        parquet.pyarrow()
+        `schema` (of pyarrow) says which columns there are, in the place of `fields`, and of what types: a
+        value that does not fit is an error of its item. Without it the types are what pyarrow makes of the
+        values. `compression` is one that pyarrow knows, or None."""
+        parquet.check_compression(compression)
         if schema is not None:
             if fields is not None:
                 raise TypeError("to_parquet() takes fields= or schema=: a schema says which fields there are")
             fields = schema.names
         chosen = None if fields is None else columns.checked(fields)
         format = parquet.Parquet(chosen, schema, compression)
-        return self._write(folder.Folder(path, format, overwrite=overwrite), options)
+        return self._write(lambda: folder.Folder(path, format, overwrite=overwrite), options)
 
     def to_sqlite(
         self,
@@ -134,7 +134,8 @@ class Writing(ABC):
         """``executemany("insert into ...", self)``: each item, as for `to_csv`, as a row of a table of the
         database `path`, in one transaction. `overwrite` replaces the table, not the database."""
         chosen = None if fields is None else columns.checked(fields)
-        return self._write(sqlite.Table(path, table, sqlite.Rows(chosen), overwrite=overwrite), options)
+        rows = sqlite.Rows(chosen)
+        return self._write(lambda: sqlite.Table(path, table, rows, overwrite=overwrite), options)
 
 
 def _encoding(name: str) -> str:

@@ -153,7 +153,7 @@ def _below(path: str, only_text: bool) -> Iterator[File]:
     about = os.stat(path)
     if not stat.S_ISDIR(about.st_mode):
         _check(path, about)
-        yield File(path, about.st_size, about.st_mtime_ns)
+        yield File(path, _size(about), about.st_mtime_ns)
         return
     files = list(walked(path, check=not only_text))
     if not files:
@@ -174,7 +174,7 @@ def walked(folder: str, check: bool = True) -> Iterator[File]:
             about = entry.stat()
             if check:
                 _check(entry.path, about)
-            yield File(entry.path, about.st_size, about.st_mtime_ns, True)
+            yield File(entry.path, _size(about), about.st_mtime_ns, True)
     for entry in seen:
         if entry.is_dir(follow_symlinks=False):
             yield from walked(entry.path, check)
@@ -190,6 +190,11 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return entry.is_file()
     except OSError:  # a link that leads to itself
         return False
+
+
+def _size(about: os.stat_result) -> int:
+    """Its bytes; 0 where it is not on a disk, and of those of /sys each says that it has so many."""
+    return about.st_size if about.st_blocks or about.st_size > 4096 else 0
 
 
 def _check(path: str, about: os.stat_result) -> None:

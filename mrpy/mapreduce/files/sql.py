@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import os
 import re
 from collections.abc import Iterator
 from decimal import Decimal
@@ -173,6 +174,20 @@ class _Connection:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
         self._engine.dispose()
+
+
+def database(url: str) -> str:
+    """The URL of a database, from any working directory. Raises `FileNotFoundError` for a file of SQLite that
+    is not there: who opens it makes it."""
+    from sqlalchemy.engine import make_url
+
+    made = make_url(url)
+    path = made.database
+    if made.get_backend_name() != "sqlite" or not path or path == ":memory:" or path.startswith("file:"):
+        return url
+    path = os.path.abspath(path)
+    os.stat(path)
+    return made.set(database=path).render_as_string(hide_password=False)
 
 
 def needed() -> None:

@@ -34,6 +34,18 @@ class Parquet(Frozen):
     def writer(self, file: PartFile) -> ParquetWriter:
         return ParquetWriter(file, self)
 
+    @property
+    def columns(self) -> tuple[Any, ...] | None:
+        """The names of its columns, with their types, where these are known."""
+        return None if self.schema is None else tuple((each.name, str(each.type)) for each in self.schema)
+
+    def merged(self, paths: Sequence[str]) -> Parquet:
+        """The same with the schema that all of these parts would have as one: a column in which nothing is,
+        or whole numbers beside floats, is what it is elsewhere. Raises `ValueError` where there is none."""
+        arrow = pyarrow()
+        schemas = [arrow.parquet.read_schema(_mapped(arrow, path)) for path in paths]
+        return self.replaced(schema=_merged(schemas))
+
 
 class ParquetWriter:
     """Writes a part when all of it is there: only then the types of the columns are known."""
@@ -44,6 +56,7 @@ class ParquetWriter:
         self._arrow = pyarrow()
         self._format = format
         self._columns = Columns(format.fields, named=True)
+        self._typed = [] if format.schema is None else [_Typed(self._arrow, field) for field in format.schema]
         self._buffer = io.BufferedWriter(file)
         self._rows: list[Row] = []
 
@@ -54,6 +67,9 @@ class ParquetWriter:
     def encode(self, record: Any) -> Row:
         row = self._columns.row(record)
         self._columns.keep()
+        for value, column in zip(row, self._typed, strict=False):
+            if type(value) not in column.surely:
+                column.check(value)
         return row
 
     def write(self, items: Iterator[Any]) -> int:
@@ -75,14 +91,83 @@ class ParquetWriter:
         self._write_table(table)
 
     def join(self, paths: Sequence[str], columns: tuple[Any, ...] | None) -> None:
-        opened = [self._arrow.memory_map(os.fsencode(path)) for path in paths]  # names need not be UTF-8
-        self._write_table(self._arrow.concat_tables(map(self._arrow.parquet.read_table, opened)))
+        opened = (_mapped(self._arrow, path) for path in paths)
+        table = self._arrow.concat_tables(map(self._arrow.parquet.read_table, opened))
+        schema = self._format.schema
+        self._write_table(table if schema is None else table.cast(schema))
 
     def _write_table(self, table: Any) -> None:
-        self.columns = tuple((field.name, str(field.type)) for field in table.schema)
+        self.columns = self._format.replaced(schema=table.schema).columns
         self._arrow.parquet.write_table(table, self._buffer, compression=self._format.compression or "none")
         self._buffer.flush()
 
     def abandon(self) -> None:
         with suppress(Exception):
             self._buffer.close()
+
+
+def _mapped(arrow: Any, path: str) -> Any:
+    return arrow.memory_map(os.fsencode(path))  # a name need not be UTF-8
+
+
+def _merged(schemas: Sequence[Any]) -> Any:
+    arrow = pyarrow()
+    floats = {field.name for schema in schemas for field in schema if arrow.types.is_float64(field.type)}
+
+    def among_floats(field: Any) -> Any:
+        whole = field.name in floats and arrow.types.is_int64(field.type)
+        return field.with_type(arrow.float64()) if whole else field
+
+    each = [arrow.schema(map(among_floats, schema)) for schema in schemas]
+    try:
+        return arrow.unify_schemas(each, promote_options="default")
+    except arrow.ArrowException as error:
+        raise ValueError(f"{error} (in other parts; schema= says which types there are)") from error
+
+
+def check_compression(name: str | None) -> None:
+    """Raise `ValueError` where there is none of that name."""
+    arrow = pyarrow()
+    if name is not None and not isinstance(name, str):
+        raise ValueError(f"compression={name!r}: it has to be a name, or None")
+    try:
+        arrow.parquet.write_table(arrow.table({"a": [1]}), io.BytesIO(), compression=name or "none")
+    except (arrow.ArrowException, OSError) as error:
+        raise ValueError(f"compression={name!r}: {error}") from error
+
+
+class _Typed:
+    """A column whose type is known: a value that does not fit is an error of its record. All values of a part
+    are converted at once; by itself only one is of which Python's type alone says nothing.
+
+    ``surely``  types of which all values fit
+    """
+
+    def __init__(self, arrow: Any, field: Any) -> None:
+        kinds = arrow.types
+        self.surely: set[type] = {type(None)} if field.nullable else set()
+        if kinds.is_float64(field.type):
+            self.surely.add(float)
+        elif kinds.is_boolean(field.type):
+            self.surely.add(bool)
+        self._least, self._most = 0, -1
+        if kinds.is_integer(field.type):
+            signed, width = kinds.is_signed_integer(field.type), field.type.bit_width
+            self._least, self._most = -signed << width - 1, (1 << width - signed) - 1
+        self._is_text = kinds.is_string(field.type) or kinds.is_large_string(field.type)
+        self._arrow = arrow
+        self._field = field
+
+    def check(self, value: Any) -> None:
+        """Raise `ValueError` where it does not fit."""
+        kind = type(value)
+        if kind is int and self._least <= value <= self._most:
+            return
+        if kind is str and self._is_text and value.isascii():
+            return
+        try:
+            if value is None:
+                raise TypeError("the schema has no room for None")
+            self._arrow.array([value], self._field.type)
+        except Exception as error:
+            raise ValueError(f"column {self._field.name!r}: {error}") from error

@@ -10,6 +10,7 @@ from mrpy.errors import of_no_item
 from mrpy.light import TYPE_CHECKING, NamedTuple
 from mrpy.mapreduce.own_file import OwnFile, for_the_owner
 from mrpy.mapreduce.own_folder import no_room
+from mrpy.mapreduce.sinks.columns import different
 
 if TYPE_CHECKING:
     from typing import Any, Protocol
@@ -58,6 +59,17 @@ class Format(Protocol):
 
     def writer(self, file: PartFile) -> Writer:
         """Begin a part."""
+
+
+class Merging(Format, Protocol):
+    """One whose columns have types, which those of one part may say more of than those of another."""
+
+    @property
+    def columns(self) -> tuple[Any, ...] | None:
+        """See `Part`."""
+
+    def merged(self, paths: Sequence[str]) -> Merging:
+        """The format of all of these parts together. Raises `ValueError` if there is none."""
 
 
 class Writer(Protocol):
@@ -131,10 +143,34 @@ def batches(items: Iterator[Any]) -> Iterator[list[Any]]:
         yield batch
 
 
+def agreed(parts: list[Part], format: Format, folder: str, output: str) -> list[Part]:
+    """These with the same columns. Raises `ValueError` where they have others."""
+    kinds = {part.columns: part for part in reversed(parts)}
+    if len(kinds) < 2:
+        return parts
+    names = list({_names(part.columns) for part in parts})
+    if len(names) > 1:
+        raise different(*names[:2])
+    merging: Any = format  # a `Merging`: else columns are their names
+    merged = merging.merged([os.path.join(folder, part.name) for part in kinds.values()])
+    others = {part for part in parts if part.columns != merged.columns}
+    return [_rewritten([part], merged, folder, output) if part in others else part for part in parts]
+
+
+def _names(columns: tuple[Any, ...] | None) -> tuple[str, ...] | None:
+    """Those of columns, which may have types beside them."""
+    return columns and tuple(each if isinstance(each, str) else each[0] for each in columns)
+
+
 def joined(parts: list[Part], format: Format, folder: str, output: str) -> list[Part]:
     """These in one, where all of them together are small."""
     if len(parts) < 2 or sum(part.nbytes for part in parts) > SMALL:
         return parts
+    return [_rewritten(parts, format, folder, output)]
+
+
+def _rewritten(parts: list[Part], format: Format, folder: str, output: str) -> Part:
+    """These in one."""
     file = PartFile(folder, 0, output)
     try:
         writer: Any = format.writer(file)  # a `Joiner`
@@ -142,7 +178,7 @@ def joined(parts: list[Part], format: Format, folder: str, output: str) -> list[
             writer.join([os.path.join(folder, part.name) for part in parts], parts[0].columns)
             writer.finish()
             records = sum(part.records for part in parts)
-            return [Part(os.path.basename(file.path), records, file.synced(), parts[0].columns)]
+            return Part(os.path.basename(file.path), records, file.synced(), writer.columns)
         finally:
             writer.abandon()
     finally:

@@ -60,7 +60,11 @@ class Staging:
         return os.path.join(self._path, PARTS)
 
     def _make(self) -> None:
-        self._path, lock = own_folder.make(lambda: _fresh(self.target))
+        try:
+            self._path, lock = own_folder.make(lambda: _fresh(self.target))
+        except PermissionError as error:
+            text = "an output is prepared beside its place, and nothing may be written into this folder"
+            raise PermissionError(error.errno, text, os.path.dirname(self.target)) from None
         self._end = weakref.finalize(self, _ended, self._path, self.target, lock, os.getpid())
         os.mkdir(self.attempts, 0o700)
 

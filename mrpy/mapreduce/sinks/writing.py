@@ -17,8 +17,7 @@ from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.parted import PartSource
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.rules import ready
-from mrpy.mapreduce.sinks.columns import different
-from mrpy.mapreduce.sinks.parts import Format, Part, Written, joined
+from mrpy.mapreduce.sinks.parts import Format, Part, Written, agreed, joined
 from mrpy.mapreduce.sinks.staging import Staging
 from mrpy.mapreduce.sinks.write_chunk import WriteChunk
 from mrpy.mapreduce.slots import Slot
@@ -91,7 +90,5 @@ def write_parts(
     told = options.chunksize != "auto" or isinstance(plan.source, PartSource)  # what a part is
     joins = sink.joins and not told
     made = [part for _, part in sorted(parts.items()) if part.records]
-    for part in made:
-        if part.columns != made[0].columns:
-            raise different(made[0].columns, part.columns)
+    made = agreed(made, sink.format, staging.attempts, sink.path)
     return joined(made, sink.format, staging.attempts, sink.path) if joins else made
