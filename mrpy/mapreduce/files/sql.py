@@ -187,7 +187,7 @@ def database(url: str) -> str:
         return url
     path = os.path.abspath(path)
     os.stat(path)
-    return made.set(database=path).render_as_string(hide_password=False)
+    return str(made.set(database=path).render_as_string(hide_password=False))
 
 
 def needed() -> None:
