@@ -243,6 +243,17 @@ def test_a_warning_is_shown_once_whoever_gives_it_how_often() -> None:
     assert seen[0].filename == __file__
 
 
+@pytest.mark.parametrize("filename", ["<string>", "/somewhere/else.py", ""])
+def test_a_warning_is_shown_that_comes_from_no_file_that_is_known_here(filename: str) -> None:
+    """As in a notebook, from ``python -c``, or from a module that only workers have imported."""
+    made: dict[str, Any] = {"warnings": warnings}
+    exec(compile("def warn(x):\n    warnings.warn('look', RuntimeWarning)\n    return x", filename, "exec"), made)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        assert list(mrpy.pmap(made["warn"], range(4), workers=2)) == [0, 1, 2, 3]
+    assert [(str(each.message), each.category, each.lineno) for each in seen] == [("look", RuntimeWarning, 2)]
+
+
 def test_the_parents_filters_decide() -> None:
     def warn(x: int) -> int:
         warnings.warn("never seen", RuntimeWarning, stacklevel=1)

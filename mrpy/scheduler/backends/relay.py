@@ -242,7 +242,7 @@ def _warn(text: str, module: str, name: str, filename: str, lineno: int) -> None
     category = getattr(sys.modules.get(module), name, None)
     if not (isinstance(category, type) and issubclass(category, Warning)):
         category = type(name, (UserWarning,), {"__module__": module})
-    within = _module_of(filename)  # else a filter by module would not know it
+    within = _module_of(filename)  # a filter by module is to know it
     try:
         warnings.warn_explicit(text, category, filename, lineno, within, registry=_warned)
     except Warning as warning:  # warnings are errors here, but the line that warned is elsewhere
@@ -251,8 +251,10 @@ def _warn(text: str, module: str, name: str, filename: str, lineno: int) -> None
             warnings.showwarning(warning, category, filename, lineno)
 
 
-def _module_of(filename: str) -> str | None:
+def _module_of(filename: str) -> str:
+    """The module of a file; where none is known here, what `warnings` calls it then. With None for a module a
+    warning is lost."""
     for name, module in list(sys.modules.items()):
         if getattr(module, "__file__", None) == filename:
             return name
-    return None
+    return filename.removesuffix(".py") or "<unknown>"
