@@ -57,7 +57,7 @@ def blocks_of(items: Any) -> list[Block]:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handed, "PACKED", 0)  # else only what is large is handed
+    monkeypatch.setattr(handed, "LARGE", 0)  # else only what is large is handed
 
 
 class sizes:
@@ -148,6 +148,50 @@ def test_quotes_around_fields_are_seen_without_csv(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(row_starts, "_parsed", None)
     with sizes(100, 50):
         assert list(mrpy.read_csv(path, blocksize=50, backend="serial")) == expected
+
+
+@pytest.mark.parametrize("how", [{"escapechar": "\\"}, {}])
+def test_rows_of_many_lines_are_parts_as_they_are_read(tmp_path: Path, how: dict[str, Any]) -> None:
+    """Also where only `csv` sees where they end: behind a quote within a field, or with a character that escapes."""
+    stray = b"" if how else b'0,5" pipe\n'
+    path = written(tmp_path / "a.csv", b"n,text\n" + stray + b"".join(b'%d,"%s"\n' % (n, b"line\n" * 199) for n in range(300)))
+    with sizes(700, 700):
+        cut = blocks_of(mrpy.read_csv(path, blocksize=2000, **how))
+        assert len(cut) > 100 and max(block.weight for block in cut) < 10_000
+        with open(path, newline="") as file:
+            assert list(mrpy.read_csv(path, blocksize=2000, backend="serial", **how)) == list(csv.DictReader(file, **how))
+
+
+def test_a_quote_that_is_not_closed_takes_no_more_time_than_it_is_long(tmp_path: Path) -> None:
+    before = csv.field_size_limit(1 << 30)
+    try:
+        path = written(tmp_path / "a.csv", b'a,b\n1,"' + b"line\n" * 400_000)
+        with sizes(1 << 12, 1 << 12):  # a deadline of two minutes: what is read again with every piece takes ten
+            assert len(blocks_of(mrpy.read_csv(path, blocksize=1000))) == 1
+    finally:
+        csv.field_size_limit(before)
+
+
+def test_names_that_are_given_are_not_looked_for(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", b"\xff,1\n" + b"2,3\n" * 900)
+    rows = mrpy.read_csv(path, fieldnames=["x", "y"], blocksize=100, backend="serial", on_error="skip")
+    assert len(blocks_of(rows)) > 30
+    assert list(rows) == [{"x": "2", "y": "3"}] * 900 and rows.skipped.count == 1
+
+
+def test_a_quote_that_the_encoding_does_not_have_is_in_no_file(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", b"a,b\n" + b'1,"x\n' * 300)
+    rows = mrpy.read_csv(path, "ascii", quotechar="\u00ab", blocksize=100, backend="serial")
+    assert len(blocks_of(rows)) > 10 and list(rows) == [{"a": "1", "b": '"x'}] * 300
+
+
+def test_a_file_that_became_shorter_is_an_error(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", b"a,b\n" + b"1,2\n" * 300)
+    rows = mrpy.read_csv(path, blocksize=100, backend="serial", on_error="return")
+    written(path, path.read_bytes()[:800])
+    *good, error = rows
+    assert good == [{"a": "1", "b": "2"}] * 199
+    assert isinstance(error, DataError) and error.offset == 800 and "it ends here" in error.why
 
 
 @pytest.mark.parametrize("backend", LOCAL)
@@ -339,4 +383,4 @@ def test_random_numbers_and_sums_do_not_depend_on_who_reads(tmp_path: Path) -> N
 
 
 def test_watching_an_opening_says_nothing_before_it_opens() -> None:
-    assert Opening().watching().was_read() == 0
+    assert Opening().watching().bytes_read() == 0

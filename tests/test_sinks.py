@@ -19,6 +19,7 @@ import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -218,10 +219,18 @@ def test_types_of_columns_do_not_depend_on_how_items_were_cut(out: Path) -> None
         assert all([str(kind).replace("element", "item") for kind in table.schema.types] == types for table in tables)
         assert [row["c"] for table in tables for row in table.to_pylist()] == [1.0] * 3 + [1.5] * 3 + [None]
         assert written.bytes == sum(os.path.getsize(path) for path in written.paths)
+    for values in ([Decimal("1.5"), Decimal("100.25"), None], [[1], [1.5]], [{"x": 1}, {"x": 1.5, "y": [None]}, {"y": ["z"]}]):
+        written = mrpy.stream([{"a": value} for value in values], chunksize=1, backend="serial").to_parquet(out, overwrite=True)
+        tables = [pyarrow.parquet.read_table(path) for path in written.paths]
+        assert {str(table.schema).replace("element", "item") for table in tables} == {str(pyarrow.table({"a": values}).schema)}
+        assert pyarrow.concat_tables(tables).to_pylist() == pyarrow.table({"a": values}).to_pylist()
+        assert len(os.listdir(out)) == len(values)
+    with pytest.raises(ValueError, match="schema="):
+        mrpy.stream([{"a": 2**53 + 1}, {"a": 1.5}], chunksize=1, backend="serial").to_parquet(out, overwrite=True)
     for one, other in ((1, "x"), ("x", b"y"), ([1], 2)):
-        with pytest.raises(ValueError, match="in other parts; schema="):
+        with pytest.raises(ValueError, match="'a' is .* in one part, .*schema="):
             mrpy.stream([{"a": one}, {"a": other}], chunksize=1, backend="serial").to_parquet(out, overwrite=True)
-    assert len(os.listdir(out)) == 1
+    assert len(os.listdir(out)) == 3
 
 
 def test_a_compression_that_there_is_not_is_refused_at_once(out: Path) -> None:

@@ -94,7 +94,8 @@ def _row(name: str, texts: list[str]) -> list[str]:
 
 
 def _fusion(plan: Plan) -> str:
-    cut = "pulled by the consumer" if isinstance(plan.source, Pulled) else "cut without being walked"
+    walked = isinstance(plan.source, Pulled) or getattr(plan.source, "is_read", False)
+    cut = "pulled by the consumer" if walked else "cut without being walked"
     if not plan.steps:
         return f"nothing {'more ' if upstream(plan) else ''}to compute; the source is {cut}"
     steps = f"{len(plan.steps)} steps fused into one task per chunk" if len(plan.steps) > 1 else "one step"

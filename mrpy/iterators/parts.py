@@ -19,6 +19,7 @@ from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.messages import Input, Key
 
+PASSED = 64  # items that are passed over at once: some may be large
 TRIES = 3  # at a chunk, where what was spilled of it turns out to be damaged
 
 
@@ -151,9 +152,13 @@ class ReduceTasks:
 
     def _mapped_again(self, mapped: Mapped) -> Key:
         reader, first = mapped.side.plan.source.reader(), mapped.slot.chunk.first
-        reader.take(first)
-        # without the items that were found to kill or to overrun, and with the same random numbers
-        data = reader.take(mapped.size)
+        try:
+            while first > 0 and (passed := len(reader.take(min(first, PASSED)))):
+                first -= passed
+            # without the items that were found to kill or to overrun, and with the same random numbers
+            data = reader.take(mapped.size)
+        finally:
+            getattr(reader, "close", int)()
         chunk: Any = mapped.slot.chunk._replace(data=data, piece=None, budget=None, gives_back=False)
         task = self._job.task(
             Call(mapped.code, chunk.for_travel() if chunk.separately else chunk),

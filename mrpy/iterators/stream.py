@@ -290,15 +290,15 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         with current.job_for(options) as job, progress.watched(job, plan, options):
             return reduce.run_fold(plan, fold, job, options, self._account)
 
-    def _write(self, made: Callable[[], Sink], given: dict[str, Any]) -> Written:
+    def _write(self, make: Callable[[], Sink], given: dict[str, Any]) -> Written:
         given = over(self._given, given)
         options = _options_in(self._blocks, given)
         see_that_all_are_items(options, "nothing to be written")
-        sink = made()
+        sink = make()
         if options.checkpoint is not None and self._plan.steps:  # a file has results, not parts: two runs
             computed = type(self)(self._taken(), given)
             computed._account = self._account
-            return computed._by("checkpoint", iter)._write(made, {"checkpoint": None})
+            return computed._by("checkpoint", iter)._write(make, {"checkpoint": None})
         plan = self._taken()
         self._account = self._account.begun()
         if not plan.source.is_empty():

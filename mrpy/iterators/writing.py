@@ -35,7 +35,7 @@ class Writing(ABC):
     """
 
     @abstractmethod
-    def _write(self, made: Callable[[], Sink], given: dict[str, Any]) -> Written:
+    def _write(self, make: Callable[[], Sink], given: dict[str, Any]) -> Written:
         """Run everything, into a sink, which is made when the options were seen to be some."""
 
     def to_text(

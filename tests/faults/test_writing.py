@@ -140,7 +140,7 @@ class Twice:
 @pytest.mark.fault(37)
 def test_a_part_that_was_complete_when_its_worker_died_is_there_once(session: Any, out: Path, tmp_path: Path) -> None:
     items = mrpy.stream(range(100), chunksize=30)
-    written = items._write(Folder(out, Twice(tmp_path / "m"), overwrite=False), {})
+    written = items._write(lambda: Folder(out, Twice(tmp_path / "m"), overwrite=False), {})
     assert (tmp_path / "m").exists()
     assert len(list(out.iterdir())) == len(written.paths) == 4
     lines = [line for path in sorted(out.iterdir()) for line in path.read_text().split()]

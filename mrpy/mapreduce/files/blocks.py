@@ -1,8 +1,9 @@
-"""Where files are cut: at offsets that depend on their sizes alone.
+"""Where files are cut: at offsets that depend on the files alone.
 
 So the same files are the same items on every backend and with any number of workers, and a reduction over
-them has the same bits. Nothing is read for it: that a block has whole records is seen to by the worker that
-reads it (`mrpy.mapreduce.files.pieces`).
+them has the same bits. Mostly it is their sizes that say where, and nothing is read for it: that a block has
+whole records is seen to by the worker that reads it (`mrpy.mapreduce.files.pieces`). Others the consumer cuts
+as he reads them (`mrpy.mapreduce.files.handed`).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Block(Frozen):
         """Whether the consumer has read it."""
         return self.data is not None or self.error is not None
 
-    def was_read(self) -> tuple[int, bytes]:
+    def read_here(self) -> tuple[int, bytes]:
         """What he has read, and where that begins. Raises what went wrong."""
         if self.error is not None:
             raise self.error
@@ -79,8 +80,13 @@ class Blocks(Frozen):
     unit: str = "file"
     parts: Callable[[Block], Iterator[Block]] | None = None
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the consumer reads some of it."""
+        return any(block.cut for block in self.blocks)
+
     def reader(self) -> Reader:
-        if not any(block.cut for block in self.blocks):
+        if not self.is_read:
             return Sliced(self.blocks).reader()
         blocks = self._read()
         reader = Pulls(blocks)
@@ -107,7 +113,7 @@ class Blocks(Frozen):
             what = repr(self.blocks[0].path)
         else:
             what = f"{self.files:,} {self.unit}s"
-        if any(block.cut for block in self.blocks):
+        if self.is_read:
             return f"blocks of {what}, cut as it is read"
         return f"{len(self.blocks):,} block{'s' * (len(self.blocks) != 1)} of {what}"
 

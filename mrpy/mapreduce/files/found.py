@@ -193,8 +193,8 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _size(about: os.stat_result) -> int:
-    """Its bytes; 0 where it is not on a disk, and of those of /sys each says that it has so many."""
-    return about.st_size if about.st_blocks or about.st_size > 4096 else 0
+    """Its bytes; 0 of one of /sys, of which each says that it has a page, and is on no disk."""
+    return 0 if about.st_blocks == 0 and about.st_size == os.sysconf("SC_PAGE_SIZE") else about.st_size
 
 
 def _check(path: str, about: os.stat_result) -> None:

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     BytesOf: TypeAlias = Callable[[Block, Opening], Generator[tuple[int, bytes], None, None]]
 
-PACKED = 1 << 20  # bytes of a compressed file: of a smaller one all records can be held
+LARGE = 1 << 20  # bytes of a compressed file: of a smaller one all records can be held
 FEW = 8  # larger ones: more of them are read side by side, each as a whole; out of the air
 
 
 def large(blocks: list[Block], packed: set[str]) -> list[Block]:
     """These blocks, of which the large ones of compressed files are to be handed, if they are few."""
-    many = [block.path in packed and block.weight > PACKED and not is_url(block.path) for block in blocks]
+    many = [block.path in packed and block.weight > LARGE and not is_url(block.path) for block in blocks]
     if sum(many) > FEW:
         return blocks
     return [block.replaced(cut=PIECE) if it else block for block, it in zip(blocks, many, strict=True)]
@@ -59,7 +59,9 @@ def handed(block: Block, parts: Iterable[Part], opening: Opening) -> Iterator[Bl
     end = weight = 0
     try:
         for start, end, data, names in parts:
-            before, weight = weight, max(weight, opening.was_read() if data is not None else end)
+            before, weight = weight, max(weight, opening.bytes_read() if data is not None else end)
             yield Block(block.path, start, end, weight - before, data=data, names=names)
+    except MemoryError:
+        raise
     except Exception as error:
         yield block.replaced(cut=0) if not end else Block(block.path, end, end, error=error)

@@ -111,10 +111,14 @@ class Lines(Frozen):
         """The bytes of a block, in pieces of whole lines."""
         if self.cuttable:
             return pieces(block, line_start, opening)
-        return ((0, data) for data in [whole(block, opening)])
+        return _at_once(block, opening)
 
     def __str__(self) -> str:
         return "lines"
+
+
+def _at_once(block: Block, opening: Opening) -> Generator[tuple[int, bytes], None, None]:
+    yield 0, whole(block, opening)
 
 
 def lines_for(encoding: str, errors: str, nul: bool = True) -> Lines:

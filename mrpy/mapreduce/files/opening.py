@@ -1,4 +1,4 @@
-"""How a file is opened: plain, compressed, or wherever fsspec reaches. Used on the workers."""
+"""How a file is opened: plain, compressed, or wherever fsspec reaches."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Opening(Frozen):
         """The same for one file, of which it knows then how much was read."""
         return self.replaced(opened=[])
 
-    def was_read(self) -> int:
+    def bytes_read(self) -> int:
         """How many bytes of the file that is open were read, as they are on the disk."""
         return 0 if not self.opened or self.opened[-1].closed else int(self.opened[-1].tell())
 

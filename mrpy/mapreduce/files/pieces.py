@@ -51,7 +51,7 @@ def pieces(block: Block, rule: Rule, opening: Opening) -> Generator[tuple[int, b
     """The records of a block, several at a time, with the offset of the first. What cannot be read is raised
     behind what could: a `DataError` for a damaged file, an `OSError` for any other reason."""
     if block.is_read:
-        yield block.was_read()
+        yield block.read_here()
         return
     packed = opening.is_packed(block.path)
     with named(block.path, packed), opening.open(block.path) as file:
@@ -100,6 +100,12 @@ def damaged(path: str, offset: int | None, error: Exception) -> DataError:
     """What to raise for a file that cannot be unpacked."""
     why = str(error).rstrip(".") or type(error).__name__
     return DataError(path, offset, f"it cannot be unpacked: {why}")
+
+
+def shrunk(path: str, size: int) -> DataError:
+    """What to raise for a file that has so many bytes, and had more."""
+    why = "it ends here, and was longer when the run was made: is somebody writing to it?"
+    return DataError(path, size, why)
 
 
 class _Stretch:
@@ -207,6 +213,4 @@ class _Stretch:
 
     def _see_that_all_is_there(self) -> None:
         if self._has_shrunk():
-            size = self.position + len(self.data)
-            why = "it ends here, and was longer when the run was made: is somebody writing to it?"
-            raise DataError(self._block.path, size, why)
+            raise shrunk(self._block.path, self.position + len(self.data))

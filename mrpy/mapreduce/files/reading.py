@@ -123,7 +123,7 @@ class Reading:
 
     def again(self, error: BaseException) -> bool:
         """Begin the block once more, if it was this that kept it from being read: a network may be back."""
-        if self._unread is not error or self._block is None:
+        if self._unread is not error or self._block is None or self._block.is_read:
             return False
         self._pieces, self._count = self._step.format.pieces(self._block, self._step.opening), 0
         return True

@@ -36,7 +36,7 @@ class Records(Frozen):
     def bytes_of(self, block: Block, opening: Opening) -> Generator[tuple[int, bytes], None, None]:
         """The bytes of a block, in pieces of whole records, but where the file ends within one."""
         if block.is_read:
-            yield block.was_read()
+            yield block.read_here()
             return
         size, position = self.size, block.start
         packed = opening.is_packed(block.path)

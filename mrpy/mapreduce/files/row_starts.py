@@ -19,7 +19,8 @@ from mrpy.light import TYPE_CHECKING, Frozen, NamedTuple, later
 from mrpy.mapreduce.files.blocks import Block
 from mrpy.mapreduce.files.handed import Part, handed
 from mrpy.mapreduce.files.opening import Opening
-from mrpy.mapreduce.files.pieces import line_start
+from mrpy.mapreduce.files.pieces import PIECE, line_start, shrunk
+from mrpy.mapreduce.files.reading import Raising
 
 if TYPE_CHECKING:
     from typing import Any
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from mrpy.mapreduce.files.tables import Rows
 else:
     numpy = later("numpy")  # only for those whose fields have quotes
-
-_AS_ASCII = frozenset({"utf-8", "ascii", "iso8859-1", "cp1252", "iso8859-15"})  # in what is ASCII
 
 
 class Span(NamedTuple):
@@ -60,14 +59,17 @@ class Span(NamedTuple):
 def parts(rows: Rows, opening: Opening, block: Block) -> Iterator[Block]:
     """A CSV file as blocks of whole rows."""
     watching = opening.watching()
-    try:
-        names, head = rows.names_of(block.path, opening)
-    except Exception:  # whoever reads it will say why
-        names, head = None, None
+    names, head = rows.fieldnames, 0
+    if names is None:
+        try:
+            names, begin = rows.names_of(block.path, opening)
+            head = begin or 0
+        except Exception:  # whoever reads it will say why
+            names = None
     if names is None:
         yield block.replaced(cut=0)
         return
-    with closing(_parts(rows, block, watching, head or 0)) as cut:
+    with closing(_parts(rows, block, watching, head)) as cut:
         yield from handed(block, (each._replace(names=tuple(names)) for each in cut), watching)
 
 
@@ -83,60 +85,70 @@ def _parts(rows: Rows, block: Block, opening: Opening, head: int) -> Generator[P
             for span in found:
                 end, kept = span.end, span.offset
                 while sought <= end and (at := span.start_from(sought)) > begin:
-                    held += [span.data[kept - span.offset : at - span.offset]] * packed
+                    if packed:
+                        held.append(span.data[kept - span.offset : at - span.offset])
                     yield Part(begin, at, b"".join(held) if packed else None)
                     begin = kept = at
                     sought = at - at % size + size
                     held.clear()
-                held += [span.data[kept - span.offset :]] * packed
+                if packed:
+                    held.append(span.data[kept - span.offset :])
         except Exception as error:
             problem = error
     if begin < end:
         yield Part(begin, end, b"".join(held) if packed else None)
+    if problem is None and not packed and end < block.weight:
+        problem = shrunk(block.path, end)
     if problem is not None:
         raise problem
 
 
 def spans(rows: Rows, path: str, opening: Opening) -> Generator[Span, None, None]:
     """The rows of a file, several at a time."""
-    marks, simple = rows.marks(), Simple.quotes(rows)
-    begun = b""  # the first lines of a row
+    marks, quotes = rows.marks(), Quotes.around_fields(rows)
+    begun, end = b"", 0  # rows that may not be whole, and where they end
     with closing(rows.bytes_of(Block(path), opening)) as pieces:
-        for offset, data in pieces:
-            offset, data, begun = offset - len(begun), begun + data, b""
-            if not any(mark in data for mark in marks):
-                yield Span(offset, data, None)
-            elif simple is None or (starts := simple.starts(data)) is None:
-                yield from _parsed(rows, path, offset, data, pieces)
-            else:
-                whole = int(starts[-1])
-                if whole:
-                    yield Span(offset, data[:whole], starts)
-                begun = data[whole:]
+        try:
+            for offset, data in pieces:
+                offset, data, end = offset - len(begun), begun + data, offset + len(data)
+                begun = b""
+                if not any(mark in data for mark in marks):
+                    yield Span(offset, data, None)
+                elif quotes is None or (starts := quotes.starts(data)) is None:
+                    begun, end = yield from _parsed(rows, path, offset, data, pieces)
+                else:
+                    whole = int(starts[-1])
+                    if whole:
+                        yield Span(offset, data[:whole], starts)
+                    begun = data[whole:]
+        except Exception as error:
+            if begun:
+                yield from _parsed(rows, path, end - len(begun), begun, Raising(error))
+            raise
         if begun:
-            yield Span(offset + len(data) - len(begun), begun, (0, len(begun)))
+            yield from _parsed(rows, path, end - len(begun), begun, iter(()))
 
 
-class Simple(Frozen):
+class Quotes(Frozen):
     """Quotes that are seen to stand around fields: then it is enough to look at them and at the ends of
     lines, of many rows at a time. That takes a quarter of the time that `csv` takes."""
 
     quote: int
     delimiter: int
-    limit: int  # bytes of a row: none of its fields is too long then
+    limit: int  # bytes of a row: none of its fields is too long then, nor it gone through too often
 
     @classmethod
-    def quotes(cls, rows: Rows) -> Simple | None:
+    def around_fields(cls, rows: Rows) -> Quotes | None:
         """Those of a dialect, if they may be."""
         parameters, encoding = rows.parameters, codecs.lookup(rows.lines.text.behind(1)).name
         quote, delimiter = (parameters[name] or "" for name in ("quotechar", "delimiter"))
         usual = parameters["quoting"] in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL) and parameters["doublequote"]
         if not usual or parameters["strict"] or parameters["escapechar"] is not None:
             return None
-        in_ascii = encoding in _AS_ASCII and quote.isascii() and delimiter.isascii()
+        in_ascii = _is_ascii_and_more(encoding) and quote.isascii() and delimiter.isascii()
         if not in_ascii or len({quote, delimiter, "", "\r", "\n"}) < 5:
             return None
-        return cls(ord(quote), ord(delimiter), csv.field_size_limit())
+        return cls(ord(quote), ord(delimiter), min(csv.field_size_limit(), 4 * PIECE))
 
     def starts(self, data: bytes) -> Sequence[int] | None:
         """Where rows begin in these bytes, of which the first begins one, and where the last one ends; None
@@ -160,41 +172,50 @@ class Simple(Frozen):
         return starts if rows.max() <= self.limit else None
 
 
+def _is_ascii_and_more(encoding: str) -> bool:
+    """Whether a byte below 128 is a character of ASCII, wherever it stands."""
+    each = bytes(range(256)).decode(encoding, "replace")
+    return encoding == "utf-8" or (len(each) == 256 and each[:128] == bytes(range(128)).decode("ascii"))
+
+
 def _parsed(
     rows: Rows, path: str, offset: int, data: bytes, pieces: Iterator[tuple[int, bytes]]
-) -> Iterator[Span]:
-    """Some rows, from a piece on in which one may go on in the next line, up to the end of a piece."""
+) -> Generator[Span, None, tuple[bytes, int]]:
+    """The rows that begin in a piece, of which the last may end in another one. Returns what is left of that,
+    and where it ends."""
     held: list[bytes] = []
-    ends = [0]  # of rows, in lines
+    begins, ends = [0], [0]  # of lines, in bytes; of rows, in lines
+    alike = True  # lines of text are those of the bytes: bad bytes may take the end of a line with them
     problem: Exception | None = None
 
     def lines() -> Iterator[str]:
+        nonlocal alike
         piece: tuple[int, bytes] | None = offset, data
         while piece is not None:
-            text, _ = rows.lines.text.decoded(path, *piece)
+            text = list(StringIO(rows.lines.text.decoded(path, *piece)[0], newline=""))
+            sizes = list(map(len, piece[1].splitlines(keepends=True)))
+            alike &= len(text) == len(sizes)
+            begins.extend(accumulate(sizes[1:], initial=begins[-1] + sizes[0]))
             held.append(piece[1])
-            yield from StringIO(text, newline="")
+            yield from text
             if ends[-1] == reader.line_num:
                 return
             piece = next(pieces, None)
 
     reader = rows.reader(lines())
-    while True:
+    while len(held) < 2 or not alike:
         try:
-            for _ in reader:
-                ends.append(reader.line_num)
-            break
+            if next(reader, None) is None:
+                break
         except Exception as error:
             if isinstance(error, DataError) or not isinstance(error, csv.Error | ValueError):
                 problem = error
                 break
-            ends.append(reader.line_num)  # it was no row; the next line begins another
+            # else it was no row, and the next line begins another
+        ends.append(reader.line_num)
     whole = b"".join(held)
-    begins = [0, *accumulate(map(len, whole.splitlines(keepends=True)))]
-    if len(begins) == reader.line_num + 1:
-        starts = [begins[end] for end in ends]
-        yield Span(offset, whole[: starts[-1]], starts)
-    else:  # what takes bad bytes for text has taken the end of a line too
-        yield Span(offset, whole, (0, len(whole)))
+    starts = [begins[end] for end in ends] if alike else [0, len(whole)]
+    yield Span(offset, whole[: starts[-1]], starts)
     if problem is not None:
         raise problem
+    return whole[starts[-1] :], offset + len(whole)

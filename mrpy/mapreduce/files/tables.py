@@ -69,7 +69,8 @@ class Rows(Frozen):
         """The bytes without which every line begins a row."""
         quote = self.parameters["quotechar"] if self.parameters["quoting"] != csv.QUOTE_NONE else None
         encoding = self.lines.text.behind(1)
-        return [mark.encode(encoding) for mark in (quote, self.parameters["escapechar"]) if mark]
+        marks = [mark.encode(encoding, "ignore") for mark in (quote, self.parameters["escapechar"]) if mark]
+        return list(filter(None, marks))
 
     def __str__(self) -> str:
         return "CSV rows"
@@ -98,6 +99,7 @@ class _Reader:
         self._offset = 0  # of the bytes that are read
         self._data = b""
         self._before = 0  # lines that were read before these
+        self._count = 0
         self._asked = 0, 0  # the line of the last `offset`, and where it begins: the next is behind it
         self._marked = False
         self._ended = False
@@ -124,6 +126,7 @@ class _Reader:
         return self
 
     def __next__(self) -> Any:
+        self._count += 1
         while True:
             try:
                 row = next(self._rows)
@@ -168,8 +171,8 @@ class _Reader:
         return self._offset + self._asked[1]
 
     def number(self) -> int:
-        """How many lines were read."""
-        return int(self._rows.line_num)
+        """How many rows were asked for: not of lines, since what ends the file may come behind none."""
+        return self._count
 
     def where(self) -> str:
         """What to call the row that was given out last."""

@@ -91,10 +91,13 @@ class ParquetWriter:
         self._write_table(table)
 
     def join(self, paths: Sequence[str], columns: tuple[Any, ...] | None) -> None:
-        opened = (_mapped(self._arrow, path) for path in paths)
-        table = self._arrow.concat_tables(map(self._arrow.parquet.read_table, opened))
-        schema = self._format.schema
-        self._write_table(table if schema is None else table.cast(schema))
+        tables = [self._arrow.parquet.read_table(_mapped(self._arrow, path)) for path in paths]
+        if (schema := self._format.schema) is not None:
+            try:
+                tables = [table.cast(schema) for table in tables]
+            except self._arrow.ArrowException as error:
+                raise ValueError(f"{error}; schema= says of what types columns are") from error
+        self._write_table(self._arrow.concat_tables(tables))
 
     def _write_table(self, table: Any) -> None:
         self.columns = self._format.replaced(schema=table.schema).columns
@@ -112,17 +115,37 @@ def _mapped(arrow: Any, path: str) -> Any:
 
 def _merged(schemas: Sequence[Any]) -> Any:
     arrow = pyarrow()
-    floats = {field.name for schema in schemas for field in schema if arrow.types.is_float64(field.type)}
+    fields = list(schemas[0])
+    for schema in schemas[1:]:
+        fields = [
+            one.with_type(_wider(arrow, one.name, one.type, other.type))
+            for one, other in zip(fields, schema, strict=True)
+        ]
+    return arrow.schema(fields)
 
-    def among_floats(field: Any) -> Any:
-        whole = field.name in floats and arrow.types.is_int64(field.type)
-        return field.with_type(arrow.float64()) if whole else field
 
-    each = [arrow.schema(map(among_floats, schema)) for schema in schemas]
-    try:
-        return arrow.unify_schemas(each, promote_options="default")
-    except arrow.ArrowException as error:
-        raise ValueError(f"{error} (in other parts; schema= says which types there are)") from error
+def _wider(arrow: Any, name: str, one: Any, other: Any) -> Any:
+    """The type of values of which some have this one, and some that."""
+    kinds = arrow.types
+    if one.equals(other) or kinds.is_null(other):
+        return one
+    if kinds.is_null(one) or (kinds.is_int64(one) and kinds.is_float64(other)):
+        return other
+    if kinds.is_float64(one) and kinds.is_int64(other):
+        return one
+    if kinds.is_decimal128(one) and kinds.is_decimal128(other):
+        scale = max(one.scale, other.scale)
+        digits = max(each.precision - each.scale for each in (one, other)) + scale
+        return arrow.decimal128(digits, scale) if digits <= 38 else arrow.decimal256(digits, scale)
+    if kinds.is_list(one) and kinds.is_list(other):
+        return arrow.list_(_wider(arrow, name, one.value_type, other.value_type))
+    if kinds.is_struct(one) and kinds.is_struct(other):
+        inner = {each.name: each.type for each in one}
+        for each in other:
+            known = inner.get(each.name, each.type)
+            inner[each.name] = _wider(arrow, f"{name}.{each.name}", known, each.type)
+        return arrow.struct(list(inner.items()))
+    raise ValueError(f"column {name!r} is {one} in one part, and {other} in another; schema= says what it is")
 
 
 def check_compression(name: str | None) -> None:

@@ -143,18 +143,31 @@ def batches(items: Iterator[Any]) -> Iterator[list[Any]]:
         yield batch
 
 
-def agreed(parts: list[Part], format: Format, folder: str, output: str) -> list[Part]:
-    """These with the same columns. Raises `ValueError` where they have others."""
-    kinds = {part.columns: part for part in reversed(parts)}
-    if len(kinds) < 2:
+def settled(parts: list[Part], format: Format, folder: str, output: str, *, joins: bool) -> list[Part]:
+    """These with the same columns. Raises `ValueError` where they have others. ``joins``: they are one, where
+    all of them together are small."""
+    merged = _merged(parts, format, folder)
+    if joins and len(parts) > 1 and sum(part.nbytes for part in parts) <= SMALL:
+        return [_joined(parts, merged or format, folder, output)]
+    if merged is None:
         return parts
-    names = list({_names(part.columns) for part in parts})
+    others = {part for part in parts if part.columns != merged.columns}
+    return [_joined([part], merged, folder, output) if part in others else part for part in parts]
+
+
+def _merged(parts: list[Part], format: Format, folder: str) -> Merging | None:
+    """The format of all of these, if the types of their columns differ."""
+    kinds: dict[tuple[Any, ...] | None, Part] = {}
+    for part in parts:
+        kinds.setdefault(part.columns, part)
+    if len(kinds) < 2:
+        return None
+    names = list({_names(part.columns): None for part in parts})
     if len(names) > 1:
         raise different(*names[:2])
     merging: Any = format  # a `Merging`: else columns are their names
-    merged = merging.merged([os.path.join(folder, part.name) for part in kinds.values()])
-    others = {part for part in parts if part.columns != merged.columns}
-    return [_rewritten([part], merged, folder, output) if part in others else part for part in parts]
+    merged: Merging = merging.merged([os.path.join(folder, part.name) for part in kinds.values()])
+    return merged
 
 
 def _names(columns: tuple[Any, ...] | None) -> tuple[str, ...] | None:
@@ -162,23 +175,20 @@ def _names(columns: tuple[Any, ...] | None) -> tuple[str, ...] | None:
     return columns and tuple(each if isinstance(each, str) else each[0] for each in columns)
 
 
-def joined(parts: list[Part], format: Format, folder: str, output: str) -> list[Part]:
-    """These in one, where all of them together are small."""
-    if len(parts) < 2 or sum(part.nbytes for part in parts) > SMALL:
-        return parts
-    return [_rewritten(parts, format, folder, output)]
-
-
-def _rewritten(parts: list[Part], format: Format, folder: str, output: str) -> Part:
-    """These in one."""
+def _joined(parts: list[Part], format: Format, folder: str, output: str) -> Part:
+    """These in one, which takes their place."""
     file = PartFile(folder, 0, output)
     try:
         writer: Any = format.writer(file)  # a `Joiner`
         try:
-            writer.join([os.path.join(folder, part.name) for part in parts], parts[0].columns)
+            paths = [os.path.join(folder, part.name) for part in parts]
+            writer.join(paths, parts[0].columns)
             writer.finish()
             records = sum(part.records for part in parts)
-            return Part(os.path.basename(file.path), records, file.synced(), writer.columns)
+            made = Part(os.path.basename(file.path), records, file.synced(), writer.columns)
+            for path in paths:
+                os.unlink(path)
+            return made
         finally:
             writer.abandon()
     finally:

@@ -62,9 +62,11 @@ class Staging:
     def _make(self) -> None:
         try:
             self._path, lock = own_folder.make(lambda: _fresh(self.target))
-        except PermissionError as error:
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
             text = "an output is prepared beside its place, and nothing may be written into this folder"
-            raise PermissionError(error.errno, text, os.path.dirname(self.target)) from None
+            raise OSError(error.errno, text, os.path.dirname(self.target)) from None
         self._end = weakref.finalize(self, _ended, self._path, self.target, lock, os.getpid())
         os.mkdir(self.attempts, 0o700)
 

@@ -17,7 +17,7 @@ from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.parted import PartSource
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.rules import ready
-from mrpy.mapreduce.sinks.parts import Format, Part, Written, agreed, joined
+from mrpy.mapreduce.sinks.parts import Format, Part, Written, settled
 from mrpy.mapreduce.sinks.staging import Staging
 from mrpy.mapreduce.sinks.write_chunk import WriteChunk
 from mrpy.mapreduce.slots import Slot
@@ -90,5 +90,4 @@ def write_parts(
     told = options.chunksize != "auto" or isinstance(plan.source, PartSource)  # what a part is
     joins = sink.joins and not told
     made = [part for _, part in sorted(parts.items()) if part.records]
-    made = agreed(made, sink.format, staging.attempts, sink.path)
-    return joined(made, sink.format, staging.attempts, sink.path) if joins else made
+    return settled(made, sink.format, staging.attempts, sink.path, joins=joins)
