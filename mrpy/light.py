@@ -131,6 +131,9 @@ class _Later:
             self._module = sys.modules[self._name]
         return getattr(self._module, name)
 
+    def __reduce__(self) -> tuple[Any, ...]:  # a function of ours may travel by value, with what it refers to
+        return _Later, (self._name,)
+
 
 def later(module: str) -> Any:
     """The module of this name, imported when something of it is first used.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from weakref import finalize
 
@@ -69,6 +70,8 @@ def _can_be_drawn() -> bool:
 
 
 def _bar(*, in_bytes: bool) -> Progress:
+    from importlib.util import find_spec
+
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -80,12 +83,24 @@ def _bar(*, in_bytes: bool) -> Progress:
         TimeRemainingColumn,
     )
 
+    in_place = _is_one_terminal()  # else what is printed meanwhile is none of its business
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn() if in_bytes else MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
+        console=Console(file=sys.stderr, force_jupyter=None if find_spec("ipywidgets") else False),
         transient=False,
+        redirect_stdout=in_place,
+        redirect_stderr=in_place,
     )
+
+
+def _is_one_terminal() -> bool:
+    """Whether what is printed comes out where the bar is: then it has to be told, so that it stays below."""
+    try:
+        ours = (sys.stdout.fileno(), sys.stderr.fileno()) == (1, 2) and sys.stdout.isatty()
+        return ours and os.path.samestat(os.fstat(1), os.fstat(2))
+    except (AttributeError, OSError, ValueError):  # there may be none, or it is closed
+        return False

@@ -714,6 +714,19 @@ def test_a_parallel_iterator_is_not_copied_half(how: Any) -> None:
         assert list(run) in ([1, 2], [(1,), (2,)])
 
 
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("how", ["inner", "left", "semi", "outer"])
+def test_a_join_that_has_not_begun_is_sent_and_copied(backend: str, how: str) -> None:
+    def make(other: Any) -> Any:
+        return mrpy.stream([1, 2, 3], backend="serial").join(other, abs, abs, how=how).map(str)
+
+    for other in ([1, 2], mrpy.stream([1, 2], backend="serial")):
+        expected = list(make([1, 2]))
+        assert list(copy.deepcopy(make(other))) == expected
+        other = [1, 2] if isinstance(other, list) else mrpy.stream([1, 2], backend="serial")
+        assert list(mrpy.pmap(list, [make(other)], backend=backend, workers=1)) == [expected]
+
+
 def test_truth_and_length_are_those_of_an_iterator() -> None:
     run = mrpy.stream([], backend="serial")
     assert bool(run)

@@ -630,3 +630,14 @@ def test_batches_hold_every_piece_once_and_shrink_towards_the_end() -> None:
     assert batches_of([], CountWords()) == []
     in_utf16 = CountWords(OnlyText(lines_for("utf-16", "strict")))
     assert [block.end for batch in batches_of(files, in_utf16) for block in batch] == [None] * 401
+
+
+@pytest.mark.parametrize("arguments", [["wordcount", "-q", "--no-plain", "a.txt"], ["wordcount", "a.txt"]])
+def test_a_reader_who_goes_away_is_no_error(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(f"word{chr(97 + n % 26) * (n % 7)}" for n in range(5000)), encoding="utf-8")
+    with start(tmp_path, *arguments) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+        process.wait(DEADLINE)
+    assert "unexpected" not in said and "Traceback" not in said and "SystemExit" not in said

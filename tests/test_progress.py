@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +44,40 @@ next(run)
     assert "Traceback" not in done.stderr
     hide, show = "\x1b[?25l", "\x1b[?25h"
     assert done.stderr.count(hide) == done.stderr.count(show) == 1
+
+
+PRINTS = """
+import mrpy
+for row in mrpy.pmap(lambda x: print("of a worker", x) or x, range(5), progress=True, workers=1):
+    print("row", row, "x" * 200)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such terminals")
+def test_what_a_program_prints_goes_where_it_prints_it(tmp_path: Path) -> None:
+    """As ``python script.py > rows.txt`` in a terminal, which is where the bar is."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    with open(tmp_path / "rows", "wb") as rows:
+        process = subprocess.Popen([sys.executable, "-c", PRINTS], stdin=theirs, stdout=rows, stderr=theirs, env={**os.environ, "TERM": "xterm"})
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # it is closed
+        while data := os.read(ours, 1 << 16):
+            shown += data
+    os.close(ours)
+    assert process.wait(60) == 0
+    lines = (tmp_path / "rows").read_text().splitlines()
+    assert [line for line in lines if line[0] == "r"] == [f"row {n} {'x' * 200}" for n in range(5)]
+    assert sum("of a worker" in line for line in lines) == 5
+    assert b"row" not in shown and b"worker" not in shown and b"5/5" in shown
+
+
+def test_the_standard_output_is_nobody_elses_when_a_run_ends() -> None:
+    before = sys.stdout
+    with contextlib.redirect_stdout(io.StringIO()) as file:
+        run = mrpy.pmap(abs, range(100), backend="serial", progress=True)
+        next(run)
+        assert sys.stdout is file
+    assert list(run) == list(range(1, 100)) and sys.stdout is before

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import click
-from rich.console import Console
 
 import mrpy
 from mrpy.cli import INTERRUPTED
 from mrpy.cli.corpus import NoInput, batches_of, files_of, lines_of
 from mrpy.cli.jobs import BrokenModule, NoJob, job_of, output, write
-from mrpy.cli.report import show_counters, show_times, show_top
+from mrpy.cli.report import Printer, show_counters, show_times, show_top
 from mrpy.cli.words import SKIPPED, CountWords, total
 from mrpy.errors import DataError, MrpyError, OptionError, item_of
 from mrpy.mapreduce.files.blocks import Block
@@ -215,7 +214,7 @@ def wordcount(
     count = CountWords(OnlyText(lines_for(encoding, errors, nul=False)))
     files = files_of(paths)
     batches = batches_of(files, count)
-    notes = Console(stderr=True, quiet=quiet, highlight=False)
+    notes = Printer(stderr=True, quiet=quiet, highlight=False)
     if plain:
         _read_once(files)
     began = time.perf_counter()
@@ -228,7 +227,7 @@ def wordcount(
     skipped = counts.pop(SKIPPED, 0)
     if not counts:
         raise NoInput(f"there is no word in {_these(files, skipped)}")
-    out = Console(highlight=False)
+    out = Printer(highlight=False)
     show_top(out, counts, top, _title(files, skipped, counts))
     if skipped:
         notes.print(f"files found that are not text, and were passed over: {skipped:,}", style="dim")
@@ -289,7 +288,7 @@ def run_job(
     interrupted.
     """
     found = job_of(job)
-    notes = Console(stderr=True, quiet=quiet, highlight=False)
+    notes = Printer(stderr=True, quiet=quiet, highlight=False)
     given = {name: value for name, value in options.items() if value is not None}
     pairs = found.run(lines_of(inputs, encoding, errors), progress=notes.is_terminal and not quiet, **given)
     with output(out, overwrite=overwrite) as file:

@@ -12,6 +12,14 @@ from rich.table import Table
 WIDE, MEDIUM = 60, 36  # columns of the terminal below which a column of the table is left out
 
 
+class Printer(Console):
+    """A console that leaves it to the command what to do when nobody reads on."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise what was raised: `rich` would end the program."""
+        raise
+
+
 def show_top(console: Console, counts: Mapping[str, int], top: int, title: str) -> None:
     """The most frequent words as a table; words of the same count by the alphabet."""
     rows = heapq.nsmallest(top, counts.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -55,6 +55,7 @@ class Lookup:
     def __init__(self, key: Callable[[Any], Any], how: str, default: Any, other: Any) -> None:
         self.key, self.how, self.default = key, how, default
         self.other, self.other_key = other, getattr(other, "key", None)
+        self._is_ready = False
         self._rows: Batch = []
         self._keys: Callable[[Any], Any] | None = None
         self._table: dict[Any, Sequence[Any]] | None = None
@@ -62,6 +63,7 @@ class Lookup:
     def ready(self, *, travels: bool) -> Lookup:
         """This step with the rows of the table, for a run."""
         made = Lookup(self.key, self.how, self.default, self.other)
+        made._is_ready = True
         made._rows, made._keys = self.other.rows(travels=travels)
         if not travels:
             made._table = made._made()
@@ -115,6 +117,8 @@ class Lookup:
         return table
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if not self._is_ready:  # it is part of an iterator that has not begun
+            return Lookup, (self.key, self.how, self.default, self.other)
         return _arrived, (self.key, self.how, self.default, self._rows, self._keys)
 
     def __str__(self) -> str:
@@ -126,7 +130,7 @@ def _arrived(*parts: Any) -> Lookup:
     """One on a worker."""
     key, how, default, rows, keys = parts
     step = Lookup(key, how, default, None)
-    step._rows, step._keys = rows, keys
+    step._is_ready, step._rows, step._keys = True, rows, keys
     return step
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copyreg
 import io
 import os
+import re
 import reprlib
 
 from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, item_of, pin
@@ -20,11 +21,12 @@ from mrpy.scheduler import codec
 from mrpy.scheduler.importable import mentions_lost
 
 if TYPE_CHECKING:
+    import linecache
     import traceback
     from types import CodeType, TracebackType
     from typing import Any, TypeAlias
 else:
-    traceback = later("traceback")  # only where something failed
+    linecache, traceback = later("linecache"), later("traceback")  # only where something failed
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # the folder of mrpy
 DEEP, PLACES = 64, 256  # frames of places that are remembered, and how many are
@@ -67,7 +69,7 @@ class Failure(NamedTuple):
             pin(error, self.item)
         if self.trace:
             # not by assignment: the class may forbid it (a frozen dataclass does)
-            BaseException.__setattr__(error, "__cause__", RemoteTraceback(self.trace))
+            BaseException.__setattr__(error, "__cause__", RemoteTraceback(_with_lines(self.trace)))
         return error
 
     def _unpickled(self) -> BaseException:
@@ -163,6 +165,19 @@ def _formatted(error: BaseException, frames: TracebackType | None) -> str:
 
 
 _places: dict[tuple[int, ...], tuple[str, list[CodeType]]] = {}  # with what has these ids
+
+
+_BARE = re.compile(r'^( *)File "(.+)", line (\d+), in .+\n(?!\1  )', re.MULTILINE)  # a frame without its line
+
+
+def _with_lines(text: str) -> str:
+    """A traceback of elsewhere with the lines of what only this process has: cells of a notebook, say."""
+    return _BARE.sub(_with_line, text)
+
+
+def _with_line(frame: re.Match[str]) -> str:
+    line = linecache.getline(frame[2], int(frame[3])).strip()
+    return f"{frame[0]}{frame[1]}  {line}\n" if line else frame[0]
 
 
 def stack_text(frames: list[traceback.FrameSummary]) -> str:

@@ -13,6 +13,8 @@ import os
 import pwd
 import re
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -335,3 +337,25 @@ def test_of_a_cluster_that_is_there_so_many_workers_are_used_as_are_asked_for(tm
             assert session.workers == 4
         with mrpy.session("dask", client=client) as session:
             assert session.workers == 4
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time, mrpy
+threading.Timer(float(sys.argv[1]), os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    print(list(mrpy.pmap(abs, [-1], backend="dask", workers=1)))
+    time.sleep(60)
+except KeyboardInterrupt:
+    pass
+print(list(mrpy.pmap(abs, [-2], backend="dask", workers=1)))
+"""
+
+
+@pytest.mark.parametrize("moment", [0.1, 0.3, 0.5, 0.9])
+def test_a_ctrl_c_while_dask_is_imported_is_not_the_end_of_it(moment: float, tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(moment)], capture_output=True, text=True, timeout=100, env=environment
+    )
+    assert done.stdout.splitlines()[-1:] == ["[2]"], done.stderr
+    assert [path for path in tmp_path.iterdir() if path.name.startswith("mrpy-dask")] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import linecache
 import logging
 import os
 import signal
@@ -252,6 +253,32 @@ def test_a_warning_is_shown_that_comes_from_no_file_that_is_known_here(filename:
         warnings.simplefilter("default")
         assert list(mrpy.pmap(made["warn"], range(4), workers=2)) == [0, 1, 2, 3]
     assert [(str(each.message), each.category, each.lineno) for each in seen] == [("look", RuntimeWarning, 2)]
+
+
+def test_two_files_may_warn_of_the_same_on_the_same_line() -> None:
+    def function(filename: str) -> Any:
+        made: dict[str, Any] = {"warnings": warnings}
+        exec(compile("def warn(x):\n    warnings.warn('look')", filename, "exec"), made)
+        return made["warn"]
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        for filename in ("one.py", "two.py", "one.py"):
+            list(mrpy.pmap(function(filename), range(2), workers=1))
+    assert [each.filename for each in seen] == ["one.py", "two.py"]
+
+
+def test_a_traceback_has_the_lines_that_only_this_process_has() -> None:
+    """As those of a notebook's cells, which are in no file."""
+    source = "def inner(x):\n    return 1 // x\n\ndef outer(x):\n    return inner(x)\n"
+    made: dict[str, Any] = {}
+    exec(compile(source, "<cell 7>", "exec"), made)
+    linecache.cache["<cell 7>"] = len(source), None, source.splitlines(keepends=True), "<cell 7>"
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(mrpy.pmap(made["outer"], [0], workers=1))
+    told = str(caught.value.__cause__)
+    assert 'File "<cell 7>", line 5, in outer\n    return inner(x)\n' in told
+    assert 'File "<cell 7>", line 2, in inner\n    return 1 // x\n' in told and told.count("1 // x") == 1
 
 
 def test_the_parents_filters_decide() -> None:

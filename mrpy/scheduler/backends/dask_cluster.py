@@ -30,6 +30,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
+from collections.abc import Iterator
 from multiprocessing.process import current_process
 from pathlib import Path
 from typing import Any
@@ -131,7 +133,7 @@ def start(workers: int) -> SpecCluster:
     """Start it. Its workers come up a moment later."""
     spill = _spill_folder()
     kept = {"distributed.admin.low-level-log-length": EVENTS_KEPT, "distributed.scheduler.worker-ttl": None}
-    with dask.config.set(kept):
+    with dask.config.set(kept), _cleared_if_broken_off(spill):
         cluster = SpecCluster(
             scheduler={
                 "cls": Scheduler,
@@ -143,6 +145,7 @@ def start(workers: int) -> SpecCluster:
             silence_logs=False,  # who starts it does that, for longer
         )
     cluster.spill_folder = spill  # type: ignore[attr-defined]
+    weakref.finalize(cluster, _clear_away, spill, os.getpid())  # at the end of the program, at the latest
     steady(cluster.loop)
     return cluster
 
@@ -157,8 +160,24 @@ def end_stopped(cluster: SpecCluster) -> None:
 
 def stop(cluster: SpecCluster) -> None:
     """End it, and clear away what its workers spilled to disk: they were killed and could not."""
-    cluster.close()
-    shutil.rmtree(cluster.spill_folder, ignore_errors=True)  # type: ignore[attr-defined]
+    try:
+        cluster.close()
+    finally:
+        _clear_away(cluster.spill_folder, os.getpid())  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _cleared_if_broken_off(spill: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        _clear_away(spill, os.getpid())
+        raise
+
+
+def _clear_away(spill: str, owner: int) -> None:
+    if os.getpid() == owner:  # to a forked child it does not belong
+        shutil.rmtree(spill, ignore_errors=True)
 
 
 def serve(lifeline: int, scheduler: str, spill: str, hash_seed: str | None) -> None:

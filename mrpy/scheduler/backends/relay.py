@@ -17,6 +17,7 @@ import io
 import os
 import sys
 from _thread import RLock
+from collections import defaultdict
 from collections.abc import Callable
 
 from mrpy.inside import inside
@@ -233,7 +234,7 @@ def _log(fields: dict[str, Any], about: str, item: int | None) -> None:
         logger.handle(record)
 
 
-_warned: dict[Any, Any] = {}  # what was warned of, as the warnings module keeps it
+_warned: defaultdict[str, dict[Any, Any]] = defaultdict(dict)  # by file, as the warnings module keeps it
 
 
 def _warn(text: str, module: str, name: str, filename: str, lineno: int) -> None:
@@ -243,11 +244,12 @@ def _warn(text: str, module: str, name: str, filename: str, lineno: int) -> None
     if not (isinstance(category, type) and issubclass(category, Warning)):
         category = type(name, (UserWarning,), {"__module__": module})
     within = _module_of(filename)  # a filter by module is to know it
+    warned = _warned[filename]
     try:
-        warnings.warn_explicit(text, category, filename, lineno, within, registry=_warned)
+        warnings.warn_explicit(text, category, filename, lineno, within, registry=warned)
     except Warning as warning:  # warnings are errors here, but the line that warned is elsewhere
-        if (text, name, lineno) not in _warned:
-            _warned[text, name, lineno] = True
+        if (text, name, lineno) not in warned:
+            warned[text, name, lineno] = True
             warnings.showwarning(warning, category, filename, lineno)
 
 
