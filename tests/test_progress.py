@@ -48,8 +48,8 @@ next(run)
 
 PRINTS = """
 import mrpy
-for row in mrpy.pmap(lambda x: print("of a worker", x) or x, range(5), progress=True, workers=1):
-    print("row", row, "x" * 200)
+for row in mrpy.pmap(lambda x: print(f"of a worker {x}") or x, range(5), progress=True, workers=1):
+    print(f"row {row} {'x' * 200}\\n", end="")
 """
 
 
