@@ -25,7 +25,7 @@ from mrpy.mapreduce.window import Window
 from mrpy.options import Options
 from mrpy.progress import watched
 from mrpy.scheduler.calls import Code
-from mrpy.scheduler.current import Stopper, job_for, session_for
+from mrpy.scheduler.current import Stopper, is_there, job_for, session_for
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.reuse import code_for
 
@@ -144,6 +144,10 @@ async def run_map_async(
     of one before it begins, with that one; and a serial run, which computes in the thread that asks.
     ``stopper``: by which it is ended while it waits."""
     options = says()
+    if options.backend == "dask" and not is_there(options):
+        import asyncio  # heavy, and only for those who run a loop already
+
+        await asyncio.to_thread(session_for, options)
     run = isinstance(plan.source, Pulled) and is_run(plan.source.iterable)
     run = run or any(hasattr(step, "ready") for step in plan.steps)
     if run or not plan.steps or not session_for(options).driver.backend.threaded:

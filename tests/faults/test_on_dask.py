@@ -355,7 +355,31 @@ print(list(mrpy.pmap(abs, [-2], backend="dask", workers=1)))
 def test_a_ctrl_c_while_dask_is_imported_is_not_the_end_of_it(moment: float, tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, str(moment)], capture_output=True, text=True, timeout=100, env=environment
+        [sys.executable, "-c", INTERRUPTED, str(moment)], capture_output=True, text=True, timeout=50, env=environment
     )
     assert done.stdout.splitlines()[-1:] == ["[2]"], done.stderr
     assert [path for path in tmp_path.iterdir() if path.name.startswith("mrpy-dask")] == []
+
+
+BESIDE = """
+import asyncio, mrpy
+
+async def main():
+    turns = 0
+    async def beside():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0.01)
+    other = asyncio.create_task(beside())
+    async for item in mrpy.pmap(abs, [-3], backend="dask", workers=1):
+        print(item, turns > 5)
+    other.cancel()
+
+asyncio.run(main())
+"""
+
+
+def test_others_have_the_event_loop_while_a_cluster_starts() -> None:
+    done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, text=True, timeout=50)
+    assert done.stdout == "3 True\n", done.stderr
