@@ -641,3 +641,17 @@ def test_a_reader_who_goes_away_is_no_error(tmp_path: Path, arguments: list[str]
         said = process.stderr.read()
         process.wait(DEADLINE)
     assert "unexpected" not in said and "Traceback" not in said and "SystemExit" not in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+def test_a_full_disk_is_told_with_the_file_that_has_no_room(tmp_path: Path) -> None:
+    import resource
+
+    (tmp_path / "a.txt").write_text("\n".join(f"word{n}" for n in range(5000)), encoding="utf-8")
+    (tmp_path / "job.py").write_text("import mrpy\nclass Words(mrpy.Job):\n    def map(self, line):\n        yield line, 1\n", encoding="utf-8")
+    done = subprocess.run(
+        [*COMMAND, "run", "job.py:Words", "a.txt", "-o", "out.tsv", "-q", "--backend", "serial"], cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )  # fmt: skip
+    assert done.returncode == 1 and str(tmp_path / "out.tsv") in done.stderr and "no room to write" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["a.txt", "job.py"]

@@ -903,9 +903,9 @@ def test_where_nothing_can_be_put_is_said_before_anything_runs(out: Path, monkey
         raise PermissionError(errno.EACCES, "Permission denied", name())
 
     monkeypatch.setattr(staging.own_folder, "make", refused)
-    with pytest.raises(PermissionError, match="prepared beside its place") as denied:
+    with pytest.raises(PermissionError, match="its folder, where it is prepared") as denied:
         mrpy.stream([1], backend="serial").map(seen.append).to_text(out)
-    assert denied.value.filename == str(out.resolve().parent) and seen == []
+    assert denied.value.filename == str(out.resolve()) and seen == []
 
 
 def test_a_misspelt_option_is_named_where_there_is_an_output_too(out: Path) -> None:

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, TextIO
 
 import mrpy
+from mrpy.mapreduce.sinks.parts import explained
 from mrpy.mapreduce.sinks.staging import Staging, clear_stale, publish_file
 
 # What would end a field or a line early, and what says so.
@@ -122,12 +123,23 @@ def output(path: str | None, *, overwrite: bool) -> Iterator[TextIO]:
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from None  # and not the name of the folder
         part = os.path.join(staging.attempts, "part")
-        with open(part, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with _told_of_room(path), open(part, "w", encoding="utf-8", errors="surrogateescape") as file:
             yield file
         if overwrite:
             os.replace(part, target)
         else:
             publish_file(part, target)  # what was not there at the begin may be there now
+
+
+@contextlib.contextmanager
+def _told_of_room(path: str) -> Iterator[None]:
+    """Have an error of a disk that is full say for which file, and how much room there is."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise explained(error, os.path.abspath(path), 1) from None
 
 
 @contextlib.contextmanager

@@ -65,8 +65,8 @@ class Staging:
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
-            text = "an output is prepared beside its place, and nothing may be written into this folder"
-            raise OSError(error.errno, text, os.path.dirname(self.target)) from None
+            text = "nothing may be written into its folder, where it is prepared"
+            raise OSError(error.errno, text, self.target) from None
         self._end = weakref.finalize(self, _ended, self._path, self.target, lock, os.getpid())
         os.mkdir(self.attempts, 0o700)
 
