@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 
 from mrpy.errors import OptionError
 from mrpy.light import TYPE_CHECKING
@@ -40,6 +39,7 @@ def _undisturbed(load: Callable[[str], object], module: str) -> None:
     half a package behind, with which nothing works any more. What is wrong with it is raised when it is
     imported next."""
     import threading
+    from contextlib import suppress  # workers pass through here, and need neither
 
     def loaded() -> None:
         with suppress(BaseException):
