@@ -655,3 +655,26 @@ def test_a_full_disk_is_told_with_the_file_that_has_no_room(tmp_path: Path) -> N
     )  # fmt: skip
     assert done.returncode == 1 and str(tmp_path / "out.tsv") in done.stderr and "no room to write" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["a.txt", "job.py"]
+
+
+FAILS = """
+import mrpy
+class Fails(mrpy.Job):
+    def map(self, line):
+        if line == "word7":
+            raise OSError("no number")
+        yield line, 1
+class FailsLater(mrpy.Job):
+    def map(self, line):
+        yield line, 1
+    def reduce(self, key, values):
+        raise OSError(28, "no number")
+"""
+
+
+@pytest.mark.parametrize(("job", "said"), [("Fails", "no number, at item "), ("FailsLater", "no number")])
+def test_an_error_of_the_job_is_none_of_the_file_it_writes(tmp_path: Path, job: str, said: str) -> None:
+    (tmp_path / "a.txt").write_text("\n".join(f"word{n}" for n in range(9)), encoding="utf-8")
+    (tmp_path / "job.py").write_text(FAILS, encoding="utf-8")
+    told = refused(tmp_path, "run", f"job.py:{job}", "a.txt", "-o", "out.tsv", "-q", "--backend", "serial")
+    assert said in told and "no room" not in told and "out.tsv" not in told

@@ -14,6 +14,8 @@ from types import ModuleType
 from typing import Any, TextIO
 
 import mrpy
+from mrpy.errors import item_of
+from mrpy.mapreduce.groups import key_said
 from mrpy.mapreduce.sinks.parts import explained
 from mrpy.mapreduce.sinks.staging import Staging, clear_stale, publish_file
 
@@ -133,11 +135,12 @@ def output(path: str | None, *, overwrite: bool) -> Iterator[TextIO]:
 
 @contextlib.contextmanager
 def _told_of_room(path: str) -> Iterator[None]:
-    """Have an error of a disk that is full say for which file, and how much room there is."""
+    """Have an error of a disk that is full say for which file, and how much room there is. One that the job
+    has raised says itself what it is about."""
     try:
         yield
     except OSError as error:
-        if error.filename is not None:
+        if error.filename is not None or item_of(error) or key_said(error):
             raise
         raise explained(error, os.path.abspath(path), 1) from None
 
