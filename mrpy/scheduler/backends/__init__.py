@@ -5,7 +5,6 @@ Every worker passes through here on its way in. Keep it light.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 from mrpy.errors import OptionError
@@ -20,32 +19,53 @@ if TYPE_CHECKING:
 def make(name: str, workers: int, **settings: Any) -> Backend:
     """Make a backend: ``ThreadsBackend`` of ``threads.py``. `settings` are its own: the address of a
     cluster, say."""
-    from importlib import import_module  # each backend brings what is heavy in it
 
-    if name == "dask" and "distributed" not in sys.modules:
-        _undisturbed(import_module, "distributed")
-    factory = getattr(import_module(f"{__name__}.{name}"), f"{name.capitalize()}Backend")
+    def made() -> Backend:
+        from importlib import import_module  # each backend brings what is heavy in it
+
+        factory = getattr(import_module(f"{__name__}.{name}"), f"{name.capitalize()}Backend")
+        try:
+            backend: Backend = factory(workers, **settings)
+        except TypeError as error:
+            if settings and "unexpected keyword" in str(error):
+                raise OptionError(f"backend {name!r} does not know {', '.join(sorted(settings))}") from None
+            raise
+        return backend
+
+    # a client of the user's says only here whether it belongs to the loop that runs here
+    return _aside(made) if name == "dask" and "client" not in settings else made()
+
+
+def _aside(make: Callable[[], Backend]) -> Backend:
+    """What that makes, in a thread of its own. A cluster takes seconds: a Ctrl-C in the middle would leave
+    half a package behind, or half a client, with which nothing works any more. If who waits for it goes, it
+    is closed as soon as it is made."""
+    import threading  # workers pass through here, and do not need it
+
+    made: list[Backend] = []
+    problems: list[BaseException] = []
+    alone: list[bool] = []  # nobody waits for it
+
+    def run() -> None:
+        try:
+            made.append(make())
+        except BaseException as problem:
+            problems.append(problem)
+        if alone and made:
+            made.pop().close()
+
     try:
-        backend: Backend = factory(workers, **settings)
-    except TypeError as error:
-        if settings and "unexpected keyword" in str(error):
-            raise OptionError(f"backend {name!r} does not know {', '.join(sorted(settings))}") from None
-        raise
-    return backend
-
-
-def _undisturbed(load: Callable[[str], object], module: str) -> None:
-    """Import a module in a thread of its own. It takes a second, and a Ctrl-C in the middle of it would leave
-    half a package behind, with which nothing works any more. What is wrong with it is raised when it is
-    imported next."""
-    import threading
-    from contextlib import suppress  # workers pass through here, and need neither
-
-    def loaded() -> None:
-        with suppress(BaseException):
-            load(module)
-
-    with suppress(RuntimeError):  # there may be no thread to be had
-        thread = threading.Thread(target=loaded, daemon=True, name="mrpy-import")
+        thread = threading.Thread(target=run, daemon=True, name="mrpy-cluster")
         thread.start()
+    except RuntimeError:  # there is none to be had
+        return make()
+    try:
         thread.join()
+    except BaseException:
+        alone.append(True)
+        if made:
+            made.pop().close()
+        raise
+    if problems:
+        raise problems[0]
+    return made[0]
