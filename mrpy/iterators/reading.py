@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from mrpy.mapreduce.files.found import File
-    from mrpy.mapreduce.files.reading import InBytes
+    from mrpy.mapreduce.files.handed import BytesOf
+    from mrpy.mapreduce.files.reading import Format
 
     Parts: TypeAlias = Callable[[Opening, Block], Iterator[Block]]
     Path: TypeAlias = str | os.PathLike[str]
@@ -76,7 +77,8 @@ def read_text(
     """
     asked = _Asked("read_text", paths, blocksize, compression, storage_options, only_text)
     lines = lines_for(encoding, errors, nul=not only_text)
-    return asked.read(OnlyText(lines) if only_text else lines, options, cuttable=lines.cuttable)
+    format = OnlyText(lines) if only_text else lines
+    return asked.read(format, options, lines.bytes_of, cuttable=lines.cuttable)
 
 
 def read_jsonl(
@@ -102,7 +104,8 @@ def read_jsonl(
     """
     asked = _Asked("read_jsonl", paths, blocksize, compression, storage_options)
     lines = lines_for(encoding, errors)
-    return asked.read(Parsed(lines, from_json, "JSON values"), options, cuttable=lines.cuttable)
+    format = Parsed(lines, from_json, "JSON values")
+    return asked.read(format, options, lines.bytes_of, cuttable=lines.cuttable)
 
 
 def read_csv(
@@ -145,7 +148,8 @@ def read_csv(
     lines = lines_for(encoding, errors)
     names = None if fieldnames is None else tuple(fieldnames)
     rows = tables.Rows(lines, names, restkey, restval, parameters, tables.limit())
-    return asked.read(rows, options, cuttable=lines.cuttable, parts=partial(row_starts.parts, rows))
+    parts = partial(row_starts.parts, rows)
+    return asked.read(rows, options, lines.bytes_of, cuttable=lines.cuttable, parts=parts)
 
 
 def read_fasta(
@@ -172,7 +176,8 @@ def read_fasta(
     from mrpy.mapreduce.files.sequences import Fasta
 
     asked = _Asked("read_fasta", paths, blocksize, compression, storage_options)
-    return asked.read(Fasta(_cuttable_text("read_fasta", encoding, errors)), options)
+    format = Fasta(_cuttable_text("read_fasta", encoding, errors))
+    return asked.read(format, options, format.bytes_of)
 
 
 def read_fastq(
@@ -200,7 +205,8 @@ def read_fastq(
     from mrpy.mapreduce.files.sequences import Fastq
 
     asked = _Asked("read_fastq", paths, blocksize, compression, storage_options)
-    return asked.read(Fastq(_cuttable_text("read_fastq", encoding, errors)), options)
+    format = Fastq(_cuttable_text("read_fastq", encoding, errors))
+    return asked.read(format, options, format.bytes_of)
 
 
 def read_records(
@@ -240,7 +246,8 @@ def read_records(
         size = dtype.itemsize
         if size == 0 or dtype.hasobject:
             raise TypeError(f"read_records() needs a dtype of a fixed size, not {dtype!r}")
-    return asked.read(Records(size, dtype), options, unit=size)
+    format = Records(size, dtype)
+    return asked.read(format, options, format.bytes_of, unit=size)
 
 
 def read_parquet(
@@ -317,14 +324,16 @@ class _Asked(Frozen):
 
     def read(
         self,
-        format: InBytes,
+        format: Format,
         options: dict[str, Any],
+        bytes_of: BytesOf,
         *,
         cuttable: bool = True,
         unit: int = 1,
         parts: Parts | None = None,
     ) -> ParallelIterator:
-        """The records of the files. ``parts``: what cuts them, where all before a cut has to be seen."""
+        """The records of the files. ``bytes_of``: a block, in pieces of whole records. ``parts``: what cuts a
+        file, where all before a cut has to be seen."""
         size, opening = blocksize_for(self.verb, plain(self.blocksize)), self.opening()
         files = self.files()
         packed = {file.path for file in files if opening.is_packed(file.path)}
@@ -340,7 +349,7 @@ class _Asked(Frozen):
         if cuttable and size is not None:
             blocks = handed.large(blocks, packed - apart)
         step = Reads(format, opening, _fingerprint(files, blocks))
-        parts = parts or partial(handed.parts, format.bytes_of)
+        parts = parts or partial(handed.parts, bytes_of)
         return _over(Blocks(tuple(blocks), len(files), parts=partial(parts, opening)), step, options)
 
 

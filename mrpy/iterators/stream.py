@@ -298,7 +298,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         if options.checkpoint is not None and self._plan.steps:  # a file has results, not parts: two runs
             computed = type(self)(self._taken(), given)
             computed._account = self._account
-            return computed._by("checkpoint", iter)._write(make, {"checkpoint": None})
+            return computed._by("checkpoint", iter)._write(lambda: sink, {"checkpoint": None})
         plan = self._taken()
         self._account = self._account.begun()
         if not plan.source.is_empty():

@@ -55,15 +55,13 @@ class Lookup:
     def __init__(self, key: Callable[[Any], Any], how: str, default: Any, other: Any) -> None:
         self.key, self.how, self.default = key, how, default
         self.other, self.other_key = other, getattr(other, "key", None)
-        self._is_ready = False
-        self._rows: Batch = []
+        self._rows: Batch | None = None  # until a run begins
         self._keys: Callable[[Any], Any] | None = None
         self._table: dict[Any, Sequence[Any]] | None = None
 
     def ready(self, *, travels: bool) -> Lookup:
         """This step with the rows of the table, for a run."""
         made = Lookup(self.key, self.how, self.default, self.other)
-        made._is_ready = True
         made._rows, made._keys = self.other.rows(travels=travels)
         if not travels:
             made._table = made._made()
@@ -103,6 +101,7 @@ class Lookup:
                 yield item
 
     def _made(self) -> dict[Any, Sequence[Any]]:
+        assert self._rows is not None, "it is ready"
         rows = rows_of(self._rows)
         if self._keys is not None:
             keys, items = list(map(key_among(self._keys, rows), rows)), rows
@@ -117,7 +116,7 @@ class Lookup:
         return table
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if not self._is_ready:  # it is part of an iterator that has not begun
+        if self._rows is None:  # it is part of an iterator that has not begun
             return Lookup, (self.key, self.how, self.default, self.other)
         return _arrived, (self.key, self.how, self.default, self._rows, self._keys)
 
@@ -130,7 +129,7 @@ def _arrived(*parts: Any) -> Lookup:
     """One on a worker."""
     key, how, default, rows, keys = parts
     step = Lookup(key, how, default, None)
-    step._is_ready, step._rows, step._keys = True, rows, keys
+    step._rows, step._keys = rows, keys
     return step
 
 

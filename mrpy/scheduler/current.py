@@ -30,9 +30,8 @@ def session_for(options: Options) -> Session:
 
 def is_there(options: Options) -> bool:
     """Whether it has not to be made first: a cluster takes seconds to start."""
-    if inside.task or _opened_for(options) is not None:
-        return True
-    return is_shared(options.backend, options.worker_count)
+    opened = inside.task or _opened_for(options) is not None
+    return opened or is_shared(options.backend, options.worker_count)
 
 
 def _opened_for(options: Options) -> Session | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import copyreg
 import io
 import os
-import re
 import reprlib
 
 from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, item_of, pin
@@ -22,11 +21,13 @@ from mrpy.scheduler.importable import mentions_lost
 
 if TYPE_CHECKING:
     import linecache
+    import re
     import traceback
     from types import CodeType, TracebackType
     from typing import Any, TypeAlias
 else:
-    linecache, traceback = later("linecache"), later("traceback")  # only where something failed
+    # only where something failed
+    linecache, re, traceback = later("linecache"), later("re"), later("traceback")
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # the folder of mrpy
 DEEP, PLACES = 64, 256  # frames of places that are remembered, and how many are
@@ -167,12 +168,12 @@ def _formatted(error: BaseException, frames: TracebackType | None) -> str:
 _places: dict[tuple[int, ...], tuple[str, list[CodeType]]] = {}  # with what has these ids
 
 
-_BARE = re.compile(r'^( *)File "(.+)", line (\d+), in .+\n(?!\1  )', re.MULTILINE)  # a frame without its line
+_BARE = r'(?m)^( *)File "(.+)", line (\d+), in .+\n(?!\1  )'  # a frame without its line
 
 
 def _with_lines(text: str) -> str:
     """A traceback of elsewhere with the lines of what only this process has: cells of a notebook, say."""
-    return _BARE.sub(_with_line, text)
+    return re.sub(_BARE, _with_line, text)
 
 
 def _with_line(frame: re.Match[str]) -> str:

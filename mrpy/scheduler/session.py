@@ -148,7 +148,7 @@ def shared(backend: str, workers: int) -> Session:
 
 def is_shared(backend: str, workers: int) -> bool:
     """Whether there is one that is the process's own."""
-    return backend == "serial" or _found(backend, workers) is not None
+    return _found(backend, workers) is not None
 
 
 def _found(backend: str, workers: int) -> Session | None:

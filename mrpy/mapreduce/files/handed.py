@@ -37,12 +37,11 @@ def large(blocks: list[Block], packed: set[str]) -> list[Block]:
 
 class Part(NamedTuple):
     """Whole records of a file, the first of which begins at `start`. ``data``: their bytes, unless the worker
-    is to read them. ``names``: of the columns, where they stand somewhere else."""
+    is to read them."""
 
     start: int
     end: int
     data: bytes | None
-    names: tuple[Any, ...] | None = None
 
 
 def parts(bytes_of: BytesOf, opening: Opening, block: Block) -> Iterator[Block]:
@@ -53,12 +52,15 @@ def parts(bytes_of: BytesOf, opening: Opening, block: Block) -> Iterator[Block]:
         yield from handed(block, each, watching)
 
 
-def handed(block: Block, parts: Iterable[Part], opening: Opening) -> Iterator[Block]:
+def handed(
+    block: Block, parts: Iterable[Part], opening: Opening, names: tuple[Any, ...] | None = None
+) -> Iterator[Block]:
     """Parts of a file, as blocks. What goes wrong before the first is left to whoever reads the block as a
-    whole then; what goes wrong later is a block that cannot be read."""
+    whole then; what goes wrong later is a block that cannot be read. ``names``: of the columns, if there are
+    some."""
     end = weight = 0
     try:
-        for start, end, data, names in parts:
+        for start, end, data in parts:
             before, weight = weight, max(weight, opening.bytes_read() if data is not None else end)
             yield Block(block.path, start, end, weight - before, data=data, names=names)
     except MemoryError:

@@ -144,9 +144,6 @@ class OnlyText(Frozen):
         for piece in self.read(block, opening) or ():
             yield piece.strict(), piece
 
-    def bytes_of(self, block: Block, opening: Opening) -> Generator[tuple[int, bytes], None, None]:
-        return self.lines.bytes_of(block, opening)
-
     def read(self, block: Block, opening: Opening) -> Iterable[Piece] | None:
         """The text of a block, in pieces of whole lines; None: it is passed over."""
         pieces = self.lines.read(block, opening)
@@ -250,9 +247,6 @@ class Parsed(Frozen):
         for piece in self.lines.read(block, opening):
             strict = filter(str.strip, piece.strict())
             yield map(_Parse(self.parse, block.path, piece), strict), piece
-
-    def bytes_of(self, block: Block, opening: Opening) -> Generator[tuple[int, bytes], None, None]:
-        return self.lines.bytes_of(block, opening)
 
     def __str__(self) -> str:
         return self.name

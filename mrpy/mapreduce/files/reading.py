@@ -8,7 +8,7 @@ Between two records there is nothing but C: `itertools.chain` over what a piece 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from operator import length_hint
 
@@ -58,13 +58,6 @@ class Format(Protocol):
         """The records of a block, several at a time: iterators that go on behind a record they raise at."""
 
     def __str__(self) -> str: ...
-
-
-class InBytes(Format, Protocol):
-    """What records look like in the bytes of a file."""
-
-    def bytes_of(self, block: Block, opening: Opening) -> Generator[tuple[int, bytes], None, None]:
-        """The bytes of a block, in pieces of whole records, with their offsets."""
 
 
 class Reads(Frozen):

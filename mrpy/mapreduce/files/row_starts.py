@@ -70,7 +70,7 @@ def parts(rows: Rows, opening: Opening, block: Block) -> Iterator[Block]:
         yield block.replaced(cut=0)
         return
     with closing(_parts(rows, block, watching, head)) as cut:
-        yield from handed(block, (each._replace(names=tuple(names)) for each in cut), watching)
+        yield from handed(block, cut, watching, tuple(names))
 
 
 def _parts(rows: Rows, block: Block, opening: Opening, head: int) -> Generator[Part, None, None]:
@@ -107,7 +107,7 @@ def spans(rows: Rows, path: str, opening: Opening) -> Generator[Span, None, None
     """The rows of a file, several at a time."""
     marks, quotes = rows.marks(), Quotes.around_fields(rows)
     begun, end = b"", 0  # rows that may not be whole, and where they end
-    with closing(rows.bytes_of(Block(path), opening)) as pieces:
+    with closing(rows.lines.bytes_of(Block(path), opening)) as pieces:
         try:
             for offset, data in pieces:
                 offset, data, end = offset - len(begun), begun + data, offset + len(data)

@@ -51,10 +51,6 @@ class Rows(Frozen):
             rows.names = list(names)
             yield rows, rows
 
-    def bytes_of(self, block: Block, opening: Opening) -> Generator[tuple[int, bytes], None, None]:
-        """The bytes of a block, in pieces of whole lines."""
-        return self.lines.bytes_of(block, opening)
-
     def names_of(self, path: str, opening: Opening) -> tuple[Any, int | None]:
         """The first row of a file, and where the last line of it begins."""
         with closing(_Reader(self, Block(path), opening)) as head:
@@ -111,7 +107,7 @@ class _Reader:
         self._texts.close()
 
     def _texts_of(self, block: Block, opening: Opening) -> Generator[StringIO, None, None]:
-        for offset, data in self._format.bytes_of(block, opening):
+        for offset, data in self._format.lines.bytes_of(block, opening):
             text, marked = self._format.lines.text.decoded(self._path, offset, data)
             self._marked |= marked
             self._offset, self._data = offset, data

@@ -37,7 +37,7 @@ class Parquet(Frozen):
     @property
     def columns(self) -> tuple[Any, ...] | None:
         """The names of its columns, with their types, where these are known."""
-        return None if self.schema is None else tuple((each.name, str(each.type)) for each in self.schema)
+        return None if self.schema is None else _columns_of(self.schema)
 
     def merged(self, paths: Sequence[str]) -> Parquet:
         """The same with the schema that all of these parts would have as one: a column in which nothing is,
@@ -100,13 +100,17 @@ class ParquetWriter:
         self._write_table(self._arrow.concat_tables(tables))
 
     def _write_table(self, table: Any) -> None:
-        self.columns = self._format.replaced(schema=table.schema).columns
+        self.columns = _columns_of(table.schema)
         self._arrow.parquet.write_table(table, self._buffer, compression=self._format.compression or "none")
         self._buffer.flush()
 
     def abandon(self) -> None:
         with suppress(Exception):
             self._buffer.close()
+
+
+def _columns_of(schema: Any) -> tuple[Any, ...]:
+    return tuple((field.name, str(field.type)) for field in schema)
 
 
 def _mapped(arrow: Any, path: str) -> Any:

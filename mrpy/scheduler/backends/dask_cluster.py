@@ -31,7 +31,6 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator
 from multiprocessing.process import current_process
 from pathlib import Path
 from typing import Any
@@ -133,7 +132,8 @@ def start(workers: int) -> SpecCluster:
     """Start it. Its workers come up a moment later."""
     spill = _spill_folder()
     kept = {"distributed.admin.low-level-log-length": EVENTS_KEPT, "distributed.scheduler.worker-ttl": None}
-    with dask.config.set(kept), _cleared_if_broken_off(spill):
+    with dask.config.set(kept), contextlib.ExitStack() as broken_off:
+        broken_off.callback(_clear_away, spill, os.getpid())
         cluster = SpecCluster(
             scheduler={
                 "cls": Scheduler,
@@ -144,6 +144,7 @@ def start(workers: int) -> SpecCluster:
             name="mrpy",
             silence_logs=False,  # who starts it does that, for longer
         )
+        broken_off.pop_all()
     cluster.spill_folder = spill  # type: ignore[attr-defined]
     weakref.finalize(cluster, _clear_away, spill, os.getpid())  # at the end of the program, at the latest
     steady(cluster.loop)
@@ -164,15 +165,6 @@ def stop(cluster: SpecCluster) -> None:
         cluster.close()
     finally:
         _clear_away(cluster.spill_folder, os.getpid())  # type: ignore[attr-defined]
-
-
-@contextlib.contextmanager
-def _cleared_if_broken_off(spill: str) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        _clear_away(spill, os.getpid())
-        raise
 
 
 def _clear_away(spill: str, owner: int) -> None:
