@@ -12,6 +12,7 @@ import lzma
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -294,6 +295,27 @@ def test_many_compressed_files_are_read_side_by_side(tmp_path: Path) -> None:
     assert all(block.data for block in blocks_of(mrpy.read_text(paths[1:])))
     assert all(block.data for block in blocks_of(mrpy.read_text(tmp_path / "[0-3].gz")))
     assert all(block.cut == 0 for block in blocks_of(mrpy.read_text(paths[1:], blocksize=None)))
+
+
+def test_a_huge_one_of_many_is_read_as_a_whole_by_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(handed.FEW + 4):
+        written(tmp_path / f"{n:02}.gz", gzip.compress(b"%d\n" % n * (5 if n != 7 else 99_999)))
+    monkeypatch.setattr(handed, "HUGE", 99)
+    lines = [str(n) for n in range(handed.FEW + 4) for _ in range(5 if n != 7 else 99_999)]
+    read: list[str] = []
+    parts = handed.parts
+
+    def noted(*args: Any) -> Iterator[Block]:
+        for block in parts(*args):
+            read.append(block.path[-5:])
+            yield block
+
+    monkeypatch.setattr(handed, "parts", noted)
+    assert list(mrpy.read_text(tmp_path, backend="serial")) == lines
+    assert set(read) == {"07.gz"}
+    read.clear()
+    assert dict(mrpy.read_text(tmp_path, backend="serial").frequencies()) == Counter(lines)
+    assert read == []  # what comes back is small, and workers can unpack side by side
 
 
 def test_what_is_passed_over_as_a_whole_is_read_as_a_whole(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.kernels import MapChunk
-from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap, of_single_items
+from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap, for_records, of_single_items
 from mrpy.mapreduce.rules import Rules, ready
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled, is_run
@@ -249,7 +249,7 @@ class _feeding:
         with ExitStack() as entering:
             job = entering.enter_context(job_for(options))
             entering.enter_context(watched(job, plan, options))
-            plan, rules = ready(plan, options, job)
+            plan, rules = ready(for_records(plan), options, job)
             checkpoint = entering.enter_context(checkpoint_for(options, plan.steps, "map"))
             backend, name = job.driver.backend, options.name or str(plan.steps[-1])
             code = _code(plan.steps, name, rules.replaced(seed=0), travels=backend.remote)

@@ -64,9 +64,10 @@ def read_text(
     ``storage_options``  what fsspec is told of the place: keys, endpoints
 
     Up to eight compressed files of more than 1 MB are unpacked in the consumer's process, as far as it is
-    ahead of the loop, and workers get the parts. Of others, and of those in an encoding where the end of a
-    line is not a byte of its own (UTF-16, say), each is one item: a worker holds what becomes of all of it. A
-    line that cannot be decoded is a `DataError`, and `on_error` says what becomes of it.
+    ahead of the loop, and workers get the parts; so is, in a loop over what becomes of the lines, any of more
+    than 16 MB. Of others, and of those in an encoding where the end of a line is not a byte of its own
+    (UTF-16, say), each is one item: a worker holds what becomes of all of it. A line that cannot be decoded
+    is a `DataError`, and `on_error` says what becomes of it.
 
     >>> import mrpy, tempfile
     >>> with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
@@ -366,7 +367,8 @@ def _over(source: Blocks, step: Reads, options: dict[str, Any]) -> ParallelItera
 
 def _fingerprint(files: list[Any], blocks: list[Block]) -> int:
     keys = [block.key for block in blocks if block.key is not None]  # of what has no files: all that is known
-    keys += [("cut", block.cut) for block in blocks if block.cut]
+    cuts = [(block.cut, block.cut_for_records) for block in blocks]
+    keys += [("cut", *cut) for cut in cuts if any(cut)]
     return crc32(repr((files, len(blocks), [block.start for block in blocks[:2]], keys)).encode())
 
 

@@ -206,6 +206,12 @@ def of_single_items(plan: Plan, options: Options) -> Plan:
     return plan
 
 
+def for_records(plan: Plan) -> Plan:
+    """The same plan where what it yields comes to the consumer: of a huge file no worker holds all, then."""
+    source: Any = plan.source
+    return plan.replaced(source=source.for_records()) if hasattr(source, "for_records") else plan
+
+
 def _with_own_variables(function: Any) -> Callable[[Iterator[Any]], Iterator[Any]]:
     """A copy of a function that shares no variable with it."""
     cells = []

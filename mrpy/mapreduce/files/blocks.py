@@ -31,10 +31,11 @@ class Block(Frozen):
     What has no bytes counts in other units: groups of rows, ranges of a `key`. ``weight``: how much of the
     whole it is, in bytes about, for a progress bar. ``found``: as in `File`
 
-    ``cut``    the consumer reads it, and cuts it into blocks of about so many bytes; 0: he does not
-    ``data``   the bytes, where he has read them
-    ``names``  of the columns of its file, where he knows them: then he knows that whole rows are in it
-    ``error``  it is what kept him from reading on
+    ``cut``              the consumer reads it, and cuts it into blocks of about so many bytes; 0: he does not
+    ``cut_for_records``  likewise, where its records come to him: they are too many for a worker to hold
+    ``data``             the bytes, where he has read them
+    ``names``            of the columns of its file, where he knows them: then there are whole rows in it
+    ``error``            it is what kept him from reading on
     """
 
     path: str
@@ -44,6 +45,7 @@ class Block(Frozen):
     key: Any = None
     found: bool = False
     cut: int = 0
+    cut_for_records: int = 0
     data: bytes | None = None
     names: tuple[Any, ...] | None = None
     error: Exception | None = None
@@ -84,6 +86,11 @@ class Blocks(Frozen):
     def is_read(self) -> bool:
         """Whether the consumer reads some of it."""
         return any(block.cut for block in self.blocks)
+
+    def for_records(self) -> Blocks:
+        """These where all records come to the consumer."""
+        blocks = (block.replaced(cut=block.cut or block.cut_for_records) for block in self.blocks)
+        return self.replaced(blocks=tuple(blocks))
 
     def reader(self) -> Reader:
         if not self.is_read:

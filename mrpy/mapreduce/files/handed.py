@@ -25,14 +25,19 @@ if TYPE_CHECKING:
 
 LARGE = 1 << 20  # bytes of a compressed file: of a smaller one all records can be held
 FEW = 8  # larger ones: more of them are read side by side, each as a whole; out of the air
+HUGE = 1 << 24  # bytes of one of which no worker holds all records, however many there are: that may be 1 GB
 
 
 def large(blocks: list[Block], packed: set[str]) -> list[Block]:
-    """These blocks, of which the large ones of compressed files are to be handed, if they are few."""
-    many = [block.path in packed and block.weight > LARGE and not is_url(block.path) for block in blocks]
-    if sum(many) > FEW:
-        return blocks
-    return [block.replaced(cut=PIECE) if it else block for block, it in zip(blocks, many, strict=True)]
+    """These blocks, of which the large ones of compressed files are to be handed, if they are few; else those
+    that are huge, where their records come to the consumer."""
+
+    def is_over(size: int, block: Block) -> bool:
+        return block.weight > size and block.path in packed and not is_url(block.path)
+
+    if sum(is_over(LARGE, block) for block in blocks) <= FEW:
+        return [block.replaced(cut=PIECE) if is_over(LARGE, block) else block for block in blocks]
+    return [block.replaced(cut_for_records=PIECE) if is_over(HUGE, block) else block for block in blocks]
 
 
 class Part(NamedTuple):
