@@ -473,6 +473,7 @@ def test_who_breaks_off_has_the_workers_torn_down_too(backend: str, tmp_path: Pa
         # a worker that is still at work when the run is broken off, and stays at it, is killed, not torn down
         first = parts_of(range(5), DEFAULT).count(0)  # the keys of the part that was asked for
         assert eventually(lambda: len(logged(tmp_path, "reduce")) == (first if backend == "serial" else 5))
+        time.sleep(0.3)  # it is logged where a reducer begins
         pairs.close()
         del pairs
         gc.collect()
