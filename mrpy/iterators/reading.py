@@ -65,7 +65,7 @@ def read_text(
 
     Up to eight compressed files of more than 1 MB are unpacked in the consumer's process, as far as it is
     ahead of the loop, and workers get the parts; so is, in a loop over what becomes of the lines, any of more
-    than 16 MB. Of others, and of those in an encoding where the end of a line is not a byte of its own
+    than 4 MB. Of others, and of those in an encoding where the end of a line is not a byte of its own
     (UTF-16, say), each is one item: a worker holds what becomes of all of it. A line that cannot be decoded
     is a `DataError`, and `on_error` says what becomes of it.
 

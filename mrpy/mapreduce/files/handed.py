@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LARGE = 1 << 20  # bytes of a compressed file: of a smaller one all records can be held
 FEW = 8  # larger ones: more of them are read side by side, each as a whole; out of the air
-HUGE = 1 << 24  # bytes of one of which no worker holds all records, however many there are: that may be 1 GB
+HUGE = 1 << 22  # bytes of one of which no worker is to hold all records, however many there are: 200 MB, say
 
 
 def large(blocks: list[Block], packed: set[str]) -> list[Block]:
