@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 import threading
 import time
@@ -15,6 +16,8 @@ from laws import LOCAL, eventually
 
 import mrpy
 from mrpy import inside
+from mrpy.mapreduce.files import handed, row_starts
+from mrpy.scheduler.backends.dask_values import Far
 
 over_local = pytest.mark.parametrize("backend", LOCAL)
 
@@ -127,6 +130,71 @@ def test_other_tasks_go_on_meanwhile(backend: str, chained: bool) -> None:
 
     list(mrpy.pmap(abs, range(4), backend=backend, workers=2))  # the workers are there
     assert run(main) >= 30
+
+
+@over_local
+@pytest.mark.parametrize("name", ["a.gz", "a.csv"])
+def test_other_tasks_go_on_while_a_file_is_unpacked_or_cut(
+    backend: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = 0.0  # that the loop stood still
+
+    def slow(*args: Any) -> Iterator[Any]:
+        time.sleep(1)
+        yield from parts(*args)
+
+    module, parts = (handed, handed.parts) if name == "a.gz" else (row_starts, row_starts.parts)
+    monkeypatch.setattr(module, "parts", slow)
+    data = b"line\n" * 300_000
+    (tmp_path / name).write_bytes(data if name == "a.csv" else gzip.compress(data, 0))
+
+    async def main() -> None:
+        async def tick() -> None:
+            nonlocal longest
+            while True:
+                began = time.monotonic()
+                await asyncio.sleep(0.01)
+                longest = max(longest, time.monotonic() - began)
+
+        read = mrpy.read_csv if name == "a.csv" else mrpy.read_text
+        items = mrpy.stream(read(tmp_path / name, blocksize=1_000_000, backend=backend, workers=2))
+        ticking = asyncio.create_task(tick())
+        assert len(await collected(items)) == 300_000 - (name == "a.csv")
+        ticking.cancel()
+
+    list(mrpy.pmap(abs, range(4), backend=backend, workers=2))
+    began = time.monotonic()
+    run(main)
+    assert time.monotonic() - began > 1
+    assert longest < 0.8
+
+
+def test_other_tasks_go_on_while_a_result_comes_from_afar(monkeypatch: pytest.MonkeyPatch) -> None:
+    load, longest = Far.load, 0.0
+
+    def slow(self: Far) -> Any:
+        time.sleep(1)
+        return load(self)
+
+    async def main() -> None:
+        async def tick() -> None:
+            nonlocal longest
+            while True:
+                began = time.monotonic()
+                await asyncio.sleep(0.01)
+                longest = max(longest, time.monotonic() - began)
+
+        ticking = asyncio.create_task(tick())
+        assert await mrpy.submit(abs, -1) == 1
+        assert await collected(mrpy.pmap(abs, [-2])) == [2]
+        ticking.cancel()
+
+    monkeypatch.setattr(Far, "load", slow)
+    with mrpy.session("dask", workers=2):
+        began = time.monotonic()
+        run(main)
+    assert time.monotonic() - began > 2
+    assert longest < 0.8
 
 
 @over_local

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from mrpy.inside import inside
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.chunking import AHEAD, ITEMS_AHEAD, TARGET, Chunker
-from mrpy.mapreduce.plan import Plan, name_of
+from mrpy.mapreduce.plan import Plan, for_records, name_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.sources import Pulled, shows_its_plan
 from mrpy.options import Options, origin
@@ -53,7 +53,7 @@ def skips(plan: Plan, account: Account) -> list[Skipped]:
 def explained(plan: Plan, options: Options, given: Given, account: Account) -> str:
     """The text of `explain`, for a plan and all that it comes from."""
     before = [source.explain() for source in upstream(plan)]
-    return "\n\n".join([*before, stage(plan, options, given, account)])
+    return "\n\n".join([*before, stage(for_records(plan), options, given, account)])
 
 
 def stage(

@@ -6,7 +6,7 @@ from _thread import RLock
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from contextvars import copy_context
-from itertools import chain
+from itertools import chain, islice
 
 from mrpy.errors import Cancelled, SerializationError
 from mrpy.inside import carried
@@ -25,7 +25,7 @@ from mrpy.mapreduce.window import Window
 from mrpy.options import Options
 from mrpy.progress import watched
 from mrpy.scheduler.calls import Code
-from mrpy.scheduler.current import Stopper, is_there, job_for, session_for
+from mrpy.scheduler.current import Stopper, job_for, session_for
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.reuse import code_for
 
@@ -60,7 +60,8 @@ class Run:
     ) -> None:
         account = account or Account()
         self._blocks = _blocks(plan, options, account)
-        self.items = Items.of(Shared(self._blocks), plan, given, account)
+        self.shared = Shared(self._blocks)
+        self.items = Items.of(self.shared, plan, given, account)
 
     def __next__(self) -> Any:
         return next(self.items)
@@ -81,6 +82,7 @@ class Shared:
         self.blocks: Any = blocks  # it also says whether it is at work
         self._turn = RLock()
         self._block: Iterator[Any] = iter(())  # the last one
+        self._is_there = False  # all of it is: nothing is computed for its items
 
     def __iter__(self) -> Self:
         return self
@@ -93,12 +95,21 @@ class Shared:
                     return self._block
                 if self.blocks.gi_running:
                     raise ValueError("the source of a run, or a signal handler, asks for an item of that run")
-                self._block = iter(next(self.blocks))
+                block = next(self.blocks)
+                self._block, self._is_there = iter(block), type(block) is list
                 return self._block
         except StopIteration:
             raise
         except BaseException as error:
+            self._is_there = False
             return _raising(error)
+
+    def some(self) -> list[Any]:
+        """The next items, as many as are there at once, or one that is computed first; none at the end."""
+        for block in self:
+            if items := list(block if self._is_there else islice(block, 1)):
+                return items
+        return []
 
 
 def _raising(error: BaseException) -> Iterator[Any]:
@@ -141,16 +152,15 @@ async def run_map_async(
 ) -> AsyncGenerator[Any, None]:
     """As `Run`, in an event loop. The source is pulled in the loop's thread, as everything else; but what
     would block it has a thread of its own: a run whose source is another run, or which has to have the answer
-    of one before it begins, with that one; and a serial run, which computes in the thread that asks.
+    of one before it begins, with that one; one whose source reads files; one on Dask, where results are
+    fetched from afar; and a serial run, which computes in the thread that asks.
     ``stopper``: by which it is ended while it waits."""
     options = says()
-    if options.backend == "dask" and not is_there(options):
-        import asyncio  # heavy, and only for those who run a loop already
-
-        await asyncio.to_thread(session_for, options)
-    run = isinstance(plan.source, Pulled) and is_run(plan.source.iterable)
-    run = run or any(hasattr(step, "ready") for step in plan.steps)
-    if run or not plan.steps or not session_for(options).driver.backend.threaded:
+    plan = for_records(plan)
+    apart = isinstance(plan.source, Pulled) and is_run(plan.source.iterable)
+    apart = apart or getattr(plan.source, "is_read", False) or options.backend == "dask"
+    apart = apart or any(hasattr(step, "ready") for step in plan.steps)
+    if apart or not plan.steps or not session_for(options).driver.backend.threaded:
         async for item in _in_thread(Run(plan, lambda: options, account), stopper):
             yield item
         return
@@ -180,26 +190,22 @@ async def run_map_async(
 
 
 async def _in_thread(run: Run, stopper: Stopper) -> AsyncGenerator[Any, None]:
-    """An ordinary run, asked for its items in one thread from begin to end. Who is cancelled while he waits
-    for an item does not wait for its end: the thread gives up what it waits for, and closes the run."""
+    """An ordinary run, asked for some items at a time in one thread from begin to end. Who is cancelled while
+    he waits for one does not wait for its end: the thread gives up what it waits for, and closes the run."""
     import asyncio  # heavy, and only for those who run a loop already
     from concurrent.futures import ThreadPoolExecutor
 
     context = copy_context()  # the open session, as seen from here
     context.run(stopper.watch)
-    end = object()
-
-    def advance() -> Any:
-        return next(run, end)
-
     thread = ThreadPoolExecutor(1, "mrpy-async", carried())
     asked = None
     try:
         while True:
-            asked = thread.submit(context.run, advance)
-            if (item := await asyncio.wrap_future(asked)) is end:
+            asked = thread.submit(context.run, run.shared.some)
+            if not (items := await asyncio.wrap_future(asked)):
                 return
-            yield item
+            for item in items:
+                yield item
     except Cancelled:
         if not stopper.stopped:
             raise

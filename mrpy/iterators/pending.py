@@ -111,6 +111,10 @@ class PendingResult:
         except BaseException:
             self.cancel()
             raise
+        if not self._driver.backend.near:
+            import asyncio  # who awaits has it
+
+            yield from asyncio.to_thread(self._ended).__await__()
         return _given(*self._ended())
 
     def __repr__(self) -> str:

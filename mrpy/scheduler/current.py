@@ -11,7 +11,7 @@ from weakref import WeakSet
 from mrpy.inside import inside
 from mrpy.options import Options
 from mrpy.scheduler.job import Job
-from mrpy.scheduler.session import Session, is_shared, shared
+from mrpy.scheduler.session import Session, shared
 from mrpy.scoped import Scoped
 
 _submits = count()
@@ -26,12 +26,6 @@ def opened(session: Session, options: Options) -> AbstractContextManager[None]:
 def session_for(options: Options) -> Session:
     """The session in which a run with these options takes place."""
     return _opened_for(options) or shared(options.backend, options.worker_count)
-
-
-def is_there(options: Options) -> bool:
-    """Whether it has not to be made first: a cluster takes seconds to start."""
-    opened = inside.task or _opened_for(options) is not None
-    return opened or is_shared(options.backend, options.worker_count)
 
 
 def _opened_for(options: Options) -> Session | None:

@@ -146,11 +146,6 @@ def shared(backend: str, workers: int) -> Session:
         return session
 
 
-def is_shared(backend: str, workers: int) -> bool:
-    """Whether there is one that is the process's own."""
-    return _found(backend, workers) is not None
-
-
 def _found(backend: str, workers: int) -> Session | None:
     session = _shared.get((backend, workers))
     return None if session is None or session.driver.closed else session

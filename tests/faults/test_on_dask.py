@@ -103,6 +103,29 @@ def test_a_cluster_that_was_restarted_gets_the_functions_again() -> None:
         assert list(mrpy.pmap(abs, [-1, -2])) == [1, 2]
 
 
+@pytest.mark.fault(38)
+@pytest.mark.parametrize(
+    ("module", "what"),
+    [("raise ModuleNotFoundError", r"no mrpy \(ModuleNotFoundError"), ("__version__ = '0.0.1'", r"mrpy 0\.0\.1")],
+)
+def test_a_worker_that_cannot_open_what_is_sent_is_refused_and_lives_on(module: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / "mrpy.py").write_text(module, encoding="utf-8")
+    cluster = distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0")
+    with cluster, distributed.Client(cluster) as client:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-nanny", "--no-dashboard"],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            client.wait_for_workers(1, timeout=30)
+            with pytest.raises(BackendError, match=f"tcp://.* has {what}.*; install the same"):
+                mrpy.session("dask", client=client).__enter__()
+            assert client.submit(abs, -1).result(30) == 1
+        finally:
+            worker.kill()
+            worker.wait()
+
+
 @pytest.mark.fault(32)
 def test_arrays_have_the_bits_of_their_sums_there() -> None:
     """Whatever is in front of them in a message."""

@@ -55,7 +55,7 @@ def pieces(block: Block, rule: Rule, opening: Opening) -> Generator[tuple[int, b
         return
     packed = opening.is_packed(block.path)
     with named(block.path, packed), opening.open(block.path) as file:
-        # of a file that turns out to be damaged nothing is lost that was unpacked before
+        # of a file that turns out to be damaged nothing is lost that was read before
         read = getattr(file, "read1", file.read) if packed else file.read
         stretch = _Stretch(block, rule, read, to_the_end=not packed and not is_url(block.path))
         if block.start:

@@ -109,7 +109,7 @@ class DaskBackend(Backend):
         self._client.subscribe_topic("all", self._heard_of_team)
         if self._cluster is not None:
             self._client.wait_for_workers(1, timeout=PATIENCE)
-        self._has(workers if self._cluster is not None else max(1, sum(self._client.nthreads().values())))
+        self._has(workers if self._cluster is not None else dask_cluster.threads_of(self._client))
         if self._cluster is None:
             # Subscriptions begin some time after they were asked for. A task comes behind them in the same
             # stream: once it is done, no worker can join unheard, and those that did are counted.

@@ -29,6 +29,6 @@ class Far:
         try:
             stored: w.Stored = self.future.result()
         except (Exception, CancelledError) as error:
-            what = "a result is lost: its session or cluster was closed before it was asked for"
+            what = "a result is lost: before it was asked for its session or cluster was closed, or restarted"
             raise BackendError(f"{what} ({error!r})") from error
         return stored.load()
