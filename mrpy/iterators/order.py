@@ -217,6 +217,7 @@ async def _in_thread(run: Run, stopper: Stopper) -> AsyncGenerator[Any, None]:
             if not asked.done():
                 stopper.stop()
             closing = thread.submit(context.run, run.close)
+            del run  # the traceback of a cancellation may hold this frame
             thread.shutdown(wait=False)
             if asked.done():
                 await asyncio.shield(asyncio.wrap_future(closing))
