@@ -103,7 +103,6 @@ def test_a_cluster_that_was_restarted_gets_the_functions_again() -> None:
         assert list(mrpy.pmap(abs, [-1, -2])) == [1, 2]
 
 
-@pytest.mark.fault(38)
 @pytest.mark.parametrize(
     ("module", "what"),
     [("raise ModuleNotFoundError", r"no mrpy \(ModuleNotFoundError"), ("__version__ = '0.0.1'", r"mrpy 0\.0\.1")],
