@@ -325,7 +325,8 @@ class Driver:
             facts.append(self._inbox.popleft())
         now = time.monotonic()
         if self._wake_at is not None and now >= self._wake_at and self.backend.threaded:
-            while heard := self.backend.wait(0):  # who was away for long hears first what has come meanwhile
+            self.backend.listen()  # who was away for long hears first what has come meanwhile
+            while heard := self.backend.wait(0):
                 facts += heard
         if self._trace is not None:
             self._trace.told(facts, now)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,7 +23,10 @@ from watching import ROOT, alive, assert_usable, pids_of, run_script, running_sc
 
 import mrpy
 from mrpy.errors import ItemTimeout, WorkerCrashed
+from mrpy.scheduler.backends import worker_main
 from mrpy.scheduler.backends.alarm import is_closed
+from mrpy.scheduler.backends.poller import EpollPoller
+from mrpy.scheduler.backends.processes import ProcessesBackend
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -557,3 +561,27 @@ def test_a_consumer_who_keeps_the_lock_for_long_costs_no_item_its_time() -> None
                     keeps(1_800_000)
             late = [(each, each.__cause__) for each in found if isinstance(each, Exception)]
             assert found == list(range(12)), late  # where it was, if it was
+
+
+@pytest.mark.fault(2)
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="one thread at a time sleeps there")
+def test_an_answer_that_another_thread_was_told_of_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may wait for the interpreter lock, which a consumer has kept; and nobody else is told of it again."""
+    began: list[float] = []
+    take_in, take = ProcessesBackend._take, EpollPoller.take
+
+    def noted(self: Any, worker: Any, frame: Any) -> None:
+        if frame.kind == worker_main.BEGAN:
+            began.append(time.monotonic())
+        take_in(self, worker, frame)
+
+    def told_elsewhere(self: Any) -> Iterator[Any]:
+        return (event for event in take(self) if not began or time.monotonic() > began[0] + 3)
+
+    with mrpy.session("processes", workers=1):
+        assert list(mrpy.pmap(abs, [-1])) == [1]
+        monkeypatch.setattr(ProcessesBackend, "_take", noted)
+        monkeypatch.setattr(ProcessesBackend, "_listen", lambda self: False)
+        monkeypatch.setattr(EpollPoller, "take", told_elsewhere)
+        assert list(mrpy.pmap(lambda x: time.sleep(0.1) or x, [1], timeout=1.5, on_error="return")) == [1]
+        assert began

@@ -84,6 +84,10 @@ class Backend(ABC):
         one is `leading`: he may take in what he likes."""
         raise NotImplementedError
 
+    def listen(self) -> None:  # noqa: B027 - as below
+        """Ask all who owe an answer. Another thread may have been told of it, and still wait for the
+        interpreter lock, which we have: then `wait` has nothing of it yet."""
+
     def pass_on(self) -> None:  # noqa: B027 - there is nothing to do for most
         """Where it is `led`: if one `block` has ended by what nobody has taken in yet, have another end."""
 

@@ -303,9 +303,12 @@ class ProcessesBackend(Backend):
         elif event.writable:
             self._flush(worker)
 
+    def listen(self) -> None:
+        for worker in list(self._team):
+            self._hear(worker)
+
     def _listen(self) -> bool:
-        """Ask workers who owe an answer. The thread that was told of it may still wait for the interpreter
-        lock, which we have."""
+        """As `listen`, to some, before we sleep."""
         return any(worker.queue and self._hear(worker) for worker in islice(self._team, LISTENED_TO))
 
     def _hear(self, worker: WorkerHandle) -> bool:
