@@ -553,12 +553,12 @@ def test_a_consumer_who_keeps_the_lock_for_long_costs_no_item_its_time() -> None
     """As the sorting of a long list does: answers that came meanwhile count before what is late."""
     keeps = ctypes.PyDLL(None).usleep
     with mrpy.session("processes", workers=2):
-        for _ in range(2):
+        for _ in range(3):
             found = []
-            for each in mrpy.pmap(lambda x: time.sleep(0.15) or x, range(12), timeout=1.5, on_error="return"):
+            for each in mrpy.pmap(lambda x: time.sleep(0.15) or x, range(12), timeout=0.7, on_error="return"):
                 found.append(each)
                 if len(found) % 6 == 1:
-                    keeps(1_800_000)
+                    keeps(1_000_000)
             late = [(each, each.__cause__) for each in found if isinstance(each, Exception)]
             assert found == list(range(12)), late  # where it was, if it was
 
@@ -581,7 +581,7 @@ def test_an_answer_that_another_thread_was_told_of_is_not_late(monkeypatch: pyte
     with mrpy.session("processes", workers=1):
         assert list(mrpy.pmap(abs, [-1])) == [1]
         monkeypatch.setattr(ProcessesBackend, "_take", noted)
-        monkeypatch.setattr(ProcessesBackend, "_listen", lambda self: False)
+        monkeypatch.setattr(ProcessesBackend, "_hear_some", lambda self: False)
         monkeypatch.setattr(EpollPoller, "take", told_elsewhere)
         assert list(mrpy.pmap(lambda x: time.sleep(0.1) or x, [1], timeout=1.5, on_error="return")) == [1]
         assert began

@@ -144,7 +144,7 @@ class ProcessesBackend(Backend):
         return self._team.ask_back(key)
 
     def block(self, timeout: float | None, *, leading: bool = False) -> None:
-        if not (leading and self._listen()):
+        if not (leading and self._hear_some()):
             self._poller.sleep(timeout, leading=leading, brief=leading and len(self._tickets) < cpu_count())
 
     def pass_on(self) -> None:
@@ -305,15 +305,15 @@ class ProcessesBackend(Backend):
 
     def listen(self) -> None:
         for worker in list(self._team):
-            self._hear(worker)
+            if worker in self._team:  # else it was buried just now
+                self._hear(worker)
 
-    def _listen(self) -> bool:
-        """As `listen`, to some, before we sleep."""
+    def _hear_some(self) -> bool:
+        """As `listen`, before we sleep; until one has said something."""
         return any(worker.queue and self._hear(worker) for worker in islice(self._team, LISTENED_TO))
 
     def _hear(self, worker: WorkerHandle) -> bool:
-        """Take in what a worker says, and if it was the last of it that it is gone; say whether there was
-        anything."""
+        """Take in what a worker says, and that it is gone if so; say whether there was anything."""
         frames = worker.end.receive()
         for frame in frames or ():
             self._take(worker, frame)
