@@ -11,6 +11,7 @@ from mrpy.errors import OptionError
 from mrpy.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from typing import Any
 
     from mrpy.scheduler.backends.base import Backend
@@ -40,19 +41,16 @@ def _aside(make: Callable[[], Backend]) -> Backend:
     """What that makes, in a thread of its own. A cluster takes seconds: a Ctrl-C in the middle would leave
     half a package behind, or half a client, with which nothing works any more. If who waits for it goes, it
     is closed as soon as it is made."""
-    import threading  # workers pass through here, and do not need it
+    import threading  # workers pass through here, and need neither
+    from concurrent.futures import Future
 
-    made: list[Backend] = []
-    problems: list[BaseException] = []
-    alone: list[bool] = []  # nobody waits for it
+    made: Future[Backend] = Future()
 
     def run() -> None:
         try:
-            made.append(make())
+            made.set_result(make())
         except BaseException as problem:
-            problems.append(problem)
-        if alone and made:
-            made.pop().close()
+            made.set_exception(problem)
 
     try:
         thread = threading.Thread(target=run, daemon=True, name="mrpy-cluster")
@@ -62,10 +60,11 @@ def _aside(make: Callable[[], Backend]) -> Backend:
     try:
         thread.join()
     except BaseException:
-        alone.append(True)
-        if made:
-            made.pop().close()
+        made.add_done_callback(_close)
         raise
-    if problems:
-        raise problems[0]
-    return made[0]
+    return made.result()
+
+
+def _close(made: Future[Backend]) -> None:
+    if made.exception() is None:
+        made.result().close()
