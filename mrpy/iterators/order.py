@@ -39,6 +39,7 @@ else:
     check = later("mrpy.mapreduce.check")
 
 _FUNCTION: dict[Any, str] = {Map: "function", StarMap: "function", FlatMap: "function", Filter: "predicate"}
+_OF_A_LIST: type[Any] = type(iter([]))
 AT_ONCE = 64  # items of a source that is cut without being walked, where nothing is done to them
 
 
@@ -82,7 +83,6 @@ class Shared:
         self.blocks: Any = blocks  # it also says whether it is at work
         self._turn = RLock()
         self._block: Iterator[Any] = iter(())  # the last one
-        self._is_there = False  # all of it is: nothing is computed for its items
 
     def __iter__(self) -> Self:
         return self
@@ -95,19 +95,17 @@ class Shared:
                     return self._block
                 if self.blocks.gi_running:
                     raise ValueError("the source of a run, or a signal handler, asks for an item of that run")
-                block = next(self.blocks)
-                self._block, self._is_there = iter(block), type(block) is list
+                self._block = iter(next(self.blocks))
                 return self._block
         except StopIteration:
             raise
         except BaseException as error:
-            self._is_there = False
             return _raising(error)
 
     def some(self) -> list[Any]:
         """The next items, as many as are there at once, or one that is computed first; none at the end."""
         for block in self:
-            if items := list(block if self._is_there else islice(block, 1)):
+            if items := list(block if type(block) is _OF_A_LIST else islice(block, 1)):
                 return items
         return []
 

@@ -89,7 +89,12 @@ class Blocks(Frozen):
 
     def for_records(self) -> Blocks:
         """These where all records come to the consumer."""
-        blocks = (block.replaced(cut=block.cut or block.cut_for_records) for block in self.blocks)
+        if not any(block.cut_for_records for block in self.blocks):
+            return self
+        blocks = (
+            block.replaced(cut=block.cut_for_records, cut_for_records=0) if block.cut_for_records else block
+            for block in self.blocks
+        )
         return self.replaced(blocks=tuple(blocks))
 
     def reader(self) -> Reader:
