@@ -28,7 +28,7 @@ import numpy
 import pytest
 from dask.sizeof import sizeof
 from laws import eventually
-from watching import alive, run_script
+from watching import alive, once, run_script, script_environment
 
 import mrpy
 from mrpy.errors import BackendError, ItemTimeout, OptionError, WorkerCrashed
@@ -103,26 +103,52 @@ def test_a_cluster_that_was_restarted_gets_the_functions_again() -> None:
         assert list(mrpy.pmap(abs, [-1, -2])) == [1, 2]
 
 
+@pytest.mark.fault(38)
 @pytest.mark.parametrize(
     ("module", "what"),
     [("raise ModuleNotFoundError", r"no mrpy \(ModuleNotFoundError"), ("__version__ = '0.0.1'", r"mrpy 0\.0\.1")],
 )
 def test_a_worker_that_cannot_open_what_is_sent_is_refused_and_lives_on(module: str, what: str, tmp_path: Path) -> None:
-    (tmp_path / "mrpy.py").write_text(module, encoding="utf-8")
     cluster = distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0")
-    with cluster, distributed.Client(cluster) as client:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-nanny", "--no-dashboard"],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            client.wait_for_workers(1, timeout=30)
-            with pytest.raises(BackendError, match=f"tcp://.* has {what}.*; install the same"):
-                mrpy.session("dask", client=client).__enter__()
-            assert client.submit(abs, -1).result(30) == 1
-        finally:
-            worker.kill()
-            worker.wait()
+    with cluster, distributed.Client(cluster) as client, a_misfit(cluster, module, tmp_path):
+        client.wait_for_workers(1, timeout=30)
+        with pytest.raises(BackendError, match=f"tcp://.* has {what}.*; install the same"):
+            mrpy.session("dask", client=client).__enter__()
+        assert client.submit(abs, -1).result(30) == 1
+
+
+@contextlib.contextmanager
+def a_misfit(cluster: Any, module: str, folder: Path) -> Iterator[None]:
+    """A worker that has this in the place of mrpy."""
+    (folder / "mrpy.py").write_text(module, encoding="utf-8")
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-nanny", "--no-dashboard"],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+@pytest.mark.fault(38)
+def test_a_worker_that_joins_and_cannot_open_what_is_sent_is_an_error_as_long_as_it_is_there(tmp_path: Path) -> None:
+    def endless() -> None:
+        (tmp_path / "begun").touch()
+        while True:
+            time.sleep(0.01)
+
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    with cluster, distributed.Client(cluster) as client, mrpy.session("dask", client=client) as session:
+        at_work = mrpy.submit(endless)
+        assert eventually((tmp_path / "begun").exists, 30)
+        with a_misfit(cluster, "raise ModuleNotFoundError", tmp_path):
+            for pending in (at_work, mrpy.submit(abs, -1)):
+                with pytest.raises(BackendError, match=r"tcp://.* has no mrpy.*; install the same"):
+                    pending.result(30)
+        assert eventually(lambda: not session.driver.backend._misfits, 30)
+        assert list(mrpy.pmap(abs, [-1, -2])) == [1, 2]
 
 
 @pytest.mark.fault(32)
@@ -405,3 +431,54 @@ asyncio.run(main())
 def test_others_have_the_event_loop_while_a_cluster_starts() -> None:
     done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, text=True, timeout=50)
     assert done.stdout == "3 True\n", done.stderr
+
+
+ENDLESS = """
+import sys, mrpy
+address, begun = sys.argv[1:]
+def endless(n):
+    open(begun, "a").close()
+    while True:
+        pass
+with mrpy.session("dask", address=address):
+    list(mrpy.pmap(endless, range(3), chunksize=1))
+"""
+
+
+@pytest.mark.fault(15)
+def test_on_somebody_elses_cluster_a_killed_parent_holds_no_worker(tmp_path: Path) -> None:
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    begun = tmp_path / "begun"
+    with cluster, distributed.Client(cluster) as client:
+        parent = subprocess.Popen(
+            [sys.executable, "-c", ENDLESS, cluster.scheduler_address, str(begun)], env=script_environment()
+        )
+        try:
+            assert eventually(begun.exists, 30)
+        finally:
+            parent.kill()
+            parent.wait()
+        assert client.submit(abs, -1).result(15) == 1
+
+
+def test_a_call_that_is_ended_though_it_is_wanted_runs_again(tmp_path: Path) -> None:
+    """Dask may have a call given up of which it needs the value all the same: an input was lost, say."""
+
+    def twice(n: int) -> int:
+        if once(tmp_path / "first"):
+            while True:
+                pass
+        return n
+
+    def end(dask_worker: Any) -> None:
+        from mrpy.scheduler.backends.dask_worker import _running, interrupt
+
+        for key in _running:
+            dask_worker.loop.add_callback(interrupt, key, False)
+
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    with cluster, distributed.Client(cluster) as client, mrpy.session("dask", client=client):
+        pending = mrpy.submit(twice, 5)
+        assert eventually((tmp_path / "first").exists, 30)
+        client.run(end)
+        assert pending.result(30) == 5

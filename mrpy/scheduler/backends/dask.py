@@ -2,7 +2,7 @@
 
     driver's thread            Dask's threads            scheduler, workers
       start ─> client.submit ────────────────────────────> dask_worker.run
-      stop  ─> future.cancel, interrupt ─────────────────> dask_worker.interrupt
+      stop  ─> future.cancel (and, ours, interrupt) ─────> dask_worker.interrupt
       wait  <─ inbox (SimpleQueue) <─ future is done <──── Stored, Raised
                                    <─ events <──────────── it runs; an item began; what it says; it is through
 
@@ -29,8 +29,6 @@ import os
 import signal
 import time
 import uuid
-import weakref
-from collections import OrderedDict, deque
 from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -43,22 +41,19 @@ from distributed.utils import silence_logging_cmgr
 from mrpy.errors import BackendError
 from mrpy.scheduler import codec
 from mrpy.scheduler import messages as m
-from mrpy.scheduler.backends import dask_cluster, relay
+from mrpy.scheduler.backends import dask_cluster, dask_fit, relay
 from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.backends.base import Backend, Value
-from mrpy.scheduler.backends.dask_tickets import Suspects, Ticket, gone, lost, orphaned
+from mrpy.scheduler.backends.dask_functions import TORN_DOWN, Functions
+from mrpy.scheduler.backends.dask_tickets import GONE, ORPHANED, Suspects, Ticket, failed, lost
 from mrpy.scheduler.backends.dask_values import Far
-from mrpy.scheduler.calls import Call, Code
-from mrpy.scheduler.failure import of
+from mrpy.scheduler.calls import Call
 from mrpy.scheduler.said import Said
 
 AHEAD = 2  # tasks given to the cluster per thread: one runs, one waits
-CODES_KEPT = 64  # functions held on the cluster; out of the air
 PART_ALONE = 64 * 1024  # bytes; a smaller value in parts moves as a whole, a larger one is taken apart first
-LARGE = 1 << 20  # bytes of a function that workers drop at once when nobody sends it any more
 LOOK = 5.0  # seconds between two looks at the client, while nothing comes
 SENT = 0.5  # seconds for a message to arrive that nobody needs an answer to
-TORN_DOWN = 10.0  # seconds for functions to be dropped, and for what they do at their end, at most
 PATIENCE = 60  # seconds until our own workers, or a cluster's scheduler, have to answer
 
 
@@ -73,12 +68,10 @@ class DaskBackend(Backend):
         self._facts: list[m.Fact] = []
         self.said = Said()
         self._tickets: dict[int, Ticket] = {}
-        self._stopped: set[int] = set()  # attempts that were stopped, and may be about to begin
-        self._tears_down = False  # something that was sent does something at its end
+        self._stopped: dict[int, Any] = {}  # stopped, and may be about to begin: Dask's keys
         self._suspects, self._numbers = Suspects(), count(1)
+        self._misfits: dict[str, str] = {}  # workers that cannot open what we send, and why
         self._values: dict[m.Key, Far] = {}
-        self._codes: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # a Future; and what tells of the end
-        self._unused: deque[int] = deque()  # functions that nobody will send again
         self._closed, self._pid, self._limit = False, os.getpid(), limit
         self._quiet = contextlib.ExitStack()
         self._topic, self._mark = "", uuid.uuid4().hex[:12]
@@ -96,7 +89,7 @@ class DaskBackend(Backend):
     def _connect(self, workers: int, address: str | None = None, client: Any = None) -> None:
         security = None
         if client is not None:  # a connection of our own to the same place: we leave no trace in the user's
-            dask_cluster.check(client)
+            dask_fit.check(client)
             address, security = client.scheduler.address, client.security
         if address is None:
             self._quiet.enter_context(silence_logging_cmgr(logging.CRITICAL + 1))
@@ -104,13 +97,15 @@ class DaskBackend(Backend):
             address = self._cluster.scheduler_address
         self._client = Client(address, security=security, set_as_default=False, timeout=PATIENCE)
         dask_cluster.steady(self._client.loop)
+        self._functions = Functions(self._client, self._send, self.wake)
         self._topic = self._client.id  # Dask forgets these events some time after we are gone
         self._client.subscribe_topic(self._topic, self._heard)
         self._client.subscribe_topic("all", self._heard_of_team)
         if self._cluster is not None:
             self._client.wait_for_workers(1, timeout=PATIENCE)
-        self._has(workers if self._cluster is not None else dask_cluster.threads_of(self._client))
-        if self._cluster is None:
+            self._has(workers)
+        else:
+            self._has(self._client.sync(dask_fit.threads_of, self._client) or 1)
             # Subscriptions begin some time after they were asked for. A task comes behind them in the same
             # stream: once it is done, no worker can join unheard, and those that did are counted.
             self._first = self._client.submit(int, pure=False, key=f"mrpy-{self._mark}-first")
@@ -134,14 +129,13 @@ class DaskBackend(Backend):
             self._begin(ticket)
 
     def _begin(self, ticket: Ticket) -> None:
-        number, order = ticket.number, ticket.order
+        number = ticket.number
         try:
             ticket.future = self._submit(ticket)
             ticket.future.add_done_callback(lambda future: self._inbox.put((number, future.status)))
         except Exception as error:
             self._answer(ticket)
-            failure = of(BackendError(f"the task could not be handed to the cluster: {error}"))
-            self._facts.append(m.Failed(order.task.key, order.attempt, failure))
+            self._facts.append(failed(ticket, f"the task could not be handed to the cluster: {error}"))
 
     def _answer(self, ticket: Ticket) -> None:
         """It is not owed an answer any more."""
@@ -159,10 +153,11 @@ class DaskBackend(Backend):
                     self._facts.append(m.Stopped(key, attempt))
                     return
                 ticket.stopping = True
-                self._stopped.add(ticket.number)
                 ticket.future.cancel()
-                if ticket.address is not None:
-                    self._interrupt(ticket.number, ticket.address, ticket.pid)
+                if self._cluster is not None:  # others' workers hear of it by Dask itself
+                    self._stopped[ticket.number] = ticket.future.key
+                    if ticket.address is not None:
+                        self._interrupt(ticket.future.key, ticket.address, ticket.pid)
                 return
 
     def wait(self, timeout: float | None) -> list[m.Fact]:
@@ -181,8 +176,7 @@ class DaskBackend(Backend):
             self._take(message)
         while not self._inbox.empty():  # nobody else takes from it
             self._take(self._inbox.get())
-        if self._unused:
-            self._have_forgotten()
+        self._functions.drop_unused()
         facts, self._facts = self._facts, []
         return facts
 
@@ -207,7 +201,7 @@ class DaskBackend(Backend):
         if self._client is not None:
             with contextlib.suppress(Exception):
                 self._drop_all()
-        for held in (self._tickets, self._values, self._codes):
+        for held in (self._tickets, self._values):
             held.clear()
         with silence_logging_cmgr(logging.CRITICAL + 1), contextlib.suppress(Exception):
             self._disconnect()
@@ -224,8 +218,9 @@ class DaskBackend(Backend):
     # ---- to the cluster --------------------------------------------------------------------------
 
     def _submit(self, ticket: Ticket) -> Any:
+        for problem in self._misfits.values():
+            raise BackendError(problem)
         task = ticket.order.task
-        code: Code = task.call.code
         futures, parts = [], []
         for needed in task.inputs:
             value = self._values[needed.key]
@@ -236,47 +231,17 @@ class DaskBackend(Backend):
         # else the item before one that keeps the interpreter lock would be taken for the one that overran
         sure = ticket.order.attempt > 1 or task.timeout is not None
         care = w.Care(ticket.order.careful, ticket.order.careful and sure, ticket.suspect)
-        ours = self._cluster is not None
+        code, ours = task.call.code, self._cluster is not None
         sent = w.Sent(self._topic, ticket.number, code.number, data, tuple(parts), care, task.timeout, ours)
-        return self._send(code.name, w.run, sent, self._code(code), *futures, priority=int(task.urgent))
-
-    def _code(self, code: Code) -> Any:
-        number, unused, inbox = code.number, self._unused, self._inbox
-        if number not in self._codes:
-
-            def note(_: Any) -> None:  # in any thread
-                unused.append(number)
-                inbox.put(None)
-
-            blob = code.blob()
-            matters = code.torn_down or len(blob) >= LARGE
-            self._tears_down = self._tears_down or code.torn_down
-            told = weakref.ref(code, note) if matters else None
-            self._codes[number] = self._send("code", w.keep, blob), told
-            if len(self._codes) > CODES_KEPT:
-                self._codes.popitem(last=False)  # tasks under way keep it alive
-        self._codes.move_to_end(number)
-        return self._codes[number][0]
-
-    def _have_forgotten(self) -> None:
-        """Have workers drop functions, without waiting for it."""
-        numbers = [self._unused.popleft() for _ in range(len(self._unused))]
-        for number in numbers:
-            self._codes.pop(number, None)
-        self._client.loop.add_callback(self._forgotten, numbers)
+        function = self._functions.future_of(code)
+        return self._send(code.name, w.run, sent, function, *futures, priority=int(task.urgent))
 
     def _drop_all(self) -> None:
         """Have workers drop all functions, and wait for it; not for long, where none is torn down."""
-        done = asyncio.run_coroutine_threadsafe(self._forgotten(None), self._client.loop.asyncio_loop)
-        done.add_done_callback(lambda _: self.wake())
-        while not (self._tickets or self.hurried or done.done()):
-            self._take(self._inbox.get(timeout=TORN_DOWN if self._tears_down else SENT))
-
-    async def _forgotten(self, numbers: list[int] | None) -> None:
-        with contextlib.suppress(Exception):  # workers may be gone, or at something that does not let them
-            what = w.forget, self._topic, numbers, self._tears_down
-            asked = self._client.run(*what, asynchronous=True, on_error="ignore")
-            await asyncio.wait_for(asked, TORN_DOWN)
+        dropped = asyncio.run_coroutine_threadsafe(self._functions.drop(), self._client.loop.asyncio_loop)
+        dropped.add_done_callback(lambda _: self.wake())
+        while not (self._tickets or self.hurried or dropped.done()):
+            self._take(self._inbox.get(timeout=TORN_DOWN if self._functions.tear_down else SENT))
 
     def _send(self, name: str, function: Any, *args: Any, priority: int = 2) -> Any:
         name = name.encode("utf-8", "replace").decode()  # what cannot be encoded would break Dask's stream
@@ -287,31 +252,32 @@ class DaskBackend(Backend):
                 function, *args, key=key, pure=False, priority=priority, fifo_timeout="0 ms"
             )
 
-    def _interrupt(self, number: int, address: str, pid: int) -> None:
-        """Without waiting. A worker of ours that does not even answer is killed from here: its task keeps the
+    def _interrupt(self, key: Any, address: str, pid: int) -> None:
+        """Without waiting. A worker that does not even answer is killed from here: its task keeps the
         interpreter lock to itself."""
-        client, topic, ours = self._client, self._topic, self._cluster is not None
+        client = self._client
 
         async def ask() -> None:
-            asked = client.run(w.interrupt, topic, number, ours, workers=[address], asynchronous=True)
+            asked = client.run(w.interrupt, key, True, workers=[address], asynchronous=True)
             try:
                 await asyncio.wait_for(asked, w.GRACE + w.STUCK)
             except TimeoutError:
-                if ours:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.killpg(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
             except Exception:  # noqa: S110 - it is gone, or so is the cluster
                 pass
 
         client.loop.add_callback(ask)
 
-    def _recount(self) -> None:
-        """Ask how many threads the cluster has now, if it is not our own, without waiting."""
+    def _recount(self, new: str | None = None) -> None:
+        """Ask which workers somebody else's cluster has now, and whether a new one fits, without waiting."""
         client, inbox = self._client, self._inbox
 
         async def ask() -> None:
             with contextlib.suppress(Exception):
-                inbox.put(sum((await client.nthreads(asynchronous=True)).values()))
+                if new is not None:
+                    inbox.put((new, await dask_fit.problem_of(client, new), None))
+                inbox.put(await client.nthreads(asynchronous=True))
 
         if self._cluster is None:
             client.loop.add_callback(ask)
@@ -335,17 +301,22 @@ class DaskBackend(Backend):
                 self.said.show(relay.to_show(marshal.loads(said), pid), len(said))
             case (int(number), int(kind), *details):
                 self._told(number, kind, *details)
-            case dict():
-                if message["action"] == "remove-worker":
-                    self._bury(message["worker"], expected=message.get("expected", False))
+            case {"action": "remove-worker", "worker": worker}:
+                self._bury(worker, expected=message.get("expected", False))
                 self._recount()
-            case int() if message:
-                self._has(message)
+            case {"action": _, "worker": worker}:
+                self._recount(worker)
+            case (str(worker), str(problem), None) if problem:
+                self._misfits[worker] = problem
+                self._give_up(problem)
+            case dict() if message:
+                self._misfits = {worker: why for worker, why in self._misfits.items() if worker in message}
+                self._has(sum(message.values()))
 
     def _told(self, number: int, kind: int, what: Any, size: int = 0, note: bytes | None = None) -> None:
         ticket = self._tickets.get(number)
         if kind == w.RUNS and number in self._stopped:
-            self._interrupt(number, what, size)
+            self._interrupt(self._stopped[number], what, size)
         if ticket is None:
             return  # stopped, or Dask makes a lost value again
         if kind == w.RUNS:
@@ -360,11 +331,18 @@ class DaskBackend(Backend):
         """Dask's own client gives up a scheduler that it cannot reach any more, and tells nobody: what was
         asked for then never comes. Nor does it from a worker of ours that somebody has stopped."""
         if self._client.status == "closed":
-            self._facts += map(gone, self._tickets.values())
-            self._tickets.clear()
-            self._suspects = Suspects()
+            self._give_up(GONE)
         if self._cluster is not None and any(each.is_timed for each in self._tickets.values()):
             dask_cluster.end_stopped(self._cluster)
+
+    def _give_up(self, why: str) -> None:
+        """What was asked for never comes."""
+        self._facts += [failed(ticket, why) for ticket in self._tickets.values()]
+        for ticket in self._tickets.values():
+            if ticket.future is not None and self._client.status == "running":
+                ticket.future.cancel()
+        self._tickets.clear()
+        self._suspects = Suspects()
 
     def _bury(self, address: str, expected: bool) -> None:
         """A worker is gone, with what ran there."""
@@ -391,10 +369,10 @@ class DaskBackend(Backend):
         if isinstance(error, w.Raised):
             return m.Failed(key, attempt, codec.decode(codec.Payload(error.args[0])))
         if error is None and self._client.status not in ("running", "connecting"):
-            return gone(ticket)
+            return failed(ticket, GONE)
         if error is None or isinstance(error, KilledWorker):
-            self._codes.clear()  # they may be gone as well: after a restart of the cluster, say
+            self._functions.send_again()  # they may be gone as well: after a restart of the cluster, say
             if any(self._values[needed.key].is_gone() for needed in ticket.order.task.inputs):
-                return orphaned(ticket)
+                return failed(ticket, ORPHANED)
             return lost(ticket, blame=error is not None)
-        return m.Failed(key, attempt, of(BackendError(f"the cluster could not run the task: {error!r}")))
+        return failed(ticket, f"the cluster could not run the task: {error!r}")

@@ -23,7 +23,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import platform
 import shutil
 import signal
 import socket
@@ -34,7 +33,6 @@ import time
 import weakref
 from multiprocessing.process import current_process
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import dask.config
@@ -43,7 +41,6 @@ from distributed import Scheduler, Worker, batched
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 from tornado.ioloop import IOLoop
 
-from mrpy.errors import BackendError, OptionError
 from mrpy.scheduler.backends.spawn import HASH_SEED, environment
 from mrpy.scheduler.backends.worker_handle import is_stopped
 from mrpy.scheduler.backends.worker_main import die_with_parent, show_hash_seed
@@ -51,7 +48,6 @@ from mrpy.scheduler.backends.worker_main import die_with_parent, show_hash_seed
 EVENTS_KEPT = 1000  # by the scheduler, which is in the user's process; nobody reads them
 LONGEST_KEY = 4096  # bytes; those that `multiprocessing` makes have 32
 PAUSE = 0.1  # seconds between the death of a worker and the next
-TOLD = 10.0  # seconds for a cluster to say which versions it has
 _HOME = str(Path(__file__).resolve().parents[3])  # the folder that holds the package
 # there is always an HTTP server; without an address it would be on port 8787, for all the world
 _PLACE: dict[str, Any] = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
@@ -118,55 +114,6 @@ class WorkerProcess(ProcessInterface):
             )  # fmt: skip
         self.pid = process.pid
         return process, ours
-
-
-def check(client: Any) -> None:
-    """Raise unless a client of the user's can be used here."""
-    if getattr(client, "scheduler", None) is None:
-        raise OptionError(f"client={client!r:.60}: must be a distributed.Client that is connected")
-    if client.asynchronous:
-        raise OptionError(
-            "client= belongs to the event loop that runs here, which cannot serve it while this waits; "
-            "open the session in a thread (asyncio.to_thread)"
-        )
-
-
-def threads_of(client: Any) -> int:
-    """How many threads the workers of somebody else's cluster have, and 1 where there are none yet. Raises
-    `BackendError` where what we send cannot be opened: a worker that has no mrpy would die of it."""
-    here = resolve_name("mrpy:__version__"), platform.python_version()
-    with contextlib.suppress(TimeoutError):  # one that is stopped says nothing
-        for place, there in client.sync(_told, client, callback_timeout=TOLD):
-            problem = _does_not_fit(here, there)
-            if problem:
-                where = f"the Dask cluster at {client.scheduler.address} does not fit: {place}"
-                raise BackendError(f"{where} has {problem}; install the same everywhere")
-    threads: dict[str, int] = client.nthreads()
-    return max(1, sum(threads.values()))
-
-
-async def _told(client: Any) -> list[tuple[str, tuple[Any, Any]]]:
-    """The versions that its scheduler and workers have of mrpy and Python; or what was raised instead."""
-    mrpys = await client._run(resolve_name, "mrpy:__version__", on_error="return")
-    pythons = await client._run(platform.python_version, on_error="return")
-    try:
-        mine: Any = await client._run_on_scheduler(resolve_name, "mrpy:__version__")
-    except Exception as error:
-        mine = error
-    told = [(place, (version, pythons.get(place))) for place, version in mrpys.items()]
-    return [("its scheduler", (mine, None)), *told]
-
-
-def _does_not_fit(here: tuple[str, str], there: tuple[Any, Any]) -> str:
-    """What is wrong with the versions there; empty where nothing is, or nothing is known."""
-    (mrpy, python), (its_mrpy, its_python) = here, there
-    if isinstance(its_mrpy, ImportError):
-        return f"no mrpy ({its_mrpy!r})"
-    if isinstance(its_mrpy, str) and its_mrpy != mrpy:
-        return f"mrpy {its_mrpy}, and here it is {mrpy}"
-    if isinstance(its_python, str) and its_python.split(".")[:2] != python.split(".")[:2]:
-        return f"Python {its_python}, and here it is {python}"
-    return ""
 
 
 def start(workers: int) -> SpecCluster:

@@ -79,15 +79,13 @@ class Suspects:
             yield ticket, len(there) == 1 or (suspects == 1 and ticket.suspect)
 
 
-def gone(ticket: Ticket) -> m.Failed:
-    """The cluster is."""
-    gone = BackendError("the Dask cluster is gone, or cannot be reached any more")
-    return m.Failed(ticket.order.task.key, ticket.order.attempt, of(gone))
+GONE = "the Dask cluster is gone, or cannot be reached any more"
+# sent again, it would come back again
+ORPHANED = "results that this needed are lost: was the Dask cluster restarted? Run it again"
 
 
-def orphaned(ticket: Ticket) -> m.Failed:
-    """What it was to work on is gone: sent again, it would come back again."""
-    why = "results that this needed are lost: was the Dask cluster restarted? Run it again"
+def failed(ticket: Ticket, why: str) -> m.Failed:
+    """It cannot be run, for what is the cluster's matter."""
     return m.Failed(ticket.order.task.key, ticket.order.attempt, of(BackendError(why)))
 
 

@@ -33,7 +33,7 @@ from math import inf
 from time import perf_counter, sleep
 from typing import Any, SupportsIndex
 
-from distributed import get_worker
+from distributed import Reschedule, WorkerPlugin, get_worker
 from distributed.utils import sync
 
 from mrpy.scheduler import codec
@@ -53,7 +53,7 @@ CODES_KEPT = 64  # opened functions per worker; out of the air
 GRACE = 0.5  # seconds that a stopped task has to end by itself before its worker, if ours, is killed
 STUCK = 1.0  # seconds more, behind which nobody there can have had the interpreter lock to see to that
 
-_running: dict[tuple[str, int], int] = {}  # calls at work in this process, and their threads
+_running: dict[Any, int] = {}  # calls at work in this process, by Dask's key, and their threads
 _functions: OrderedDict[tuple[str, int], tuple[Any, bool, Here]] = OrderedDict()  # by topic and number
 _lock = threading.Lock()
 
@@ -152,23 +152,29 @@ def pick(value: Stored, part: int) -> Stored:
 
 
 def run(order: Sent, blob: bytes, *inputs: Stored) -> Stored:
-    """Run a call. Raises nothing but `Raised`."""
+    """Run a call. Raises `Raised`; or, where it was ended, has Dask run it again if anybody wants it."""
     outcome: Stored | None = None
     failure = b""
+    worker = get_worker()
+    key = worker.get_current_task()
     try:
         try:
             with _lock:
-                _running[order.topic, order.number] = threading.get_ident()
-            _tell(order, RUNS, get_worker().address, os.getpid(), sure=True)  # else whose is a death?
+                _running[key] = threading.get_ident()
+            if not order.ours:
+                _watch(worker, key)
+            _tell(order, RUNS, worker.address, os.getpid(), sure=True)  # else whose is a death?
             if order.care.suspect:
                 sleep(STARTED)
             outcome = perform(_perform, order, (blob, inputs))  # what it imports may run something of its own
         except BaseException as error:
+            if isinstance(error, TaskStopped) and not order.ours:
+                raise Reschedule from None
             failure = encode_failure(error)
         if order.ours:
             _say_all()
     finally:  # it may be stopped while its exception is told: it ends then, and is not to cost the worker
-        _through(order)
+        _through(key)
         if order.latest is not None:
             faulthandler.cancel_dump_traceback_later()
     if outcome is None:
@@ -314,25 +320,48 @@ def _say_all() -> None:
 # ---- stopping ------------------------------------------------------------------------------------
 
 
-def _through(order: Sent) -> None:
+class EndsCalls(WorkerPlugin):
+    """Ends calls on somebody else's worker that nobody wants any more, as Dask has it: they were cancelled,
+    or whoever wanted them is gone."""
+
+    name = "mrpy-ends-calls"
+
+    def setup(self, worker: Any) -> None:
+        self._loop = worker.loop
+
+    def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
+        if finish == "released" and key in _running:
+            self._loop.add_callback(interrupt, key, False)
+
+
+def _watch(worker: Any, key: Any) -> None:
+    """Have a call end when nobody wants it any more. It counts as running, so what comes now is seen."""
+    if EndsCalls.name not in worker.plugins:
+        sync(worker.loop, worker.plugin_add, EndsCalls())
+    task = worker.state.tasks.get(key)
+    if task is None or task.state == "cancelled":
+        raise TaskStopped
+
+
+def _through(key: Any) -> None:
     """The call is over: from here on nothing is thrown into this thread."""
     with _lock:
-        _running.pop((order.topic, order.number), None)
+        _running.pop(key, None)
         throw_into(threading.get_ident(), None)  # what was thrown and has not landed yet
 
 
-async def interrupt(topic: str, number: int, ours: bool) -> None:
+async def interrupt(key: Any, ours: bool) -> None:
     """End a call, if it still runs. Pure Python ends at once. A call that does not ends with its worker,
     which is then started anew - but only if it is ours."""
     ends = perf_counter() + (GRACE if ours else inf)
     while True:
         with _lock:
-            thread = _running.get((topic, number))
+            thread = _running.get(key)
             if thread is None:
                 return
             if (thrown := throws_into(thread, TaskStopped)) or perf_counter() > ends:
                 break
         await asyncio.sleep(SOON)
     await asyncio.sleep(GRACE if ours and thrown else 0)
-    if ours and (topic, number) in _running:
+    if ours and key in _running:
         os._exit(1)
