@@ -409,11 +409,32 @@ def test_what_sleeps_in_c_is_not_cut_short(tmp_path: Path) -> None:
         assert set(mrpy.pmap(function, range(62))) == {0}
 
 
-def test_parts_that_are_to_take_long_do_if_all_have_something_to_do(tmp_path: Path) -> None:
-    """Who was at one for 50 ms was asked, though nobody was idle."""
-    with mrpy.session("processes", workers=2):
-        written = mrpy.pmap(lambda n: time.sleep(0.001) or "x" * 20_000, range(1200)).to_text(tmp_path / "out")
-    assert len(written.paths) <= 40
+def test_who_is_long_at_one_is_not_asked_while_all_have_something_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts that were to take long became many small ones."""
+
+    def function(n: int) -> int:
+        while not (tmp_path / "go").exists():
+            time.sleep(0.01)
+        return n
+
+    with mrpy.session("processes", workers=2) as session:
+        (tmp_path / "go").touch()
+        assert list(mrpy.pmap(function, range(200))) == list(range(200))
+        (tmp_path / "go").unlink()
+        asks = session.driver.backend.ask_back
+        given: list[bool] = []
+
+        def ask_back(key: Any) -> bool:
+            given.append(asks(key))
+            if len(given) > 4:
+                (tmp_path / "go").touch()
+            return given[-1]
+
+        monkeypatch.setattr(session.driver.backend, "ask_back", ask_back)
+        assert list(mrpy.pmap(function, range(200))) == list(range(200))
+        assert given[:4] == [False] * 4
 
 
 @pytest.mark.skipif(rests.ASK is None, reason="no such signal here")
