@@ -103,7 +103,6 @@ def test_a_cluster_that_was_restarted_gets_the_functions_again() -> None:
         assert list(mrpy.pmap(abs, [-1, -2])) == [1, 2]
 
 
-@pytest.mark.fault(38)
 @pytest.mark.parametrize(
     ("module", "what"),
     [("raise ModuleNotFoundError", r"no mrpy \(ModuleNotFoundError"), ("__version__ = '0.0.1'", r"mrpy 0\.0\.1")],
@@ -132,7 +131,6 @@ def a_misfit(cluster: Any, module: str, folder: Path) -> Iterator[None]:
         worker.wait()
 
 
-@pytest.mark.fault(38)
 def test_a_worker_that_joins_and_cannot_open_what_is_sent_is_an_error_as_long_as_it_is_there(tmp_path: Path) -> None:
     def endless() -> None:
         (tmp_path / "begun").touch()
