@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import os
+import random
 import signal
 import stat
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -266,6 +268,7 @@ def test_interrupted_it_ends_at_once_in_silence_and_its_workers_with_it(folder: 
 JOBS = """
 import sys
 import time
+import time
 import mrpy
 
 class Words(mrpy.Job):
@@ -354,7 +357,63 @@ def test_a_job_runs_on_every_backend_and_its_counters_are_shown(jobs: Path, back
         jobs, "run", "jobs:Words", "a.txt", "inner", "a.gz", "-b", backend, "--workers", "2"
     )
     assert (status, rows(out)) == (0, EXPECTED), err
-    assert err.splitlines() == ["lines: 6"]
+    passed_over = "files found that are not text, and were passed over: 2 ('inner/binary', 'inner/latin.txt')"
+    assert err.splitlines() == [passed_over, "lines: 6"]
+
+
+def test_what_is_wrong_further_on_in_a_file_of_a_folder_is_an_error_or_skipped(jobs: Path) -> None:
+    """It was passed over as a whole, in silence."""
+    (jobs / "texts").mkdir()
+    (jobs / "texts" / "late.txt").write_bytes(b"the cat\n" * 2000 + b"na\xefve\n")
+    (jobs / "texts" / "cut.gz").write_bytes(gzip.compress(random.Random(1).randbytes(9000).hex().encode())[:9000])
+    assert "cut.gz is not text at byte" in refused(jobs, "run", "jobs:Words", "texts")
+    status, out, err = run(jobs, "run", "jobs:Words", "texts", "--on-error", "skip")
+    assert (status, rows(out)["cat"]) == (0, "2000")
+    assert "2 items were skipped" in err and "late.txt', byte 16,000" in err and "cut.gz" in err
+
+
+def test_a_folder_without_text_is_no_input(jobs: Path) -> None:
+    (jobs / "pictures").mkdir()
+    (jobs / "pictures" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n\0")
+    assert "there is no text in pictures" in refused(jobs, "run", "jobs:Words", "pictures")
+
+
+def test_standard_input_that_is_asked_not_to_wait_is_waited_for(jobs: Path) -> None:
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    with subprocess.Popen([*COMMAND, "run", "jobs:Words", "-"], stdin=ours, stdout=subprocess.PIPE, cwd=jobs) as process:
+        os.close(ours)
+        os.write(theirs, b"the\n")
+        time.sleep(1)  # it has read that by then, unless the machine is very busy
+        os.write(theirs, b"the\n")
+        os.close(theirs)
+        out, _ = process.communicate(timeout=50)
+    assert out == b"the\t2\n"
+
+
+def test_standard_input_may_be_named_where_it_is_a_file(jobs: Path) -> None:
+    with (jobs / "a.txt").open() as file:
+        done = subprocess.run(
+            [*COMMAND, "run", "-q", "jobs:Words", "/dev/stdin"], stdin=file, capture_output=True, cwd=jobs, timeout=50
+        )
+    assert done.stdout == run(jobs, "run", "-q", "jobs:Words", "a.txt")[1].encode()
+
+
+def test_what_is_no_character_is_written_to_a_file_as_on_the_terminal(jobs: Path) -> None:
+    (jobs / "odd.py").write_text(
+        "import mrpy\nclass J(mrpy.Job):\n    def map(self, line):\n        self.count(1); self.count('b')\n"
+        "        yield '\\ud800', 1; yield '\\udcef', 2; yield 'a\\\\t', 3"
+    )
+    assert run(jobs, "run", "odd.py:J", "a.txt", "-o", "out")[0] == 0
+    lines = sorted((jobs / "out").read_bytes().split(b"\n"))
+    assert lines == [b"", b"\\ud800\t1", b"\\ud800\t1", b"a\\\\t\t3", b"a\\\\t\t3", b"\xef\t2", b"\xef\t2"]
+
+
+def test_who_could_not_read_the_old_output_cannot_read_the_new_one(jobs: Path) -> None:
+    (jobs / "out").touch(0o600)
+    assert run(jobs, "run", "jobs:Words", "a.txt", "-o", "out", "--overwrite")[0] == 0
+    assert (jobs / "out").stat().st_mode & 0o777 == 0o600
+    assert "there is no such folder" in refused(jobs, "run", "jobs:Words", "a.txt", "-o", "new/")
 
 
 @pytest.mark.parametrize("target", ["jobs:Words", "jobs.py:Words", "away/other.py:Words", "./jobs.py:Words"])

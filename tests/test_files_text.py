@@ -25,7 +25,7 @@ from laws import EXAMPLES, LOCAL
 import mrpy
 from mrpy.errors import DataError, OptionError
 from mrpy.mapreduce.files import opening, pieces
-from mrpy.mapreduce.files.found import _matches
+from mrpy.mapreduce.files.found import Origin, _matches
 from mrpy.mapreduce.files.opening import Opening, zstd
 
 FEW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -570,6 +570,38 @@ def test_a_line_that_is_no_json_is_a_data_error(tmp_path: Path) -> None:
 
 
 # ---- only text -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("kind", ["lines", "records"])
+def test_a_file_that_is_replaced_meanwhile_is_an_error_and_one_that_grows_is_none(
+    tmp_path: Path, backend: str, kind: str
+) -> None:
+    """The answer was of two files, of which neither was read whole."""
+    path = written(tmp_path / "a.txt", b"old\n" * 50_000)
+
+    def read() -> Any:
+        if kind == "records":
+            return mrpy.read_records(path, "S4", blocksize=40_000, backend=backend, workers=2, buffersize=2)
+        return mrpy.read_text(path, blocksize=40_000, backend=backend, workers=2, buffersize=2)
+
+    with read() as lines:
+        got = [next(lines)]
+        with path.open("ab") as file:
+            file.write(b"new\n")
+        assert len(got + list(lines)) == 50_000
+    with read() as lines, pytest.raises(DataError, match="another file than when the run was made"):
+        next(lines)
+        written(tmp_path / "b.txt", b"new\n" * 60_000).replace(path)
+        list(lines)
+
+
+def test_a_copy_on_another_machine_is_the_same_file() -> None:
+    """As one whose number is new, as some file systems have it, but that was not changed."""
+    here = Origin("here", 1, 2, 3)
+    assert here.has_gone(Origin("here", 1, 4, 5))
+    for other in (Origin("there", 1, 4, 5), Origin("here", 2, 4, 5), Origin("here", 1, 4, 3), Origin("here", 1, 2, 5)):
+        assert not here.has_gone(other)
 
 
 @pytest.fixture

@@ -263,16 +263,19 @@ def test_sorted_keys_are_compared_with_each_other_only(
 # ---- counters --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
 @pytest.mark.parametrize("on_error", ["skip", lambda error: [("instead", 1)]])
 @pytest.mark.parametrize("options", [{}, {"retries": 1}])
 @pytest.mark.parametrize("backend", LOCAL)
-def test_what_is_counted_of_a_record_that_fails_stands(backend: str, options: dict[str, Any], on_error: Any) -> None:
+def test_what_is_counted_of_a_record_that_fails_stands(
+    backend: str, options: dict[str, Any], on_error: Any, kind: type[BaseException]
+) -> None:
     class Picky(CountWords):
         def map(self, line: str) -> Any:
             yield line, 1
             if line == "bad":
                 self.count("bad lines")
-                raise ValueError(line)
+                raise kind(line)
 
     pairs = Picky().run(["a", "bad", "b", "bad"], backend=backend, workers=1, on_error=on_error, **options)
     assert dict(pairs) == {"a": 1, "b": 1} | ({} if on_error == "skip" else {"instead": 2})
@@ -464,6 +467,41 @@ def test_ctrl_c_does_not_wait_for_it() -> None:
         time.sleep(0.5)  # by then it waits
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=8)  # and not the ten that it would be given
+
+
+INTERRUPTED = """
+import mrpy, os, signal, sys, threading, time
+
+class Job(mrpy.Job):
+    def map(self, n):
+        time.sleep(0.01)  # so that both threads have a part
+        yield n % 3, n
+    def teardown(self):
+        print("begins", flush=True)
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        time.sleep(50)
+
+try:
+    dict(Job().run(range(99), backend=sys.argv[1], workers=2))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+def test_a_ctrl_c_amid_that_is_raised_and_the_rest_is_left_out(backend: str) -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, backend], capture_output=True, text=True, timeout=40)
+    assert (done.stdout.split(), done.stderr) == (["begins", "interrupted"], "")
+
+
+def test_what_is_said_while_a_job_is_set_up_is_said_by_the_worker(capsys: pytest.CaptureFixture[str]) -> None:
+    class Talks(Lines):
+        def setup(self) -> None:
+            print("set up")
+
+    list(Talks().run(range(3), backend="processes", workers=1))
+    out = capsys.readouterr().out
+    assert out.startswith("(worker ") and out.endswith(") set up\n")
 
 
 @pytest.mark.parametrize("backend", LOCAL)

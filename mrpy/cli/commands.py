@@ -16,7 +16,7 @@ import mrpy
 from mrpy.cli import INTERRUPTED
 from mrpy.cli.corpus import NoInput, batches_of, files_of, lines_of
 from mrpy.cli.jobs import BrokenModule, NoJob, job_of, output, write
-from mrpy.cli.report import Printer, show_counters, show_times, show_top
+from mrpy.cli.report import Printer, show_counters, show_passed_over, show_times, show_top
 from mrpy.cli.words import SKIPPED, CountWords, total
 from mrpy.errors import DataError, MrpyError, OptionError, item_of
 from mrpy.mapreduce.files.blocks import Block
@@ -230,7 +230,7 @@ def wordcount(
     out = Printer(highlight=False)
     show_top(out, counts, top, _title(files, skipped, counts))
     if skipped:
-        notes.print(f"files found that are not text, and were passed over: {skipped:,}", style="dim")
+        show_passed_over(notes, skipped)
     if plain:
         notes.print("the same once more, in a plain loop ...", style="dim")  # no spinner: it would take time
         slow, expected = _timed(count, batches)
@@ -281,8 +281,9 @@ def run_job(
     An INPUT is a file, a directory (all texts below it), a pattern such as '*.txt', or a .gz of any of these;
     or - alone, for standard input.
 
-    Each pair is a line: key, tab, value; tabs and ends of lines within them are written \\t and \\n. A FILE
-    is there when all of it was written. Counters, and what was skipped, are shown on standard error.
+    Each pair is a line: key, tab, value; tabs, ends of lines and backslashes within them are written \\t, \\n
+    and \\\\. A FILE is there when all of it was written. Counters, what was skipped, and which files of
+    directories were passed over, since they do not begin as text, are shown on standard error.
 
     Exit status: 0 all is well, 1 the input cannot be read or the job failed, 2 the command line is wrong, 130
     interrupted.
@@ -290,11 +291,14 @@ def run_job(
     found = job_of(job)
     notes = Printer(stderr=True, quiet=quiet, highlight=False)
     given = {name: value for name, value in options.items() if value is not None}
-    pairs = found.run(lines_of(inputs, encoding, errors), progress=notes.is_terminal and not quiet, **given)
+    lines, others = lines_of(inputs, encoding, errors)
+    pairs = found.run(lines, progress=notes.is_terminal and not quiet, **given)
     with output(out, overwrite=overwrite) as file:
         number = write(pairs, file)
     if out is not None:
         notes.print(f"{number:,} lines in {out}", style="dim", markup=False)
+    if others:
+        show_passed_over(notes, len(others), others)
     show_counters(notes, pairs.counters)
     if pairs.skipped:
         notes.print(str(pairs.skipped), style="dim", markup=False, soft_wrap=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import io
 import os
+import select
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
@@ -16,9 +18,10 @@ from mrpy.cli.words import OPENING, CountWords
 from mrpy.errors import DataError
 from mrpy.light import Frozen
 from mrpy.mapreduce.files.blocks import Block, cut
-from mrpy.mapreduce.files.found import File, walked
+from mrpy.mapreduce.files.found import File, is_url, walked
 from mrpy.mapreduce.files.found import files_of as files_of_paths
 from mrpy.mapreduce.files.lines import Lines, Piece, lines_for
+from mrpy.mapreduce.files.opening import is_damage
 
 TEXTS = (".md", ".py", ".rst", ".txt")  # of Python's own files, these are texts
 CAP = 60_000_000  # bytes of them: some seconds of work
@@ -26,6 +29,7 @@ CUT = 1 << 20  # bytes; larger files that were named are cut here, at the ends o
 LARGEST, SMALLEST = 4 << 20, 1 << 18  # bytes of a batch
 SHARE = 8  # a batch is at most this part of what is left, so that all workers end at the same time
 READ = 1 << 16  # bytes of standard input
+BEGIN = 1 << 12  # bytes of a file by which it is seen whether it is text
 UNPACKED = 4  # times as large as what is compressed, for a guess
 
 
@@ -41,12 +45,40 @@ def files_of(paths: Sequence[str]) -> list[File]:
         return files_of_paths("mrpy", paths, only_text=True)
 
 
-def lines_of(paths: Sequence[str], encoding: str, errors: str) -> mrpy.ParallelIterator:
-    """The lines of these files, or of standard input. Raises `NoInput`."""
+def lines_of(paths: Sequence[str], encoding: str, errors: str) -> tuple[mrpy.ParallelIterator, list[str]]:
+    """The lines of these files, or of standard input; and which files in directories do not begin as text:
+    their lines are not among them. What is wrong further on, of a file that does, is an error. Raises
+    `NoInput`."""
     if list(paths) == ["-"]:
-        return mrpy.stream(_standard_input(encoding, errors)).map(_decoded)
+        return mrpy.stream(_standard_input(encoding, errors)).map(_decoded), []
     with _no_input():
-        return mrpy.read_text(paths, encoding, errors, only_text=True)
+        files = files_of_paths("mrpy", paths)
+        found = [file.path for file in files if file.found]
+        others = {path for path in found if not _begins_as_text(path, encoding, errors)}
+        texts = [file.path for file in files if file.path not in others]
+        if not texts:
+            raise NoInput(f"there is no text in {', '.join(paths)}")
+        return mrpy.read_text(texts, encoding, errors, only_text=True), sorted(others)
+
+
+def _begins_as_text(path: str, encoding: str, errors: str) -> bool:
+    """Whether its beginning can be unpacked and decoded. One that lies elsewhere is not opened for that."""
+    if is_url(path):
+        return True
+    packed = OPENING.is_packed(path)
+    try:
+        with OPENING.open(path) as file:
+            begin = file.read1(BEGIN) if isinstance(file, io.BufferedIOBase) else file.read(BEGIN)
+        whole = not packed and len(begin) < BEGIN
+        return "\0" not in codecs.getincrementaldecoder(encoding)(errors).decode(begin, whole)
+    except UnicodeError:
+        return False
+    except EOFError:  # it is cut off, and was one
+        return True
+    except Exception as error:
+        if is_damage(error, packed=packed):
+            return False
+        raise
 
 
 class Undecoded(Frozen):
@@ -98,7 +130,7 @@ def standard_input(file: io.BufferedIOBase, lines: Lines) -> Iterator[str | Unde
 def _whole_lines(file: io.BufferedIOBase) -> Iterator[tuple[int, bytes]]:
     """What comes, up to the end of a line, and where it begins."""
     offset, begun = 0, list[bytes]()
-    while data := file.read1(READ):
+    while data := _read(file):
         end = data.rfind(b"\n") + 1
         if end:
             yield offset, (whole := b"".join((*begun, data[:end])))
@@ -106,6 +138,15 @@ def _whole_lines(file: io.BufferedIOBase) -> Iterator[tuple[int, bytes]]:
         begun.append(data[end:])
     if rest := b"".join(begun):
         yield offset, rest
+
+
+def _read(file: io.BufferedIOBase) -> bytes:
+    """What is there, or comes next; nothing at its end. Whoever else has the other end of it may have asked
+    that reading never waits: then nothing there is no end."""
+    with contextlib.suppress(OSError):  # it is no file of the system
+        if not os.get_blocking(file.fileno()):
+            select.select([file], [], [])
+    return file.read1(READ)
 
 
 @contextlib.contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import importlib
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -20,8 +22,9 @@ from mrpy.mapreduce.sinks.parts import explained
 from mrpy.mapreduce.sinks.staging import Staging, clear_stale, publish_file
 
 # What would end a field or a line early, and what says so.
-_ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"})
 
+_AS_BYTES = "mrpy-as-bytes"  # how what has come of bytes that are no text is written
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # Ctrl-C is an exception
 
 
@@ -110,9 +113,11 @@ def output(path: str | None, *, overwrite: bool) -> Iterator[TextIO]:
         sys.stdout.flush()
         return
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe, say; a folder is refused
-        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with _opened(path) as file:
             yield file
         return
+    if path.endswith(os.sep):
+        raise NotADirectoryError(errno.ENOTDIR, "there is no such folder, and it would be no file", path)
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(errno.EEXIST, "there already; --overwrite replaces it", path)
     target = os.path.realpath(path)  # where a link leads to
@@ -125,12 +130,27 @@ def output(path: str | None, *, overwrite: bool) -> Iterator[TextIO]:
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from None  # and not the name of the folder
         part = os.path.join(staging.attempts, "part")
-        with _told_of_room(path), open(part, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with _told_of_room(path), _opened(part) as file:
             yield file
         if overwrite:
+            with contextlib.suppress(FileNotFoundError):  # who could not read the old one shall not read this
+                os.chmod(part, stat.S_IMODE(os.stat(target).st_mode))
             os.replace(part, target)
         else:
             publish_file(part, target)  # what was not there at the begin may be there now
+
+
+def _opened(path: str) -> TextIO:
+    codecs.register_error(_AS_BYTES, _as_bytes)
+    return open(path, "w", encoding="utf-8", errors=_AS_BYTES)
+
+
+def _as_bytes(error: UnicodeError) -> tuple[str | bytes, int]:
+    """The bytes that a file name, say, is made of; half a character is written out, as on the terminal."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
 
 
 @contextlib.contextmanager

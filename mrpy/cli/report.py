@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+NAMED = 3  # files that were passed over
 WIDE, MEDIUM = 60, 36  # columns of the terminal below which a column of the table is left out
 
 
@@ -56,9 +57,16 @@ def show_times(console: Console, workers: int, parallel: float, plain: float, eq
     console.print("results equal:", "[green]yes[/]" if equal else "[bold red]NO[/]")
 
 
+def show_passed_over(console: Console, number: int, files: Sequence[str] = ()) -> None:
+    """How many files in directories were not read, and the first of them."""
+    named = ", ".join(map(repr, files[:NAMED])) + (", ..." if len(files) > NAMED else "")
+    text = f"files found that are not text, and were passed over: {number:,}"
+    console.print(text + (f" ({named})" if named else ""), style="dim", markup=False, soft_wrap=bool(named))
+
+
 def show_counters(console: Console, counters: Mapping[str, int]) -> None:
     """What a job has counted, by name."""
-    for name in sorted(counters):
+    for name in sorted(counters, key=str):
         console.print(f"{name}: {counters[name]:,}", markup=False)
 
 

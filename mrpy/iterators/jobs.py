@@ -93,7 +93,7 @@ class Job:
     def _run(
         self, inputs: Iterable[Any], given: dict[str, Any], counters: dict[str, int], *, last: bool
     ) -> JobRun:
-        records = stream_of(inputs, over(self.options, given))
+        records = stream_of(inputs, over(self.options or {}, given))
         worker = OnWorker(self)
         combiner = Combining(worker) if self.combine is not None else None
         functions = Mapped(worker), Reducing(worker), combiner

@@ -64,9 +64,11 @@ def _counts_for(job: Any, counts: Any) -> Any:
 
 
 class _Instance:
-    """A job that was set up. With the last reference to this it is torn down."""
+    """A job that was set up. With the last reference to this it is torn down. ``broken_off``: a Ctrl-C amid
+    that, which nothing that is raised here can tell of; then none of the others is torn down."""
 
-    def __init__(self, job: Any) -> None:
+    def __init__(self, job: Any, broken_off: list[KeyboardInterrupt]) -> None:
+        self._broken_off = broken_off
         self.job = copy.copy(job)
         _counts_for(self.job, Refusing())
         self.pairs = Pairs(self.job.map)
@@ -75,9 +77,12 @@ class _Instance:
         self.torn_down = self.job.teardown
 
     def __del__(self) -> None:
-        if hasattr(self, "torn_down"):  # else its set-up has failed
+        if hasattr(self, "torn_down") and not self._broken_off:  # else its set-up has failed
             _counts_for(self.job, Refusing())
-            self.torn_down()
+            try:
+                self.torn_down()
+            except KeyboardInterrupt as error:
+                self._broken_off.append(error)
 
 
 class _Site:
@@ -85,6 +90,7 @@ class _Site:
 
     def __init__(self) -> None:
         self.local = _local()
+        self.broken_off: list[KeyboardInterrupt] = []
 
 
 _sites: WeakValueDictionary[int, _Site] = WeakValueDictionary()
@@ -113,7 +119,7 @@ class OnWorker:
         try:
             return local.instance  # type: ignore[no-any-return]
         except AttributeError:
-            local.instance = _Instance(self.job)
+            local.instance = _Instance(self.job, self._site.broken_off)
             return local.instance  # type: ignore[no-any-return]
 
     def enter(self) -> None:
@@ -122,10 +128,14 @@ class OnWorker:
         self._site = self._site or _sites.setdefault(self._number, _Site())
 
     def leave(self) -> None:
-        """It has ended, as far as this process is concerned. Who is still at work keeps his instance."""
+        """It has ended, as far as this process is concerned. Who is still at work keeps his instance. Raises
+        the Ctrl-C that came while the others were torn down."""
         self._runs -= 1
-        if not self._runs:
+        if not self._runs and self._site is not None:
+            broken_off = self._site.broken_off
             self._site = None
+            if broken_off:
+                raise broken_off.pop()
 
 
 class Method:
@@ -158,7 +168,7 @@ class Mapping(Method):
         counts = _counts_for(instance.job, Counting())
         try:
             yield from instance.pairs(record)
-        except Exception:  # the record may be skipped; what was counted of it stands
+        except (Exception, SystemExit):  # the record may be skipped; what was counted of it stands
             yield from _tallies(counts)
             raise
         if counts:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import gc
 import io
 import logging
 import operator
@@ -343,7 +344,7 @@ def test_what_a_task_says_comes_out_here_and_tells_of_which_item(caplog: pytest.
     logging.getLogger("me").setLevel(logging.WARNING)
     with mrpy.session("dask", workers=1), pytest.warns(UserWarning, match="a warning"):
         with contextlib.redirect_stdout(io.StringIO()) as caught:
-            assert list(mrpy.pmap(talk, range(3), on_error="skip")) == [0, 1]
+            assert list(mrpy.pmap(talk, range(3), on_error="skip", chunksize=1)) == [0, 1]
     said = [f"(item {x}) {what}" for x in range(3) for what in (f"number {x}", "it has no end")]
     lines = caught.getvalue().splitlines()
     assert [line for line in lines if "number" in line] == said[::2], lines
@@ -469,7 +470,7 @@ def test_a_call_that_is_ended_though_it_is_wanted_runs_again(tmp_path: Path) -> 
         return n
 
     def end(dask_worker: Any) -> None:
-        from mrpy.scheduler.backends.dask_worker import _running, interrupt
+        from mrpy.scheduler.backends.dask_ending import _running, interrupt
 
         for key in _running:
             dask_worker.loop.add_callback(interrupt, key, False)
@@ -480,3 +481,77 @@ def test_a_call_that_is_ended_though_it_is_wanted_runs_again(tmp_path: Path) -> 
         assert eventually((tmp_path / "first").exists, 30)
         client.run(end)
         assert pending.result(30) == 5
+
+
+def left_of_calls(dask_worker: Any) -> tuple[int, int]:
+    """What a worker still has of them, without a collection: functions, and what ended calls, with all their frames."""
+    from mrpy.scheduler.backends import dask_opened
+
+    ends = sum(type(each).__name__ == "TaskStopped" for each in gc.get_objects())
+    return len(dask_opened._functions), ends
+
+
+def busy(n: int) -> int:
+    end = time.monotonic() + 0.2
+    while time.monotonic() < end:
+        pass
+    return n
+
+
+def test_what_was_broken_off_leaves_nothing_on_somebody_elses_workers() -> None:
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    with cluster, distributed.Client(cluster) as client:
+        for _ in range(8):
+            with mrpy.session("dask", client=client):
+                for _ in mrpy.pmap(lambda n: busy(n), range(100), chunksize=2):
+                    break
+        assert eventually(lambda: set(client.run(left_of_calls).values()) == {(0, 0)}, 20), client.run(left_of_calls)
+
+
+KILLED = """
+import sys, mrpy
+def works(n):
+    return sum(range(100_000))
+with mrpy.session("dask", address=sys.argv[1]):
+    for n in mrpy.pmap(works, range(10_000), chunksize=1):
+        print(n, flush=True)
+"""
+
+
+@pytest.mark.fault(15)
+def test_what_a_killed_parent_had_opened_on_somebody_elses_workers_is_dropped() -> None:
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    with cluster, distributed.Client(cluster) as client:
+        command = [sys.executable, "-c", KILLED, cluster.scheduler_address]
+        with subprocess.Popen(command, env=script_environment(), stdout=subprocess.PIPE) as parent:
+            assert parent.stdout is not None
+            for _ in range(5):
+                parent.stdout.readline()
+            parent.kill()
+        assert eventually(lambda: set(client.run(left_of_calls).values()) == {(0, 0)}, 20), client.run(left_of_calls)
+
+
+FORKED = """
+import multiprocessing, os, sys, time, mrpy
+
+def child():
+    with mrpy.session("dask", workers=1):
+        print(list(mrpy.pmap(abs, [-1, -2])), flush=True)
+
+with mrpy.session("dask", workers=1):
+    print(list(mrpy.pmap(abs, [-3])), flush=True)
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join()
+    began = time.monotonic()
+    if os.fork() == 0:
+        sys.exit()
+    os.wait()
+    print(time.monotonic() - began < 5)
+"""
+
+
+@pytest.mark.fault(40)
+def test_a_forked_child_may_have_a_cluster_of_its_own_and_does_not_end_that_of_its_parent() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=50)
+    assert done.stdout.splitlines() == ["[3]", "[1, 2]", "True"], done.stderr

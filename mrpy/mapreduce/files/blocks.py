@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 
 from mrpy.errors import OptionError
 from mrpy.light import TYPE_CHECKING, Frozen
-from mrpy.mapreduce.files.found import File, is_url
+from mrpy.mapreduce.files.found import File, Origin, is_url
 from mrpy.mapreduce.sources import Pulls, Reader, Sliced
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Block(Frozen):
     ``cut``              the consumer reads it, and cuts it into blocks of about so many bytes; 0: he does not
     ``cut_for_records``  likewise, where its records come to him: they are too many for a worker to hold
     ``data``             the bytes, where he has read them
+    ``origin``           which file it is a part of, where it is cut before it is read
     ``names``            of the columns of its file, where he knows them: then there are whole rows in it
     ``error``            it is what kept him from reading on
     """
@@ -49,6 +50,7 @@ class Block(Frozen):
     data: bytes | None = None
     names: tuple[Any, ...] | None = None
     error: Exception | None = None
+    origin: Origin | None = None
 
     @property
     def nbytes(self) -> int | None:
@@ -158,7 +160,7 @@ def cut(
             continue
         for begin in range(0, length, size):
             end = min(begin + size, length)
-            yield Block(file.path, begin, end, end - begin, found=file.found)
+            yield Block(file.path, begin, end, end - begin, found=file.found, origin=file.origin)
 
 
 def _automatic(files: list[File], total: int, largest: int) -> int:

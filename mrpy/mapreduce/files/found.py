@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from zlib import crc32
 
 from mrpy.light import TYPE_CHECKING, Frozen, later
@@ -26,16 +27,43 @@ else:
     opening = later("mrpy.mapreduce.files.opening")
 
 
+class Origin(Frozen):
+    """Which file a name stands for on a machine, as long as it is not given to another."""
+
+    machine: str
+    device: int
+    inode: int
+    changed: int
+
+    def has_gone(self, now: Origin) -> bool:
+        """Whether another file has its name. Of other machines, which may have a copy, nothing is known, and
+        some file systems have new numbers for a file that was not changed."""
+        same_place = (self.machine, self.device) == (now.machine, now.device)
+        return same_place and self.inode != now.inode and self.changed != now.changed
+
+
+def origin_of(about: os.stat_result) -> Origin:
+    """That of the file which this is about."""
+    return Origin(_machine(), about.st_dev, about.st_ino, about.st_mtime_ns)
+
+
+@cache
+def _machine() -> str:
+    return os.uname().nodename
+
+
 class File(Frozen):
     """A file: its bytes, where they are known, and a number that is another one when it was changed.
 
-    ``found``  nobody named it, but a directory that it is in
+    ``found``   nobody named it, but a directory that it is in
+    ``origin``  which file of this machine it is
     """
 
     path: str
     size: int | None
     version: int = 0
     found: bool = False
+    origin: Origin | None = None
 
     def __repr__(self) -> str:  # asked of each of very many, for the fingerprint of them all
         size, version, found = self.size, self.version, self.found
@@ -153,7 +181,8 @@ def _below(path: str, only_text: bool) -> Iterator[File]:
     about = os.stat(path)
     if not stat.S_ISDIR(about.st_mode):
         _check(path, about)
-        yield File(path, _size(about), about.st_mtime_ns)
+        named = os.path.realpath(path) if path.startswith(_OF_A_PROCESS) else path
+        yield File(named, _size(about), about.st_mtime_ns, origin=origin_of(about))
         return
     files = list(walked(path, check=not only_text))
     if not files:
@@ -161,6 +190,7 @@ def _below(path: str, only_text: bool) -> Iterator[File]:
     yield from files
 
 
+_OF_A_PROCESS = ("/dev/stdin", "/dev/fd/")  # a worker has others of that name
 _PREPARED = re.compile(f".+{IN_PREPARATION}")
 
 
@@ -174,7 +204,7 @@ def walked(folder: str, check: bool = True) -> Iterator[File]:
             about = entry.stat()
             if check:
                 _check(entry.path, about)
-            yield File(entry.path, _size(about), about.st_mtime_ns, True)
+            yield File(entry.path, _size(about), about.st_mtime_ns, True, origin_of(about))
     for entry in seen:
         if entry.is_dir(follow_symlinks=False):
             yield from walked(entry.path, check)

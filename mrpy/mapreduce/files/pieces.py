@@ -13,15 +13,16 @@ Pieces are small, however large the block is: what is read, decoded and cut stay
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator
 
 from mrpy.errors import DataError
 from mrpy.light import TYPE_CHECKING
-from mrpy.mapreduce.files.found import is_url
+from mrpy.mapreduce.files.found import is_url, origin_of
 from mrpy.mapreduce.files.opening import Opening, is_damage
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from typing import IO, TypeAlias
 
     from mrpy.mapreduce.files.blocks import Block
 
@@ -55,6 +56,7 @@ def pieces(block: Block, rule: Rule, opening: Opening) -> Generator[tuple[int, b
         return
     packed = opening.is_packed(block.path)
     with named(block.path, packed), opening.open(block.path) as file:
+        see_that_it_is_there(block, file)
         # of a file that turns out to be damaged nothing is lost that was read before
         read = getattr(file, "read1", file.read) if packed else file.read
         stretch = _Stretch(block, rule, read, to_the_end=not packed and not is_url(block.path))
@@ -100,6 +102,13 @@ def damaged(path: str, offset: int | None, error: Exception) -> DataError:
     """What to raise for a file that cannot be unpacked."""
     why = str(error).rstrip(".") or type(error).__name__
     return DataError(path, offset, f"it cannot be unpacked: {why}")
+
+
+def see_that_it_is_there(block: Block, file: IO[bytes]) -> None:
+    """Raise where another file has its name by now: its parts would be of two."""
+    if block.origin is not None and block.origin.has_gone(origin_of(os.fstat(file.fileno()))):
+        why = "it is another file than when the run was made: has somebody replaced it?"
+        raise DataError(block.path, None, why)
 
 
 def shrunk(path: str, size: int) -> DataError:

@@ -8,7 +8,7 @@ from operator import length_hint
 from mrpy.errors import DataError
 from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce.files.opening import Opening, is_damage
-from mrpy.mapreduce.files.pieces import PIECE, damaged, named
+from mrpy.mapreduce.files.pieces import PIECE, damaged, named, see_that_it_is_there
 
 if TYPE_CHECKING:
     from typing import Any
@@ -41,6 +41,7 @@ class Records(Frozen):
         size, position = self.size, block.start
         packed = opening.is_packed(block.path)
         with named(block.path, packed), opening.open(block.path) as file:
+            see_that_it_is_there(block, file)
             if position:
                 file.seek(position)
             at_once = max(1, PIECE // size) * size

@@ -2,7 +2,7 @@
 
     driver's thread            Dask's threads            scheduler, workers
       start ─> client.submit ────────────────────────────> dask_worker.run
-      stop  ─> future.cancel (and, ours, interrupt) ─────> dask_worker.interrupt
+      stop  ─> future.cancel (and, ours, interrupt) ─────> dask_ending.interrupt
       wait  <─ inbox (SimpleQueue) <─ future is done <──── Stored, Raised
                                    <─ events <──────────── it runs; an item began; what it says; it is through
 
@@ -42,6 +42,7 @@ from mrpy.errors import BackendError
 from mrpy.scheduler import codec
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.backends import dask_cluster, dask_fit, relay
+from mrpy.scheduler.backends import dask_ending as ending
 from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.dask_functions import TORN_DOWN, Functions
@@ -52,6 +53,7 @@ from mrpy.scheduler.said import Said
 
 AHEAD = 2  # tasks given to the cluster per thread: one runs, one waits
 PART_ALONE = 64 * 1024  # bytes; a smaller value in parts moves as a whole, a larger one is taken apart first
+STOPPED = 1000  # attempts that may be about to begin: more than are under way
 LOOK = 5.0  # seconds between two looks at the client, while nothing comes
 SENT = 0.5  # seconds for a message to arrive that nobody needs an answer to
 PATIENCE = 60  # seconds until our own workers, or a cluster's scheduler, have to answer
@@ -156,6 +158,8 @@ class DaskBackend(Backend):
                 ticket.future.cancel()
                 if self._cluster is not None:  # others' workers hear of it by Dask itself
                     self._stopped[ticket.number] = ticket.future.key
+                    if len(self._stopped) > STOPPED:
+                        self._stopped.pop(next(iter(self._stopped)))
                     if ticket.address is not None:
                         self._interrupt(ticket.future.key, ticket.address, ticket.pid)
                 return
@@ -232,8 +236,9 @@ class DaskBackend(Backend):
         sure = ticket.order.attempt > 1 or task.timeout is not None
         care = w.Care(ticket.order.careful, ticket.order.careful and sure, ticket.suspect)
         code, ours = task.call.code, self._cluster is not None
-        sent = w.Sent(self._topic, ticket.number, code.number, data, tuple(parts), care, task.timeout, ours)
         function = self._functions.future_of(code)
+        names = self._topic, ticket.number, code.number, function.key
+        sent = w.Sent(*names, data, tuple(parts), care, task.timeout, ours)
         return self._send(code.name, w.run, sent, function, *futures, priority=int(task.urgent))
 
     def _drop_all(self) -> None:
@@ -258,9 +263,9 @@ class DaskBackend(Backend):
         client = self._client
 
         async def ask() -> None:
-            asked = client.run(w.interrupt, key, True, workers=[address], asynchronous=True)
+            asked = client.run(ending.interrupt, key, True, workers=[address], asynchronous=True)
             try:
-                await asyncio.wait_for(asked, w.GRACE + w.STUCK)
+                await asyncio.wait_for(asked, ending.GRACE + ending.STUCK)
             except TimeoutError:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
@@ -309,9 +314,10 @@ class DaskBackend(Backend):
             case (str(worker), str(problem), None) if problem:
                 self._misfits[worker] = problem
                 self._give_up(problem)
-            case dict() if message:
+            case dict():
                 self._misfits = {worker: why for worker, why in self._misfits.items() if worker in message}
-                self._has(sum(message.values()))
+                if message:
+                    self._has(sum(message.values()))
 
     def _told(self, number: int, kind: int, what: Any, size: int = 0, note: bytes | None = None) -> None:
         ticket = self._tickets.get(number)

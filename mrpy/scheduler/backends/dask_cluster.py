@@ -31,13 +31,14 @@ import sys
 import tempfile
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.process import current_process
 from pathlib import Path
 from typing import Any
 
 import dask.config
 import psutil
-from distributed import Scheduler, Worker, batched
+from distributed import Scheduler, Worker, batched, utils
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 from tornado.ioloop import IOLoop
 
@@ -137,6 +138,18 @@ def start(workers: int) -> SpecCluster:
     weakref.finalize(cluster, _clear_away, spill, os.getpid())  # at the end of the program, at the latest
     steady(cluster.loop)
     return cluster
+
+
+def _in_a_child() -> None:
+    """Our clusters are not a forked child's, so it does not end them. And Dask opens messages in a thread,
+    which the child has not: it gets one of its own, for a cluster of its own."""
+    for cluster in list(SpecCluster._instances):
+        if hasattr(cluster, "spill_folder"):
+            cluster.shutdown_on_close = False
+    utils._offload_executor = ThreadPoolExecutor(1, thread_name_prefix="Dask-Offload")
+
+
+os.register_at_fork(after_in_child=_in_a_child)
 
 
 def end_stopped(cluster: SpecCluster) -> None:

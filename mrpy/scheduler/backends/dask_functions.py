@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 from mrpy.scheduler.backends import dask_worker as w
+from mrpy.scheduler.backends.dask_opened import LARGE, forget
 from mrpy.scheduler.calls import Code
 
 KEPT = 64  # functions held on the cluster; out of the air
-LARGE = 1 << 20  # bytes of a function that workers drop at once when nobody sends it any more
 TORN_DOWN = 10.0  # seconds for functions to be dropped, and for what they do at their end, at most
 
 
@@ -67,6 +67,6 @@ class Functions:
     async def drop(self, numbers: list[int] | None = None) -> None:
         """Have workers drop these, or all. Never raises."""
         with contextlib.suppress(Exception):  # workers may be gone, or at something that does not let them
-            what = w.forget, self._client.id, numbers, self.tear_down
+            what = forget, self._client.id, numbers, self.tear_down
             asked = self._client.run(*what, asynchronous=True, on_error="ignore")
             await asyncio.wait_for(asked, TORN_DOWN)

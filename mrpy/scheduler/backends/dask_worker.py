@@ -18,27 +18,25 @@ share the process.
 
 from __future__ import annotations
 
-import asyncio
 import faulthandler
 import marshal
 import os
 import pickle
 import sys
-import threading
-from collections import OrderedDict
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from math import inf
 from time import perf_counter, sleep
 from typing import Any, SupportsIndex
 
-from distributed import Reschedule, WorkerPlugin, get_worker
+from distributed import Reschedule, get_worker
 from distributed.utils import sync
 
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends import relay
-from mrpy.scheduler.backends.alarm import SOON, throw_into, throws_into
+from mrpy.scheduler.backends.dask_ending import GRACE, STUCK, begins, is_through, look_after, watch
+from mrpy.scheduler.backends.dask_opened import opened
 from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.worker_main import encode_failure
 from mrpy.scheduler.calls import Parts, TaskStopped, apart, perform
@@ -48,14 +46,8 @@ from mrpy.scheduler.policy import LONGEST_WAIT
 
 RUNS, BEGAN, THROUGH, SAID = 1, 2, 3, 4
 STARTED = 0.5  # seconds in which a nanny is through with the start of its worker
+PASSED = 1.0  # seconds in which Dask is through with an exception; out of the air
 ALIGNED = 16  # bytes; as malloc does
-CODES_KEPT = 64  # opened functions per worker; out of the air
-GRACE = 0.5  # seconds that a stopped task has to end by itself before its worker, if ours, is killed
-STUCK = 1.0  # seconds more, behind which nobody there can have had the interpreter lock to see to that
-
-_running: dict[Any, int] = {}  # calls at work in this process, by Dask's key, and their threads
-_functions: OrderedDict[tuple[str, int], tuple[Any, bool, Here]] = OrderedDict()  # by topic and number
-_lock = threading.Lock()
 
 
 class Raised(Exception):
@@ -127,6 +119,7 @@ class Sent:
     topic: str
     number: int
     code: int  # the number of the function
+    pickled: Any  # Dask's key of its pickle
     data: Stored
     parts: tuple[int | None, ...]
     care: Care
@@ -155,37 +148,48 @@ def run(order: Sent, blob: bytes, *inputs: Stored) -> Stored:
     """Run a call. Raises `Raised`; or, where it was ended, has Dask run it again if anybody wants it."""
     outcome: Stored | None = None
     failure = b""
+    ended = False
     worker = get_worker()
     key = worker.get_current_task()
     try:
         try:
-            with _lock:
-                _running[key] = threading.get_ident()
+            begins(key)
             if not order.ours:
-                _watch(worker, key)
+                watch(worker, key)
             _tell(order, RUNS, worker.address, os.getpid(), sure=True)  # else whose is a death?
             if order.care.suspect:
                 sleep(STARTED)
             outcome = perform(_perform, order, (blob, inputs))  # what it imports may run something of its own
         except BaseException as error:
-            if isinstance(error, TaskStopped) and not order.ours:
-                raise Reschedule from None
+            ended = isinstance(error, TaskStopped) and not order.ours
             failure = encode_failure(error)
         if order.ours:
             _say_all()
     finally:  # it may be stopped while its exception is told: it ends then, and is not to cost the worker
-        _through(key)
+        is_through(key)
         if order.latest is not None:
             faulthandler.cancel_dump_traceback_later()
-    if outcome is None:
-        raise Raised(failure)  # out here, it holds no frame of the user's
+        if not order.ours:
+            look_after(worker, order.pickled)
+    if outcome is None:  # out here, what is raised holds no frame of the user's
+        raise _passing(worker, Reschedule() if ended else Raised(failure))
     return outcome
+
+
+def _passing(worker: Any, error: Exception) -> Exception:
+    """To be raised through Dask. There it comes to stand in a frame that it came through: a circle, with all
+    that the call was given. Once it is through they are emptied."""
+    worker.loop.add_callback(
+        worker.loop.call_later, PASSED, lambda: traceback.clear_frames(error.__traceback__)
+    )
+    return error
 
 
 def _perform(order: Sent, blob: bytes, inputs: tuple[Stored, ...]) -> Stored:
     if order.ours:
         _say(order.topic)
-    function, announces, place = _opened(order, blob)
+    name = order.topic, order.code
+    function, announces, place, _ = opened(name, order.pickled, blob, lambda place: _go_to(place, order.ours))
     _go_to(place, order.ours)
     values = [value.private(part) for value, part in zip(inputs, order.parts, strict=True)]
     announce = _announcer(order) if order.care.careful and announces else None
@@ -237,39 +241,6 @@ def _tell(order: Sent, *what: Any, sure: bool = False) -> None:
         worker.log_event(order.topic, message)
 
 
-def _opened(order: Sent, blob: bytes) -> tuple[Any, bool, Here]:
-    """The function, opened at its first use: with its own import path in force."""
-    key = order.topic, order.code
-    with _lock:
-        known = _functions.get(key)
-        if known is not None:
-            _functions.move_to_end(key)
-            return known
-    whole, buffers = pickle.loads(blob)
-    announces, place, body = pickle.loads(whole)
-    _go_to(place, order.ours)
-    made = pickle.loads(body, buffers=buffers), announces, place
-    dropped = None
-    with _lock:
-        _functions[key] = made
-        if len(_functions) > CODES_KEPT:
-            dropped = _functions.popitem(last=False)
-    del dropped  # out here: what it does at its end may take long
-    return made
-
-
-async def forget(
-    topic: str, numbers: list[int] | None, tears_down: bool, dask_worker: Any = None
-) -> None:
-    """Drop functions, or all of a session. What they may do at their end (``tears_down``) is done by a thread
-    that runs tasks: the one that has set up a `mrpy.Job`, where there is but one."""
-    with _lock:
-        ours = [key for key in _functions if key[0] == topic and (numbers is None or key[1] in numbers)]
-        dropped = [_functions.pop(key) for key in ours]
-    if dropped and tears_down:
-        await asyncio.get_running_loop().run_in_executor(dask_worker.executors["default"], dropped.clear)
-
-
 _place: Here | None = None
 
 
@@ -315,53 +286,3 @@ def _say(topic: str) -> None:
 def _say_all() -> None:
     if _relayed is not None:
         _relayed[1]()
-
-
-# ---- stopping ------------------------------------------------------------------------------------
-
-
-class EndsCalls(WorkerPlugin):
-    """Ends calls on somebody else's worker that nobody wants any more, as Dask has it: they were cancelled,
-    or whoever wanted them is gone."""
-
-    name = "mrpy-ends-calls"
-
-    def setup(self, worker: Any) -> None:
-        self._loop = worker.loop
-
-    def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
-        if finish == "released" and key in _running:
-            self._loop.add_callback(interrupt, key, False)
-
-
-def _watch(worker: Any, key: Any) -> None:
-    """Have a call end when nobody wants it any more. It counts as running, so what comes now is seen."""
-    if EndsCalls.name not in worker.plugins:
-        sync(worker.loop, worker.plugin_add, EndsCalls())
-    task = worker.state.tasks.get(key)
-    if task is None or task.state == "cancelled":
-        raise TaskStopped
-
-
-def _through(key: Any) -> None:
-    """The call is over: from here on nothing is thrown into this thread."""
-    with _lock:
-        _running.pop(key, None)
-        throw_into(threading.get_ident(), None)  # what was thrown and has not landed yet
-
-
-async def interrupt(key: Any, ours: bool) -> None:
-    """End a call, if it still runs. Pure Python ends at once. A call that does not ends with its worker,
-    which is then started anew - but only if it is ours."""
-    ends = perf_counter() + (GRACE if ours else inf)
-    while True:
-        with _lock:
-            thread = _running.get(key)
-            if thread is None:
-                return
-            if (thrown := throws_into(thread, TaskStopped)) or perf_counter() > ends:
-                break
-        await asyncio.sleep(SOON)
-    await asyncio.sleep(GRACE if ours and thrown else 0)
-    if ours and key in _running:
-        os._exit(1)

@@ -107,7 +107,8 @@ class _Stream(io.TextIOWrapper):
 
 
 def _item() -> int | None:
-    return None if inside.position is None else inside.position()
+    position = None if inside.position is None else inside.position()
+    return None if position is None or position < 0 else position  # below it, it is that of no item
 
 
 def relay_warnings(say: Say) -> None:
