@@ -203,7 +203,7 @@ class Keyed:
         pack = pack and job.driver.backend.remote
         seed = stage_seed(resolve(self._given), self._stages - 1)
         kernel = ReduceTask(self._reducer, self._combiner, self._sort, seed, store, self._with_keys, pack)
-        code = Code(kernel, self._reduce_name(), torn_down=isinstance(self._reducer, Method))
+        code = Code(kernel, self._reduce_name(), announce=True, torn_down=isinstance(self._reducer, Method))
         return ReduceTasks(job, code, made, self._parts, at_hand, self._reducing)
 
     def _rows(self, parts: ReduceTasks) -> Iterator[Any]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from mrpy.errors import SpillError
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.batches import Batch, rows_of
+from mrpy.mapreduce.groups import note_key
 from mrpy.mapreduce.output import OnDisk
 from mrpy.mapreduce.plan import Map, Plan
 from mrpy.mapreduce.slots import Slot
@@ -125,6 +126,8 @@ class ReduceTasks:
             return
         if delivery.failure is not None:
             error = delivery.failure.exception()
+            if isinstance(delivery.failure.index, str):  # the key at which its worker was lost
+                note_key(error, delivery.failure.index)
             if not (isinstance(error, SpillError) and self._make_again(error, part)):
                 self._failed[part] = error
             return

@@ -61,6 +61,7 @@ def _all_known(sizes: Iterable[int | None]) -> list[int] | None:
 
 def index_of(at: At) -> int:
     """The index of an item, or of the one to which a record belongs."""
+    assert not isinstance(at, str), "what has a chunk has items"
     return at[0] if isinstance(at, tuple) else at
 
 
@@ -70,7 +71,7 @@ def moved(at: At, offset: int) -> At:
     >>> moved(7, -2), moved((7, 30), 2)
     (5, (9, 30))
     """
-    return (at[0] + offset, at[1]) if isinstance(at, tuple) else at + offset
+    return (at[0] + offset, at[1]) if isinstance(at, tuple) else index_of(at) + offset
 
 
 class Chunk(NamedTuple):

@@ -175,8 +175,13 @@ _FOR = "mrpy: raised for the key "
 def say_key(error: BaseException, key: Any) -> None:
     """Have an error say for which key it was raised."""
     if not isinstance(error, MrpyError):
-        with suppress(Exception):  # a class may forbid it
-            error.add_note(f"{_FOR}{short_repr(shown(key))}")
+        note_key(error, short_repr(shown(key)))
+
+
+def note_key(error: BaseException, text: str) -> None:
+    """The same, where the key is known as text only."""
+    with suppress(Exception):  # a class may forbid it
+        error.add_note(f"{_FOR}{text}")
 
 
 def key_said(error: BaseException) -> str:

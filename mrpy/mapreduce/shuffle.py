@@ -277,22 +277,26 @@ class ReduceTask(Frozen):
     with_keys: bool = True
     pack: bool = False
 
-    def __call__(self, at_hand: list[list[Node]] | None, *rows: list[Node]) -> list[Batch]:
+    def __call__(
+        self, at_hand: list[list[Node]] | None, *rows: list[Node], announce: Announce | None = None
+    ) -> list[Batch]:
         nodes = [node for row in at_hand or rows for node in row]
         memory = self.store.memory if self.store is not None else 0
         join = None if self.combiner is None else joining(self.combiner)
         groups = merged(nodes, ByRank(self.sort), join, memory)
         with Output(self.store) as out:
-            self._fill(out, groups)
+            self._fill(out, groups, announce)
         return out.batches(pack=self.pack)
 
-    def _fill(self, out: Output, groups: Iterator[tuple[Any, Group]]) -> None:
+    def _fill(self, out: Output, groups: Iterator[tuple[Any, Group]], announce: Announce | None) -> None:
         reducer, with_keys, rows = self.reducer, self.with_keys, out.rows
         at_work: Any = NOTHING
         with at_positions(self.seed, lambda: -1 if at_work is NOTHING else number_of(at_work)):
             for key, group in in_order(groups) if self.sort else groups:
                 at_work, kind = key, type(key)
                 name = key if kind is str or kind is int else shown(key)
+                if announce is not None:
+                    announce(short_repr(name))
                 try:
                     values = iter(group) if type(group) is list else _values(group)
                     made = reducer(name, values)
@@ -306,6 +310,8 @@ class ReduceTask(Frozen):
                 if type(values) is _FromDisk:
                     values.over = True
                 at_work = NOTHING  # what is combined for the next key has no numbers
+                if announce is not None:
+                    announce(None)
 
 
 class _FromDisk:

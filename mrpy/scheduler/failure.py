@@ -33,8 +33,9 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # 
 DEEP, PLACES = 64, 256  # frames of places that are remembered, and how many are
 TEXT_LIMIT = 20_000  # characters of traceback that travel; a RecursionError can print megabytes
 
-# An item of a task, by its index; or, of one that stands for many records, the number of a record too.
-At: TypeAlias = "int | tuple[int, int]"
+# An item of a task, by its index; or, of one that stands for many records, the number of a record too; or, of
+# a task that has no items but works on one thing after another, what that is called.
+At: TypeAlias = "int | tuple[int, int] | str"
 
 
 class Failure(NamedTuple):

@@ -15,6 +15,8 @@ from laws import eventually
 from watching import assert_usable, once, run_script, running_script
 
 import mrpy
+from mrpy.errors import WorkerCrashed
+from mrpy.mapreduce.groups import key_said
 from mrpy.mapreduce.spill import PREFIX
 
 pytestmark = pytest.mark.fault(1)
@@ -77,6 +79,22 @@ def test_a_worker_that_dies_while_it_sorts_on_disk_changes_nothing(session: Any,
     assert got == sorted(range(1000), key=lambda n: n * 7919 % 1009)
     assert (tmp_path / "m").exists()
     assert_usable(session)
+
+
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+@pytest.mark.parametrize("sort", [False, True])
+def test_a_key_whose_reducer_kills_its_worker_is_named(backend: str, sort: bool) -> None:
+    def reducer(key: int, values: Iterator[int]) -> int:
+        if key == 41:
+            die()
+        return sum(values)
+
+    with mrpy.session(backend, workers=2):
+        pairs = mrpy.mapreduce(lambda n: (n % 50, n), reducer, range(500), sort=sort, partitions=3)
+        with pytest.raises(WorkerCrashed) as caught:
+            dict(pairs)
+        assert key_said(caught.value) == "41"
+        assert len(dict(mrpy.mapreduce(lambda n: (n % 50, n), lambda _, values: sum(values), range(500)))) == 50
 
 
 KILLED = """
