@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import os
 import random
@@ -9,7 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
-import time
+import termios
 from collections import Counter
 from pathlib import Path
 
@@ -268,7 +269,6 @@ def test_interrupted_it_ends_at_once_in_silence_and_its_workers_with_it(folder: 
 JOBS = """
 import sys
 import time
-import time
 import mrpy
 
 class Words(mrpy.Job):
@@ -376,37 +376,54 @@ def test_a_folder_without_text_is_no_input(jobs: Path) -> None:
     (jobs / "pictures").mkdir()
     (jobs / "pictures" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n\0")
     assert "there is no text in pictures" in refused(jobs, "run", "jobs:Words", "pictures")
+    # one that was named as well is meant
+    assert "pictures/a.png is not text" in refused(jobs, "run", "jobs:Words", "pictures", "pictures/a.png")
 
 
-def test_standard_input_that_is_asked_not_to_wait_is_waited_for(jobs: Path) -> None:
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_names_of_files_in_a_folder_are_no_patterns(jobs: Path, scheme: str) -> None:
+    (jobs / "odd").mkdir()
+    for name, text in {"a[1].txt": "one", "a1.txt": "two", "b*.txt": "three", "bc.txt": "four"}.items():
+        (jobs / "odd" / name).write_text(text)
+    (jobs / "odd" / "picture").write_bytes(b"\x89PNG\0")
+    status, out, err = run(jobs, "run", "jobs:Words", f"{scheme}{jobs / 'odd'}")
+    assert (status, rows(out)) == (0, {"one": "1", "two": "1", "three": "1", "four": "1"}), err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_standard_input_that_is_asked_not_to_wait_is_waited_for(jobs: Path, encoding: str) -> None:
     ours, theirs = os.pipe()
     os.set_blocking(ours, False)
-    with subprocess.Popen([*COMMAND, "run", "jobs:Words", "-"], stdin=ours, stdout=subprocess.PIPE, cwd=jobs) as process:
-        os.close(ours)
-        os.write(theirs, b"the\n")
-        time.sleep(1)  # it has read that by then, unless the machine is very busy
-        os.write(theirs, b"the\n")
-        os.close(theirs)
+    command = [*COMMAND, "run", "-q", "jobs:Words", "-", "--encoding", encoding]
+    with subprocess.Popen(command, stdin=ours, stdout=subprocess.PIPE, cwd=jobs) as process:
+        try:
+            os.write(theirs, "the\n".encode(encoding))
+            assert eventually(lambda: fcntl.ioctl(ours, termios.FIONREAD, bytes(4)) == bytes(4), 50)  # it has read that
+            os.write(theirs, "the\n".encode(encoding))
+        finally:
+            os.close(theirs)
         out, _ = process.communicate(timeout=50)
+    os.close(ours)
     assert out == b"the\t2\n"
 
 
 def test_standard_input_may_be_named_where_it_is_a_file(jobs: Path) -> None:
+    expected = run(jobs, "run", "-q", "jobs:Words", "a.txt")[1].encode()
+    command = [*COMMAND, "run", "-q", "jobs:Words", "/dev/stdin"]
     with (jobs / "a.txt").open() as file:
-        done = subprocess.run(
-            [*COMMAND, "run", "-q", "jobs:Words", "/dev/stdin"], stdin=file, capture_output=True, cwd=jobs, timeout=50
-        )
-    assert done.stdout == run(jobs, "run", "-q", "jobs:Words", "a.txt")[1].encode()
+        assert subprocess.run(command, stdin=file, capture_output=True, cwd=jobs, timeout=50).stdout == expected
+        (jobs / "a.txt").unlink()  # as that of a here-document is
+        assert subprocess.run(command, stdin=file, capture_output=True, cwd=jobs, timeout=50).stdout == expected
 
 
 def test_what_is_no_character_is_written_to_a_file_as_on_the_terminal(jobs: Path) -> None:
     (jobs / "odd.py").write_text(
         "import mrpy\nclass J(mrpy.Job):\n    def map(self, line):\n        self.count(1); self.count('b')\n"
-        "        yield '\\ud800', 1; yield '\\udcef', 2; yield 'a\\\\t', 3"
+        "        yield '\\ud800\\udcef', 1; yield '\\udcef', 2; yield 'a\\\\t', 3"
     )
     assert run(jobs, "run", "odd.py:J", "a.txt", "-o", "out")[0] == 0
     lines = sorted((jobs / "out").read_bytes().split(b"\n"))
-    assert lines == [b"", b"\\ud800\t1", b"\\ud800\t1", b"a\\\\t\t3", b"a\\\\t\t3", b"\xef\t2", b"\xef\t2"]
+    assert lines == [b"", b"\\ud800\xef\t1", b"\\ud800\xef\t1", b"a\\\\t\t3", b"a\\\\t\t3", b"\xef\t2", b"\xef\t2"]
 
 
 def test_who_could_not_read_the_old_output_cannot_read_the_new_one(jobs: Path) -> None:

@@ -11,7 +11,7 @@ import select
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Any
 
 import mrpy
 from mrpy.cli.words import OPENING, CountWords
@@ -52,19 +52,22 @@ def lines_of(paths: Sequence[str], encoding: str, errors: str) -> tuple[mrpy.Par
     if list(paths) == ["-"]:
         return mrpy.stream(_standard_input(encoding, errors)).map(_decoded), []
     with _no_input():
-        files = files_of_paths("mrpy", paths)
-        found = [file.path for file in files if file.found]
-        others = {path for path in found if not _begins_as_text(path, encoding, errors)}
-        texts = [file.path for file in files if file.path not in others]
+        texts: list[Any] = []
+        others = []
+        for file in files_of_paths("mrpy", paths):
+            if not file.found or is_url(file.path):  # what lies elsewhere is not opened for that
+                texts.append(file)
+            elif _begins_as_text(file.path, encoding, errors):
+                texts.append(file.replaced(found=False))
+            else:
+                others.append(file.path)
         if not texts:
             raise NoInput(f"there is no text in {', '.join(paths)}")
-        return mrpy.read_text(texts, encoding, errors, only_text=True), sorted(others)
+        return mrpy.read_text(texts, encoding, errors, only_text=True), others
 
 
 def _begins_as_text(path: str, encoding: str, errors: str) -> bool:
-    """Whether its beginning can be unpacked and decoded. One that lies elsewhere is not opened for that."""
-    if is_url(path):
-        return True
+    """Whether its beginning can be unpacked and decoded."""
     packed = OPENING.is_packed(path)
     try:
         with OPENING.open(path) as file:
@@ -102,11 +105,15 @@ def _standard_input(encoding: str, errors: str) -> Iterator[str | Undecoded]:
     if sys.stdin is None:
         raise NoInput("standard input is closed")
     lines = lines_for(encoding, errors)
+    file: Any = sys.stdin.buffer
+    with contextlib.suppress(OSError):  # it is no file of the system
+        if not os.get_blocking(file.fileno()):
+            file = io.BufferedReader(_Waiting(file.fileno()))
     if lines.cuttable:
-        yield from standard_input(cast("io.BufferedIOBase", sys.stdin.buffer), lines)
+        yield from standard_input(file, lines)
         return
     try:
-        for line in io.TextIOWrapper(sys.stdin.buffer, encoding, errors):
+        for line in io.TextIOWrapper(file, encoding, errors):
             yield line.removesuffix("\n")
     except UnicodeError as error:  # where its line ends cannot be seen either
         why = f"{error} (--errors replace reads it all the same)"
@@ -130,7 +137,7 @@ def standard_input(file: io.BufferedIOBase, lines: Lines) -> Iterator[str | Unde
 def _whole_lines(file: io.BufferedIOBase) -> Iterator[tuple[int, bytes]]:
     """What comes, up to the end of a line, and where it begins."""
     offset, begun = 0, list[bytes]()
-    while data := _read(file):
+    while data := file.read1(READ):
         end = data.rfind(b"\n") + 1
         if end:
             yield offset, (whole := b"".join((*begun, data[:end])))
@@ -140,13 +147,22 @@ def _whole_lines(file: io.BufferedIOBase) -> Iterator[tuple[int, bytes]]:
         yield offset, rest
 
 
-def _read(file: io.BufferedIOBase) -> bytes:
-    """What is there, or comes next; nothing at its end. Whoever else has the other end of it may have asked
-    that reading never waits: then nothing there is no end."""
-    with contextlib.suppress(OSError):  # it is no file of the system
-        if not os.get_blocking(file.fileno()):
-            select.select([file], [], [])
-    return file.read1(READ)
+class _Waiting(io.RawIOBase):
+    """Reads a descriptor, and waits for what comes although somebody who has it, too, has asked that nobody
+    waits. To him nothing is changed."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            try:
+                return os.readv(self._descriptor, [buffer])
+            except BlockingIOError:
+                select.select([self._descriptor], [], [])
 
 
 @contextlib.contextmanager

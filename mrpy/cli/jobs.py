@@ -131,10 +131,10 @@ def output(path: str | None, *, overwrite: bool) -> Iterator[TextIO]:
             raise OSError(error.errno, error.strerror, path) from None  # and not the name of the folder
         part = os.path.join(staging.attempts, "part")
         with _told_of_room(path), _opened(part) as file:
+            with contextlib.suppress(OSError):  # who could not read the old one shall not read this
+                os.chmod(part, stat.S_IMODE(os.stat(target).st_mode))
             yield file
         if overwrite:
-            with contextlib.suppress(FileNotFoundError):  # who could not read the old one shall not read this
-                os.chmod(part, stat.S_IMODE(os.stat(target).st_mode))
             os.replace(part, target)
         else:
             publish_file(part, target)  # what was not there at the begin may be there now
@@ -146,7 +146,10 @@ def _opened(path: str) -> TextIO:
 
 
 def _as_bytes(error: UnicodeError) -> tuple[str | bytes, int]:
-    """The bytes that a file name, say, is made of; half a character is written out, as on the terminal."""
+    """The byte that a file name, say, had there; half a character is written out, as on the terminal."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    error.end = error.start + 1  # of several that cannot be encoded each by itself
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import gc
 import io
+import itertools
 import logging
 import operator
 import os
@@ -514,20 +515,21 @@ def works(n):
     return sum(range(100_000))
 with mrpy.session("dask", address=sys.argv[1]):
     for n in mrpy.pmap(works, range(10_000), chunksize=1):
-        print(n, flush=True)
+        open(sys.argv[2], "a").close()
 """
 
 
 @pytest.mark.fault(15)
-def test_what_a_killed_parent_had_opened_on_somebody_elses_workers_is_dropped() -> None:
+def test_what_a_killed_parent_had_opened_on_somebody_elses_workers_is_dropped(tmp_path: Path) -> None:
     cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
     with cluster, distributed.Client(cluster) as client:
-        command = [sys.executable, "-c", KILLED, cluster.scheduler_address]
-        with subprocess.Popen(command, env=script_environment(), stdout=subprocess.PIPE) as parent:
-            assert parent.stdout is not None
-            for _ in range(5):
-                parent.stdout.readline()
+        command = [sys.executable, "-c", KILLED, cluster.scheduler_address, str(tmp_path / "goes")]
+        parent = subprocess.Popen(command, env=script_environment())
+        try:
+            assert eventually((tmp_path / "goes").exists, 30)
+        finally:
             parent.kill()
+            parent.wait()
         assert eventually(lambda: set(client.run(left_of_calls).values()) == {(0, 0)}, 20), client.run(left_of_calls)
 
 
@@ -555,3 +557,31 @@ with mrpy.session("dask", workers=1):
 def test_a_forked_child_may_have_a_cluster_of_its_own_and_does_not_end_that_of_its_parent() -> None:
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=50)
     assert done.stdout.splitlines() == ["[3]", "[1, 2]", "True"], done.stderr
+
+
+class Opens:
+    """A function that notes how often it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, n: int) -> int:
+        return n
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        with self.path.open("a") as file:
+            file.write("o")
+
+
+def test_a_function_that_was_sent_twice_stays_open_when_the_first_is_let_go(tmp_path: Path) -> None:
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    with cluster, distributed.Client(cluster) as client, mrpy.session("dask", client=client) as session:
+        run = mrpy.pmap(Opens(tmp_path / "opened"), itertools.count(), chunksize=1, buffersize=1)
+        assert next(run) == 0
+        session.driver.backend._functions.send_again()
+        assert [next(run), next(run)] == [1, 2]
+        time.sleep(0.3)  # by then the worker has seen what is held and what is not
+        assert [next(run), next(run)] == [3, 4]
+        run.close()
+    assert (tmp_path / "opened").read_text() == "o"

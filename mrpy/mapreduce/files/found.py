@@ -36,7 +36,8 @@ class Origin(Frozen):
     changed: int
 
     def has_gone(self, now: Origin) -> bool:
-        """Whether another file has its name. Of other machines, which may have a copy, nothing is known, and
+        """Whether another file has got its name by a rename, as is the custom: where it was removed first,
+        the other may have its number, too. Of other machines, which may have a copy, nothing is known, and
         some file systems have new numbers for a file that was not changed."""
         same_place = (self.machine, self.device) == (now.machine, now.device)
         return same_place and self.inode != now.inode and self.changed != now.changed
@@ -73,15 +74,18 @@ class File(Frozen):
 def files_of(
     verb: str, paths: Any, storage: Mapping[str, Any] | None = None, only_text: bool = False
 ) -> list[File]:
-    """All files that these paths mean. Raises `FileNotFoundError` and its like for those that mean none.
+    """All files that these paths mean; those among them that are a `File` already, as they are. Raises
+    `FileNotFoundError` and its like for those that mean none.
     ``only_text``: who is found may turn out to be none of those that are meant, so he is not refused here."""
-    files = [file for path in _listed(verb, paths) for file in _files(path, storage, only_text)]
+    files: list[File] = []
+    for path in _listed(verb, paths):
+        files += [path] if isinstance(path, File) else _files(path, storage, only_text)
     if not files:
         raise FileNotFoundError(errno.ENOENT, f"{verb}() was given no path at all")
     return files
 
 
-def _listed(verb: str, paths: Any) -> list[str]:
+def _listed(verb: str, paths: Any) -> list[str | File]:
     many = [paths] if isinstance(paths, str | bytes | os.PathLike) or hasattr(paths, "read") else paths
     try:
         return [_path(verb, path) for path in many]
@@ -91,7 +95,9 @@ def _listed(verb: str, paths: Any) -> list[str]:
         raise error
 
 
-def _path(verb: str, path: Any) -> str:
+def _path(verb: str, path: Any) -> str | File:
+    if isinstance(path, File):
+        return path
     try:
         name = os.fspath(path)
     except TypeError:
@@ -181,7 +187,7 @@ def _below(path: str, only_text: bool) -> Iterator[File]:
     about = os.stat(path)
     if not stat.S_ISDIR(about.st_mode):
         _check(path, about)
-        named = os.path.realpath(path) if path.startswith(_OF_A_PROCESS) else path
+        named = _for_others(path, about) if path.startswith(_OF_A_PROCESS) else path
         yield File(named, _size(about), about.st_mtime_ns, origin=origin_of(about))
         return
     files = list(walked(path, check=not only_text))
@@ -191,6 +197,18 @@ def _below(path: str, only_text: bool) -> Iterator[File]:
 
 
 _OF_A_PROCESS = ("/dev/stdin", "/dev/fd/")  # a worker has others of that name
+
+
+def _for_others(path: str, about: os.stat_result) -> str:
+    """What other processes call it."""
+    real = os.path.realpath(path)
+    with suppress(OSError):
+        if os.path.samestat(os.stat(real), about):
+            return real
+    number = path.removeprefix("/dev/fd/").replace("/dev/stdin", "0")
+    return f"/proc/{os.getpid()}/fd/{number}"  # it has no name any more
+
+
 _PREPARED = re.compile(f".+{IN_PREPARATION}")
 
 

@@ -30,6 +30,7 @@ class Functions:
         self._client = client
         self._send, self._wake = send, wake
         self._held: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # a Future; and what tells of the end
+        self._before = self._held
         self._unused: deque[int] = deque()
         self.tear_down = False
 
@@ -53,14 +54,16 @@ class Functions:
         return self._held[number][0]
 
     def send_again(self) -> None:
-        """They may be gone there."""
-        self._held.clear()
+        """They may be gone there. What is not is held until the next time: workers would drop the function,
+        which is still sent for."""
+        self._held, self._before = OrderedDict(), self._held
 
     def drop_unused(self) -> None:
         """Have workers drop them, without waiting for it."""
         numbers = [self._unused.popleft() for _ in range(len(self._unused))]
         for number in numbers:
             self._held.pop(number, None)
+            self._before.pop(number, None)
         if numbers:
             self._client.loop.add_callback(self.drop, numbers)
 

@@ -7,6 +7,7 @@ it while one is just being opened: there they go when Dask does not hold their p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import pickle
 import threading
@@ -94,10 +95,11 @@ def is_of_function(key: Any) -> bool:
 
 async def drop_unheld(worker: Any, pickled: Any) -> None:
     """Drop a function whose pickle no worker holds any more, and nobody can send for. One that is merely not
-    here may be sent again."""
-    if any((await worker.scheduler.who_has(keys=[pickled])).values()):
-        return
-    with _lock:
-        name = _pickles.get(pickled)
-        dropped = [] if name is None else _dropped([name])
-    await _let_go(worker, dropped)
+    here may be sent again; and it may have been sent twice. Never raises."""
+    with contextlib.suppress(Exception):  # this worker may be about to end
+        if any((await worker.scheduler.who_has(keys=[pickled])).values()):
+            return
+        with _lock:
+            name = _pickles.pop(pickled, None)
+            dropped = [] if name is None or name in _pickles.values() else _dropped([name])
+        await _let_go(worker, dropped)
