@@ -229,6 +229,30 @@ def test_a_handler_that_ends_the_program_breaks_no_session(
     assert "raised SystemExit(3)" in capsys.readouterr().err
 
 
+@pytest.mark.fault(18)
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_a_child_that_a_task_forks_logs_and_warns_as_if_nobody_relayed(backend: str, capfd: Any) -> None:
+    """There it raised, since the child has nobody to tell."""
+
+    def fork(n: int) -> int:
+        pid = os.fork()
+        if pid:
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        try:
+            logging.getLogger("child").critical("out of coffee")
+            warnings.warn("no milk, either", stacklevel=1)  # which may be an error here
+        except OSError:
+            os._exit(1)
+        finally:
+            os._exit(0)
+
+    with mrpy.session(backend, workers=1):
+        assert list(mrpy.pmap(fork, range(2))) == [0, 0]
+        logging.getLogger("child").setLevel(logging.WARNING)  # now they have been told of logging
+        assert list(mrpy.pmap(fork, range(2))) == [0, 0]
+    assert capfd.readouterr().err.count("out of coffee") == 4
+
+
 # ---- warnings --------------------------------------------------------------------------------------------
 
 

@@ -118,7 +118,13 @@ def relay_warnings(say: Say) -> None:
     def show(message: Any, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
         say((WARNING, _item(), str(message), category.__module__, category.__qualname__, filename, lineno))
 
+    before = warnings.showwarning
     warnings.showwarning = show  # type: ignore[assignment]
+
+    def give_back() -> None:  # as for streams
+        warnings.showwarning = before
+
+    os.register_at_fork(after_in_child=give_back)
     if not sys.warnoptions:
         warnings.simplefilter("default")  # the parent's filters decide what is seen
 
@@ -135,7 +141,9 @@ def relay_logging(levels: Levels, say: Say) -> None:
             say((LOG, _item(), _plain(record)))
 
     if not any(type(handler).__name__ == ToParent.__name__ for handler in logging.root.handlers):
-        logging.root.addHandler(ToParent())
+        handler = ToParent()
+        logging.root.addHandler(handler)
+        os.register_at_fork(after_in_child=lambda: logging.root.removeHandler(handler))
     there = logging.root.manager.loggerDict
     wanted = {**dict.fromkeys(_levelled, logging.NOTSET), **dict(levels)}
     _levelled.update(wanted)
