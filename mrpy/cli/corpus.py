@@ -71,7 +71,7 @@ def _begins_as_text(path: str, encoding: str, errors: str) -> bool:
     packed = OPENING.is_packed(path)
     try:
         with OPENING.open(path) as file:
-            begin = file.read1(BEGIN) if isinstance(file, io.BufferedIOBase) else file.read(BEGIN)
+            begin = getattr(file, "read1", file.read)(BEGIN)
         whole = not packed and len(begin) < BEGIN
         return "\0" not in codecs.getincrementaldecoder(encoding)(errors).decode(begin, whole)
     except UnicodeError:

@@ -34,9 +34,9 @@ class Block(Frozen):
     ``cut``              the consumer reads it, and cuts it into blocks of about so many bytes; 0: he does not
     ``cut_for_records``  likewise, where its records come to him: they are too many for a worker to hold
     ``data``             the bytes, where he has read them
-    ``origin``           which file it is a part of, where it is cut before it is read
     ``names``            of the columns of its file, where he knows them: then there are whole rows in it
     ``error``            it is what kept him from reading on
+    ``origin``           which file it is a part of, where it is cut before it is read
     """
 
     path: str

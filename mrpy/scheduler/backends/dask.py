@@ -222,8 +222,8 @@ class DaskBackend(Backend):
     # ---- to the cluster --------------------------------------------------------------------------
 
     def _submit(self, ticket: Ticket) -> Any:
-        for problem in self._misfits.values():
-            raise BackendError(problem)
+        if self._misfits:
+            raise BackendError(next(iter(self._misfits.values())))
         task = ticket.order.task
         futures, parts = [], []
         for needed in task.inputs:
@@ -281,7 +281,7 @@ class DaskBackend(Backend):
         async def ask() -> None:
             with contextlib.suppress(Exception):
                 if new is not None:
-                    inbox.put((new, await dask_fit.problem_of(client, new), None))
+                    inbox.put((new, await dask_fit.problem_of(client, new)))
                 inbox.put(await client.nthreads(asynchronous=True))
 
         if self._cluster is None:
@@ -311,7 +311,7 @@ class DaskBackend(Backend):
                 self._recount()
             case {"action": _, "worker": worker}:
                 self._recount(worker)
-            case (str(worker), str(problem), None) if problem:
+            case (str(worker), str(problem)) if problem:
                 self._misfits[worker] = problem
                 self._give_up(problem)
             case dict():

@@ -24,7 +24,7 @@ _lock = threading.Lock()
 
 
 class Opened(NamedTuple):
-    """A function as it is called. ``announces``: it takes what tells of its items. ``large``: it is so."""
+    """A function as it is called. ``announces``: it takes what tells of its items. ``large``: many bytes."""
 
     function: Any
     announces: bool
