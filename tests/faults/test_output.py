@@ -437,6 +437,22 @@ def test_who_waits_may_hold_a_lock_that_his_stream_takes() -> None:
 
 
 @pytest.mark.fault(19)
+def test_a_session_waits_at_its_end_for_a_stream_that_has_stood_still_before() -> None:
+    class Late(Locked):
+        def write(self, text: str) -> int:
+            with self.mine:
+                time.sleep(0.3)
+                return super().write(text)
+
+    with contextlib.redirect_stdout(Late()) as caught:
+        with mrpy.session("processes", workers=1):
+            pending = mrpy.submit(say, 1)
+            with caught.mine:
+                assert pending.result(20) == 1, "it is not waited for without end"
+        assert caught.getvalue() == "(item 0) at work on 1\n"
+
+
+@pytest.mark.fault(19)
 def test_a_session_is_closed_by_who_holds_such_a_lock() -> None:
     with contextlib.redirect_stdout(Locked()) as caught:
         with mrpy.session("processes", workers=1) as session:
