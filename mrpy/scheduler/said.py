@@ -77,8 +77,8 @@ class Said:
         return True
 
     def end(self, *, hurried: bool) -> None:
-        """As `wait`, where nothing more is said; who is `hurried` waits for a moment only. That it stood still
-        is no reason not to: who held it up may just have let go."""
+        """As `wait`, where nothing more is said; who is `hurried` waits for a moment only. That it stood
+        still is no reason not to: who held it up may just have let go."""
         self._stands_still = False
         self._given_up = not self.wait(time.monotonic() + A_MOMENT if hurried else math.inf) and hurried
 
