@@ -537,17 +537,72 @@ def test_a_database_is_meant_from_where_it_was_asked_for_and_none_is_made(databa
     assert mrpy.read_sql("points", uri, workers=1).count() == 1000
 
 
-@pytest.mark.parametrize("key", [None, "id"])
-def test_sql_rows_before_one_that_is_no_text_are_read_and_it_is_said_where_they_end(database: str, key: str | None) -> None:
+def spoil(database: str, which: str) -> None:
     with closing(sqlite3.connect(database.removeprefix("sqlite:///"))) as connection:
-        connection.execute("update points set name = cast(x'ff' as text) where id = 777")
+        connection.execute(f"update points set name = cast(x'ff' as text) where {which}")
         connection.commit()
-    read = mrpy.read_sql("points", database, key, 10, backend="serial", on_error="skip").map(lambda row: row["id"])
-    got = read.to_list()
-    before = [n for n, _ in points() if n not in range(777, 799)] if key else [n if n % 100 else None for n in range(777)]
-    assert got == before
-    where = "row 77 of 'points', key 699 to 799" if key else "row 777 of 'points', key all"
-    assert read.skipped.count == 1 and f"{where}, and all behind it there (OperationalError" in str(read.skipped)
+
+
+def test_sql_rows_before_one_that_is_no_text_are_read_and_it_is_said_where_they_end(database: str) -> None:
+    spoil(database, "id = 777")
+    read = mrpy.read_sql("points", database, backend="serial", on_error="skip").map(lambda row: row["id"])
+    assert read.to_list() == [n if n % 100 else None for n in range(777)]
+    assert read.skipped.count == 1
+    assert "row 777 of 'points', key all, and all behind it there (OperationalError" in str(read.skipped)
+
+
+@pytest.mark.parametrize("partitions", [1, 10, 1200])
+@pytest.mark.parametrize("bad", [[777], [1], [999], [1, 2, 3, 501, 503, 998, 999], list(range(1, 1000, 2))])
+def test_sql_rows_behind_one_that_is_no_text_are_read_where_there_is_a_key(database: str, bad: list[int], partitions: int) -> None:
+    spoil(database, f"id in ({', '.join(map(str, bad))})")
+    read = mrpy.read_sql("points", database, "id", partitions, backend="serial", on_error="skip")
+    assert [row["id"] for row in read] == [n for n, _ in points() if n not in bad]
+    assert read.skipped.count == len(bad) and "behind" not in str(read.skipped)
+
+
+def test_sql_rows_that_cannot_be_read_are_called_by_their_number(database: str) -> None:
+    spoil(database, "id in (777, 779)")
+    read = mrpy.read_sql("points", database, "id", 10, backend="serial", on_error="skip")
+    read.to_list()
+    for row in (77, 79):
+        assert f"row {row} of 'points', key 699 to 799 (OperationalError" in str(read.skipped)
+
+
+@pytest.mark.parametrize("bad", [0, 3, 5, 9])
+@pytest.mark.parametrize("alike", [1, 7, 1500])
+def test_sql_rows_that_share_the_key_of_one_that_is_no_text_may_be_lost_and_no_others(tmp_path: Path, alike: int, bad: int) -> None:
+    pytest.importorskip("sqlalchemy")
+    with closing(sqlite3.connect(tmp_path / "t.db")) as connection:
+        connection.execute("create table t (k integer, n integer, name text)")
+        connection.executemany("insert into t values (?, ?, 'x')", [(n // alike, n) for n in range(alike * 10)])
+        connection.execute(f"update t set name = cast(x'ff' as text) where n = {bad * alike + alike // 2}")
+        connection.commit()
+    read = mrpy.read_sql("t", f"sqlite:///{tmp_path}/t.db", "k", 1, backend="serial", on_error="skip")
+    got = [row["n"] for row in read]
+    lost = range(bad * alike + alike // 2, (bad + 1) * alike)
+    assert got == [n for n in range(alike * 10) if n not in lost]
+    others = f", and {len(lost) - 1:,} more of that k (" if len(lost) > 1 else "key 0 to 9 (Oper"
+    assert read.skipped.count == 1 and others in str(read.skipped)
+
+
+def test_sql_rows_whose_keys_are_rounded_on_the_way_are_not_read_twice(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mrpy.mapreduce.files import sql
+
+    spoil(database, "id = 777")
+    monkeypatch.setattr(sql._Tail, "add", lambda self, rows, real=sql._Tail.add: real(self, [{**rows[-1], "id": rows[-1]["id"] - 0.1}]))
+    read = mrpy.read_sql("points", database, "id", 1, backend="serial", on_error="skip")
+    assert [row["id"] for row in read if row["id"]] == [n for n, _ in points() if n and n < 777]
+    assert "key 1 to 999, and all behind it there (Oper" in str(read.skipped)
+
+
+def test_a_database_that_is_gone_in_the_middle_is_one_error(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mrpy.mapreduce.files import sql
+
+    spoil(database, "id = 777")
+    rows = mrpy.read_sql("points", database, "id", 1, backend="serial", on_error="skip")
+    monkeypatch.setattr(sql.Query, "_subquery", lambda self, real=sql.Query._subquery, left=[1]: real(self) if left and left.pop() else 1 / 0)
+    assert [row["id"] for row in rows] == [n for n, _ in points() if n and n < 777]
+    assert rows.skipped.count == 2 and "key 1 to 999, and all behind it there (Oper" in str(rows.skipped)
 
 
 def test_sql_columns_of_one_name_are_an_error_and_none_is_lost(database: str) -> None:

@@ -291,8 +291,9 @@ def read_sql(
 
     Rows come in the order of the key. Each range is a query of its own: what is written meanwhile may be seen
     by some of them. A row of which the driver makes nothing (text that is none, a date beyond the year 9999)
-    is an error behind which no driver goes on: what comes behind it in its range is not read, and the error
-    says so. With a `key` that is not much. Needs ``pip install 'mrpy[sql]'``.
+    is an error behind which no driver goes on: so those behind it are asked for anew, by their key. Of rows
+    that have its key some may be lost with it, and without a `key` all behind it; the error says so. Needs
+    ``pip install 'mrpy[sql]'``.
     """
     from mrpy.mapreduce.files import sql
 

@@ -8,9 +8,9 @@ import os
 import re
 from collections.abc import Iterator
 from decimal import Decimal
-from itertools import islice
+from itertools import islice, takewhile
 
-from mrpy.light import TYPE_CHECKING, Frozen
+from mrpy.light import TYPE_CHECKING, Frozen, NamedTuple
 from mrpy.mapreduce.files.blocks import Block
 from mrpy.mapreduce.files.opening import Opening
 from mrpy.mapreduce.files.reading import Among, Raising
@@ -27,17 +27,28 @@ _CUTTABLE = (int, float, Decimal, datetime.date)  # a `datetime` is a date
 
 
 class Range(Frozen):
-    """Values of a key: ``low <= key < high``, or ``<= high`` at the end; `null` those that have none."""
+    """Values of a key: ``low <= key < high``, or ``<= high`` at the end; `null` those that have none.
+    ``behind``: without `low` itself."""
 
     low: Any = None
     high: Any = None
     last: bool = False
     null: bool = False
+    behind: bool = False
 
     def __repr__(self) -> str:
         if self.null:
             return "null"
         return f"{self.low} to {self.high}" if self.low is not None else "all"
+
+    def holds(self, key: Any) -> list[Any]:
+        """The conditions on this column."""
+        if self.null:
+            return [key.is_(None)]
+        return [
+            key > self.low if self.behind else key >= self.low,
+            key <= self.high if self.last else key < self.high,
+        ]
 
 
 class Query(Frozen):
@@ -79,29 +90,66 @@ class Query(Frozen):
         return [self._block(number, each) for number, each in enumerate(ranges)]
 
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
-        """The rows of a range. One of which the driver makes nothing is an error, and the last of the range:
-        a cursor that has raised does not go on."""
+        """The rows of a range. One of which the driver makes nothing is an error. A cursor that has raised
+        does not go on, so what comes behind that row is asked for by its key."""
         begun, name = 0, repr(block)
-        with _Connection(self.url) as connection:
-            result = connection.execute(self._statement(block.key))
-            names = tuple(result.keys())
-            clear = len(set(names)) == len(names)  # else a row raises that is asked for it
+        left: _Left | None = _Left(block.key)
+        while left is not None:
+            tail = _Tail(self.key)
             problem: Exception | None = None
-            while problem is None:
-                rows: list[Any] = []
-                try:
-                    rows.extend(islice(result, ROWS))  # what came before an error stays there
-                except Exception as error:
-                    problem = error
-                if not rows:
-                    break
-                made = [dict(zip(names, row, strict=True) if clear else row._mapping) for row in rows]
-                items = iter(made)
-                begun += len(rows)
-                yield items, Among(name, begun, items)
-            if problem is not None:
-                last = Raising(problem)
-                yield last, Among(f"{name}, and all behind it there", begun + 1, last)
+            with _Connection(self.url) as connection:
+                result = connection.execute(self._statement(left.range))
+                names = tuple(result.keys())
+                clear = len(set(names)) == len(names)  # else a row raises that is asked for it
+                while problem is None:
+                    rows: list[Any] = []
+                    try:
+                        rows.extend(islice(result, ROWS))  # what came before an error stays there
+                    except Exception as error:
+                        problem = error
+                    if not rows:
+                        break
+                    made = [dict(zip(names, row, strict=True) if clear else row._mapping) for row in rows]
+                    tail.add(made)
+                    items = iter(made)
+                    begun += len(rows)
+                    yield items, Among(name, begun, items)
+            if problem is None:
+                return
+            left = self._left(left.range, tail)
+            bad = Raising(problem)
+            yield bad, Among(f"{name}{self._lost(left)}", begun + 1, bad)
+            begun += 1 + (left.others if left is not None else 0)
+
+    def _left(self, range: Range, tail: _Tail) -> _Left | None:
+        """What there is behind the row that cannot be read, which follows `tail`. None: that is not known."""
+        import sqlalchemy as sa
+
+        if self.key is None or range.null or not tail.is_known:
+            return None
+        key: Any = sa.column(self.key)
+        try:
+            asked = sa.select(sa.func.min(key), sa.func.count()).select_from(self._subquery())
+            with _Connection(self.url) as connection:
+                value, others = tail.value, -1
+                if tail.count:
+                    others += connection.execute(asked.where(key == value)).one()[1] - tail.count
+                    if others < -1:  # what it was rounded to is not what is there
+                        return None
+                    range = range.replaced(low=value, behind=True)
+                if others < 0:  # it is the first of the next key
+                    value = connection.execute(asked.where(*range.holds(key))).one()[0]
+                    others = connection.execute(asked.where(key == value)).one()[1] - 1
+        except Exception:  # what was wrong may be the connection
+            return None
+        if others < 0:
+            return None
+        return _Left(range.replaced(low=value, behind=True), others)
+
+    def _lost(self, left: _Left | None) -> str:
+        if left is None:
+            return ", and all behind it there"
+        return f", and {left.others:,} more of that {self.key}" if left.others else ""
 
     def _block(self, number: int, range: Range) -> Block:
         return Block(self.name, number, number + 1, 1, range)
@@ -124,10 +172,35 @@ class Query(Frozen):
         if self.key is None:
             return chosen
         key: Any = sa.column(self.key)
-        if range.null:
-            return chosen.where(key.is_(None))
-        behind = key <= range.high if range.last else key < range.high
-        return chosen.where(key >= range.low, behind).order_by(key)
+        rows = chosen.where(*range.holds(key))
+        return rows if range.null else rows.order_by(key)
+
+
+class _Left(NamedTuple):
+    """What is left of a range. ``others``: how many rows besides the one are not, which have its key."""
+
+    range: Range
+    others: int = 0
+
+
+class _Tail:
+    """The last key of rows that were read, and how many of them had it."""
+
+    def __init__(self, key: str | None) -> None:
+        self._key = key
+        self.value: Any = None
+        self.count = 0
+        self.is_known = True
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """These came next, in the order of the key."""
+        if self._key is None or self._key not in rows[-1]:
+            self.is_known = False
+            return
+        value = rows[-1][self._key]
+        alike = sum(1 for _ in takewhile(lambda row: row[self._key] == value, reversed(rows)))
+        self.count = alike + (self.count if alike == len(rows) and value == self.value else 0)
+        self.value = value
 
 
 def ranges_of(key: str, low: Any, high: Any, count: int) -> Iterator[Range]:
