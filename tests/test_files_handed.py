@@ -284,9 +284,10 @@ def test_a_file_is_unpacked_as_far_as_is_asked_for(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(handed, "parts", counted)
     with sizes(1 << 12, 1 << 12):
-        assert mrpy.read_text(path, backend="serial").first() == "some line"
-        assert mrpy.read_text(path, backend="processes", workers=2, buffersize=4).take(10).to_list() == ["some line"] * 10
-    assert 0 < max(seen) < 1_000_000
+        for backend in ("serial", "processes"):
+            lines = mrpy.read_text(path, backend=backend, workers=2, buffersize=4)
+            assert lines.take(10).to_list() == ["some line"] * 10
+    assert 0 < max(seen) < 100_000
 
 
 def test_many_compressed_files_are_read_side_by_side(tmp_path: Path) -> None:
