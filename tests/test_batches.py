@@ -327,12 +327,12 @@ def test_rows_that_are_large_are_not_taken_by_chunks_for_small_ones() -> None:
 
     def rows(_: int) -> Iterator[tuple[int, Any]]:
         yield from ((n, 0) for n in range(20_000))
-        yield from ((n, Large(bytes(1 << 20))) for n in range(20_000, 21_000))
+        yield from ((n, Large(bytes(1 << 18))) for n in range(20_000, 21_000))
 
     def noted(row: tuple[int, list[Any]]) -> int:
         seen.append(Large.alive)
         return row[0]
 
-    run = mrpy.stream([0], backend="serial", memory=40_000_000).flat_map(rows).group_by(0, partitions=1)
+    run = mrpy.stream([0], backend="serial", memory=10_000_000).flat_map(rows).group_by(0, partitions=1)
     assert max(run.map(noted)) == 20_999
     assert 0 < max(seen) < 300

@@ -147,6 +147,19 @@ def test_what_numpy_calls_a_function_about_is_a_warning_elsewhere(backend: str) 
         assert list(mrpy.pmap(inverse, [0.0])) == [numpy.inf]
 
 
+def test_numpy_writes_numbers_as_the_user_has_it_write_them(backend: str) -> None:
+    def written(x: float) -> str:
+        return str(numpy.array([x, 1e-7]))
+
+    usual = everywhere(written, [2 / 3] * 2)
+    assert set(usual) == {"[6.66666667e-01 1.00000000e-07]"}
+    with numpy.printoptions(precision=3, suppress=True, legacy="1.13"):
+        assert set(everywhere(written, [2 / 3] * 2)) == {written(2 / 3)} == {"[ 0.667  0.   ]"}
+    with numpy.printoptions(formatter={"float": "about {:.0f}".format}, nanstr="none"):
+        assert all("n" in each for each in everywhere(written, [float("nan")] * 2)), "functions stay here"
+    assert everywhere(written, [2 / 3] * 2) == usual, "and has them back"
+
+
 def test_each_thread_has_its_own(backend: str) -> None:
     found = {}
     session = mrpy.session(backend, workers=2)

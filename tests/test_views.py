@@ -93,7 +93,13 @@ def test_a_read_only_view_stays_so() -> None:
 
 def test_a_view_of_a_memmap_is_one(tmp_path: Any) -> None:
     STACK.tofile(tmp_path / "stack")
-    tile = np.memmap(tmp_path / "stack", float, "r", shape=STACK.shape)[3:20, 5:18, 4:21]
+    whole = np.memmap(tmp_path / "stack", float, "r", shape=STACK.shape)
+    for one in (whole, whole[3]):  # what is contiguous too: NumPy's own pickles could be written to
+        found = codec.decode(codec.encode(one))
+        assert (type(found), found.flags.writeable, bits(found)) == (np.memmap, False, bits(one))
+    with mrpy.session("processes", workers=1):
+        assert set(mrpy.pmap(lambda array: array.flags.writeable, whole)) == {False}
+    tile = whole[3:20, 5:18, 4:21]
     found = codec.decode(codec.encode(tile))
     assert (type(found), found.flags.writeable, bits(found)) == (np.memmap, False, bits(tile))
 

@@ -124,7 +124,8 @@ class Chunk(NamedTuple):
         data: list[codec.Payload | None] = []
         for index, item in enumerate(self.data):
             try:
-                data.append(None if index in excluded else codec.encode(item))
+                # in one piece: buffers of their own could not be written to when this has been pickled again
+                data.append(None if index in excluded else codec.encode(item, whole=True))
             except SerializationError as error:
                 excluded[index] = failing.capture(error, travels=True).at(self.item(index))
                 data.append(None)

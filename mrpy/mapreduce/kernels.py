@@ -292,11 +292,16 @@ class _Attempt(Frozen):
         try:
             with at_positions(self.rules.seed, lambda: self.chunk.first + index, reading):
                 made = through(steps, source)
-                values.extend((codec.encode(one, back=True) for one in made) if pickled else made)
+                values.extend(map(_pickled, made) if pickled else made)
         except Exception as error:
             if length_hint(source):
                 raise _Untaken(error) from None
             raise
+
+
+def _pickled(value: Any) -> codec.Payload:
+    """A value that goes back as a pickle of its own; in one piece, as it went out."""
+    return codec.encode(value, whole=True, back=True)
 
 
 class _Collector:
@@ -329,7 +334,7 @@ class _Collector:
             self._skipped.replaced = True
             try:
                 value = on_error(error)
-                self.values.append(codec.encode(value, back=True) if self._chunk.separately else value)
+                self.values.append(_pickled(value) if self._chunk.separately else value)
                 self.index.append(index)
                 return True
             except BaseException as second:

@@ -13,7 +13,7 @@ import sys
 import threading
 import warnings
 from itertools import count
-from weakref import WeakSet
+from weakref import WeakMethod, WeakSet
 
 from mrpy.errors import SerializationError, SessionClosed
 from mrpy.inside import inside
@@ -41,6 +41,7 @@ class Session:
         self.driver = Driver(make(backend, workers, **(settings or {})), self.trace)
         self._singles = Job(self.driver)
         self._of_jobs = WeakSet[Driver]()  # those of them that have their own
+        self.driver.backend.end_in_order = WeakMethod(self.close_at_exit)
 
     @property
     def workers(self) -> int:
@@ -87,6 +88,10 @@ class Session:
             self.driver.backend.hurry()
             self._close_all()
             raise
+
+    def close_at_exit(self) -> None:
+        """At the end of the process: in a hurry, if a Ctrl-C has ended the program."""
+        self.close(hurry=getattr(sys, "last_type", None) is KeyboardInterrupt)
 
     def _close_all(self) -> None:
         self.driver.close()
@@ -157,9 +162,8 @@ def close_shared() -> None:
     with _lock:
         while _shared:
             sessions.append(_shared.popitem()[1])
-    interrupted = getattr(sys, "last_type", None)  # what ended the program, if an exception did
     for session in sessions:
-        session.close(hurry=interrupted is KeyboardInterrupt)
+        session.close_at_exit()
 
 
 def _forget_after_fork() -> None:

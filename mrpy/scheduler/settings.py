@@ -5,6 +5,7 @@ digits, or for errors in the place of infinities, would give another answer ther
 
 * the context of `decimal`: how many digits, how they are rounded, what is an error;
 * what NumPy does at a division by zero, an overflow, an underflow, an invalid value (``numpy.seterr``);
+* how NumPy writes arrays as text (``numpy.set_printoptions``), but for functions that do so;
 * the filters of `warnings`, where they make errors of some. All threads of a process have the same, so they
   only go to other processes.
 
@@ -27,18 +28,32 @@ class Settings(NamedTuple):
 
     ``decimal``   the arguments that make such a context
     ``numpy``     those of ``numpy.errstate``
+    ``printing``  those of ``numpy.printoptions``
     ``warnings``  the filters, their categories by module and name: a class of the user's main module is not
                   the same there
     """
 
     decimal: tuple[Any, ...] | None
     numpy: tuple[tuple[str, str], ...] | None
+    printing: tuple[tuple[str, Any], ...] | None
     warnings: tuple[tuple[Any, ...], ...] | None
 
 
 _DECIMAL = (28, "ROUND_HALF_EVEN", -999999, 999999, 1, 0)  # its defaults, as documented
 _TRAPS = ("InvalidOperation", "DivisionByZero", "Overflow")
 _NUMPY = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+_PRINTING = {
+    "edgeitems": 3,
+    "threshold": 1000,
+    "floatmode": "maxprec",
+    "precision": 8,
+    "suppress": False,
+    "linewidth": 75,
+    "nanstr": "nan",
+    "infstr": "inf",
+    "sign": "-",
+    "legacy": False,
+}
 _CALLS = ("call", "log")  # of a function that stays here
 
 _usual: list[Any] = []  # a context that traps what is trapped by default, once decimal is there
@@ -48,11 +63,11 @@ def settings(*, filters: bool) -> Settings | None:
     """Those of this thread, now; None where all is as by default. ``filters``: those of warnings too."""
     modules = sys.modules
     decimal = _of_decimal(modules["decimal"]) if "decimal" in modules else None
-    numpy = _of_numpy(modules["numpy"]) if "numpy" in modules else None
+    numpy, printing = _of_numpy(modules["numpy"]) if "numpy" in modules else (None, None)
     warnings = _of_warnings(modules["warnings"]) if filters and "warnings" in modules else None
-    if decimal is None and numpy is None and warnings is None:
+    if decimal is None and numpy is None and printing is None and warnings is None:
         return None
-    return Settings(decimal, numpy, warnings)
+    return Settings(decimal, numpy, printing, warnings)
 
 
 def _of_decimal(decimal: Any) -> tuple[Any, ...] | None:
@@ -68,14 +83,14 @@ def _of_decimal(decimal: Any) -> tuple[Any, ...] | None:
     return (*numbers, tuple(signal.__name__ for signal, on in now.traps.items() if on))
 
 
-def _of_numpy(numpy: Any) -> tuple[tuple[str, str], ...] | None:
+def _of_numpy(numpy: Any) -> tuple[tuple[tuple[str, str], ...] | None, tuple[tuple[str, Any], ...] | None]:
     try:
-        now = numpy.geterr()
+        now, printed = numpy.geterr(), numpy.get_printoptions()
     except AttributeError:
-        return None
-    if now == _NUMPY:
-        return None
-    return tuple((name, _NUMPY[name] if how in _CALLS else how) for name, how in now.items())
+        return None, None
+    errors = tuple((name, _NUMPY[name] if how in _CALLS else how) for name, how in now.items())
+    printing = tuple((name, printed[name]) for name, usual in _PRINTING.items() if printed[name] != usual)
+    return None if now == _NUMPY else errors, printing or None
 
 
 def _of_warnings(warnings: Any) -> tuple[tuple[Any, ...], ...] | None:
@@ -97,7 +112,7 @@ class applied:
     def __enter__(self) -> None:
         from contextlib import ExitStack  # all of this is for the few who have something set
 
-        context, errors, filters = self._settings
+        context, errors, printing, filters = self._settings
         with ExitStack() as stack:
             if context is not None:
                 import decimal
@@ -106,11 +121,17 @@ class applied:
                 *numbers, traps = context
                 signals = [getattr(decimal, name) for name in traps]
                 stack.enter_context(decimal.localcontext(make(*numbers, [], signals)))
+            how: Any
             if errors is not None:
                 import numpy
 
-                how: Any = dict(errors)
+                how = dict(errors)
                 stack.enter_context(numpy.errstate(**how))
+            if printing is not None:
+                import numpy
+
+                how = dict(printing)
+                stack.enter_context(numpy.printoptions(**how))
             if filters is not None:
                 import warnings
 

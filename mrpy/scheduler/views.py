@@ -60,12 +60,13 @@ def with_views(table: dict[type, Any]) -> dict[type, Any]:
 def _reduced(array: Any) -> Any:
     global _expected
     flags, dtype = array.flags, array.dtype
+    numpy: Any = sys.modules["numpy"]
+    if type(array) is not numpy.ndarray:  # a file in memory: its own pickles can always be written to
+        _expected = True
+        return numpy.ndarray.view, (array.view(numpy.ndarray), type(array))
     if flags.c_contiguous or flags.f_contiguous or dtype.hasobject or dtype.kind == "T":  # of texts
         return array.__reduce_ex__(5)
     _expected = True
-    numpy: Any = sys.modules["numpy"]
-    if type(array) is not numpy.ndarray:
-        return numpy.ndarray.view, (array.view(numpy.ndarray), type(array))
     order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
     upright = array.transpose(order)
     if upright.flags.c_contiguous:  # newer versions of NumPy do so themselves

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import numpy
 import pytest
 from watching import assert_usable, team
 
@@ -377,3 +378,42 @@ def test_a_function_that_kills_where_it_is_opened_is_an_error(warm: Any, kind: s
     with pytest.raises(WorkerCrashed):
         list(mrpy.pmap(lambda x: (x, holds), range(6)))
     assert_usable(warm)
+
+
+# ---- 32: what shares a chunk with such a one ---------------------------------------------------------------
+
+
+def images(size: int) -> list[Any]:
+    return [numpy.full(size, float(n)) for n in range(8)]
+
+
+@pytest.mark.fault(9, 32)
+@pytest.mark.parametrize("away", ["processes", "dask"])
+@pytest.mark.parametrize("size", [5, 100_000])
+def test_arrays_beside_a_result_that_cannot_be_sent_can_be_written_to(away: str, size: int) -> None:
+    def scaled(image: Any) -> Any:
+        if image[0] == 3:
+            return threading.Lock()
+        image *= 2
+        return image
+
+    got = list(mrpy.pmap(scaled, images(size), backend=away, workers=2, chunksize=8, on_error="return"))
+    assert [n for n, each in enumerate(got) if isinstance(each, SerializationError)] == [3]
+    assert [each[0] for n, each in enumerate(got) if n != 3] == [0.0, 2.0, 4.0, 8.0, 10.0, 12.0, 14.0]
+    assert all(each.flags.writeable for n, each in enumerate(got) if n != 3)
+
+
+@pytest.mark.fault(10, 32)
+@pytest.mark.parametrize("away", ["processes", "dask"])
+def test_arrays_beside_an_item_that_cannot_be_opened_are_as_they_were(away: str) -> None:
+    def scaled(item: Any) -> float:
+        item[1][:] *= 2
+        return float(item[1][0])
+
+    read_only = numpy.ones(100_000)
+    read_only.flags.writeable = False
+    items = [(opens_by(raising(ValueError("bad header"))) if n == 3 else n, image) for n, image in enumerate(images(100_000))]
+    items.append((8, read_only))
+    got = list(mrpy.pmap(scaled, items, backend=away, workers=2, chunksize=9, on_error="return"))
+    assert [got[n] for n in (0, 1, 2, 4, 5, 6, 7)] == [0.0, 2.0, 4.0, 8.0, 10.0, 12.0, 14.0]
+    assert "read-only" in str(got[8])

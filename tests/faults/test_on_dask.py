@@ -585,3 +585,40 @@ def test_a_function_that_was_sent_twice_stays_open_when_the_first_is_let_go(tmp_
         assert [next(run), next(run)] == [3, 4]
         run.close()
     assert (tmp_path / "opened").read_text() == "o"
+
+
+@pytest.mark.fault(16)
+def test_a_program_that_closes_nothing_ends_when_its_jobs_are_torn_down() -> None:
+    """The driver's thread took the message that they are, and who ended the program waited for it."""
+    done = run_script("""
+        import mrpy
+        from mrpy.scheduler.backends import dask
+        dask.TORN_DOWN = 1000.0
+        class Words(mrpy.Job):
+            def map(self, line): yield line, 1
+            def reduce(self, word, counts): yield sum(counts)
+            def teardown(self): print("torn down")
+        pairs = Words().run(["a", "b", "a"], backend="dask", workers=1)
+        print(sorted(pairs))
+    """)
+    assert "[('a', 2), ('b', 1)]" in done.stdout and "torn down" in done.stdout and not done.stderr
+
+
+@pytest.mark.fault(19)
+def test_what_is_said_at_the_end_of_a_worker_is_seen() -> None:
+    class Words(mrpy.Job):
+        def map(self, line: str) -> Iterator[tuple[str, int]]:
+            yield line, 1
+
+        def reduce(self, word: str, counts: Iterator[int]) -> int:
+            return sum(counts)
+
+        def teardown(self) -> None:
+            time.sleep(0.1)
+            print("torn", end=" ")
+            print("down", end="")
+
+    for _ in range(5):
+        with contextlib.redirect_stdout(io.StringIO()) as shown, mrpy.session("dask", workers=2):
+            assert dict(Words().run(["a", "b", "a"])) == {"a": 2, "b": 1}
+        assert shown.getvalue().count("torn down") >= 1

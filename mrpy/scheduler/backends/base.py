@@ -27,7 +27,9 @@ from mrpy.scheduler.messages import Fact, Key, Start
 from mrpy.scheduler.said import Said
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import ClassVar, Protocol
+    from weakref import WeakMethod
 else:
     Protocol = object
 
@@ -60,6 +62,7 @@ class Backend(ABC):
     led: bool = False  # True: several may sleep in `block`; of each event one is told, the last to come
     said = Said()  # what tasks say on the way: each that has such has its own
     hurried: bool = False  # whoever closes it, or is about to, does not want to wait
+    end_in_order: WeakMethod[Callable[[], None]] | None = None  # by who drives it, at the end of the process
     workers: int
 
     def pack(self, call: Call) -> Call:

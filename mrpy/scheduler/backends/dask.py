@@ -74,6 +74,7 @@ class DaskBackend(Backend):
         self._suspects, self._numbers = Suspects(), count(1)
         self._misfits: dict[str, str] = {}  # workers that cannot open what we send, and why
         self._values: dict[m.Key, Far] = {}
+        self._silent = 0  # workers that have said all
         self._closed, self._pid, self._limit = False, os.getpid(), limit
         self._quiet = contextlib.ExitStack()
         self._topic, self._mark = "", uuid.uuid4().hex[:12]
@@ -86,7 +87,7 @@ class DaskBackend(Backend):
             if isinstance(error, OSError | TimeoutError | RuntimeError):
                 raise BackendError(f"no Dask cluster: {error}") from error
             raise
-        atexit.register(self.close)  # now, so that it comes before the exit of Dask itself
+        atexit.register(self._end)  # now, so that it comes before the exit of Dask itself
 
     def _connect(self, workers: int, address: str | None = None, client: Any = None) -> None:
         security = None
@@ -197,7 +198,7 @@ class DaskBackend(Backend):
         if self._closed or os.getpid() != self._pid:  # a forked child owns nothing of it
             return
         self._closed = True
-        atexit.unregister(self.close)
+        atexit.unregister(self._end)
         if self._client is not None and self._cluster is None:
             for ticket in list(self._tickets.values()):
                 with contextlib.suppress(Exception):
@@ -210,6 +211,11 @@ class DaskBackend(Backend):
         with silence_logging_cmgr(logging.CRITICAL + 1), contextlib.suppress(Exception):
             self._disconnect()
         self._quiet.close()
+
+    def _end(self) -> None:
+        """At exit. The driver's thread would take from the inbox what the end of a worker waits for."""
+        end = self.end_in_order and self.end_in_order()
+        (end or self.close)()
 
     def _disconnect(self) -> None:
         if self._client is not None:
@@ -243,10 +249,11 @@ class DaskBackend(Backend):
 
     def _drop_all(self) -> None:
         """Have workers drop all functions, and wait for it; not for long, where none is torn down."""
-        dropped = asyncio.run_coroutine_threadsafe(self._functions.drop(), self._client.loop.asyncio_loop)
+        loop, patience = self._client.loop.asyncio_loop, TORN_DOWN if self._functions.tear_down else SENT
+        dropped = asyncio.run_coroutine_threadsafe(self._functions.drop_all(), loop)
         dropped.add_done_callback(lambda _: self.wake())
-        while not (self._tickets or self.hurried or dropped.done()):
-            self._take(self._inbox.get(timeout=TORN_DOWN if self._functions.tear_down else SENT))
+        while not (self._tickets or self.hurried or (dropped.done() and self._silent >= dropped.result())):
+            self._take(self._inbox.get(timeout=SENT if dropped.done() else patience))
 
     def _send(self, name: str, function: Any, *args: Any, priority: int = 2) -> Any:
         name = name.encode("utf-8", "replace").decode()  # what cannot be encoded would break Dask's stream
@@ -304,6 +311,8 @@ class DaskBackend(Backend):
                 self._answered(number, status)
             case (_, w.SAID, pid, said):
                 self.said.show(relay.to_show(marshal.loads(said), pid), len(said))
+            case (_, w.ALL_SAID):
+                self._silent += 1
             case (int(number), int(kind), *details):
                 self._told(number, kind, *details)
             case {"action": "remove-worker", "worker": worker}:

@@ -65,11 +65,15 @@ class Functions:
             self._held.pop(number, None)
             self._before.pop(number, None)
         if numbers:
-            self._client.loop.add_callback(self.drop, numbers)
+            self._client.loop.add_callback(self._run, forget, numbers)
 
-    async def drop(self, numbers: list[int] | None = None) -> None:
-        """Have workers drop these, or all. Never raises."""
+    async def drop_all(self) -> int:
+        """Have workers drop all of them. Returns how many say that they have said all. Never raises."""
+        return await self._run(w.forget_all)
+
+    async def _run(self, what: Any, *args: Any) -> int:
         with contextlib.suppress(Exception):  # workers may be gone, or at something that does not let them
-            what = forget, self._client.id, numbers, self.tear_down
-            asked = self._client.run(*what, asynchronous=True, on_error="ignore")
-            await asyncio.wait_for(asked, TORN_DOWN)
+            how = *args, self.tear_down
+            asked = self._client.run(what, self._client.id, *how, asynchronous=True, on_error="ignore")
+            return len(await asyncio.wait_for(asked, TORN_DOWN))
+        return 0

@@ -9,6 +9,7 @@ What the session hears of a call, as events under the id of its client:
     (number, BEGAN, item)             an item began                    (only where `careful`)
     (number, THROUGH, seconds, size, note)  it is through; its value has this many bytes; what it noted
     (0, SAID, pid, message)           what it printed, logged or warned of (only where the worker is ours)
+    (0, ALL_SAID)                     the session is over, and nothing more is said
 
 Workers that mrpy started itself are the user's own: they go to his working directory and import path, and
 what calls say there comes out in his process (``relay.py``). On somebody else's cluster the import path is
@@ -18,6 +19,7 @@ share the process.
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import marshal
 import os
@@ -36,7 +38,7 @@ from distributed.utils import sync
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends import relay
 from mrpy.scheduler.backends.dask_ending import GRACE, STUCK, begins, is_through, look_after, watch
-from mrpy.scheduler.backends.dask_opened import opened
+from mrpy.scheduler.backends.dask_opened import forget, opened
 from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.worker_main import encode_failure
 from mrpy.scheduler.calls import Parts, TaskStopped, apart, perform
@@ -44,7 +46,7 @@ from mrpy.scheduler.failure import At
 from mrpy.scheduler.here import Here, keep_limits
 from mrpy.scheduler.policy import LONGEST_WAIT
 
-RUNS, BEGAN, THROUGH, SAID = 1, 2, 3, 4
+RUNS, BEGAN, THROUGH, SAID, ALL_SAID = 1, 2, 3, 4, 5
 STARTED = 0.5  # seconds in which a nanny is through with the start of its worker
 PASSED = 1.0  # seconds in which Dask is through with an exception; out of the air
 ALIGNED = 16  # bytes; as malloc does
@@ -286,3 +288,11 @@ def _say(topic: str) -> None:
 def _say_all() -> None:
     if _relayed is not None:
         _relayed[1]()
+
+
+async def forget_all(topic: str, tears_down: bool, dask_worker: Any = None) -> None:
+    """Drop all functions of a session. The answer may be there before what was said: so that has an end."""
+    await forget(topic, None, tears_down, dask_worker)
+    if _relayed is not None:  # behind what has been dropped before, and may just be torn down
+        await asyncio.get_running_loop().run_in_executor(dask_worker.executors["default"], _say_all)
+    dask_worker.log_event(topic, (0, ALL_SAID))
