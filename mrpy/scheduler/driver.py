@@ -28,7 +28,7 @@ from mrpy.light import Any, NamedTuple
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.aside import Aside, threads_start
 from mrpy.scheduler.backends.base import Backend, Value
-from mrpy.scheduler.failure import Failure, format_trace, of
+from mrpy.scheduler.failure import Failure, loop_broke, of
 from mrpy.scheduler.policy import LONGEST_WAIT
 from mrpy.scheduler.queues import sooner
 from mrpy.scheduler.scheduler import Observer, Scheduler
@@ -234,7 +234,7 @@ class Driver:
         try:
             self.backend.block(patience, leading=True)
         except Exception as error:
-            self.end = self.end or _broken(error)
+            self.end = self.end or loop_broke(error)
         self._leader_sleeps = False
         return True
 
@@ -261,7 +261,7 @@ class Driver:
                 if arrived() and not self._inbox and all(type(order) in _FOR_HERE for order in orders):
                     break  # whoever drives next looks for more
         except BaseException as error:
-            self.end = self.end or _broken(error)
+            self.end = self.end or loop_broke(error)
 
     # ---- the loop --------------------------------------------------------------------------------
 
@@ -290,7 +290,7 @@ class Driver:
             while self.end is None:
                 self._turn_and_sleep() if self.backend.inline else self._turn()
         except BaseException as error:
-            self.end = self.end or _broken(error)
+            self.end = self.end or loop_broke(error)
         self._shut(self.end)
 
     def _turn_and_sleep(self) -> None:
@@ -393,8 +393,3 @@ class Driver:
             except KeyError:  # another thread took the last one
                 return
             receiver(Delivery(key, State.FAILED, failure, 0.0, None))
-
-
-def _broken(error: BaseException) -> MrpyError:
-    trace = format_trace(error, whole=True)
-    return SchedulerError(f"the scheduler's loop broke, which is a bug in mrpy:\n{trace}")

@@ -10,11 +10,22 @@ that carries name and text. Nothing in between ever touches the user's object.
 from __future__ import annotations
 
 import copyreg
+import errno
 import io
 import os
 import reprlib
 
-from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, item_of, pin
+from mrpy.errors import (
+    BackendError,
+    Item,
+    ItemTimeout,
+    MrpyError,
+    RemoteError,
+    RemoteTraceback,
+    SchedulerError,
+    item_of,
+    pin,
+)
 from mrpy.light import TYPE_CHECKING, NamedTuple, later, pickle
 from mrpy.scheduler import codec
 from mrpy.scheduler.importable import mentions_lost
@@ -122,6 +133,19 @@ def of(error: MrpyError, index: At | None = None, trace: str = "") -> Failure:
 def overran(timeout: float | None, index: At | None, trace: str = "") -> Failure:
     """The failure of the item that ran over its time. ``trace``: where it was then."""
     return of(ItemTimeout(f"ran longer than timeout={timeout:g} seconds and was stopped"), index, trace)
+
+
+def loop_broke(error: BaseException) -> MrpyError:
+    """Why a session has ended of itself: what was taken from it, or else a fault of ours."""
+    if isinstance(error, MemoryError):
+        return BackendError("this process has no memory left for what a session does, so that one has ended")
+    if isinstance(error, OSError) and error.errno == errno.EBADF:
+        return BackendError(
+            "somebody has closed the files of this session (os.closerange, say), so it has ended. What is run "
+            "next has another; instead of one that was opened, open another"
+        )
+    trace = format_trace(error, whole=True)
+    return SchedulerError(f"the scheduler's loop broke, which is a bug in mrpy:\n{trace}")
 
 
 def format_trace(error: BaseException, *, whole: bool = False) -> str:

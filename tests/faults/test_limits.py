@@ -66,6 +66,23 @@ def test_very_many_tiny_items_never_stand_in_memory_together(backend: str) -> No
     assert most < 10_000
 
 
+@pytest.mark.fault(19)
+def test_who_closes_the_descriptors_of_a_session_is_told_so_and_has_another() -> None:
+    done = run_script(
+        """
+        import mrpy, os
+        print(list(mrpy.pmap(abs, [-1, 2], workers=2)))
+        os.closerange(3, 1000)
+        try:
+            print(list(mrpy.pmap(abs, [-1, 2], workers=2)))
+        except mrpy.MrpyError as error:
+            print("somebody has closed the files" in str(error), "bug" in str(error))
+        print(list(mrpy.pmap(abs, [-1, 2], workers=2)))
+        """
+    )
+    assert done.stdout.splitlines() == ["[1, 2]", "True False", "[1, 2]"], done.stderr
+
+
 @pytest.mark.fault(36)
 def test_without_descriptors_a_run_says_so_and_with_them_it_goes_on() -> None:
     done = run_script(
