@@ -137,7 +137,7 @@ class Driver:
             if thread is None and not leads:
                 self._shut(self.end)
         if not (leads or thread in (None, threading.current_thread())):
-            thread.join()
+            thread.join(0.0 if self.backend.deaf else None)
         if not leads:
             self.backend.said.end(hurried=self.backend.hurried)
             self.aside.catch_up()

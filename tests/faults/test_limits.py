@@ -75,12 +75,26 @@ def test_who_closes_the_descriptors_of_a_session_is_told_so_and_has_another() ->
         os.closerange(3, 1000)
         try:
             print(list(mrpy.pmap(abs, [-1, 2], workers=2)))
-        except mrpy.MrpyError as error:
+        except mrpy.errors.BackendError as error:
             print("somebody has closed the files" in str(error), "bug" in str(error))
         print(list(mrpy.pmap(abs, [-1, 2], workers=2)))
         """
     )
     assert done.stdout.splitlines() == ["[1, 2]", "True False", "[1, 2]"], done.stderr
+
+
+@pytest.mark.fault(19)
+@pytest.mark.parametrize("backend", LOCAL)
+def test_who_closes_the_descriptors_of_all_sessions_can_end(backend: str) -> None:
+    done = run_script(
+        f"""
+        import mrpy, os, time
+        print(list(mrpy.pmap(abs, [-1, 2], workers=2, backend={backend!r})))
+        time.sleep(0.2)
+        os.closerange(3, 1000)
+        """
+    )
+    assert (done.stdout, done.returncode) == ("[1, 2]\n", 0), done.stderr
 
 
 @pytest.mark.fault(36)

@@ -61,6 +61,7 @@ class Backend(ABC):
     spills: ClassVar[bool] = True  # False: what does not fit into memory is its own business
     led: bool = False  # True: several may sleep in `block`; of each event one is told, the last to come
     said = Said()  # what tasks say on the way: each that has such has its own
+    deaf: bool = False  # who sleeps in it cannot be woken: its descriptors were closed by somebody else
     hurried: bool = False  # whoever closes it, or is about to, does not want to wait
     end_in_order: WeakMethod[Callable[[], None]] | None = None  # by who drives it, at the end of the process
     workers: int

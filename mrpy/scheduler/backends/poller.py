@@ -53,6 +53,7 @@ class Pipe:
         self._writer = io.FileIO(self._to, "w", closefd=False)
         self._write = self._writer.write
         self._written = False
+        self.closed_by_others = False  # so nobody is woken
 
     def write(self) -> None:
         """Have somebody wake up, now or when he next goes to sleep."""
@@ -60,8 +61,10 @@ class Pipe:
             self._written = True
             try:  # no call between these two: a signal handler that raises would get in between
                 self._write(b"!")
-            except (ValueError, OSError):  # closed in the meantime
+            except ValueError:  # closed in the meantime
                 pass
+            except OSError:
+                self.closed_by_others = True
 
     def drain(self) -> None:
         """For the one who drives, before he looks at what he was woken for."""

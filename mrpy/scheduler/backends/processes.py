@@ -152,6 +152,7 @@ class ProcessesBackend(Backend):
 
     def wake(self) -> None:
         self._poller.pipe.write()
+        self.deaf = self._poller.pipe.closed_by_others
 
     def fetch(self, key: m.Key) -> Value:
         return self._values[key]
