@@ -124,8 +124,7 @@ class Chunk(NamedTuple):
         data: list[codec.Payload | None] = []
         for index, item in enumerate(self.data):
             try:
-                # in one piece: buffers of their own could not be written to when this has been pickled again
-                data.append(None if index in excluded else codec.encode(item, whole=True))
+                data.append(None if index in excluded else codec.encode_apart(item, back=False))
             except SerializationError as error:
                 excluded[index] = failing.capture(error, travels=True).at(self.item(index))
                 data.append(None)

@@ -292,16 +292,11 @@ class _Attempt(Frozen):
         try:
             with at_positions(self.rules.seed, lambda: self.chunk.first + index, reading):
                 made = through(steps, source)
-                values.extend(map(_pickled, made) if pickled else made)
+                values.extend(map(codec.encode_apart, made) if pickled else made)
         except Exception as error:
             if length_hint(source):
                 raise _Untaken(error) from None
             raise
-
-
-def _pickled(value: Any) -> codec.Payload:
-    """A value that goes back as a pickle of its own; in one piece, as it went out."""
-    return codec.encode(value, whole=True, back=True)
 
 
 class _Collector:
@@ -334,7 +329,7 @@ class _Collector:
             self._skipped.replaced = True
             try:
                 value = on_error(error)
-                self.values.append(_pickled(value) if self._chunk.separately else value)
+                self.values.append(codec.encode_apart(value) if self._chunk.separately else value)
                 self.index.append(index)
                 return True
             except BaseException as second:

@@ -78,6 +78,12 @@ def encode(value: Any, *, whole: bool = False, back: bool = False, way: Way | No
     return Payload(body, tuple(buffers))
 
 
+def encode_apart(value: Any, *, back: bool = True) -> Payload:
+    """The same of one of many values that travel together, each a pickle by itself: in one piece, since
+    buffers that are pickled once more could not be written to."""
+    return encode(value, whole=True, back=back)
+
+
 def encode_for_disk(value: Any) -> bytes | bytearray | memoryview:
     """The same in one piece, for a file. Raises `SerializationError`."""
     try:

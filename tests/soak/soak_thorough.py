@@ -13,7 +13,7 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 GRIDS = [
     "faults/test_signals.py", "faults/test_writing.py", "test_oracle.py", "test_grouping.py", "test_sinks.py",
-    "test_chain.py", "test_batches.py", "test_repartition.py",
+    "test_chain.py", "test_batches.py", "test_repartition.py", "test_window.py",
 ]  # fmt: skip
 
 

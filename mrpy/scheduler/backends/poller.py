@@ -53,10 +53,11 @@ class Pipe:
         self._writer = io.FileIO(self._to, "w", closefd=False)
         self._write = self._writer.write
         self._written = False
-        self.closed_by_others = False  # so nobody is woken
+        self._closed_by_others = False
 
-    def write(self) -> None:
-        """Have somebody wake up, now or when he next goes to sleep."""
+    def write(self) -> bool:
+        """Have somebody wake up, now or when he next goes to sleep. False: somebody has closed what is not
+        his, and nobody can be woken."""
         if not self._written:
             self._written = True
             try:  # no call between these two: a signal handler that raises would get in between
@@ -64,7 +65,8 @@ class Pipe:
             except ValueError:  # closed in the meantime
                 pass
             except OSError:
-                self.closed_by_others = True
+                self._closed_by_others = True
+        return not self._closed_by_others
 
     def drain(self) -> None:
         """For the one who drives, before he looks at what he was woken for."""

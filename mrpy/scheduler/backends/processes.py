@@ -151,8 +151,7 @@ class ProcessesBackend(Backend):
         self._poller.pass_on()
 
     def wake(self) -> None:
-        self._poller.pipe.write()
-        self.deaf = self._poller.pipe.closed_by_others
+        self.deaf = not self._poller.pipe.write()
 
     def fetch(self, key: m.Key) -> Value:
         return self._values[key]
