@@ -552,7 +552,7 @@ def test_sql_rows_before_one_that_is_no_text_are_read_and_it_is_said_where_they_
 
 
 @pytest.mark.parametrize("partitions", [1, 10])
-@pytest.mark.parametrize("bad", [[777], [1], [999], [1, 2, 3, 501, 503, 998, 999], list(range(1, 1000, 9))])
+@pytest.mark.parametrize("bad", [[777], [1], [999], [1, 2, 3, 501, 503, 998, 999], list(range(2, 1000, 10))])
 def test_sql_rows_behind_one_that_is_no_text_are_read_where_there_is_a_key(database: str, bad: list[int], partitions: int) -> None:
     spoil(database, f"id in ({', '.join(map(str, bad))})")
     read = mrpy.read_sql("points", database, "id", partitions, backend="serial", on_error="skip")
