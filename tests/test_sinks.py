@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import csv
+import datetime
 import enum
 import errno
 import gzip
@@ -23,6 +24,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from generated import run_options
 from hypothesis import HealthCheck, given, settings
@@ -912,3 +914,61 @@ def test_a_misspelt_option_is_named_where_there_is_an_output_too(out: Path) -> N
     mrpy.stream("ab", backend="serial").to_text(out)
     with pytest.raises(OptionError, match="overwrite"):
         mrpy.stream("ab", backend="serial").to_text(out, overwite=True)
+
+
+# ---- values, and who may read them, stay as they are ------------------------------------------------------------
+
+T0 = datetime.datetime(2020, 1, 1, 5, 6, 7)
+FITTING: list[tuple[str, Any]] = [
+    ("int64", 2.0), ("int64", np.int32(7)), ("float32", 0.1), ("float32", float("inf")), ("float32", 7), ("float64", 2),
+    ("timestamp('s')", T0), ("timestamp('s')", 5), ("timestamp('ms')", T0.replace(microsecond=8000)), ("timestamp('ns')", T0.replace(microsecond=8)),
+    ("timestamp('us', tz='UTC')", T0.replace(microsecond=8, tzinfo=datetime.UTC)), ("date32()", datetime.date(2020, 1, 1)),
+    ("date32()", datetime.datetime(2020, 1, 1)), ("duration('s')", datetime.timedelta(days=2)), ("time32('s')", datetime.time(1, 2, 3)),
+    ("struct([('x', pa.int64())])", {"x": 1}), ("struct([('x', pa.int64()), ('y', pa.string())])", {"x": None}),
+    ("list_(pa.int64())", [1, None, 3]), ("list_(pa.struct([('x', pa.int64())]))", [{"x": 2.0}]), ("list_(pa.float64())", np.ones(3)),
+    ("map_(pa.string(), pa.int64())", [("a", 1)]), ("decimal128(5, 2)", Decimal("1.5")), ("dictionary(pa.int32(), pa.string())", "ä"),
+]  # fmt: skip
+CHANGED: list[tuple[str, Any]] = [
+    ("int64", 1.5), ("uint8", -0.5), ("int64", Decimal("1.5")), ("float32", 1e300),
+    ("timestamp('s')", T0.replace(microsecond=8)), ("timestamp('ms')", T0.replace(microsecond=8)), ("timestamp('s')", 1.5),
+    ("date32()", T0), ("duration('s')", datetime.timedelta(microseconds=5)), ("time32('s')", datetime.time(1, 2, 3, 4)),
+    ("struct([('x', pa.int64())])", {"x": 1.5}), ("struct([('x', pa.int64())])", {"x": 1, "y": 2}),
+    ("list_(pa.int64())", [1, 1.5]), ("list_(pa.struct([('x', pa.int64())]))", [{"x": 1}, {"x": 2.5}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "value"), FITTING, ids=str)
+def test_a_value_that_fits_its_column_is_written(out: Path, kind: str, value: Any) -> None:
+    pa = pytest.importorskip("pyarrow")
+    schema = pa.schema([("a", eval(f"pa.{kind}()" if kind.isidentifier() else f"pa.{kind}"))])
+    rows = [{"a": value}] * 3 + [{"a": None}]
+    assert mrpy.stream(rows, backend="serial").to_parquet(out, schema=schema).records == 4
+    assert pa.parquet.read_table(out).to_pylist() == pa.Table.from_pylist(rows, schema).to_pylist()
+
+
+@pytest.mark.parametrize(("kind", "value"), CHANGED, ids=str)
+def test_a_value_that_arrow_would_change_is_an_error_of_its_item(out: Path, kind: str, value: Any) -> None:
+    pa = pytest.importorskip("pyarrow")
+    schema = pa.schema([("a", eval(f"pa.{kind}()" if kind.isidentifier() else f"pa.{kind}"))])
+    rows = mrpy.stream([{"a": None}, {"a": value}, {"a": None}], backend="serial", on_error="skip")
+    written = rows.to_parquet(out, schema=schema)
+    assert (written.records, rows.skipped.count) == (2, 1) or "another value" in str(written)
+    with pytest.raises(ValueError, match="column 'a'.*would be another value as"):
+        mrpy.stream([{"a": value}], backend="serial").to_parquet(out, schema=schema, overwrite=True)
+
+
+def test_who_could_not_read_an_output_cannot_read_what_replaces_it(out: Path) -> None:
+    mrpy.stream(["secret"], backend="serial").to_text(out)
+    assert stat.S_IMODE(out.stat().st_mode) & 0o055, "others may"
+    out.chmod(0o2750)
+    (out / "part-00000.txt").chmod(0o640)
+    mrpy.stream(["a", "b"], backend="serial", chunksize=1).to_text(out, overwrite=True)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o2750
+    assert {stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()} == {0o640}
+
+
+def test_marks_of_other_programs_beside_parquet_files_are_passed_over(out: Path) -> None:
+    pytest.importorskip("pyarrow")
+    mrpy.stream([{"a": 1}], backend="serial").to_parquet(out)
+    (out / "_SUCCESS").touch()
+    assert list(mrpy.read_parquet(out, backend="serial")) == [{"a": 1}]

@@ -897,3 +897,24 @@ def test_a_mapreduce_takes_over_a_run_that_has_not_begun() -> None:
     assert str(pairs).startswith("range(0, 100) -> map str -> map ")
     assert "backend   serial" in pairs.explain()
     assert sorted(pairs) == [(1, 10), (2, 90)]
+
+
+class Descending:
+    """A key that knows how it is ordered, and no more."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __lt__(self, other: Descending) -> bool:
+        return bool(other.value < self.value)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_the_first_of_equal_ones_are_the_largest_also_where_keys_know_their_order_only(backend: str) -> None:
+    items = [("ab"[n % 3 == 0], n) for n in range(60)]
+    run = mrpy.stream(items, backend=backend, workers=2)
+    for count in (0, 1, 3, 50, 99):
+        expected = sorted(items, key=lambda item: Descending(item[0]), reverse=True)[:count]
+        assert run.topk(count, key=lambda item: Descending(item[0])).to_list() == expected
+        [(_, found)] = run.topk_by(lambda item: 0, count, lambda item: Descending(item[0])) if count else [(0, [])]
+        assert found == expected

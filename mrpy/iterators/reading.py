@@ -263,7 +263,8 @@ def read_parquet(
     ``columns``  the names of those to be read, which all files have; None: all. Needs
                  ``pip install 'mrpy[parquet]'``.
 
-    A row with a value that Python has no place for is a `DataError`.
+    A row with a value that Python has no place for is a `DataError`. In folders names with ``_`` in front are
+    passed over (``_SUCCESS``, ``_metadata``). What names of folders say (``year=2024``) is no column.
     """
     from mrpy.mapreduce.files import parquet
 
@@ -272,7 +273,9 @@ def read_parquet(
     if isinstance(columns, str):
         raise TypeError(f"read_parquet() needs columns=[{columns!r}], a list of names")
     format = parquet.Columns(None if columns is None else tuple(columns))
-    opening, files = asked.opening(), asked.files()
+    opening = asked.opening()
+    names = ((file, os.path.basename(file.path)) for file in asked.files())
+    files = [file for file, name in names if not (file.found and name.startswith("_"))]
     blocks = [block for file in files for block in format.cut(file, opening)]
     step = Reads(format, opening, _fingerprint(files, blocks))
     return _over(Blocks(tuple(blocks), len(files)), step, options)

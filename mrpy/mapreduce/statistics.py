@@ -263,6 +263,18 @@ def or_empty(value: Any) -> Any:
     return [] if value is NOTHING else value
 
 
+def _best(count: int, items: Iterator[Any], key: Any) -> list[Any]:
+    """The first of equal ones come first. `heapq` looks for these by ``==``, which keys that know ``<`` only
+    have no use of: there it gives others than `sorted`, which is what it is said to be equal to."""
+    first = next(items, NOTHING)
+    if first is NOTHING:
+        return []
+    items = chain((first,), items)
+    if type(first if key is None else key(first)).__eq__ is object.__eq__:
+        return sorted(items, key=key, reverse=True)[:count]
+    return heapq.nlargest(count, items, key=key)
+
+
 class _Largest(Frozen):
     count: int
     key: Any
@@ -270,11 +282,11 @@ class _Largest(Frozen):
     def __call__(self, items: Iterator[Any]) -> list[Any]:
         key = self.key
         if key is None:
-            return heapq.nlargest(self.count, items)
-        return heapq.nlargest(self.count, behind_keys(key, items), key=_RANK)
+            return _best(self.count, items, None)
+        return _best(self.count, behind_keys(key, items), _RANK)
 
     def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
-        return heapq.nlargest(self.count, left + right, key=self.key and _RANK)
+        return _best(self.count, iter(left + right), self.key and _RANK)
 
     def finish(self, value: Any) -> list[Any]:
         """The items alone."""

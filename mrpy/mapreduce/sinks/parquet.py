@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import io
+import math
 import os
-from collections.abc import Iterator, Sequence
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 from mrpy.light import Frozen
@@ -195,6 +199,44 @@ class _Typed:
         try:
             if value is None:
                 raise TypeError("the schema has no room for None")
-            self._arrow.array([value], self._field.type)
+            made = self._arrow.array([value], self._field.type)
+            if _is_changed(self._arrow.types, self._field.type, value, made):
+                raise TypeError(f"{reprlib.repr(value)} would be another value as {self._field.type}")
         except Exception as error:
             raise ValueError(f"column {self._field.name!r}: {error}") from error
+
+
+_CUT = {"s": 1_000_000, "ms": 1_000}  # microseconds, of which Arrow drops what is less
+
+
+def _is_changed(kinds: Any, kind: Any, value: Any, made: Any) -> bool:
+    """Whether Arrow has made something else of it, though it raised nothing: it drops fractions, parts of
+    seconds, and fields that the type has not. ``made``: an array of that one."""
+    if value is None:
+        return False
+    if kinds.is_integer(kind):
+        return type(value) is not int and bool(made[0].as_py() != value)
+    if kinds.is_floating(kind):
+        return math.isinf(made[0].as_py()) and not math.isinf(value)
+    if kinds.is_temporal(kind):
+        return _is_cut(kinds, kind, value)
+    if kinds.is_struct(kind) and isinstance(value, Mapping):
+        fields = [kind.field(at) for at in range(kind.num_fields)]
+        return not {field.name for field in fields} >= value.keys() or any(
+            _is_changed(kinds, field.type, value.get(field.name), made.field(at))
+            for at, field in enumerate(fields)
+        )
+    if (kinds.is_list(kind) or kinds.is_large_list(kind)) and isinstance(value, list | tuple):
+        items, inner = made.flatten(), kind.value_type
+        return any(_is_changed(kinds, inner, each, items[at : at + 1]) for at, each in enumerate(value))
+    return False
+
+
+def _is_cut(kinds: Any, kind: Any, value: Any) -> bool:
+    """The same of times."""
+    if isinstance(value, float | Decimal):
+        return True
+    if kinds.is_date(kind):
+        return isinstance(value, datetime.datetime) and value.time() != datetime.time()
+    small = getattr(value, "microseconds", getattr(value, "microsecond", 0))
+    return bool(small % _CUT.get(kind.unit, 1))
