@@ -952,7 +952,7 @@ def test_a_value_that_arrow_would_change_is_an_error_of_its_item(out: Path, kind
     schema = pa.schema([("a", eval(f"pa.{kind}()" if kind.isidentifier() else f"pa.{kind}"))])
     rows = mrpy.stream([{"a": None}, {"a": value}, {"a": None}], backend="serial", on_error="skip")
     written = rows.to_parquet(out, schema=schema)
-    assert (written.records, rows.skipped.count) == (2, 1) or "another value" in str(written)
+    assert (written.records, rows.skipped.count) == (2, 1)
     with pytest.raises(ValueError, match="column 'a'.*would be another value as"):
         mrpy.stream([{"a": value}], backend="serial").to_parquet(out, schema=schema, overwrite=True)
 

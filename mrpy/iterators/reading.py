@@ -273,9 +273,7 @@ def read_parquet(
     if isinstance(columns, str):
         raise TypeError(f"read_parquet() needs columns=[{columns!r}], a list of names")
     format = parquet.Columns(None if columns is None else tuple(columns))
-    opening = asked.opening()
-    names = ((file, os.path.basename(file.path)) for file in asked.files())
-    files = [file for file, name in names if not (file.found and name.startswith("_"))]
+    opening, files = asked.opening(), [file for file in asked.files() if not parquet.is_mark(file)]
     blocks = [block for file in files for block in format.cut(file, opening)]
     step = Reads(format, opening, _fingerprint(files, blocks))
     return _over(Blocks(tuple(blocks), len(files)), step, options)

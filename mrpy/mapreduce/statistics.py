@@ -263,30 +263,28 @@ def or_empty(value: Any) -> Any:
     return [] if value is NOTHING else value
 
 
-def _best(count: int, items: Iterator[Any], key: Any) -> list[Any]:
-    """The first of equal ones come first. `heapq` looks for these by ``==``, which keys that know ``<`` only
-    have no use of: there it gives others than `sorted`, which is what it is said to be equal to."""
-    first = next(items, NOTHING)
-    if first is NOTHING:
-        return []
-    items = chain((first,), items)
-    if type(first if key is None else key(first)).__eq__ is object.__eq__:
-        return sorted(items, key=key, reverse=True)[:count]
-    return heapq.nlargest(count, items, key=key)
-
-
 class _Largest(Frozen):
     count: int
     key: Any
 
     def __call__(self, items: Iterator[Any]) -> list[Any]:
-        key = self.key
-        if key is None:
-            return _best(self.count, items, None)
-        return _best(self.count, behind_keys(key, items), _RANK)
+        return self._best(items if self.key is None else behind_keys(self.key, items))
 
     def merge(self, left: list[Any], right: list[Any]) -> list[Any]:
-        return _best(self.count, iter(left + right), self.key and _RANK)
+        return self._best(iter(left + right))
+
+    def _best(self, items: Iterator[Any]) -> list[Any]:
+        """The first of equal ones come first. `heapq` looks for these by ``==``, which keys that know ``<``
+        only have no use of: there it gives others than `sorted`, which is what it is said to be equal to."""
+        key = self.key and _RANK
+        first = next(items, NOTHING)
+        if first is NOTHING:
+            return []
+        rank: Any = first if key is None else key(first)
+        items = chain((first,), items)
+        if type(rank).__eq__ is object.__eq__:
+            return sorted(items, key=key, reverse=True)[: self.count]
+        return heapq.nlargest(self.count, items, key=key)
 
     def finish(self, value: Any) -> list[Any]:
         """The items alone."""

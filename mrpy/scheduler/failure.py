@@ -140,9 +140,8 @@ def loop_broke(error: BaseException) -> MrpyError:
     if isinstance(error, MemoryError):
         return BackendError("this process has no memory left for what a session does, so that one has ended")
     if isinstance(error, OSError) and error.errno == errno.EBADF:
-        return BackendError(
-            "somebody has closed the files of this session (os.closerange, say), so it has ended"
-        )
+        why = "somebody has closed the files of this session (os.closerange, say), so it has ended"
+        return BackendError(why)
     trace = format_trace(error, whole=True)
     return SchedulerError(f"the scheduler's loop broke, which is a bug in mrpy:\n{trace}")
 

@@ -63,7 +63,8 @@ def settings(*, filters: bool) -> Settings | None:
     """Those of this thread, now; None where all is as by default. ``filters``: those of warnings too."""
     modules = sys.modules
     decimal = _of_decimal(modules["decimal"]) if "decimal" in modules else None
-    numpy, printing = _of_numpy(modules["numpy"]) if "numpy" in modules else (None, None)
+    numpy = _of_numpy(modules["numpy"]) if "numpy" in modules else None
+    printing = _of_printing(modules["numpy"]) if "numpy" in modules else None
     warnings = _of_warnings(modules["warnings"]) if filters and "warnings" in modules else None
     if decimal is None and numpy is None and printing is None and warnings is None:
         return None
@@ -83,14 +84,24 @@ def _of_decimal(decimal: Any) -> tuple[Any, ...] | None:
     return (*numbers, tuple(signal.__name__ for signal, on in now.traps.items() if on))
 
 
-def _of_numpy(numpy: Any) -> tuple[tuple[tuple[str, str], ...] | None, tuple[tuple[str, Any], ...] | None]:
+def _of_numpy(numpy: Any) -> tuple[tuple[str, str], ...] | None:
     try:
-        now, printed = numpy.geterr(), numpy.get_printoptions()
+        now = numpy.geterr()
     except AttributeError:
-        return None, None
-    errors = tuple((name, _NUMPY[name] if how in _CALLS else how) for name, how in now.items())
-    printing = tuple((name, printed[name]) for name, usual in _PRINTING.items() if printed[name] != usual)
-    return None if now == _NUMPY else errors, printing or None
+        return None
+    if now == _NUMPY:
+        return None
+    return tuple((name, _NUMPY[name] if how in _CALLS else how) for name, how in now.items())
+
+
+def _of_printing(numpy: Any) -> tuple[tuple[str, Any], ...] | None:
+    try:
+        now = numpy.get_printoptions()
+    except AttributeError:
+        return None
+    if now.items() >= _PRINTING.items():
+        return None
+    return tuple((name, now[name]) for name, usual in _PRINTING.items() if now[name] != usual)
 
 
 def _of_warnings(warnings: Any) -> tuple[tuple[Any, ...], ...] | None:

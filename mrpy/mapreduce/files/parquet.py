@@ -24,6 +24,11 @@ ROWS = 4096  # that are made into objects at once
 ARROW = b"ARROW1"  # what a file of Arrow's own format begins with; that of a stream has no such mark
 
 
+def is_mark(file: File) -> bool:
+    """Whether it was found beside files of rows and is none, but what a program has left there for others."""
+    return file.found and os.path.basename(file.path).startswith("_")
+
+
 class Columns(Frozen):
     """The rows of some row groups of a Parquet file, or record batches of an Arrow file."""
 

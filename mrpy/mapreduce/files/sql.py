@@ -95,12 +95,14 @@ class Query(Frozen):
         begun, name = 0, repr(block)
         left: _Left | None = _Left(block.key)
         while left is not None:
-            tail = _Tail(self.key)
+            tail: _Tail | None = None
             problem: Exception | None = None
             with _Connection(self.url) as connection:
                 result = connection.execute(self._statement(left.range))
                 names = tuple(result.keys())
                 clear = len(set(names)) == len(names)  # else a row raises that is asked for it
+                if self.key is not None and self.key in names and clear and not left.range.null:
+                    tail = _Tail(self.key)
                 while problem is None:
                     rows: list[Any] = []
                     try:
@@ -110,24 +112,25 @@ class Query(Frozen):
                     if not rows:
                         break
                     made = [dict(zip(names, row, strict=True) if clear else row._mapping) for row in rows]
-                    tail.add(made)
+                    if tail is not None:
+                        tail.add(made)
                     items = iter(made)
                     begun += len(rows)
                     yield items, Among(name, begun, items)
             if problem is None:
                 return
-            left = self._left(left.range, tail)
-            bad = Raising(problem)
-            yield bad, Among(f"{name}{self._lost(left)}", begun + 1, bad)
-            begun += 1 + (left.others if left is not None else 0)
+            left = None if tail is None else self._left(left.range, tail)
+            lost, begun, bad = ", and all behind it there", begun + 1, Raising(problem)
+            if left is not None:
+                lost = f", and {left.others:,} more of that {self.key}" if left.others else ""
+            yield bad, Among(f"{name}{lost}", begun, bad)
+            begun += left.others if left is not None else 0
 
     def _left(self, range: Range, tail: _Tail) -> _Left | None:
         """What there is behind the row that cannot be read, which follows `tail`. None: that is not known."""
         import sqlalchemy as sa
 
-        if self.key is None or range.null or not tail.is_known:
-            return None
-        key: Any = sa.column(self.key)
+        key: Any = sa.column(tail.key)
         try:
             asked = sa.select(sa.func.min(key), sa.func.count()).select_from(self._subquery())
             with _Connection(self.url) as connection:
@@ -145,11 +148,6 @@ class Query(Frozen):
         if others < 0:
             return None
         return _Left(range.replaced(low=value, behind=True), others)
-
-    def _lost(self, left: _Left | None) -> str:
-        if left is None:
-            return ", and all behind it there"
-        return f", and {left.others:,} more of that {self.key}" if left.others else ""
 
     def _block(self, number: int, range: Range) -> Block:
         return Block(self.name, number, number + 1, 1, range)
@@ -184,21 +182,17 @@ class _Left(NamedTuple):
 
 
 class _Tail:
-    """The last key of rows that were read, and how many of them had it."""
+    """The last value of a key in the rows that were read, and how many of them had it."""
 
-    def __init__(self, key: str | None) -> None:
-        self._key = key
+    def __init__(self, key: str) -> None:
+        self.key = key
         self.value: Any = None
         self.count = 0
-        self.is_known = True
 
     def add(self, rows: list[dict[str, Any]]) -> None:
         """These came next, in the order of the key."""
-        if self._key is None or self._key not in rows[-1]:
-            self.is_known = False
-            return
-        value = rows[-1][self._key]
-        alike = sum(1 for _ in takewhile(lambda row: row[self._key] == value, reversed(rows)))
+        value = rows[-1][self.key]
+        alike = sum(1 for _ in takewhile(lambda row: row[self.key] == value, reversed(rows)))
         self.count = alike + (self.count if alike == len(rows) and value == self.value else 0)
         self.value = value
 

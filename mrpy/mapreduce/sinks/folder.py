@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import reduce
 
 from mrpy.mapreduce.sinks.parts import Format, Part, Written
@@ -37,22 +38,27 @@ class Folder:
     def commit(self, staging: Staging, parts: Sequence[Part]) -> Written:
         """Make these the output."""
         os.mkdir(staging.parts)
-        folder, mode = os.stat(staging.parts).st_mode, None
-        if self._overwrite:
-            folder, mode = _modes(self.path) or (folder, None)
-        if mode is None:
-            mode = folder & 0o666  # what the user's own umask leaves
+        of_folder, of_parts = self._modes(os.stat(staging.parts).st_mode)
         digits = max(DIGITS, len(str(len(parts) - 1)))
         names = [f"{PREFIX}{number:0{digits}}{self.format.suffix}" for number in range(len(parts))]
         for part, name in zip(parts, names, strict=True):
             path = os.path.join(staging.parts, name)
             os.rename(os.path.join(staging.attempts, part.name), path)
-            os.chmod(path, mode)
-        os.chmod(staging.parts, stat.S_IMODE(folder) | stat.S_IRWXU)
+            os.chmod(path, of_parts)
+        os.chmod(staging.parts, of_folder)
         self._check()  # once more: it may have been some time
         staging.publish(replace=self._overwrite)
         paths = tuple(os.path.join(self.path, name) for name in names)
         return Written(paths, sum(part.records for part in parts), sum(part.nbytes for part in parts))
+
+    def _modes(self, usual: int) -> tuple[int, int]:
+        """Of the folder and of its parts. Who could not read those that are replaced shall not read these.
+        ``usual``: what the user's own umask leaves, where there are none."""
+        folder, parts = usual, [usual]
+        with suppress(OSError), os.scandir(self.path) as entries:
+            folder = os.stat(self.path).st_mode
+            parts = [entry.stat().st_mode for entry in entries] or parts
+        return stat.S_IMODE(folder) | stat.S_IRWXU, reduce(operator.and_, parts) & 0o666
 
     def _check(self) -> None:
         if not os.path.lexists(self.path):
@@ -67,17 +73,6 @@ class Folder:
         if others:
             text = f"overwrite=True replaces folders of parts, and nothing else: here {others}"
             raise FileExistsError(errno.EEXIST, text, self.path)
-
-
-def _modes(path: str) -> tuple[int, int | None] | None:
-    """Those of a folder and of its parts, if there are some: who could not read these shall not read those
-    that replace them."""
-    try:
-        with os.scandir(path) as entries:
-            modes = [entry.stat().st_mode & 0o666 for entry in entries]
-        return os.stat(path).st_mode, reduce(operator.and_, modes) if modes else None
-    except OSError:
-        return None
 
 
 def _others(path: str) -> str:
