@@ -277,12 +277,12 @@ class _Largest(Frozen):
         """The first of equal ones come first. `heapq` looks for these by ``==``, which keys that know ``<``
         only have no use of: there it gives others than `sorted`, which is what it is said to be equal to."""
         key = self.key and _RANK
-        first = next(items, NOTHING)
+        first: Any = next(items, NOTHING)
         if first is NOTHING:
             return []
-        rank: Any = first if key is None else key(first)
+        kind: Any = type(first if self.key is None else _RANK(first))
         items = chain((first,), items)
-        if type(rank).__eq__ is object.__eq__:
+        if kind.__eq__ is object.__eq__:
             return sorted(items, key=key, reverse=True)[: self.count]
         return heapq.nlargest(self.count, items, key=key)
 
