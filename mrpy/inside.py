@@ -80,8 +80,8 @@ def carried() -> Callable[[], None]:
 
 
 # A signal that comes when a thread has let go of the interpreter lock, but does not sleep yet, wakes nobody.
-# While others begin to run, that moment may take long: who waits looks once more after so many seconds.
-SETTLED = 0.05
+# So who waits for others looks once more after so many seconds, and again.
+LOOK_EVERY = 0.5
 
 
 class giving_way:

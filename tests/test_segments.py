@@ -104,7 +104,7 @@ def test_more_segments_than_a_frame_takes_are_copied() -> None:
 
 
 def test_more_mappings_than_a_process_shall_have_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "MAPPED", Borrower._mapped + 2)
+    monkeypatch.setattr(segments, "MAPPED", Borrower.mapped() + 2)
     pool, lender, borrower = Pool(), Lender(), Borrower()
     held = [passed(pool, lender, borrower, np.full(LARGE, float(n))) for n in range(5)]
     assert [array[3] for array in held] == [0, 1, 2, 3, 4]
@@ -290,12 +290,12 @@ def test_nothing_is_left_of_what_was_lent(session: Any) -> None:
 
     round_trip()
     gc.collect()
-    before, mapped = descriptors(), Borrower._mapped
+    before, mapped = descriptors(), Borrower.mapped()
     for _ in range(3):
         round_trip()
     gc.collect()
     assert eventually(lambda: all(not w.lender._out for w in session.driver.backend._team))
-    assert Borrower._mapped <= mapped
+    assert Borrower.mapped() <= mapped
     assert descriptors() <= before + KEPT // SHARED  # free segments, at most
     workers = session.driver.backend._team
     session.close()

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from mrpy.errors import OF_THE_SESSION, Cancelled, SerializationError
-from mrpy.inside import SETTLED, giving_way, waiting
+from mrpy.inside import LOOK_EVERY, giving_way, waiting
 from mrpy.mapreduce.kernels import Submitted
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import Options
@@ -184,11 +184,11 @@ class PendingResult:
         gate.acquire()
         if not self._is_to_tell(gate.release):
             return True
-        left = threading.TIMEOUT_MAX  # 292 years
-        if until is not None:
-            left = min(max(0.0, until - time.monotonic()), left)
-        if gate.acquire(timeout=min(left, SETTLED)) or gate.acquire(timeout=max(0.0, left - SETTLED)):
-            return True
+        left = math.inf
+        while left > 0:
+            left = math.inf if until is None else max(0.0, until - time.monotonic())
+            if gate.acquire(timeout=min(left, LOOK_EVERY)):
+                return True
         self._is_not_to_tell(gate.release)
         return self.done()
 

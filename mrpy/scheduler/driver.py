@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from mrpy.errors import BackendError, MrpyError, SchedulerError, SessionClosed
-from mrpy.inside import inside
+from mrpy.inside import LOOK_EVERY, inside
 from mrpy.light import Any, NamedTuple
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.aside import Aside, threads_start
@@ -229,7 +229,7 @@ class Driver:
         now = time.monotonic()
         if until is not None and now >= until:
             return False
-        patience = sooner(sooner(LONGEST_WAIT, self._due(), now), until, now)
+        patience = sooner(sooner(LOOK_EVERY, self._due(), now), until, now)
         self._leader_sleeps = True
         try:
             self.backend.block(patience, leading=True)

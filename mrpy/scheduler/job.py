@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
-from threading import TIMEOUT_MAX, get_ident
+from threading import get_ident
 
 from mrpy.errors import BackendError, Cancelled
-from mrpy.inside import SETTLED, waiting
+from mrpy.inside import LOOK_EVERY, waiting
 from mrpy.light import TYPE_CHECKING, Any
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.driver import Delivery, Driver
@@ -176,13 +176,13 @@ def _open(gate: LockType) -> None:
 
 def next_of(inbox: SimpleQueue[T], until: float | None) -> T:
     """What comes next. Raises `Empty` when it is `until`."""
-    timeout: float | None = SETTLED
-    while until is None:
+    while True:
+        left = LOOK_EVERY if until is None else max(0.0, until - time.monotonic())
         try:
-            return inbox.get(timeout=timeout)
-        except Empty:  # when a loop turns, Python looks for signals
-            timeout = None
-    return inbox.get(timeout=min(max(0.0, until - time.monotonic()), TIMEOUT_MAX))
+            return inbox.get(timeout=min(left, LOOK_EVERY))
+        except Empty:
+            if left <= LOOK_EVERY and until is not None:
+                raise
 
 
 class LoopGate:

@@ -23,6 +23,7 @@ from mrpy.scheduler.backends import make
 from mrpy.scheduler.driver import Driver
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.trace import Trace
+from mrpy.scheduler.unraisable import hear_of
 
 _AS_SERIAL = "Python ends, and nothing can be started on backend={!r} any more: this runs serially instead"
 
@@ -51,11 +52,13 @@ class Session:
     def job(self) -> Job:
         """Open a share of this session for one consumer."""
         self._check_open()
+        hear_of()
         return Job(self.driver if self.driver.backend.threaded else self._driver_of_its_own())
 
     def singles(self) -> Job:
         """The share of all its single calls. Each of them looks after itself."""
         self._check_open()
+        hear_of()
         return self._singles if self.driver.backend.threaded else self.job()
 
     def _driver_of_its_own(self) -> Driver:

@@ -299,12 +299,12 @@ def test_a_cell_that_is_interrupted_ends_and_the_next_one_works(notebook: Notebo
     workers = pids_of(
         notebook.run("print(*set(mrpy.pmap(lambda x: (time.sleep(0.05), os.getpid())[1], range(8), chunksize=1)))")
     )
-    for cell in CELLS.values():
+    for name, cell in CELLS.items():
         notebook.start(cell)
         assert notebook.printed() == "ready\n"
         began = time.monotonic()
         notebook.kernel.interrupt_kernel()
-        assert notebook.end() == "KeyboardInterrupt"
+        assert notebook.end() == "KeyboardInterrupt", name
         assert time.monotonic() - began < 10, "the cell went on"
         if cell == CELLS["a result"]:  # the wait has ended, the call goes on: it may be asked for again
             assert notebook.run("print(pending.cancel())") == "True\n"

@@ -24,7 +24,7 @@ from mrpy.errors import BackendError
 from mrpy.machine import cpu_count
 from mrpy.scheduler import codec
 from mrpy.scheduler import messages as m
-from mrpy.scheduler.backends import relay
+from mrpy.scheduler.backends import relay, segments
 from mrpy.scheduler.backends import worker_main as w
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.lifespan import Lifespan
@@ -235,7 +235,7 @@ class ProcessesBackend(Backend):
         """All that there is to tell the workers."""
         if self._through:
             self._dismiss()
-        if self._unused:
+        if self._unused or segments.GONE:
             self._send_news()
         if self._unsent:
             self._send()

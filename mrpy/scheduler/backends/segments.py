@@ -241,16 +241,39 @@ class Lender:
         self._out.clear()
 
 
+class _Watch(ref["Any"]):
+    """Of a mapping, on which all views of a loan hang: when it dies, none of them is left."""
+
+    __slots__ = ("borrower", "number", "wakes")
+
+    borrower: Borrower
+    number: int
+    wakes: Any
+
+
+_watches: dict[int, _Watch] = {}  # of all that is mapped here, by their ids
+GONE: deque[_Watch] = deque()  # those of what is mapped no more, and nobody has looked since
+
+
 class Borrower:
     """The segments of one other process that are mapped here. ``tell`` is called when one is not used any
-    more, in any thread."""
-
-    _mapped = 0  # by all of them
+    more, in any thread; where a Ctrl-C comes at that moment, it is not."""
 
     def __init__(self, tell: Callable[[], None] | None = None) -> None:
         self._unused: deque[int] = deque()  # loans; the other was not told yet
-        self._watched: dict[int, Any] = {}
         self._tell = tell
+
+    @staticmethod
+    def mapped() -> int:
+        """How many segments are, by all borrowers of this process."""
+        while GONE:
+            try:
+                watch = GONE.popleft()
+            except IndexError:  # another thread looks, too
+                break
+            del _watches[id(watch)]
+            watch.borrower._unused.append(watch.number)
+        return len(_watches)
 
     def parts(self, loans: Sequence[Loan], others: Sequence[Any], fds: deque[int]) -> Sequence[Any]:
         """All parts of a message. Raises OSError where a segment cannot be mapped."""
@@ -263,12 +286,13 @@ class Borrower:
                 extent = max(offset + length for _, offset, length in places)
                 whole = memoryview(mmap.mmap(fd, extent, access=mmap.ACCESS_COPY, **_BARE))
                 views = [(index, whole[offset : offset + length]) for index, offset, length in places]
-                if Borrower._mapped < MAPPED:
+                if self.mapped() < MAPPED:
                     self._watch(number, whole.obj)
                     lent.update(views)
                 else:
                     lent.update((index, memoryview(bytearray(view))) for index, view in views)
-                    self._give_back(number)
+                    self._unused.append(number)
+                    self._say()
                 del whole, views
         finally:
             for fd in mine:
@@ -279,26 +303,24 @@ class Borrower:
     def unused(self) -> list[int]:
         """Which loans were given back since this was asked last."""
         numbers = []
-        while self._unused:
+        while self.has_unused():
             numbers.append(self._unused.popleft())
         return numbers
 
     def has_unused(self) -> bool:
         """Whether there is something to say."""
+        self.mapped()
         return bool(self._unused)
 
-    def _watch(self, number: int, mapped: Any) -> None:
-        """All views of a loan hang on its mapping: when that dies, none of them is left."""
+    def _watch(self, number: int, mapping: Any) -> None:
+        """No Python runs where it is noted that a mapping is gone: a Ctrl-C would end that anywhere, and the
+        loan would be out for ever. What wakes the other may be lost. It is called after that: the callbacks
+        of the youngest reference come first."""
+        wakes = ref(mapping, self._say) if self._tell is not None else None
+        watch = _Watch(mapping, GONE.append)
+        watch.borrower, watch.number, watch.wakes = self, number, wakes
+        _watches[id(watch)] = watch
 
-        def gone(_: Any) -> None:
-            Borrower._mapped -= 1
-            self._watched.pop(number, None)
-            self._give_back(number)
-
-        Borrower._mapped += 1
-        self._watched[number] = ref(mapped, gone)
-
-    def _give_back(self, number: int) -> None:
-        self._unused.append(number)
+    def _say(self, _: object = None) -> None:
         if self._tell is not None:
             self._tell()

@@ -1,0 +1,49 @@
+"""What is raised in a finalizer, where Python has nobody to raise it to: it says that it is ignored.
+
+A Ctrl-C may come there, as between any two instructions: while a result is freed, or a generator is closed by
+the garbage collector. The program would go on as if nobody had pressed. So it is pressed once more, a moment
+later. And what stops a task on threads may arrive in a finalizer that runs there. Of that nothing is said:
+nobody listens to this task any more.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from _thread import get_ident, start_new_thread
+from collections.abc import Callable
+
+from mrpy.light import Any, signal
+from mrpy.scheduler.calls import TaskStopped
+
+A_MOMENT = 0.001  # seconds, in which a finalizer that was interrupted is left
+
+
+class _Hook:
+    """Instead of `sys.unraisablehook`, and before it."""
+
+    def __init__(self, before: Callable[[Any], object]) -> None:
+        self._before = before
+
+    def __call__(self, told: Any) -> None:
+        if issubclass(told.exc_type, KeyboardInterrupt) and _can_be_pressed():
+            start_new_thread(_press, (get_ident(),))
+        elif not issubclass(told.exc_type, TaskStopped):
+            self._before(told)
+
+
+def hear_of() -> None:
+    """From now on. May be called any number of times: others set and reset this hook too."""
+    if type(sys.unraisablehook) is not _Hook:
+        sys.unraisablehook = _Hook(sys.unraisablehook)
+
+
+def _can_be_pressed() -> bool:
+    in_main = get_ident() == threading.main_thread().ident
+    return in_main and not sys.is_finalizing() and callable(signal.getsignal(signal.SIGINT))
+
+
+def _press(main: int) -> None:
+    time.sleep(A_MOMENT)
+    signal.pthread_kill(main, signal.SIGINT)

@@ -1,0 +1,186 @@
+"""Row 14: Python loses a Ctrl-C that comes in a finalizer, or just before a system call. While mrpy is in use
+it is heard all the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections import deque
+from typing import Any
+
+import pytest
+from laws import BACKENDS
+from watching import interrupted_at, running_script, script_environment
+
+from mrpy.scheduler import codec
+from mrpy.scheduler.backends import segments
+from mrpy.scheduler.backends.segments import SHARED, Borrower, Lender, Pool
+
+over_backends = pytest.mark.parametrize("backend", BACKENDS)
+
+pytestmark = [
+    pytest.mark.fault(14),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
+]
+
+FINALIZER = """
+    import gc, mrpy, os, signal, sys, time, weakref
+
+    def press(*_):
+        print("pressed", flush=True)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    class Deleted:
+        def __del__(self):
+            press()
+
+    class Watched:
+        pass
+
+    def generator():
+        try:
+            yield
+        finally:
+            press()
+
+    def made():
+        if {kind!r} == "deleted":
+            return Deleted()
+        if {kind!r} == "watched":
+            watched = Watched()
+            watches.append(weakref.ref(watched, press))
+            return watched
+        if {kind!r} == "finalized":
+            watched = Watched()
+            weakref.finalize(watched, press)
+            return watched
+        begun = generator()
+        next(begun)
+        return begun
+
+    watches = []
+    mrpy.configure(backend={backend!r}, workers=2)
+"""
+KINDS = ["deleted", "watched", "finalized", "generator"]
+
+
+def ends_by_ctrl_c(code: str) -> None:
+    with running_script(code) as (process, lines):
+        assert lines == ["pressed"]
+        began = time.monotonic()
+        out, errors = process.communicate(timeout=30)
+        assert time.monotonic() - began < 20, "it was lost"
+        assert process.returncode == -signal.SIGINT, errors
+        assert "not reached" not in out
+        assert "Exception ignored" not in errors, "it is not ignored"
+        assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@over_backends
+def test_a_ctrl_c_in_a_finalizer_between_two_results_ends_the_loop(backend: str, kind: str) -> None:
+    ends_by_ctrl_c(
+        FINALIZER.format(kind=kind, backend=backend)
+        + """
+    for n, x in enumerate(mrpy.pmap(time.sleep, [0.01] * 6000, chunksize=1)):
+        thing = made() if n == 3 else None
+        del thing
+    print("not reached")
+    """
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_ctrl_c_in_a_finalizer_while_the_source_is_read_ends_the_loop(kind: str) -> None:
+    ends_by_ctrl_c(
+        FINALIZER.format(kind=kind, backend="processes")
+        + """
+    def items():
+        yield from range(100)
+        thing = made()
+        del thing
+        yield from range(10**9)
+
+    for x in mrpy.pmap(abs, items()):
+        pass
+    print("not reached")
+    """
+    )
+
+
+WAITS = {
+    "a loop": "list(mrpy.pmap(time.sleep, [60] * 9))",
+    "a reduction": "mrpy.preduce(max, mrpy.pmap(time.sleep, [60] * 9))",
+    "a result": "mrpy.submit(time.sleep, 60).result()",
+    "a result with a timeout": "mrpy.submit(time.sleep, 60).result(timeout=50)",
+    "all": "mrpy.gather([mrpy.submit(time.sleep, 60) for _ in range(5)])",
+    "each": "list(mrpy.as_completed([mrpy.submit(time.sleep, 60) for _ in range(5)], timeout=50))",
+}
+
+
+@pytest.mark.parametrize("waits", WAITS)
+@pytest.mark.parametrize("backend", ["threads", "processes", "dask"])
+def test_a_ctrl_c_that_wakes_nobody_is_heard_within_a_second(backend: str, waits: str) -> None:
+    """As one does that comes between Python's last look for signals and the system call in which it sleeps."""
+    code = f"""
+    import _thread, mrpy, threading, time
+
+    def press():
+        time.sleep(1)
+        print("pressed", flush=True)
+        _thread.interrupt_main()  # notes the signal, and wakes nobody
+
+    mrpy.configure(backend={backend!r}, workers=2)
+    mrpy.submit(abs, 1).result()
+    threading.Thread(target=press, daemon=True).start()
+    {WAITS[waits]}
+    print("not reached")
+    """
+    ends_by_ctrl_c(code)
+
+
+@pytest.mark.skipif(not segments.AVAILABLE, reason="needs memfd")
+def test_a_loan_is_given_back_whenever_a_ctrl_c_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # Python tells of each, and ignores it
+    pool, lender, borrower = Pool(), Lender(), Borrower(lambda: told.append(1))
+    large = memoryview(bytes(SHARED))
+    for moment in range(1, 30):
+        lent = lender.lend([pool.shelve(codec.Payload(b"", (large,))).buffers[0]])
+        held = [*borrower.parts(lent.loans, lent.others, deque(map(os.dup, lent.fds)))]
+        interrupted_at(moment, held.clear)
+        assert held == []
+        [number] = borrower.unused()
+        lender.returned([number])
+        assert borrower.unused() == []
+    assert told, "it was always interrupted"
+    assert Borrower.mapped() == 0
+
+
+def test_what_else_a_finalizer_raises_is_told_as_ever() -> None:
+    code = """
+    import mrpy, sys
+
+    class Bad:
+        def __del__(self):
+            raise ValueError("in a finalizer")
+
+    seen = []
+    sys.unraisablehook = lambda told: seen.append(told.exc_type.__name__)
+    list(mrpy.pmap(abs, range(3), workers=2))
+    Bad()
+    print(seen)
+    """
+    assert run(code).stdout == "['ValueError']\n"
+
+
+def run(code: str) -> subprocess.CompletedProcess[Any]:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60,
+        env=script_environment(), check=True,
+    )  # fmt: skip
