@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from weakref import finalize
 
 from mrpy.light import TYPE_CHECKING, Any
@@ -21,34 +22,60 @@ class watched:
     """Show a bar on standard error while the job runs, if `options` ask for one and it can be drawn."""
 
     def __init__(self, job: Job, plan: Any, options: Options) -> None:
-        self._job = job
-        self._name = options.name or "mrpy"
         shown = options.progress and _can_be_drawn()
-        self._total = _total(plan.source) if shown else None
-        self._bar = _bar(in_bytes=getattr(plan.source, "unit", "") == "file") if shown else None
+        self._bar = _Bar(job, plan, options) if shown else None
 
     def __enter__(self) -> None:
         if self._bar is not None:
-            # called at the end of the program too, if the iterator is left open: later nothing can be drawn
-            self._stop = finalize(self, self._bar.stop)
-            self._bar.start()
-            self._line = self._bar.add_task(self._name, total=self._total)
-            self._job.driver.observe(self._told)
+            # At the end of the program too, if the iterator is left open: later nothing can be drawn. And where
+            # a Ctrl-C comes before or amid `__exit__`.
+            self._left = finalize(self, self._bar.take_down)
+            try:
+                self._bar.put_up()
+            except BaseException as error:
+                self.__exit__(type(error))
+                raise
 
     def __exit__(self, kind: object, *_: object) -> None:
         if self._bar is not None:
-            self._job.driver.unobserve(self._told)
-            if kind is None:
-                done = self._total or self._bar.tasks[0].completed
-                self._bar.update(self._line, total=done, completed=done)
-            self._stop()
+            try:
+                if kind is None:
+                    self._bar.fill()
+            finally:
+                self._bar.take_down()
+                self._left.detach()
+
+
+class _Bar:
+    """What is drawn. It knows nothing of who put it up, and so goes with him."""
+
+    def __init__(self, job: Job, plan: Any, options: Options) -> None:
+        self._job = job
+        self._name = options.name or "mrpy"
+        self._total = _total(plan.source)
+        self._drawn = _drawn(in_bytes=getattr(plan.source, "unit", "") == "file")
+
+    def put_up(self) -> None:
+        self._drawn.start()
+        self._line = self._drawn.add_task(self._name, total=self._total)
+        self._job.driver.observe(self._told)
+
+    def fill(self) -> None:
+        self._job.driver.unobserve(self._told)
+        done = self._total or self._drawn.tasks[0].completed
+        self._drawn.update(self._line, total=done, completed=done)
+
+    def take_down(self) -> None:
+        self._job.driver.unobserve(self._told)
+        with suppress(IndexError):  # what was not quite up; it has ended before that
+            self._drawn.stop()
 
     def _told(self, moved: Moved) -> None:
         key = moved.task.key
         ours = isinstance(key, tuple) and key[0] == self._job.number
         # the chunks; merges stand for no items of their own
-        if self._bar is not None and ours and moved.move is Move.SUCCEED and moved.task.call.code.announce:
-            self._bar.advance(self._line, moved.task.size - moved.task.again)
+        if ours and moved.move is Move.SUCCEED and moved.task.call.code.announce:
+            self._drawn.advance(self._line, moved.task.size - moved.task.again)
 
 
 def _total(source: Any) -> int | None:
@@ -69,7 +96,7 @@ def _can_be_drawn() -> bool:
     return sys.stderr is not None and not getattr(sys.stderr, "closed", False) and threads_start()
 
 
-def _bar(*, in_bytes: bool) -> Progress:
+def _drawn(*, in_bytes: bool) -> Progress:
     from importlib.util import find_spec
 
     from rich.console import Console

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import signal
 import sys
@@ -183,6 +184,43 @@ def test_wherever_a_signal_meets_the_use_of_a_session_its_handler_may_use_that_t
         signal.signal(signal.SIGINT, before)
         close_shared()
     assert handled > 5
+
+
+def drawing() -> list[threading.Thread]:
+    """Threads that do. One that was interrupted while it was started may hang for ever in a lock of its own."""
+    return [each for each in threading.enumerate() if type(each).__name__ == "_RefreshThread" and not each.done.is_set()]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_wherever_an_interrupt_meets_a_run_with_a_bar_nothing_is_drawn_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    live = pytest.importorskip("rich.live")
+
+    def stop(self: Any, stop: Any = live.Live.stop) -> None:
+        """Without an interrupt: it forgets its thread just before it stops that."""
+        counting = sys.getprofile()
+        sys.setprofile(None)
+        stop(self)
+        sys.setprofile(counting)
+
+    monkeypatch.setattr(live.Live, "stop", stop)
+
+    def work() -> list[int]:
+        return list(mrpy.pmap(double, range(4), backend="serial", progress=True))
+
+    step = 3 if THOROUGH else 67
+    moment, came = 0, True
+    shown = sys.stdout, sys.stderr
+    assert work() == [0, 2, 4, 6]  # all is imported
+    while came:
+        moment += step
+        with mrpy.session("serial") as session:
+            came = interrupted_at(moment, work)
+            assert eventually(lambda: (gc.collect(), not drawing())[1]), moment
+            assert session.driver.observers == []
+        assert (sys.stdout, sys.stderr) == shown
+    assert moment > 5 * step
 
 
 # ---- just before a wait ------------------------------------------------------------------------------
