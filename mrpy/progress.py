@@ -27,8 +27,8 @@ class watched:
 
     def __enter__(self) -> None:
         if self._bar is not None:
-            # At the end of the program too, if the iterator is left open: later nothing can be drawn. And where
-            # a Ctrl-C comes before or amid `__exit__`.
+            # At the end of the program too, if the iterator is left open: later nothing can be drawn. And
+            # after a Ctrl-C that comes before or amid `__exit__`.
             self._left = finalize(self, self._bar.take_down)
             try:
                 self._bar.put_up()

@@ -382,3 +382,42 @@ def test_what_a_handler_raises_amid_gather_is_not_left_to_a_destructor() -> None
     )
     assert done.stdout == "to its end\n"
     assert "_as_they_end" not in done.stderr
+
+
+# ---- Ctrl-C ----------------------------------------------------------------------------------------------
+
+
+VERBS: dict[str, Callable[[Any], object]] = {
+    "gather": mrpy.gather, "as_completed": lambda pending: list(mrpy.as_completed(pending)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@over_concurrent
+def test_a_ctrl_c_cancels_the_calls_that_nobody_else_has(backend: str, verb: str) -> None:
+    main, seen = threading.get_ident(), []
+
+    def given() -> Any:
+        for seconds in (0, 60, 60, 60):
+            seen.append(mrpy.submit(time.sleep, seconds))
+            yield seen[-1]
+        threading.Timer(1, signal.pthread_kill, (main, signal.SIGINT)).start()
+
+    with mrpy.session(backend, workers=2):
+        with pytest.raises(KeyboardInterrupt):
+            VERBS[verb](given())
+        assert [each.cancelled() for each in seen] == [False, True, True, True]
+        assert mrpy.submit(abs, -1).result(timeout=30) == 1
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@over_concurrent
+def test_a_ctrl_c_leaves_calls_alone_that_somebody_else_has(backend: str, verb: str, tmp_path: Path) -> None:
+    with mrpy.session(backend, workers=2):
+        pending = [mrpy.submit(when, tmp_path / "now", n) for n in range(2)]
+        threading.Timer(1, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            VERBS[verb](pending)
+        assert not any(each.cancelled() for each in pending)
+        (tmp_path / "now").touch()
+        assert mrpy.gather(pending) == [0, 1]

@@ -29,20 +29,21 @@ def gather(pending: Iterable[PendingResult], timeout: float | None = None) -> li
     """Wait for all of them, and return their values, in this order: ``[each.result() for each in pending]``.
 
     What the first of them in this order raised is raised as soon as those before it have ended; the others go
-    on. So it is with `TimeoutError`, after so many seconds. In asyncio: ``await asyncio.gather(*pending)``.
+    on. So it is with `TimeoutError`, after so many seconds. A Ctrl-C cancels them if an iterator gave them,
+    since nobody else may have them. In asyncio: ``await asyncio.gather(*pending)``.
 
     >>> import mrpy
     >>> with mrpy.session("serial"):
     ...     mrpy.gather(mrpy.submit(pow, 2, n) for n in range(5))
     [1, 2, 4, 8, 16]
     """
-    given = _checked("gather", pending)
+    given, alone = _checked("gather", pending), isinstance(pending, Iterator)
     until = _end(timeout)
     each: PendingResult | None = None
     values = []
     try:
         for place, each in enumerate(given):
-            if not (each.done() or _ends(each, until)):
+            if not (each.done() or _ends(each, until, given[place:] if alone else [])):
                 raise _too_late(sum(not one.done() for one in given[place:]), len(given), timeout)
             values.append(each.result())
         return values
@@ -54,8 +55,8 @@ def as_completed(pending: Iterable[PendingResult], timeout: float | None = None)
     """Each of them as it ends, those first that have ended: as in `concurrent.futures`.
 
     One that is given twice comes once. Raises `TimeoutError` where they take longer than `timeout` seconds in
-    all, counted from this call; they go on. For one function and many items ``pmap(..., ordered=False)`` does
-    this with less ado.
+    all, counted from this call; they go on. A Ctrl-C does as in `gather`. For one function and many items
+    ``pmap(..., ordered=False)`` does this with less ado.
 
     >>> import mrpy
     >>> with mrpy.session("serial"):
@@ -64,7 +65,7 @@ def as_completed(pending: Iterable[PendingResult], timeout: float | None = None)
     31
     """
     given = list(dict.fromkeys(_checked("as_completed", pending)))
-    return _until_all_have(given, timeout, _end(timeout))
+    return _until_all_have(given, timeout, _end(timeout), isinstance(pending, Iterator))
 
 
 def wait(
@@ -93,18 +94,28 @@ def wait(
     return Waited(done, {each for each in given if each not in done})
 
 
-def _ends(pending: PendingResult, until: float | None) -> bool:
-    """Whether it does until then: wait for it."""
-    with closing(_as_they_end([pending], until)) as ended:
-        return next(ended, None) is not None
+def _ends(pending: PendingResult, until: float | None, alone: list[PendingResult]) -> bool:
+    """Whether it does until then: wait for it. A Ctrl-C cancels what is there for us ``alone``."""
+    try:
+        with closing(_as_they_end([pending], until)) as ended:
+            return next(ended, None) is not None
+    except KeyboardInterrupt:
+        _cancel(alone)
+        raise
+
+
+def _cancel(pending: Iterable[PendingResult]) -> None:
+    for each in pending:
+        each.cancel()
 
 
 def _as_they_end(
-    given: list[PendingResult], until: float | None
+    given: list[PendingResult], until: float | None, *, alone: bool = False
 ) -> Generator[PendingResult, None, None]:
     """These, all different, as they end: those first that have ended. It ends before them where it is
     `until`. What has been yielded is not kept here, nor in the list. To be closed, and not left to the
-    garbage collector, where what a signal handler raises is lost."""
+    garbage collector, where what a signal handler raises is lost. ``alone``: nobody else has them; Ctrl-C is
+    their end."""
     ended: SimpleQueue[PendingResult] = SimpleQueue()
     waits: dict[PendingResult, Callable[[], None]] = {}  # for those, and what tells that they have ended
     drivers: Counter[Driver] = Counter()
@@ -127,6 +138,10 @@ def _as_they_end(
                 drivers[each._driver] -= 1
             yield each
             del each
+    except KeyboardInterrupt:
+        if alone:
+            _cancel([*waits, *given])
+        raise
     finally:
         for each, tell in waits.items():
             each._is_not_to_tell(tell)
@@ -144,10 +159,10 @@ def _next(
 
 
 def _until_all_have(
-    given: list[PendingResult], timeout: float | None, until: float | None
+    given: list[PendingResult], timeout: float | None, until: float | None, alone: bool
 ) -> Iterator[PendingResult]:
     many = left = len(given)
-    with closing(_as_they_end(given, until)) as ended:
+    with closing(_as_they_end(given, until, alone=alone)) as ended:
         for each in ended:
             left -= 1
             yield each
