@@ -24,7 +24,7 @@ from laws import EXAMPLES, LOCAL
 
 import mrpy
 from mrpy.errors import DataError, OptionError
-from mrpy.mapreduce.files import opening, pieces
+from mrpy.mapreduce.files import handed, opening, pieces
 from mrpy.mapreduce.files.found import Origin, _matches
 from mrpy.mapreduce.files.opening import Opening, zstd
 
@@ -572,28 +572,93 @@ def test_a_line_that_is_no_json_is_a_data_error(tmp_path: Path) -> None:
 # ---- only text -----------------------------------------------------------------------------------------------
 
 
+def as_table(path: Path, lines: list[str]) -> Path:
+    """These lines as a column of a Parquet or an Arrow file, in groups of a thousand."""
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.ipc
+    import pyarrow.parquet
+
+    table = pa.table({"line": lines})
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(table, path, row_group_size=1000)
+    else:
+        with pyarrow.ipc.new_file(path, table.schema) as file:
+            file.write_table(table, 1000)
+    return path
+
+
+def as_lines(path: Path, lines: list[str]) -> Path:
+    data = "".join(f"{line}\n" for line in lines).encode("utf-16" if path.suffix == ".16" else "utf-8")
+    return written(path, gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+READ: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # in parts
+    "a.txt": (as_lines, mrpy.read_text),
+    "a.records": (as_lines, lambda path, **how: mrpy.read_records(path, "S4", **how)),
+    "a.csv": (as_lines, mrpy.read_csv),
+    "a.parquet": (as_table, lambda path, *, blocksize, **how: mrpy.read_parquet(path, **how)),
+    "a.arrow": (as_table, lambda path, *, blocksize, **how: mrpy.read_parquet(path, **how)),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("backend", LOCAL)
-@pytest.mark.parametrize("kind", ["lines", "records"])
+@pytest.mark.parametrize("name", READ)
 def test_a_file_that_is_replaced_meanwhile_is_an_error_and_one_that_grows_is_none(
-    tmp_path: Path, backend: str, kind: str
+    tmp_path: Path, backend: str, name: str
 ) -> None:
     """The answer was of two files, of which neither was read whole."""
-    path = written(tmp_path / "a.txt", b"old\n" * 50_000)
+    write, reads = READ[name]
+    path = write(tmp_path / name, ["old"] * 50_001)
+    os.utime(path, (1, 1))  # else both may be of one tick of the clock
 
     def read() -> Any:
-        if kind == "records":
-            return mrpy.read_records(path, "S4", blocksize=40_000, backend=backend, workers=2, buffersize=2)
-        return mrpy.read_text(path, blocksize=40_000, backend=backend, workers=2, buffersize=2)
+        return reads(path, blocksize=40_000, backend=backend, workers=2, buffersize=2)
 
-    with read() as lines:
-        got = [next(lines)]
-        with path.open("ab") as file:
-            file.write(b"new\n")
-        assert len(got + list(lines)) == 50_000
+    if write is as_lines:
+        with read() as lines:
+            got = [next(lines)]
+            with path.open("ab") as file:
+                file.write(b"new\n" * (name != "a.csv"))  # of which the names of columns take one
+            assert len(got + list(lines)) == 50_001 - (name == "a.csv")
     with read() as lines, pytest.raises(DataError, match="another file than when the run was made"):
         next(lines)
-        written(tmp_path / "b.txt", b"new\n" * 60_000).replace(path)
+        write(tmp_path / f"b{path.suffix}", ["new"] * 60_000).replace(path)
         list(lines)
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("name", [*READ, "a.gz", "large.gz", "a.csv.gz", "a.16"])
+def test_a_file_that_was_replaced_before_it_is_read_is_an_error(
+    tmp_path: Path, backend: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is cut, one item, or read by the consumer: what it was cut for is gone."""
+    monkeypatch.setattr(handed, "LARGE", 0 if name == "large.gz" else 1 << 20)
+    reads = mrpy.read_csv if name == "a.csv.gz" else mrpy.read_text
+    how = {"encoding": "utf-16"} if name == "a.16" else {}
+    write, reads = READ.get(name, (as_lines, reads))
+    path = write(tmp_path / name, ["old"] * 10)
+    os.utime(path, (1, 1))  # else both may be of one tick of the clock
+    rows = reads(path, blocksize=20, backend=backend, workers=2, **how)
+    write(tmp_path / f"b{path.suffix}", ["new"] * 10).replace(path)
+    with pytest.raises(DataError, match="another file than when the run was made") as caught:
+        list(rows)
+    assert caught.value.path == str(path)
+    assert len(list(reads(path, blocksize=20, backend=backend, workers=2, **how))) >= 9
+
+
+def test_a_file_of_a_folder_of_texts_is_read_as_it_is_by_then(tmp_path: Path) -> None:
+    """Each is read as a whole, so it is one of the two: not passed over, as what is no text."""
+    for name in ("a.txt", "b.gz"):
+        as_lines(tmp_path / name, ["old"])
+    lines = mrpy.read_text(tmp_path, only_text=True, backend="serial")
+    for name in ("a.txt", "b.gz"):
+        as_lines(tmp_path / f".new.{name}", ["new", name]).replace(tmp_path / name)
+    assert list(lines) == ["new", "a.txt", "new", "b.gz"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_a_name_under_proc_stands_for_another_file_in_each_process() -> None:
+    assert mrpy.read_text("/proc/self/status", backend="processes", workers=1).count() > 10
 
 
 def test_a_copy_on_another_machine_is_the_same_file() -> None:

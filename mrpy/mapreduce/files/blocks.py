@@ -36,7 +36,7 @@ class Block(Frozen):
     ``data``             the bytes, where he has read them
     ``names``            of the columns of its file, where he knows them: then there are whole rows in it
     ``error``            it is what kept him from reading on
-    ``origin``           which file it is a part of, where it is cut before it is read
+    ``origin``           which file it is, or is a part of
     """
 
     path: str
@@ -61,6 +61,10 @@ class Block(Frozen):
     def is_read(self) -> bool:
         """Whether the consumer has read it."""
         return self.data is not None or self.error is not None
+
+    def uncut(self) -> Block:
+        """All of the file that it is a part of."""
+        return Block(self.path, origin=self.origin)
 
     def read_here(self) -> tuple[int, bytes]:
         """What he has read, and where that begins. Raises what went wrong."""
@@ -153,10 +157,10 @@ def cut(
     size = max(unit, size - size % unit)
     for file, length in zip(files, sizes, strict=True):
         if not length or (in_order and (length <= size or (blocksize == "auto" and is_url(file.path)))):
-            yield Block(file.path, weight=file.size or 0, found=file.found)
+            yield Block(file.path, weight=file.size or 0, found=file.found, origin=file.origin)
             continue
         if in_order and not is_url(file.path):
-            yield Block(file.path, weight=length, found=file.found, cut=size)
+            yield Block(file.path, weight=length, found=file.found, cut=size, origin=file.origin)
             continue
         for begin in range(0, length, size):
             end = min(begin + size, length)

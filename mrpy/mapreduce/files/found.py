@@ -188,7 +188,7 @@ def _below(path: str, only_text: bool) -> Iterator[File]:
     if not stat.S_ISDIR(about.st_mode):
         _check(path, about)
         named = _for_others(path, about) if path.startswith(_OF_A_PROCESS) else path
-        yield File(named, _size(about), about.st_mtime_ns, origin=origin_of(about))
+        yield File(named, _size(about), about.st_mtime_ns, origin=_origin(about))
         return
     files = list(walked(path, check=not only_text))
     if not files:
@@ -214,7 +214,7 @@ _PREPARED = re.compile(f".+{IN_PREPARATION}")
 
 def walked(folder: str, check: bool = True) -> Iterator[File]:
     """What is in a directory, without what is hidden; first its files, then what is in those below it.
-    ``check``: that they can be read."""
+    ``check``: that they can be read, and which they are; else others will do that are there by then."""
     with os.scandir(folder) as entries:
         seen = sorted((each for each in entries if _is_shown(each.name)), key=lambda each: each.name)
     for entry in seen:
@@ -222,7 +222,7 @@ def walked(folder: str, check: bool = True) -> Iterator[File]:
             about = entry.stat()
             if check:
                 _check(entry.path, about)
-            yield File(entry.path, _size(about), about.st_mtime_ns, True, origin_of(about))
+            yield File(entry.path, _size(about), about.st_mtime_ns, True, _origin(about) if check else None)
     for entry in seen:
         if entry.is_dir(follow_symlinks=False):
             yield from walked(entry.path, check)
@@ -238,6 +238,11 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return entry.is_file()
     except OSError:  # a link that leads to itself
         return False
+
+
+def _origin(about: os.stat_result) -> Origin | None:
+    """That of a file. Those of /proc have no bytes, and may be others in each process."""
+    return origin_of(about) if _size(about) else None
 
 
 def _size(about: os.stat_result) -> int:

@@ -52,7 +52,7 @@ class Part(NamedTuple):
 def parts(bytes_of: BytesOf, opening: Opening, block: Block) -> Iterator[Block]:
     """The bytes of a compressed file, as blocks of whole records."""
     watching = opening.watching()
-    with closing(bytes_of(Block(block.path), watching)) as pieces:
+    with closing(bytes_of(block.uncut(), watching)) as pieces:
         each = (Part(position, position + len(data), data) for position, data in pieces)
         yield from handed(block, each, watching)
 
@@ -67,7 +67,7 @@ def handed(
     try:
         for start, end, data in parts:
             before, weight = weight, max(weight, opening.bytes_read() if data is not None else end)
-            yield Block(block.path, start, end, weight - before, data=data, names=names)
+            yield Block(block.path, start, end, weight - before, data=data, names=names, origin=block.origin)
     except MemoryError:
         raise
     except Exception as error:

@@ -12,6 +12,7 @@ from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce.files.blocks import Block
 from mrpy.mapreduce.files.found import File, is_url
 from mrpy.mapreduce.files.opening import Opening
+from mrpy.mapreduce.files.pieces import see_that_it_is_there
 from mrpy.mapreduce.files.reading import Among
 from mrpy.scheduler.failure import short_repr
 
@@ -36,7 +37,7 @@ class Columns(Frozen):
 
     def cut(self, file: File, opening: Opening) -> Iterator[Block]:
         """The blocks of a file: its groups of rows. Its footer is read for that."""
-        with _named(file.path), _opened(file.path, opening) as opened:
+        with _named(file.path), _opened(Block(file.path, origin=file.origin), opening) as opened:
             if _is_arrow(opened):
                 whole = _arrow(opened)
                 self._check(file.path, whole.schema.names)
@@ -45,7 +46,7 @@ class Columns(Frozen):
                 self._check(file.path, whole.schema_arrow.names, whole.schema)
             weights = [_weight(whole, opened, at) for at in range(_groups(whole))]
         for at, weight in enumerate(weights):
-            yield Block(file.path, at, at + 1, weight)
+            yield Block(file.path, at, at + 1, weight, origin=file.origin)
 
     def _check(self, path: str, names: list[str], leaves: Any = ()) -> None:
         """Raise where a column is not there: pyarrow leaves it out in silence. ``leaves``: what there is
@@ -61,7 +62,7 @@ class Columns(Frozen):
 
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
         begun, group = 0, f"group {block.start:,} of {block.path!r}"
-        with _named(block.path), _opened(block.path, opening) as opened:
+        with _named(block.path), _opened(block, opening) as opened:
             for batch in self._batches(opened, block):
                 rows = _rows(batch, block.path, f"row {{:,}} of group {block.start:,}", begun)
                 yield rows, Among(group, begun + batch.num_rows, rows)
@@ -151,12 +152,14 @@ def _named(path: str) -> Iterator[None]:
         raise DataError(path, None, str(error)) from error
 
 
-def _opened(path: str, opening: Opening) -> AbstractContextManager[Any]:
+def _opened(block: Block, opening: Opening) -> AbstractContextManager[Any]:
     from pyarrow import memory_map
 
-    if is_url(path):
-        return opening.open(path)
-    return nullcontext(memory_map(os.fsencode(opening.place(path))))
+    if is_url(block.path):
+        return opening.open(block.path)
+    mapped = memory_map(os.fsencode(opening.place(block.path)))
+    see_that_it_is_there(block, mapped)
+    return nullcontext(mapped)
 
 
 def _is_arrow(opened: Any) -> bool:

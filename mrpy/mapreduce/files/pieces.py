@@ -76,6 +76,7 @@ def pieces(block: Block, rule: Rule, opening: Opening) -> Generator[tuple[int, b
 def whole(block: Block, opening: Opening) -> bytes:
     """All bytes of a file."""
     with named(block.path, opening.is_packed(block.path)), opening.open(block.path) as file:
+        see_that_it_is_there(block, file)
         return file.read()
 
 
@@ -105,7 +106,7 @@ def damaged(path: str, offset: int | None, error: Exception) -> DataError:
 
 
 def see_that_it_is_there(block: Block, file: IO[bytes]) -> None:
-    """Raise where another file has its name by now: its parts would be of two."""
+    """Raise where another file has its name by now: what is read in parts would be of two."""
     if block.origin is not None and block.origin.has_gone(origin_of(os.fstat(file.fileno()))):
         why = "it is another file than when the run was made: has somebody replaced it?"
         raise DataError(block.path, None, why)

@@ -62,7 +62,7 @@ def parts(rows: Rows, opening: Opening, block: Block) -> Iterator[Block]:
     names, head = rows.fieldnames, 0
     if names is None:
         try:
-            names, begin = rows.names_of(block.path, opening)
+            names, begin = rows.names_of(block, opening)
             head = begin or 0
         except Exception:  # whoever reads it will say why
             names = None
@@ -80,7 +80,7 @@ def _parts(rows: Rows, block: Block, opening: Opening, head: int) -> Generator[P
     sought = max(size, head + 1)
     held: list[bytes] = []  # of a compressed file, from `begin` on
     problem: Exception | None = None
-    with closing(spans(rows, block.path, opening)) as found:
+    with closing(spans(rows, block, opening)) as found:
         try:
             for span in found:
                 end, kept = span.end, span.offset
@@ -103,11 +103,11 @@ def _parts(rows: Rows, block: Block, opening: Opening, head: int) -> Generator[P
         raise problem
 
 
-def spans(rows: Rows, path: str, opening: Opening) -> Generator[Span, None, None]:
-    """The rows of a file, several at a time."""
-    marks, quotes = rows.marks(), Quotes.around_fields(rows)
+def spans(rows: Rows, block: Block, opening: Opening) -> Generator[Span, None, None]:
+    """The rows of the file of a block, several at a time."""
+    path, marks, quotes = block.path, rows.marks(), Quotes.around_fields(rows)
     begun, end = b"", 0  # rows that may not be whole, and where they end
-    with closing(rows.lines.bytes_of(Block(path), opening)) as pieces:
+    with closing(rows.lines.bytes_of(block.uncut(), opening)) as pieces:
         try:
             for offset, data in pieces:
                 offset, data, end = offset - len(begun), begun + data, offset + len(data)

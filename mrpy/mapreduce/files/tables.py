@@ -44,16 +44,16 @@ class Rows(Frozen):
         elif names is None and block.names is not None:
             names = block.names
         elif names is None:
-            names, offset = self.names_of(block.path, opening)
+            names, offset = self.names_of(block, opening)
             if offset is not None and offset >= block.start:
                 next(rows, None)  # it is that row, or there is none: only empty lines were before it
         if names is not None:
             rows.names = list(names)
             yield rows, rows
 
-    def names_of(self, path: str, opening: Opening) -> tuple[Any, int | None]:
-        """The first row of a file, and where the last line of it begins."""
-        with closing(_Reader(self, Block(path), opening)) as head:
+    def names_of(self, block: Block, opening: Opening) -> tuple[Any, int | None]:
+        """The first row of the file of a block, and where the last line of it begins."""
+        with closing(_Reader(self, block.uncut(), opening)) as head:
             return next(head, None), head.offset()
 
     def reader(self, lines: Iterable[str]) -> Any:
