@@ -612,12 +612,62 @@ def test_sql_columns_of_one_name_are_an_error_and_none_is_lost(database: str) ->
         mrpy.read_sql(sa.join(one, two, one.c.id == two.c.id), database, backend="serial").to_list()
 
 
-@pytest.mark.parametrize("text", [":x5", "a :x5", ":a:", "::a", ":x$ y", "12:30", "\\:x5 :y"])
-def test_a_colon_in_a_query_is_a_colon(database: str, text: str) -> None:
-    expected = text.replace("\\:", ":")  # what was written before to the same end is still that
+TEXTS = [":x5", "a :x5", ":a:", "::a", ":x$ y", "12:30", "\\:x5 :y", "\\:", "\\\\:x", "$:1", ":ab:c", "%s %%", "?", "/* -- */", "; -- x"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_is_written_in_a_query_is_what_the_database_gets(database: str, text: str) -> None:
     for key in (None, "id"):
         rows = mrpy.read_sql(f"select id, '{text}' as text from points where id < 3", database, key, backend="serial")
-        assert list(rows) == [{"id": n, "text": expected} for n in (1, 2)]
+        assert list(rows) == [{"id": n, "text": text} for n in (1, 2)]
+
+
+ENDS = [";", " ; ", ";;", "; -- all", "; -- it's all;\n", " -- all", " -- all;", ";\n/* all\nof -- them; */ ;", " /* ; */", "\n-- it's\n; -- all", " and name > '; -- x'"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_query_may_end_in_a_semicolon_and_in_comments(database: str, end: str) -> None:
+    for key in (None, "id"):
+        for text in ("x", "it''s; -- x", "/*", "\\"):
+            query = f"-- it's ;\nselect id, '{text}' as \"a;'b\" from points where id < 3 {end}"
+            rows = mrpy.read_sql(query, database, key, backend="serial")
+            assert list(rows) == [{"id": n, "a;'b": text.replace("''", "'")} for n in (1, 2)]
+
+
+def test_what_stands_behind_a_query_is_an_error(database: str) -> None:
+    sa = pytest.importorskip("sqlalchemy")
+    for more in ("; select 2", "; -- one\nselect 2", "; x"):
+        with pytest.raises(sa.exc.OperationalError, match='near ";"'):
+            list(mrpy.read_sql("select id from points" + more, database, backend="serial"))
+
+
+def test_in_doubt_a_semicolon_is_left_where_it_is() -> None:
+    """Of some databases a backslash takes a quote into the text, of others it is a character."""
+    from mrpy.mapreduce.files.sql import unended
+
+    assert unended(r"select 'it\'s; -- x'") == r"select 'it\'s; -- x'"
+    assert unended(r"select 'it\'s'; -- x") == r"select 'it\'s'"
+    assert unended(r"select '%\'; -- x") == r"select '%\'"
+    assert unended("select $a$; -- $a$; -- x") == "select $a$; -- $a$"
+
+
+@pytest.mark.parametrize("query", ["points", "select * from points", "none", "select id from none"])
+@pytest.mark.parametrize("key", ["idd", "Idd", "no such"])
+def test_a_key_that_is_no_column_is_an_error_that_says_so(database: str, query: str, key: str) -> None:
+    """SQLite takes a name in quotes for text, where it is none of a column's."""
+    sa = pytest.importorskip("sqlalchemy")
+    for asked in (query, sa.select(sa.text("*")).select_from(sa.table("points"))):
+        with pytest.raises(sa.exc.OperationalError, match=f"no such column: .*{key}"):
+            mrpy.read_sql(asked, database, key)
+
+
+def test_the_key_of_what_sqlalchemy_makes_is_a_column_of_that(database: str) -> None:
+    sa = pytest.importorskip("sqlalchemy")
+    points = sa.table("points", sa.column("id"), sa.column("name"))
+    few = sa.select(points.c.name.label("called")).where(points.c.id < 3).subquery()
+    joined = points.join(few, few.c.called == points.c.name)
+    for asked, count in ((points, 1000), (points.alias(), 1000), (joined, 2)):
+        assert mrpy.read_sql(asked, database, "X", 7, backend="serial").count() == count
 
 
 def test_sql_made_by_sqlalchemy(database: str) -> None:

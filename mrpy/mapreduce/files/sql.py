@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import cache
 from itertools import islice, takewhile
 
 from mrpy.light import TYPE_CHECKING, Frozen, NamedTuple
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
 
 ROWS = 1024  # that are made into objects at once
 PARTITIONS = 128  # if nobody says how many: as blocks of files
-_COLON = re.compile(r"(?<![:\w$\\]):[\w$]+(?![:\w$])")  # SQLAlchemy's parameters: there are none
+# What a query is made of, whether a backslash takes a quote into a text or not: in that databases differ.
+_TOKENS = [
+    re.compile(
+        r"(?P<blank>\s|--[^\n]*|/\*.*?\*/)|(?P<end>;)|(?P<quote>['\"`])" + inner + r"*?(?P=quote)"
+        r"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|.",
+        re.DOTALL,
+    )
+    for inner in (r".", r"(?:\\.|[^\\])")
+]
 _CUTTABLE = (int, float, Decimal, datetime.date)  # a `datetime` is a date
 
 
@@ -79,8 +88,8 @@ class Query(Frozen):
             return [self._block(0, Range())]
         import sqlalchemy as sa
 
-        key: Any = sa.column(self.key)
         rows = self._subquery()
+        key = _column(rows, self.key)
         with _Connection(self.url) as connection:
             asked = sa.select(sa.func.min(key), sa.func.max(key), sa.func.count() - sa.func.count(key))
             low, high, nulls = connection.execute(asked.select_from(rows)).one()
@@ -130,9 +139,10 @@ class Query(Frozen):
         """What there is behind the row that cannot be read, which follows `tail`. None: that is not known."""
         import sqlalchemy as sa
 
-        key: Any = sa.column(tail.key)
         try:
-            asked = sa.select(sa.func.min(key), sa.func.count()).select_from(self._subquery())
+            rows = self._subquery()
+            key = _column(rows, tail.key)
+            asked = sa.select(sa.func.min(key), sa.func.count()).select_from(rows)
             with _Connection(self.url) as connection:
                 value, others = tail.value, -1
                 if tail.count:
@@ -158,20 +168,71 @@ class Query(Frozen):
         if not isinstance(self.text, str):
             return self.text.subquery() if hasattr(self.text, "subquery") else self.text
         if len(self.text.split()) > 1:
-            query = self.text.strip().rstrip(";") + "\n"  # it may end in a comment
-            return sa.text(_COLON.sub(r"\\\g<0>", query)).columns().subquery()
+            return _verbatim()(f"{unended(self.text)}\n").columns().subquery()  # it may end in a comment
         *schema, table = self.text.split(".")
         return sa.table(table, schema=".".join(schema) or None)
 
     def _statement(self, range: Range) -> Any:
         import sqlalchemy as sa
 
-        chosen = sa.select(sa.text("*")).select_from(self._subquery())
+        rows = self._subquery()
+        chosen = sa.select(sa.text("*")).select_from(rows)
         if self.key is None:
             return chosen
-        key: Any = sa.column(self.key)
-        rows = chosen.where(*range.holds(key))
-        return rows if range.null else rows.order_by(key)
+        key = _column(rows, self.key)
+        chosen = chosen.where(*range.holds(key))
+        return chosen if range.null else chosen.order_by(key)
+
+
+def _column(rows: Any, name: str) -> Any:
+    """A column of these rows. By itself a name that is none of theirs would be a text to SQLite."""
+    import sqlalchemy as sa
+
+    column: Any = sa.column(name)
+    if getattr(rows, "named_with_column", False):  # what is joined has no name
+        column.table = rows
+    return column
+
+
+@cache
+def _verbatim() -> Any:
+    """The kind of clause that is what somebody wrote: `text` would take ``:name`` for a parameter."""
+    import sqlalchemy as sa
+    from sqlalchemy.ext.compiler import compiles
+
+    class Verbatim(sa.TextClause):
+        inherit_cache = True
+
+        def __init__(self, text: str) -> None:
+            super().__init__("")
+            self.text = text
+
+    @compiles(Verbatim)
+    def written(clause: Any, compiler: Any, **_: Any) -> Any:
+        return compiler.process(sa.literal_column(clause.text))
+
+    return Verbatim
+
+
+def unended(query: str) -> str:
+    """A query without a semicolon at its end, and what is said behind that: it is put into another one.
+
+    >>> unended("select ';' -- all;\\n; -- of them"), unended("select 1; select 2")
+    ("select ';' -- all;\\n", 'select 1; select 2')
+    """
+    query = query.strip().rstrip(";")
+    return query[: max(_end(query, tokens) for tokens in _TOKENS)]
+
+
+def _end(query: str, tokens: re.Pattern[str]) -> int:
+    """Where a query ends: at a semicolon behind which nothing is said, or where it is at its end."""
+    end = None
+    for token in tokens.finditer(query):
+        if token["end"]:
+            end = token.start() if end is None else end
+        elif not token["blank"]:
+            end = None
+    return len(query) if end is None else end
 
 
 class _Left(NamedTuple):
