@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import datetime
 import gc
 import gzip
 import io
+import lzma
 import os
 import sqlite3
 import struct
@@ -321,6 +323,20 @@ def test_records_are_slices(tmp_path: Path, data: bytes, size: int, blocksize: i
             rest = got[len(expected) :]
             assert len(rest) == (whole < len(data))
             assert all(isinstance(item, DataError) and item.offset == whole for item in rest)
+
+
+@pytest.mark.parametrize("blocksize", ["auto", None])
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "xz"])
+def test_records_before_the_damage_of_a_compressed_file_are_read(tmp_path: Path, suffix: str, blocksize: Any) -> None:
+    """All that are whole, as far as it can be unpacked: also those that were read with what is damaged."""
+    data = numpy.random.default_rng(1).bytes(3_000_000)  # some blocks of bz2, which are damaged as a whole
+    pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[suffix]
+    path = written(tmp_path / f"a.{suffix}", pack(data)[:-9000])
+    *got, error = mrpy.read_records(path, 10, blocksize, on_error="return", backend="serial")
+    assert b"".join(got) == data[: 10 * len(got)]
+    assert isinstance(error, DataError) and "cannot be unpacked" in error.why and error.offset == 10 * len(got)
+    *_, error = mrpy.read_text(path, "latin-1", blocksize=blocksize, on_error="return", backend="serial")
+    assert len(got) == error.offset // 10, "where it ends for lines, too"
 
 
 def test_records_of_a_dtype(tmp_path: Path) -> None:

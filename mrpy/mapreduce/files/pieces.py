@@ -57,8 +57,7 @@ def pieces(block: Block, rule: Rule, opening: Opening) -> Generator[tuple[int, b
     packed = opening.is_packed(block.path)
     with named(block.path, packed), opening.open(block.path) as file:
         see_that_it_is_there(block, file)
-        # of a file that turns out to be damaged nothing is lost that was read before
-        read = getattr(file, "read1", file.read) if packed else file.read
+        read = reading(file, packed)
         stretch = _Stretch(block, rule, read, to_the_end=not packed and not is_url(block.path))
         if block.start:
             file.seek(stretch.position)
@@ -97,6 +96,12 @@ class named:
             raise damaged(self._path, None, error) from error
         if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             raise OSError(error.errno, error.strerror, self._path) from error
+
+
+def reading(file: IO[bytes], packed: bool) -> Callable[[int], bytes]:
+    """How to read on. Of a file that turns out to be damaged nothing is lost that can be unpacked before."""
+    read: Callable[[int], bytes] = getattr(file, "read1", file.read) if packed else file.read
+    return read
 
 
 def damaged(path: str, offset: int | None, error: Exception) -> DataError:

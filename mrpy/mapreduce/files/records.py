@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from operator import length_hint
 
 from mrpy.errors import DataError
 from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce.files.opening import Opening, is_damage
-from mrpy.mapreduce.files.pieces import PIECE, damaged, named, see_that_it_is_there
+from mrpy.mapreduce.files.pieces import PIECE, damaged, named, reading, see_that_it_is_there
 
 if TYPE_CHECKING:
     from typing import Any
@@ -42,12 +42,13 @@ class Records(Frozen):
         packed = opening.is_packed(block.path)
         with named(block.path, packed), opening.open(block.path) as file:
             see_that_it_is_there(block, file)
+            read = reading(file, packed)
             if position:
                 file.seek(position)
             at_once = max(1, PIECE // size) * size
             while block.end is None or position < block.end:
                 wanted = at_once if block.end is None else min(at_once, block.end - position)
-                data, problem = _read(file, wanted)
+                data, problem = _read(read, wanted)
                 if problem is not None:
                     data = data[: len(data) - len(data) % size]
                 if data:
@@ -76,11 +77,11 @@ class Records(Frozen):
         return f"records of {self.size:,} bytes" if self.dtype is None else f"records of {self.dtype}"
 
 
-def _read(file: Any, count: int) -> tuple[bytes, Exception | None]:
+def _read(read: Callable[[int], bytes], count: int) -> tuple[bytes, Exception | None]:
     """So many bytes, or all that come before something goes wrong; and what that is."""
     got: list[bytes] = []
     try:
-        while count > 0 and (part := file.read(min(count, PIECE))):
+        while count > 0 and (part := read(min(count, PIECE))):
             got.append(part)
             count -= len(part)
     except Exception as error:
