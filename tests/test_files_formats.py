@@ -215,6 +215,24 @@ def test_fasta_fields_have_names_and_text_before_the_first_record_is_an_error(tm
     assert "b.fa" in caught.value.__notes__[0]
 
 
+@pytest.mark.parametrize("blocksize", [1, 2, 4, 10, None])
+@pytest.mark.parametrize("begin", [b"", b"\n", b"\r\n \n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"])
+def test_a_fasta_record_is_where_its_mark_is(tmp_path: Path, begin: bytes, blocksize: int | None) -> None:
+    data = begin + b">a\nAC\n>b >\nGT\nGT\n>c\n"
+    read = mrpy.read_fasta(written(tmp_path / "a.fa", data), "utf-8-sig", blocksize=blocksize, backend="serial", on_error="return")
+    errors = list(read.map(lambda record: 1 // len(record.name.strip("abc"))))
+    places = [data.index(mark) for mark in (b">a", b">b", b">c")]
+    assert [error.mrpy_item.text.rsplit(" ", 1)[1] for error in errors] == list(map(str, places))
+
+
+@pytest.mark.parametrize("junk", [b"junk\n", b"\xef\xbb\xbf"])
+def test_what_is_no_fasta_record_is_where_the_file_begins(tmp_path: Path, junk: bytes) -> None:
+    """A signature is text of the first line, where the encoding has none."""
+    error, *_ = mrpy.read_fasta(written(tmp_path / "a.fa", junk + b">a\nAC\n>b\n"), backend="serial", on_error="return")
+    assert isinstance(error, DataError) and error.offset == 0
+    assert error.mrpy_item.text.endswith("a.fa', byte 0")
+
+
 @FEW
 @given(
     records=st.lists(st.tuples(NAMES, BASES, st.sampled_from(["", "again"]), st.text(st.sampled_from("@+>!I"), min_size=30, max_size=30)), max_size=12),

@@ -102,7 +102,8 @@ class _Fasta:
         self._data = data
         self._before = before.strip()  # what no record begins with
         self._count = len(parts)
-        first = 0 if data[:1] == b">" else fasta_start(data, 1, True)
+        # before one with which the text begins there may be a signature
+        first = data.find(b">") if text[:1] == ">" else fasta_start(data, 1, True)
         self._asked = 0, first  # the record of the last `where`, and where it begins: the next is behind it
         self._parts = iter(parts)
 
@@ -124,8 +125,9 @@ class _Fasta:
 
     def where(self) -> str:
         """What to call the record that was given out last."""
-        self._asked = steps_to(max(0, self.number() - 1), self._asked, self._data, fasta_start)
-        return f"{self._path!r}, byte {self._offset + max(0, self._asked[1]):,}"
+        number = self.number()
+        self._asked = steps_to(max(0, number - 1), self._asked, self._data, fasta_start)
+        return f"{self._path!r}, byte {self._offset + (max(0, self._asked[1]) if number else 0):,}"
 
     def number(self) -> int:
         """Its number in this piece, from 1 on: 0 is what no record begins with."""
