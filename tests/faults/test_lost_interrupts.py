@@ -162,6 +162,32 @@ def test_a_loan_is_given_back_whenever_a_ctrl_c_comes(monkeypatch: pytest.Monkey
     assert Borrower.mapped() == 0
 
 
+def test_a_task_that_is_stopped_in_a_finalizer_says_nothing_of_it() -> None:
+    code = """
+    import mrpy, time
+
+    def begun():
+        try:
+            yield
+        finally:
+            ends = time.monotonic() + 1
+            while time.monotonic() < ends:
+                pass
+
+    def work(x):
+        generator = begun()
+        next(generator)
+        del generator
+
+    print([type(each).__name__ for each in mrpy.pmap(
+        work, range(2), backend="threads", workers=2, timeout=0.3, on_error="return")])
+    time.sleep(1)
+    """
+    done = run(code)
+    assert done.stdout == "['ItemTimeout', 'ItemTimeout']\n"
+    assert done.stderr == ""
+
+
 def test_what_else_a_finalizer_raises_is_told_as_ever() -> None:
     code = """
     import mrpy, sys
