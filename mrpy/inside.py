@@ -51,6 +51,11 @@ inside = _Inside()
 _running: ContextVar[list[Place]] = ContextVar("mrpy_running", default=[])  # stays empty
 
 
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether it is the user's own, and not the doing of the item that is at work."""
+    return inside.place is Place.HERE and isinstance(error, KeyboardInterrupt)
+
+
 class taken:
     """While this is open, this thread runs a task."""
 

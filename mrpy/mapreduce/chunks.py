@@ -78,7 +78,8 @@ class Chunk(NamedTuple):
     """Items ``first, first + 1, ...`` of a source.
 
     ``excluded``    items that are known to fail (they killed a worker, ran out of time, cannot travel), or
-                    single records of theirs
+                    single records of theirs: each with `EVERY`, and from one on that cannot be read where the
+                    index of its failure is that of the item
     ``piece``       that many items are a chunk of their own, and several travel together; None: all are one
     ``separately``  each item and each result is a pickle of its own, so that one that cannot be opened
                     harms no other. Slow, and only for chunks in which there was such a one.
@@ -110,6 +111,17 @@ class Chunk(NamedTuple):
         more = len(self.data) - 1
         return Item(self.first, f"or one of the {more} after it") if more > 0 else self.item(0)
 
+    def known(self, at: At) -> Failure | None:
+        """Why an item is not to be run, or one of its records, where it is excluded."""
+        if at in self.excluded or not isinstance(at, tuple):
+            return self.excluded.get(at)
+        each = self.excluded.get((at[0], failing.EVERY))
+        if each is None or each.live is None:
+            return each
+        # one for each, which says where it stands; by `copy.copy` all would share their attributes where Dask
+        # has brought tblib
+        return each._replace(live=type(each.live)(*each.live.args))
+
     def part(self, begin: int, end: int) -> Chunk:
         """The items at positions `begin` to `end`."""
         offset = begin - self.first
@@ -129,6 +141,15 @@ class Chunk(NamedTuple):
                 excluded[index] = failing.capture(error, travels=True).at(self.item(index))
                 data.append(None)
         return self._replace(data=data, excluded=excluded)
+
+
+def opened_item(chunk: Chunk, index: int) -> Item:
+    """As `Chunk.item`, where the items are pickles: they are opened to be shown."""
+    try:
+        opened = codec.decode(chunk.data[index])
+    except BaseException:  # it may have been this that failed, with whatever
+        return Item(chunk.first + index, "")
+    return Chunk(chunk.first + index, [opened]).item(0)
 
 
 class Partly(NamedTuple):

@@ -30,7 +30,7 @@ from mrpy.mapreduce.window import Window, shared
 from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code, apart
 from mrpy.scheduler.driver import Delivery
-from mrpy.scheduler.failure import At, Failure
+from mrpy.scheduler.failure import EVERY, At, Failure
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.messages import Key, Task
 from mrpy.scheduler.sizes import about, size_of
@@ -340,10 +340,11 @@ class Feeder:
     def _send_again(self, slot: Slot, failure: Failure) -> bool:
         """Whether a chunk that failed as a whole can be saved without the one that is to blame."""
         chunk, at = slot.chunk, failure.index
-        if at in chunk.excluded and isinstance(at, tuple):
-            at = at[0]  # it is the reading of this record that does it: there is no way around it
-        if at is not None and at in chunk.excluded:
+        known = chunk.excluded.get(at) if at is not None else None
+        if known is not None and isinstance(known.index, int):
             return False
+        if isinstance(at, tuple) and (known or (at[1] == EVERY and self._options.on_error == "raise")):
+            failure = failure._replace(index=at[0])  # its item ends there: it cannot be read, or the run ends
         if self._in_smaller_parts(slot, failure):
             return True
         if isinstance(failure.live, WorkerCrashed | ItemTimeout) and at is not None:

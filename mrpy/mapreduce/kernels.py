@@ -18,9 +18,9 @@ from math import inf
 from operator import length_hint
 
 from mrpy.errors import Item, SpillError, pin, pins
-from mrpy.inside import Place, inside
+from mrpy.inside import Place, inside, is_ctrl_c
 from mrpy.light import TYPE_CHECKING, Frozen, later
-from mrpy.mapreduce.chunks import Chunk, Outcome, index_of, partly
+from mrpy.mapreduce.chunks import Chunk, Outcome, index_of, opened_item, partly
 from mrpy.mapreduce.clock import Clock
 from mrpy.mapreduce.random import at_positions
 from mrpy.mapreduce.rules import Rules
@@ -200,15 +200,18 @@ def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
     unread = number = 0
     while True:
         problem: BaseException | None = None
-        known: Failure | None = None
         at: At = index if reading is None else (index, number)
+        known = attempt.chunk.known(at) if attempt.chunk.excluded else None
+        if known is not None and reading is not None and isinstance(known.index, int):  # it ends here
+            attempt.hands_over()
+            behind = Item(attempt.chunk.first + index, f"what follows {reading.where()}")
+            return out.put_failure(known.at(behind) if number else known)
         try:
             if reading is not None and attempt.announce is not None:
                 attempt.announce(at)
             record = next(records, _END)
             if record is _END:
                 return True
-            known = attempt.chunk.excluded.get(at)
             if known is None:
                 attempt(at, record, out.values, reading)
         except TaskStopped:
@@ -314,9 +317,9 @@ class _Collector:
 
     def failed(self, error: BaseException, index: int, reading: Reading | None = None) -> bool:
         """Take in an item's exception; say whether to go on."""
-        if _is_ctrl_c(error):
+        if is_ctrl_c(error):
             raise error
-        item = self._chunk.item(index) if not self._chunk.separately else _opened_item(self._chunk, index)
+        item = self._chunk.item(index) if not self._chunk.separately else opened_item(self._chunk, index)
         if reading is not None:
             item = Item(item.position, reading.where())
         pin(error, item, since=self._pins)
@@ -333,7 +336,7 @@ class _Collector:
                 self.index.append(index)
                 return True
             except BaseException as second:
-                if isinstance(second, TaskStopped) or _is_ctrl_c(second):
+                if isinstance(second, TaskStopped) or is_ctrl_c(second):
                     raise
                 pin(second, item, since=self._pins)
                 error = second
@@ -367,22 +370,8 @@ class _Collector:
         pickled = self._chunk.separately
         if not self._failures and not pickled:
             return self.values
-        where = [_opened_item(self._chunk, index) for index in self.index] if pickled else None
+        where = [opened_item(self._chunk, index) for index in self.index] if pickled else None
         return Outcome(self.values, self._failures, self.ended, pickled, where)
-
-
-def _is_ctrl_c(error: BaseException) -> bool:
-    """Whether it is the user's own, and not the item's doing."""
-    return inside.place is Place.HERE and isinstance(error, KeyboardInterrupt)
-
-
-def _opened_item(chunk: Chunk, index: int) -> Item:
-    """As `Chunk.item`, where the items are pickles: they are opened to be shown."""
-    try:
-        opened = codec.decode(chunk.data[index])
-    except BaseException:  # it may have been this that failed, with whatever
-        return Item(chunk.first + index, "")
-    return Chunk(chunk.first + index, [opened]).item(0)
 
 
 class Submitted(Frozen):

@@ -47,6 +47,7 @@ TEXT_LIMIT = 20_000  # characters of traceback that travel; a RecursionError can
 # An item of a task, by its index; or, of one that stands for many records, the number of a record too; or, of
 # a task that has no items but works on one thing after another, what that is called.
 At: TypeAlias = "int | tuple[int, int] | str"
+EVERY = -1  # in the place of the number of a record: each of its item, by itself
 
 
 class Failure(NamedTuple):

@@ -13,13 +13,14 @@ class Policy(NamedTuple):
     ``deaths_of_an_item``  workers that an announced item may take with it before it is blamed: two, since
                            a worker killed from outside hits the same item twice only by malice
     ``deaths_of_a_task``   the same for a task that died without announcing an item
-    ``deaths_of_records``  the same for an item that holds records, where they are lost at different ones
+    ``deaths_of_records``  the same for an item that holds records, where they are lost at different ones, as
+                           workers are that somebody kills; all of the records are given up then
     ``first_delay``        seconds before the first retry; doubled each time up to ``longest_delay``
     """
 
     deaths_of_an_item: int = 2
     deaths_of_a_task: int = 3
-    deaths_of_records: int = 4
+    deaths_of_records: int = 8
     first_delay: float = 0.05
     longest_delay: float = 10.0
 

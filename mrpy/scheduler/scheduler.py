@@ -31,7 +31,7 @@ from itertools import count
 from mrpy.errors import Cancelled, SchedulerError
 from mrpy.scheduler import messages as m
 from mrpy.scheduler.calls import spent
-from mrpy.scheduler.failure import At, Failure, of, overran
+from mrpy.scheduler.failure import EVERY, At, Failure, of, overran
 from mrpy.scheduler.policy import DEFAULT, Policy
 from mrpy.scheduler.queues import Ready, Timers, Waiter
 from mrpy.scheduler.record import Record
@@ -192,7 +192,7 @@ class Scheduler:
             return True, item
         if not isinstance(item, tuple):
             return False, item
-        whole = item[0]
+        whole = item[0], EVERY
         deaths[whole] = deaths.get(whole, 0) + 1
         return deaths[whole] >= self._policy.deaths_of_records, whole
 

@@ -156,7 +156,7 @@ class Explosive:
 
 
 @pytest.mark.fault(10)
-def test_where_reading_itself_kills_the_whole_block_is_lost(warm: Any) -> None:
+def test_where_reading_itself_kills_the_rest_of_the_block_is_lost(warm: Any) -> None:
     """Its records cannot be passed over."""
 
     def made(n: int) -> Any:
@@ -166,6 +166,8 @@ def test_where_reading_itself_kills_the_whole_block_is_lost(warm: Any) -> None:
     got = list(run)
     assert [n for n in got if not 0 <= n < 10] == list(range(10, 40))
     assert run.skipped.count >= 1
+    assert got[:5] == list(range(5)), "what could be read before is there"
+    assert run.skipped.failures[-1].item.text == "what follows record 5 of part 0 of 4"
     assert_usable(warm)
 
 
@@ -183,9 +185,69 @@ def test_a_worker_that_dies_at_random_costs_one_block(warm: Any, lines: Path, tm
     run = mrpy.read_text(lines, blocksize=600, on_error="skip").map(fragile)
     got = sorted(run)
     assert len(got) == len(set(got)) > LINES // 2
-    assert run.skipped.count == 1
+    assert run.skipped.count == LINES - len(got)
+    assert [failure.item.text for failure in run.skipped.failures] == [f"'{lines}'{byte(n)}" for n in range(5)]
     assert len(list(tmp_path.glob("died-*"))) < 10
     assert_usable(warm)
+
+
+def dying_further_on(folder: Path) -> Callable[[str], int]:
+    """It kills its worker at line 150, then at 151, and so on."""
+
+    def fragile(line: str) -> int:
+        marks = len(list(folder.glob("died-*")))
+        if int(line) == 150 + marks:
+            (folder / f"died-{marks}").touch()
+            os._exit(1)
+        return int(line)
+
+    return fragile
+
+
+@pytest.mark.fault(1)
+def test_a_run_that_ends_with_such_a_block_names_that(warm: Any, lines: Path, tmp_path: Path) -> None:
+    """And no record of it: each of those at work has been innocent once."""
+    with pytest.raises(WorkerCrashed) as caught:
+        list(mrpy.read_text(lines, blocksize=10**6).map(dying_further_on(tmp_path)))
+    assert caught.value.__notes__[-1].endswith(f"' from 0 to {lines.stat().st_size:,}")
+
+
+@pytest.mark.fault(1)
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_each_record_of_a_block_that_was_lost_stands_at_its_place(
+    lines: Path, tmp_path: Path, backend: str
+) -> None:
+    """Whatever `on_error` is: nothing is missing of which nobody says so."""
+    with mrpy.session(backend, workers=2):
+        run = mrpy.read_text(lines, blocksize=600, on_error="return").map(dying_further_on(tmp_path))
+        got: list[Any] = list(run)
+    lost = [n for n in range(LINES) if got[n] != n]
+    assert len(got) == LINES
+    assert 150 in lost
+    assert lost == list(range(lost[0], lost[-1] + 1))
+    for n in lost:
+        assert isinstance(got[n], WorkerCrashed)
+        assert got[n].__notes__[-1].endswith(byte(n))
+
+
+@pytest.mark.fault(1)
+def test_a_worker_that_is_killed_from_outside_now_and_then_costs_no_record(
+    warm: Any, lines: Path, tmp_path: Path
+) -> None:
+    """Each time it is at another record, as with somebody who kills at random."""
+
+    def killed(line: str) -> int:
+        marks = len(list(tmp_path.glob("died-*")))
+        if int(line) == 50 + marks and marks < 6:
+            (tmp_path / f"died-{marks}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return int(line)
+
+    run = mrpy.read_text(lines, blocksize=10**6, on_error="skip").map(killed).map(str)
+    written = run.to_text(tmp_path / "out")
+    assert [int(line) for path in written.paths for line in Path(path).read_text().split()] == list(range(LINES))
+    assert run.skipped.count == 0
+    assert len(list(tmp_path.glob("died-*"))) == 6
 
 
 @pytest.mark.fault(2)
