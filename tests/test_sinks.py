@@ -235,6 +235,61 @@ def test_types_of_columns_do_not_depend_on_how_items_were_cut(out: Path) -> None
     assert len(os.listdir(out)) == 3
 
 
+def at_offset(hours: int, **more: Any) -> datetime.datetime:
+    return datetime.datetime(2024, 5, 6, 12, tzinfo=datetime.timezone(datetime.timedelta(hours=hours)), **more)
+
+
+JOINED: list[tuple[str, str]] = [  # values, and the type of Arrow's that all of them have
+    ("[np.float32(1.1), 1.5, np.float32(2)]", "double"), ("[np.int32(1), 2**40, np.int8(3)]", "int64"),
+    ("[np.int8(1), np.uint8(200)]", "int16"), ("[np.float16(1.5), 3]", "double"), ("[2, np.float32(1.5)]", "double"),
+    ("[Decimal('1.5'), 3, np.int32(4)]", "decimal128(20, 1)"), ("[Decimal('1'), Decimal('0.' + '1' * 38)]", "decimal256(39, 38)"),
+    ("[Decimal('1' * 40), Decimal('2' * 41), 1]", "decimal256(41, 0)"), ("[Decimal('1' * 30), Decimal('0.' + '1' * 30)]", "decimal256(60, 30)"),
+    ("[at_offset(1), at_offset(2), at_offset(1, microsecond=1)]", "timestamp[us, tz=UTC]"), ("[at_offset(1), at_offset(1)]", "timestamp[us, tz=+01:00]"),
+    ("[{}, {'x': 1}, {}]", "struct<x: int64>"), ("[{}, None, {'x': {}}, {'x': {'y': 1.5}}]", "struct<x: struct<y: double>>"), ("[[{}], [{'x': 1}]]", "list<element: struct<x: int64>>"),
+    ("[{'x': 1, 'y': 1}, {'y': 1.5, 'x': 2}]", "struct<x: int64, y: double>"), ("[[1, 1.5], [np.int32(1)], (2,), None]", "list<element: double>"),
+    ("[{'x': T0.date()}, {'x': None}]", "struct<x: date32[day]>"), ("[np.datetime64('2024-05-06T01:02:03'), T0.replace(microsecond=1)]", "timestamp[us]"),
+]  # fmt: skip
+APART = [  # values that have no type in common
+    "[T0.date(), T0]", "[T0, at_offset(1)]", "[1, T0.date()]", "[True, 1]", "[True, 1.5]", "[Decimal('1.5'), 1.5]", "[1.5, 2**53 + 1]", "[np.uint64(1), 1]", "[np.uint64(1), 1.5]",
+    "['x', b'x']", "[[1], 1]", "[{'x': 1}, {'x': 'y'}]", "[{}, {}]", "[Decimal('1' * 70), Decimal('0.' + '1' * 10)]", "[[1, 'x']]", "[np.float16(1.5), 2**53 + 1]", "[2**64, 1]", "[object(), 1]", "[{1: 2}, {'x': 2}]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "kind"), JOINED)
+def test_values_of_several_types_are_one_column_however_they_are_cut(out: Path, values: str, kind: str) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    column: list[Any] = eval(values)
+    for order in (column, column[::-1]):
+        for chunksize in (1, 2, len(column), "auto"):
+            rows = mrpy.stream([{"a": value} for value in order], backend="serial", chunksize=chunksize)
+            tables = [parquet.read_table(path) for path in rows.to_parquet(out, overwrite=True).paths]
+            [found] = {str(table.schema.field("a").type).replace("item", "element") for table in tables}
+            assert found == kind or order is not column, "the fields of structs are in the order of the records"
+            got = [row["a"] for table in tables for row in table.to_pylist()]
+            assert all(map(is_same, got, order)), got
+
+
+def is_same(got: Any, value: Any) -> bool:
+    """Whether a value came back, in structs perhaps with fields more, which are empty."""
+    if isinstance(value, dict):
+        return got.keys() >= value.keys() and all(is_same(each, value.get(name)) for name, each in got.items())
+    if isinstance(value, list | tuple):
+        return len(got) == len(value) and all(map(is_same, got, value))
+    return bool(got == (value.item() if isinstance(value, np.generic) else value))
+
+
+@pytest.mark.parametrize("values", APART)
+def test_values_without_a_type_in_common_are_an_error_however_they_are_cut(out: Path, values: str) -> None:
+    pytest.importorskip("pyarrow")
+    column: list[Any] = eval(values)
+    for order in (column, column[::-1]):
+        for chunksize in (1, 2, "auto"):
+            rows = mrpy.stream([{"a": value} for value in order], backend="serial", chunksize=chunksize)
+            with pytest.raises(ValueError, match=r"column 'a[.\w]*'.*schema= says what it is"):
+                rows.to_parquet(out)
+    assert not out.exists()
+
+
 def test_a_compression_that_there_is_not_is_refused_at_once(out: Path) -> None:
     pytest.importorskip("pyarrow")
     seen: list[int] = []

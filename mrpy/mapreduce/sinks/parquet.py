@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from mrpy.light import Frozen
+from mrpy.mapreduce.sinks import typed
 from mrpy.mapreduce.sinks.columns import Columns, Row
 from mrpy.mapreduce.sinks.parts import PartFile, batches
 
@@ -41,11 +42,11 @@ class Parquet(Frozen):
     @property
     def columns(self) -> tuple[Any, ...] | None:
         """The names of its columns, with their types, where these are known."""
-        return None if self.schema is None else _columns_of(self.schema)
+        return None if self.schema is None else _columns_of(pyarrow(), self.schema)
 
     def merged(self, paths: Sequence[str]) -> Parquet:
-        """The same with the schema that all of these parts would have as one: a column in which nothing is,
-        or whole numbers beside floats, is what it is elsewhere. Raises `ValueError` where there is none."""
+        """The same with the schema that all of these parts would have as one. Raises `ValueError` where they
+        have none."""
         arrow = pyarrow()
         schemas = [arrow.parquet.read_schema(_mapped(arrow, path)) for path in paths]
         return self.replaced(schema=_merged(schemas))
@@ -86,25 +87,23 @@ class ParquetWriter:
         names, schema = self._columns.names, self._format.schema
         if names is None or not self._rows:
             return
-        types = [None] * len(names) if schema is None else [schema.field(name).type for name in names]
-        values = zip(*self._rows, strict=True)
-        arrays = [self._arrow.array(column, kind) for column, kind in zip(values, types, strict=True)]
-        table = self._arrow.Table.from_arrays(arrays, names=names) if schema is None else (
-            self._arrow.Table.from_arrays(arrays, schema=schema)
-        )  # fmt: skip
+        columns = zip(names, zip(*self._rows, strict=True), strict=True)
+        if schema is None:
+            arrays = [typed.array_of(self._arrow, name, values) for name, values in columns]
+            table = self._arrow.Table.from_arrays(arrays, names=names)
+        else:
+            arrays = [self._arrow.array(values, schema.field(name).type) for name, values in columns]
+            table = self._arrow.Table.from_arrays(arrays, schema=schema)
         self._write_table(table)
 
     def join(self, paths: Sequence[str], columns: tuple[Any, ...] | None) -> None:
         tables = [self._arrow.parquet.read_table(_mapped(self._arrow, path)) for path in paths]
         if (schema := self._format.schema) is not None:
-            try:
-                tables = [table.cast(schema) for table in tables]
-            except self._arrow.ArrowException as error:
-                raise ValueError(f"{error}; schema= says of what types columns are") from error
+            tables = [_cast(self._arrow, table, schema) for table in tables]
         self._write_table(self._arrow.concat_tables(tables))
 
     def _write_table(self, table: Any) -> None:
-        self.columns = _columns_of(table.schema)
+        self.columns = _columns_of(self._arrow, table.schema)
         self._arrow.parquet.write_table(table, self._buffer, compression=self._format.compression or "none")
         self._buffer.flush()
 
@@ -113,12 +112,20 @@ class ParquetWriter:
             self._buffer.close()
 
 
-def _columns_of(schema: Any) -> tuple[Any, ...]:
-    return tuple((field.name, str(field.type)) for field in schema)
+def _columns_of(arrow: Any, schema: Any) -> tuple[Any, ...]:
+    return tuple(
+        (field.name, None if typed.is_open(arrow, field.type) else str(field.type)) for field in schema
+    )
 
 
 def _mapped(arrow: Any, path: str) -> Any:
     return arrow.memory_map(os.fsencode(path))  # a name need not be UTF-8
+
+
+def _cast(arrow: Any, table: Any, schema: Any) -> Any:
+    columns = zip(schema, table.columns, strict=True)
+    fitting = [typed.fitted(arrow, field.name, column, field.type) for field, column in columns]
+    return arrow.Table.from_arrays(fitting, schema=schema)
 
 
 def _merged(schemas: Sequence[Any]) -> Any:
@@ -126,34 +133,14 @@ def _merged(schemas: Sequence[Any]) -> Any:
     fields = list(schemas[0])
     for schema in schemas[1:]:
         fields = [
-            one.with_type(_wider(arrow, one.name, one.type, other.type))
+            one.with_type(typed.wider(arrow, one.name, one.type, other.type))
             for one, other in zip(fields, schema, strict=True)
         ]
+    for field in fields:
+        if typed.is_open(arrow, field.type):
+            text = f"column {field.name!r} has nothing but empty dictionaries, which Parquet cannot hold"
+            raise ValueError(f"{text}; schema= says what it is")
     return arrow.schema(fields)
-
-
-def _wider(arrow: Any, name: str, one: Any, other: Any) -> Any:
-    """The type of values of which some have this one, and some that."""
-    kinds = arrow.types
-    if one.equals(other) or kinds.is_null(other):
-        return one
-    if kinds.is_null(one) or (kinds.is_int64(one) and kinds.is_float64(other)):
-        return other
-    if kinds.is_float64(one) and kinds.is_int64(other):
-        return one
-    if kinds.is_decimal128(one) and kinds.is_decimal128(other):
-        scale = max(one.scale, other.scale)
-        digits = max(each.precision - each.scale for each in (one, other)) + scale
-        return arrow.decimal128(digits, scale) if digits <= 38 else arrow.decimal256(digits, scale)
-    if kinds.is_list(one) and kinds.is_list(other):
-        return arrow.list_(_wider(arrow, name, one.value_type, other.value_type))
-    if kinds.is_struct(one) and kinds.is_struct(other):
-        inner = {each.name: each.type for each in one}
-        for each in other:
-            known = inner.get(each.name, each.type)
-            inner[each.name] = _wider(arrow, f"{name}.{each.name}", known, each.type)
-        return arrow.struct(list(inner.items()))
-    raise ValueError(f"column {name!r} is {one} in one part, and {other} in another; schema= says what it is")
 
 
 def check_compression(name: str | None) -> None:

@@ -26,6 +26,7 @@ class Part(NamedTuple):
 
     ``name``     of its file, among the attempts
     ``columns``  what all parts of an output have to agree upon: the names of its columns, and their types
+                 (None: what it is only the others can say)
     """
 
     name: str
@@ -160,7 +161,7 @@ def _merged(parts: list[Part], format: Format, folder: str) -> Merging | None:
     kinds: dict[tuple[Any, ...] | None, Part] = {}
     for part in parts:
         kinds.setdefault(part.columns, part)
-    if len(kinds) < 2:
+    if len(kinds) < 2 and not any(map(_is_open, kinds)):
         return None
     names = list({_names(part.columns): None for part in parts})
     if len(names) > 1:
@@ -168,6 +169,11 @@ def _merged(parts: list[Part], format: Format, folder: str) -> Merging | None:
     merging: Any = format  # a `Merging`: else columns are their names
     merged: Merging = merging.merged([os.path.join(folder, part.name) for part in kinds.values()])
     return merged
+
+
+def _is_open(columns: tuple[Any, ...] | None) -> bool:
+    """Whether the types of some are not known."""
+    return any(each[1] is None for each in columns or () if not isinstance(each, str))
 
 
 def _names(columns: tuple[Any, ...] | None) -> tuple[str, ...] | None:
