@@ -578,6 +578,15 @@ def test_more_lines_that_fail_than_may_be_skipped_end_the_run(jobs: Path) -> Non
     )
 
 
+def test_how_many_may_be_skipped_is_for_those_jobs_of_a_chain_that_skip(jobs: Path) -> None:
+    (jobs / "more.txt").write_text(TEXT * 2)
+    (jobs / "chains.py").write_text("import jobs, mrpy\nboth = jobs.Careless() | mrpy.Job()\nnone = jobs.Picky() | mrpy.Job()\n")
+    status, out, _ = run(jobs, "run", "chains:both", "more.txt", "--max-errors", "2")
+    assert (status, rows(out)["the"]) == (0, "4")
+    assert "max_errors=1" in refused(jobs, "run", "chains:both", "more.txt", "--max-errors", "1")
+    assert "for on_error='skip' only" in refused(jobs, "run", "chains:none", "more.txt", "--max-errors", "1", status=2)
+
+
 def test_lines_are_those_of_a_text_file_and_tabs_in_fields_are_written_out(jobs: Path) -> None:
     (jobs / "ends.txt").write_bytes("a\tb\r\n\u2028c\rd\n\nlast".encode())
     status, out, _ = run(jobs, "run", "-q", "jobs:Tabs", "ends.txt")

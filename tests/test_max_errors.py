@@ -415,6 +415,31 @@ def test_a_job_says_what_it_skipped_beside_its_counters(backend: str) -> None:
     assert stopped(lambda: list(Sums().run(range(100), on_error="skip", max_errors=9))).count == 10
 
 
+class Twice(mrpy.Job):
+    def map(self, pair: tuple[int, int]) -> Any:
+        return 0, third(pair[1])
+
+    def reduce(self, key: int, values: Iterator[int]) -> int:
+        return sum(values)
+
+
+class Skipping(Sums):
+    options: ClassVar[dict[str, Any]] = {"on_error": "skip"}
+
+
+@over_backends
+def test_in_a_chain_of_jobs_it_is_for_those_that_skip(backend: str) -> None:
+    pairs = (Skipping() | Twice()).run(range(100), max_errors=10)
+    assert dict(pairs) == {0: 4470}
+    assert pairs.skipped.count == 10
+    assert stopped(lambda: list((Skipping() | Twice()).run(range(100), max_errors=9))).count == 10
+    with pytest.raises(ValueError, match="bad 33"):
+        list((Skipping() | Twice()).run([31, 1, 1, 13], max_errors=9))
+    for jobs, more in ((Sums() | Twice(), {}), (Skipping() | Twice(), {"on_error": "raise"})):
+        with pytest.raises(OptionError, match=r"max_errors=3 is for on_error='skip' only"):
+            jobs.run(range(100), max_errors=3, **more)
+
+
 @over_backends
 @pytest.mark.parametrize("checkpoint", [False, True])
 def test_an_output_is_not_written_where_too_much_was_skipped(backend: str, checkpoint: bool, tmp_path: Path) -> None:

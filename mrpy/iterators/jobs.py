@@ -10,7 +10,7 @@ from mrpy.iterators.stream import ParallelIterator, stream_of
 from mrpy.mapreduce.job_tasks import Combining, OnWorker, Reducing, without_counts
 from mrpy.mapreduce.job_tasks import Mapping as Mapped
 from mrpy.mapreduce.plan import Plan
-from mrpy.options import over
+from mrpy.options import over, resolve
 
 _HERE = {  # what other libraries call it
     "mapper": "map", "reducer": "reduce", "combiner": "combine", "steps": "first | second",
@@ -113,13 +113,28 @@ class Chain(Job):
     def run(self, inputs: Iterable[Any], /, **options: Any) -> JobRun:
         """The pairs of the last job, lazily; the counters of all of them. A checkpoint is for the first."""
         counters: dict[str, int] = {}
-        first, *others = self.jobs
-        pairs = first._run(inputs, options, counters, last=not others)
         theirs = inputs._given if isinstance(inputs, ParallelIterator) else {}
-        for number, job in enumerate(others, 1):  # each has the options of its class alone
+        (first, given), *others = self._given_to_each(options, theirs)
+        pairs = first._run(inputs, given, counters, last=not others)
+        for number, (job, given) in enumerate(others, 1):  # each has the options of its class alone
             records = ParallelIterator(pairs._taken(), theirs)
-            pairs = job._run(records, {**options, "checkpoint": None}, counters, last=number == len(others))
+            pairs = job._run(records, {**given, "checkpoint": None}, counters, last=number == len(others))
         return pairs
+
+    def _given_to_each(
+        self, options: dict[str, Any], theirs: dict[str, Any]
+    ) -> list[tuple[Job, dict[str, Any]]]:
+        """The jobs, and the options that they are given: how many items may be skipped is for those that
+        skip, if some do."""
+        others = {name: value for name, value in options.items() if name != "max_errors"}
+        if len(self.jobs) == 1 or len(others) == len(options):
+            return [(job, options) for job in self.jobs]
+        each = [over(theirs, over(job.options or {}, others)) for job in self.jobs]
+        skip = [resolve(merged).on_error == "skip" for merged in each]
+        return [
+            (job, options if skips or not any(skip) else others)
+            for job, skips in zip(self.jobs, skip, strict=True)
+        ]
 
     def __repr__(self) -> str:
         return " | ".join(f"{type(job).__name__}()" for job in self.jobs)
