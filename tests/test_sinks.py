@@ -101,7 +101,7 @@ def test_the_lines_of_all_parts_are_those_of_a_plain_loop(
     assert together(written, OPENED[compression], encoding) == "".join(f"{line}\n" for line in expected)
     assert written.records == len(expected)
     assert written.bytes == sum(os.path.getsize(path) for path in written.paths)
-    assert sorted(map(str, out.iterdir())) == list(written.paths)
+    assert sorted(map(str, out.iterdir())) == (list(written.paths) or [str(out / "_SUCCESS")])
 
 
 values = st.recursive(
@@ -398,7 +398,38 @@ def test_a_part_of_so_many_items_has_them_also_where_one_overran(backend: str, o
 
 def test_nothing_is_written_as_a_folder_without_parts(out: Path) -> None:
     assert mrpy.stream([], backend="serial").to_text(out) == ((), 0, 0)
-    assert list(out.iterdir()) == []
+    assert list(out.iterdir()) == [out / "_SUCCESS"]
+
+
+READ_BACK: dict[str, Callable[[Path], Any]] = {
+    "to_text": mrpy.read_text, "to_jsonl": mrpy.read_jsonl, "to_csv": mrpy.read_csv, "to_parquet": mrpy.read_parquet,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sink", READ_BACK)
+def test_an_output_without_records_can_be_read_back_and_replaced(out: Path, tmp_path: Path, sink: str) -> None:
+    read = READ_BACK[sink]
+    none = mrpy.stream([{"a": 1}], backend="serial").filter(lambda _: False)
+    getattr(none, sink)(out)
+    assert list(read(out)) == list(mrpy.read_records(out, 4)) == []
+    assert list(read(out).map(repr)) == []
+    getattr(none, sink)(out, overwrite=True)
+    one = mrpy.stream([{"a": 1}], backend="serial")
+    getattr(one.map(str) if sink == "to_text" else one, sink)(out, overwrite=True)
+    assert len(list(read(out))) == len(list(out.iterdir())) == 1, "the mark is gone"
+    getattr(none, sink)(out, overwrite=True)
+    assert [path.name for path in out.iterdir()] == ["_SUCCESS"]
+    for path in (tmp_path / "empty", tmp_path / "misspelt"):
+        if path.name == "empty":
+            path.mkdir()
+        with pytest.raises(FileNotFoundError):
+            read(path)
+        with pytest.raises(FileNotFoundError):
+            mrpy.read_records(path, 4)
+    (out / "_SUCCESS").unlink()
+    (out / "_SUCCESS").mkdir()
+    with pytest.raises(FileExistsError, match="here is '_SUCCESS'"):
+        getattr(none, sink)(out, overwrite=True)
 
 
 # ---- what goes wrong ------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class Writing(ABC):
 
     All of these take run options too, which come before those of the iterator. They raise `FileExistsError`,
     before anything runs, where there is an output that is not to be overwritten. Parts without records are
-    not written.
+    not written; a folder without any has an empty file ``_SUCCESS``, and can be read back.
     """
 
     @abstractmethod

@@ -15,13 +15,14 @@ from mrpy.mapreduce.sinks.parts import Format, Part, Written
 from mrpy.mapreduce.sinks.staging import Staging, place_of
 
 PREFIX = "part-"
+MARK = "_SUCCESS"  # as other programs have it. Without it an output without parts looks like any empty folder
 DIGITS = 5  # of the number of a part, where that is enough; others write as many
 _PART = re.compile(rf"{PREFIX}[0-9]{{{DIGITS},}}\.(?:(?:txt|jsonl|csv)(?:\.gz|\.bz2|\.xz)?|parquet)")
 
 
 class Folder:
-    """``path/part-00000.txt`` and so on, in the order of the records. Raises `FileExistsError` where there is
-    something that is not to be overwritten."""
+    """``path/part-00000.txt`` and so on, in the order of the records; where there are none, a mark, so that
+    who reads it knows. Raises `FileExistsError` where there is something that is not to be overwritten."""
 
     joins = True
 
@@ -45,6 +46,10 @@ class Folder:
             path = os.path.join(staging.parts, name)
             os.rename(os.path.join(staging.attempts, part.name), path)
             os.chmod(path, of_parts)
+        if not parts:
+            mark = os.path.join(staging.parts, MARK)
+            os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+            os.chmod(mark, of_parts)
         os.chmod(staging.parts, of_folder)
         self._check()  # once more: it may have been some time
         staging.publish(replace=self._overwrite)
@@ -81,6 +86,7 @@ def _others(path: str) -> str:
         return "is a file"
     with os.scandir(path) as entries:
         for entry in entries:
-            if not (_PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)):
+            ours = _PART.fullmatch(entry.name) or entry.name == MARK
+            if not (ours and entry.is_file(follow_symlinks=False)):
                 return f"is {entry.name!r}"
     return ""
