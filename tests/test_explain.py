@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import itertools
 import re
@@ -112,6 +113,30 @@ def test_a_running_one_says_so() -> None:
     run = mrpy.pmap(abs, range(5), backend="serial")
     next(run)
     assert repr(run) == "<ParallelIterator range(0, 5) -> map abs, running>"
+
+
+@over_local
+def test_one_that_has_ended_says_so(backend: str) -> None:
+    def run_over(*numbers: int) -> Any:
+        return mrpy.pmap(lambda n: 1 // n, numbers, backend=backend)
+
+    whole, stopped, failed, unused = run_over(1, 1), run_over(1, 1), run_over(1, 0), run_over(1)
+    assert list(whole) == [1, 1]
+    next(stopped)
+    stopped.close()
+    unused.close()
+    with pytest.raises(ZeroDivisionError):
+        list(failed)
+    for run in (whole, stopped, failed, unused):
+        assert repr(run).endswith(", ended>")
+        assert list(run) == []
+
+    async def through() -> list[int]:
+        return [n async for n in run]
+
+    run = mrpy.pmap(abs, [1, 2], backend=backend)
+    assert asyncio.run(through()) == [1, 2]
+    assert repr(run).endswith(", ended>")
 
 
 def test_printing_never_raises() -> None:

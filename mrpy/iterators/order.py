@@ -67,6 +67,11 @@ class Run:
     def __next__(self) -> Any:
         return next(self.items)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is nothing more to come: it is exhausted, has failed, or was closed."""
+        return self.shared.blocks.gi_frame is None
+
     def close(self) -> None:
         """Stop what is still running, and end the iterator."""
         self._blocks.close()

@@ -158,7 +158,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         return str(self._plan)
 
     def __repr__(self) -> str:
-        state = ", running" if self._has_begun() else ""
+        state = "" if not self._has_begun() else ", ended" if self._has_ended() else ", running"
         return f"<ParallelIterator {self._plan}{state}>"
 
     def explain(self) -> str:
@@ -200,6 +200,12 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
 
     def _has_begun(self) -> bool:
         return self._running is not None or self._running_async is not None
+
+    def _has_ended(self) -> bool:
+        in_a_loop: Any = self._running_async
+        if in_a_loop is not None:
+            return in_a_loop.ag_frame is None
+        return self._running is not None and self._running.has_ended
 
     def _skips(self) -> list[Skipped]:
         return explain.skips(self._plan, self._account)
