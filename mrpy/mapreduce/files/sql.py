@@ -200,18 +200,16 @@ def _verbatim() -> Any:
     import sqlalchemy as sa
     from sqlalchemy.ext.compiler import compiles
 
-    class Verbatim(sa.TextClause):
-        inherit_cache = True
+    def holds(clause: Any, text: str) -> None:
+        sa.TextClause.__init__(clause, "")
+        clause.text = text
 
-        def __init__(self, text: str) -> None:
-            super().__init__("")
-            self.text = text
-
-    @compiles(Verbatim)
     def written(clause: Any, compiler: Any, **_: Any) -> Any:
         return compiler.process(sa.literal_column(clause.text))
 
-    return Verbatim
+    verbatim = type("Verbatim", (sa.TextClause,), {"inherit_cache": True, "__init__": holds})
+    compiles(verbatim)(written)
+    return verbatim
 
 
 def unended(query: str) -> str:
