@@ -11,6 +11,10 @@ A copy is made by what cloudpickle says, with some arguments changed, and filled
   the value of none.
 * Objects of such a class that come back bring the copy of their class along. It does not overwrite the class
   that it was made from: that has been changed since, perhaps, and its functions have its own globals.
+* A pickle that is opened late, of an earlier run that is still under way, does not fill a copy with what was
+  before: pickles of classes are numbered, and the last one counts.
+* A class that its module has under another name than its own (``Point = namedtuple("Pt", "x y")``) is in each
+  process already.
 * A class that is here already is not made once more: registries would take the new one for it.
 * ``__init_subclass__`` of a base is called once more, without what the class was defined with. All that it
   has done to the class is in the copy already. That of a base which is imported may enter the copy in a
@@ -20,17 +24,21 @@ A copy is made by what cloudpickle says, with some arguments changed, and filled
 from __future__ import annotations
 
 import enum
+import sys
 from _thread import RLock
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import count
 from types import FunctionType, MemberDescriptorType, resolve_bases
 from typing import Any, is_typeddict
 from weakref import WeakKeyDictionary, WeakSet
+from zlib import crc32
 
 import cloudpickle
 
-from mrpy.scheduler.importable import is_importable
+from mrpy.scheduler.importable import is_found, is_importable
+from mrpy.scheduler.simple_functions import modules_travel_by_value
 
 _PLAIN: dict[type, Callable[[Any], Any]] = {  # from a member to what is mixed in, whatever its methods say
     object: lambda _: None, int: int.__int__, float: float.__float__, complex: complex.__complex__,
@@ -43,9 +51,8 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     """What cloudpickle makes of a class, so that its copy is like it in all this."""
     if len(reduced) != 6 or not any(type(part) is dict for part in reduced[1]):
         return reduced  # it has another way to do it
+    number = _number_of(kind)  # first: what is changed from here on has a later one
     *way, state, items, pairs, fill = reduced
-    if kind not in _copies:
-        _ours.add(kind)
     if is_typeddict(kind):
         way[1] = _without_dict(way[1])
     reduced = (*way, (fill, state), items, pairs, _fill_copy)
@@ -53,9 +60,10 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         reduced = _enum(kind, *reduced) if _copied_by_attributes(_member_type(kind)) else reduced
     elif "__slots__" in vars(kind) and not _sees_to_slots(kind):
         reduced = _with_slots(kind, *reduced)
-    make, arguments, *rest = reduced
+    make, arguments, state, items, pairs, fill = reduced
     named = {"__qualname__": kind.__qualname__} if not isinstance(kind, enum.EnumMeta) else {}
-    return _once, (make, *_with(named, arguments)), *rest
+    known_as = None if modules_travel_by_value() else _another_name(kind)
+    return _once, (known_as, make, *_with(named, arguments)), (number, fill, state), items, pairs, _fill
 
 
 def _without_dict(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -72,29 +80,45 @@ def _with(names: dict[str, Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 _ours: WeakSet[type] = WeakSet()  # classes of this process that were pickled
-_copies: WeakSet[type] = WeakSet()  # those of other processes that are here
+_copies: WeakKeyDictionary[type, int] = WeakKeyDictionary()  # those of others that are here: by which pickle
 _filled: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()  # with what, the last time
+_numbers = count(1)
+
+
+def _number_of(kind: type) -> int:
+    """A pickle of a class is later than all before it; one of a copy is what that was filled with."""
+    if (known := _copies.get(kind)) is not None:
+        return known
+    _ours.add(kind)
+    return next(_numbers)
+
+
+def _fill(kind: type, state: tuple[int, Callable[[type, Any], None], Any]) -> None:
+    """Fill a copy, unless it was filled by a later pickle."""
+    number, fill, content = state
+    with _lock:
+        if number > _copies.get(kind, number):  # it is a copy
+            _copies[kind] = number
+            fill(kind, content)
 
 
 def _fill_copy(kind: type, state: tuple[Any, Any]) -> None:
-    if kind not in _ours:
-        _copies.add(kind)
-        fill, attributes = state
-        names = frozenset(attributes[0])
-        for gone in _filled.get(kind, names) - names:
-            with suppress(Exception):  # a metaclass may forbid it
-                delattr(kind, gone)
-        _filled[kind] = names
-        try:
-            fill(kind, attributes)
-        except Exception:  # a metaclass has a say when they are set: it had it when the class was defined
-            if type(kind).__setattr__ is type.__setattr__:
-                raise
-            for name, part in attributes[0].items():
-                if name != "_abc_impl":  # what is registered, which no metaclass forbids
-                    type.__setattr__(kind, name, part)
-            for registered in attributes[0].get("_abc_impl", ()):
-                kind.register(registered)  # type: ignore[attr-defined]
+    fill, attributes = state
+    names = frozenset(attributes[0])
+    for gone in _filled.get(kind, names) - names:
+        with suppress(Exception):  # a metaclass may forbid it
+            delattr(kind, gone)
+    _filled[kind] = names
+    try:
+        fill(kind, attributes)
+    except Exception:  # a metaclass has a say when they are set: it had it when the class was defined
+        if type(kind).__setattr__ is type.__setattr__:
+            raise
+        for name, part in attributes[0].items():
+            if name != "_abc_impl":  # what is registered, which no metaclass forbids
+                type.__setattr__(kind, name, part)
+        for registered in attributes[0].get("_abc_impl", ()):
+            kind.register(registered)  # type: ignore[attr-defined]
 
 
 def _without(state: tuple[Any, Any], names: Container[str]) -> tuple[Any, Any]:
@@ -117,26 +141,80 @@ def _with_slots(kind: type, make: Any, arguments: tuple[Any, ...], state: Any, *
     return make, _with({"__slots__": (*slots, *inner)}, arguments), _without(state, slots), *rest
 
 
+# ---- by another name -------------------------------------------------------------------------------------
+
+_names: WeakKeyDictionary[type, tuple[str, str] | None] = WeakKeyDictionary()  # looked for once only
+
+
+def _another_name(kind: type) -> tuple[str, str, str, int] | None:
+    """A module that workers can import, and the name by which it holds this class, which says that it is
+    called otherwise: a named tuple, or what a function has made. And by what it is known again. It may say
+    that it is of another module, as exceptions of pytest do: of its own are those mostly that it derives
+    from."""
+    if not _is_found(kind):
+        return None
+    if kind not in _names:
+        modules = dict.fromkeys(base.__module__ for base in kind.__mro__ if _is_found(base))
+        held = ((module, dict(getattr(sys.modules.get(module), "__dict__", ()))) for module in modules)
+        names = ((module, name) for module, parts in held for name, part in parts.items() if part is kind)
+        _names[kind] = next(names, None)
+    name = _names[kind]
+    return (*name, *_looks(kind)) if name is not None and _held_as(*name) is kind else None
+
+
+def _looks(kind: type) -> tuple[str, int]:
+    """Its name, and those in it but such as Python adds when it likes, in short."""
+    names = sorted(name for name in vars(kind) if not name.startswith("_"))
+    return kind.__qualname__, crc32(repr(names).encode())
+
+
+def _is_found(kind: type) -> bool:
+    return type(kind.__module__) is str and is_found(kind.__module__)
+
+
+def _held_as(module: str, name: str) -> Any:
+    return getattr(sys.modules.get(module), "__dict__", {}).get(name)
+
+
+def _held_here(module: str, name: str, *looks: Any) -> type | None:
+    """The class that goes by this name here. There may be nothing, or something else, where it was put by
+    what is called later: then it goes by value after all."""
+    try:
+        __import__(module)
+    except Exception:
+        return None
+    kind = _held_as(module, name)
+    return kind if isinstance(kind, type) and _looks(kind) == looks else None
+
+
 # ---- once, and without __init_subclass__ -----------------------------------------------------------------
 
 _here: Mapping[str, Any] = getattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})  # by mark
 _lock = RLock()  # others would take for a class's own what stands there for the moment
 
 
-def _once(make: Callable[..., Any], *arguments: Any) -> Any:
+def _once(known_as: tuple[Any, ...] | None, make: Callable[..., Any], *arguments: Any) -> Any:
     """Make a class, unless it is here."""
-    mark = arguments[-2]
+    mark = arguments[-2] if type(arguments[-2]) is str else ""
+    if known_as is not None and mark not in _here and (kind := _held_here(*known_as)) is not None:
+        return kind
     with _lock:
-        known = _here.get(mark) if type(mark) is str else None
-        if known is not None:
-            return known
-        try:
-            return _quietly(make, *arguments)
-        except Exception:  # a metaclass wants more than the class begins with
-            meta, *rest = arguments
-            if not (isinstance(meta, type) and issubclass(meta, type)) or is_importable(meta):
-                raise
-            return _quietly(make, partial(_without_say, meta), *rest)
+        kind = _here.get(mark)
+        if kind is None:
+            kind = _made(make, *arguments)
+        if kind not in _ours:
+            _copies.setdefault(kind, 0)
+        return kind
+
+
+def _made(make: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return _quietly(make, *arguments)
+    except Exception:  # a metaclass wants more than the class begins with
+        meta, *rest = arguments
+        if not (isinstance(meta, type) and issubclass(meta, type)) or is_importable(meta):
+            raise
+        return _quietly(make, partial(_without_say, meta), *rest)
 
 
 def _without_say(meta: Any, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> Any:
@@ -244,8 +322,6 @@ def _given(member: Any) -> dict[str, Any]:
 
 def _fill_enum(kind: Any, state: tuple[Any, Any, dict[str, dict[str, Any]]]) -> None:
     fill, of_class, given = state
-    if kind in _ours:
-        return
     if vars(kind).get("__init__") is _made_already:
         del kind.__init__
     fill(kind, of_class)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from watching import run_script
 
+import mrpy
 from mrpy.scheduler.classes import as_it_is
 
 pytestmark = pytest.mark.fault(39)
@@ -267,7 +268,7 @@ def test_a_metaclass_in_c_is_not_told_of_slots(metaclass: type, told: bool) -> N
     """That of msgspec refuses them, and sees to them itself."""
     kind = metaclass("Kind", (), {"__slots__": ("a",)})
     reduced = (type, ("Kind", (), {}), ({}, {}), None, None, None)
-    _, (_, _, _, namespace), *_ = as_it_is(kind, reduced)
+    _, (*_, namespace), *_ = as_it_is(kind, reduced)
     assert ("__slots__" in namespace) == told
 
 
@@ -544,3 +545,181 @@ def test_type_aliases_of_a_main_module_travel() -> None:
         print(list(mrpy.pmap(twice, [1])), list(mrpy.pmap(lambda x: (Row(x), Json.__name__, Pair.__value__), [1])))
     """)
     assert (done.stderr, done.stdout) == ("", "[(1, 1)] [(Row(a=1), 'Json', tuple[T, T])]\n")
+
+
+# ---- classes that have changed ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_a_run_has_the_values_that_it_began_with_whatever_an_earlier_one_sends(backend: str, tmp_path: Path) -> None:
+    """An iterator that nobody has brought to its end, say: a worker that takes the place of another is sent its
+    function after that of the later run."""
+    done = run_script(f"""
+        import enum, mrpy, os, pathlib
+        FACTOR = 1
+        class Base:
+            def factor(self): return FACTOR
+        class Model(Base):
+            def value(self): return self.factor(), FACTOR
+        class Kind(enum.Enum):
+            A = 1
+            def value_now(self): return FACTOR
+        def f(x):
+            if x == 5:
+                pathlib.Path("died").touch(exist_ok=False)
+                os._exit(1)
+            return Model(), Model().value(), Kind.A.value_now(), isinstance(Model(), Base)
+        with mrpy.session({backend!r}, workers=1):
+            old = mrpy.pmap(f, [1] * 100, chunksize=1, buffersize=1)
+            next(old)
+            FACTOR = 10
+            new = mrpy.pmap(f, range(50), chunksize=1, buffersize=1, on_error="skip")
+            got = [next(new) for _ in range(10)]
+            next(old)
+            got += new
+        print({{(type(model) is Model, *values) for model, *values in got}})
+    """, cwd=tmp_path)  # fmt: skip
+    assert done.stdout == "{(True, (10, 10), 10, True)}\n", done.stderr
+
+
+def test_what_was_pickled_before_a_class_changed_and_is_opened_afterwards_does_not_change_it_back() -> None:
+    done = run_script("""
+        import subprocess, sys
+        from mrpy.scheduler import byvalue
+        FACTOR = 1
+        class Model:
+            def value(self): return FACTOR
+        old = byvalue.dumps(Model)
+        FACTOR = 10
+        new = byvalue.dumps(Model)
+        opens = f"import pickle; new, old = map(pickle.loads, {[new, old]!r}); print(new().value(), new is old)"
+        subprocess.run([sys.executable, "-c", opens])
+    """)
+    assert (done.stderr, done.stdout) == ("", "10 True\n")
+
+
+def test_a_function_that_is_used_again_sees_the_classes_of_its_annotations_as_they_are_now() -> None:
+    done = run_script("""
+        import mrpy
+        from unittest import mock
+        FACTOR = 1
+        class Shape:
+            def factor(self): return FACTOR
+        class Circle(Shape): pass
+        def f(shape: Shape) -> int: return shape.factor()
+        mrpy.configure(workers=1)
+        def look(): return mrpy.submit(f, Shape()).result(), *mrpy.pmap(f, [Circle(), Shape()], chunksize=1)
+        print(look())
+        FACTOR = 2
+        print(look())
+        with mock.patch.object(Shape, "factor", lambda self: 3):
+            print(look())
+        print(look())
+    """)
+    assert (done.stderr, done.stdout) == ("", "(1, 1, 1)\n(2, 2, 2)\n(3, 3, 3)\n(2, 2, 2)\n")
+
+
+def test_members_of_an_enum_that_were_sent_back_see_what_has_changed() -> None:
+    """The copy that they are of is no class of the worker's own."""
+    done = run_script("""
+        import enum, mrpy
+        FACTOR = 1
+        class Kind(enum.Enum):
+            A = 1
+            def factor(self): return FACTOR
+        mrpy.configure(workers=1)
+        for FACTOR in (1, 2, 3):
+            print(*mrpy.pmap(lambda _: (Kind.A, Kind.A.factor()), [0]), *mrpy.pmap(lambda kind: kind.factor(), [Kind.A]))
+    """)
+    lines = [f"(<Kind.A: 1>, {n}) {n}\n" for n in (1, 2, 3)]
+    assert (done.stderr, done.stdout) == ("", "".join(lines))
+
+
+def test_a_class_that_has_not_changed_is_the_same_one_in_the_next_run() -> None:
+    """What an imported module has kept is known again. Objects that are pickled, annotations that are asked for,
+    change nothing."""
+    done = run_script("""
+        import json, mrpy
+        class Base:
+            def twice(self): return 2 * self.x
+        class Row(Base):
+            def __init__(self, x): self.x = x
+        def keep(x): json.kept = Row(x)
+        def look(_): return type(json.kept) is Row, isinstance(json.kept, Base), json.kept.twice()
+        mrpy.configure(workers=1)
+        list(mrpy.pmap(keep, [3]))
+        print(*mrpy.pmap(look, [0]), *mrpy.pmap(lambda row: type(json.kept) is type(row), [Row(1)]))
+        assert not Row.__annotations__
+        print(*mrpy.pmap(look, [0]), *mrpy.pmap(lambda row: type(json.kept) is type(row), [Row(1)]))
+    """)
+    assert (done.stderr, done.stdout) == ("", "(True, True, 6) True\n" * 2)
+
+
+# ---- classes of modules that have them under another name ------------------------------------------------
+
+BY_OTHER_NAMES = """
+import enum
+from collections import namedtuple
+Color = enum.Enum("Colour", "RED BLUE")
+Point = namedtuple("Pt", "x y")
+def make(base=object):
+    class Inner(base):
+        def __init__(self, x=0): self.x = x
+        def __eq__(self, other): return isinstance(other, Inner) and self.x == other.x
+        def __hash__(self): return hash(self.x)
+    return Inner
+One, Two = make(), make()
+class Error(Exception): pass
+Failed = make(Error)
+Failed.__module__ = "builtins"
+later = None
+known = {Color.RED: 1, Color.BLUE: 2, Point(1, 2): 3, One(1): 4}
+def look(x): return known.get(x), isinstance(x, Color | Point | One), isinstance(x, Two)
+def key(x): return (Color.RED, Point(1, 2))[x % 2]
+"""
+
+
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_a_class_that_a_module_has_under_another_name_is_that_of_the_module(
+    backend: str, tmp_path: Path
+) -> None:
+    (tmp_path / "others.py").write_text(BY_OTHER_NAMES)
+    done = run_script(f"""
+        import mrpy, others, sys
+        from others import Color, Failed, One, Point, Two
+        def fails(x): raise Failed("so")
+        things = [Color.RED, Color.BLUE, Point(1, 2), One(1), Two(1)]
+        with mrpy.session({backend!r}, workers=2):
+            print(*mrpy.pmap(others.look, things, chunksize=1))
+            print(list(mrpy.pmap(lambda x: (x, Two), things, chunksize=1)) == [(x, Two) for x in things])
+            print(sorted(n for key, n in mrpy.stream(range(30), chunksize=1).count_by(others.key)))
+            [error] = mrpy.pmap(fails, [0], on_error="return")
+            print(type(error) is Failed)
+    """, cwd=tmp_path)  # fmt: skip
+    looked = "(1, True, False) (2, True, False) (3, True, False) (4, True, False) (None, False, True)"
+    assert (done.stderr, done.stdout) == ("", f"{looked}\nTrue\n[15, 15]\nTrue\n")
+
+
+def test_a_class_that_was_put_into_a_module_later_goes_by_value(tmp_path: Path) -> None:
+    """A worker has nothing there, or another thing. So does one of a module that is to go by value."""
+    (tmp_path / "others.py").write_text(BY_OTHER_NAMES)
+    done = run_script("""
+        import cloudpickle, mrpy, others
+        others.later, others.Late = others.make(), others.make()
+        mrpy.configure(workers=1)
+        for x in others.later(1), others.Late(2):
+            print(*mrpy.pmap(lambda x: x.x, [x]), list(mrpy.pmap(lambda x: x, [x])) == [x])
+        cloudpickle.register_pickle_by_value(others)
+        others.One.value = 7
+        print(*mrpy.pmap(lambda x: x.value, [others.One()]))
+    """, cwd=tmp_path)  # fmt: skip
+    assert (done.stderr, done.stdout) == ("", "1 True\n2 True\n7\n")
+
+
+def test_tests_may_be_failed_and_skipped_in_tasks() -> None:
+    def ends(how: str) -> None:
+        getattr(pytest, how)("so")
+
+    with mrpy.session("processes", workers=1):
+        failed, skipped = mrpy.pmap(ends, ["fail", "skip"], on_error="return")
+    assert isinstance(failed, pytest.fail.Exception) and isinstance(skipped, pytest.skip.Exception)
