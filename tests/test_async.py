@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gzip
 import itertools
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -642,3 +644,22 @@ def test_who_awaits_what_is_cancelled_hears_of_it_at_once(backend: str) -> None:
             return [early, await ahead]
 
     assert run(waits) == [False, None]
+
+
+BREAKS = """
+import asyncio, mrpy
+mrpy.configure(backend={backend!r}, workers=2)
+async def main():
+    async for _ in {run}:
+        break
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("run", ["mrpy.pmap(abs, range(1000))", "mrpy.mapreduce(lambda x: (x, 1), lambda _, xs: sum(xs), range(9))"])
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_loop_that_ends_just_after_a_break_is_told_of_nothing_that_is_pending(backend: str, run: str) -> None:
+    for _ in range(3):
+        code = BREAKS.format(backend=backend, run=run)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        assert done.stderr == ""

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import sqlite3
+import statistics
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
-from laws import LOCAL
+from laws import BACKENDS, LOCAL
 
 import mrpy
 
@@ -82,3 +89,91 @@ def test_arrays_of_ctypes_travel_there_and_back() -> None:
     with mrpy.session("processes", workers=1):
         [array] = mrpy.pmap(lambda array: type(array)(*array[1:]), [kind(1, 2, 3)])
     assert type(array) is kind and list(array) == [2, 3, 0]
+
+
+# ---- odd keys and numbers --------------------------------------------------------------------------------
+
+over_backends = pytest.mark.parametrize("backend", BACKENDS)
+
+
+class Point(tuple[Any, ...]):
+    pass
+
+
+class Members(frozenset[Any]):
+    pass
+
+
+@pytest.mark.parametrize("kind", [Point, Members])
+@over_backends
+def test_keys_of_a_class_of_their_own_that_hold_a_nan_are_one(backend: str, kind: Any) -> None:
+    """How to make another of that class nobody knows."""
+    keys = [kind((1, float("nan"))) for _ in range(60)] + [kind((1, 2))] * 3
+    run = mrpy.stream(keys, backend=backend, workers=2, chunksize=10)
+    assert sorted(count for _, count in run.count_by(lambda key: key)) == [3, 60]
+    assert sorted(count for _, count in mrpy.stream(keys, backend=backend, workers=2).frequencies()) == [3, 60]
+    assert {type(key) for key in mrpy.stream(keys, backend=backend, workers=2).distinct()} == {kind}
+
+
+def test_a_time_of_pandas_that_is_none_is_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that it is a `datetime`, but has no zone and no number."""
+
+    class NaTType(datetime):
+        __module__ = "pandas._libs.tslibs.nattype"
+
+        def __eq__(self, other: object) -> bool:
+            return False
+
+        def __hash__(self) -> int:
+            return id(self)
+
+        def utcoffset(self) -> Any:
+            raise ValueError("NaTType does not support utcoffset")
+
+    times = [NaTType(1, 1, 1) for _ in range(5)]
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(NaT=times[0]))  # type: ignore[arg-type]
+    keys = [key for time in times for key in (time, datetime(2020, 1, 1))]
+    with mrpy.session("serial"):
+        counted = mrpy.stream(keys, chunksize=3).count_by(lambda key: key).to_list()
+        grouped = mrpy.stream(keys, chunksize=3).group_by(lambda key: key).to_list()
+    assert sorted((key is times[0], n) for key, n in counted) == [(False, 5), (True, 5)]
+    assert sorted((key is times[0], len(values)) for key, values in grouped) == [(False, 5), (True, 5)]
+
+
+@over_backends
+def test_a_deviation_of_decimals_and_whole_numbers_is_the_same_however_they_lie(backend: str) -> None:
+    items: list[Any] = [Decimal("1.5")] * 100 + [2] * 100
+    for chunksize in (10, 200):
+        run = mrpy.stream(items, backend=backend, workers=2, chunksize=chunksize)
+        assert run.std() == pytest.approx(float(statistics.pstdev(items)))
+        run = mrpy.stream(items, backend=backend, workers=2, chunksize=chunksize)
+        [(_, found)] = run.aggregate_by(lambda _: 0, s="std")
+        assert found["s"] == pytest.approx(0.25)
+
+
+@over_backends
+def test_records_of_numpy_are_keys_of_counts_as_of_groups(backend: str) -> None:
+    rows = np.array([(1, 2.0), (1, 2.0), (3, 4.0)] * 10, dtype=[("a", int), ("b", float)])
+    for key in (lambda row: row, lambda row: (row, 1)):
+        run = mrpy.stream(rows, backend=backend, workers=2, chunksize=7)
+        assert sorted(count for _, count in run.count_by(key)) == [10, 20]
+    with pytest.raises(TypeError, match="not hashable"):
+        mrpy.stream(rows, backend=backend, workers=2).count_by(lambda row: [row]).to_list()
+
+
+@dataclass
+class Task:
+    """As in a queue: equal by all of it, and before others by some."""
+
+    priority: int
+    name: str
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self.priority < other.priority)
+
+
+@over_backends
+def test_the_largest_are_those_that_sorted_puts_first(backend: str) -> None:
+    tasks = [Task(i * 7 % 5, f"t{i}") for i in range(300)]
+    with mrpy.session(backend, workers=2):
+        assert mrpy.stream(tasks, chunksize=10).topk(6).to_list() == sorted(tasks, reverse=True)[:6]

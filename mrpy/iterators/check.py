@@ -26,7 +26,7 @@ def check(subject: Callable[..., Any], sample: Iterable[Any]) -> None:
     >>> mrpy.check(operator.sub, [1, 2, 3])
     Traceback (most recent call last):
         ...
-    mrpy.errors.CheckFailed: sub is not associative: sub(sub(1, 1), 1) is -1, but sub(1, sub(1, 1)) is 1
+    mrpy.errors.CheckFailed: sub is not associative: sub(sub(1, 2), 3) is -4, but sub(1, sub(2, 3)) is 2
     """
     items = list(islice(sample, SAMPLE))
     if isinstance(subject, Stage):

@@ -41,6 +41,7 @@ else:
 _FUNCTION: dict[Any, str] = {Map: "function", StarMap: "function", FlatMap: "function", Filter: "predicate"}
 _OF_A_LIST: type[Any] = type(iter([]))
 AT_ONCE = 64  # items of a source that is cut without being walked, where nothing is done to them
+AT_ITS_END = 0.01  # seconds in which an event loop waits for the end of a run: it may be about to end too
 
 
 class Run:
@@ -196,7 +197,7 @@ async def _in_thread(run: Run, stopper: Stopper) -> AsyncGenerator[Any, None]:
     """An ordinary run, asked for some items at a time in one thread from begin to end. Who is cancelled while
     he waits for one does not wait for its end: the thread gives up what it waits for, and closes the run."""
     import asyncio  # heavy, and only for those who run a loop already
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor, wait
 
     context = copy_context()  # the open session, as seen from here
     context.run(stopper.watch)
@@ -222,7 +223,7 @@ async def _in_thread(run: Run, stopper: Stopper) -> AsyncGenerator[Any, None]:
             closing = thread.submit(context.run, run.close)
             del run  # the traceback of a cancellation may hold this frame
             thread.shutdown(wait=False)
-            if asked.done():
+            if asked.done() and not wait([closing], AT_ITS_END).done:
                 await asyncio.shield(asyncio.wrap_future(closing))
 
 

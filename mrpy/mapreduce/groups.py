@@ -115,12 +115,19 @@ class CountRecords(Frozen):
                 key = key_of(record)
                 try:
                     count = get(key, 0)
-                except TypeError as error:
-                    raise refused(key, error) from error.__cause__
+                except TypeError as error:  # a record of NumPy's can be one all the same
+                    count = self._looked_up(key := canonical(key), get, error)
                 counts[key] = count + 1
         except StopIteration as error:  # as in a generator
             raise RuntimeError(f"a function raised {error!r}") from error
         return with_one_nan(counts)
+
+    @staticmethod
+    def _looked_up(key: Any, get: Any, error: TypeError) -> int:
+        try:
+            return int(get(key, 0))
+        except TypeError:
+            raise refused(key, error) from error.__cause__
 
 
 def with_one_nan(counts: dict[Any, int]) -> dict[Any, int]:

@@ -15,6 +15,13 @@ import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+from mrpy.light import TYPE_CHECKING, later, signal
+
+if TYPE_CHECKING:
+    import threading
+else:
+    threading = later("threading")
+
 LOCK = "alive"
 TRIES = 10  # out of the air; one is enough unless another run clears up at the same moment
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -32,6 +39,22 @@ def make(name: Callable[[], str]) -> tuple[str, int]:
         except (FileNotFoundError, BlockingIOError):  # another run took it for something that was left
             continue
     raise FileNotFoundError(errno.ENOENT, "a folder that was just made is gone", path)
+
+
+def undisturbed(call: Callable[[], object]) -> None:
+    """Call it, and let a Ctrl-C wait until it is over: what is made has to be known to whoever removes it."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        call()
+        return
+    noted: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        call()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if noted:
+            signal.raise_signal(signal.SIGINT)
 
 
 def clear(entries: Iterable[os.DirEntry[str]], remove: Callable[[str], object]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import importlib
 import numbers
 import os
 import sys
@@ -36,10 +37,13 @@ class _NaN(enum.Enum):
     NAN = "nan"
     NO_DATE = "datetime64"  # of NumPy
     NO_TIME = "timedelta64"
+    NEITHER = "NaTType"  # of pandas
 
     @property
     def shown(self) -> Any:
         """What the user gets to see."""
+        if self is _NaN.NEITHER:
+            return importlib.import_module("pandas").NaT
         return float("nan") if self is _NaN.NAN else getattr(sys.modules["numpy"], self.value)("NaT", "s")
 
     def __lt__(self, other: object) -> bool:
@@ -81,7 +85,7 @@ class _MayBeNaN(dict[type, "bool | str"]):
 
     def __missing__(self, kind: type) -> bool | str:
         number = issubclass(kind, numbers.Number) and not issubclass(kind, numbers.Rational)
-        found = number or issubclass(kind, tuple | frozenset) or _is_numpy_time(kind)
+        found = number or issubclass(kind, tuple | frozenset) or _is_numpy_time(kind) or _is_nat(kind)
         found = found or (bool(_FIELDS[kind]) and _hashes_all(kind))
         is_record = kind.__module__ == "numpy" and kind.__name__ in ("void", "record")
         self[kind] = answer = RECORD if is_record else found
@@ -111,9 +115,14 @@ def canonical(key: Any) -> Any:
     >>> canonical((0, float("nan"))) == canonical((0, float("nan")))
     True
     """
-    if isinstance(key, tuple | frozenset):
-        return _with_members(key, canonical)
     kind: Any = type(key)
+    if isinstance(key, tuple | frozenset):
+        base = tuple if isinstance(key, tuple) else frozenset
+        if kind is base or hasattr(kind, "_make") or not _is_equal_as(key, base):
+            return _with_members(key, canonical)
+        plain = base(key)  # who knows how to make another of its kind
+        members = _with_members(plain, canonical)
+        return key if members is plain else _ByFields(key, (members,))
     form = MAY_BE_NAN[kind]
     if not form:
         return key
@@ -126,7 +135,7 @@ def canonical(key: Any) -> Any:
         return _ByFields(key, members) if changed else key
     if key == key:
         return key
-    return _NaN(kind.__name__) if _is_numpy_time(kind) else _NaN.NAN
+    return _NaN(kind.__name__) if _is_numpy_time(kind) or _is_nat(kind) else _NaN.NAN
 
 
 def shown(key: Any) -> Any:
@@ -255,6 +264,10 @@ def _of_time(key: datetime.time) -> int:
 
 def _is_numpy_time(kind: type) -> bool:
     return kind.__module__ == "numpy" and kind.__name__ in (_NaN.NO_DATE.value, _NaN.NO_TIME.value)
+
+
+def _is_nat(kind: type) -> bool:
+    return kind.__name__ == _NaN.NEITHER.value and kind.__module__.partition(".")[0] == "pandas"
 
 
 _EPOCH = datetime.datetime(1970, 1, 1)  # that of NumPy, which knows no zones

@@ -24,6 +24,7 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from functools import partial
 from hashlib import sha256
 
 from mrpy.errors import SpillError
@@ -356,6 +357,9 @@ class SpillFolder:
         except FileNotFoundError:
             return
         begin = os.path.join(above, f"{PREFIX}{os.getuid()}-")
+        own_folder.undisturbed(partial(self._make, begin))
+
+    def _make(self, begin: str) -> None:
         clear_stale(begin)
         try:
             self.path, lock = own_folder.make(lambda: begin + uuid.uuid4().hex)
@@ -365,7 +369,7 @@ class SpillFolder:
 
     def close(self) -> None:
         """Remove it. May be called twice."""
-        self._gone()
+        own_folder.undisturbed(self._gone)
 
 
 def clear_stale(begin: str) -> None:

@@ -146,7 +146,7 @@ def moments_merge(left: Moments, right: Moments) -> Moments:
     """Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
     variances", 1979."""
     if type(left.mean) is not type(right.mean):  # not all numbers take a fraction
-        left, right = _inexact(left), _inexact(right)
+        left, right = _inexact(left, right.mean), _inexact(right, left.mean)
     number = left.number + right.number
     apart = right.mean - left.mean
     mean = left.mean + apart * right.number / number
@@ -161,10 +161,15 @@ def _square(apart: Any) -> Any:
     return apart * apart
 
 
-def _inexact(moments: Moments) -> Moments:
+def _inexact(moments: Moments, beside: Any) -> Moments:
+    """Exact ones as such that go with this number."""
     if not isinstance(moments.mean, fractions.Fraction):
         return moments
-    return Moments(moments.number, float(moments.mean), float(moments.squares))
+    kind: Any = type(beside)
+    if kind.__module__ != "decimal":
+        return Moments(moments.number, float(moments.mean), float(moments.squares))
+    mean, squares = (kind(exact.numerator) / exact.denominator for exact in moments[1:])
+    return Moments(moments.number, mean, squares)
 
 
 class _Deviation(Frozen):
@@ -274,15 +279,15 @@ class _Largest(Frozen):
         return self._best(iter(left + right))
 
     def _best(self, items: Iterator[Any]) -> list[Any]:
-        """The first of equal ones come first. `heapq` looks for these by ``==``, which keys that know ``<``
-        only have no use of: there it gives others than `sorted`, which is what it is said to be equal to."""
+        """The first of equal ones come first. `heapq` looks for these by ``==``, which may know of more than
+        ``<`` does: there it gives others than `sorted`, which is what it is said to be equal to."""
         key = self.key and _RANK
         first: Any = next(items, NOTHING)
         if first is NOTHING:
             return []
         kind: Any = type(first if self.key is None else _RANK(first))
         items = chain((first,), items)
-        if kind.__eq__ is object.__eq__:
+        if kind.__module__ != "builtins":
             return sorted(items, key=key, reverse=True)[: self.count]
         return heapq.nlargest(self.count, items, key=key)
 

@@ -27,9 +27,10 @@ class _Hook:
         self._before = before
 
     def __call__(self, told: Any) -> None:
-        if issubclass(told.exc_type, KeyboardInterrupt) and _can_be_pressed():
+        kind = told.exc_type or Exception  # it may be called by hand
+        if issubclass(kind, KeyboardInterrupt) and _can_be_pressed():
             start_new_thread(_press, (get_ident(),))
-        elif not issubclass(told.exc_type, TaskStopped):
+        elif not issubclass(kind, TaskStopped):
             self._before(told)
 
 

@@ -223,6 +223,28 @@ def test_wherever_an_interrupt_meets_a_run_with_a_bar_nothing_is_drawn_any_more(
     assert moment > 5 * step
 
 
+def spilled() -> list[str]:
+    """Folders of ours that are locked, or were when they went."""
+    paths = (os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd"))
+    return [path for path in paths if "mrpy-spill-" in path]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_wherever_an_interrupt_meets_a_shuffle_its_folder_is_gone() -> None:
+    def work() -> None:
+        assert len(dict(mrpy.mapreduce(lambda x: (x % 3, x), lambda _, xs: sum(xs), range(9), backend="serial"))) == 3
+
+    step = 1 if THOROUGH else 97
+    moment, came = 0, True
+    work()
+    while came:
+        moment += step
+        came = interrupted_at(moment, work)
+        gc.collect()
+        assert spilled() == [], moment
+    assert moment > 20 * step
+
+
 # ---- just before a wait ------------------------------------------------------------------------------
 
 

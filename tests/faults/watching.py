@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,8 @@ def interrupted_at(moment: int, call: Callable[[], object]) -> bool:
             call()
         finally:
             sys.setprofile(None)
+        if passed >= moment:  # in a finalizer, or shortly before the end: then it is pressed once more
+            time.sleep(0.1)
     except KeyboardInterrupt:
         return True
     except RuntimeError as error:  # threading's own locks, while it waits for a thread to start

@@ -16,10 +16,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-import signal
-import threading
 import weakref
-from collections.abc import Callable
 from contextlib import suppress
 
 from mrpy.mapreduce import own_folder
@@ -42,12 +39,12 @@ class Staging:
         self._end: weakref.finalize[[str, str, int, int], Staging] | None = None
 
     def __enter__(self) -> Staging:
-        _undisturbed(self._make)
+        own_folder.undisturbed(self._make)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._end is not None:
-            _undisturbed(self._end)
+            own_folder.undisturbed(self._end)
 
     @property
     def attempts(self) -> str:
@@ -105,22 +102,6 @@ def _ended(path: str, target: str, lock: int, owner: int) -> None:
         with suppress(OSError):
             discard(path, target)
     os.close(lock)
-
-
-def _undisturbed(call: Callable[[], object]) -> None:
-    """Call it, and let a Ctrl-C wait until it is over: what is made has to be known to whoever removes it."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        call()
-        return
-    noted: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
-    try:
-        call()
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if noted:
-            signal.raise_signal(signal.SIGINT)
 
 
 def place_of(path: str | os.PathLike[str]) -> str:
