@@ -69,7 +69,9 @@ class Job:
         yield from values
 
     def setup(self) -> None:
-        """Called once per worker, before its first record, on the instance that works there."""
+        """Called once per worker, before its first record, on the instance that works there. Keep what it
+        makes in ``self``: globals, and attributes of classes of the main module, are sent anew with the
+        functions of each step, and are then what they are in your own process."""
 
     def teardown(self) -> None:
         """Called once per worker, when it lets go of the job: soon after the run, and before the end of the

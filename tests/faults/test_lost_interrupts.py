@@ -13,14 +13,11 @@ from collections import deque
 from typing import Any
 
 import pytest
-from laws import BACKENDS
 from watching import interrupted_at, running_script, script_environment
 
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends import segments
 from mrpy.scheduler.backends.segments import SHARED, Borrower, Lender, Pool
-
-over_backends = pytest.mark.parametrize("backend", BACKENDS)
 
 pytestmark = [
     pytest.mark.fault(14),
@@ -66,6 +63,7 @@ FINALIZER = """
     watches = []
     mrpy.configure(backend={backend!r}, workers=2)
 """
+OTHERS = ["serial", "threads", "dask"]
 KINDS = ["deleted", "watched", "finalized", "generator"]
 
 
@@ -81,8 +79,9 @@ def ends_by_ctrl_c(code: str) -> None:
         assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@over_backends
+@pytest.mark.parametrize(
+    ("backend", "kind"), [*(("processes", kind) for kind in KINDS), *((each, "watched") for each in OTHERS)]
+)
 def test_a_ctrl_c_in_a_finalizer_between_two_results_ends_the_loop(backend: str, kind: str) -> None:
     ends_by_ctrl_c(
         FINALIZER.format(kind=kind, backend=backend)
@@ -123,15 +122,17 @@ WAITS = {
 }
 
 
-@pytest.mark.parametrize("waits", WAITS)
-@pytest.mark.parametrize("backend", ["threads", "processes", "dask"])
+@pytest.mark.parametrize(
+    ("backend", "waits"),
+    [*((each, waits) for each in ("threads", "processes") for waits in WAITS), ("dask", "a loop")],
+)
 def test_a_ctrl_c_that_wakes_nobody_is_heard_within_a_second(backend: str, waits: str) -> None:
     """As one does that comes between Python's last look for signals and the system call in which it sleeps."""
     code = f"""
     import _thread, mrpy, threading, time
 
     def press():
-        time.sleep(1)
+        time.sleep(0.5)
         print("pressed", flush=True)
         _thread.interrupt_main()  # notes the signal, and wakes nobody
 
