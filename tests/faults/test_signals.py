@@ -217,7 +217,9 @@ def test_wherever_an_interrupt_meets_a_run_with_a_bar_nothing_is_drawn_any_more(
         moment += step
         with mrpy.session("serial") as session:
             came = interrupted_at(moment, work)
-            assert eventually(lambda: (gc.collect(), not drawing())[1]), moment
+            if drawing():  # it hangs on a traceback
+                gc.collect()
+            assert eventually(lambda: not drawing()), moment
             assert session.driver.observers == []
         assert (sys.stdout, sys.stderr) == shown
     assert moment > 5 * step
@@ -240,7 +242,8 @@ def test_wherever_an_interrupt_meets_a_shuffle_its_folder_is_gone() -> None:
     while came:
         moment += step
         came = interrupted_at(moment, work)
-        gc.collect()
+        if spilled():
+            gc.collect()
         assert spilled() == [], moment
     assert moment > 20 * step
 
