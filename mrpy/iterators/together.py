@@ -37,18 +37,19 @@ def gather(pending: Iterable[PendingResult], timeout: float | None = None) -> li
     ...     mrpy.gather(mrpy.submit(pow, 2, n) for n in range(5))
     [1, 2, 4, 8, 16]
     """
-    given, alone = _checked("gather", pending), isinstance(pending, Iterator)
+    given = _checked("gather", pending)
+    alone = given if isinstance(pending, Iterator) else []
     until = _end(timeout)
     each: PendingResult | None = None
     values = []
     try:
         for place, each in enumerate(given):
-            if not (each.done() or _ends(each, until, given[place:] if alone else [])):
+            if not (each.done() or _ends(each, until, alone)):
                 raise _too_late(sum(not one.done() for one in given[place:]), len(given), timeout)
             values.append(each.result())
         return values
     finally:
-        given, each = [], None  # they have what is raised, and that would have this frame
+        given, alone, each = [], [], None  # they have what is raised, and that would have this frame
 
 
 def as_completed(pending: Iterable[PendingResult], timeout: float | None = None) -> Iterator[PendingResult]:

@@ -115,14 +115,9 @@ def canonical(key: Any) -> Any:
     >>> canonical((0, float("nan"))) == canonical((0, float("nan")))
     True
     """
-    kind: Any = type(key)
     if isinstance(key, tuple | frozenset):
-        base = tuple if isinstance(key, tuple) else frozenset
-        if kind is base or hasattr(kind, "_make") or not _is_equal_as(key, base):
-            return _with_members(key, canonical)
-        plain = base(key)  # who knows how to make another of its kind
-        members = _with_members(plain, canonical)
-        return key if members is plain else _ByFields(key, (members,))
+        return _with_members(key, canonical)
+    kind: Any = type(key)
     form = MAY_BE_NAN[kind]
     if not form:
         return key
@@ -145,13 +140,16 @@ def shown(key: Any) -> Any:
 
 def _with_members(key: Any, change: Callable[[Any], Any]) -> Any:
     """The key with its members changed; the very same where none was."""
-    kind = type(key)
-    made = kind if kind is tuple or kind is frozenset else getattr(kind, "_make", None)  # of a namedtuple
-    if made is None or not isinstance(key, tuple | frozenset):
+    if not isinstance(key, tuple | frozenset):
         return key
     members = [change(member) for member in key]
-    changed = any(new is not old for new, old in zip(members, key, strict=True))
-    return made(members) if changed else key
+    if all(new is old for new, old in zip(members, key, strict=True)):
+        return key
+    kind: Any = type(key)
+    if kind is tuple or kind is frozenset or hasattr(kind, "_make"):  # of a namedtuple
+        return getattr(kind, "_make", kind)(members)
+    base = tuple if isinstance(key, tuple) else frozenset  # who knows how to make another of its own kind
+    return _ByFields(key, (base(members),)) if _is_equal_as(key, base) else key
 
 
 def stable_hash(key: Any) -> int:

@@ -174,15 +174,7 @@ def test_where_reading_itself_kills_the_rest_of_the_block_is_lost(warm: Any) -> 
 @pytest.mark.fault(1)
 def test_a_worker_that_dies_at_random_costs_one_block(warm: Any, lines: Path, tmp_path: Path) -> None:
     """No record is at work in two deaths, yet it has to end."""
-
-    def fragile(line: str) -> int:
-        marks = len(list(tmp_path.glob("died-*")))
-        if int(line) == 50 + marks:
-            (tmp_path / f"died-{marks}").touch()
-            os._exit(1)
-        return int(line)
-
-    run = mrpy.read_text(lines, blocksize=600, on_error="skip").map(fragile)
+    run = mrpy.read_text(lines, blocksize=600, on_error="skip").map(dying_further_on(tmp_path, 50))
     got = sorted(run)
     assert len(got) == len(set(got)) > LINES // 2
     assert run.skipped.count == LINES - len(got)
@@ -191,12 +183,12 @@ def test_a_worker_that_dies_at_random_costs_one_block(warm: Any, lines: Path, tm
     assert_usable(warm)
 
 
-def dying_further_on(folder: Path) -> Callable[[str], int]:
-    """It kills its worker at line 150, then at 151, and so on."""
+def dying_further_on(folder: Path, first: int) -> Callable[[str], int]:
+    """It kills its worker at this line, then at the one behind it, and so on."""
 
     def fragile(line: str) -> int:
         marks = len(list(folder.glob("died-*")))
-        if int(line) == 150 + marks:
+        if int(line) == first + marks:
             (folder / f"died-{marks}").touch()
             os._exit(1)
         return int(line)
@@ -208,7 +200,7 @@ def dying_further_on(folder: Path) -> Callable[[str], int]:
 def test_a_run_that_ends_with_such_a_block_names_that(warm: Any, lines: Path, tmp_path: Path) -> None:
     """And no record of it: each of those at work has been innocent once."""
     with pytest.raises(WorkerCrashed) as caught:
-        list(mrpy.read_text(lines, blocksize=10**6).map(dying_further_on(tmp_path)))
+        list(mrpy.read_text(lines, blocksize=10**6).map(dying_further_on(tmp_path, 150)))
     assert caught.value.__notes__[-1].endswith(f"' from 0 to {lines.stat().st_size:,}")
 
 
@@ -219,7 +211,7 @@ def test_each_record_of_a_block_that_was_lost_stands_at_its_place(
 ) -> None:
     """Whatever `on_error` is: nothing is missing of which nobody says so."""
     with mrpy.session(backend, workers=2):
-        run = mrpy.read_text(lines, blocksize=600, on_error="return").map(dying_further_on(tmp_path))
+        run = mrpy.read_text(lines, blocksize=600, on_error="return").map(dying_further_on(tmp_path, 150))
         got: list[Any] = list(run)
     lost = [n for n in range(LINES) if got[n] != n]
     assert len(got) == LINES
