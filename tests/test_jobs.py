@@ -398,6 +398,56 @@ def test_a_job_is_set_up_and_torn_down_once_per_worker(backend: str, tmp_path: P
         assert sorted(logged(tmp_path, "teardown")) == sorted(made)
 
 
+WITHOUT_SELF = """
+import mrpy
+
+class Scale:
+    factor = 0
+
+TABLE = None
+
+class Scaled(mrpy.Job):
+    offset = 0
+
+    def setup(self):
+        global TABLE
+        TABLE = {"a": 1}
+        Scale.factor = 10
+        type(self).offset = 100
+
+    def map(self, number):
+        if isinstance(number, tuple):  # of the job before
+            number = number[1][-1]
+        return "a", Scale.factor + self.offset + TABLE["a"] + number
+
+    def combine(self, key, values):
+        assert (Scale.factor, self.offset, TABLE[key]) == (10, 100, 1)
+        return sum(values)
+
+    def reduce(self, key, values):
+        return Scale.factor, self.offset, TABLE[key], sum(values)
+
+if __name__ == "__main__":
+    for backend in ("processes", "dask"):
+        with mrpy.session(backend, workers=2):
+            job = Scaled()
+            print(list(job.run(range(8), chunksize=1)))
+            print(list(job.run(range(8), chunksize=1)))
+            print(list((job | Scaled()).run(range(8))))
+    assert (Scale.factor, Scaled.offset, TABLE) == (0, 0, None)
+"""
+
+
+def test_what_setup_leaves_in_a_class_or_a_global_is_there_in_all_methods(tmp_path: Path) -> None:
+    (tmp_path / "scaled.py").write_text(WITHOUT_SELF)
+    done = subprocess.run([sys.executable, tmp_path / "scaled.py"], capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 0, done.stderr
+    first, again, chained, *on_dask = done.stdout.splitlines()
+    assert first == again == "[('a', (10, 100, 1, 916))]"
+    assert chained == "[('a', (10, 100, 1, 1027))]"
+    assert on_dask == [first, again, chained]
+
+
 class Slow(Logged):
     """Its end takes a while."""
 
@@ -422,7 +472,7 @@ def test_runs_of_two_processes_are_two_runs(monkeypatch: pytest.MonkeyPatch) -> 
     """On a cluster: all containers have a process 1."""
     monkeypatch.setattr(os, "getpid", lambda: 1)
     first, second = (job_tasks.OnWorker(Logged(Path())) for _ in range(2))
-    assert first.__reduce__()[1][1] != second.__reduce__()[1][1] > 2**64
+    assert first.__reduce__()[1][0] != second.__reduce__()[1][0] > 2**64
 
 
 def test_a_worker_that_is_replaced_is_torn_down_first(tmp_path: Path) -> None:

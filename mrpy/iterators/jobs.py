@@ -69,9 +69,8 @@ class Job:
         yield from values
 
     def setup(self) -> None:
-        """Called once per worker, before its first record, on the instance that works there. Keep what it
-        makes in ``self``: globals, and attributes of classes of the main module, are sent anew with the
-        functions of each step, and are then what they are in your own process."""
+        """Called once per worker, before its first record, on the instance that works there. What it makes is
+        there in all the methods of the job: in ``self``, best of all, or in a class or a global."""
 
     def teardown(self) -> None:
         """Called once per worker, when it lets go of the job: soon after the run, and before the end of the

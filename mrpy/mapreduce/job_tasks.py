@@ -2,7 +2,8 @@
 
 Each worker (a process, or a thread of one) has an instance of its own, a copy that is set up at its first
 record, shared by the map and the reduce side, and torn down when nobody refers to it any more: the worker has
-been told to forget the functions of the run.
+been told to forget the functions of the run. For both sides the job is pickled once, and opened once on each
+worker: what its set-up leaves in a class of the user's, or in a global, a second one would write over.
 
 What is counted travels as pairs, under keys of a kind of its own, through the same shuffle as the results.
 So whatever is run again is not counted twice: the results of an attempt that failed are not there.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import os
-from _thread import _local
+from _thread import RLock, _local
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -20,9 +21,11 @@ from types import GeneratorType
 from typing import Any
 from weakref import WeakValueDictionary
 
-from mrpy.light import Frozen
+from mrpy.errors import SerializationError
+from mrpy.light import Frozen, pickle
 from mrpy.mapreduce.random import of_no_item
 from mrpy.mapreduce.shuffle import Pairs
+from mrpy.scheduler.codec import Payload, decode, encode
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -86,14 +89,17 @@ class _Instance:
 
 
 class _Site:
-    """The instances of a run in this process, one per thread."""
+    """The instances of a run in this process, one per thread, and the job that they are copies of, as it
+    was opened."""
 
     def __init__(self) -> None:
         self.local = _local()
         self.broken_off: list[KeyboardInterrupt] = []
+        self.opened: list[Any] = []
 
 
 _sites: WeakValueDictionary[int, _Site] = WeakValueDictionary()
+_opening = RLock()
 
 
 class OnWorker:
@@ -107,9 +113,14 @@ class OnWorker:
         self._number = number if number is not None else int.from_bytes(os.urandom(16))
         self._site: _Site | None = _sites.setdefault(self._number, _Site())
         self._runs = 0  # that are under way in this process
+        self._packed: Payload | None = None  # the job of these runs
 
     def __reduce__(self) -> Any:
-        return OnWorker, (self.job, self._number)
+        try:
+            body, buffers = self._packed = self._packed or encode(self.job)
+        except SerializationError:  # said better where that is found which cannot travel
+            return OnWorker, (self.job, self._number)
+        return _there, (self._number, body, *map(pickle.PickleBuffer, buffers))
 
     def instance(self) -> _Instance:
         """That of this worker; set up if it is new."""
@@ -124,6 +135,7 @@ class OnWorker:
 
     def enter(self) -> None:
         """A run begins: the first, or another one over all records."""
+        self._packed = self._packed if self._runs else None
         self._runs += 1
         self._site = self._site or _sites.setdefault(self._number, _Site())
 
@@ -133,9 +145,18 @@ class OnWorker:
         self._runs -= 1
         if not self._runs and self._site is not None:
             broken_off = self._site.broken_off
-            self._site = None
+            self._site = self._packed = None
             if broken_off:
                 raise broken_off.pop()
+
+
+def _there(number: int, body: Any, *buffers: Any) -> OnWorker:
+    """The job of a run on a worker, opened unless it was for the other side of the shuffle."""
+    with _opening:
+        site = _sites.setdefault(number, _Site())
+        if not site.opened:
+            site.opened.append(decode(Payload(body, buffers)))
+        return OnWorker(site.opened[0], number)
 
 
 class Method:
