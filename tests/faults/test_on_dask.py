@@ -35,6 +35,7 @@ from watching import alive, once, run_script, script_environment
 import mrpy
 from mrpy.errors import BackendError, ItemTimeout, OptionError, WorkerCrashed
 from mrpy.scheduler import codec
+from mrpy.scheduler.backends import dask_cluster
 from mrpy.scheduler.backends.dask_worker import Stored
 
 
@@ -622,3 +623,16 @@ def test_what_is_said_at_the_end_of_a_worker_is_seen() -> None:
         with contextlib.redirect_stdout(io.StringIO()) as shown, mrpy.session("dask", workers=2):
             assert dict(Words().run(["a", "b", "a"])) == {"a": 2, "b": 1}
         assert shown.getvalue().count("torn down") >= 1
+
+
+def test_the_log_is_silent_until_the_last_cluster_is_gone_whichever_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = logging.StreamHandler()
+    monkeypatch.setattr(logging.getLogger("distributed"), "handlers", [handler])
+    before = handler.level
+    first, second = dask_cluster.quiet(), dask_cluster.quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert handler.level > logging.CRITICAL
+    second.__exit__(None, None, None)
+    assert handler.level == before

@@ -23,7 +23,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import logging
 import marshal
 import os
 import signal
@@ -36,7 +35,6 @@ from typing import Any
 import dask.config
 from distributed import Client
 from distributed.scheduler import KilledWorker
-from distributed.utils import silence_logging_cmgr
 
 from mrpy.errors import BackendError
 from mrpy.scheduler import codec
@@ -95,7 +93,7 @@ class DaskBackend(Backend):
             dask_fit.check(client)
             address, security = client.scheduler.address, client.security
         if address is None:
-            self._quiet.enter_context(silence_logging_cmgr(logging.CRITICAL + 1))
+            self._quiet.enter_context(dask_cluster.quiet())
             self._cluster = dask_cluster.start(workers)
             address = self._cluster.scheduler_address
         self._client = Client(address, security=security, set_as_default=False, timeout=PATIENCE)
@@ -208,7 +206,7 @@ class DaskBackend(Backend):
                 self._drop_all()
         for held in (self._tickets, self._values):
             held.clear()
-        with silence_logging_cmgr(logging.CRITICAL + 1), contextlib.suppress(Exception):
+        with dask_cluster.quiet(), contextlib.suppress(Exception):
             self._disconnect()
         self._quiet.close()
 

@@ -31,6 +31,8 @@ import sys
 import tempfile
 import time
 import weakref
+from _thread import RLock
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.process import current_process
 from pathlib import Path
@@ -115,6 +117,27 @@ class WorkerProcess(ProcessInterface):
             )  # fmt: skip
         self.pid = process.pid
         return process, ours
+
+
+_hushed, _hushing, _loud_again = 0, RLock(), contextlib.ExitStack()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Dask's log is shown to nobody until the last of those that want that has ended, whichever is the last:
+    each would give back the level that it has found."""
+    global _hushed
+    with _hushing:
+        _hushed += 1
+        if _hushed == 1:
+            _loud_again.enter_context(utils.silence_logging_cmgr(logging.CRITICAL + 1))
+    try:
+        yield
+    finally:
+        with _hushing:
+            _hushed -= 1
+            if not _hushed:
+                _loud_again.close()
 
 
 def start(workers: int) -> SpecCluster:
