@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import threading
 import time
-from _thread import allocate_lock
 from collections.abc import Callable, Generator
 from contextvars import copy_context
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from mrpy.errors import OF_THE_SESSION, Cancelled, SerializationError
-from mrpy.inside import LOOK_EVERY, giving_way, waiting
+from mrpy.inside import giving_way, waiting
 from mrpy.mapreduce.kernels import Submitted
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import Options
@@ -20,7 +20,7 @@ from mrpy.scheduler import codec
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.current import single_call
 from mrpy.scheduler.driver import Delivery
-from mrpy.scheduler.job import LoopGate, shown
+from mrpy.scheduler.job import LoopGate, next_of, shown
 from mrpy.scheduler.reuse import code_for
 
 
@@ -180,16 +180,13 @@ class PendingResult:
                 self._to_tell.remove(tell)
 
     def _wait(self, until: float | None) -> bool:
-        gate = allocate_lock()  # not an event: a handler may come while its own lock is held, see above
-        gate.acquire()
-        if not self._is_to_tell(gate.release):
-            return True
-        left = math.inf
-        while left > 0:
-            left = math.inf if until is None else max(0.0, until - time.monotonic())
-            if gate.acquire(timeout=min(left, LOOK_EVERY)):
-                return True
-        self._is_not_to_tell(gate.release)
+        ended: SimpleQueue[None] = SimpleQueue()  # no event: its lock may be held as a handler comes
+        tell = partial(ended.put, None)
+        if self._is_to_tell(tell):
+            try:
+                next_of(ended, until)
+            except Empty:
+                self._is_not_to_tell(tell)
         return self.done()
 
     def _open(self) -> tuple[bool, Any]:

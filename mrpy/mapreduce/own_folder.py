@@ -15,12 +15,10 @@ import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from mrpy.light import TYPE_CHECKING, later, signal
+from mrpy.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import threading
-else:
-    threading = later("threading")
+    from mrpy.scheduler.shield import Shield
 
 LOCK = "alive"
 TRIES = 10  # out of the air; one is enough unless another run clears up at the same moment
@@ -41,20 +39,11 @@ def make(name: Callable[[], str]) -> tuple[str, int]:
     raise FileNotFoundError(errno.ENOENT, "a folder that was just made is gone", path)
 
 
-def undisturbed(call: Callable[[], object]) -> None:
-    """Call it, and let a Ctrl-C wait until it is over: what is made has to be known to whoever removes it."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        call()
-        return
-    noted: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
-    try:
-        call()
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if noted:
-            signal.raise_signal(signal.SIGINT)
+def undisturbed() -> Shield:
+    """As a ``with`` statement: a Ctrl-C waits until its end. Who removes what is made has to know of it."""
+    from mrpy.scheduler.shield import Shield  # workers, which have no such folder, import nothing of it
+
+    return Shield()
 
 
 def clear(entries: Iterable[os.DirEntry[str]], remove: Callable[[str], object]) -> None:

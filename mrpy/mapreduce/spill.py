@@ -24,7 +24,6 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
-from functools import partial
 from hashlib import sha256
 
 from mrpy.errors import SpillError
@@ -357,7 +356,8 @@ class SpillFolder:
         except FileNotFoundError:
             return
         begin = os.path.join(above, f"{PREFIX}{os.getuid()}-")
-        own_folder.undisturbed(partial(self._make, begin))
+        with own_folder.undisturbed():
+            self._make(begin)
 
     def _make(self, begin: str) -> None:
         clear_stale(begin)
@@ -369,7 +369,8 @@ class SpillFolder:
 
     def close(self) -> None:
         """Remove it. May be called twice."""
-        own_folder.undisturbed(self._gone)
+        with own_folder.undisturbed():
+            self._gone()
 
 
 def clear_stale(begin: str) -> None:

@@ -39,12 +39,14 @@ class Staging:
         self._end: weakref.finalize[[str, str, int, int], Staging] | None = None
 
     def __enter__(self) -> Staging:
-        own_folder.undisturbed(self._make)
+        with own_folder.undisturbed():
+            self._make()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._end is not None:
-            own_folder.undisturbed(self._end)
+            with own_folder.undisturbed():
+                self._end()
 
     @property
     def attempts(self) -> str:
