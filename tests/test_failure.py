@@ -93,7 +93,7 @@ def caught(error: BaseException) -> BaseException:
 def sent(error: BaseException) -> Failure:
     """The failure as it is on the other side of a pipe."""
     captured = capture(caught(error), travels=True)
-    assert captured.live is None
+    assert captured.live is None and captured.held == []
     if captured.payload is not None:  # memoryviews do not travel by pickle: buffers go beside it
         assert captured.payload.buffers == ()
     return pickle.loads(pickle.dumps(captured))

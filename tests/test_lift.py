@@ -21,12 +21,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
-from laws import LOCAL
+from laws import BACKENDS, LOCAL
 
 import mrpy
 from mrpy.errors import LiftError
@@ -655,3 +656,35 @@ def test_an_odd_iterable_is_asked_for_its_items_only() -> None:
         run = mrpy.parallel(make(), backend="serial")
         assert all([str(run), run.explain(), str(run.graph())])
         assert list(run) == list(make())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_an_item_does_late_it_does_with_its_own_variables(backend: str) -> None:
+    """In a loop each is looked at before the next one comes."""
+    points, scales = [10, 20], range(1, 9)
+    with mrpy.session(backend, workers=2):
+        lazily = mrpy.parallel(map(lambda point: point * scale, points) for scale in scales)
+        assert [list(row) for row in lazily] == [[10 * scale, 20 * scale] for scale in scales]
+        called = mrpy.parallel([lambda: (scale, point) for point in points[:1]] for scale in scales)
+        assert [call() for [call] in called] == [(scale, 10) for scale in scales]
+        doubled: int
+        bound = mrpy.parallel(partial(lambda: doubled) for scale in scales if (doubled := 2 * scale))
+        assert [call() for call in bound] == [2 * scale for scale in scales]
+        inside = mrpy.parallel(
+            (i, sum(row)) for i, row in enumerate(filter(lambda p: p > scale, points) for scale in scales)
+        )
+        assert list(inside) == [(scale - 1, 30) for scale in scales]
+
+
+def test_only_what_may_do_something_late_is_run_item_by_item() -> None:
+    weights = [1, 2]
+
+    def apart(generator: Any) -> bool:
+        body: Any = lift(generator).steps[-1]
+        return bool(body.apart)
+
+    assert not apart([x * weight for weight in weights] for x in range(3))
+    assert not apart({x: [x + y for y in weights] for x in weights} for z in range(3))
+    assert not apart(sorted(weights, key=lambda weight: -weight) + [x] for x in range(3))
+    assert apart(sum(x * weight for weight in weights) for x in range(3))
+    assert apart([lambda: x for weight in weights] for x in range(3))

@@ -31,6 +31,9 @@ else:
     opcode = later("opcode")  # only for generators
 
 
+_AT_ONCE = frozenset(("<listcomp>", "<setcomp>", "<dictcomp>"))  # they are through before the item is
+
+
 def lift(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
     """The plan of an iterable: taken apart where possible, a plain source otherwise. `given` are the
     options for parts that have to be run by themselves, as the two inside of a `zip` have.
@@ -93,7 +96,8 @@ def _from_generator(generator: GeneratorType[Any, Any, Any], given: Given) -> Pl
     source = values.pop(".0")
     function = _rebuilt(generator, frame.f_globals, values)
     generator.close()
-    return lift(source, given).then(Body(function, _binds(generator.gi_code)))
+    code = generator.gi_code
+    return lift(source, given).then(Body(function, _binds(code), _may_refer_to_its_own(code)))
 
 
 def _rebuilt(
@@ -121,6 +125,19 @@ def _binds(code: CodeType) -> bool:
         if step == store_cell and operand >= len(code.co_varnames) + _own_cells(code):
             return True
     return any(_binds(inner) for inner in code.co_consts if isinstance(inner, CodeType))
+
+
+@lru_cache(maxsize=1000)
+def _may_refer_to_its_own(code: CodeType) -> bool:
+    """Whether a function or a generator that is made there has variables that the next item writes."""
+    written = {*code.co_cellvars, *(code.co_freevars if _binds(code) else ())}
+    through = [inner for inner in code.co_consts if isinstance(inner, CodeType)]
+    while through:
+        inner = through.pop()
+        if inner.co_name not in _AT_ONCE and not written.isdisjoint(inner.co_freevars):
+            return True
+        through += [each for each in inner.co_consts if isinstance(each, CodeType)]
+    return False
 
 
 @lru_cache(maxsize=1000)

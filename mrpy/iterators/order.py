@@ -187,10 +187,12 @@ async def run_map_async(
             for item in results:
                 yield item
             if error is not None:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error, slot  # as above
             feeder.settle(slot)
-        if feeder.error is not None:
-            raise feeder.error
+        feeder.ends()
 
 
 async def _in_thread(run: Run, stopper: Stopper) -> AsyncGenerator[Any, None]:

@@ -217,7 +217,7 @@ class PendingResult:
                 return True, error
         if delivery.failure is None:
             return True, Cancelled(f"{self._name} was cancelled")
-        return True, delivery.failure.exception()
+        return True, delivery.failure.thrown()
 
 
 def _given(failed: bool, value: Any) -> Any:

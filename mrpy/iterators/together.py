@@ -49,7 +49,7 @@ def gather(pending: Iterable[PendingResult], timeout: float | None = None) -> li
             values.append(each.result())
         return values
     finally:
-        given, alone, each = [], [], None  # they have what is raised, and that would have this frame
+        pending, given, alone, each = [], [], [], None  # they have what is raised, and that this frame
 
 
 def as_completed(pending: Iterable[PendingResult], timeout: float | None = None) -> Iterator[PendingResult]:

@@ -171,7 +171,7 @@ class BatchReader(Limited):
         self._batches = batches
         self._cut: list[Any] = []  # the rows of the batch that was cut last
         self._place = 0  # of the first one that was not given out
-        self._error: BaseException | None = None
+        self._error: list[BaseException] = []
         self._ended = False
 
     def take(self, count: int) -> Sequence[Any]:
@@ -209,12 +209,10 @@ class BatchReader(Limited):
 
     def _next(self, *, first: bool) -> Batch | None:
         """The next batch. What is raised behind others is kept for the next time."""
-        error, self._error = self._error, None
-        if error is not None and first:
+        if self._error and first:
             self._ended = True
-            raise error
-        if self._ended or error is not None:
-            self._error = error
+            raise self._error.pop()
+        if self._ended or self._error:
             return None
         try:
             batch = next(self._batches, None)
@@ -222,7 +220,7 @@ class BatchReader(Limited):
             if first or not waits_its_turn(problem):
                 self._ended = True
                 raise
-            self._error = problem
+            self._error.append(problem)
             return None
         self._ended = batch is None
         return batch

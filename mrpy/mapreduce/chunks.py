@@ -120,7 +120,7 @@ class Chunk(NamedTuple):
             return each
         # one for each, which says where it stands; by `copy.copy` all would share their attributes where Dask
         # has brought tblib
-        return each._replace(live=type(each.live)(*each.live.args))
+        return each._replace(held=[type(each.live)(*each.live.args)])
 
     def part(self, begin: int, end: int) -> Chunk:
         """The items at positions `begin` to `end`."""

@@ -90,10 +90,9 @@ class Feeder:
         """The first items of the source, which are read again afterwards."""
         return self._cutter.sample(count)
 
-    @property
-    def error(self) -> BaseException | None:
-        """The source raised, behind all that it gave."""
-        return self._cutter.error
+    def ends(self) -> None:
+        """There is nothing more: raise what the source has raised, behind all that it gave."""
+        self._cutter.ends()
 
     # ---- cutting ---------------------------------------------------------------------------------
 
@@ -102,7 +101,7 @@ class Feeder:
         before this one. ``ready``: there is something for the consumer, who is not to wait for a source that
         takes its time."""
         slots, tasks = list[Slot](), list[Task]()
-        if self._pace > LIVE and (ready or (self._slots and self.job.arrived)):
+        if self._pace > LIVE and (ready or (self._slots and self.job.comes_within(self._grace()))):
             return slots  # not where all that is out are tasks of others: who waits for chunks would be done
         began, pulling = perf_counter(), 0.0
         try:
@@ -112,8 +111,7 @@ class Feeder:
                 if tasks and perf_counter() - began > SOON:
                     cut, tasks = tasks, []
                     self.job.add(*cut)
-                    grace = 0.0 if self.in_a_loop else min(A_PART * self._pace, SLOW)
-                    if pulling > SLOW and (ready or self.job.comes_within(grace)):
+                    if pulling > SLOW and (ready or self.job.comes_within(self._grace())):
                         break
                     began = perf_counter()
                 known = self._known(self._cutter.position)
@@ -138,6 +136,10 @@ class Feeder:
             if tasks:
                 self.job.add(*tasks)
         return slots
+
+    def _grace(self) -> float:
+        """Seconds that an answer may take to come before the source is asked for more, which holds it up."""
+        return 0.0 if self.in_a_loop else min(A_PART * self._pace, SLOW)
 
     def _has_sent(self, before: int | None) -> bool:
         return self._cutter.ended if before is None else not self.has_a_gap(before)

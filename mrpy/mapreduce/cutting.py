@@ -50,9 +50,9 @@ class Cutter:
     def __init__(
         self, reader: Reader, chunker: Chunker, window: Window, options: Options, *, remote: bool
     ) -> None:
-        self.error: BaseException | None = None  # the source raised, behind all that it gave
         self.growth: Growth | None = None  # of the leaves of a reduction
-        self._late: BaseException | None = None  # what the source raised behind what was just cut
+        self._error: list[BaseException] = []  # the source raised it, behind all that it gave
+        self._late: list[BaseException] = []  # it did behind what was just cut
         self._limited = reader if isinstance(reader, Limited) else None
         self._reader = reader
         self._chunker = chunker
@@ -78,6 +78,11 @@ class Cutter:
     def position(self) -> int:
         """Where the next chunk begins."""
         return self._rests[0].chunk.first if self._rests else self._position
+
+    def ends(self) -> None:
+        """Raise what the source has raised."""
+        if self._error:
+            raise self._error.pop()  # and let go of it: its traceback holds us
 
     def remaining(self) -> int | None:
         """How many items are left, where that is known."""
@@ -127,7 +132,7 @@ class Cutter:
         except BaseException as error:
             if not waits_its_turn(error):
                 raise
-            self.error = error
+            self._error.append(error)
             self._ended = True
             return None
         if len(data) == 0:
@@ -145,9 +150,8 @@ class Cutter:
     def _taken(self, size: int) -> Sequence[Any]:
         """The next items of the source; of the very first chunk only one, where it turns out that they come
         from another run, of whose items one of ours may hold many."""
-        if self._late is not None:
-            error, self._late = self._late, None
-            raise error
+        if self._late:
+            raise self._late.pop()
         careful = self._position == 0 and size > 1 and isinstance(self._limit, int)
         if not careful or self._reader.remaining() is not None:
             return self._not_too_many(size)
@@ -178,7 +182,7 @@ class Cutter:
         except BaseException as error:
             if not len(items) or not waits_its_turn(error):
                 raise
-            self._late = error
+            self._late.append(error)
             return ()
 
 

@@ -148,7 +148,7 @@ class FoldChunk(Frozen):
         if isinstance(result, Outcome):
             result = result.opened(self.rules.on_error, skipped)
             for index in sorted(result.failures):
-                raise result.failures[index].exception()
+                raise result.failures[index].thrown()
             result = result.values
         if callable(self.rules.on_error):
             result = [one for each in result for one in (each if type(each) is Several else (each,))]

@@ -229,9 +229,12 @@ def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
         out.index.extend([index] * (len(out.values) - len(out.index)))  # also what came before a problem
         if problem is not None or known is not None:
             attempt.hands_over()
-        if problem is not None and not out.failed(problem, index, reading):
-            return False
-        if problem is None and known is not None and not out.put_failure(known, reading):
+        if problem is not None:
+            goes_on = out.failed(problem, index, reading)
+            problem = None  # whose traceback has this frame
+            if not goes_on:
+                return False
+        elif known is not None and not out.put_failure(known, reading):
             return False
 
 

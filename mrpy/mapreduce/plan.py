@@ -155,12 +155,21 @@ class Body(Frozen):
 
     ``binds``  it writes variables of the scope around it (``:=`` does), so that every run needs its own:
                two threads that share them would read each other's values
+    ``apart``  what it makes may refer to its variables, and so each item needs its own: nobody looks at it
+               before the next item has come, as he does in a loop
     """
 
     function: Callable[[Iterator[Any]], Iterator[Any]]
     binds: bool = False
+    apart: bool = False
 
     def over(self, items: Iterator[Any]) -> Iterator[Any]:
+        if not self.apart:
+            return self._bound(items)
+        each = map(iter, zip(items, strict=False))  # an iterator over each item
+        return chain.from_iterable(map(self._bound if self.binds else self.function, each))
+
+    def _bound(self, items: Iterator[Any]) -> Iterator[Any]:
         function = _with_own_variables(self.function) if self.binds else self.function
         return iter(function(items))
 

@@ -122,6 +122,7 @@ def _in_pieces(feeder: Feeder, fold: Fold, rules: Rules) -> Any:
         except Exception as error:
             if error is not pulled.error:
                 pin(error, Item(first, "or a later one of its leaf"))
+            pulled.error = None  # whose frames hold this one
             raise
         for _ in items:  # a leaf may have seen enough
             pass
@@ -156,7 +157,10 @@ def _of_a_leaf(slot: Slot, slots: Iterator[Slot], feeder: Feeder) -> Iterator[An
         results, error = results_of(slot)
         yield from results
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                del error, slot  # whose frames hold this one
         feeder.settle(slot)
         if slot.chunk.first + len(slot.chunk.data) >= end:
             return
@@ -217,7 +221,7 @@ class _MergeTree:
 
     def _ended(self, delivery: Delivery) -> None:
         if delivery.failure is not None:
-            raise delivery.failure.exception()
+            raise delivery.failure.thrown()
         self._feeder.account.took(delivery)
 
     def _merge_row(self, level: int) -> None:

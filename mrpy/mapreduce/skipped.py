@@ -82,7 +82,7 @@ class Skipped:
         """What the run ends with, at the end of a task that skipped these last ones."""
         problem = TooManyErrors(f"{self}\nThat is more than max_errors={limit}.", self.count, limit)
         cause = last._last
-        problem.__cause__ = cause if isinstance(cause, BaseException | None) else cause.exception()
+        problem.__cause__ = cause if isinstance(cause, BaseException | None) else cause.thrown()
         return problem
 
     def lines(self) -> list[str]:

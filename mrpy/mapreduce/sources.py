@@ -181,14 +181,13 @@ class Pulls(Limited):
 
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._iterator = iterator
-        self._error: BaseException | None = None
+        self._error: list[BaseException] = []  # one at most: whoever raises it lets go of it
         self._ended = False
 
     def take(self, count: int) -> Sequence[Any]:
-        if self._error is not None:
-            error, self._error = self._error, None
+        if self._error:
             self._ended = True
-            raise error
+            raise self._error.pop()
         items: list[Any] = []
         if self._ended:  # an iterator that has ended is not asked again
             return items
@@ -198,7 +197,7 @@ class Pulls(Limited):
             if not items or not waits_its_turn(error):
                 self._ended = True
                 raise
-            self._error = error
+            self._error.append(error)
         return items
 
     def _pull(self, items: list[Any], count: int) -> bool:
@@ -230,7 +229,7 @@ class Pulls(Limited):
         return False
 
     def remaining(self) -> int | None:
-        return None if not self._ended or self._error is not None else 0
+        return None if not self._ended or self._error else 0
 
 
 def is_run(iterable: object) -> bool:

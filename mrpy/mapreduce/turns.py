@@ -55,8 +55,7 @@ def blocking(feeder: Feeder, *, ordered: bool) -> Iterator[Slot]:
             continue
         delivery = None
         yield slot
-    if feeder.error is not None:
-        raise feeder.error
+    feeder.ends()
 
 
 def _in_order(feeder: Feeder) -> Turns:
@@ -119,7 +118,7 @@ def completed(
         while waiting and waiting[0].done and not feeder.has_a_gap(waiting[0].chunk.first):
             first = waiting.pop(0)
             if first.failure is not None:
-                raise first.failure.exception()
+                raise first.failure.thrown()
         if not waiting:
             if fresh:
                 continue
@@ -137,18 +136,17 @@ def completed(
             elif failed is None or done.chunk.first < failed:
                 failed = done.chunk.first
             done.chunk = done.chunk._replace(data=())  # not needed any more, and may be large
-    if feeder.error is not None:
-        raise feeder.error
+    feeder.ends()
 
 
 def results_of(slot: Slot) -> tuple[list[Any], BaseException | None]:
     """The results of a chunk, and what is to be raised behind them."""
     if slot.failure is not None:
-        return [], slot.failure.exception()
+        return [], slot.failure.thrown()
     result = slot.result
     if not isinstance(result, Outcome):
         return result, None  # type: ignore[return-value]  # parts are not for the consumer
     values = list(result.values)
     for index, failure in result.failures.items():
-        values[index] = failure.exception()
+        values[index] = failure.thrown()
     return (values[:-1], values[-1]) if result.ended else (values, None)

@@ -55,8 +55,8 @@ class Failure(NamedTuple):
 
     ``item``   the item of the source that it belongs to, once that is known
     ``index``  which item of the task it was, where only that is known
-    ``live``   the exception itself, where it never left the process. Not compared: it is another object in
-               a replay, which has to equal its run
+    ``held``   the exception itself, where it never left the process, as long as nobody has raised it. Not
+               compared: it is another object in a replay, which has to equal its run
     """
 
     type_name: str
@@ -65,7 +65,7 @@ class Failure(NamedTuple):
     payload: codec.Payload | None = None
     item: Item | None = None
     index: At | None = None  # type: ignore[assignment]  # a tuple's method of that name is not missed here
-    live: BaseException | None = None
+    held: list[BaseException] = []  # one at most
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Failure) and self[:-1] == other[:-1]
@@ -75,6 +75,19 @@ class Failure(NamedTuple):
 
     def __hash__(self) -> int:
         return hash(self[:-1])
+
+    @property
+    def live(self) -> BaseException | None:
+        """The exception itself, if it is here."""
+        return self.held[0] if self.held else None
+
+    def thrown(self) -> BaseException:
+        """`exception`, for who raises it, and let go of it here: its traceback holds frames that hold this.
+        Else all that its task and its source held would stay until the garbage collector comes."""
+        error = self.exception()
+        if self.held:
+            self.held.clear()
+        return error
 
     def exception(self) -> BaseException:
         """Rebuild what the user shall see."""
@@ -111,7 +124,7 @@ def capture(error: BaseException, *, travels: bool) -> Failure:
         trace=format_trace(error) if travels else "",
         payload=_pickled(error) if travels else None,
         item=item_of(error),
-        live=None if travels else error,
+        held=[] if travels else [error],
     )
 
 
@@ -128,7 +141,7 @@ def _no_end(error: StopIteration) -> RuntimeError:
 
 def of(error: MrpyError, index: At | None = None, trace: str = "") -> Failure:
     """A failure that mrpy itself states (a crash, a timeout): its own traceback is not worth showing."""
-    return Failure(type(error).__qualname__, str(error), trace, index=index, live=error)
+    return Failure(type(error).__qualname__, str(error), trace, index=index, held=[error])
 
 
 def overran(timeout: float | None, index: At | None, trace: str = "") -> Failure:

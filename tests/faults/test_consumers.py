@@ -354,3 +354,72 @@ def test_a_run_that_is_closed_lets_go_of_its_source(backend: str) -> None:
         assert next(mine) > 0
     finally:
         gc.enable()
+
+
+class _Bad(Exception):
+    """Of an item."""
+
+
+def _refused(number: int) -> int:
+    if number == 50:
+        raise _Bad
+    return number
+
+
+WAYS: dict[str, Callable[[Iterator[int]], object]] = {
+    "a loop": lambda source: [x for x in mrpy.parallel(_refused(x) for x in source)],
+    "one by one": lambda source: list(mrpy.pmap(_refused, source, chunksize=1)),
+    "unordered": lambda source: list(mrpy.pmap(_refused, source, ordered=False)),
+    "with the time kept": lambda source: list(mrpy.pmap(_refused, source, timeout=60)),
+    "parts": lambda source: list(mrpy.parallel((i, x) for i, x in enumerate(_refused(x) for x in source))),
+    "a sum": lambda source: mrpy.pmap(_refused, source).sum(),
+    "a narrow one": lambda source: mrpy.pmap(_refused, source, buffersize=2).sum(),
+    "a reduction": lambda source: mrpy.preduce(operator.add, mrpy.pmap(_refused, source)),
+    "by key": lambda source: list(mrpy.pmap(_refused, source).reduce_by(abs, operator.add)),
+    "sorted": lambda source: list(mrpy.pmap(_refused, source).sorted()),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@over_local
+def test_a_source_is_closed_as_soon_as_an_error_of_an_item_was_dealt_with(backend: str, way: str) -> None:
+    """And not when the garbage collector comes: there may be a lock in it."""
+    closed = threading.Event()
+
+    def source() -> Iterator[int]:
+        try:
+            yield from itertools.count()
+        finally:
+            closed.set()
+
+    gc.collect()
+    gc.disable()
+    try:
+        with mrpy.session(backend, workers=2):
+            with pytest.raises(_Bad) as raised:
+                WAYS[way](source())
+            del raised
+            assert closed.wait(10), "something has hold of it"
+    finally:
+        gc.enable()
+
+
+def test_what_is_there_does_not_wait_for_a_slow_source_because_one_item_before_it_took_long() -> None:
+    seen: list[int] = []
+    in_time: list[bool] = []
+
+    def slow() -> Iterator[int]:
+        for number in range(5):
+            in_time.append(number - 1 in seen)
+            time.sleep(1)
+            yield number
+
+    def first_loads(number: int) -> int:
+        if number == 0:
+            time.sleep(0.1)  # a model, say
+        return number
+
+    for number in mrpy.pmap(first_loads, slow(), backend="threads", workers=2):
+        seen.append(number)
+    assert seen == [0, 1, 2, 3, 4]
+    assert sum(in_time) >= 2, "each came when the next one did"
