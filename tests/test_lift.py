@@ -285,10 +285,12 @@ def test_what_is_no_program_is_refused_with_a_remedy() -> None:
     next(started)
     ended = (x for x in range(0))
     list(ended)
-    for generator, words in ((started, "already started"), (ended, "already started"), (upto(3), "@mrpy.stage")):
+    for generator, words in ((started, "already started"), (upto(3), "@mrpy.stage")):
         with pytest.raises(LiftError, match=words) as caught:
             mrpy.parallel(generator)
         assert "mrpy.pmap" in str(caught.value)
+    with pytest.raises(LiftError, match="already started and has ended.*; make it anew"):
+        mrpy.parallel(ended)
     assert list(mrpy.pmap(str, started, backend="serial")) == ["1", "2"]
     assert list(mrpy.stream(upto(2), backend="serial")) == [0, 1]
 
@@ -524,7 +526,67 @@ def test_a_body_that_takes_from_its_source_is_refused_as_a_program_and_a_source_
         mrpy.parallel((line, next(FILE)) for line in FILE)
     with pytest.raises(LiftError, match="takes items from what it goes over"):
         mrpy.parallel((line, FILE.readline()) for line in FILE)
+    for records in ("lines", "rows", "stripped", "by_itself", "bound"):
+        with pytest.raises(LiftError, match="takes items from what it goes over"):
+            mrpy.parallel(getattr(Pairs(), records)())
     assert list(mrpy.pmap(sum, pairs(), backend=backend)) == [1, 5, 9]
+
+
+def test_a_generator_that_was_handed_over_is_said_to_be() -> None:
+    squares = (x * x for x in range(3))
+    mrpy.parallel(squares)
+    with pytest.raises(LiftError, match="handed over before and is a part of that run; make it anew"):
+        mrpy.parallel(squares)
+
+
+class Pairs:
+    """Its methods take from what its items come from."""
+
+    def __init__(self) -> None:
+        self.file = io.StringIO("a\nb\n")
+        self.items = iter(range(6))
+
+    def body(self) -> str:
+        return self.file.readline()
+
+    def stripped_body(self) -> str:
+        return self.body().strip()
+
+    def following(self) -> int:
+        return next(self.items)
+
+    def lines(self) -> Iterator[Any]:
+        return ((head, self.body()) for head in self.file)
+
+    def stripped(self) -> Iterator[Any]:
+        return ((head, self.stripped_body()) for head in map(str.strip, self.file))
+
+    def rows(self) -> Iterator[Any]:
+        return ((item, self.following()) for item in self.items)
+
+    def by_itself(self) -> Iterator[Any]:
+        return ((item, next(self.items)) for item in self.items)
+
+    def bound(self) -> Iterator[Any]:
+        body = self.body
+        return ((head, body()) for head in self.file)
+
+
+class Rows:
+    """Its helper takes nothing from them."""
+
+    def __init__(self) -> None:
+        self.rows = iter(("a,b", "1,2", "3,4"))
+        self.columns = next(self).split(",")
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        return next(self.rows)
+
+    def named(self, row: str) -> dict[str, str]:
+        return dict(zip(self.columns, row.split(","), strict=True))
 
 
 @dataclasses.dataclass
@@ -551,6 +613,8 @@ class Scaled:
 
 def test_what_a_body_goes_over_may_be_there_for_something_else(tmp_path: Path) -> None:
     assert list(mrpy.parallel(Scaled(3).all(), backend="processes", workers=1)) == [20, 10, 0]
+    rows = Rows()
+    assert list(mrpy.parallel(rows.named(row) for row in rows)) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
     (tmp_path / "lines").write_text("a\nb\n")
     with (tmp_path / "lines").open() as file:
         assert list(mrpy.parallel(((line, file.name) for line in file), backend="threads"))[1] == ("b\n", file.name)

@@ -64,7 +64,12 @@ def lift_program(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
 
 def _why_not(generator: GeneratorType[Any, Any, Any]) -> str:
     name = generator.__qualname__
-    if generator.gi_running or generator.gi_suspended or generator.gi_frame is None:
+    if generator.gi_frame is None:
+        return (
+            f"the generator {name} was already started and has ended, or it was handed over before and is a "
+            "part of that run; make it anew"
+        )
+    if generator.gi_running or generator.gi_suspended:
         return (
             f"the generator {name} was already started, so what it would do with its items is not known any "
             "more; hand it over before the first next(), or use mrpy.pmap(function, generator)"
