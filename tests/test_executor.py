@@ -333,11 +333,12 @@ def test_a_callback_may_shut_it_down(backend: str) -> None:
 
 
 @pytest.mark.fault(22)
-def test_at_the_end_of_the_program_what_is_under_way_is_waited_for() -> None:
+@pytest.mark.parametrize("backend", ["threads", "processes", "dask"])
+def test_at_the_end_of_the_program_what_is_under_way_is_waited_for(backend: str) -> None:
     done = run_script(
-        """
+        f"""
         import mrpy, time
-        executor = mrpy.Executor(2)
+        executor = mrpy.Executor(2, backend={backend!r})
         for n in range(3):
             executor.submit(lambda n: (time.sleep(0.2), n)[1], n).add_done_callback(lambda f: print(f.result(), flush=True))
         """

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import concurrent.futures.thread  # noqa: F401 - it ends in the order of imports, the last one first
 import os
 import sys
+import threading
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
+from contextlib import suppress
 from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -257,9 +260,14 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 @atexit.register
 def _finish_all() -> None:
     """At the end of the program wait for what is under way, as the standard library does; but stop it where
-    Ctrl-C has ended the program."""
+    Ctrl-C has ended the program. Twice: other threads may go on meanwhile."""
     if getattr(sys, "last_type", None) is KeyboardInterrupt:
         for future in list(_under_way):
             future.cancel()
     for future in list(_under_way):
         future.finish()
+
+
+with suppress(RuntimeError):  # Python ends already
+    # Before the pools of `concurrent.futures` take nothing more, with which Dask sends and fetches.
+    threading._register_atexit(_finish_all)  # type: ignore[attr-defined]

@@ -36,6 +36,7 @@ import mrpy
 from mrpy.errors import BackendError, ItemTimeout, OptionError, WorkerCrashed
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends import dask_cluster
+from mrpy.scheduler.backends.dask_values import Far
 from mrpy.scheduler.backends.dask_worker import Stored
 
 
@@ -636,3 +637,17 @@ def test_the_log_is_silent_until_the_last_cluster_is_gone_whichever_that_is(monk
     assert handler.level > logging.CRITICAL
     second.__exit__(None, None, None)
     assert handler.level == before
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:http", "bogus://x:1", "tcp://127.0.0.1", "", 123])
+def test_an_address_at_which_nobody_could_be_is_refused_at_once(address: Any) -> None:
+    with pytest.raises(OptionError, match="must be like 'tcp://host:8786'"), mrpy.session("dask", address=address):
+        pass
+
+
+def test_where_memory_runs_out_for_a_result_that_is_said() -> None:
+    def full() -> None:
+        raise MemoryError
+
+    with pytest.raises(BackendError, match="no memory left for a result of 7,000 bytes"):
+        Far(type("Future", (), {"result": staticmethod(full)}), 7000, None).load()

@@ -13,6 +13,8 @@ import platform
 from pkgutil import resolve_name
 from typing import Any
 
+from distributed.comm.addressing import get_address_host_port
+
 from mrpy.errors import BackendError, OptionError
 
 TOLD = 10.0  # seconds for a cluster to say which versions it has
@@ -27,6 +29,16 @@ def check(client: Any) -> None:
             "client= belongs to the event loop that runs here, which cannot serve it while this waits; "
             "open the session in a thread (asyncio.to_thread)"
         )
+
+
+def check_address(address: Any) -> None:
+    """Raise where nobody could be asked for there. A `Client` that has found out is not to be got rid of."""
+    if str(address).startswith("inproc:"):  # in this very process
+        return
+    try:
+        get_address_host_port(address)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"address={address!r}: must be like 'tcp://host:8786' ({error})") from None
 
 
 async def threads_of(client: Any) -> int:

@@ -28,6 +28,9 @@ class Far:
         """Bring it here and open it."""
         try:
             stored: w.Stored = self.future.result()
+        except MemoryError as error:
+            what = f"this process has no memory left for a result of {self.nbytes:,} bytes"
+            raise BackendError(what) from error
         except (Exception, CancelledError) as error:
             what = "a result is lost: before it was asked for its session or cluster was closed, or restarted"
             raise BackendError(f"{what} ({error!r})") from error
