@@ -83,7 +83,10 @@ class Failure(NamedTuple):
 
     def thrown(self) -> BaseException:
         """`exception`, for who raises it, and let go of it here: its traceback holds frames that hold this.
-        Else all that its task and its source held would stay until the garbage collector comes."""
+        Else all that its task and its source held would stay until the garbage collector comes. What mrpy
+        states may be of many tasks: of that it is a copy."""
+        if (live := self.live) is not None and live.__traceback__ is None and isinstance(live, MrpyError):
+            return self._replace(held=[type(live)(*live.args)]).exception()
         error = self.exception()
         if self.held:
             self.held.clear()

@@ -206,7 +206,7 @@ class _Run:
     def _failed(self, key: Hashable, delivery: Delivery) -> BaseException:
         failure = delivery.failure
         assert failure is not None, "nobody but us abandons our tasks, and what others need is not stopped"
-        error = failure.thrown()
+        error = failure.exception()  # other tasks may have the same
         return error if isinstance(error, OF_THE_SESSION) else _noted(error, key)
 
 

@@ -494,3 +494,12 @@ def test_asking_where_threads_are_keeps_nothing_of_theirs() -> None:
         gc.enable()
     current_frames()
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize("backend", CONCURRENT)
+def test_each_call_that_a_closed_session_has_left_says_so(backend: str) -> None:
+    with mrpy.session(backend, workers=2):
+        left = [mrpy.submit(time.sleep, 5) for _ in range(4)]
+    for each in left:
+        with pytest.raises(SessionClosed, match="closed before this was done"):
+            each.result()
