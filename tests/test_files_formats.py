@@ -265,6 +265,56 @@ def test_fastq_records_among_others_are_found_wherever_it_is_cut(tmp_path: Path,
         assert list(mrpy.read_fastq(path, blocksize=blocksize, backend="serial", on_error="skip")) == expected
 
 
+def records_among(lines: list[str]) -> list[tuple[str, str, str, str]]:
+    """What is a record by its first three lines, and where the next does not begin before it has qualities for its bases."""
+    begins = [at for at, (head, sequence, plus) in enumerate(zip(lines, lines[1:], lines[2:], strict=False)) if head[:1] == "@" and plus[:1] == "+" and sequence[:1] not in ("@", "+")]
+    made = []
+    for at, behind in zip(begins, [*begins, len(lines)][1:], strict=True):
+        head, sequence, _, quality, *_ = *lines[at : min(at + 4, behind)], "", ""
+        if len(sequence) == len(quality):
+            name, description, *_ = *head[1:].split(None, 1), "", ""
+            made.append((name, description, sequence, quality))
+    return made
+
+
+@FEW
+@given(
+    records=st.lists(st.tuples(st.text("ACGT", max_size=5), st.sampled_from(["", "again"]), st.text("@+I", min_size=5, max_size=5)), min_size=2, max_size=25),
+    damages=st.lists(st.tuples(st.sampled_from(["lost", "doubled", "halved", "emptied"]), st.integers(0, 99)), max_size=4),
+    end=st.sampled_from(["\n", "\r\n", "\r"]), blocksize=st.integers(1, 90), size=st.sampled_from([3, 17, 1 << 18]),
+)  # fmt: skip
+def test_fastq_with_lost_and_doubled_lines_has_the_same_records_wherever_it_is_cut(tmp_path: Path, records: list[tuple[str, str, str]], damages: list[tuple[str, int]], end: str, blocksize: int, size: int) -> None:
+    lines = [line for n, (bases, plus, quality) in enumerate(records) for line in (f"@r{n}", bases, f"+{plus}", quality[: len(bases)])]
+    for damage, at in damages:
+        line = lines[place := at % len(lines)]
+        lines[place : place + 1] = {"lost": [], "doubled": [line] * 2, "halved": [line[: len(line) // 2]], "emptied": [""]}[damage]
+    data = "".join(line + end for line in lines).encode()
+    plain, packed = written(tmp_path / "a.fastq", data), written(tmp_path / "b.fastq.gz", gzip.compress(data, 1))
+    expected = records_among(lines)
+
+    def read(path: Path, blocksize: Any) -> list[Any]:
+        got = list(mrpy.read_fastq(path, blocksize=blocksize, backend="serial", on_error="return"))
+        assert [item for item in got if not isinstance(item, DataError)] == expected
+        return [(item.offset, item.why) if isinstance(item, DataError) else item for item in got]
+
+    whole = read(plain, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "PIECE", size)
+        for each in (plain, blocksize), (plain, None), (packed, "auto"):
+            assert read(*each) == whole
+
+
+@pytest.mark.parametrize("blocksize", [None, "auto", 1, 16, 17, 100, 128, 513])
+def test_where_the_qualities_of_a_read_are_lost_the_next_one_is_right(tmp_path: Path, blocksize: int | str | None) -> None:
+    """Also where they are as long as the line behind them."""
+    reads = [f"@r{n:02}\nACGT\n+\nIIII\n" for n in range(60)]
+    reads[30] = "@r30\nACGT\n+\n"
+    path = written(tmp_path / "a.fq", "".join(reads).encode())
+    got = list(mrpy.read_fastq(path, blocksize=blocksize, backend="serial", on_error="return"))
+    assert [item for item in got if isinstance(item, tuple)] == [(f"r{n:02}", "", "ACGT", "IIII") for n in range(60) if n != 30]
+    assert isinstance(got[30], DataError) and "4 bases and 0" in got[30].why
+
+
 class Counted(io.FileIO):
     """A file that knows how much was read of it."""
 

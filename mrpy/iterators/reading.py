@@ -194,7 +194,9 @@ def read_fastq(
     """The records of FASTQ files, of four lines each, as named tuples.
 
     They are ``(name, description, sequence, quality)``. The arguments are those of `read_text`. A record that
-    is none is a `DataError`; the next one is looked for behind it.
+    is none is a `DataError`; the next one is looked for behind it. One begins wherever a line begins with an
+    ``@``, and the next but one with a ``+``, and the one between with neither: a record that would go on
+    there has lost a line.
 
     >>> import mrpy, tempfile
     >>> with tempfile.NamedTemporaryFile("w", suffix=".fq") as file:

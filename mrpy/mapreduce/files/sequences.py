@@ -53,8 +53,10 @@ def fasta_start(data: bytes, at: int, final: bool) -> int:
 
 def fastq_start(data: bytes, at: int, final: bool) -> int:
     r"""The rule of FASTQ: a record begins with an ``@`` at the begin of a line, and the next line but one
-    with a ``+``. A line of qualities may begin with an ``@``, but then the next but one is a sequence. Where
-    no such line comes for long the file is cut all the same, at one that is in no record.
+    with a ``+``. A line of qualities may begin with an ``@``, but then the next but one is a sequence, and
+    that begins with neither. Whoever takes a piece apart asks the same (`_Fastq._begins`): so where lines are
+    lost, too, it is the same records wherever the file is cut. Where no such line comes for long it is cut
+    all the same, at one that is in no record.
 
     >>> fastq_start(b"@a\nAC\n+\n@@\n@b\nGT\n+\n!!\n", 1, True)
     11
@@ -66,7 +68,7 @@ def fastq_start(data: bytes, at: int, final: bool) -> int:
         if at < 0 or at >= len(data):
             return NONE if at == NONE and not starts else none
         starts.append(at)
-        if len(starts) > 2 and data[at] == 43 and data[starts[-3]] == 64:
+        if len(starts) > 2 and data[at] == 43 and data[starts[-3]] == 64 and data[starts[-2]] not in b"@+":
             return starts[-3]
         if len(starts) == LINES:
             return starts[-2]  # the last two may yet begin a record
@@ -156,7 +158,7 @@ class _Fastq:
 
     def __init__(self, format: Fastq, path: str, offset: int, data: bytes) -> None:
         text, self._marked = format.text.decoded(path, offset, data)
-        self._lines = with_newlines(text).split("\n")
+        self._lines = [*with_newlines(text).split("\n"), "", "", ""]  # which the last record may have lost
         self._format = format
         self._path = path
         self._offset = offset
@@ -175,7 +177,9 @@ class _Fastq:
         if at == len(lines):
             raise StopIteration
         self._begin, self._next = at, at + 4
-        head, sequence, plus, quality = (lines[at : at + 4] + [""] * 3)[:4]
+        head, sequence, plus, quality = lines[at : at + 4]
+        if quality[:1] == "@" and self._begins(at + 3):
+            quality, self._next = "", at + 3  # the line is lost, and this is the next record
         problem = self._problem(head, sequence, plus, quality)
         if problem:
             self._next = self._following(at + 1)
@@ -190,6 +194,8 @@ class _Fastq:
             return f"{short_repr(head)} where an '@' should begin a record of four lines"
         if plus[:1] != "+":
             return f"the record {short_repr(head)} has no line with a '+' behind its sequence"
+        if sequence[:1] in ("@", "+"):
+            return f"the record {short_repr(head)} has {short_repr(sequence)} where its sequence should be"
         if len(sequence) != len(quality) and MARK not in sequence + quality:  # it is longer than its bytes
             lengths = f"{len(sequence):,} bases and {len(quality):,} qualities"
             return f"the record {short_repr(head)} has {lengths}"
@@ -197,12 +203,16 @@ class _Fastq:
 
     def _following(self, at: int) -> int:
         """The next line with which a record can begin."""
-        lines = self._lines
-        while at < len(lines):
-            if lines[at][:1] == "@" and at + 2 < len(lines) and lines[at + 2][:1] == "+":
-                return at
+        while at < len(self._lines) and not self._begins(at):
             at += 1
         return at
+
+    def _begins(self, at: int) -> bool:
+        """Whether a record begins with this line: the rule of `fastq_start`."""
+        lines = self._lines
+        if lines[at][:1] != "@" or at + 2 >= len(lines):
+            return False
+        return lines[at + 2][:1] == "+" and lines[at + 1][:1] not in ("@", "+")
 
     def offset(self) -> int:
         """Where the record begins that was given out last."""
