@@ -24,9 +24,10 @@ import mrpy
 from mrpy.errors import item_of
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.rules import Rules
-from mrpy.mapreduce.sinks import staging
+from mrpy.mapreduce.sinks import sqlite, staging
 from mrpy.mapreduce.sinks.folder import Folder
 from mrpy.mapreduce.sinks.lines import LineWriter, Text
+from mrpy.mapreduce.sinks.parts import PartFile
 from mrpy.mapreduce.sinks.staging import Staging
 from mrpy.mapreduce.sinks.write_chunk import WriteChunk
 
@@ -254,13 +255,30 @@ def test_a_full_disk_is_an_error_with_path_needed_and_free_and_the_old_output_st
         with pytest.raises(OSError, match=NO_ROOM) as caught:
             write(sink, out, mrpy.stream(RECORDS, chunksize=200).map(limited), overwrite=there, on_error=on_error)
         assert caught.value.filename == str(out.resolve())
-        assert caught.value.errno in (errno.EFBIG, errno.ENOSPC)
+        assert caught.value.errno == errno.EFBIG and "(ulimit -f)" in str(caught.value)
         assert item_of(caught.value) is None
         assert not [note for note in getattr(caught.value, "__notes__", ()) if "raised at" in note]
         assert out.exists() == there
         assert len(list(out.parent.iterdir())) == there
     if there:
         assert read(sink, out) == RECORDS[:1]
+
+
+@pytest.mark.parametrize("number", [errno.EDQUOT, errno.EIO])
+def test_what_the_system_says_to_sqlite_is_what_it_says_to_others(number: int, out: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """The error of SQLite is the same, whatever that is."""
+    refused = sqlite3.OperationalError("disk I/O error")
+    refused.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+
+    def write(self: PartFile, data: bytes) -> int:
+        raise OSError(number, "try again")
+
+    monkeypatch.setattr(PartFile, "write", write)
+    out.write_bytes(b"")
+    with pytest.raises(OSError, match=r"disk I/O error" if number == errno.EIO else "no room") as caught:
+        with sqlite._no_room(str(out), str(out), str(tmp_path)):
+            raise refused
+    assert (caught.value.errno, caught.value.filename) == (number, str(out))
 
 
 @pytest.mark.fault(24)
@@ -291,7 +309,7 @@ def test_no_room_for_a_table_when_all_parts_are_there_leaves_the_database_as_it_
         mrpy.stream(records, backend="serial", chunksize=100).to_sqlite({str(out)!r}, "rows", overwrite=True)
     """
     done = run_script(code)
-    assert re.search(NO_ROOM, done.stderr)
+    assert re.search(NO_ROOM, done.stderr) and "(ulimit -f)" in done.stderr
     assert str(out.resolve()) in done.stderr
     assert out.exists() == there
     if there:
@@ -363,7 +381,7 @@ def test_ctrl_c_leaves_the_old_output_and_nothing_else(backend: str, overwrite: 
 # Kills itself at the n-th call that changes what is on the disk while the output is published.
 KILLED = """
     import mrpy, os, shutil, signal
-    from mrpy.mapreduce.sinks import staging
+    from mrpy.mapreduce.sinks import sqlite, staging
 
     left = {moment}
 

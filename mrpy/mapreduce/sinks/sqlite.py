@@ -11,7 +11,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import Any
 
 from mrpy.light import Frozen
@@ -80,7 +80,7 @@ class RowWriter:
     def write(self, items: Iterator[Any]) -> int:
         count = 0
         for rows in batches(items):
-            with _no_room(self._file.output):
+            with self._no_room():
                 if not self._insert:
                     self._begin()
                 self._database.executemany(self._insert, rows)
@@ -95,10 +95,13 @@ class RowWriter:
         self._database.execute("begin")
 
     def finish(self) -> None:
-        with _no_room(self._file.output):
+        with self._no_room():
             if self._insert:
                 self._database.execute("commit")
             self._database.close()
+
+    def _no_room(self) -> AbstractContextManager[None]:
+        return _no_room(self._file.output, self._file.path, os.path.dirname(self._file.path))
 
     def abandon(self) -> None:
         with suppress(Exception):
@@ -149,7 +152,8 @@ class Table:
         if names is None:
             raise ValueError("there are no records to tell which columns the table has: fields= says it")
         table = _quoted(self._table)
-        with closing(_opened(path)) as database, _no_room(self.path, sum(part.nbytes for part in parts)):
+        room = _no_room(self.path, path, staging.attempts, sum(part.nbytes for part in parts))
+        with closing(_opened(path)) as database, room:
             database.execute("begin immediate")
             self._check(database)  # once more: nobody else can make it from here on
             database.execute(f"drop table if exists {table}")
@@ -198,11 +202,28 @@ def _inserting(table: str, columns: int) -> str:
 
 
 @contextmanager
-def _no_room(output: str, needed: int = 1) -> Iterator[None]:
-    """An error of SQLite that says that a disk is full becomes the one that all sinks raise."""
+def _no_room(output: str, path: str, folder: str, needed: int = 1) -> Iterator[None]:
+    """An error of SQLite that says that a database could not be written becomes the one that all sinks raise.
+    ``folder``: where something may be tried."""
     try:
         yield
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            number = errno.ENOSPC
+        elif error.sqlite_errorcode == sqlite3.SQLITE_IOERR_WRITE:
+            number = _refusal(output, folder, os.stat(path).st_size + needed)
+        else:
             raise
-        raise explained(OSError(errno.ENOSPC, str(error)), output, needed) from error
+        raise explained(OSError(number, str(error), output), output, needed) from error
+
+
+def _refusal(output: str, folder: str, at: int) -> int:
+    """Why the system writes nothing there: a quota, or files may not be so large. SQLite keeps that to
+    itself, so the same is tried with another file. Where that can be written it was the disk."""
+    try:
+        with PartFile(folder, 0, output) as file:
+            file.seek(at)
+            file.write(b"\0")
+    except OSError as error:
+        return error.errno or errno.EIO
+    return errno.EIO
