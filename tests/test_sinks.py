@@ -13,6 +13,7 @@ import lzma
 import math
 import operator
 import os
+import re
 import sqlite3
 import stat
 import threading
@@ -824,11 +825,21 @@ def test_a_failure_leaves_a_database_as_it_was(out: Path) -> None:
 def test_what_is_no_database_is_refused_before_anything_runs(out: Path) -> None:
     ran: list[int] = []
     out.write_text("no database at all, though it is long enough for one" * 100)
-    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+    with pytest.raises(sqlite3.DatabaseError, match=f"not a database: {re.escape(repr(str(out.resolve())))}"):
         mrpy.pmap(ran.append, [1], backend="serial").to_sqlite(out, "t", overwrite=True)
     with pytest.raises(IsADirectoryError):
         mrpy.pmap(ran.append, [1], backend="serial").to_sqlite(out.parent, "t", overwrite=True)
     assert not ran
+
+
+def test_what_goes_wrong_with_a_database_when_all_is_written_says_with_which(out: Path) -> None:
+    def spoilt(n: int) -> dict[str, int]:
+        out.write_text("no database any more, though it is long enough for one" * 100)
+        return {"n": n}
+
+    mrpy.stream([{"n": 1}], backend="serial").to_sqlite(out, "one")
+    with pytest.raises(sqlite3.DatabaseError, match=f"not a database: {re.escape(repr(str(out.resolve())))}"):
+        mrpy.stream([1], backend="serial").map(spoilt).to_sqlite(out, "two")
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ class Table:
         if os.path.isdir(self.path):
             raise IsADirectoryError(errno.EISDIR, "a database is a file", self.path)
         if os.path.lexists(self.path):
-            with closing(_opened(self.path)) as database:
+            with _named(self.path), closing(_opened(self.path)) as database:
                 self._check(database)
 
     def staging(self) -> Staging:
@@ -153,7 +153,7 @@ class Table:
             raise ValueError("there are no records to tell which columns the table has: fields= says it")
         table = _quoted(self._table)
         room = _no_room(self.path, path, staging.attempts, sum(part.nbytes for part in parts))
-        with closing(_opened(path)) as database, room:
+        with _named(self.path), closing(_opened(path)) as database, room:
             database.execute("begin immediate")
             self._check(database)  # once more: nobody else can make it from here on
             database.execute(f"drop table if exists {table}")
@@ -199,6 +199,16 @@ def _quoted(name: str) -> str:
 
 def _inserting(table: str, columns: int) -> str:
     return f"insert into {table} values ({', '.join('?' * columns)})"
+
+
+@contextmanager
+def _named(output: str) -> Iterator[None]:
+    """What goes wrong with a database says with which: SQLite does not."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        error.args = (f"{error}: {output!r}",)
+        raise
 
 
 @contextmanager
