@@ -569,6 +569,15 @@ def test_a_line_that_is_no_json_is_a_data_error(tmp_path: Path) -> None:
     assert list(mrpy.read_jsonl(path, blocksize=None, on_error="skip", backend="serial")) == [{"a": 1}, [2]]
 
 
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("begin", ["[", '{"a":'])
+def test_json_that_is_nested_too_deeply_is_a_data_error(tmp_path: Path, begin: str, backend: str) -> None:
+    path = written(tmp_path / "a.jsonl", f"1\n{begin * 100_000}\n3\n".encode())
+    one, error, three = mrpy.read_jsonl(path, backend=backend, workers=1, on_error="return")
+    assert (one, three, type(error), error.path, error.offset) == (1, 3, DataError, str(path), 2)
+    assert "recursion depth exceeded" in error.why
+
+
 # ---- only text -----------------------------------------------------------------------------------------------
 
 

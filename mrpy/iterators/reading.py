@@ -94,7 +94,8 @@ def read_jsonl(
 ) -> ParallelIterator:
     """The values of files with one piece of JSON per line. Empty lines are passed over.
 
-    The arguments are those of `read_text`. A line that is no JSON is a `DataError` with its offset.
+    The arguments are those of `read_text`. A line that is no JSON, or nested too deeply for
+    Python, is a `DataError` with its offset.
 
     >>> import mrpy, tempfile
     >>> with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:

@@ -263,7 +263,7 @@ class _Parse:
     def __call__(self, line: str) -> Any:
         try:
             return self._parse(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # or it is nested too deeply
             why = f"{error} in {short_repr(line)}"
             raise DataError(self._path, self._piece.offset(), why) from error
 
