@@ -126,7 +126,8 @@ def read_csv(
 ) -> ParallelIterator:
     """The rows of CSV files as dictionaries: ``csv.DictReader(open(path, newline=""))``, file by file.
 
-    The first row of each file has the names, unless there are `fieldnames`. ``delimiter=``, ``quotechar=``
+    The first row of each file has the names, unless there are `fieldnames`. Empty lines are passed over, also
+    before that row: there `csv.DictReader` takes one for a row without names. ``delimiter=``, ``quotechar=``
     and what else `csv.reader` takes are taken here too.
 
     A field in quotes may hold the ends of lines. So large files are read twice, first by the consumer, as far
