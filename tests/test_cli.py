@@ -622,6 +622,22 @@ def test_what_is_no_job_is_one_line(jobs: Path, target: str, status: int, says: 
     assert says in refused(jobs, "run", target, "a.txt", status=status)
 
 
+@pytest.mark.parametrize("target", ["random:Words", "./random.py:Words", "time:Words", "./time.py:Words", "collections.jobs:Words"])
+def test_a_job_that_a_module_of_python_hides_is_said_to_be_hidden(jobs: Path, target: str) -> None:
+    """What is imported already is not looked for in the working directory."""
+    (jobs / "collections").mkdir()
+    for name in ("random.py", "time.py", "collections/__init__.py", "collections/jobs.py"):
+        (jobs / name).write_text(JOBS)
+    where, _ = target.split(":")
+    says = f"{where} is hidden by another module of that name"
+    assert says in refused(jobs, "run", target, "a.txt", status=2, PYTHONSAFEPATH="1")
+
+
+def test_a_folder_of_the_name_of_a_module_of_python_hides_nothing(jobs: Path) -> None:
+    (jobs / "collections").mkdir()
+    assert "collections has no Words" in refused(jobs, "run", "collections:Words", "a.txt", status=2, PYTHONSAFEPATH="1")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [

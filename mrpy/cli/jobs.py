@@ -5,13 +5,14 @@ from __future__ import annotations
 import codecs
 import contextlib
 import errno
-import importlib
+import importlib.util
 import os
 import signal
 import stat
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any, TextIO
 
@@ -73,15 +74,25 @@ def _imported(where: str) -> ModuleType:
         if "." in name:  # an import would look for a package
             raise NoJob(f"{where}: the name of a module has no dot in it; rename the file")
     sys.path.insert(0, folder)
+    if _is_hidden(name.partition(".")[0], folder, where if name != where else None):
+        raise NoJob(f"{where} is hidden by another module of that name; rename it")
     try:
-        module = importlib.import_module(name)
+        return importlib.import_module(name)
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             raise NoJob(f"there is no module {name}") from error
         raise BrokenModule(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
-    if name != where and not os.path.samefile(module.__file__ or os.devnull, where):
-        raise NoJob(f"{where} is hidden by another module of that name; rename it")
-    return module
+
+
+def _is_hidden(name: str, folder: str, file: str | None) -> bool:
+    """Whether an import of a name gives something else than what there is of it in a folder, or than this
+    file in it: built-in modules, and what is imported already, are not looked for."""
+    wanted = file or (name and getattr(PathFinder.find_spec(name, [folder]), "origin", None))
+    if not wanted:
+        return False
+    there = sys.modules.get(name)
+    found = importlib.util.find_spec(name) if there is None else there.__spec__
+    return os.path.realpath(getattr(found, "origin", None) or os.devnull) != os.path.realpath(wanted)
 
 
 def write(pairs: Iterable[tuple[Any, Any]], file: TextIO) -> int:
