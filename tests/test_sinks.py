@@ -765,6 +765,19 @@ def test_a_url_is_refused_as_a_place_to_write_to() -> None:
         mrpy.stream([{"a": 1}], backend="serial").to_sqlite("file:///x.db", "t")
 
 
+@pytest.mark.parametrize("sink", ["to_text", "to_jsonl", "to_csv", "to_parquet", "to_sqlite"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_empty_name_is_no_place_to_write_to(tmp_path: Path, sink: str, overwrite: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory has a name, and that may be it."""
+    (tmp_path / "place").mkdir()
+    monkeypatch.chdir(tmp_path / "place")
+    ran: list[int] = []
+    for nothing in ("", b""):
+        with pytest.raises(ValueError, match=f"an output needs a name: {nothing!r}"):
+            getattr(mrpy.pmap(ran.append, [1], backend="serial"), sink)(nothing, *["t"] * (sink == "to_sqlite"), overwrite=overwrite)
+    assert not ran and [*tmp_path.iterdir()] == [tmp_path / "place"]
+
+
 def test_parquet_goes_to_and_comes_from_files_of_any_name(out: Path) -> None:
     pytest.importorskip("pyarrow")
     strange = out.parent / os.fsdecode(b"\xfe")

@@ -108,6 +108,8 @@ def _ended(path: str, target: str, lock: int, owner: int) -> None:
 
 def place_of(path: str | os.PathLike[str]) -> str:
     """Where an output goes: from any working directory, and behind links. What was left there is cleared."""
+    if not os.fsdecode(path):  # the working directory, to `realpath`
+        raise ValueError(f"an output needs a name: {path!r}")
     if is_url(os.fsdecode(path)):
         raise ValueError(f"outputs go to folders and files of this machine, and not to URLs: {path!r}")
     target = os.path.realpath(os.fsdecode(path))
