@@ -319,6 +319,17 @@ def test_with_a_small_table_a_join_can_be_resumed(backend: str, tmp_path: Path) 
         run(other_key=lambda town: town[0])
 
 
+@pytest.mark.parametrize("option", [{"workers": 3}, {"name": "b"}, {"memory": 10**8}, {"backend": "threads"}])
+def test_a_join_is_resumed_under_other_options(option: dict[str, Any], tmp_path: Path) -> None:
+    """They are no part of what it computes."""
+
+    def run(**options: Any) -> Any:
+        given = {"backend": "serial", "workers": 2, "checkpoint": tmp_path / "kept", **options}
+        return mrpy.stream(ORDERS, **given).join(TOWNS, 0).to_list()
+
+    assert run() == run(**option) == loops(ORDERS, TOWNS, "inner")
+
+
 def test_what_computes_the_table_is_shown() -> None:
     rows = mrpy.stream(ORDERS, backend="serial").join(TOWNS, lambda row: row[0])
     assert rows.explain().startswith("stage     5 items of a list -> map\n")

@@ -42,6 +42,7 @@ _PLAIN = (str, bytes, int, float, complex, bool, type(None))
 _MEMBERS = (dict, MappingProxyType, tuple, list, set, frozenset)
 _CODE = (FunctionType, MethodType, BuiltinFunctionType, partial)
 _GETTERS = (itemgetter, attrgetter, methodcaller)
+_NO_PARTS = ("__dict__", "__weakref__")
 
 
 def program_of(steps: Iterable[object], kind: str) -> str:
@@ -202,8 +203,9 @@ class _Walk:
 
 
 def _slots(kind: type) -> tuple[str, ...]:
+    """The attributes that a class names. ``__dict__`` is none: it is where all the others are."""
     names = vars(kind).get("__slots__", ())
-    return (names,) if isinstance(names, str) else tuple(names)
+    return tuple(name for name in ([names] if isinstance(names, str) else names) if name not in _NO_PARTS)
 
 
 def _content(cell: CellType) -> Any:
