@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -218,6 +219,26 @@ def test_what_is_damaged_is_computed_again(kind: str, backend: str, number: int,
     assert program(once(), chunksize=50) == plain
     assert 0 < len(program.ran()) < COUNT
     assert program(once(), chunksize=50) == plain
+    assert program.ran() == []
+
+
+FILE_ROWS = ("delete from file", "update file set first = 300", "update file set writer = cast(x'ff' as text)")
+
+
+@pytest.mark.parametrize("change", FILE_ROWS)
+@pytest.mark.parametrize("kind", ["grouped", "sorted"])
+def test_what_the_file_does_not_say_of_a_chunk_is_computed_again(kind: str, change: str, folder: Path) -> None:
+    """Else its files would be swept away when the others are there."""
+    program = Program(kind, folder, "serial")
+    plain = program(chunksize=50)
+    program.ran()
+    with sqlite3.connect(folder / "c") as file:
+        file.execute(f"{change} where first = 100")
+        file.execute("delete from chunk where first = 300")
+    file.close()
+    assert program(chunksize=50) == plain
+    assert program.ran() == [*range(100, 150), *range(300, 350)]
+    assert program(chunksize=50) == plain
     assert program.ran() == []
 
 

@@ -1,12 +1,12 @@
 """Finished chunks in a file, so that a run that was cut short can be resumed.
 
 The file is an SQLite database with one row per finished chunk: where in the source it begins, how many
-items it spans, its results as a pickle, and a checksum of that. It says which program it belongs to
-(``program.py``), which files that reads and with what seed, and is refused for others. A row whose checksum
-is wrong is computed again. What is too much for memory lies in files beside this one, and the row says where
-(``kept_runs.py``). One run at a time uses a file: until it ends any other is refused, in whatever process.
-Pickles can run code when they are opened, so a file that others may write, or that is somebody else's, is
-refused.
+items it spans, its results as a pickle, and a checksum of all that and of the program. It says which program
+it belongs to (``program.py``), which files that reads and with what seed, and is refused for others. A row
+whose checksum is wrong is computed again. What is too much for memory lies in files beside this one, and the
+row says where (``kept_runs.py``). One run at a time uses a file: until it ends any other is refused, in
+whatever process. Pickles can run code when they are opened, so a file that others may write, or that is
+somebody else's, is refused.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ create table if not exists run (program text not null, version integer not null)
 create table if not exists chunk (first integer primary key, count integer, body blob, digest blob);
 create table if not exists file (name text primary key, first integer not null, writer text not null);
 """
-VERSION = 3
+VERSION = 4
 _OTHER_PROGRAM = "another program: its functions were changed since, or it was written by another Python"
 _OTHERS = (  # by what differs in what is known of it
     _OTHER_PROGRAM,
@@ -53,6 +53,7 @@ class Checkpoint:
 
     def __init__(self, path: str | os.PathLike[str], program: str, runs: KeptRuns | None = None) -> None:
         self._path = os.fspath(path)
+        self._program = program
         self._runs = runs
         self._problem = sqlite3.Error
         _make_private(self._path)
@@ -60,29 +61,29 @@ class Checkpoint:
             self._file = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
             with ExitStack() as otherwise:
                 otherwise.callback(self._file.close)
-                self._begin(program)
+                self._begin()
                 self._open = otherwise.pop_all()
         except sqlite3.Error as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:  # the rest says in what way
+            if _code_of(error) == sqlite3.SQLITE_BUSY:
                 raise CheckpointError(
                     f"the checkpoint {self._path} is in use by another run; end or close() that one, or name "
                     "another file"
                 ) from error
             raise CheckpointError(f"{self._path} cannot be used as a checkpoint: {error}") from error
 
-    def _begin(self, program: str) -> None:
+    def _begin(self) -> None:
         self._file.execute("pragma locking_mode = exclusive")  # until it is closed
         self._file.execute("pragma journal_mode = wal")
         self._file.execute("pragma synchronous = normal")
         self._file.executescript(_TABLES)
-        self._check(program)
+        self._check()
 
-    def _check(self, program: str) -> None:
+    def _check(self) -> None:
         row = self._file.execute("select program, version from run").fetchone()
         if row is None:
-            self._file.execute("insert into run values (?, ?)", (program, VERSION))
-        elif row != (program, VERSION):
-            parts = zip(row[0].split(), program.split(), _OTHERS, strict=row[1] == VERSION)
+            self._file.execute("insert into run values (?, ?)", (self._program, VERSION))
+        elif row != (self._program, VERSION):
+            parts = zip(row[0].split(), self._program.split(), _OTHERS, strict=False)  # whatever was there
             whose = next((why for then, now, why in parts if then != now), _OTHER_PROGRAM)
             raise CheckpointError(
                 f"{self._path} is the checkpoint of {whose}; remove it, or name another file"
@@ -90,24 +91,35 @@ class Checkpoint:
 
     def get(self, first: int) -> tuple[int, Any] | None:
         """How many items the chunk that begins at `first` spans, and its results, if they are there."""
-        query = "select count, body, digest from chunk where first = ?"
-        try:
-            row = self._file.execute(query, (first,)).fetchone()
-        except self._problem:  # damaged where it was
-            return None
-        if row is None or _digest(row[1]) != row[2]:
+        row = self._row("select count, body, digest from chunk where first = ?", first)
+        if row is None or not isinstance(row[1], bytes) or self._digest(first, *row[:2]) != row[2]:
             return None
         try:
             results = codec.decode(codec.Payload(row[1]))
         except Exception:  # written by other versions of the user's classes: compute it again
             return None
-        if self._runs is not None and (results := self._runs.recalled(results, self._writer)) is None:
-            return None
+        if self._runs is not None:
+            results = self._runs.recalled(results, lambda name: self._writer(name, first))
+            if results is None:
+                return None
         return row[0], results
 
-    def _writer(self, name: str) -> str | None:
-        row = self._file.execute("select writer from file where name = ?", (name,)).fetchone()
+    def _writer(self, name: str, first: int) -> str | None:
+        """Who wrote a file of this chunk. None: it is not said to be one, and would be swept away."""
+        row = self._row("select writer from file where name = ? and first = ?", name, first)
         return row and str(row[0])
+
+    def _row(self, query: str, *of: object) -> Any:
+        try:
+            return self._file.execute(query, of).fetchone()
+        except self._problem:  # damaged where it was
+            return None
+
+    def _digest(self, first: int, count: object, body: bytes) -> bytes:
+        """What a row hashes to: all of it, and the program that it is of."""
+        digest = hashlib.blake2b(f"{self._program} {first} {count!r} ".encode(), digest_size=16)
+        digest.update(body)
+        return digest.digest()
 
     def put(self, first: int, count: int, results: Any) -> None:
         """Keep a finished chunk. Raises `CheckpointError` where the disk is full, say."""
@@ -116,14 +128,13 @@ class Checkpoint:
         try:
             with self._file:
                 self._file.execute("begin")
-                row = (first, count, body, _digest(body))
+                row = (first, count, body, self._digest(first, count, body))
                 self._file.execute("insert or replace into chunk values (?, ?, ?, ?)", row)
                 self._file.execute("delete from file where first = ?", (first,))
                 rows = ((name, first, kept_runs.this_process()) for name in files)
                 self._file.executemany("insert or replace into file values (?, ?, ?)", rows)
         except self._problem as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            damaged = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+            damaged = _code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
             cure = "; remove it, and begin afresh" if damaged else ""
             raise CheckpointError(f"{self._path} cannot be written: {error}{cure}") from error
 
@@ -181,8 +192,9 @@ def checkpoint_for(
     return Checkpoint(options.checkpoint, " ".join(map(str, of)), runs)
 
 
-def _digest(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=16).digest()
+def _code_of(error: sqlite3.Error) -> int:
+    """What happened, without in what way. Text that is none is found by Python, which has no code for it."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _make_private(path: str) -> None:

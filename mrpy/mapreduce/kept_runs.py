@@ -84,12 +84,14 @@ class KeptRuns:
 
     def recalled(self, made: Any, writer: Callable[[str], str | None]) -> Any:
         """What was found in the checkpoint; None where a file of it is not what it was, or cannot be used.
-        The folder may have been moved in the meantime. ``writer``: the process that wrote a file."""
+        The folder may have been moved in the meantime. ``writer``: the process that wrote a file, if that is
+        known; of others it is not known either that they stay."""
 
         def found(run: Any) -> Any:
             name = os.path.basename(run.path)
             moved = run._replace(path=os.path.join(self.folder, name))
-            if not self._used or not _is_sound(moved, ours=writer(name) == this_process()):
+            by = writer(name) if self._used else None
+            if by is None or not _is_sound(moved, ours=by == this_process()):
                 raise FileNotFoundError(name)
             self.referred = True
             return moved
