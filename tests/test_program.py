@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
+import os
 import re
-from collections import deque
+import subprocess
+import sys
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 import mrpy
 from mrpy.errors import CheckpointError
+from mrpy.mapreduce.plan import Map
+from mrpy.mapreduce.program import program_of
 
 
 @dataclasses.dataclass(frozen=True)
 class Gain:
     by: float
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
 
 
 _VALUES: dict[str, Callable[[int], Any]] = {
@@ -33,7 +45,19 @@ _VALUES: dict[str, Callable[[int], Any]] = {
     "Path": lambda n: Path(f"{n}"), "range": range, "slice": slice, "bytearray": lambda n: bytearray(b"a" * n),
     "deque": lambda n: deque([n]), "pattern": lambda n: re.compile(f"{n}"), "frozen dataclass": Gain,
     "in a list": lambda n: [{"gain": [Gain(n)]}],
+    "in a long list": lambda n: [n, *range(25_000)], "in the first of many rows": lambda n: [(n, ""), *zip(range(25_000), "ab" * 12_500, strict=True)],
+    "in a large dict": lambda n: {"first": n, **dict.fromkeys(range(25_000))}, "in a large set": lambda n: {*map(str, range(25_000)), f"and {n}"},
+    "in the first of many objects": lambda n: [Gain(n), *map(Decimal, range(25_000))], "in what holds itself": lambda n: _in_itself(n),
+    "very deep": lambda n: functools.reduce(lambda inner, _: [inner], range(700), [n]), "a long number": lambda n: 10**5000 + n,
+    "in one's own kinds of containers": lambda n: [Pair(OrderedDict(a=n), Counter("b"))],
+    "in turns": lambda n: [(a := Gain(0)), (b := Gain(1)), *((a, b) if n else (b, a))],
 }  # fmt: skip
+
+
+def _in_itself(n: int) -> Any:
+    made: list[Any] = [{"n": n}]
+    made += [made, (made,), {"made": made}]
+    return made
 
 
 @pytest.mark.parametrize("value", _VALUES.values(), ids=_VALUES)
@@ -53,3 +77,73 @@ def test_a_parameter_counts_by_its_value(tmp_path: Path, how: str, value: Callab
     assert run(1) == with_one, "the same, made once more"
     with pytest.raises(CheckpointError):
         run(0)
+
+
+def known(*functions: Callable[..., Any]) -> str:
+    """By what a checkpoint knows a chain of these."""
+    return program_of(map(Map, functions), "map")
+
+
+def held(value: Any) -> Callable[[int], int]:
+    """A function that has this for a default."""
+
+    def function(x: int, held: Any = value) -> int:
+        return x
+
+    return function
+
+
+class Answers:
+    """As proxies of services do: there is whatever is asked for, made at that moment."""
+
+    def __getattr__(self, name: str) -> Any:
+        return Answers()
+
+    def __call__(self) -> None: ...
+
+
+_MUCH: dict[str, Callable[[], Any]] = {
+    "numbers": lambda: list(range(25_000)), "dates": lambda: [datetime.date.fromordinal(n + 1) for n in range(25_000)],
+    "functions": lambda: [held(n) for n in range(25_000)], "what holds itself": lambda: _in_itself(1), "mocks": Mock, "proxies": Answers,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("much", _MUCH.values(), ids=_MUCH)
+def test_code_counts_beside_any_amount_of_data(much: Callable[[], Any]) -> None:
+    table = held(much())
+    for other in (lambda x: x * 3, lambda x: x * 2 + 0):
+        assert known(table, lambda x: x * 2) != known(table, other)
+        assert known(lambda x: x * 2, table) != known(other, table)
+
+
+def test_the_order_of_steps_counts_where_the_same_ones_come_again() -> None:
+    def one(x: int) -> int:
+        return x + 1
+
+    def two(x: int) -> int:
+        return x * 2
+
+    assert len({known(one, two, *rest) for rest in ((one, two), (two, one), (one, one), (two, two))}) == 4
+    assert known(one, two, one, two) != known(two, one, one, two)
+
+
+def test_equal_data_are_the_same_whether_they_are_one_object_or_several() -> None:
+    """In the process that resumes a constant may be shared that was not, or the other way."""
+    row = ("a text", 1.5)
+    text = "".join(["a", " text"])
+    assert known(held([row, row])) == known(held([row, (text, float("1.5"))]))
+
+
+def test_a_program_is_the_same_in_every_process() -> None:
+    program = """
+from mrpy.mapreduce.plan import Map
+from mrpy.mapreduce.program import program_of
+def f(x, held=[{"b", "a", "c"}, {("b", 1): frozenset("xyz")}, 1 + 2j]):
+    return x in {"one", "two", "three"}
+print(program_of([Map(f)], "map"))
+"""
+    found = set()
+    for seed in "123":
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        found.add(subprocess.check_output([sys.executable, "-c", program], env=environment, timeout=60))
+    assert len(found) == 1

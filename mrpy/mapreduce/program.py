@@ -3,7 +3,7 @@
 It is made of code: that of the functions of the run and of what is the user's own behind these - functions,
 classes and callable objects in closures, in globals that they mention, and in modules of his whose attributes
 they do. What is installed counts by its name. Data that functions find in variables do not count; defaults,
-constants and what a `partial` holds do.
+constants and what a `partial` holds do, all of it. Plain data go through a pickler, at its speed (`_Plain`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from types import (
     ModuleType,
 )  # fmt: skip
 
-from mrpy.light import TYPE_CHECKING, later
+from mrpy.light import TYPE_CHECKING, later, pickle
 from mrpy.mapreduce.plan import Probe
 from mrpy.scheduler.importable import MAIN
 from mrpy.scheduler.simple_functions import globals_of, names_in
@@ -37,9 +37,12 @@ if TYPE_CHECKING:
 else:
     hashlib, reading = later("hashlib"), later("mrpy.mapreduce.files.reading")
 
-MOST = 20_000  # data that are looked at; out of the air: a bound, should there be no end of them
+# Bounds for what has no end: there are things that make new ones whenever they are asked. Out of the air.
+DEEP = 1000  # steps from thing to thing; what is deeper does not pickle either
+ASKED = 10_000  # attributes that say of themselves that they lead to other code
 _PLAIN = (str, bytes, int, float, complex, bool, type(None))
 _MEMBERS = (dict, MappingProxyType, tuple, list, set, frozenset)
+_AS_THEY_ARE = frozenset((str, bytes, int, float, bool, type(None), dict, tuple, list))
 _CODE = (FunctionType, MethodType, BuiltinFunctionType, partial)
 _GETTERS = (itemgetter, attrgetter, methodcaller)
 _NO_PARTS = ("__dict__", "__weakref__")
@@ -65,54 +68,61 @@ def _get(thing: Any, name: str, default: Any = None) -> Any:
 
 
 class _Walk:
-    """From thing to thing, each of which adds what it is and names others. Code comes first: of data there
-    may be more than is looked at."""
+    """From thing to thing, each of which adds what it is and names others. They are taken level by level:
+    what has no end keeps nothing else from being looked at."""
 
     def __init__(self, kind: str) -> None:
         self.digest = hashlib.blake2b(kind.encode(), digest_size=16)
         self.files: list[int] = []
-        self._code: list[Any] = []
-        self._data: list[Any] = []
-        self._seen: dict[int, Any] = {}  # by their ids; it holds them, so that none is given twice
+        self._next: list[Any] = []
+        self._asked = 0
+        # By their ids, each with its number; it holds them, so that no id is given twice.
+        self._seen: dict[int, tuple[int, Any]] = {}
 
     def add(self, *things: Any) -> None:
-        """These are to be looked at."""
-        for thing in things:
-            is_data = issubclass(type(thing), _PLAIN + _MEMBERS)
-            (self._data if is_data else self._code).append(thing)
+        """These are to be looked at. How many it is keeps them apart from those of the next thing."""
+        self.digest.update(b"%d;" % len(things))
+        self._next += things
 
     def go(self) -> None:
         """Look at all, and at what they name."""
-        code = data = MOST
-        while (self._code and code) or (self._data and data):
-            if self._code and code:
-                code -= 1
-                self._take(self._code.pop())
-            else:
-                data -= 1
-                self._take(self._data.pop())
+        for _ in range(DEEP):
+            level, self._next = self._next, []
+            if not level:
+                return
+            for thing in level:
+                self._take(thing)
 
     def _take(self, thing: Any) -> None:
         kind = type(thing)
         if issubclass(kind, reading.Reads):
             self.files.append(thing.files)
             thing = thing.replaced(files=0)
-        if issubclass(kind, bytes):
-            self._put(kind, f"{len(thing)}")
-            self.digest.update(thing)
-        elif issubclass(kind, _PLAIN):
-            self._put(kind, repr(thing))
-        elif issubclass(kind, _MEMBERS):
+        if issubclass(kind, _PLAIN + _MEMBERS) and self._plain(thing):
+            return
+        if id(thing) in self._seen:
+            self._put(kind, "again", str(self._seen[id(thing)][0]))
+            return
+        self._seen[id(thing)] = len(self._seen), thing
+        if issubclass(kind, _MEMBERS):
             self._put(kind, str(len(thing)))
-            if issubclass(kind, dict | MappingProxyType):
-                self.add(*(part for pair in thing.items() for part in pair))
-            else:
-                self.add(*(sorted(thing, key=repr) if issubclass(kind, set | frozenset) else thing))
-        elif id(thing) in self._seen:
-            self._put(kind, "again")
+            self.add(*_members(thing))
         else:
-            self._seen[id(thing)] = thing
             self._one(thing, kind)
+
+    def _plain(self, thing: Any) -> bool:
+        """Whether it could be taken as a whole: not where it holds itself, or goes very deep."""
+        into = _Into()
+        pickler = _Plain(into)
+        try:
+            pickler.dump(thing)
+        except (ValueError, RecursionError):
+            if issubclass(type(thing), _PLAIN):
+                raise
+            return False
+        self.digest.update(into.digest.digest())
+        self.add(*pickler.others)
+        return True
 
     def _put(self, kind: type, *texts: str) -> None:
         for text in (kind.__name__, *texts):  # each with its length, so that they do not run together
@@ -124,7 +134,7 @@ class _Walk:
             names = repr((thing.co_names, thing.co_varnames, thing.co_freevars))
             self._put(kind, names, str(len(thing.co_consts)))
             self.digest.update(thing.co_code)
-            self.add(*thing.co_consts)
+            self.add(thing.co_consts)
         elif kind is FunctionType:
             self._function(thing)
         elif kind is MethodType:
@@ -138,7 +148,13 @@ class _Walk:
             self._object(thing, kind)
         wrapped = _get(thing, "__wrapped__", thing)  # by `functools.wraps`, or a cache
         if wrapped is not thing:
-            self.add(wrapped)
+            self._led_to(wrapped)
+
+    def _led_to(self, thing: Any) -> None:
+        """What another thing says it calls. Some, as a `Mock`, say so without end."""
+        self._asked += 1
+        if self._asked <= ASKED:
+            self.add(thing)
 
     def _array(self, array: Any) -> None:
         self._put(type(array), str(array.dtype), str(array.shape))
@@ -187,7 +203,7 @@ class _Walk:
             self.add(*(part for _, part in sorted(held.items()) if issubclass(type(part), _CODE)))
         func = _get(thing, "func")  # of toolz.curry, and of whatever does like a partial
         if callable(func):
-            self.add(func)
+            self._led_to(func)
 
     def _valued(self, thing: Any) -> None:
         """What is equal to others by what it holds, as a date, a path, a number of NumPy's: all of that."""
@@ -200,6 +216,45 @@ class _Walk:
             self._put(str, reduced)
         else:
             self.add(*reduced[1:3], *(list(items) for items in reduced[3:5] if items is not None))
+
+
+class _Plain(pickle.Pickler):
+    """Writes plain data, whose values alone count: equal strings may be the same one, or not, in the next
+    process. So it remembers nothing (`fast`). What else they hold is left to the walk: ``others``."""
+
+    def __init__(self, into: _Into) -> None:
+        super().__init__(into, 4)
+        self.fast = True
+        self.others: list[Any] = []
+
+    def persistent_id(self, thing: Any) -> Any:
+        """Asked for everything. None: as it is."""
+        kind = type(thing)
+        if kind in _AS_THEY_ARE:
+            return None
+        if issubclass(kind, _MEMBERS):
+            return kind.__name__, _members(thing)
+        if issubclass(kind, _PLAIN):
+            return kind.__name__, repr(thing)
+        self.others.append(thing)
+        return kind.__name__
+
+
+class _Into:
+    """A file that is not kept."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.blake2b(digest_size=16)
+
+    def write(self, data: Any) -> None:
+        self.digest.update(data)
+
+
+def _members(thing: Any) -> list[Any]:
+    """What a container holds, in the same order in every process."""
+    if issubclass(type(thing), dict | MappingProxyType):
+        return list(thing.items())
+    return sorted(thing, key=repr) if issubclass(type(thing), set | frozenset) else list(thing)
 
 
 def _slots(kind: type) -> tuple[str, ...]:
