@@ -476,6 +476,8 @@ CHANGED: dict[str, tuple[Any, Any]] = {
     "behind much data": tuple(functools.partial(f, list(range(25_000))) for f in (max, min)),
     "arrays of objects": tuple(functools.partial(max, numpy.array([n], object)) for n in "ab"),
     "constants that run together": (lambda x: x * 31 + 2, lambda x: x * 1 + 23),
+    "parameters that are all of them": (lambda x: x, lambda *x: x),
+    "named ones": (lambda *x: x, lambda **x: x),
     "a cached function": (functools.lru_cache(lambda x: x + 1), functools.lru_cache(lambda x: x + 2)),
     "a decorated function": (_decorated(1), _decorated(2)),
     "an object that is called": (CallsOne(), CallsTwo()),

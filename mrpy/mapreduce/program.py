@@ -131,8 +131,9 @@ class _Walk:
 
     def _one(self, thing: Any, kind: type) -> None:
         if kind is CodeType:
-            names = repr((thing.co_names, thing.co_varnames, thing.co_freevars))
-            self._put(kind, names, str(len(thing.co_consts)))
+            names = thing.co_names, thing.co_varnames, thing.co_freevars
+            takes = thing.co_argcount, thing.co_posonlyargcount, thing.co_kwonlyargcount, thing.co_flags
+            self._put(kind, repr((names, takes, thing.co_exceptiontable)))
             self.digest.update(thing.co_code)
             self.add(thing.co_consts)
         elif kind is FunctionType:
