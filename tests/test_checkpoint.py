@@ -7,6 +7,7 @@ import itertools
 import operator
 import os
 import re
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -198,6 +199,17 @@ def test_a_file_whose_pages_are_damaged_says_which_it_is_and_what_to_do(tmp_path
     for _ in range(2):
         with pytest.raises(CheckpointError, match=f"{re.escape(str(tmp_path / 'c'))} cannot be .*; remove it, and begin"):
             run(tmp_path / "c", 400, chunksize=1)
+
+
+@pytest.mark.parametrize("limit", [5_000, 100_000])
+def test_a_file_that_may_not_grow_says_why(limit: int, tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(CheckpointError, match=rf"{limit} bytes \(ulimit -f\)"):
+            list(mrpy.pmap(lambda n: f"{n}" * 300, range(1000), backend="serial", chunksize=50, checkpoint=tmp_path / "c"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_file_that_others_may_write_is_refused(tmp_path: Path) -> None:

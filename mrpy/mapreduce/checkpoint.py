@@ -22,6 +22,7 @@ from mrpy.scheduler import codec, views
 
 if TYPE_CHECKING:
     import hashlib
+    import resource
     import sqlite3
     from typing import Any
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from mrpy.options import Options
 else:
     kept_runs, program = later("mrpy.mapreduce.kept_runs"), later("mrpy.mapreduce.program")
-    hashlib, sqlite3 = later("hashlib"), later("sqlite3")  # only for those who ask for a checkpoint
+    # Only for those who ask for a checkpoint.
+    hashlib, resource, sqlite3 = later("hashlib"), later("resource"), later("sqlite3")
 
 _TABLES = """
 create table if not exists run (program text not null, version integer not null);
@@ -69,7 +71,7 @@ class Checkpoint:
                     f"the checkpoint {self._path} is in use by another run; end or close() that one, or name "
                     "another file"
                 ) from error
-            raise CheckpointError(f"{self._path} cannot be used as a checkpoint: {error}") from error
+            raise CheckpointError(f"{self._path} cannot be used as a checkpoint: {_said(error)}") from error
 
     def _begin(self) -> None:
         self._file.execute("pragma locking_mode = exclusive")  # until it is closed
@@ -136,7 +138,7 @@ class Checkpoint:
         except self._problem as error:
             damaged = _code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
             cure = "; remove it, and begin afresh" if damaged else ""
-            raise CheckpointError(f"{self._path} cannot be written: {error}{cure}") from error
+            raise CheckpointError(f"{self._path} cannot be written: {_said(error)}{cure}") from error
 
     def _pickled(self, results: Any) -> bytes:
         """Classes of the main module by name, where that goes: who resumes has a main module of his own, with
@@ -195,6 +197,15 @@ def checkpoint_for(
 def _code_of(error: sqlite3.Error) -> int:
     """What happened, without in what way. Text that is none is found by Python, which has no code for it."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _said(error: sqlite3.Error) -> str:
+    """What SQLite says of it. It takes a limit of the shell for a broken disk."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    failed = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_WRITE
+    if not failed or limit == resource.RLIM_INFINITY:
+        return str(error)
+    return f"{error}; files may be no larger than {limit} bytes (ulimit -f)"
 
 
 def _make_private(path: str) -> None:
