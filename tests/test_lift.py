@@ -752,3 +752,14 @@ def test_only_what_may_do_something_late_is_run_item_by_item() -> None:
     assert not apart(sorted(weights, key=lambda weight: -weight) + [x] for x in range(3))
     assert apart(sum(x * weight for weight in weights) for x in range(3))
     assert apart([lambda: x for weight in weights] for x in range(3))
+
+
+def test_what_is_nested_very_deep_is_a_plain_source_and_runs() -> None:
+    chained: Iterator[int] = iter(())
+    for part in range(400):
+        chained = itertools.chain(chained, range(part, part + 2))
+    assert list(mrpy.parallel((-x for x in chained), backend="serial"))[-2:] == [-399, -400]
+    nested: Iterator[int] = iter(range(3))
+    for _ in range(300):
+        nested = (x + 1 for x in nested)
+    assert list(mrpy.parallel(nested, backend="serial")) == [300, 301, 302]

@@ -39,6 +39,7 @@ else:
     explain, graph = later("mrpy.iterators.explain"), later("mrpy.iterators.graph")  # or to look at it
 
 NONE_GIVEN: Given = MappingProxyType({})
+DEEPEST = 100  # iterators within each other; out of the air
 
 
 class Items(itertools.chain):  # type: ignore[type-arg]  # one that goes through blocks of items in C
@@ -285,6 +286,16 @@ def _held(iterator: Any) -> bool:
             return True
         todo += [part for part in _parts(one) if hasattr(type(part), "__next__")]
     return False
+
+
+def is_too_deep(program: Any) -> bool:
+    """Whether iterators are nested deeper than by hand, as of who adds to a `chain` in a loop. To take them
+    apart would take more of the stack than to run them."""
+    level, depth = [program], 0
+    while level and depth < DEEPEST:
+        level = [part for one in level for part in _parts(one) if hasattr(type(part), "__next__")]
+        depth += 1
+    return bool(level)
 
 
 def _counts(iterator: Any) -> list[int]:

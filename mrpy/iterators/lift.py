@@ -16,7 +16,7 @@ from functools import lru_cache
 from types import AsyncGeneratorType, CellType, CodeType, FunctionType, GeneratorType
 
 from mrpy.errors import LiftError
-from mrpy.iterators.builtin import HANDLERS, NONE_GIVEN
+from mrpy.iterators.builtin import HANDLERS, NONE_GIVEN, is_too_deep
 from mrpy.iterators.sharing import takes_from_its_source
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import GENEXPR, Body, Plan
@@ -41,11 +41,15 @@ def lift(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
     >>> print(lift(x * x for x in range(10)))
     range(0, 10) -> (x * x for x in range(10))
     """
+    return Plan(source_of(iterable)) if is_too_deep(iterable) else _lift(iterable, given)
+
+
+def _lift(iterable: Iterable[Any], given: Given) -> Plan:
     plan: Plan | None = None
     if type(iterable) is GeneratorType:
-        plan = None if _why_not(iterable) else _from_generator(iterable, given)
+        plan = None if _why_not(iterable) else _from_generator(iterable, given, _lift)
     elif type(iterable) in HANDLERS:
-        plan = HANDLERS[type(iterable)](iterable, lambda inner: lift(inner, given), given)
+        plan = HANDLERS[type(iterable)](iterable, lambda inner: _lift(inner, given), given)
     return plan if plan is not None else Plan(source_of(iterable))
 
 
@@ -56,7 +60,7 @@ def lift_program(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
         why = _why_not(iterable)
         if why:
             raise LiftError(why)
-        return _from_generator(iterable, given)
+        return _from_generator(iterable, given, lift)
     if isinstance(iterable, AsyncGeneratorType):
         raise LiftError("an asynchronous generator cannot be run in parallel; write it without async")
     return lift(iterable, given)
@@ -94,7 +98,9 @@ def _why_not(generator: GeneratorType[Any, Any, Any]) -> str:
     return ""
 
 
-def _from_generator(generator: GeneratorType[Any, Any, Any], given: Given) -> Plan:
+def _from_generator(
+    generator: GeneratorType[Any, Any, Any], given: Given, lift: Callable[[Any, Given], Plan]
+) -> Plan:
     frame = generator.gi_frame
     assert frame is not None, "it was not started"
     values = dict(frame.f_locals)
