@@ -275,8 +275,9 @@ def test_what_is_made_before_a_session_opens_runs_in_it_if_begun_there(way: str,
         loop = mrpy.parallel(a**b for a, b in zip(left, right, strict=False))
     else:
         loop = (a ** (at + 1) for at, a in enumerate(iter(left)))
+    one_program = way in ("pmap", "generator")  # of which an item is left out; else `left` leaves out one of its own
     with mrpy.session(backend, workers=1, on_error="skip"):
-        assert list(loop) == [1, 16, 0]
+        assert list(loop) == ([1, 4**3, 0] if one_program else [1, 4**2, 0])
 
 
 def test_a_timeout_of_a_session_is_kept_by_what_was_made_before(tmp_path: Path) -> None:

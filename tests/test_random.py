@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,12 @@ def test_what_becomes_a_run_of_its_own_as_it_runs_has_numbers_of_its_own(ask: st
     elif ask == "group_by":
         found = [row for _, group in found for row in group]
     assert len({number for _, *numbers in found for number in numbers}) == 8
+
+
+def test_what_is_behind_a_chain_of_parallel_iterators_has_numbers_of_its_own() -> None:
+    several = itertools.chain(mrpy.pmap(_noise, range(4)), mrpy.pmap(_noise, range(4, 6)))
+    pairs = mrpy.parallel(((number, _noise(number)) for number in several), backend="serial", seed=1)
+    assert all(one != other for one, other in pairs)
 
 
 @pytest.mark.parametrize("backend", LOCAL)

@@ -16,19 +16,17 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import GeneratorType, MappingProxyType
 
-from mrpy.errors import OptionError
+from mrpy.iterators.inner import Chained, inner, inner_in_order, joined
 from mrpy.iterators.sharing import share
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
-from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced, is_once, is_run, stages_of
-from mrpy.options import resolve
+from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced
 
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
-    from mrpy.iterators import explain, graph, order
-    from mrpy.iterators.graph import Graph
+    from mrpy.iterators import explain, order
     from mrpy.mapreduce.skipped import Skipped
 
     Given: TypeAlias = Mapping[str, Any]
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     Handler: TypeAlias = Callable[[Any, Lift, Given], Plan | None]
 else:
     order = later("mrpy.iterators.order")  # what it takes to run something
-    explain, graph = later("mrpy.iterators.explain"), later("mrpy.iterators.graph")  # or to look at it
+    explain = later("mrpy.iterators.explain")  # or to look at it
 
 NONE_GIVEN: Given = MappingProxyType({})
 DEEPEST = 100  # iterators within each other; out of the air
@@ -76,83 +74,6 @@ class Items(itertools.chain):  # type: ignore[type-arg]  # one that goes through
 
     def _skips(self) -> list[Skipped]:
         return explain.skips(self.plan, self.account)
-
-
-class Inner:
-    """A part of a program that is run in parallel by itself, as the source of the rest."""
-
-    run_of_its_own = True
-    _stages = property(lambda self: self._plan.stages)
-    _once = property(lambda self: is_once(self._plan.source))
-
-    def __init__(self, plan: Plan, given: Given) -> None:
-        self._plan = plan
-        self._given = given
-        self._account = Account()
-
-    def __iter__(self) -> Iterator[Any]:
-        options = resolve(self._given)
-        if options.checkpoint is not None and self._plan.steps:
-            raise OptionError(
-                f"checkpoint={str(options.checkpoint)!r}: a file keeps the chunks of one run, and {self} is "
-                "a part that is run by itself; write mrpy.parallel(part, checkpoint=...) in its place, and "
-                "give no checkpoint here"
-            )
-        return order.Run(self._plan, lambda: options, self._account).items
-
-    def __str__(self) -> str:
-        return f"[{self._plan}]"
-
-    def explain(self) -> str:
-        """The text of `explain`."""
-        return explain.explained(self._plan, resolve(self._given), self._given, self._account)
-
-    def _skips(self) -> list[Skipped]:
-        return explain.skips(self._plan, self._account)
-
-    def _draw(self, drawn: Graph) -> str:
-        return graph.draw(self._plan, drawn, resolve(self._given).ordered)
-
-
-class Joined:
-    """``function(*parts)``, where some of the parts are run by themselves."""
-
-    run_of_its_own = True
-    _stages = property(lambda self: max((stages_of(Pulled(part)) for part in self._parts), default=0))
-    _once = property(lambda self: any(map(is_once, self._parts)))
-
-    def __init__(self, label: str, parts: list[Iterable[Any]], function: Callable[..., Iterable[Any]]):
-        self.label = label
-        self._parts = parts
-        self._function = function
-
-    @property
-    def upstream(self) -> list[Any]:
-        return [run for part in self._parts for run in explain.upstream(Plan(Pulled(part)))]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._function(*self._parts))
-
-    def __str__(self) -> str:
-        return f"{self.label} of {', '.join(str(Pulled(part)) for part in self._parts)}"
-
-
-def _joined(label: str, parts: list[Iterable[Any]], function: Callable[..., Iterable[Any]]) -> Plan:
-    """A plan over parts. Where none of them is run by itself, it is a plain source."""
-    runs = any(is_run(part) for part in parts)
-    return Plan(Pulled(Joined(label, parts, function) if runs else function(*parts)))
-
-
-def _inner(plan: Plan, given: Given) -> Iterable[Any]:
-    """A lifted part as an iterable. A plain source is pulled as it is."""
-    if not plan.steps and isinstance(plan.source, Pulled):
-        return plan.source.iterable
-    return Inner(plan, given)
-
-
-def _in_order(plan: Plan, given: Given) -> Iterable[Any]:
-    """The same for what counts its items, or pairs them with others, also where the whole is not ordered."""
-    return _inner(plan, {**given, "ordered": True})
 
 
 def _sequence_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
@@ -223,7 +144,7 @@ def _side_by_side(sources: Iterable[Any], lift: Lift, given: Given) -> Plan:
     slices = [plan.source for plan in plans if not plan.steps and isinstance(plan.source, Sliced | Zipped)]
     if len(slices) == len(plans):
         return Plan(Zipped(tuple(slices)))
-    return _joined("zip", [_in_order(plan, given) for plan in plans], zip)
+    return joined("zip", [inner_in_order(plan, given) for plan in plans], zip)
 
 
 def _enumerate(iterator: Any, lift: Lift, given: Given) -> Plan | None:
@@ -233,7 +154,7 @@ def _enumerate(iterator: Any, lift: Lift, given: Given) -> Plan | None:
         left = plan.source.reader().remaining()
         if left is not None:  # a range may be longer than can be counted
             return Plan(Zipped((Sliced(range(start, start + left)), plan.source)))
-    return _joined("enumerate", [_in_order(plan, given)], lambda items: enumerate(items, start))
+    return joined("enumerate", [inner_in_order(plan, given)], lambda items: enumerate(items, start))
 
 
 def _starmap(iterator: Any, lift: Lift, given: Given) -> Plan | None:
@@ -248,17 +169,18 @@ def _chain(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     sources, *active = made[2]
     if type(sources) is not _TUPLE_ITERATOR:  # of ``chain.from_iterable``: asked for one part after the other
         parts = itertools.chain(active, sources)
-        return Plan(Pulled(itertools.chain.from_iterable(_inner(lift(iter(part)), given) for part in parts)))
+        lifted = Chained("chain", [parts], lambda parts: (inner(lift(iter(part)), given) for part in parts))
+        return Plan(Pulled(lifted))
     known = [*active, *sources]
     # What has no steps is taken over only when it is its turn.
     early = [type(part) in (GeneratorType, Items, *_PROGRAMS) for part in known]
-    ready = [_inner(lift(part), given) if now else part for part, now in zip(known, early, strict=True)]
+    ready = [inner(lift(part), given) if now else part for part, now in zip(known, early, strict=True)]
 
-    def one_by_one(*parts: Iterable[Any]) -> Iterator[Any]:  # a generator expression could be lifted again
-        for part, lifted in zip(parts, early, strict=True):
-            yield from part if lifted else _inner(lift(iter(part)), given)
+    def one_by_one(*parts: Iterable[Any]) -> Iterator[Iterable[Any]]:
+        for part, is_lifted in zip(parts, early, strict=True):
+            yield part if is_lifted else inner(lift(iter(part)), given)
 
-    return _joined("chain", ready, one_by_one)
+    return Plan(Pulled(Chained("chain", ready, one_by_one)))
 
 
 def _islice(iterator: Any, lift: Lift, given: Given) -> Plan | None:
@@ -273,8 +195,8 @@ def _islice(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     start, stop, step = limits if len(limits) == 3 else (0, limits[0], 1)
     start, stop = max(0, start - taken), None if stop is None else max(0, stop - taken)
     label = f"islice {start} to {'the end' if stop is None else stop}" + (f" by {step}" if step != 1 else "")
-    inner = _in_order(lift(source), given)
-    return _joined(label, [inner], lambda items: itertools.islice(items, start, stop, step))
+    part = inner_in_order(lift(source), given)
+    return joined(label, [part], lambda items: itertools.islice(items, start, stop, step))
 
 
 def _held(iterator: Any) -> bool:

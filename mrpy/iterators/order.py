@@ -16,6 +16,7 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.kernels import MapChunk
+from mrpy.mapreduce.marks import Settled
 from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap, for_records, of_single_items
 from mrpy.mapreduce.rules import Rules, ready
 from mrpy.mapreduce.slots import Slot
@@ -133,6 +134,8 @@ def _blocks(
     if not plan.steps:
         yield from _as_it_is(plan, options)
         return
+    if len(plan.steps) == 1 and type(plan.steps[0]) is Settled:  # only looked at, so none need travel
+        options = options.replaced(backend="serial", timeout=None, progress=False)
     with _feeding(plan, options, account) as feeder:
         for slot in blocking(feeder, ordered=options.ordered):
             results, error = results_of(slot)

@@ -22,6 +22,7 @@ from mrpy.inside import Place, inside, is_ctrl_c
 from mrpy.light import TYPE_CHECKING, Frozen, later
 from mrpy.mapreduce.chunks import Chunk, Outcome, index_of, opened_item, partly
 from mrpy.mapreduce.clock import Clock
+from mrpy.mapreduce.marks import Known
 from mrpy.mapreduce.random import at_positions
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
@@ -182,7 +183,7 @@ def run_careful(
     for index, item in enumerate(rest.items):
         if index in chunk.excluded:
             attempt.hands_over()
-            if not out.put_failure(chunk.excluded[index]):
+            if not out.put_failure(chunk.excluded[index], index):
                 break
             continue
         if not _tried(attempt, index, item, out):
@@ -205,7 +206,7 @@ def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
         if known is not None and reading is not None and isinstance(known.index, int):  # it ends here
             attempt.hands_over()
             behind = Item(attempt.chunk.first + index, f"what follows {reading.where()}")
-            return out.put_failure(known.at(behind) if number else known)
+            return out.put_failure(known.at(behind) if number else known, index)
         try:
             if reading is not None and attempt.announce is not None:
                 attempt.announce(at)
@@ -234,7 +235,7 @@ def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
             problem = None  # whose traceback has this frame
             if not goes_on:
                 return False
-        elif known is not None and not out.put_failure(known, reading):
+        elif known is not None and not out.put_failure(known, index, reading):
             return False
 
 
@@ -320,6 +321,8 @@ class _Collector:
 
     def failed(self, error: BaseException, index: int, reading: Reading | None = None) -> bool:
         """Take in an item's exception; say whether to go on."""
+        if type(error) is Known:
+            return self.put_failure(error.failure, index)
         if is_ctrl_c(error):
             raise error
         item = self._chunk.item(index) if not self._chunk.separately else opened_item(self._chunk, index)
@@ -348,15 +351,15 @@ class _Collector:
         failure = failing.capture(error, travels=inside.place is Place.ELSEWHERE).at(item)
         return self._place(failure)
 
-    def put_failure(self, failure: Failure, reading: Reading | None = None) -> bool:
+    def put_failure(self, failure: Failure, index: int, reading: Reading | None = None) -> bool:
         """Take in a failure that is known already; say whether to go on."""
         on_error = self.rules.on_error
-        item = failure.item or Item(self._chunk.first, "")
+        item = failure.item or Item(self._chunk.first + index, "")
         if reading is not None:  # only here is it known what to call the record
             item = Item(item.position, reading.where())
             failure = failure.at(item)
         if callable(on_error):
-            return self.failed(failure.exception(), item.position - self._chunk.first, reading)
+            return self.failed(failure.exception(), index, reading)
         if on_error == "skip":
             return self._skipped.add(failure.exception(), item)
         return self._place(failure)

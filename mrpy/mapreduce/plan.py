@@ -13,7 +13,8 @@ from itertools import chain
 from types import CellType, CodeType, FunctionType, GeneratorType
 
 from mrpy.light import TYPE_CHECKING, Frozen, later
-from mrpy.mapreduce.sources import Pulled, stages_of
+from mrpy.mapreduce.marks import Settled
+from mrpy.mapreduce.sources import Pulled, is_run, stages_of
 
 if TYPE_CHECKING:
     import inspect
@@ -204,7 +205,7 @@ def is_said_of_items(options: Options) -> bool:
 
 def of_single_items(plan: Plan, options: Options) -> Plan:
     """The same plan where something is said of single items: what a join makes of one are several items then,
-    which come from a run of their own."""
+    which come from a run of their own. What fails in a part that is run by itself is an item of the whole."""
     if not is_said_of_items(options):
         return plan
     for place in reversed(range(len(plan.steps))):
@@ -212,7 +213,15 @@ def of_single_items(plan: Plan, options: Options) -> Plan:
         if hasattr(step, "by_itself"):
             rows = step.by_itself(plan.replaced(steps=plan.steps[:place]))
             return Plan(Pulled(rows), plan.steps[place + 1 :])
-    return plan
+    return _settling(plan) if options.on_error != "raise" else plan
+
+
+def _settling(plan: Plan) -> Plan:
+    """The same plan where its source has parts that are run by themselves: what fails in these is a mark."""
+    parts: Any = plan.source.iterable if isinstance(plan.source, Pulled) else None
+    if not is_run(parts) or getattr(parts, "marks", True):  # the second: that was done before
+        return plan
+    return Plan(Pulled(parts.marking()), (Settled(), *plan.steps))
 
 
 def for_records(plan: Plan) -> Plan:

@@ -25,6 +25,7 @@ from types import (
 )  # fmt: skip
 
 from mrpy.light import TYPE_CHECKING, later, pickle
+from mrpy.mapreduce.marks import Settled
 from mrpy.mapreduce.plan import Probe
 from mrpy.scheduler.importable import MAIN
 from mrpy.scheduler.simple_functions import globals_of, names_in
@@ -52,7 +53,7 @@ def program_of(steps: Iterable[object], kind: str) -> str:
     """The fingerprint. Behind it, one of the files that the run reads."""
     walk = _Walk(kind)
     for step in steps:
-        if not isinstance(step, Probe):  # it is there for some options, and changes nothing
+        if not isinstance(step, Probe | Settled):  # it is there for some options, and changes nothing
             walk.add(step)
     walk.go()
     files = hashlib.blake2b(repr(walk.files).encode(), digest_size=16).hexdigest()
