@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ import mrpy
 from mrpy.errors import OptionError, SerializationError
 from mrpy.mapreduce import job_tasks
 from mrpy.mapreduce.partition import DEFAULT, parts_of
+from mrpy.scheduler import codec
 
 DEADLINE = 60  # seconds: against a hang
 LINES = ["the cat sat", "", "the dog sat down", "  ", "a cat"] * 20
@@ -446,6 +448,39 @@ def test_what_setup_leaves_in_a_class_or_a_global_is_there_in_all_methods(tmp_pa
     assert first == again == "[('a', (10, 100, 1, 916))]"
     assert chained == "[('a', (10, 100, 1, 1027))]"
     assert on_dask == [first, again, chained]
+
+
+OF_A_MODULE = """
+import cloudpickle, mrpy, scaling
+cloudpickle.register_pickle_by_value(scaling)
+scaling.FACTOR = 10
+for backend in ("processes", "dask"):
+    with mrpy.session(backend, workers=1):
+        print(list(scaling.Scaled().run(range(4))))
+"""
+SCALING = """
+import mrpy
+FACTOR = 1
+class Scaled(mrpy.Job):
+    def map(self, number):
+        return "a", FACTOR * number
+    def reduce(self, key, values):
+        return sum(values)
+"""
+
+
+def test_a_job_of_a_module_that_travels_by_value_does_so(tmp_path: Path) -> None:
+    (tmp_path / "scaling.py").write_text(SCALING)
+    (tmp_path / "main.py").write_text(OF_A_MODULE)
+    done = subprocess.run([sys.executable, tmp_path / "main.py"], capture_output=True, text=True, timeout=DEADLINE)
+    assert done.stdout == "[('a', 60)]\n[('a', 60)]\n", done.stderr
+
+
+def test_an_array_of_a_job_is_not_copied_into_its_pickle() -> None:
+    job = Logged(Path())
+    job.array = numpy.ones(100_000)  # type: ignore[attr-defined]
+    sent = codec.encode_function(job_tasks.Mapping(job_tasks.OnWorker(job)), "map", same_python=True)
+    assert len(sent.body) < 10_000 and [buffer.nbytes for buffer in sent.buffers] == [800_000]
 
 
 class Slow(Logged):

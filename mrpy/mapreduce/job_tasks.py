@@ -25,7 +25,7 @@ from mrpy.errors import SerializationError
 from mrpy.light import Frozen, pickle
 from mrpy.mapreduce.random import of_no_item
 from mrpy.mapreduce.shuffle import Pairs
-from mrpy.scheduler.codec import Payload, decode, encode
+from mrpy.scheduler.codec import Payload, decode, encode_function
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -102,6 +102,14 @@ _sites: WeakValueDictionary[int, _Site] = WeakValueDictionary()
 _opening = RLock()
 
 
+def _forget_after_fork() -> None:
+    global _opening
+    _opening = RLock()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+
+
 class OnWorker:
     """A job, and the instance that works for it here. The same number means the same run, of whichever
     process: on a cluster there are others."""
@@ -117,7 +125,7 @@ class OnWorker:
 
     def __reduce__(self) -> Any:
         try:
-            body, buffers = self._packed = self._packed or encode(self.job)
+            body, buffers = self._packed = self._packed or encode_function(self.job, type(self.job).__name__)
         except SerializationError:  # said better where that is found which cannot travel
             return OnWorker, (self.job, self._number)
         return _there, (self._number, body, *map(pickle.PickleBuffer, buffers))

@@ -188,17 +188,18 @@ def encode_function(function: Any, name: str, *, same_python: bool = False) -> P
     """Pickle a function (and all it needs) by value. Raises `SerializationError`, which names the variable
     that cannot travel where it can be found. ``same_python``: it is for a process of this interpreter."""
     look_around()
+    buffers, apart = _collector()
     if same_python:
         from mrpy.scheduler import simple_functions
 
         try:
-            return Payload(simple_functions.dumps(function))
+            return Payload(simple_functions.dumps(function, apart), tuple(buffers))
         except simple_functions.NotSimple as problem:
             if problem.__cause__ is not None:
                 let_through(problem.__cause__)
+        buffers.clear()
     from mrpy.scheduler import byvalue  # heavy: only where it is needed
 
-    buffers, apart = _collector()
     try:
         return Payload(byvalue.dumps(function, apart), tuple(buffers))
     except REFUSALS as problem:
