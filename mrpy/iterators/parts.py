@@ -125,7 +125,7 @@ class ReduceTasks:
         if part is None:  # a map task that was run again: who waits for it will say what became of it
             return
         if delivery.failure is not None:
-            error = delivery.failure.exception()  # other parts may have the same
+            error = delivery.failure.exception()  # other parts may have the same failure
             if isinstance(delivery.failure.index, str):  # the key at which its worker was lost
                 note_key(error, delivery.failure.index)
             if not (isinstance(error, SpillError) and self._make_again(error, part)):

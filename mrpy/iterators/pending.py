@@ -160,8 +160,10 @@ class PendingResult:
         with self._lock:
             if self._opened is None:
                 self._opened = self._open()
-                if self._delivery is not None:
-                    self._delivery = self._delivery._replace(value=None)  # not held twice, as it came too
+                if self._delivery is not None:  # not held twice, as it came too
+                    if self._delivery.failure is not None:
+                        self._delivery.failure.let_go()
+                    self._delivery = self._delivery._replace(value=None)
             return self._opened
 
     def _is_to_tell(self, tell: Callable[[], object]) -> bool:
@@ -217,7 +219,7 @@ class PendingResult:
                 return True, error
         if delivery.failure is None:
             return True, Cancelled(f"{self._name} was cancelled")
-        return True, delivery.failure.thrown()
+        return True, delivery.failure.exception()
 
 
 def _given(failed: bool, value: Any) -> Any:

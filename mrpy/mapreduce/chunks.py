@@ -115,12 +115,7 @@ class Chunk(NamedTuple):
         """Why an item is not to be run, or one of its records, where it is excluded."""
         if at in self.excluded or not isinstance(at, tuple):
             return self.excluded.get(at)
-        each = self.excluded.get((at[0], failing.EVERY))
-        if each is None or each.live is None:
-            return each
-        # one for each, which says where it stands; by `copy.copy` all would share their attributes where Dask
-        # has brought tblib
-        return each._replace(held=[type(each.live)(*each.live.args)])
+        return self.excluded.get((at[0], failing.EVERY))
 
     def part(self, begin: int, end: int) -> Chunk:
         """The items at positions `begin` to `end`."""

@@ -55,8 +55,9 @@ class Failure(NamedTuple):
 
     ``item``   the item of the source that it belongs to, once that is known
     ``index``  which item of the task it was, where only that is known
-    ``held``   the exception itself, where it never left the process, as long as nobody has raised it. Not
-               compared: it is another object in a replay, which has to equal its run
+    ``stated`` what mrpy itself has to say, perhaps of several tasks: each who asks gets one of his own
+    ``held``   the exception itself, where it never left the process, as long as nobody has raised it. Neither
+               is compared: it is another object in a replay, which has to equal its run
     """
 
     type_name: str
@@ -65,36 +66,41 @@ class Failure(NamedTuple):
     payload: codec.Payload | None = None
     item: Item | None = None
     index: At | None = None  # type: ignore[assignment]  # a tuple's method of that name is not missed here
+    stated: MrpyError | None = None
     held: list[BaseException] = []  # one at most
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Failure) and self[:-1] == other[:-1]
+        return isinstance(other, Failure) and self[:-2] == other[:-2]
 
     def __ne__(self, other: object) -> bool:
         return not self == other
 
     def __hash__(self) -> int:
-        return hash(self[:-1])
+        return hash(self[:-2])
 
     @property
     def live(self) -> BaseException | None:
         """The exception itself, if it is here."""
-        return self.held[0] if self.held else None
+        return self.held[0] if self.held else self.stated
 
     def thrown(self) -> BaseException:
-        """`exception`, for who raises it, and let go of it here: its traceback holds frames that hold this.
-        Else all that its task and its source held would stay until the garbage collector comes. What mrpy
-        states may be of many tasks: of that it is a copy."""
-        if (live := self.live) is not None and live.__traceback__ is None and isinstance(live, MrpyError):
-            return self._replace(held=[type(live)(*live.args)]).exception()
+        """`exception`, for who raises it, and `let_go`."""
         error = self.exception()
+        self.let_go()
+        return error
+
+    def let_go(self) -> None:
+        """Somebody has the exception who raises it: its traceback will hold frames that hold this. What the task
+        and its source held would stay until the garbage collector comes."""
         if self.held:
             self.held.clear()
-        return error
 
     def exception(self) -> BaseException:
         """Rebuild what the user shall see."""
-        error = self.live if self.live is not None else self._unpickled()
+        if self.stated is not None:
+            error = _another(self.stated)
+        else:
+            error = self.held[0] if self.held else self._unpickled()
         if self.item is not None:
             pin(error, self.item)
         if self.trace:
@@ -115,6 +121,15 @@ class Failure(NamedTuple):
     def at(self, item: Item) -> Failure:
         """The same failure, pinned to an item."""
         return self._replace(item=item)
+
+
+def _another(error: MrpyError) -> BaseException:
+    made = type(error)(*error.args)
+    made.__dict__.update(error.__dict__)
+    if hasattr(error, "__notes__"):
+        made.__notes__ = [*error.__notes__]
+    made.__cause__ = error.__cause__
+    return made
 
 
 def capture(error: BaseException, *, travels: bool) -> Failure:
@@ -144,7 +159,7 @@ def _no_end(error: StopIteration) -> RuntimeError:
 
 def of(error: MrpyError, index: At | None = None, trace: str = "") -> Failure:
     """A failure that mrpy itself states (a crash, a timeout): its own traceback is not worth showing."""
-    return Failure(type(error).__qualname__, str(error), trace, index=index, held=[error])
+    return Failure(type(error).__qualname__, str(error), trace, index=index, stated=error)
 
 
 def overran(timeout: float | None, index: At | None, trace: str = "") -> Failure:
