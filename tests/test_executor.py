@@ -346,6 +346,28 @@ def test_at_the_end_of_the_program_what_is_under_way_is_waited_for(backend: str)
     assert sorted(done.stdout.split()) == ["0", "1", "2"], done.stderr
 
 
+@pytest.mark.fault(22)
+def test_a_call_that_comes_too_late_for_dask_is_an_error() -> None:
+    done = run_script(
+        """
+        import mrpy, threading, time
+        session = mrpy.session("dask", workers=1)
+        session.__enter__()
+        executor = mrpy.Executor()
+        executor.submit(abs, -1).result()
+        def late():
+            threading.main_thread().join()
+            time.sleep(1)
+            try:
+                print(executor.submit(abs, -2).result())
+            except (mrpy.errors.BackendError, RuntimeError) as error:
+                print("too late")
+        threading.Thread(target=late).start()
+        """
+    )
+    assert done.stdout in ("too late\n", "2\n"), done.stderr
+
+
 @pytest.mark.fault(23)
 def test_a_forked_child_may_have_one_of_its_own() -> None:
     done = run_script(

@@ -734,6 +734,9 @@ def test_what_an_item_does_late_it_does_with_its_own_variables(backend: str) -> 
         doubled: int
         bound = mrpy.parallel(partial(lambda: doubled) for scale in scales if (doubled := 2 * scale))
         assert [call() for call in bound] == [2 * scale for scale in scales]
+        names = {"mrpy": mrpy}
+        exec("calls = list(mrpy.parallel(lambda: twice for x in range(1, 9) if (twice := 2 * x)))", names)
+        assert [call() for call in names["calls"]] == [2 * scale for scale in scales]
         inside = mrpy.parallel(
             (i, sum(row)) for i, row in enumerate(filter(lambda p: p > scale, points) for scale in scales)
         )

@@ -108,7 +108,9 @@ def _from_generator(
     function = _rebuilt(generator, frame.f_globals, values)
     generator.close()
     code = generator.gi_code
-    return lift(source, given).then(Body(function, _binds(code), _may_refer_to_its_own(code)))
+    bound, late = _bound(code), _used_late(code)
+    own_globals = bool(late & bound - {*code.co_freevars})
+    return lift(source, given).then(Body(function, bool(bound), bool(late), own_globals))
 
 
 def _rebuilt(
@@ -123,38 +125,43 @@ def _rebuilt(
 
 
 @lru_cache(maxsize=1000)
-def _binds(code: CodeType) -> bool:
-    """Whether a walrus in a generator expression binds a name of the scope around it."""
+def _bound(code: CodeType) -> frozenset[str]:
+    """The names of the scope around it that a walrus in a generator expression binds."""
     raw = code.co_code  # two bytes a step: the operation, and what it is done to
     high = 0  # of an operand that takes more than one byte
     store_global, store_cell = opcode.opmap["STORE_GLOBAL"], opcode.opmap["STORE_DEREF"]
+    free = len(code.co_varnames) + _own_cells(code)  # where the variables of others begin
+    names = set()
     for place in range(0, len(raw), 2):
         step, operand = raw[place], high | raw[place + 1]
         high = operand << 8 if step == opcode.EXTENDED_ARG else 0
         if step == store_global:
-            return True
-        if step == store_cell and operand >= len(code.co_varnames) + _own_cells(code):
-            return True
-    return any(_binds(inner) for inner in code.co_consts if isinstance(inner, CodeType))
+            names.add(code.co_names[operand])
+        if step == store_cell and operand >= free:
+            names.add(code.co_freevars[operand - free])
+    inner = (each for each in code.co_consts if isinstance(each, CodeType))
+    return frozenset(names.union(*map(_bound, inner)) - {*code.co_cellvars})
 
 
 @lru_cache(maxsize=1000)
-def _may_refer_to_its_own(code: CodeType) -> bool:
-    """Whether a function or a generator that is made there has variables that the next item writes."""
-    written = {*code.co_cellvars, *(code.co_freevars if _binds(code) else ())}
+def _used_late(code: CodeType) -> frozenset[str]:
+    """The variables that the next item writes, of those that functions and generators use which are made for
+    one."""
+    written = _bound(code).union(code.co_cellvars)
     through = [inner for inner in code.co_consts if isinstance(inner, CodeType)]
-    while through:
+    used: set[str] = set()
+    while through and written:
         inner = through.pop()
-        if inner.co_name not in _AT_ONCE and not written.isdisjoint(inner.co_freevars):
-            return True
+        if inner.co_name not in _AT_ONCE:
+            used.update(inner.co_freevars, inner.co_names)
         through += [each for each in inner.co_consts if isinstance(each, CodeType)]
-    return False
+    return written & used
 
 
 @lru_cache(maxsize=1000)
 def _read_before_bound(code: CodeType) -> str:
     """A name of the scope around it that a generator expression binds, and reads before; empty for none."""
-    if not _binds(code):
+    if not _bound(code):
         return ""
     import dis  # heavy, and only for these
 

@@ -100,6 +100,12 @@ class PendingResult:
         """In asyncio ``await pending`` is its `result`, and does not block the event loop. Who is cancelled
         while he awaits it cancels the call, as with a future of asyncio. (`asyncio.wait` wants tasks: give it
         ``asyncio.ensure_future(pending)``.)"""
+        try:
+            return _given(*(yield from self._awaited()))
+        finally:
+            del self  # as in `result`
+
+    def _awaited(self) -> Generator[Any, None, tuple[bool, Any]]:
         if self._driver.threadless:
             self._driver.lead(self.done)
         gate = LoopGate()
@@ -115,7 +121,7 @@ class PendingResult:
             import asyncio  # who awaits has it
 
             yield from asyncio.to_thread(self._ended).__await__()
-        return _given(*self._ended())
+        return self._ended()
 
     def __repr__(self) -> str:
         state = "cancelled" if self._cancelled else "done" if self.done() else "pending"

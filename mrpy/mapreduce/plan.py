@@ -158,21 +158,24 @@ class Body(Frozen):
                two threads that share them would read each other's values
     ``apart``  what it makes may refer to its variables, and so each item needs its own: nobody looks at it
                before the next item has come, as he does in a loop
+    ``late``   there are globals among these
     """
 
     function: Callable[[Iterator[Any]], Iterator[Any]]
     binds: bool = False
     apart: bool = False
+    late: bool = False
 
     def over(self, items: Iterator[Any]) -> Iterator[Any]:
+        function = self.function
+        if self.binds:
+            function = _with_own_variables(function)
         if not self.apart:
-            return self._bound(items)
+            return iter(function(items))
         each = map(iter, zip(items, strict=False))  # an iterator over each item
-        return chain.from_iterable(map(self._bound if self.binds else self.function, each))
-
-    def _bound(self, items: Iterator[Any]) -> Iterator[Any]:
-        function = _with_own_variables(self.function) if self.binds else self.function
-        return iter(function(items))
+        if self.binds:
+            return chain.from_iterable(_with_own_variables(function, self.late)(one) for one in each)
+        return chain.from_iterable(map(function, each))
 
     def __str__(self) -> str:
         code = getattr(self.function, "__code__", None)
@@ -230,15 +233,15 @@ def for_records(plan: Plan) -> Plan:
     return plan.replaced(source=source.for_records()) if hasattr(source, "for_records") else plan
 
 
-def _with_own_variables(function: Any) -> Callable[[Iterator[Any]], Iterator[Any]]:
-    """A copy of a function that shares no variable with it."""
+def _with_own_variables(function: Any, globals_too: bool = True) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    """A copy of a function that shares no variable with it, or only globals."""
     cells = []
     for cell in function.__closure__ or ():
         try:
             cells.append(CellType(cell.cell_contents))
         except ValueError:  # an empty one: nothing was bound yet
             cells.append(CellType())
-    names = {**function.__globals__}
+    names = {**function.__globals__} if globals_too else function.__globals__
     return FunctionType(function.__code__, names, function.__name__, None, tuple(cells))
 
 

@@ -90,8 +90,8 @@ class Failure(NamedTuple):
         return error
 
     def let_go(self) -> None:
-        """Somebody has the exception who raises it: its traceback will hold frames that hold this. What the task
-        and its source held would stay until the garbage collector comes."""
+        """Somebody has the exception who raises it: its traceback will hold frames that hold this. What the
+        task and its source held would stay until the garbage collector comes."""
         if self.held:
             self.held.clear()
 

@@ -411,7 +411,7 @@ def test_what_is_there_does_not_wait_for_a_slow_source_because_one_item_before_i
     def slow() -> Iterator[int]:
         for number in range(5):
             in_time.append(number - 1 in seen)
-            time.sleep(1)
+            time.sleep(0.5)
             yield number
 
     def first_loads(number: int) -> int:

@@ -639,7 +639,7 @@ def test_the_log_is_silent_until_the_last_cluster_is_gone_whichever_that_is(monk
     assert handler.level == before
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:http", "bogus://x:1", "tcp://127.0.0.1", "", 123])
+@pytest.mark.parametrize("address", ["127.0.0.1:http", "tcp://127.0.0.1", "", 123])
 def test_an_address_at_which_nobody_could_be_is_refused_at_once(address: Any) -> None:
     with pytest.raises(OptionError, match="must be like 'tcp://host:8786'"), mrpy.session("dask", address=address):
         pass

@@ -28,6 +28,7 @@ import os
 import signal
 import time
 import uuid
+from concurrent.futures import thread
 from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -229,6 +230,8 @@ class DaskBackend(Backend):
     def _submit(self, ticket: Ticket) -> Any:
         if self._misfits:
             raise BackendError(next(iter(self._misfits.values())))
+        if thread._shutdown:  # by which Dask sends and fetches; nothing would come back
+            raise BackendError("the program ends, and its threads take nothing more")
         task = ticket.order.task
         futures, parts = [], []
         for needed in task.inputs:

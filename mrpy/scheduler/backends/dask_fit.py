@@ -13,7 +13,7 @@ import platform
 from pkgutil import resolve_name
 from typing import Any
 
-from distributed.comm.addressing import get_address_host_port
+from distributed.comm.addressing import get_address_host_port, parse_address
 
 from mrpy.errors import BackendError, OptionError
 
@@ -33,11 +33,14 @@ def check(client: Any) -> None:
 
 def check_address(address: Any) -> None:
     """Raise where nobody could be asked for there. A `Client` that has found out is not to be got rid of."""
-    if str(address).startswith("inproc:"):  # in this very process
-        return
+    if not isinstance(address, str):
+        if hasattr(address, "scheduler_address"):  # a cluster itself
+            return
+        raise OptionError(f"address={address!r}: must be like 'tcp://host:8786'")
     try:
-        get_address_host_port(address)
-    except (TypeError, ValueError) as error:
+        if parse_address(address)[0] in ("tcp", "tls"):
+            get_address_host_port(address)
+    except ValueError as error:
         raise OptionError(f"address={address!r}: must be like 'tcp://host:8786' ({error})") from None
 
 
