@@ -198,7 +198,7 @@ def read_fastq(
     They are ``(name, description, sequence, quality)``. The arguments are those of `read_text`. A record that
     is none is a `DataError`; the next one is looked for behind it. One begins wherever a line begins with an
     ``@``, and the next but one with a ``+``, and the one between with neither: a record that would go on
-    there has lost a line.
+    there has lost a line. (Where a header is lost behind qualities with an ``@`` in front, nobody can tell.)
 
     >>> import mrpy, tempfile
     >>> with tempfile.NamedTemporaryFile("w", suffix=".fq") as file:

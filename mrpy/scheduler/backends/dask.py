@@ -230,7 +230,7 @@ class DaskBackend(Backend):
     def _submit(self, ticket: Ticket) -> Any:
         if self._misfits:
             raise BackendError(next(iter(self._misfits.values())))
-        if thread._shutdown:  # by which Dask sends and fetches; nothing would come back
+        if getattr(thread, "_shutdown", False):  # by which Dask sends and fetches; nothing would come back
             raise BackendError("the program ends, and its threads take nothing more")
         task = ticket.order.task
         futures, parts = [], []
