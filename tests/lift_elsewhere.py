@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from taking import TAKES, TAKES_ITSELF, TAKES_NOT, Child, Rows
+
 import mrpy
 from mrpy.errors import LiftError
 from mrpy.iterators.lift import lift
@@ -199,6 +201,19 @@ def check_taking_over() -> None:
     assert list(mrpy.pmap(str, upto(3), backend="serial")) == ["0", "1", "2"]
 
 
+def check_sharing() -> None:
+    taking = {**{name: make(Child()) for name, make in TAKES.items()}, **{str(make): make(Rows()) for make in TAKES_ITSELF}}
+    for name, generator in taking.items():
+        try:
+            mrpy.parallel(generator)
+        except LiftError as error:
+            assert "takes items from what it goes over" in str(error), (name, error)
+        else:
+            raise AssertionError(name)
+    for name, make in TAKES_NOT.items():
+        assert list(mrpy.parallel(make(), backend="serial")) == list(make()), name
+
+
 def check_text() -> None:
     text = str(lift(x * 2 for x in range(3)))
     assert text == "range(0, 3) -> (x * 2 for x in range(3))", text
@@ -209,6 +224,7 @@ def main() -> None:
     check_fusion()
     check_taking_over()
     check_text()
+    check_sharing()
     assert list(mrpy.parallel(Scope.items, backend="serial")) == [1, 2, 3]
     for backend in ("serial", "threads", "processes"):
         check_programs(backend)

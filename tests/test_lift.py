@@ -28,6 +28,7 @@ from typing import Any
 import numpy
 import pytest
 from laws import BACKENDS, LOCAL
+from taking import TAKES, TAKES_ITSELF, TAKES_NOT, Child, Rows
 
 import mrpy
 from mrpy.errors import LiftError
@@ -572,23 +573,6 @@ class Pairs:
         return ((head, body()) for head in self.file)
 
 
-class Rows:
-    """Its helper takes nothing from them."""
-
-    def __init__(self) -> None:
-        self.rows = iter(("a,b", "1,2", "3,4"))
-        self.columns = next(self).split(",")
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        return next(self.rows)
-
-    def named(self, row: str) -> dict[str, str]:
-        return dict(zip(self.columns, row.split(","), strict=True))
-
-
 @dataclasses.dataclass
 class Scaled:
     """It goes over itself, and its items want it."""
@@ -625,6 +609,48 @@ def test_what_a_body_goes_over_may_be_there_for_something_else(tmp_path: Path) -
         cursor = base.execute("select 1 as a union select 2")
         named = (dict(zip([name for name, *_ in cursor.description], row, strict=True)) for row in cursor)
         assert list(mrpy.parallel(named, backend="serial")) == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize("name", TAKES)
+def test_what_is_done_with_the_source_in_a_method_is_seen(name: str) -> None:
+    with pytest.raises(LiftError, match="takes items from what it goes over"):
+        mrpy.parallel(TAKES[name](Child()))
+
+
+@pytest.mark.parametrize("make", TAKES_ITSELF)
+def test_an_iterator_of_the_users_that_its_own_body_goes_over_is_seen(make: Callable[[Any], Any]) -> None:
+    with pytest.raises(LiftError, match="takes items from what it goes over"):
+        mrpy.parallel(make(Rows()))
+
+
+@pytest.mark.parametrize("name", TAKES_NOT)
+def test_what_a_method_does_with_the_source_may_be_to_look_at_it(name: str) -> None:
+    expected = list(TAKES_NOT[name]())
+    assert list(mrpy.parallel(TAKES_NOT[name](), backend="threads", workers=2)) == expected
+
+
+class Unbound:
+    """As a proxy is, outside of what it stands for."""
+
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("outside of its context")
+
+    def helped(self, x: int) -> int:
+        return 2 * x
+
+
+def test_a_proxy_is_not_asked_for_its_class() -> None:
+    proxy = Unbound()
+    assert list(mrpy.parallel((proxy.helped(x) for x in range(3)), backend="threads")) == [0, 2, 4]
+
+
+def test_classes_and_codes_are_looked_at_only_where_an_object_has_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("uses", "_methods"):
+        monkeypatch.setattr(sharing, name, None)
+    pairs, items = Pairs(), [1, 2]
+    assert "range" in str(lift(abs(x) for x in range(3)))
+    assert list(mrpy.parallel(((x, pairs) for x in items), backend="serial")) == [(1, pairs), (2, pairs)]
 
 
 @pytest.mark.parametrize("make", [lambda: {1: 2, 3: 4}, lambda: {1, 2}, lambda: {1: 2}.items(), lambda: [1, 2], lambda: "ab"])

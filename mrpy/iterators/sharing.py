@@ -10,7 +10,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, lru_cache, partial
+from io import IOBase
 from itertools import chain
 from types import (
     BuiltinMethodType,
@@ -23,20 +24,27 @@ from types import (
     ModuleType,
 )
 
-from mrpy.light import TYPE_CHECKING, Any, later
+from mrpy.iterators.uses import LOOKED_AT, PASSED, TAKEN, uses
+from mrpy.light import TYPE_CHECKING, Any
 from mrpy.scheduler.simple_functions import globals_of, names_in
 
 if TYPE_CHECKING:
-    import opcode
-else:
-    opcode = later("opcode")
+    _Code = tuple[CodeType, frozenset[str]]  # and the names of variables in it
+    _Seen = set[tuple[int, CodeType]]
 
 _WRAPPINGS = (CellType, partial, FunctionType, MethodType, MethodWrapperType, BuiltinMethodType)
 _NO_OBJECTS = (type, FunctionType, ModuleType)
 _OVER_ITEMS: tuple[Any, ...] = (type(iter(())), type(iter([])))  # of what these hold none takes from another
-_READ = frozenset(("next", "__next__", "read", "readline", "readlines"))  # what is done to a file
-_VARIABLE = frozenset(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_FAST", "LOAD_CLASSDEREF"))
-_ATTRIBUTE = frozenset(("LOAD_ATTR", "LOAD_METHOD"))
+_READ = frozenset(  # what is done to a file, a generator or a cursor
+    ("next", "__next__", "send", "read", "readline", "readlines", "fetchone", "fetchmany", "fetchall")
+)
+# methods that may be called then
+_UNNAMED = {TAKEN: ("__iter__",), PASSED: ("__call__", "__getitem__"), LOOKED_AT: ()}
+_INSIDE: dict[type, str] = {
+    property: "fget", cached_property: "func", staticmethod: "__func__", classmethod: "__func__",
+    type(lru_cache(len)): "__wrapped__", FunctionType: "__wrapped__",
+}  # fmt: skip
+_DEEPEST = 10  # of decorators around one another; out of the air
 _LONGEST = 100  # of lists that are looked into, too; out of the air
 _MOST = 10_000  # things that are looked at; likewise
 
@@ -49,76 +57,113 @@ def share(iterators: Iterable[Any]) -> bool:
 
 def takes_from_its_source(generator: GeneratorType[Any, Any, Any]) -> bool:
     """Whether the body of a generator expression has what its source takes items from. A file, a cursor or an
-    object of the user's may be there for something else: of an object whose attributes alone are used, what
-    the methods do that are called there says whether it is."""
+    object of the user's may be there for something else: what is done with it, and what the methods do that
+    are called there, says whether it is."""
     frame = generator.gi_frame
     assert frame is not None, "it was not started"
     variables = {**_globals_of(generator), **frame.f_locals}
     source, _ = _reached([variables.pop(".0", None)])
-    names = frozenset(names_in(generator.gi_code))
     others = []
     for name, value in variables.items():
-        owner = value.__self__ if type(value) is MethodType else value
-        shared = _shared_by(owner, source)
-        if shared and _takes(owner, frozenset((value.__name__,)) if owner is not value else names, shared):
-            return True
-        if not shared or not _only_attributes_of(name, generator.gi_code):
+        method = type(value) is MethodType
+        owner = value.__self__ if method else value
+        if not _has_some_of(owner, source):
             others.append(value)
+        elif method:
+            if _any_takes(owner, _codes(value.__func__), source, set()):
+                return True
+        else:
+            done = uses(generator.gi_code, frozenset((name,)))
+            if any(_takes(owner, *use, source, set()) for use in done):
+                return True
+            if any(not path and how != LOOKED_AT for path, how in done):
+                others.append(value)
     body, _ = _reached(others)
     both = [source[one] for one in source.keys() & body.keys()]
     if any(_is_iterator(one) and type(one).__module__ in ("builtins", "itertools") for one in both):
         return True
-    return not _READ.isdisjoint(names) and any(hasattr(one, "readline") for one in both)
+    return any(hasattr(one, "readline") for one in both) and not _READ.isdisjoint(names_in(generator.gi_code))
 
 
-def _shared_by(thing: Any, source: dict[int, Any]) -> set[str]:
-    """The attributes of an object of the user's that hold something of the source, and "next" if it is of it
-    itself."""
+def _has_some_of(thing: Any, source: dict[int, Any]) -> bool:
+    """Whether an object is, or has in an attribute, something that takes from what the source takes from."""
+    if issubclass(type(thing), _NO_OBJECTS):
+        return False
+    return _is_of(thing, source) or any(_is_of(part, source) for part in (*_attributes(thing).values(),))
+
+
+def _is_of(thing: Any, source: dict[int, Any]) -> bool:
+    if (not _is_iterator(thing) and type(thing) not in _WRAPPINGS) or _is_a_log(thing):
+        return False
+    return any(id(one) in source and _is_iterator(one) for one in _reached([thing])[0].values())
+
+
+def _is_a_log(thing: Any) -> bool:
+    with suppress(Exception):  # it may be closed
+        return issubclass(type(thing), IOBase) and not thing.readable()
+    return False
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
     held: Any = None
     with suppress(Exception):  # there are proxies that raise all kinds of errors when they are asked
         held = vars(thing)
-    if type(held) is not dict or isinstance(thing, _NO_OBJECTS) or not _methods_of(thing):
-        return set()
-    shared = {name for name, part in held.items() if id(part) in source}
-    return shared | {"next"} if id(thing) in source else shared
+    return held if type(held) is dict else {}
 
 
-def _methods_of(thing: Any) -> dict[str, CodeType]:
-    """Those that are written in Python, by name."""
-    parts = [part for kind in reversed(type(thing).__mro__) for part in vars(kind).items()]
-    return {name: part.__code__ for name, part in parts if type(part) is FunctionType}
-
-
-def _only_attributes_of(name: str, code: CodeType) -> bool:
-    """Whether nothing else is done with a variable than to look up an attribute."""
-    import dis  # heavy, and only where there is such an object
-
-    uses = False
-    for step in dis.get_instructions(code):
-        if uses and step.opname not in _ATTRIBUTE:
+def _takes(thing: Any, path: tuple[str, ...], how: str, source: dict[int, Any], seen: _Seen) -> bool:
+    """Whether that use of a thing takes from what it has of the source."""
+    for name in path:
+        of_source = _is_of(thing, source)
+        if of_source and name == "__next__":
+            return True
+        codes = _methods(thing, name)
+        if codes:
+            return _any_takes(thing, codes, source, seen)
+        if of_source and name in _READ:
+            return True
+        held = _attributes(thing)
+        if name not in held:
             return False
-        uses = step.argval == name and step.opname in _VARIABLE
-    inner = (constant for constant in code.co_consts if type(constant) is CodeType)
-    return all(_only_attributes_of(name, each) for each in inner)
+        thing = held[name]
+    if (how == TAKEN or (how == PASSED and path)) and _is_of(thing, source):
+        return True
+    return any(_any_takes(thing, _methods(thing, name), source, seen) for name in _UNNAMED[how])
 
 
-def _takes(thing: Any, names: frozenset[str], shared: set[str]) -> bool:
-    """Whether methods of these names, and those that they call, take from what that object has of the
-    source."""
-    methods = _methods_of(thing)
-    seen: set[str] = set()
-    loops = False
-    while shared.isdisjoint(names) or not (loops or not _READ.isdisjoint(names)):
-        called = [methods[name] for name in names - seen if name in methods]
-        if not called:
-            return False
-        seen |= names
-        names, loops = frozenset(chain.from_iterable(map(names_in, called))), any(map(_loops, called))
-    return True
+def _any_takes(thing: Any, codes: list[_Code], source: dict[int, Any], seen: _Seen) -> bool:
+    for code, names in codes:
+        if (id(thing), code) not in seen:
+            seen.add((id(thing), code))
+            if any(_takes(thing, *use, source, seen) for use in uses(code, names)):
+                return True
+    return False
 
 
-def _loops(code: CodeType) -> bool:
-    return opcode.opmap["FOR_ITER"] in code.co_code[::2]
+def _methods(thing: Any, name: str) -> list[_Code]:
+    """The methods of that name that are called, those of parents where the ones before call these."""
+    found: list[_Code] = []
+    for kind in type(thing).__mro__:
+        codes = _codes(vars(kind).get(name))
+        found += codes
+        if codes and not any("super" in names_in(code) for code, _ in codes):
+            break
+    return found
+
+
+def _codes(method: Any) -> list[_Code]:
+    """What is written in Python of a method, a property, or what was made of one, and the variables that may
+    be the object there."""
+    found: list[_Code] = []
+    anywhere = type(method) in (staticmethod, classmethod)
+    for _ in range(_DEEPEST):
+        if type(method) is FunctionType:
+            code = method.__code__
+            count = code.co_argcount if anywhere else min(code.co_argcount, 1)
+            found.append((code, frozenset(code.co_varnames[:count])))
+        inside = _INSIDE.get(type(method))
+        method = inside and getattr(method, inside, None)
+    return found
 
 
 def _reached(roots: Iterable[Any]) -> tuple[dict[int, Any], bool]:
