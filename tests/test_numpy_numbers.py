@@ -50,6 +50,40 @@ def test_booleans_are_counted(backend: str) -> None:
         assert mrpy.stream(images).mean().tolist() == [[200, 200], [200, 200]]
 
 
+BYTES = np.full(1000, 200, "u1")
+
+
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+@pytest.mark.parametrize(
+    ("items", "start"),
+    [
+        (list(BYTES), np.int64(5)),
+        (list(BYTES), 0.5),
+        (list(BYTES), 1j),
+        (list(BYTES), np.zeros((2, 1), int)),
+        ([0, *BYTES, 1, *BYTES], np.int64(0)),
+        ([BYTES[:3]] * 30, np.ones(3)),
+        ([0, *[BYTES[:3]] * 30], np.ones(3, int)),
+        (list(np.full(300, 3000, "f2")), np.float64(np.inf)),
+        (list(np.full(9, 3, "m8[h]")), np.datetime64("2026-01-01", "s")),
+        (list(np.full(9, 3, "m8[h]")), np.timedelta64(1, "s")),
+        ([], np.int64(7)),
+    ],
+)
+def test_a_sum_has_the_type_of_its_start_from_the_first_item_on(items: Any, start: Any, backend: str) -> None:
+    for chunksize in (1, 7, 5000):
+        found = mrpy.stream(items, backend=backend, workers=2, chunksize=chunksize).sum(start)
+        expected = sum(items, start)
+        assert repr(found) == repr(expected)
+
+
+def test_plain_numbers_are_added_as_exactly_beside_any_start() -> None:
+    floats, whole = [0.1] * 1000, [2**70, 1, -(2**70)] * 100
+    for start in (0, 0.0, np.float64(0)):
+        assert mrpy.stream(floats, backend="serial", chunksize=7).sum(start) == 100.0
+        assert mrpy.stream(whole, backend="serial", chunksize=7).sum(start) == 100
+
+
 @pytest.mark.parametrize("bins", [5, np.int64(5), "auto"])
 def test_a_number_of_bins_needs_a_range(bins: Any) -> None:
     with pytest.raises(OptionError, match="range"):

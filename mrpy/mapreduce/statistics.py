@@ -110,10 +110,39 @@ class _FromStart(Frozen):
         return self.start if value is NOTHING else self.start + sum_finish(value)
 
 
+class _Widened(Frozen):
+    """`sum_leaf` where numbers and arrays of NumPy are added in the type they have with `start`, as the loop
+    does that begins with it: bytes beside a whole number of 64 bits do not overflow."""
+
+    zero: Any
+
+    def __call__(self, items: Iterator[Any]) -> Any:
+        for first in items:
+            rest: Any = list(items) if type(first) is int else items  # behind a plain 0 there may be others
+            kinds = set(map(type, rest)) if type(first) is int else {type(first)}
+            if any(hasattr(kind, "dtype") for kind in kinds):
+                first = self.zero + first
+            return sum_leaf(chain((first,), rest))
+        return NOTHING
+
+
+def _zero_of(start: Any) -> Any:
+    """Zero, of a type that may be wider than that of items; else None."""
+    if type(start) is float or type(start) is complex:
+        return type(start)()
+    if type(start).__module__ != "numpy" or start.dtype.kind not in "biufcm":  # there is no zero among dates
+        return None
+    import numpy  # it is there, since `start` is
+
+    return numpy.zeros_like(start)
+
+
 def total_from(start: Any) -> Fold:
     """``sum(items, start)``."""
     sum((), start=start)  # refuses what it refuses: strings
-    return Fold(sum_leaf, sum_merge, _FromStart(start), "sum")
+    zero = _zero_of(start)
+    leaf = sum_leaf if zero is None else _Widened(zero)
+    return Fold(leaf, sum_merge, _FromStart(start), "sum")
 
 
 # ---- moments -------------------------------------------------------------------------------------
