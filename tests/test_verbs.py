@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextvars
 import functools
 import gc
+import heapq
 import itertools
 import operator
 import os
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -897,6 +899,44 @@ def test_a_mapreduce_takes_over_a_run_that_has_not_begun() -> None:
     assert str(pairs).startswith("range(0, 100) -> map str -> map ")
     assert "backend   serial" in pairs.explain()
     assert sorted(pairs) == [(1, 10), (2, 90)]
+
+
+class Falsy:
+    """A function that is false, as is whatever holds nothing."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function(*args)
+
+    def __len__(self) -> int:
+        return 0
+
+
+@over_local
+def test_a_function_that_is_false_is_a_function(backend: str) -> None:
+    key, add, items = Falsy(lambda item: -item % 5), Falsy(operator.add), [(7 * n) % 12 for n in range(40)]
+    with mrpy.session(backend, workers=2):
+
+        def run() -> Any:
+            return mrpy.stream(items, chunksize=3)
+
+        assert run().min(key=key) == min(items, key=key)
+        assert run().max(key=key) == max(items, key=key)
+        assert run().topk(7, key=key).to_list() == heapq.nlargest(7, items, key=key)
+        assert run().sorted(key=key, reverse=True).to_list() == sorted(items, key=key, reverse=True)
+        assert run().distinct(key).map(key).to_list() == [0, 3, 1, 4, 2]
+        assert dict(run().count_by(key)) == Counter(map(key, items))
+        assert dict(run().topk_by(key, 99, key)).keys() == dict(run().group_by(key)).keys() == set(range(5))
+        assert run().reduce_by(key, add).map(Falsy(lambda pair: pair[1])).sum() == sum(items)
+        assert run().reduce(add) == run().fold(add, 0, add) == sum(items)
+        assert run().filter(key).map(key).to_list() == [key(item) for item in items if key(item)]
+        assert run().take_while(Falsy(lambda item: item != 9)).count() == items.index(9)
+        assert list(mrpy.pmap(Falsy(lambda n: 1 // n), [0, 1], on_error=Falsy(lambda _: "none"))) == ["none", 1]
+        summed = Falsy(lambda _, values: sum(values))
+        pairs = mrpy.mapreduce(Falsy(lambda n: (n % 3, n)), summed, items, summed, sort=True)
+        assert sum(total for _, total in pairs) == sum(items)
 
 
 class Descending:

@@ -216,7 +216,8 @@ class Combining:
     def __init__(self, made: Made, combiner: Reducer, key: Callable[[Any], Any] | None = None) -> None:
         self._made = made
         self._exact = is_exact(combiner)
-        self._group: Callable[[Iterator[Any]], Groups] = CountRecords(key) if key else FromPairs(combiner)
+        groups: Any = FromPairs(combiner) if key is None else CountRecords(key)
+        self._group: Callable[[Iterator[Any]], Groups] = groups
         self._join = joining(combiner)
         self._nodes: list[Node] = []
         self._sizes: list[int] = []

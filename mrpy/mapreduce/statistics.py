@@ -270,7 +270,7 @@ class _Extreme(Frozen):
         return self.choose(((key(item), item) for item in items), key=_RANK, default=NOTHING)
 
     def merge(self, left: Any, right: Any) -> Any:
-        return self.choose((left, right), key=self.key and _RANK)
+        return self.choose((left, right), key=None if self.key is None else _RANK)
 
 
 class _OrDefault(Frozen):
@@ -310,7 +310,7 @@ class _Largest(Frozen):
     def _best(self, items: Iterator[Any]) -> list[Any]:
         """The first of equal ones come first. `heapq` looks for these by ``==``, which may know of more than
         ``<`` does: there it gives others than `sorted`, which is what it is said to be equal to."""
-        key = self.key and _RANK
+        key = None if self.key is None else _RANK
         first: Any = next(items, NOTHING)
         if first is NOTHING:
             return []

@@ -89,7 +89,7 @@ def encode_for_disk(value: Any) -> bytes | bytearray | memoryview:
     try:
         return encode(value, whole=True).body
     except SerializationError as error:
-        problem = error.__cause__ or error
+        problem = error if error.__cause__ is None else error.__cause__
     raise SerializationError(
         f"what does not fit into memory= cannot be written to disk{_because_of(value)[0]}: {problem} "
         "(make what can be pickled, or allow it more memory=)"
