@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -610,6 +611,35 @@ def test_check_on_a_run_finds_a_bad_operator(backend: str) -> None:
 def test_check_on_a_run_looks_at_a_genexpr_and_keeps_all_items(backend: str) -> None:
     got = mrpy.parallel((n * n for n in iter(list(range(60))) if n % 2), backend=backend, workers=2, check=True)
     assert list(got) == [n * n for n in range(60) if n % 2]
+
+
+@over_local
+def test_check_on_a_run_takes_no_longer_behind_what_makes_many_of_an_item(backend: str) -> None:
+    """All cuts of all that comes of the items were tried: minutes where they are hundreds, and days."""
+
+    @mrpy.stage
+    def many(items: Iterator[int]) -> Iterator[int]:
+        for item in items:
+            yield from range(item, item + 200)
+
+    options: dict[str, Any] = {"backend": backend, "workers": 2, "check": True}
+    begun = time.monotonic()
+    assert len(doubled(mrpy.stream(range(60), **options).flat_map(lambda n: range(200))).to_list()) == 60 * 200
+    assert mrpy.stream(range(60), **options).flat_map(lambda n: [n] * 2000).fold(operator.add, 0) == 3_540_000
+    assert len(doubled(many(mrpy.stream(range(5), **options))).to_list()) == 1000
+    pairs = mrpy.mapreduce(in_words, total, ["a b " * 2000] * 30, total, sort=True, **options)
+    assert list(pairs) == [("a", 60_000), ("b", 60_000)]
+    assert time.monotonic() - begun < 60
+    with pytest.raises(CheckFailed, match="dedupe carries something"):
+        mrpy.stage(dedupe)(mrpy.stream([1, 2], **options).flat_map(lambda n: [n] * 200)).to_list()
+
+
+def in_words(line: str) -> Iterator[tuple[str, int]]:
+    return ((word, 1) for word in line.split())
+
+
+def total(key: str, values: Iterator[int]) -> int:
+    return sum(values)
 
 
 def test_the_docstring_of_check_is_true() -> None:

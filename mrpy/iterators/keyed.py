@@ -194,7 +194,7 @@ class Keyed:
         pairs = check.made_of(to_pairs, check.passing(to_pairs, items))
         for key, group in grouping(None).leaf(iter(pairs)).items():
             name = key if type(key) is str else shown(key)
-            values = group if type(group) is list else [group]
+            values = group[: check.ON_A_RUN] if type(group) is list else [group]
             check.check_combiner(self._combiner, self._reducer, name, values)
 
     def _reduce(

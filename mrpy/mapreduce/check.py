@@ -25,7 +25,9 @@ from mrpy.mapreduce.tree import NOTHING
 from mrpy.scheduler.failure import short_repr
 
 TRIPLES = 2000  # triples tried of an operator, at most
-ON_A_RUN = 24  # items of the real data that ``check=True`` looks at; the work grows with their third power
+# How many items of the real data ``check=True`` looks at, and at most of what is made of them for a stage or
+# a key, which may be many of each: the work grows with their third power.
+ON_A_RUN = 24
 
 Function = Callable[[Iterator[Any]], Iterator[Any]]
 Reducer = Callable[[Any, Iterator[Any]], Any]
@@ -37,7 +39,7 @@ def check_steps(steps: tuple[Step, ...], items: Sequence[Any]) -> None:
     items = passing(steps, items)
     for number, step in enumerate(steps):
         if isinstance(step, Body) and not getattr(step.function, "any_cut", False):
-            check_body(step.over, made_of(steps[:number], items), str(step))
+            check_body(step.over, made_of(steps[:number], items)[:ON_A_RUN], str(step))
 
 
 def read(steps: tuple[Step, ...], items: Sequence[Any]) -> tuple[tuple[Step, ...], Sequence[Any]]:
@@ -85,7 +87,7 @@ def check_fold(steps: tuple[Step, ...], fold: Fold, items: Sequence[Any]) -> Non
         return
     values = made_of(steps, passing(steps, items))
     if isinstance(fold.leaf, FoldLeaf):
-        check_initial(fold, fold.leaf.initial, values)
+        check_initial(fold, fold.leaf.initial, values[:ON_A_RUN])
     leaves = [fold.leaf(iter([value])) for value in values]
     name = "" if isinstance(fold.leaf, ReduceLeaf) else fold.name
     check_operator(fold.merge, [leaf for leaf in leaves if leaf is not NOTHING], name)
