@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import itertools
+import math
 import operator
 import os
 import pickle
 import random
+import re
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -579,6 +585,60 @@ def test_check_compares_floats_inside_of_values_to_nine_digits() -> None:
 
     mrpy.check(add, [{"n": 1, "mean": [0.1]}, {"n": 2, "mean": [0.2]}, {"n": 3, "mean": [0.3]}])
     mrpy.check(operator.add, [0.1 + 0.1j, 0.2 + 0.7j, 0.3 + 1e9j])
+
+
+@dataclasses.dataclass
+class Totals:
+    """Equal to others of the same numbers, to the last digit."""
+
+    number: int
+    total: Any
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(self.number + other.number, self.total + other.total)
+
+
+HOLDING: dict[str, Callable[[Any], Any]] = {
+    "a dataclass": lambda x: Totals(1, x),
+    "a set": lambda x: {x, "x"},
+    "a frozenset in a tuple": lambda x: (frozenset([x]), x),
+    "keys of a dict": lambda x: {x: [x], "x": 0},
+    "a deque": lambda x: deque([x]),
+    "a dataclass in a dict": lambda x: {"of": [Totals(1, Totals(2, x))]},
+}
+
+
+@pytest.mark.parametrize("name", HOLDING)
+def test_check_compares_floats_to_nine_digits_whatever_holds_them(name: str) -> None:
+    held = HOLDING[name]
+
+    def opened(value: Any) -> float:
+        return float(re.search(r"-?\d+\.\d+(e-\d+)?", repr(value))[0])  # type: ignore[index]
+
+    def op(add: Callable[[float, float], float]) -> Callable[[Any, Any], Any]:
+        return lambda a, b: held(add(opened(a), opened(b)))
+
+    items = [held(0.1 * n) for n in range(1, 7)]
+    mrpy.check(op(operator.add), items)
+    mrpy.check(mrpy.stage(lambda each: (held(math.nan) for _ in each)), items)
+    with pytest.raises(CheckFailed, match="not associative"):
+        mrpy.check(op(operator.sub), items)
+
+
+def test_check_takes_what_is_no_number_to_be_the_same_wherever_it_stands() -> None:
+    nothing = [math.nan, Decimal("NaN"), np.datetime64("NaT"), np.timedelta64("NaT", "s"), np.float32("nan")]
+    nothing += [Totals(1, each) for each in nothing] + [np.array([each]) for each in nothing[:1]]
+    for item in nothing:
+        mrpy.check(mrpy.stage(lambda each: ((item, [item]) for item in each)), [item, item, item])
+        mrpy.check(lambda a, b: {**a, **b}, [{"n": item}, {"n": item}, {"n": item}])
+
+
+def test_check_compares_classes_and_functions_by_what_they_are() -> None:
+    kinds = [np.int64, int, np.float32, np.ndarray, str]
+    mrpy.check(mrpy.stage(lambda each: (kind for kind in each)), kinds)
+    for items in (kinds, [Decimal(n) for n in range(3)], [Fraction(n) for n in range(3)], [2**n for n in range(3)]):
+        with pytest.raises(CheckFailed, match="carries something"):
+            mrpy.check(mrpy.stage(lambda each: iter(list(each)[::-1])), items)
 
 
 # ---- check=True on a run ------------------------------------------------------------------------------------------------

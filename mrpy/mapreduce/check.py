@@ -242,21 +242,57 @@ def _copies(items: Sequence[Any]) -> list[Any]:
 
 
 def same(left: Any, right: Any, seen: frozenset[int] = frozenset()) -> bool:
-    """Whether two answers are the same. Floats need agree to nine digits only: their sums depend on the
-    order by their nature, and are made to be the same by the tree, not by the operator. Objects that are
-    equal to nothing but themselves are compared by what they hold; `seen` are those that hold these."""
+    """Whether two answers are the same. Floats need agree to nine digits only, whatever holds them: their
+    sums depend on the order by their nature, and are made to be the same by the tree, not by the operator.
+    What is equal to nothing, or to nothing but itself, is compared by what it holds; `seen` are those that
+    hold these."""
+    if left is right or id(left) in seen:
+        return True
     if isinstance(left, float | complex) and isinstance(right, float | complex):
         return left == right or (left != left and right != right) or abs(left - right) <= 1e-9 * abs(left)
-    if type(left) is type(right) and isinstance(left, list | tuple):
-        return len(left) == len(right) and all(same(a, b, seen) for a, b in zip(left, right, strict=True))
-    if type(left) is type(right) and isinstance(left, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key], seen) for key in left)
-    if hasattr(left, "tolist") and hasattr(right, "tolist"):  # arrays, which compare element by element
+    if hasattr(type(left), "tolist") and hasattr(type(right), "tolist"):  # arrays compare element by element
         return same(left.tolist(), right.tolist())
-    if type(left) is type(right) and getattr(type(left), "__eq__", None) is object.__eq__:
-        held = left is right or id(left) in seen
-        return held or same(left.__getstate__(), right.__getstate__(), seen | {id(left)})
+    if type(left) is not type(right):
+        return _equal(left, right)
+    if isinstance(left, type):
+        return False
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(same(a, b, seen) for a, b in zip(left, right, strict=True))
+    if isinstance(left, dict):
+        both = left.keys() & right.keys()
+        mine, theirs = ([pair for pair in each.items() if pair[0] not in both] for each in (left, right))
+        return all(same(left[key], right[key], seen) for key in both) and _same_somehow(mine, theirs, seen)
+    if isinstance(left, set | frozenset):
+        return _same_somehow(list(left - right), list(right - left), seen)
+    if getattr(type(left), "__eq__", None) is object.__eq__:
+        return same(left.__getstate__(), right.__getstate__(), seen | {id(left)})
+    equal = _equal(left, right)
+    if equal or type(left).__module__ == "builtins":
+        return equal
+    return same(_parts(left), _parts(right), seen | {id(left)})
+
+
+def _same_somehow(left: list[Any], right: list[Any], seen: frozenset[int]) -> bool:
+    """Whether they are the same in some order."""
+    for a in left:
+        place = next((place for place, b in enumerate(right) if same(a, b, seen)), None)
+        if place is None:
+            return False
+        del right[place]
+    return not right
+
+
+def _equal(left: Any, right: Any) -> bool:
     try:
         return bool(left == right)
     except Exception:  # tables of other libraries say so for each element
         return short_repr(left, 10_000) == short_repr(right, 10_000)
+
+
+def _parts(value: Any) -> Any:
+    """What a copy of it is made of; itself, if it cannot be copied."""
+    try:
+        made = value.__reduce_ex__(4)
+    except Exception:
+        return [value]
+    return made if isinstance(made, str) else [*made[:3], *(list(each or ()) for each in made[3:5])]
