@@ -361,6 +361,10 @@ def test_errors_that_are_returned_have_no_key() -> None:
         mrpy.stream(["a"], on_error="return").group_by(0)
     with pytest.raises(OptionError, match="they have no key"):
         mrpy.stream(["a"], on_error="return").join(["a"], 0)
+    with pytest.raises(OptionError, match="they have no key"):
+        mrpy.stream(["a"], on_error="return").distinct(len)
+    with mrpy.session("serial", on_error="return"):
+        assert mrpy.stream([1, 1, 2]).distinct().to_list() == [1, 2]
 
 
 # ---- two inputs ------------------------------------------------------------------------------------------------------

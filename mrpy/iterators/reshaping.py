@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 
-from mrpy.iterators.arguments import all_iterable, at_least, function_for, key_for
+from mrpy.iterators.arguments import all_iterable, at_least, function_for, key_for, see_that_all_are_items
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import Body, FlatMap
 from mrpy.mapreduce.sources import is_once
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from mrpy.iterators import explain
     from mrpy.mapreduce import partition
+    from mrpy.options import Options
 else:
     explain, partition = later("mrpy.iterators.explain"), later("mrpy.mapreduce.partition")
 
@@ -49,6 +50,10 @@ class Reshaping(ABC):
     @abstractmethod
     def _again(self) -> Self:
         """This one once more, from the begin."""
+
+    @abstractmethod
+    def _options(self) -> Options:
+        """The options of the run."""
 
     @abstractmethod
     def _after(self, items: Iterable[Any]) -> Self:
@@ -136,6 +141,8 @@ class Reshaping(ABC):
         ['a', 'b']
         """
         key = key_for("distinct", key)
+        if key is not None:
+            see_that_all_are_items(self._options(), "they have no key")
         return self._then(Body(_Unique(key)))._by("distinct", _unique, key)
 
     def first(self) -> Any:
