@@ -112,7 +112,7 @@ def _drawn(*, in_bytes: bool) -> Progress:
 
     in_place = _is_one_terminal()  # else what is printed meanwhile is none of its business
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn() if in_bytes else MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -81,3 +81,9 @@ def test_the_standard_output_is_nobody_elses_when_a_run_ends() -> None:
         next(run)
         assert sys.stdout is file
     assert list(run) == list(range(1, 100)) and sys.stdout is before
+
+
+@pytest.mark.parametrize("name", ["[/]", "[red]", "[bold", ":smile:", "a [b] {c} {task.id}"])
+def test_a_name_is_shown_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(mrpy.pmap(abs, [-1, 2], backend="serial", progress=True, name=name)) == [1, 2]
+    assert capsys.readouterr().err.startswith(name)
