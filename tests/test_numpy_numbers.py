@@ -128,6 +128,15 @@ def test_a_histogram_takes_what_floats_are_made_of() -> None:
     assert (counts.sum(), edges.dtype) == (4000, float)
 
 
+@pytest.mark.parametrize("items", [[1, None, 2], [None], [np.array([1, None])], [Decimal(1), None]])
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+def test_none_is_in_no_bin(backend: str, items: list[Any]) -> None:
+    with pytest.raises(TypeError):
+        np.histogram(items, [0, 1, 3])
+    with pytest.raises(TypeError, match="not 'NoneType'"):
+        mrpy.stream(items, backend=backend, workers=2).histogram([0, 1, 3])
+
+
 @pytest.mark.parametrize("backend", ["serial", "processes"])
 def test_deviations_of_arrays_are_arrays(backend: str) -> None:
     images = [np.arange(6.0).reshape(2, 3) * number for number in range(9)]

@@ -345,6 +345,8 @@ class _Histogram(Frozen):
         import numpy  # heavy, and only for those who ask
 
         values = numpy.asarray(list(items))
+        if values.dtype.kind == "O" and None in values.ravel().tolist():  # which would become a NaN
+            raise TypeError("histogram() needs numbers, not 'NoneType'")
         if values.dtype.kind in "Ob":
             values = values.astype(float if values.dtype.kind == "O" else "u1")
         return numpy.histogram(values, self.bins, self.limits)
