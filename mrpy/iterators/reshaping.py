@@ -78,7 +78,9 @@ class Reshaping(ABC):
         return self._by("batch", _batched, at_least("batch", size, 1))
 
     def unbatch(self) -> Self:
-        """``itertools.chain.from_iterable(self)``."""
+        """``itertools.chain.from_iterable(self)``. To `on_error` a batch is one item still, as what comes of
+        an item is to `flat_map`: an error behind it that is skipped or replaced takes the rest of its batch
+        along."""
         return self._then(FlatMap(_itself))
 
     def window(self, size: int) -> Self:

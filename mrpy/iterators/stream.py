@@ -253,8 +253,9 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         return self._then(Filter(bool if predicate is None else function_for("filter", predicate)))
 
     def flat_map(self, function: Callable[[Any], Iterable[Any]]) -> Self:
-        """``itertools.chain.from_iterable(map(function, self))``. Where an error is skipped or replaced, what
-        the item has yielded before it stays."""
+        """``itertools.chain.from_iterable(map(function, self))``. To `on_error` all that comes of an item
+        is one item still: where an error is skipped or replaced, also one of a later stage, what has come of
+        the item before it stays, and the rest does not come."""
         return self._then(FlatMap(function_for("flat_map", function)))
 
     # ---- what the rest of the chain is made of ------------------------------------------------------
