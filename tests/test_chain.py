@@ -615,9 +615,66 @@ def test_a_chain_that_has_gone_through_an_iterator_is_at_its_end(name: str, sour
     assert chain.count() == 0
 
 
+BEFORE: dict[str, Callable[[Any], Any]] = {
+    "map": lambda s: s.map(str), "starmap": lambda s: s.map(lambda x: (x, x)).starmap(max), "filter": lambda s: s.filter(None),
+    "flat_map": lambda s: s.flat_map(lambda x: [x, x]), "batch": lambda s: s.batch(2), "window": lambda s: s.window(2),
+    "enumerate": lambda s: s.enumerate(), "zip": lambda s: s.zip("abc"), "zip itself": lambda s: s.zip(s),
+    "zip of another": lambda s: mrpy.stream("abc", backend="serial").zip(s), "zip an iterator": lambda s: s.zip(iter(Tap())),
+    "chain": lambda s: s.chain([9]), "chain of another": lambda s: mrpy.stream([9], backend="serial").chain(s),
+    "take": lambda s: s.take(2), "skip": lambda s: s.skip(1), "take_while": lambda s: s.take_while(bool),
+    "distinct": lambda s: s.distinct(), "sorted": lambda s: s.sorted(), "topk": lambda s: s.topk(2),
+    "frequencies": lambda s: s.frequencies(), "repartition": lambda s: s.repartition(2),
+    "repartition by key": lambda s: s.repartition(2, key=abs), "group_by": lambda s: s.group_by(lambda x: x % 2),
+    "count_by": lambda s: s.count_by(abs), "reduce_by": lambda s: s.reduce_by(abs, max), "join": lambda s: s.join([2], abs),
+    "join of another": lambda s: mrpy.stream([2, 3], backend="serial").join(s, abs), "cogroup": lambda s: s.cogroup([2], abs),
+    "stream": lambda s: mrpy.stream(s), "pmap": lambda s: mrpy.pmap(str, s), "pmap by itself": lambda s: mrpy.pmap(str, s, retries=1),
+    "several": lambda s: s.batch(2).sorted().enumerate(),
+}  # fmt: skip
+BEGUN: dict[str, Callable[[Any], Any]] = {
+    "list": list, "next": next, "first": lambda s: s.first(), "peek": lambda s: s.peek()[0], "close": lambda s: s.close(),
+}  # fmt: skip
+
+
+@over_local
+@pytest.mark.parametrize("begin", BEGUN)
+@pytest.mark.parametrize("name", BEFORE)
+def test_a_chain_is_about_what_was_there_when_it_was_made(name: str, begin: str, backend: str) -> None:
+    def numbers() -> Any:
+        return mrpy.stream(["3", "0", "-2", "1", "3"], backend=backend, workers=2).map(int)
+
+    begun = numbers()
+    chain, expected = BEFORE[name](begun), BEFORE[name](numbers()).to_list()
+    BEGUN[begin](begun)
+    if not name.endswith("an iterator"):
+        assert chain.count() == len(expected) > 0
+    assert chain.to_list() == expected
+
+
+@over_local
+@pytest.mark.parametrize("name", BEFORE)
+def test_a_chain_takes_nothing_from_what_it_was_made_of(name: str, backend: str) -> None:
+    numbers = mrpy.stream(["3", "0", "-2", "1", "3"], backend=backend, workers=2).map(int)
+    chain = BEFORE[name](numbers)
+    assert next(numbers) == 3
+    assert chain.count() > 0
+    assert list(numbers) == [0, -2, 1, 3]
+
+
 @over_local
 def test_what_takes_from_a_run_that_has_begun_takes_what_is_left(backend: str) -> None:
     numbers = mrpy.stream(range(9), backend=backend, workers=2).map(abs)
+    assert next(numbers) == 0
+    pairs = numbers.batch(2)
+    assert pairs.to_list() == [(1, 2), (3, 4), (5, 6), (7, 8)]
+    assert list(numbers) == []
+
+
+@over_local
+def test_a_chain_on_an_iterator_takes_what_is_left_of_it(backend: str) -> None:
+    def source() -> Iterator[int]:
+        yield from range(9)
+
+    numbers = mrpy.stream(source(), backend=backend, workers=2).map(abs)
     pairs = numbers.batch(2)
     assert next(numbers) == 0
     assert pairs.to_list() == [(1, 2), (3, 4), (5, 6), (7, 8)]

@@ -52,6 +52,10 @@ class Reductions(ABC):
         """Whether there are no other items than those that are left: see `mrpy.mapreduce.sources.is_once`."""
 
     @abstractmethod
+    def _to_run(self) -> Self:
+        """What is run by a chain on this one."""
+
+    @abstractmethod
     def _options(self) -> Options:
         """The options of the run."""
 
@@ -175,12 +179,13 @@ class Reductions(ABC):
 
 
 class Reduced:
-    """The answer of a fold that is run when somebody asks for the first of its items."""
+    """The answer of a fold that is run when somebody asks for the first of its items, over what it was about
+    when this was made: see `_to_run` of a parallel iterator."""
 
     run_of_its_own = True
 
     def __init__(self, items: Reductions, fold: Fold) -> None:
-        self._items = items
+        self._items = items._to_run()
         self._fold = fold
 
     @property

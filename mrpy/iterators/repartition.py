@@ -22,7 +22,7 @@ class Parted(Reduced):
     """The parts of all items, which are computed when somebody asks for the first: subclasses say how."""
 
     def __init__(self, items: Any, parts: int) -> None:
-        self._items: Any = items
+        self._items: Any = items._to_run()
         self._parts = parts
 
     def plan(self) -> Plan:

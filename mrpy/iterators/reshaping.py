@@ -48,8 +48,8 @@ class Reshaping(ABC):
         """Whether there are no other items than those that are left: see `mrpy.mapreduce.sources.is_once`."""
 
     @abstractmethod
-    def _again(self) -> Self:
-        """This one once more, from the begin."""
+    def _to_run(self) -> Self:
+        """What is run by a chain on this one."""
 
     @abstractmethod
     def _options(self) -> Options:
@@ -191,7 +191,8 @@ class Reshaping(ABC):
 
 class _Reshaped:
     """``function(items, *arguments)``, begun each time it is iterated, with runs of its own of what is before
-    it. Where some of that cannot be run again, it is about what is left of it. Its end closes these."""
+    it, as that was when this was made. Where some of that cannot be run again, it is about what is left of
+    it. Its end closes these."""
 
     run_of_its_own = True
 
@@ -203,12 +204,15 @@ class _Reshaped:
         arguments: tuple[Any, ...],
         others: Iterable[Any],
     ) -> None:
-        self._inputs: list[Iterable[Any]] = [items, *others]
-        self._others = explain.runs_among(others)
+        given = [items, *others]
+        runs = _to_run(given)
+        self._inputs = _replaced(given, runs)
+        self._items = runs[id(items)]
+        self._others = explain.runs_among(self._inputs[1:])
+        self._ours = [run for each, run in zip(given, self._inputs, strict=True) if run is not each]
         self.label = label
-        self._items = items
         self._function = function
-        self._arguments = arguments
+        self._arguments = _with(arguments, runs)
 
     @property
     def upstream(self) -> list[Any]:
@@ -224,25 +228,34 @@ class _Reshaped:
         return any(map(is_once, self._inputs))
 
     def __iter__(self) -> Generator[Any, None, None]:
-        run, arguments, others = self._items, self._arguments, []
+        run, arguments, ours = self._items, self._arguments, self._ours
         if not self._once:
-            again = {id(each): each._again() for each in self._inputs if isinstance(each, Reshaping)}
-            run, *others = again.values()  # one that stands there twice is one run
-            arguments = tuple(_replaced(each, again) for each in arguments)
+            again = _to_run(self._inputs)
+            run, arguments, ours = again[id(run)], _with(arguments, again), [*again.values()]
         items = iter(run)  # not ours to close where somebody else iterates over it
         try:
             yield from self._function(items, *arguments)
         finally:
-            for each in (run, *others):
+            for each in (run, *ours):
                 each.close()
 
     def __str__(self) -> str:
         return " ".join([f"{self._items} -> {self.label}", *(f"[{other}]" for other in self._others)])
 
 
-def _replaced(argument: Any, by: dict[int, Any]) -> Any:
-    """An argument, where it is the others with some of them replaced."""
-    return tuple(by.get(id(each), each) for each in argument) if type(argument) is tuple else argument
+def _to_run(inputs: Iterable[Any]) -> dict[int, Any]:
+    """What is run in place of those that are parallel iterators, by their ids: one that stands there twice is
+    one run."""
+    return {id(each): each._to_run() for each in inputs if isinstance(each, Reshaping)}
+
+
+def _with(arguments: tuple[Any, ...], runs: dict[int, Any]) -> tuple[Any, ...]:
+    """The arguments with these runs in the place of others."""
+    return tuple(tuple(_replaced(each, runs)) if type(each) is tuple else each for each in arguments)
+
+
+def _replaced(inputs: Iterable[Any], by: dict[int, Any]) -> list[Any]:
+    return [by.get(id(each), each) for each in inputs]
 
 
 class _Same:

@@ -30,7 +30,7 @@ class Sorted(Reduced):
     label = "sorted"
 
     def __init__(self, items: Any, order: Order) -> None:
-        self._items = items
+        self._items = items._to_run()
         self._order = order
 
     def __iter__(self) -> Generator[Any, None, None]:

@@ -284,6 +284,11 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         made._account, made._blocks = self._account, self._blocks
         return made
 
+    def _to_run(self) -> Self:
+        """What a chain on this one runs: all of it, whatever becomes of this one. Itself, where there are no
+        other items than those that are left of it."""
+        return self if self._once else self._again()
+
     def _probes(self, key: Callable[[Any], Any] | None) -> tuple[Step, ...]:
         """The step that asks items for their keys, where it matters whose error that is."""
         options = self._options()
