@@ -681,6 +681,85 @@ def test_a_chain_on_an_iterator_takes_what_is_left_of_it(backend: str) -> None:
     assert list(numbers) == []
 
 
+def upto_9() -> Iterator[int]:
+    yield from range(10)
+
+
+def passing(items: Any) -> Iterator[Any]:
+    yield from items
+
+
+# Of an iterator and of a parallel iterator over it. What is refused would lose items.
+SHARED: dict[str, Callable[[Any, Any], Any]] = {
+    "zip": lambda it, s: s.map(str).zip(it), "zip with a map": lambda it, s: s.zip(s.map(abs)),
+    "zip of maps": lambda it, s: s.map(str).zip(s.map(abs)), "zip third": lambda it, s: s.zip("abc", s.map(str)),
+    "in a map": lambda it, s: s.map(abs).zip(map(str, it)), "in a generator": lambda it, s: s.map(abs).zip(passing(it)),
+    "of a counter": lambda it, s: (lambda numbers: mrpy.stream(numbers).map(str).zip(map(str, numbers)))(itertools.count()),
+    "in two": lambda it, s: mrpy.stream(passing(it)).map(abs).zip(map(str, it)),
+    "batches": lambda it, s: s.map(abs).batch(2).zip(s.map(str)), "sorted": lambda it, s: s.sorted().zip(it),
+    "by key": lambda it, s: s.group_by(abs).zip(it), "parts": lambda it, s: s.repartition(2).zip(it),
+    "parts by key": lambda it, s: s.repartition(2, key=abs).zip(it),
+    "by itself": lambda it, s: mrpy.pmap(str, s.map(abs), retries=1).zip(it),
+    "a program": lambda it, s: mrpy.parallel((x for x in zip(map(abs, it), "abcd", strict=False))).zip(it),
+    "begun": lambda it, s: (lambda rows: (next(rows), rows.zip(rows.map(str))))(s.map(abs)),
+    "peek": lambda it, s: (lambda rows: rows.peek()[1].map(str).zip(rows))(s.map(abs)),
+    "chain of what ends before": lambda it, s: s.map(abs).take(2).chain(it),
+    "chain of a zip": lambda it, s: mrpy.stream([9]).chain(s.map(abs).zip("ab"), it),
+    "join": lambda it, s: s.join(s.map(abs), abs), "join the rest": lambda it, s: s.join(it, abs),
+    "cogroup": lambda it, s: s.map(abs).cogroup(it, abs),
+}  # fmt: skip
+
+
+@over_local
+@pytest.mark.parametrize("name", SHARED)
+def test_two_that_would_take_items_from_each_other_are_refused(name: str, backend: str) -> None:
+    items = upto_9()
+    with mrpy.session(backend, workers=2):
+        with pytest.raises(ValueError, match=r"of two that take from one iterator .*; make a list of it, or .*tee"):
+            SHARED[name](items, mrpy.stream(items))
+        assert name in ("begun", "peek") or list(items) == list(range(10))
+
+
+TURNS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any], Any]]] = {
+    "zip": (lambda it, s: s.zip(it), lambda it: zip(it, it, strict=False)),
+    "zip itself": (lambda it, s: s.zip(s, s), lambda it: zip(it, it, it, strict=False)),
+    "zip what is behind": (lambda it, s: s.zip(s.skip(1)), lambda it: zip(it, itertools.islice(it, 1, None), strict=False)),
+    "zip two others": (lambda it, s: mrpy.stream("abc").map(str).zip(it, map(str, it)), lambda it: zip("abc", it, map(str, it), strict=False)),
+    "chain": (lambda it, s: s.map(abs).chain(it, s.map(str)), lambda it: it),
+    "chain of a slice": (
+        lambda it, s: mrpy.stream(itertools.islice(it, 2)).map(str).chain(it),
+        lambda it: itertools.chain(map(str, itertools.islice(it, 2)), it),
+    ),
+    "chain of what ends before": (lambda it, s: s.take(2).chain(it), lambda it: it),
+    "join itself": (lambda it, s: s.join(s, abs), lambda it: [(n, n) for n in it]),
+    "tee": (lambda it, s: (lambda one, other: one.zip(other.map(str)))(*s.tee()), lambda it: [(n, str(n)) for n in it]),
+    "two generators": (lambda it, s: s.map(abs).zip(passing(upto_9())), lambda it: zip(it, range(10), strict=True)),
+}  # fmt: skip
+
+
+@over_local
+@pytest.mark.parametrize("name", TURNS)
+def test_what_takes_turns_at_an_iterator_does_as_plain_iterators_do(name: str, backend: str) -> None:
+    make, plain = TURNS[name]
+    items = upto_9()
+    with mrpy.session(backend, workers=2):
+        assert sorted(make(items, mrpy.stream(items)), key=str) == sorted(plain(upto_9()), key=str)
+
+
+@over_local
+def test_what_two_inputs_merely_hold_they_do_not_share(backend: str, tmp_path: Any) -> None:
+    numbers = itertools.count()
+    with open(tmp_path / "log", "w") as log:
+
+        def logged(items: Any) -> Iterator[Any]:
+            for item in items:
+                print(next(numbers), file=log)
+                yield item
+
+        one = mrpy.stream(logged([1, 2]), backend=backend, workers=2).map(abs)
+        assert one.zip(logged([3, 4])).to_list() == [(1, 3), (2, 4)]
+
+
 @over_local
 def test_each_run_of_an_iterator_has_an_account_of_its_own(backend: str) -> None:
     options: dict[str, Any] = {"backend": backend, "workers": 2, "on_error": "skip", "max_errors": 3, "chunksize": 1}

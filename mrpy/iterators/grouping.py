@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least, function_for
+from mrpy.iterators.sharing import see_that_they_are_apart
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import Plan, Step, is_said_of_items
 from mrpy.mapreduce.sources import Pulled
@@ -304,6 +305,7 @@ class Grouping(ABC):
         if itself:
             both = by_key.OnBothSides(*mappers)
             return self._keyed(both, by_key.LeftFirst(reducer), None, partitions, with_keys=with_keys)
+        see_that_they_are_apart(name, [self, other], lambda one, other: True)
         left, right = self._to_key(), _plan_of(other, self._given)
 
         def shuffled(left: Plan, given: dict[str, Any]) -> ParallelIterator:

@@ -15,7 +15,7 @@ from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.marks import marked, marks_for_rows
 from mrpy.mapreduce.plan import Plan
-from mrpy.mapreduce.sources import Pulled, is_once, is_run, stages_of
+from mrpy.mapreduce.sources import Pulled, ahead, is_run, stages_of, taken_by
 from mrpy.options import resolve
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Inner(Part):
     """A part of a program that is run in parallel by itself, as the source of the rest."""
 
     _stages = property(lambda self: self._plan.stages)
-    _once = property(lambda self: is_once(self._plan.source))
+    _takes = property(lambda self: ahead(taken_by(self._plan.source)))
 
     def __init__(self, plan: Plan, given: Given) -> None:
         self._plan = plan
@@ -83,7 +83,7 @@ class Joined(Part):
     """``function(*parts)``, where some of the parts are run by themselves."""
 
     _stages = property(lambda self: max((stages_of(Pulled(part)) for part in self._parts), default=0))
-    _once = property(lambda self: any(map(is_once, self._parts)))
+    _takes = property(lambda self: [each for part in self._parts for each in taken_by(part)])
 
     def __init__(self, label: str, parts: list[Iterable[Any]], function: Callable[..., Iterable[Any]]):
         self.label = label

@@ -27,7 +27,7 @@ from mrpy.mapreduce.rules import Rules, ready, stage_seed
 from mrpy.mapreduce.shuffle import MapTask, ReduceTask, kept_apart, step_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot, first_of
-from mrpy.mapreduce.sources import Pulled, is_once, stages_of
+from mrpy.mapreduce.sources import Pulled, ahead, stages_of, taken_by
 from mrpy.mapreduce.spill import SpillFolder, Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder
 from mrpy.mapreduce.turns import completed
@@ -121,8 +121,8 @@ class Keyed:
         return 2 + max(stages_of(side.plan.source) for side in self._sides)
 
     @property
-    def _once(self) -> bool:
-        return any(is_once(side.plan.source) for side in self._sides)
+    def _takes(self) -> list[tuple[Any, int]]:
+        return [each for side in self._sides for each in ahead(taken_by(side.plan.source))]
 
     def explain(self) -> str:
         """The text of `explain`: what is before the shuffle, and what is behind it."""

@@ -16,6 +16,7 @@ from mrpy.iterators.arguments import at_least, function_for, key_for
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.random import fresh_seed
+from mrpy.mapreduce.sources import ahead
 from mrpy.mapreduce.tree import MISSING
 from mrpy.options import plain
 
@@ -48,8 +49,8 @@ class Reductions(ABC):
 
     @property
     @abstractmethod
-    def _once(self) -> bool:
-        """Whether there are no other items than those that are left: see `mrpy.mapreduce.sources.is_once`."""
+    def _takes(self) -> list[tuple[Any, int]]:
+        """The iterators that this takes its items from: see `mrpy.mapreduce.sources.taken_by`."""
 
     @abstractmethod
     def _to_run(self) -> Self:
@@ -201,8 +202,8 @@ class Reduced:
         return self._items._stages + 1
 
     @property
-    def _once(self) -> bool:
-        return any(run._once for run in self.upstream)
+    def _takes(self) -> list[tuple[Any, int]]:
+        return [each for run in self.upstream for each in ahead(run._takes)]
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._items._fold(self._fold))

@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 
 from mrpy.iterators.arguments import all_iterable, at_least, function_for, key_for, see_that_all_are_items
+from mrpy.iterators.sharing import see_that_they_are_apart
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import Body, FlatMap
-from mrpy.mapreduce.sources import is_once
+from mrpy.mapreduce.sources import AHEAD, LEFT, ON_DEMAND, taken_by
 
 if TYPE_CHECKING:
     from typing import Any, Self
@@ -44,8 +45,8 @@ class Reshaping(ABC):
 
     @property
     @abstractmethod
-    def _once(self) -> bool:
-        """Whether there are no other items than those that are left: see `mrpy.mapreduce.sources.is_once`."""
+    def _takes(self) -> list[tuple[Any, int]]:
+        """The iterators that this takes its items from: see `mrpy.mapreduce.sources.taken_by`."""
 
     @abstractmethod
     def _to_run(self) -> Self:
@@ -98,17 +99,20 @@ class Reshaping(ABC):
 
     def zip(self, *others: Iterable[Any], strict: bool = False) -> Self:
         """``zip(self, *others, strict=strict)``. The others may be parallel iterators too: all of them
-        run on the same workers.
+        run on the same workers. Two that take from one iterator, ahead of each other, are a ValueError:
+        `tee` gives two that may be zipped.
 
         >>> import mrpy
         >>> mrpy.stream("ab", backend="serial").zip(range(9)).to_list()
         [('a', 0), ('b', 1)]
         """
-        return self._by("zip", _zipped, all_iterable(others), strict)
+        see_that_they_are_apart("zip", [self, *all_iterable(others)], lambda one, other: one or other)
+        return self._by("zip", _zipped, others, strict)
 
     def chain(self, *others: Iterable[Any]) -> Self:
         """``itertools.chain(self, *others)``."""
-        return self._by("chain", _chained, all_iterable(others))
+        see_that_they_are_apart("chain", [self, *all_iterable(others)], lambda one, other: one == LEFT)
+        return self._by("chain", _chained, others)
 
     def take(self, count: int) -> Self:
         """``itertools.islice(self, count)``: the first items; the rest is never asked for.
@@ -224,12 +228,15 @@ class _Reshaped:
         return stages
 
     @property
-    def _once(self) -> bool:
-        return any(map(is_once, self._inputs))
+    def _takes(self) -> list[tuple[Any, int]]:
+        taken = [each for part in self._inputs for each in taken_by(part)]
+        if self._function not in _ENDING:
+            return taken
+        return [(iterator, LEFT if how == AHEAD else how) for iterator, how in taken]
 
     def __iter__(self) -> Generator[Any, None, None]:
         run, arguments, ours = self._items, self._arguments, self._ours
-        if not self._once:
+        if not self._takes:
             again = _to_run(self._inputs)
             run, arguments, ours = again[id(run)], _with(arguments, again), [*again.values()]
         items = iter(run)  # not ours to close where somebody else iterates over it
@@ -262,7 +269,6 @@ class _Same:
     """An iterator over the items of `owner`, which is closed at its end where that is asked for."""
 
     shows_plan = True
-    _once = True
 
     def __init__(self, label: str, items: Iterator[Any], owner: Reshaping, *, close: bool = False) -> None:
         self.label = label
@@ -280,6 +286,10 @@ class _Same:
     @property
     def _stages(self) -> int:
         return self.upstream[0]._stages
+
+    @property
+    def _takes(self) -> list[tuple[Any, int]]:
+        return [(self._items, ON_DEMAND)]
 
     def __str__(self) -> str:
         return f"{self.upstream[0]} -> {self.label}"
@@ -359,6 +369,9 @@ def _take_while(items: Iterator[Any], predicate: Callable[[Any], Any]) -> Iterat
         if not predicate(item):
             return
         yield item
+
+
+_ENDING = (itertools.islice, _take_while, _zipped)  # what may end before its input
 
 
 def _itself(item: Any) -> Any:

@@ -8,11 +8,11 @@ Iterators of all kinds, and functions, tell the garbage collector what they hold
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property, lru_cache, partial
 from io import IOBase
-from itertools import chain
+from itertools import chain, combinations, count
 from types import (
     BuiltinMethodType,
     CellType,
@@ -26,6 +26,7 @@ from types import (
 
 from mrpy.iterators.uses import LOOKED_AT, PASSED, TAKEN, uses
 from mrpy.light import TYPE_CHECKING, Any
+from mrpy.mapreduce.sources import Pulled, taken_by
 from mrpy.scheduler.simple_functions import globals_of, names_in
 
 if TYPE_CHECKING:
@@ -55,6 +56,36 @@ def share(iterators: Iterable[Any]) -> bool:
     return _reached(iterators)[1]
 
 
+def see_that_they_are_apart(verb: str, inputs: Sequence[Any], lost: Callable[[int, int], Any]) -> None:
+    """Raises `ValueError` where two of the inputs take from the same iterator in ways in which items are
+    ``lost``: a run that is ahead of the other has those that the other was to get."""
+    different = {id(each): taken_by(each) for each in inputs}
+    for one, other in combinations(filter(None, different.values()), 2):
+        for (mine, my_way), (theirs, their_way) in ((left, right) for left in one for right in other):
+            if lost(my_way, their_way) and _meet(mine, theirs):
+                raise ValueError(
+                    f"{verb}() of two that take from one iterator ({Pulled(mine)}), and each would miss what "
+                    "the other has pulled; make a list of it, or take both from mrpy.stream(iterator).tee()"
+                )
+
+
+def _meet(one: Any, other: Any) -> bool:
+    """Whether both take from the same iterator. One that both merely hold, a log file or a counter, say, may
+    be there for something else."""
+    if one is other:
+        return True
+    (mine, _), (theirs, _) = _reached([one]), _reached([other])
+    both = [mine[each] for each in mine.keys() & theirs.keys()]
+    if any(each is one or each is other for each in both):
+        return True
+    return any(_is_taken_from(each) and type(each) is not count for each in both)
+
+
+def _is_taken_from(thing: Any) -> bool:
+    """Whether it is an iterator that is there for nothing else."""
+    return _is_iterator(thing) and type(thing).__module__ in ("builtins", "itertools")
+
+
 def takes_from_its_source(generator: GeneratorType[Any, Any, Any]) -> bool:
     """Whether the body of a generator expression has what its source takes items from. A file, a cursor or an
     object of the user's may be there for something else: what is done with it, and what the methods do that
@@ -80,7 +111,7 @@ def takes_from_its_source(generator: GeneratorType[Any, Any, Any]) -> bool:
                 others.append(value)
     body, _ = _reached(others)
     both = [source[one] for one in source.keys() & body.keys()]
-    if any(_is_iterator(one) and type(one).__module__ in ("builtins", "itertools") for one in both):
+    if any(map(_is_taken_from, both)):
         return True
     return any(hasattr(one, "readline") for one in both) and not _READ.isdisjoint(names_in(generator.gi_code))
 

@@ -21,7 +21,7 @@ from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, Probe, StarMap
 from mrpy.mapreduce.skipped import together
-from mrpy.mapreduce.sources import LetGo, Pulled, is_once, shows_its_plan
+from mrpy.mapreduce.sources import ON_DEMAND, LetGo, Pulled, ahead, is_once, shows_its_plan, taken_by
 from mrpy.options import over, resolve
 from mrpy.scheduler.early import start_first_worker
 from mrpy.scoped import blocks_here
@@ -195,8 +195,12 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         return self._plan.stages
 
     @property
-    def _once(self) -> bool:
-        return self._has_begun() or is_once(self._plan.source)
+    def _takes(self) -> list[tuple[Any, int]]:
+        if self._has_begun():
+            left = self._running_async if self._running is None else self._running.items
+            return [(left, ON_DEMAND)]
+        taken = taken_by(self._plan.source)
+        return ahead(taken) if self._plan.steps else taken
 
     def _has_begun(self) -> bool:
         return self._running is not None or self._running_async is not None
@@ -287,7 +291,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
     def _to_run(self) -> Self:
         """What a chain on this one runs: all of it, whatever becomes of this one. Itself, where there are no
         other items than those that are left of it."""
-        return self if self._once else self._again()
+        return self if self._takes else self._again()
 
     def _probes(self, key: Callable[[Any], Any] | None) -> tuple[Step, ...]:
         """The step that asks items for their keys, where it matters whose error that is."""
@@ -347,8 +351,8 @@ class ByItself:
         return self._items._stages
 
     @property
-    def _once(self) -> bool:
-        return self._items._once
+    def _takes(self) -> list[tuple[Any, int]]:
+        return self._items._takes
 
     def explain(self) -> str:
         """The text of `explain`."""

@@ -112,7 +112,7 @@ class LetGo:
 
     shows_plan = True
     upstream = ()
-    _stages, _once = 0, False
+    _stages, _takes = 0, ()
 
     def __init__(self, label: str) -> None:
         self._label = label
@@ -239,8 +239,8 @@ def is_run(iterable: object) -> bool:
 
 def shows_its_plan(iterable: object) -> bool:
     """Whether it is made here, from other runs: it prints their plans, has them as its `upstream`, and says
-    how many stages there are in them, one after the other, as ``_stages``, and what `is_once` is about as
-    ``_once``, unless it is an iterator."""
+    how many stages there are in them, one after the other, as ``_stages``, and what `taken_by` is about as
+    ``_takes``, unless it is an iterator."""
     return is_run(iterable) or getattr(type(iterable), "shows_plan", False) is True
 
 
@@ -250,11 +250,29 @@ def stages_of(source: object) -> int:
     return int(iterable._stages) if shows_its_plan(iterable) else 0
 
 
+ON_DEMAND, AHEAD, LEFT = range(3)  # how an iterator is gone through: see `taken_by`
+
+
+def taken_by(source: object) -> list[tuple[Any, int]]:
+    """The iterators whose items a source, or an iterable, takes, and how it goes through each:
+
+    ``ON_DEMAND``  an item is pulled when one is asked for
+    ``AHEAD``      before, and to its end
+    ``LEFT``       before, and perhaps not to its end: what was pulled is lost then
+    """
+    iterable: Any = source.iterable if isinstance(source, Pulled) else source
+    itself = [(iterable, ON_DEMAND)] if hasattr(type(iterable), "__next__") else []
+    return list(getattr(iterable, "_takes", itself)) if shows_its_plan(iterable) else itself
+
+
+def ahead(taken: list[tuple[Any, int]]) -> list[tuple[Any, int]]:
+    """The same where that is done for what is computed ahead."""
+    return [(iterator, max(how, AHEAD)) for iterator, how in taken]
+
+
 def is_once(source: object) -> bool:
     """Whether a source, or an iterable, has its items but once: an iterator, or what is made of one."""
-    iterable: Any = source.iterable if isinstance(source, Pulled) else source
-    once = hasattr(type(iterable), "__next__")
-    return bool(getattr(iterable, "_once", once)) if shows_its_plan(iterable) else once
+    return bool(taken_by(source))
 
 
 class PutBack:
