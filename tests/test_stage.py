@@ -633,10 +633,40 @@ def test_check_takes_what_is_no_number_to_be_the_same_wherever_it_stands() -> No
         mrpy.check(lambda a, b: {**a, **b}, [{"n": item}, {"n": item}, {"n": item}])
 
 
+class Counted:
+    """Holds what does not say when it is equal, and has its state in C."""
+
+    def __init__(self, start: int) -> None:
+        self.numbers = itertools.count(start)
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+
+class Table:
+    """Compares element by element, as those of pandas do."""
+
+    def __init__(self, number: int) -> None:
+        self.__dict__["number"] = number
+
+    def __eq__(self, other: object) -> Any:
+        return np.array([True, True])
+
+    def __getstate__(self) -> Any:
+        return {}
+
+    def __deepcopy__(self, _: Any) -> Table:
+        return self
+
+    def __repr__(self) -> str:
+        return f"Table of {self.__dict__['number']}"
+
+
 def test_check_compares_classes_and_functions_by_what_they_are() -> None:
     kinds = [np.int64, int, np.float32, np.ndarray, str]
     mrpy.check(mrpy.stage(lambda each: (kind for kind in each)), kinds)
-    for items in (kinds, [Decimal(n) for n in range(3)], [Fraction(n) for n in range(3)], [2**n for n in range(3)]):
+    made = [Decimal, Fraction, Counted, ValueError, lambda n: re.compile(str(n)), lambda n: 2**n, lambda n: [Table(n)]]
+    for items in (kinds, *([make(n) for n in range(3)] for make in made)):
         with pytest.raises(CheckFailed, match="carries something"):
             mrpy.check(mrpy.stage(lambda each: iter(list(each)[::-1])), items)
 

@@ -252,10 +252,8 @@ def same(left: Any, right: Any, seen: frozenset[int] = frozenset()) -> bool:
         return left == right or (left != left and right != right) or abs(left - right) <= 1e-9 * abs(left)
     if hasattr(type(left), "tolist") and hasattr(type(right), "tolist"):  # arrays compare element by element
         return same(left.tolist(), right.tolist())
-    if type(left) is not type(right):
-        return _equal(left, right)
-    if isinstance(left, type):
-        return False
+    if type(left) is not type(right) or isinstance(left, type):
+        return _equal(left, right) is True
     if isinstance(left, list | tuple):
         return len(left) == len(right) and all(same(a, b, seen) for a, b in zip(left, right, strict=True))
     if isinstance(left, dict):
@@ -264,10 +262,8 @@ def same(left: Any, right: Any, seen: frozenset[int] = frozenset()) -> bool:
         return all(same(left[key], right[key], seen) for key in both) and _same_somehow(mine, theirs, seen)
     if isinstance(left, set | frozenset):
         return _same_somehow(list(left - right), list(right - left), seen)
-    if getattr(type(left), "__eq__", None) is object.__eq__:
-        return same(left.__getstate__(), right.__getstate__(), seen | {id(left)})
     equal = _equal(left, right)
-    if equal or type(left).__module__ == "builtins":
+    if equal is not None:
         return equal
     return same(_parts(left), _parts(right), seen | {id(left)})
 
@@ -282,17 +278,21 @@ def _same_somehow(left: list[Any], right: list[Any], seen: frozenset[int]) -> bo
     return not right
 
 
-def _equal(left: Any, right: Any) -> bool:
+def _equal(left: Any, right: Any) -> bool | None:
+    """What they say themselves. None: they are not, but may be the same by what they hold."""
     try:
-        return bool(left == right)
+        if left == right:
+            return True
     except Exception:  # tables of other libraries say so for each element
         return short_repr(left, 10_000) == short_repr(right, 10_000)
+    itself = getattr(type(left), "__eq__", None) is object.__eq__
+    return None if itself or (type(left).__module__ != "builtins" and _parts(left) is not None) else False
 
 
 def _parts(value: Any) -> Any:
-    """What a copy of it is made of; itself, if it cannot be copied."""
+    """What a copy of it is made of; else its state, or None."""
     try:
         made = value.__reduce_ex__(4)
+        return made if isinstance(made, str) else [*made[:3], *(list(each or ()) for each in made[3:5])]
     except Exception:
-        return [value]
-    return made if isinstance(made, str) else [*made[:3], *(list(each or ()) for each in made[3:5])]
+        return value.__getstate__()
