@@ -421,7 +421,7 @@ def test_a_reduction_takes_all_of_a_slow_source(backend: str, monkeypatch: pytes
 
 
 def test_what_is_out_of_others_does_not_end_a_feeder(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = type("", (), {"arrived": True})()
+    job = type("", (), {"comes_within": lambda self, seconds: True})()
     feeder = object.__new__(compiling.Feeder)
     feeder._pace, feeder._slots, feeder.job = 1.0, {}, job
     monkeypatch.setattr(compiling.Feeder, "_has_sent", lambda *_: (_ for _ in ()).throw(LookupError("it goes on")))

@@ -629,6 +629,8 @@ def test_what_is_said_at_the_end_of_a_worker_is_seen() -> None:
 def test_the_log_is_silent_until_the_last_cluster_is_gone_whichever_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
     handler = logging.StreamHandler()
     monkeypatch.setattr(logging.getLogger("distributed"), "handlers", [handler])
+    monkeypatch.setattr(dask_cluster, "_hushed", 0)  # there may be clusters
+    monkeypatch.setattr(dask_cluster, "_loud_again", contextlib.ExitStack())
     before = handler.level
     first, second = dask_cluster.quiet(), dask_cluster.quiet()
     first.__enter__()
