@@ -28,7 +28,7 @@ class _Hook:
 
     def __call__(self, told: Any) -> None:
         kind = told.exc_type or Exception  # it may be called by hand
-        if issubclass(kind, KeyboardInterrupt) and _can_be_pressed():
+        if issubclass(kind, KeyboardInterrupt) and get_ident() == _main() and _is_heard():
             start_new_thread(_press, (get_ident(),))
         elif not issubclass(kind, TaskStopped):
             self._before(told)
@@ -40,11 +40,16 @@ def hear_of() -> None:
         sys.unraisablehook = _Hook(sys.unraisablehook)
 
 
-def _can_be_pressed() -> bool:
-    in_main = get_ident() == threading.main_thread().ident
-    return in_main and not sys.is_finalizing() and callable(signal.getsignal(signal.SIGINT))
+def _main() -> int | None:
+    return threading.main_thread().ident
+
+
+def _is_heard() -> bool:
+    """Whether Python would hear one: at its end it would be killed."""
+    return not sys.is_finalizing() and callable(signal.getsignal(signal.SIGINT))
 
 
 def _press(main: int) -> None:
     time.sleep(A_MOMENT)
-    signal.pthread_kill(main, signal.SIGINT)
+    if _is_heard():
+        signal.pthread_kill(main, signal.SIGINT)
