@@ -145,11 +145,8 @@ def _blocks(
             except GeneratorExit:
                 results.clear()  # whoever still holds the iterator gets no more of them
                 raise
-            if error is not None:
-                try:
-                    raise error
-                finally:
-                    del error, slot  # they would have themselves, and all frames that it passes
+            if error:
+                raise error.pop()
             if not hands_over:
                 feeder.settle(slot)  # only now: unread results count as pulled
 
@@ -189,11 +186,8 @@ async def run_map_async(
             results, error = results_of(slot)
             for item in results:
                 yield item
-            if error is not None:
-                try:
-                    raise error
-                finally:
-                    del error, slot  # as above
+            if error:
+                raise error.pop()
             feeder.settle(slot)
         feeder.ends()
 

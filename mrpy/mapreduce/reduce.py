@@ -156,11 +156,8 @@ def _of_a_leaf(slot: Slot, slots: Iterator[Slot], feeder: Feeder) -> Iterator[An
     while True:
         results, error = results_of(slot)
         yield from results
-        if error is not None:
-            try:
-                raise error
-            finally:
-                del error, slot  # whose frames hold this one
+        if error:
+            raise error.pop()
         feeder.settle(slot)
         if slot.chunk.first + len(slot.chunk.data) >= end:
             return

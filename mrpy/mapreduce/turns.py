@@ -139,14 +139,15 @@ def completed(
     feeder.ends()
 
 
-def results_of(slot: Slot) -> tuple[list[Any], BaseException | None]:
-    """The results of a chunk, and what is to be raised behind them."""
+def results_of(slot: Slot) -> tuple[list[Any], list[BaseException]]:
+    """The results of a chunk, and what is to be raised behind them, if anything is: by ``raise error.pop()``.
+    A variable that had it would be held by it, with all frames that it passes."""
     if slot.failure is not None:
-        return [], slot.failure.thrown()
+        return [], [slot.failure.thrown()]
     result = slot.result
     if not isinstance(result, Outcome):
-        return result, None  # type: ignore[return-value]  # parts are not for the consumer
+        return result, []  # type: ignore[return-value]  # parts are not for the consumer
     values = list(result.values)
     for index, failure in result.failures.items():
         values[index] = failure.thrown()
-    return (values[:-1], values[-1]) if result.ended else (values, None)
+    return (values[:-1], values[-1:]) if result.ended else (values, [])

@@ -92,8 +92,7 @@ class Failure(NamedTuple):
     def let_go(self) -> None:
         """Somebody has the exception who raises it: its traceback will hold frames that hold this. What the
         task and its source held would stay until the garbage collector comes."""
-        if self.held:
-            self.held.clear()
+        self.held.clear()
 
     def exception(self) -> BaseException:
         """Rebuild what the user shall see."""

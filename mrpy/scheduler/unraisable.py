@@ -28,7 +28,7 @@ class _Hook:
 
     def __call__(self, told: Any) -> None:
         kind = told.exc_type or Exception  # it may be called by hand
-        if issubclass(kind, KeyboardInterrupt) and get_ident() == _main() and _is_heard():
+        if issubclass(kind, KeyboardInterrupt) and _in_main() and _is_heard():
             start_new_thread(_press, (get_ident(),))
         elif not issubclass(kind, TaskStopped):
             self._before(told)
@@ -40,8 +40,8 @@ def hear_of() -> None:
         sys.unraisablehook = _Hook(sys.unraisablehook)
 
 
-def _main() -> int | None:
-    return threading.main_thread().ident
+def _in_main() -> bool:
+    return get_ident() == threading.main_thread().ident
 
 
 def _is_heard() -> bool:

@@ -97,7 +97,8 @@ class DaskBackend(Backend):
             self._quiet.enter_context(dask_cluster.quiet())
             self._cluster = dask_cluster.start(workers)
             address = self._cluster.scheduler_address
-        dask_fit.check_address(address)
+        elif client is None:
+            dask_fit.check_address(address)
         self._client = Client(address, security=security, set_as_default=False, timeout=PATIENCE)
         dask_cluster.steady(self._client.loop)
         self._functions = Functions(self._client, self._send, self.wake)
