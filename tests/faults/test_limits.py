@@ -36,7 +36,10 @@ def test_a_clock_that_jumps_changes_no_timeout(backend: str, monkeypatch: pytest
     monkeypatch.setattr(time, "time", lambda: float(next(jumps)))
 
     def nap(x: int) -> int:
-        time.sleep(60 if x == 2 else 0.01)
+        # Not one long sleep. A thread that is to be stopped, and is in a system call, has Python 3.11 turn in
+        # a circle wherever a function that is profiled begins, as in tests to come.
+        for _ in range(1200 if x == 2 else 1):
+            time.sleep(0.05)
         return x
 
     got: list[Any] = list(mrpy.pmap(nap, range(5), timeout=1, on_error="return", backend=backend, workers=2))
