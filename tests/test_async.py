@@ -663,3 +663,42 @@ def test_a_loop_that_ends_just_after_a_break_is_told_of_nothing_that_is_pending(
         code = BREAKS.format(backend=backend, run=run)
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
         assert done.stderr == ""
+
+
+CLOSES_SLOWLY = """
+from mrpy.iterators import order
+import time
+order.AT_ITS_END = 0
+close = order.Run.close
+order.Run.closed = False
+
+def close_slowly(run):
+    time.sleep(0.2)
+    close(run)
+    order.Run.closed = True
+
+order.Run.close = close_slowly
+"""
+
+
+@pytest.mark.parametrize("run", ["mrpy.pmap(abs, range(1000))", "mrpy.mapreduce(lambda x: (x, 1), lambda _, xs: sum(xs), range(9))"])
+def test_such_a_loop_waits_for_the_end_of_a_run_that_has_a_thread_of_its_own(run: str) -> None:
+    code = CLOSES_SLOWLY + BREAKS.format(backend="serial", run=run) + "print(order.Run.closed)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_a_run_that_is_closed_without_await_waits_for_nothing() -> None:
+    code = CLOSES_SLOWLY + """
+import asyncio, mrpy
+async def main():
+    rows = mrpy.pmap(abs, range(1000), backend="serial")
+    async for _ in rows:
+        break
+    began = time.monotonic()
+    rows.close()
+    print(time.monotonic() - began < 0.15, [row async for row in rows])
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("True []\n", "")

@@ -165,8 +165,16 @@ async def run_map_async(
     apart = apart or getattr(plan.source, "is_read", False) or options.backend == "dask"
     apart = apart or any(hasattr(step, "ready") for step in plan.steps)
     if apart or not plan.steps or not session_for(options).driver.backend.threaded:
-        async for item in _in_thread(Run(plan, lambda: options, account), stopper):
-            yield item
+        there = _InThread(Run(plan, lambda: options, account), stopper)
+        try:  # and no generator within this one: nobody would wait for the end of that
+            while items := await there.some():
+                for item in items:
+                    yield item
+        except Cancelled:
+            if not stopper.stopped:
+                raise
+        finally:
+            await there.close()
         return
     with _feeding(plan, options, account) as feeder:
         stopper.add(feeder.job)
@@ -192,38 +200,48 @@ async def run_map_async(
         feeder.ends()
 
 
-async def _in_thread(run: Run, stopper: Stopper) -> AsyncGenerator[Any, None]:
+class _InThread:
     """An ordinary run, asked for some items at a time in one thread from begin to end. Who is cancelled while
     he waits for one does not wait for its end: the thread gives up what it waits for, and closes the run."""
-    import asyncio  # heavy, and only for those who run a loop already
-    from concurrent.futures import ThreadPoolExecutor, wait
 
-    context = copy_context()  # the open session, as seen from here
-    context.run(stopper.watch)
-    thread = ThreadPoolExecutor(1, "mrpy-async", carried())
-    asked = None
-    try:
-        while True:
-            asked = thread.submit(context.run, run.shared.some)
-            if not (items := await asyncio.wrap_future(asked)):
-                return
-            for item in items:
-                yield item
-    except Cancelled:
-        if not stopper.stopped:
-            raise
-    finally:
-        if asked is None:  # there was no thread to be had
-            thread.shutdown(wait=False)
+    def __init__(self, run: Run, stopper: Stopper) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # heavy, and only for those who run a loop already
+
+        self._context = copy_context()  # the open session, as seen from here
+        self._context.run(stopper.watch)
+        self._run: Run | None = run
+        self._stopper = stopper
+        self._thread = ThreadPoolExecutor(1, "mrpy-async", carried())
+        self._asked: Any = None
+
+    async def some(self) -> list[Any]:
+        """What there is, and at least one item; none at the end."""
+        from asyncio import wrap_future
+
+        assert self._run is not None, "it is not closed"
+        self._asked = self._thread.submit(self._context.run, self._run.shared.some)
+        items: list[Any] = await wrap_future(self._asked)
+        return items
+
+    async def close(self) -> None:
+        """Let go of it, as a traceback may hold this."""
+        from asyncio import shield, wrap_future
+        from concurrent.futures import wait
+
+        run, self._run = self._run, None
+        assert run is not None, "it is closed once"
+        if self._asked is None:  # there was no thread to be had
+            self._thread.shutdown(wait=False)
             run.close()
-        else:
-            if not asked.done():
-                stopper.stop()
-            closing = thread.submit(context.run, run.close)
-            del run  # the traceback of a cancellation may hold this frame
-            thread.shutdown(wait=False)
-            if asked.done() and not wait([closing], AT_ITS_END).done:
-                await asyncio.shield(asyncio.wrap_future(closing))
+            return
+        idle = self._asked.done()
+        if not idle:
+            self._stopper.stop()
+        closing = self._thread.submit(self._context.run, run.close)
+        del run
+        self._thread.shutdown(wait=False)
+        if idle and not self._stopper.stopped and not wait([closing], AT_ITS_END).done:
+            await shield(wrap_future(closing))
 
 
 def stays_here(run: object) -> SerializationError:
@@ -237,13 +255,14 @@ def stays_here(run: object) -> SerializationError:
 def close_async(running: AsyncGenerator[Any, None], stopper: Stopper) -> None:
     """Close it without an event loop. What it would wait for is on its way to its end. If it is at work just
     now, or somebody waits for an item, it ends there."""
+    stopper.stop()  # so that it waits for nothing
     closing = running.aclose()
     try:
         closing.send(None)
     except StopIteration:
         pass
-    except RuntimeError:
-        stopper.stop()
+    except RuntimeError:  # it is at work just now
+        pass
 
 
 class _feeding:
