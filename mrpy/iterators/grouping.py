@@ -318,7 +318,10 @@ class Grouping(ABC):
             small = beside.Small(right, mappers[1].key, given, again, alone=alone)
             return self._then(looked_up(small))  # type: ignore[no-any-return]
         if self._options().checkpoint is not None:
-            raise OptionError(f"{name}() has two large inputs, and there is no checkpoint for that")
+            raise OptionError(
+                f"{name}() has two large inputs, or is told to treat them so (by partitions=, on_error=, "
+                "retries= or timeout=), and there is no checkpoint for that"
+            )
         return shuffled(left, self._given)
 
 

@@ -259,7 +259,8 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
     def flat_map(self, function: Callable[[Any], Iterable[Any]]) -> Self:
         """``itertools.chain.from_iterable(map(function, self))``. To `on_error` all that comes of an item
         is one item still: where an error is skipped or replaced, also one of a later stage, what has come of
-        the item before it stays, and the rest does not come."""
+        the item before it stays, and the rest does not come. Of an item that overruns its `timeout`, or whose
+        worker dies, nothing stays."""
         return self._then(FlatMap(function_for("flat_map", function)))
 
     # ---- what the rest of the chain is made of ------------------------------------------------------

@@ -212,8 +212,8 @@ def _rarer(key: Any) -> int:
     if isinstance(key, uuid.UUID):
         return hash(key.int)
     if isinstance(key, os.PathLike):
-        path = os.fsencode(key)
-        return crc32(path.lower() if "Windows" in kind.__name__ else path)
+        path = os.fspath(key)  # before it is bytes: of these only a to z would be lowered
+        return crc32(os.fsencode(path.lower() if "Windows" in kind.__name__ else path))
     if kind.__module__ == "ipaddress":
         return crc32(str(key).encode())
     if isinstance(key, type) or _is_imported(key):

@@ -363,6 +363,7 @@ EQUAL: dict[str, list[Any]] = {
     "folds": [datetime.datetime(2000, 1, 1, 12), datetime.datetime(2000, 1, 1, 12, fold=1)],
     "a date": [Day.FIRST, datetime.date(2000, 1, 1)],
     "paths": [pathlib.PureWindowsPath("A"), pathlib.PureWindowsPath("a")],
+    "paths, not of ASCII": [pathlib.PureWindowsPath("\N{LATIN CAPITAL LETTER E WITH ACUTE}"), pathlib.PureWindowsPath("\N{LATIN SMALL LETTER E WITH ACUTE}")],
     "bools": [np.True_, True, 1],
     "NaN": [math.nan, -math.nan, np.float32("nan"), np.float64("nan"), Decimal("nan"), complex(0, math.nan)],
     "NaN in a dataclass": [Measured(math.nan), Measured(float("nan"), 0), Measured(np.float64("nan"))],
