@@ -1,13 +1,20 @@
-"""The shield against signal handlers, after two signals have left it half done."""
+"""The shield against signal handlers: after two signals have left it half done, and used by a handler while it rises."""
 
 from __future__ import annotations
 
+import _signal
+import contextlib
+import itertools
 import signal
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+import mrpy.scheduler.shield
 from mrpy.scheduler.shield import Shield
 
 
@@ -62,3 +69,84 @@ def test_it_is_whole_again_when_it_is_next_used(how: Callable[[Shield], None], c
     with shield:
         signal.raise_signal(signal.SIGUSR1)
     assert came[1:] == [signal.SIGUSR1, signal.SIGUSR1], "and the other one is not lost"
+
+
+class Signals:
+    """The functions of `signal`. At the n-th call of one of them SIGUSR1 comes, as it may at any."""
+
+    def __init__(self, moment: int) -> None:
+        self._moments = iter([moment])
+        self._next = next(self._moments)
+        self._calls = itertools.count(1)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(_signal, name)
+        return self._amid(value) if name in ("signal", "getsignal") else value
+
+    def _amid(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any) -> Any:
+            if next(self._calls) == self._next:
+                self._next = next(self._moments, 0)
+                _signal.raise_signal(signal.SIGUSR1)
+            return function(*arguments)
+
+        return called
+
+
+EVERY = 21 + 3 + 3  # looks at handlers, replaced ones, and the way back
+
+
+@pytest.mark.parametrize("moment", range(1, EVERY + 2))
+def test_a_handler_that_uses_it_while_it_rises_leaves_every_handler_in_its_place(
+    moment: int, came: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shield = Shield()
+    used: list[int] = []
+
+    def uses(number: int, _: Any) -> None:
+        with shield:
+            with shield:
+                signal.raise_signal(signal.SIGALRM)
+            used.append(number)
+
+    signal.signal(signal.SIGUSR1, uses)
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    try:
+        monkeypatch.setattr(mrpy.scheduler.shield, "signal", Signals(moment))
+        with pytest.raises(Stop) if moment <= EVERY else contextlib.nullcontext():
+            with shield:
+                pass
+        monkeypatch.undo()
+        assert (len(came), len(used)) == ((1, 1) if moment <= EVERY else (0, 0)), "each is told of, once"
+        for _ in range(2):
+            assert {number: signal.getsignal(number) for number in signal.valid_signals()} == before
+            with shield:
+                assert signal.getsignal(signal.SIGALRM) == shield._note
+            assert shield.noted == []
+    finally:
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)
+
+
+def test_a_timer_whose_handler_waits_for_a_result_keeps_its_handler() -> None:
+    code = """
+    import mrpy, signal, time
+
+    def uses(*_):
+        mrpy.submit(abs, -1).result()
+
+    mrpy.configure(backend="threads", workers=2)
+    mrpy.submit(abs, -1).result()
+    signal.signal(signal.SIGALRM, uses)
+    signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+    ends = time.monotonic() + 3
+    while time.monotonic() < ends and signal.getsignal(signal.SIGALRM) is uses:
+        mrpy.submit(abs, -1).result()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    print(signal.getsignal(signal.SIGALRM) is uses, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "True True\n"

@@ -49,6 +49,7 @@ class Shield:
         self.noted: list[int] = []
         self._wake = wake
         self._depth = 0  # a finalizer may run amid what is shielded, and use us too
+        self._rising: list[tuple[int, Any]] = []  # depth and handlers of those that are interrupted at that
         self._replaced: tuple[tuple[int, Any], ...] = ()
         self._seen: tuple[Any, ...] = ()  # the handlers of the last time,
         self._to_replace: tuple[tuple[int, Any], ...] = ()  # and those of them that are Python's to call
@@ -62,10 +63,8 @@ class Shield:
         if self._depth > 1 and self._is_up():
             return
         try:
-            if self._depth > 1:  # two signals, one upon the other, have left it half done
-                ours = tuple(filter(self._is_replaced, self._replaced))
-                _in_c(starmap(signal.signal, ours))
-                self._depth = 1
+            if self._depth > 1:
+                self._set_right()
             handlers = tuple(map(signal.getsignal, _PUT_OFF))
             if handlers != self._seen:
                 self._to_replace = tuple(filter(_is_of_python, zip(_PUT_OFF, handlers, strict=True)))
@@ -88,6 +87,9 @@ class Shield:
         except BaseException:  # of a handler that is back; the others have to be, too
             self._leave()
             raise
+        if self._rising:  # that hands over what was noted
+            self._depth, self._replaced = self._rising.pop()
+            return
         self._replaced, self._depth = (), 0
         if self.noted:
             self._hand_over()
@@ -99,6 +101,27 @@ class Shield:
         except BaseException:
             self.__exit__()
             raise
+
+    def _set_right(self) -> None:
+        """It is neither up nor down. Where it is about to rise, and we are a handler, or a finalizer, amid
+        that, it goes on from what it was, once we have used it. Else two signals, one upon the other, have
+        left it half done."""
+        if self._rises(sys._getframe(2)):
+            self._rising.append((self._depth - 1, self._replaced))
+            self._replaced = ()
+        else:
+            self._rising.clear()
+            ours = tuple(filter(self._is_replaced, self._replaced))
+            _in_c(starmap(signal.signal, ours))
+        self._depth = 1
+
+    def _rises(self, frame: FrameType | None) -> bool:
+        """Whether one of these frames is that of the method that has it rise."""
+        while frame is not None:
+            if frame.f_code is Shield.__enter__.__code__ and frame.f_locals["self"] is self:
+                return True
+            frame = frame.f_back
+        return False
 
     def _is_up(self) -> bool:
         return bool(self._replaced) and all(map(self._is_replaced, self._replaced))
