@@ -11,7 +11,7 @@ import operator as operators
 from collections.abc import Callable, Iterable, Iterator
 
 from mrpy.errors import OptionError
-from mrpy.iterators.arguments import check_callable
+from mrpy.iterators.arguments import check_callable, see_that_none_is_a_function
 from mrpy.iterators.lift import lift, lift_program
 from mrpy.iterators.stream import ParallelIterator, stream_behind, stream_of
 from mrpy.light import TYPE_CHECKING, later
@@ -55,6 +55,7 @@ def parallel(iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
     """
     if isinstance(iterable, ParallelIterator):
         return stream_of(iterable, options)
+    see_that_none_is_a_function("parallel", iterable)
     return ParallelIterator(lift_program(iterable, options), options)
 
 
@@ -182,6 +183,7 @@ def stream(iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
     >>> mrpy.stream(range(6), backend="serial").map(abs).filter(lambda n: n % 2).to_list()
     [1, 3, 5]
     """
+    see_that_none_is_a_function("stream", iterable)
     return stream_of(iterable, options)
 
 

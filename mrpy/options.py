@@ -193,6 +193,14 @@ def _positive_or(*words: Any, of: str = "") -> Callable[[Any], str]:
     return check
 
 
+def truth(name: str, value: Any) -> bool:
+    """An argument that is either. A word like "no" would be true, and what it says be done."""
+    value = value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value
+    if not isinstance(value, bool):
+        raise OptionError(f"{name}={value!r:.60}: {_truth(value)}")
+    return value
+
+
 def _truth(value: Any) -> str:
     return "" if isinstance(value, bool) else "must be True or False"
 
@@ -325,6 +333,8 @@ def _environment() -> dict[str, Any]:
         return {}
     found: dict[str, Any] = {}
     if backend := os.environ.get("MRPY_BACKEND"):
+        if problem := _backend(backend):
+            raise OptionError(f"the environment says MRPY_BACKEND={backend!r}; {problem}")
         found["backend"] = backend
     if workers := os.environ.get("MRPY_WORKERS"):
         if not workers.isdigit() or int(workers) < 1:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+_CANNOT_WRITE = OSError, ValueError  # a disk that is full, a pipe that nobody reads; a file that was closed
+
+
 class watched:
     """Show a bar on standard error while the job runs, if `options` ask for one and it can be drawn."""
 
@@ -56,7 +59,8 @@ class _Bar:
         self._drawn = _drawn(in_bytes=getattr(plan.source, "unit", "") == "file")
 
     def put_up(self) -> None:
-        self._drawn.start()
+        with suppress(*_CANNOT_WRITE):
+            self._drawn.start()
         self._line = self._drawn.add_task(self._name, total=self._total)
         self._job.driver.observe(self._told)
 
@@ -67,7 +71,7 @@ class _Bar:
 
     def take_down(self) -> None:
         self._job.driver.unobserve(self._told)
-        with suppress(IndexError):  # what was not quite up; it has ended before that
+        with suppress(IndexError, *_CANNOT_WRITE):  # what was not quite up; it has ended before that
             self._drawn.stop()
 
     def _told(self, moved: Moved) -> None:
@@ -110,6 +114,10 @@ def _drawn(*, in_bytes: bool) -> Progress:
         TimeRemainingColumn,
     )
 
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:  # else it ends the program, and its standard output
+            self.quiet = True
+
     in_place = _is_one_terminal()  # else what is printed meanwhile is none of its business
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -117,7 +125,7 @@ def _drawn(*, in_bytes: bool) -> Progress:
         DownloadColumn() if in_bytes else MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(file=sys.stderr, force_jupyter=None if find_spec("ipywidgets") else False),
+        console=Quiet(file=sys.stderr, force_jupyter=None if find_spec("ipywidgets") else False),
         transient=False,
         redirect_stdout=in_place,
         redirect_stderr=in_place,

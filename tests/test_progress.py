@@ -87,3 +87,15 @@ def test_the_standard_output_is_nobody_elses_when_a_run_ends() -> None:
 def test_a_name_is_shown_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert list(mrpy.pmap(abs, [-1, 2], backend="serial", progress=True, name=name)) == [1, 2]
     assert capsys.readouterr().err.startswith(name)
+
+
+SHOWN = "import mrpy; rows = [*mrpy.pmap(abs, range(20), progress=True)]; print(len(rows), mrpy.pmap(abs, rows, progress=True).sum())"
+
+
+def test_a_bar_that_cannot_be_written_changes_no_run(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # nobody reads it
+    with open("/dev/full", "wb") as full, open(writer, "wb") as unread:
+        for stderr in (full, unread):
+            done = subprocess.run([sys.executable, "-c", SHOWN], stdout=subprocess.PIPE, stderr=stderr, timeout=60)
+            assert (done.returncode, done.stdout) == (0, b"20 190\n")

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from faults.watching import run_script
 from laws import BACKENDS, CONCURRENT, LOCAL, eventually, with_chunks
@@ -958,3 +959,33 @@ def test_the_first_of_equal_ones_are_the_largest_also_where_keys_know_their_orde
         assert run.topk(count, key=lambda item: Descending(item[0])).to_list() == expected
         [(_, found)] = run.topk_by(lambda item: 0, count, lambda item: Descending(item[0])) if count else [(0, [])]
         assert found == expected
+
+
+def test_a_word_is_no_answer_to_a_question_of_yes_or_no(tmp_path: Any) -> None:
+    rows: Any = mrpy.stream(["a"], backend="serial")
+    out = tmp_path / "out"
+    rows.to_text(out)
+    for word in ("no", 0, None):
+        with pytest.raises(OptionError, match=re.escape(f"overwrite={word!r}: must be True or False")):
+            rows.to_text(out, overwrite=word)
+        with pytest.raises(OptionError, match="overwrite"):
+            rows.batch(1).to_sqlite(tmp_path / "db", "t", overwrite=word, fields=["a"])
+        with pytest.raises(OptionError, match=re.escape(f"sort={word!r}: must be True or False")):
+            mrpy.mapreduce(lambda x: (x, 1), lambda key, ones: 1, ["a"], sort=word)  # type: ignore[arg-type]
+    rows.to_text(out, overwrite=np.True_)
+    assert [*mrpy.mapreduce(lambda x: (x, 1), lambda key, ones: 1, ["b", "a"], sort=np.True_)] == [("a", 1), ("b", 1)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("verb", [mrpy.parallel, mrpy.stream])
+def test_a_function_in_the_place_of_what_it_makes_is_said_to_be_one(verb: Any) -> None:
+    def numbers() -> Any:
+        yield 1
+
+    with pytest.raises(TypeError, match=rf"{verb.__name__}\(\) needs something to iterate over, not the function"):
+        verb(numbers)
+
+
+def test_a_backend_of_the_environment_that_is_none_is_said_to_be_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MRPY_BACKEND", "process")
+    with pytest.raises(OptionError, match="the environment says MRPY_BACKEND='process'; must be one of .*did you mean 'processes'"):
+        mrpy.pmap(abs, [1])

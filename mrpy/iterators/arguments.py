@@ -25,8 +25,13 @@ def check_callable(verb: str, function: Any, *iterables: Any) -> None:
     """The same of a verb, which has what it is to go through behind its function."""
     if not callable(function):
         raise TypeError(f"{verb}() needs a function first, not {type(function).__name__} {function!r:.60}")
+    see_that_none_is_a_function(verb, *iterables)
+
+
+def see_that_none_is_a_function(verb: str, *iterables: Any) -> None:
+    """Raises `TypeError` where one is: it may be one that is to be called."""
     for iterable in iterables:
-        if callable(iterable) and not hasattr(iterable, "__iter__"):
+        if callable(iterable) and not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
             raise TypeError(f"{verb}() needs something to iterate over, not the function {iterable!r}")
 
 

@@ -31,7 +31,7 @@ from mrpy.mapreduce.sources import Pulled, ahead, stages_of, taken_by
 from mrpy.mapreduce.spill import SpillFolder, Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder
 from mrpy.mapreduce.turns import completed
-from mrpy.options import Options, plain, resolve
+from mrpy.options import Options, plain, resolve, truth
 from mrpy.progress import watched
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.current import job_for
@@ -277,5 +277,5 @@ def _iterator(
         raise OptionError(f"partitions={partitions!r}: must be a whole number from 1 up, or 'auto'")
     see_that_all_have_keys(resolve(given))  # and a wrong option is an error here
     behind = {**given, "checkpoint": None}  # the file is the map side's, and not for what runs over the pairs
-    run = Keyed(sides, reducer, combiner, partitions, sort, given, with_keys)
+    run = Keyed(sides, reducer, combiner, partitions, truth("sort", sort), given, with_keys)
     return ParallelIterator(Plan(Pulled(run)), behind)

@@ -411,6 +411,18 @@ def test_a_ctrl_c_while_dask_is_imported_is_not_the_end_of_it(moment: float, tmp
     assert [path for path in tmp_path.iterdir() if path.name.startswith("mrpy-dask")] == []
 
 
+def test_a_cluster_leaves_nothing_among_temporary_files_or_where_modules_are_found(tmp_path: Path) -> None:
+    code = """if True:
+    import mrpy, sys
+    before = [*sys.path]
+    print(list(mrpy.pmap(abs, [-1], backend="dask", workers=1)), before == sys.path)
+    """
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, env=environment)
+    assert done.stdout == "[1] True\n", done.stderr
+    assert [*tmp_path.iterdir()] == []
+
+
 BESIDE = """
 import asyncio, mrpy
 

@@ -13,6 +13,7 @@ from functools import reduce
 
 from mrpy.mapreduce.sinks.parts import Format, Part, Written
 from mrpy.mapreduce.sinks.staging import Staging, place_of
+from mrpy.options import truth
 
 PREFIX = "part-"
 MARK = "_SUCCESS"  # as other programs have it. Without it an output without parts looks like any empty folder
@@ -29,7 +30,7 @@ class Folder:
     def __init__(self, path: str | os.PathLike[str], format: Format, *, overwrite: bool) -> None:
         self.path = place_of(path)
         self.format = format
-        self._overwrite = overwrite
+        self._overwrite = truth("overwrite", overwrite)
         self._check()
 
     def staging(self) -> Staging:

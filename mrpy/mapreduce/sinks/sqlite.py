@@ -20,6 +20,7 @@ from mrpy.mapreduce.plan import name_of
 from mrpy.mapreduce.sinks.columns import Columns, Row
 from mrpy.mapreduce.sinks.parts import Part, PartFile, Written, batches, explained
 from mrpy.mapreduce.sinks.staging import Staging, place_of, publish_file, sync_folder
+from mrpy.options import truth
 
 ROWS = "rows"  # the table in the database of a part
 PATIENCE = 60  # seconds that another writer may hold a database
@@ -117,7 +118,7 @@ class Table:
         self.path = place_of(path)
         self.format = format
         self._table = table
-        self._overwrite = overwrite
+        self._overwrite = truth("overwrite", overwrite)
         _see_that_it_can_be(table, format.fields or ("a column",))
         if os.path.isdir(self.path):
             raise IsADirectoryError(errno.EISDIR, "a database is a file", self.path)

@@ -143,7 +143,11 @@ def quiet() -> Iterator[None]:
 def start(workers: int) -> SpecCluster:
     """Start it. Its workers come up a moment later."""
     spill = _spill_folder()
-    kept = {"distributed.admin.low-level-log-length": EVENTS_KEPT, "distributed.scheduler.worker-ttl": None}
+    kept: dict[str, Any] = {
+        "distributed.admin.low-level-log-length": EVENTS_KEPT,
+        "distributed.scheduler.worker-ttl": None,
+        "temporary-directory": spill,  # else its scheduler leaves a folder in the one for all
+    }
     with dask.config.set(kept), contextlib.ExitStack() as broken_off:
         broken_off.callback(_clear_away, spill, os.getpid())
         cluster = SpecCluster(
@@ -158,6 +162,8 @@ def start(workers: int) -> SpecCluster:
         )
         broken_off.pop_all()
     cluster.spill_folder = spill  # type: ignore[attr-defined]
+    with contextlib.suppress(ValueError):  # that is the user's process: nothing is imported from there
+        sys.path.remove(getattr(cluster.scheduler, "local_directory", ""))
     weakref.finalize(cluster, _clear_away, spill, os.getpid())  # at the end of the program, at the latest
     steady(cluster.loop)
     return cluster
