@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -36,10 +37,7 @@ def test_a_clock_that_jumps_changes_no_timeout(backend: str, monkeypatch: pytest
     monkeypatch.setattr(time, "time", lambda: float(next(jumps)))
 
     def nap(x: int) -> int:
-        # Not one long sleep. A thread that is to be stopped, and is in a system call, has Python 3.11 turn in
-        # a circle wherever a function that is profiled begins, as in tests to come.
-        for _ in range(1200 if x == 2 else 1):
-            time.sleep(0.05)
+        time.sleep(60 if x == 2 else 0.01)
         return x
 
     got: list[Any] = list(mrpy.pmap(nap, range(5), timeout=1, on_error="return", backend=backend, workers=2))
@@ -126,3 +124,46 @@ def test_without_descriptors_a_run_says_so_and_with_them_it_goes_on() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["True", "[0, 1, 2, 3]"]
+
+
+TRACED = """
+import mrpy, sys, threading, time
+
+def nap(x):
+    time.sleep(60 if x == 2 else 0.01)
+    return x
+
+def spin(x):
+    ends = time.monotonic() + (60 if x == 2 else 0)
+    while time.monotonic() < ends:
+        pass
+    return x
+
+def look(*_):
+    return look
+
+def timed(function, backend):
+    rows = mrpy.pmap(function, range(4), timeout=0.3, on_error="return", backend=backend, workers=2)
+    got.append([type(row).__name__ for row in rows])
+
+got = []
+getattr(sys, {how!r})(look)
+timed({function}, "threads")
+thread = threading.Thread(target=timed, args=(spin, "serial"))
+thread.start()
+thread.join()
+timed(abs, "serial")
+print(got)
+"""
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize("how", ["settrace", "setprofile"])
+@pytest.mark.parametrize("function", ["nap", "spin"])
+def test_what_was_stopped_on_time_holds_up_nobody_who_is_traced(how: str, function: str) -> None:
+    """By a debugger, or a measurement of coverage: on 3.11 each function that began then began for ever, as long as the
+    item was in a system call, and where its thread had ended before, for good."""
+    code = TRACED.format(how=how, function=function)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    stopped = ["int", "int", "ItemTimeout", "int"]
+    assert done.stdout == f"{[stopped, stopped, ['int'] * 4]}\n"

@@ -3,6 +3,8 @@ it is heard all the same."""
 
 from __future__ import annotations
 
+import _thread
+import itertools
 import os
 import signal
 import subprocess
@@ -10,14 +12,17 @@ import sys
 import textwrap
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from laws import eventually
 from watching import interrupted_at, running_script, script_environment
 
 from mrpy.scheduler import codec
-from mrpy.scheduler.backends import segments
+from mrpy.scheduler.backends import segments, serial
 from mrpy.scheduler.backends.segments import SHARED, Borrower, Lender, Pool
+from mrpy.scheduler.calls import Call, Code
 
 pytestmark = [
     pytest.mark.fault(14),
@@ -211,3 +216,28 @@ def run(code: str) -> subprocess.CompletedProcess[Any]:
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60,
         env=script_environment(), check=True,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_ctrl_c_while_an_alarm_is_set_leaves_no_alarm(taken: bool) -> None:
+    """Neither the handler and the timer nor, where somebody else has SIGALRM, a thread that keeps the time."""
+    before = signal.signal(signal.SIGALRM, signal.SIG_IGN if taken else signal.SIG_DFL)
+    threads = _thread._count()
+
+    def work(item: int, announce: Callable[[Any], None]) -> int:
+        announce(0)
+        announce(None)
+        return item
+
+    call = Call(Code(work, "work", announce=True), 1)
+    try:
+        for moment in itertools.count(1):
+            interrupted = interrupted_at(moment, lambda: serial._timed(call, [], 60, 60))
+            assert signal.getsignal(signal.SIGALRM) is (signal.SIG_IGN if taken else signal.SIG_DFL), moment
+            assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+            if not interrupted:
+                break
+        assert moment > 20
+        assert eventually(lambda: _thread._count() == threads)
+    finally:
+        signal.signal(signal.SIGALRM, before)

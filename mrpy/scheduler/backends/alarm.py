@@ -16,7 +16,8 @@ import sys
 import threading
 import time
 import weakref
-from _thread import allocate_lock
+from _thread import LockType, allocate_lock, start_new_thread
+from contextlib import suppress
 from types import FrameType
 
 from mrpy.errors import BackendError
@@ -39,8 +40,8 @@ def alarm(seconds: float, rest: float) -> Alarm:
 
 
 class Alarm:
-    """For one task, from its making to `end`: each call of `begin` gives an item `seconds` from now, and
-    `rest` to what is no item's.
+    """For one task, from `set` to `end`: each call of `begin` gives an item `seconds` from now, and `rest` to
+    what is no item's.
 
     ``item``      the one that began last
     ``rings``     the exception that interrupts it
@@ -52,6 +53,9 @@ class Alarm:
         self.deadline = float("inf")
         self._seconds, self._rest = seconds, rest
         self.within = len(_frames(sys._getframe()))  # those of whoever runs this task: he may be importing
+
+    def set(self) -> None:
+        """The task begins. A signal handler that raises amid that leaves nothing that `end` does not end."""
 
     def begin(self, item: At | None) -> None:
         """An item begins; or, with None, what comes after the last."""
@@ -69,8 +73,7 @@ _ours: list[_BySignal] = []  # those that are set, of nested runs: the innermost
 
 
 class _BySignal(Alarm):
-    def __init__(self, seconds: float, rest: float) -> None:
-        super().__init__(seconds, rest)
+    def set(self) -> None:
         if not _ours:
             signal.signal(signal.SIGALRM, _ring)
         _ours.append(self)
@@ -122,9 +125,14 @@ class _ByWatchdog(Alarm):
         self._lock = allocate_lock()
         self._changed = allocate_lock()  # opened where the watchdog is to look once more
         self._changed.acquire()
-        self._over = False
-        try:
-            threading.Thread(target=self._watch, name="mrpy-alarm", daemon=True).start()
+        self._over = self._has_thrown = False
+
+    def set(self) -> None:
+        begun = allocate_lock()
+        begun.acquire()
+        try:  # no `Thread`: a Ctrl-C that comes as it waits for its beginning may break its locks
+            start_new_thread(self._watch, (begun,))
+            begun.acquire()  # until then what is thrown into this one may go there
         except RuntimeError as error:  # there are too many, or Python ends
             raise BackendError(f"nobody can keep the time of this (timeout=): {error}") from error
 
@@ -140,20 +148,24 @@ class _ByWatchdog(Alarm):
             super().end()
             self._over = True
             self._wake()
-            throw_into(self._thread, None)  # what was thrown, and has not arrived, shall not arrive later
+            if self._has_thrown:  # what has not arrived shall not arrive later
+                throw_into(self._thread, None)
 
     def _wake(self) -> None:
         if self._changed.locked():
             self._changed.release()
 
-    def _watch(self) -> None:
+    def _watch(self, begun: LockType) -> None:
+        begun.release()
         while True:
             with self._lock:
                 if self._over:
                     return
                 left = self.deadline - time.monotonic()
                 if left <= 0:
-                    left = AGAIN if throws_into(self._thread, self.rings, self.within) else SOON
+                    thrown = throws_into(self._thread, self.rings, self.within)
+                    left = AGAIN if thrown else SOON
+                    self._has_thrown = self._has_thrown or thrown
             self._changed.acquire(timeout=min(left, LONGEST_WAIT))
 
 
@@ -186,7 +198,34 @@ def throws_into(thread: int, exception: type[BaseException], within: int = 0) ->
 
 def throw_into(thread: int, exception: type[BaseException] | None) -> None:
     """Throw an exception into a thread; with None, take back what has not arrived yet."""
+    _throw(thread, exception)
+    if sys.version_info < (3, 13):
+        with suppress(RuntimeError):  # no thread can be started
+            start_new_thread(_look_no_more, ())
+
+
+def _throw(thread: int, exception: type[BaseException] | None) -> None:
     import ctypes  # slow to import, and hardly ever needed
 
     what = None if exception is None else ctypes.py_object(exception)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)
+
+
+class _Here(BaseException):
+    """Thrown by a thread into itself."""
+
+
+def _look_no_more() -> None:
+    """Have all threads go on as if nothing was thrown: whom it is meant for looks again when it has the
+    interpreter lock. Before 3.13 all look at each call whether it is for them, until one such exception has
+    arrived somewhere: for good, where it was taken back, and as long as the thread is in a system call, where
+    it is. That makes calls slower, and on 3.11 one that is traced (by a debugger, a profiler, coverage) looks
+    for ever and does nothing else. So one arrives, here: in a thread that has done nothing before, since one
+    that has just started another may give it to that."""
+    with suppress(_Here):
+        _throw(threading.get_ident(), _Here)
+        _nothing()
+
+
+def _nothing() -> None:
+    """What was thrown arrives when it begins."""

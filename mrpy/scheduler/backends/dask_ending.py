@@ -27,6 +27,7 @@ GRACE = 0.5  # seconds that a stopped task has to end by itself before its worke
 STUCK = 1.0  # seconds more, behind which nobody there can have had the interpreter lock to see to that
 
 _running: dict[Any, int] = {}  # calls at work in this process, by Dask's key, and their threads
+_stopped: set[Any] = set()  # those of them into which something was thrown
 _lock = threading.Lock()
 
 
@@ -40,7 +41,9 @@ def is_through(key: Any) -> None:
     """The call is over: from here on nothing is thrown into this thread."""
     with _lock:
         _running.pop(key, None)
-        throw_into(threading.get_ident(), None)  # what was thrown and has not landed yet
+        if key in _stopped:
+            _stopped.remove(key)
+            throw_into(threading.get_ident(), None)  # what was thrown and has not landed yet
 
 
 async def interrupt(key: Any, ours: bool) -> None:
@@ -52,7 +55,9 @@ async def interrupt(key: Any, ours: bool) -> None:
             thread = _running.get(key)
             if thread is None:
                 return
-            if (thrown := throws_into(thread, TaskStopped)) or perf_counter() > ends:
+            if thrown := throws_into(thread, TaskStopped):
+                _stopped.add(key)
+            if thrown or perf_counter() > ends:
                 break
         await asyncio.sleep(SOON)
     await asyncio.sleep(GRACE if ours and thrown else 0)

@@ -104,6 +104,7 @@ def _timed(call: Call, inputs: list[Any], seconds: float, rest: float) -> Any:
     bell = alarm(seconds, rest)
     try:
         try:
+            bell.set()
             settings = call.code.settings_here()
             return perform(call.code.function, call.data, inputs, bell.begin, Place.HERE, settings)
         finally:
@@ -111,3 +112,6 @@ def _timed(call: Call, inputs: list[Any], seconds: float, rest: float) -> Any:
     except bell.rings as stop:
         bell.end()  # it may have been the first call of it that was interrupted
         raise _Overran(bell.item, stack_text(traceback.extract_tb(stop.__traceback__))) from None
+    except BaseException:  # so it may by a signal handler
+        bell.end()
+        raise
