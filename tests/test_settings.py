@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import decimal
 import multiprocessing.managers
 import subprocess
@@ -11,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -236,3 +238,72 @@ def test_who_sets_nothing_has_nothing_imported_for_it() -> None:
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("['warnings']\n", "")
+
+
+# ---- what a function sets itself -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A context variable that workers can import."""
+    text = "import contextvars\nvariable = contextvars.ContextVar('variable', default='as it was')\n"
+    (tmp_path / "of_a_module.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("of_a_module", None)
+
+
+def sets_things(x: int) -> int:
+    import numpy
+    from of_a_module import variable
+
+    decimal.getcontext().prec = 3
+    numpy.seterr(divide="raise")
+    variable.set("set")
+    return x
+
+
+def value(_: int) -> str:
+    from of_a_module import variable
+
+    return str(variable.get())
+
+
+@pytest.mark.parametrize("backend", ["threads", *REMOTE])
+def test_what_a_function_sets_no_other_finds_in_its_run(backend: str, variable: None) -> None:
+    with mrpy.session(backend, workers=1):
+        everywhere(sets_things, [1])
+        assert set(everywhere(third, [1])) == {"0." + 28 * "3"}
+        assert everywhere(inverse, [0.0]) == [numpy.inf] * 4
+        assert everywhere(value, [1]) == ["as it was"] * 4
+
+
+class SetsUp(mrpy.Job):
+    def setup(self) -> None:
+        sets_things(0)
+
+    def map(self, x: int) -> Iterator[tuple[int, Any]]:
+        yield x % 2, self.found()
+
+    def reduce(self, _: int, found: Any) -> Any:
+        return [*found, self.found()]
+
+    def found(self) -> tuple[str, str]:
+        return third(1), value(1)
+
+
+@pytest.mark.parametrize("digits", [28, 40])
+def test_what_a_set_up_sets_holds_in_all_of_its_run(backend: str, variable: None, digits: int) -> None:
+    @mrpy.stage(setup=lambda: sets_things(0))
+    def thirds(numbers: Iterator[int], _: int) -> Iterator[str]:
+        yield from (third(1) for _ in numbers)
+
+    def run() -> None:
+        with decimal.localcontext() as context, mrpy.session(backend, workers=1, chunksize=1):
+            context.prec = digits
+            assert set(thirds(range(9))) == {"0.333"}
+            context.prec = digits
+            for _, found in SetsUp().run(range(9)):
+                assert set(found) == {("0.333", "set")}
+
+    contextvars.copy_context().run(run)

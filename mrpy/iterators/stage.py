@@ -23,7 +23,7 @@ from typing import Any, overload
 from mrpy.errors import OptionError
 from mrpy.iterators.stream import ParallelIterator, stream_of
 from mrpy.mapreduce.plan import Body, name_of
-from mrpy.mapreduce.random import of_no_item
+from mrpy.mapreduce.set_up import SetUp
 
 
 class Stage:
@@ -87,10 +87,10 @@ class StageBody:
     def __call__(self, items: Iterator[Any]) -> Iterator[Any]:
         if self._setup is None:
             return iter(self._function(items, *self._arguments, **self._keywords))
-        if not hasattr(self._made, "value"):  # a worker is a process, or a thread of this one
-            with of_no_item():
-                self._made.value = self._setup()
-        return iter(self._function(items, self._made.value, *self._arguments, **self._keywords))
+        if not hasattr(self._made, "here"):  # a worker is a process, or a thread of this one
+            self._made.here = SetUp(self._setup)
+        self._made.here.carry()
+        return iter(self._function(items, self._made.here.made, *self._arguments, **self._keywords))
 
     def __reduce__(self) -> Any:
         return StageBody, (self._function, self._arguments, self._keywords, self._setup)

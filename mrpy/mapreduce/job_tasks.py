@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 
 from mrpy.errors import SerializationError
 from mrpy.light import Frozen, pickle
-from mrpy.mapreduce.random import of_no_item
+from mrpy.mapreduce.set_up import SetUp
 from mrpy.mapreduce.shuffle import Pairs
 from mrpy.scheduler.codec import Payload, decode, encode_function
 
@@ -75,8 +75,7 @@ class _Instance:
         self.job = copy.copy(job)
         _counts_for(self.job, Refusing())
         self.pairs = Pairs(self.job.map)
-        with of_no_item():
-            self.job.setup()
+        self.carry = SetUp(self.job.setup).carry
         self.torn_down = self.job.teardown
 
     def __del__(self) -> None:
@@ -136,10 +135,11 @@ class OnWorker:
             raise RuntimeError("the run has ended")  # in a task that was abandoned: nobody hears it
         local = self._site.local
         try:
-            return local.instance  # type: ignore[no-any-return]
+            instance: _Instance = local.instance
         except AttributeError:
-            local.instance = _Instance(self.job, self._site.broken_off)
-            return local.instance  # type: ignore[no-any-return]
+            instance = local.instance = _Instance(self.job, self._site.broken_off)
+        instance.carry()
+        return instance
 
     def enter(self) -> None:
         """A run begins: the first, or another one over all records."""

@@ -6,6 +6,7 @@ thousands of calls; a backend that has to send it sends it once per worker and t
 
 from __future__ import annotations
 
+from _contextvars import Context
 from _thread import RLock, get_ident
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -71,11 +72,21 @@ class Code:
         self.way = codec.Way()  # of what its calls were sent with
         self._payload: codec.Payload | None = None
         self._blob: bytes | None = None
+        self._contexts: dict[int, Context] = {}  # by thread
         self._lock = RLock()  # a signal handler may come while this is pickled, and send it too
 
     def settings_here(self) -> Settings | None:
         """Those to be applied in this thread: none where it has written the call."""
         return None if get_ident() == self._thread else self.settings
+
+    def context_here(self) -> Context:
+        """In which its calls run in this thread, a worker's: what they set there, of `decimal` say, no other
+        function finds."""
+        ident = get_ident()
+        context = self._contexts.get(ident)
+        if context is None:
+            context = self._contexts[ident] = Context()
+        return context
 
     def payload(self) -> codec.Payload:
         """The function, and where the user is at this time (`Here`), pickled once, for a process of this

@@ -229,8 +229,8 @@ def _run(lane: _Lane, order: Start, inputs: list[Any], outcome: SimpleQueue[Any]
 
     began = time.perf_counter()
     try:
-        value = perform(
-            call.code.function, call.data, inputs, announce, Place.THREAD, call.code.settings
+        value = call.code.context_here().run(
+            perform, call.code.function, call.data, inputs, announce, Place.THREAD, call.code.settings
         )
     except BaseException as error:
         return Failed(task.key, attempt, capture(error, travels=False)), None

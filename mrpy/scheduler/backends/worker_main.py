@@ -29,6 +29,7 @@ from __future__ import annotations
 import marshal
 import os
 import sys
+from _contextvars import Context
 from _socket import socket
 from collections.abc import Sequence
 from time import perf_counter
@@ -129,7 +130,7 @@ class Worker:
         self._lender = Lender()
         self._borrower = Borrower()
         self._blobs: dict[int, codec.Payload] = {}
-        self._codes: dict[int, tuple[Any, bool, Here]] = {}
+        self._codes: dict[int, tuple[Any, bool, Here, Context]] = {}
         self._place: Here | None = None
         self._say_all = relay.relay_streams(self._say)
         relay.relay_warnings(self._say)
@@ -192,15 +193,16 @@ class Worker:
         payloads = codec.unflatten(shape, parts)
         del frame, parts
         try:
-            function, announces, place = self._code(code)
+            function, announces, place, context = self._code(code)
             self._go_to(place)
             data, *inputs = [codec.decode(each) for each in payloads]  # a `map` would end at a StopIteration
             del payloads
             announce = self._announcer(number) if careful and announces else None
             began = perf_counter()
-            value, note = apart(perform(function, data, inputs, announce, settings=place.settings))
+            made = context.run(perform, function, data, inputs, announce, settings=place.settings)
+            value, note = apart(made)
             seconds = perf_counter() - began
-            del data, inputs
+            del data, inputs, made
             in_parts = type(value) is Parts
             answers = [codec.encode(part, back=True) for part in (value if in_parts else (value,))]
             said = None if note is None else pickle.dumps(note, 5)
@@ -220,14 +222,16 @@ class Worker:
 
         return announce
 
-    def _code(self, number: int) -> tuple[Any, bool, Here]:
-        """The function of this number, opened at its first use: with its own import path in force."""
+    def _code(self, number: int) -> tuple[Any, bool, Here, Context]:
+        """The function of this number, opened at its first use: with its own import path in force. In the
+        context run its calls: what they set there, of `decimal` say, no other function finds."""
         known = self._codes.get(number)
         if known is None:
             whole, buffers = self._blobs[number]
             announces, place, body = pickle.loads(whole)
             self._go_to(place)
-            known = self._codes[number] = (pickle.loads(body, buffers=buffers), announces, place)
+            function = pickle.loads(body, buffers=buffers)
+            known = self._codes[number] = (function, announces, place, Context())
             del self._blobs[number]
         return known
 
