@@ -247,6 +247,29 @@ def test_shutdown_may_wait_or_not_or_cancel(backend: str, tmp_path: Path) -> Non
     assert late.cancelled()
 
 
+def test_a_call_cannot_wait_for_its_own_executor() -> None:
+    executor, others = mrpy.Executor(2, backend="threads"), mrpy.Executor(2, backend="threads")
+    before = others.submit(abs, -1)
+
+    def shuts(executor: mrpy.Executor, **how: Any) -> str:
+        executor.shutdown(**how)
+        return "shut"
+
+    for how in ({}, {"cancel_futures": True}):
+        own = executor.submit(shuts, executor, **how)
+        try:
+            with pytest.raises((RuntimeError, futures.CancelledError), match="for itself" if not how else None):
+                own.result(60)
+        finally:
+            own.cancel()
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            executor.submit(abs, 1)
+        executor = mrpy.Executor(2, backend="threads")
+    assert executor.submit(shuts, others).result(60) == "shut" and before.done()
+    assert executor.submit(shuts, executor, wait=False).result(60) == "shut"
+    executor.shutdown()
+
+
 @over_concurrent
 def test_a_timeout_is_that_of_futures(backend: str, tmp_path: Path) -> None:
     with mrpy.Executor(1, backend=backend) as executor:
@@ -340,7 +363,7 @@ def test_at_the_end_of_the_program_what_is_under_way_is_waited_for(backend: str)
         import mrpy, time
         executor = mrpy.Executor(2, backend={backend!r})
         for n in range(3):
-            executor.submit(lambda n: (time.sleep(0.2), n)[1], n).add_done_callback(lambda f: print(f.result(), flush=True))
+            executor.submit(lambda n: (time.sleep(0.2), n)[1], n).add_done_callback(lambda f: print(f" {{f.result()}}", end="", flush=True))
         """
     )
     assert sorted(done.stdout.split()) == ["0", "1", "2"], done.stderr

@@ -106,13 +106,17 @@ class Executor(futures.Executor):
         return (value for values in lists for value in values)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; wait for those that are under way, or stop them with `cancel_futures`."""
+        """Take no more calls; wait for those that are under way, or stop them with `cancel_futures`. One of
+        them cannot wait: there it is a `RuntimeError`."""
         self._shut = True
         if cancel_futures:
             for future in self._calls():
                 future.cancel()
         if wait:
-            for future in self._calls():
+            calls = self._calls()
+            if any(future.runs_here() for future in calls):
+                raise RuntimeError("a call would wait for itself here: shutdown(wait=False)")
+            for future in calls:
                 future.finish()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -182,6 +186,10 @@ class _Future(futures.Future[Any]):
     def _is_settled(self) -> None:
         _under_way.discard(self)
         self._settled.release()
+
+    def runs_here(self) -> bool:
+        """Whether it is this call that asks."""
+        return self.pending._driver.backend.runs_here(self.pending._key)
 
     def finish(self) -> None:
         """Wait until it has ended, and all its callbacks were called."""

@@ -120,6 +120,10 @@ class Backend(ABC):
         ends sooner then. Say whether he was asked. For any thread."""
         return False
 
+    def runs_here(self, key: Key) -> bool:
+        """Whether this task runs in the thread that asks, and another than the user's own. For any thread."""
+        return False
+
     def hurry(self) -> None:
         """Make `close`, now or later, not wait. For any thread."""
         self.hurried = True

@@ -134,6 +134,10 @@ class ThreadsBackend(Backend):
         rests.ask(lane.thread.ident)
         return True
 
+    def runs_here(self, key: Key) -> bool:
+        lane = self._busy.get(key)
+        return lane is not None and lane.thread.ident == threading.get_ident()
+
     def wait(self, timeout: float | None) -> list[Fact]:
         if not self._facts:
             self._take(block=timeout is None or timeout > 0, timeout=timeout)
