@@ -179,6 +179,27 @@ def test_each_thread_has_its_own(backend: str) -> None:
     assert found == {5: {5}, 40: {40}}
 
 
+def test_a_thread_that_has_the_number_of_one_that_has_ended_is_another() -> None:
+    run = mrpy.pmap(third, [1] * 30, backend="serial", chunksize=1)
+    found = []
+
+    def begin() -> None:
+        decimal.getcontext().prec = 40
+        go_on()
+
+    def go_on() -> None:
+        found.append((threading.get_ident(), next(run)))
+
+    for target in (begin, *[go_on] * 20):
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join(60)
+    idents, values = zip(*found, strict=True)
+    if idents[0] not in idents[1:]:
+        pytest.skip("none had it")
+    assert set(values) == {"0." + 40 * "3"}
+
+
 # ---- warnings --------------------------------------------------------------------------------------------
 
 

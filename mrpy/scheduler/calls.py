@@ -65,7 +65,7 @@ class Code:
         self.announce, self.torn_down = announce, torn_down
         self.number = next(_numbers)
         self.settings = settings(filters=False)  # of the thread that wrote the call, for others here
-        self._thread = get_ident()
+        self._thread = inside.waiters  # each has its own, while an ident is given again when one has ended
         self.is_as_it_was: Callable[[], bool] | None = None  # for `reuse.py`: asked when it is pickled
         self.stale = False  # it was not: no other call may use it
         self.cost: float | None = None  # seconds for a piece of its work, lately, as who calls it finds
@@ -77,7 +77,7 @@ class Code:
 
     def settings_here(self) -> Settings | None:
         """Those to be applied in this thread: none where it has written the call."""
-        return None if get_ident() == self._thread else self.settings
+        return None if inside.waiters is self._thread else self.settings
 
     def context_here(self) -> Context:
         """In which its calls run in this thread, a worker's: what they set there, of `decimal` say, no other
