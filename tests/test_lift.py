@@ -763,6 +763,8 @@ def test_what_an_item_does_late_it_does_with_its_own_variables(backend: str) -> 
         names = {"mrpy": mrpy}
         exec("calls = list(mrpy.parallel(lambda: twice for x in range(1, 9) if (twice := 2 * x)))", names)
         assert [call() for call in names["calls"]] == [2 * scale for scale in scales]
+        exec("rows = list(mrpy.parallel(lambda: [twice for _ in 'a'] for x in range(1, 9) if (twice := 2 * x)))", names)
+        assert [call() for call in names["rows"]] == [[2 * scale] for scale in scales]
         inside = mrpy.parallel(
             (i, sum(row)) for i, row in enumerate(filter(lambda p: p > scale, points) for scale in scales)
         )

@@ -31,7 +31,7 @@ else:
     opcode = later("opcode")  # only for generators
 
 
-_AT_ONCE = frozenset(("<listcomp>", "<setcomp>", "<dictcomp>"))  # they are through before the item is
+_AT_ONCE = frozenset(("<listcomp>", "<setcomp>", "<dictcomp>"))  # they are through before what they are in is
 
 
 def lift(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
@@ -148,13 +148,14 @@ def _used_late(code: CodeType) -> frozenset[str]:
     """The variables that the next item writes, of those that functions and generators use which are made for
     one."""
     written = _bound(code).union(code.co_cellvars)
-    through = [inner for inner in code.co_consts if isinstance(inner, CodeType)]
+    through = [(inner, False) for inner in code.co_consts if isinstance(inner, CodeType)]
     used: set[str] = set()
     while through and written:
-        inner = through.pop()
-        if inner.co_name not in _AT_ONCE:
+        inner, late = through.pop()
+        late = late or inner.co_name not in _AT_ONCE  # all that is within a function is as late as that
+        if late:
             used.update(inner.co_freevars, inner.co_names)
-        through += [each for each in inner.co_consts if isinstance(each, CodeType)]
+        through += [(each, late) for each in inner.co_consts if isinstance(each, CodeType)]
     return written & used
 
 
