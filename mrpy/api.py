@@ -15,7 +15,7 @@ from mrpy.iterators.arguments import check_callable, see_that_none_is_a_function
 from mrpy.iterators.lift import lift, lift_program
 from mrpy.iterators.stream import ParallelIterator, stream_behind, stream_of
 from mrpy.light import TYPE_CHECKING, later
-from mrpy.mapreduce.plan import Filter, StarMap
+from mrpy.mapreduce.plan import Filter, Map, StarMap
 from mrpy.mapreduce.tree import MISSING
 from mrpy.options import configure, of_session, over, plain, resolve
 from mrpy.scheduler.early import start_first_worker
@@ -70,7 +70,7 @@ def pmap(function: Callable[..., Any], /, *iterables: Iterable[Any], **options: 
         raise TypeError("pmap() must have at least two arguments, as map() must")
     check_callable("pmap", function, *iterables)
     if len(iterables) == 1:
-        return stream_behind(iterables[0], options).map(function)
+        return stream_behind(iterables[0], options)._then(Map(function))
     return ParallelIterator(lift(zip(*iterables, strict=False), options).then(StarMap(function)), options)
 
 
@@ -200,7 +200,7 @@ def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Pendin
     ...     mrpy.submit(pow, 2, 10).result()
     1024
     """
-    check_callable("submit", function, ())
+    check_callable("submit", function)
     options = resolve({})
     start_first_worker(options)
     return pending.PendingResult(function, args, kwargs, options)

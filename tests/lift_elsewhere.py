@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from taking import TAKES, TAKES_ITSELF, TAKES_NOT, Child, Rows
+from taking import APART, FUNCTIONS, SOURCES, TAKES, TAKES_BESIDE, TAKES_ITSELF, TAKES_NOT, Child, Rows
 
 import mrpy
 from mrpy.errors import LiftError
@@ -203,6 +203,7 @@ def check_taking_over() -> None:
 
 def check_sharing() -> None:
     taking = {**{name: make(Child()) for name, make in TAKES.items()}, **{str(make): make(Rows()) for make in TAKES_ITSELF}}
+    taking |= {f"{name}, beside": make() for name, make in TAKES_BESIDE.items()}
     for name, generator in taking.items():
         try:
             mrpy.parallel(generator)
@@ -212,6 +213,12 @@ def check_sharing() -> None:
             raise AssertionError(name)
     for name, make in TAKES_NOT.items():
         assert list(mrpy.parallel(make(), backend="serial")) == list(make()), name
+    for name, make in APART.items():
+        assert lift(make()).steps, name
+        assert list(mrpy.parallel(make(), backend="serial")) == list(make()), name
+    for source in SOURCES.values():
+        for name, function in FUNCTIONS.items():
+            assert not lift(map(function(items := source()), items)).steps, name
 
 
 def check_text() -> None:

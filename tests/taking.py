@@ -3,6 +3,7 @@ of lifting, here and under other Pythons."""
 
 from __future__ import annotations
 
+import collections
 import csv
 import functools
 import io
@@ -161,6 +162,160 @@ TAKES_ITSELF: list[Callable[[Rows], Any]] = [
 ]
 
 
+class Counting:
+    """An iterator of the user's that holds no other."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        self.count += 1
+        if self.count > 6:
+            raise StopIteration
+        return self.count
+
+    def double(self, x: int) -> int:
+        return 2 * x
+
+    def following(self) -> int:
+        return next(self)
+
+
+class Feed:
+    """Its records come by calls."""
+
+    def __init__(self) -> None:
+        self.records = collections.deque([1, 2, 3, 4, 5, 6, 0])
+
+    def read(self) -> int:
+        return self.records.popleft()
+
+    def pair(self, x: int) -> Any:
+        return x, self.read()
+
+    def size(self, x: int) -> Any:
+        return x, self.name(), len("records")
+
+    def name(self) -> str:
+        return type(self).__name__
+
+
+def lines() -> io.StringIO:
+    return io.StringIO("a\nb\nc\nd\n")
+
+
+def bound(items: Any, method: str) -> Any:
+    taken = getattr(items, method)
+    return ((x, taken()) for x in items)
+
+
+def called(owner: Any, method: str, last: Any) -> Any:
+    take = getattr(owner, method)
+    return ((x, take()) for x in iter(take, last))
+
+
+def made_of(make: Callable[[Any], Any], items: Any) -> Any:
+    taken = make(items)
+    return ((x, taken()) for x in items)
+
+
+def held(make: Callable[[Any], Any], use: Callable[[Any], Any], items: Any) -> Any:
+    """A container that has the items, and what is done with it."""
+    return use(make(items))(items)
+
+
+BESIDE = lines()
+
+
+def helper(line: str) -> Any:
+    return line, other_helper()
+
+
+def other_helper() -> str:
+    return BESIDE.readline()
+
+
+def with_default(x: int, items: Any) -> Any:
+    return x, next(items, None)
+
+
+TAKES_BESIDE: dict[str, Callable[[], Any]] = {
+    "bound __next__": lambda: bound(Counting(), "__next__"),
+    "bound __next__ of a file": lambda: bound(lines(), "__next__"),
+    "bound readline": lambda: bound(lines(), "readline"),
+    "bound __next__ of rows": lambda: bound(csv.reader(lines()), "__next__"),
+    "bound method": lambda: bound(Counting(), "following"),
+    "partial": lambda: made_of(lambda it: partial(next, it), Counting()),
+    "partial of a file": lambda: made_of(lambda it: partial(next, it, None), lines()),
+    "partial of a method": lambda: made_of(lambda it: partial(it.readline), lines()),
+    "partial of a function": lambda: made_of(lambda it: partial(lambda each: next(each), it), lines()),
+    "default": lambda: made_of(lambda it: (lambda each=it: next(each)), Counting()),
+    "closure": lambda: made_of(lambda it: (lambda: it.readline()), lines()),
+    "closure of a closure": lambda: made_of(lambda it: (lambda: [next(it) for _ in "a"]), Counting()),
+    "readline": lambda: called(lines(), "readline", ""),
+    "popleft": lambda: called(collections.deque([1, 2, 3, 0]), "popleft", 0),
+    "pop": lambda: called([0, 1, 2, 3], "pop", 0),
+    "the user's": lambda: called(Feed(), "read", 0),
+    "popleft in the body": lambda: (lambda q: ((x, q.popleft()) for x in iter(q.popleft, 0)))(Feed().records),
+    "popleft of an attribute": lambda: (lambda f: ((x, f.records.popleft()) for x in iter(f.records.popleft, 0)))(Feed()),
+    "the user's in the body": lambda: (lambda feed: ((x, feed.read()) for x in iter(feed.read, 0)))(Feed()),
+    "the user's in a method": lambda: (lambda feed: (feed.pair(x) for x in iter(feed.read, 0)))(Feed()),
+    "partial read": lambda: (lambda f: ((x, f.read(1)) for x in iter(partial(f.read, 2), "")))(lines()),
+    "dict": lambda: held(lambda it: {"it": it}, lambda d: lambda it: ((x, next(d["it"])) for x in it), iter("abcd")),
+    "dict of a file": lambda: held(lambda it: {"it": it}, lambda d: lambda it: ((x, d["it"].readline()) for x in it), lines()),
+    "dict, any key": lambda: held(lambda it: {"it": it}, lambda d: lambda it: ([next(d[k]) for k in d] for _ in it), iter("abcd")),
+    "dict, get": lambda: held(lambda it: {"it": it}, lambda d: lambda it: (next(d.get("it")) for _ in it), iter("abcd")),
+    "list": lambda: held(lambda it: [0, it], lambda some: lambda it: ((x, next(some[1])) for x in it), iter("abcd")),
+    "tuple": lambda: held(lambda it: (it,), lambda some: lambda it: ((x, next(some[-1])) for x in it), Counting()),
+    "set": lambda: held(lambda it: {it}, lambda some: lambda it: ([next(one) for one in some] for _ in it), Counting()),
+    "in an attribute": lambda: held(lambda it: Taken(it), lambda h: lambda it: ((x, next(h.parts["it"])) for x in it), Counting()),
+    "in": lambda: (lambda it: (x in it for x in it))(Counting()),
+    "helpers": lambda: (helper(line) for line in BESIDE),
+}  # fmt: skip
+
+
+class Taken:
+    def __init__(self, items: Any) -> None:
+        self.parts = {"it": items, "n": 3}
+        self.n = 3
+
+
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "lambda": lambda it: lambda v: (v, next(it, None)),
+    "function of a partial": lambda it: partial(with_default, items=it),
+    "dict": lambda it: (lambda d: lambda v: (v, next(d["it"], None)))({"it": it}),
+    "closure": lambda it: (lambda take: lambda v: (v, take()))(lambda: next(it, None)),
+    "bound": lambda it: (lambda take: lambda v: (v, take()))(it.__next__),
+    "method": lambda it: Beside(it).pair,
+    "object": lambda it: Beside(it),
+}  # fmt: skip
+
+
+class Beside:
+    """What its methods do with the items."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+        self.sum = 0
+
+    def pair(self, v: Any) -> Any:
+        return v, next(self.items, None)
+
+    __call__ = pair
+
+    def alone(self, v: Any) -> Any:
+        return v, type(self.items).__name__
+
+
+SOURCES: dict[str, Callable[[], Any]] = {
+    "list": lambda: iter([1, 2, 3, 4, 5, 6]), "generator": lambda: (x for x in range(6)), "file": lines,
+    "the user's": Counting, "rows": lambda: csv.reader(lines()), "map": lambda: map(abs, range(6)),
+}  # fmt: skip
+
+
 def words_of(line: str) -> list[str]:
     return line.split()
 
@@ -230,4 +385,61 @@ TAKES_NOT: dict[str, Callable[[], Any]] = {
     "closed, in the body": lambda: (lambda r: ((line, r.file.closed) for line in r.file))(Lines()),
     "isinstance": lambda: (lambda r: ((isinstance(r, Lines), r.find(line)) for line in r))(Lines()),
     "overridden": lambda: (lambda t: (t.part() for _ in t.items))(Overriding()),
+}  # fmt: skip
+
+
+SEPARATORS = {"sep": "b"}
+
+
+def numbered(ids: Iterator[int]) -> Iterator[Any]:
+    for line in lines():
+        yield next(ids), line
+
+
+def written(line: str, out: Any) -> int:
+    return int(out.write(line))
+
+
+def kind_of_file(line: str) -> Any:
+    return line, BESIDE.isatty(), SEPARATORS["sep"]
+
+
+class Reading:
+    """It has the file, and its methods do something else with it."""
+
+    def __init__(self) -> None:
+        self.file = lines()
+        self.out = io.StringIO()
+        self.parts = {"file": self.file, "sep": "b"}
+
+    def noted(self, line: str) -> Any:
+        self.out.write(line)
+        return line.split(self.parts["sep"]), self.file.isatty()
+
+
+# Each is taken apart, though what it calls has to do with files, counters and calls.
+APART: dict[str, Callable[[], Any]] = {
+    "writes to another file": lambda: map(io.StringIO().write, lines()),
+    "function that writes": lambda: (lambda out: map(lambda line: out.write(line), lines()))(io.StringIO()),
+    "partial that writes": lambda: map(partial(written, out=io.StringIO()), lines()),
+    "writes in the body": lambda: (lambda out: (out.write(line) for line in lines()))(io.StringIO()),
+    "a counter in the source": lambda: map(str, numbered(itertools.count())),
+    "another counter": lambda: (lambda ids: map(lambda row: (row, next(ids) < 99), numbered(itertools.count())))(itertools.count()),
+    "another iterator": lambda: (lambda some: map(lambda v: (v, next(some["it"]) is None), lines()))({"it": itertools.repeat(None)}),
+    "many iterators": lambda: (lambda some: (sum(1 for _ in some) for _ in iter([1, 2])))([[], [1]]),
+    "settings in the body": lambda: (lambda d: (line.split(d["sep"]) for line in d["file"]))({"file": lines(), "sep": "b"}),
+    "settings in a list": lambda: (lambda d: (line.split(d[1]) for line in d[0]))([lines(), "b"]),
+    "how many settings": lambda: (lambda d: (len(d) for line in d[0]))([lines(), "b"]),
+    "settings of an object": lambda: (lambda r: map(r.noted, r.file))(Reading()),
+    "the same in a body": lambda: (lambda r: (r.noted(line) for line in r.file))(Reading()),
+    "a method of itself": lambda: (lambda it: map(it.double, it))(Counting()),
+    "another method of it": lambda: (lambda f: map(lambda line: (line, f.isatty()), f))(lines()),
+    "bound": lambda: (lambda f, bound: ((line, bound()) for line in f))(*(lambda f: (f, f.isatty))(lines())),
+    "partial": lambda: (lambda f: map(partial(lambda f, line: (line, f.isatty()), f), f))(lines()),
+    "calls": lambda: (lambda feed: map(feed.size, iter(feed.read, 0)))(Feed()),
+    "calls in a body": lambda: (lambda feed: (feed.size(x) for x in iter(feed.read, 0)))(Feed()),
+    "calls of another": lambda: (lambda one, two: (two.name() for x in iter(one.read, 0)))(Feed(), Feed()),
+    "the same look-up": lambda: (lambda d: ((d.get(x), x) for x in map(d.get, "ab")))({"a": "b", "b": "a"}),
+    "named file": lambda: (lambda: (BESIDE.seek(0), map(kind_of_file, BESIDE))[1])(),
+    "cached": lambda: map(functools.lru_cache(lambda v: v + 1), Counting()),
 }  # fmt: skip

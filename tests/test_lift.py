@@ -28,7 +28,7 @@ from typing import Any
 import numpy
 import pytest
 from laws import BACKENDS, LOCAL
-from taking import TAKES, TAKES_ITSELF, TAKES_NOT, Child, Rows
+from taking import APART, FUNCTIONS, SOURCES, TAKES, TAKES_BESIDE, TAKES_ITSELF, TAKES_NOT, Child, Rows
 
 import mrpy
 from mrpy.errors import LiftError
@@ -627,6 +627,53 @@ def test_an_iterator_of_the_users_that_its_own_body_goes_over_is_seen(make: Call
 def test_what_a_method_does_with_the_source_may_be_to_look_at_it(name: str) -> None:
     expected = list(TAKES_NOT[name]())
     assert list(mrpy.parallel(TAKES_NOT[name](), backend="threads", workers=2)) == expected
+
+
+@pytest.mark.parametrize("name", TAKES_BESIDE)
+def test_what_is_bound_called_or_held_by_something_is_seen(name: str) -> None:
+    with pytest.raises(LiftError, match="takes items from what it goes over"):
+        mrpy.parallel(TAKES_BESIDE[name]())
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_that_takes_from_what_it_goes_over_is_refused_and_a_plain_source_otherwise(name: str, source: str) -> None:
+    for verb, built in ((mrpy.pmap, map), (mrpy.pfilter, filter)):
+        items = SOURCES[source]()
+        with pytest.raises(LiftError, match="takes items from what it goes over"):
+            verb(FUNCTIONS[name](items), items)
+        items = SOURCES[source]()
+        expected = list(built(FUNCTIONS[name](items), items))
+        items = SOURCES[source]()
+        assert list(mrpy.parallel(built(FUNCTIONS[name](items), items), backend="threads", workers=2)) == expected
+    items = SOURCES[source]()
+    with pytest.raises(LiftError, match="takes items from what it goes over"):
+        mrpy.pmap(FUNCTIONS[name](items), items, "abc")
+    items = SOURCES[source]()
+    with pytest.raises(LiftError, match="takes items from what it goes over"):
+        mrpy.pstarmap(FUNCTIONS[name](items), zip(items, strict=False))
+    items = SOURCES[source]()
+    expected = list(itertools.starmap(FUNCTIONS[name](items), zip(items, strict=False)))
+    items = SOURCES[source]()
+    program = itertools.starmap(FUNCTIONS[name](items), zip(items, strict=False))
+    assert list(mrpy.parallel(program, backend="threads", workers=2)) == expected
+
+
+@pytest.mark.parametrize("source", ["file", "the user's", "rows"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_in_a_chain_that_takes_from_its_source_is_refused(name: str, source: str) -> None:
+    items = SOURCES[source]()
+    chain = mrpy.stream(items).map(str)
+    for step in (chain.map, chain.filter, chain.starmap, chain.flat_map):
+        with pytest.raises(LiftError, match="takes items from what it goes over"):
+            step(FUNCTIONS[name](items))
+
+
+@pytest.mark.parametrize("name", APART)
+def test_what_has_to_do_with_files_counters_and_calls_is_taken_apart(name: str) -> None:
+    expected = list(APART[name]())
+    assert lift(APART[name]()).steps
+    assert list(mrpy.parallel(APART[name](), backend="threads", workers=2)) == expected
 
 
 class Unbound:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable
 
-from mrpy.errors import OptionError
+from mrpy.errors import LiftError, OptionError
+from mrpy.iterators.sharing import takes
 from mrpy.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,10 +15,15 @@ if TYPE_CHECKING:
     from mrpy.options import Options
 
 
-def function_for(name: str, function: Any) -> Callable[..., Any]:
-    """The function, if it is one."""
+def function_for(name: str, function: Any, *sources: Iterable[Any]) -> Callable[..., Any]:
+    """The function, if it is one, and takes nothing from the sources by itself."""
     if not callable(function):
         raise TypeError(f"{name}() needs a function, not {type(function).__name__} {function!r:.60}")
+    if takes(function, sources):
+        raise LiftError(
+            f"the function of {name}() takes items from what it goes over, too, so that none is done apart "
+            "from the others; pair the items before, as in zip(items, items)"
+        )
     return function  # type: ignore[no-any-return]
 
 
@@ -33,6 +39,8 @@ def see_that_none_is_a_function(verb: str, *iterables: Any) -> None:
     for iterable in iterables:
         if callable(iterable) and not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
             raise TypeError(f"{verb}() needs something to iterate over, not the function {iterable!r}")
+    if iterables:
+        function_for(verb, function, *iterables)
 
 
 def key_for(name: str, key: Any) -> Callable[[Any], Any] | None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import GeneratorType, MappingProxyType
 
 from mrpy.iterators.inner import Chained, inner, inner_in_order, joined
-from mrpy.iterators.sharing import share
+from mrpy.iterators.sharing import share, takes
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
@@ -117,6 +117,8 @@ def _reverse_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
 
 def _map(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     function, *sources = iterator.__reduce__()[1]
+    if takes(function, sources):
+        return None
     if len(sources) == 1:
         return lift(sources[0]).then(Map(function))
     return _side_by_side(sources, lift, given).then(StarMap(function))
@@ -124,6 +126,8 @@ def _map(iterator: Any, lift: Lift, given: Given) -> Plan | None:
 
 def _filter(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     predicate, source = iterator.__reduce__()[1]
+    if takes(predicate, [source]):
+        return None
     return lift(source).then(Filter(bool if predicate is None else predicate))
 
 
@@ -159,6 +163,8 @@ def _enumerate(iterator: Any, lift: Lift, given: Given) -> Plan | None:
 
 def _starmap(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     function, source = _reduced(iterator)[1]
+    if takes(function, [source]):
+        return None
     return lift(source).then(StarMap(function))
 
 

@@ -31,9 +31,13 @@ from mrpy.scheduler.simple_functions import globals_of, names_in
 
 if TYPE_CHECKING:
     _Code = tuple[CodeType, frozenset[str]]  # and the names of variables in it
-    _Seen = set[tuple[int, CodeType]]
 
-_WRAPPINGS = (CellType, partial, FunctionType, MethodType, MethodWrapperType, BuiltinMethodType)
+_BOUND = (MethodType, MethodWrapperType, BuiltinMethodType)
+_WRAPPINGS = (CellType, partial, FunctionType, *_BOUND)
+_CALLED = (FunctionType, partial, *_BOUND)
+_CONTAINERS = (dict, list, tuple, set, frozenset)
+_CALLS = type(iter(object, None))
+_OF_PYTHON = ("builtins", "itertools")
 _NO_OBJECTS = (type, FunctionType, ModuleType)
 _OVER_ITEMS: tuple[Any, ...] = (type(iter(())), type(iter([])))  # of what these hold none takes from another
 _READ = frozenset(  # what is done to a file, a generator or a cursor
@@ -47,6 +51,7 @@ _INSIDE: dict[type, str] = {
 }  # fmt: skip
 _DEEPEST = 10  # of decorators around one another; out of the air
 _LONGEST = 100  # of lists that are looked into, too; out of the air
+_FUNCTIONS = 100  # that are looked into; likewise
 _MOST = 10_000  # things that are looked at; likewise
 
 
@@ -83,7 +88,24 @@ def _meet(one: Any, other: Any) -> bool:
 
 def _is_taken_from(thing: Any) -> bool:
     """Whether it is an iterator that is there for nothing else."""
-    return _is_iterator(thing) and type(thing).__module__ in ("builtins", "itertools")
+    return _is_iterator(thing) and type(thing).__module__ in _OF_PYTHON
+
+
+class _Source:
+    """What a source takes its items from."""
+
+    def __init__(self, iterators: Iterable[Any], space: Any) -> None:
+        self.things = _reached(iterators)[0]
+        self.space = space  # the globals of what is looked at: functions over these are looked into, too
+        self.seen: set[Any] = set()  # functions, and objects and methods
+        called = [one for each in self.things.values() if type(each) is _CALLS for one in _called_by(each)]
+        self.called = {(id(one.__self__), one.__name__) for one in called}  # as in iter(queue.get, None)
+        self.owners = {owner for owner, _ in self.called}
+
+
+def _called_by(calls: Any) -> list[Any]:
+    functions = [one.func if type(one) is partial else one for one in gc.get_referents(calls)]
+    return [one for one in functions if type(one) in _BOUND and hasattr(one, "__name__")]
 
 
 def takes_from_its_source(generator: GeneratorType[Any, Any, Any]) -> bool:
@@ -93,40 +115,117 @@ def takes_from_its_source(generator: GeneratorType[Any, Any, Any]) -> bool:
     frame = generator.gi_frame
     assert frame is not None, "it was not started"
     variables = {**_globals_of(generator), **frame.f_locals}
-    source, _ = _reached([variables.pop(".0", None)])
+    source = _Source([variables.pop(".0", None)], frame.f_globals)
+    return _body_takes(generator.gi_code, variables, source)
+
+
+def takes(function: Any, sources: Iterable[object]) -> bool:
+    """The same of a function that is called with the items of these."""
+    iterators = [iterator for each in sources for iterator, _ in taken_by(each)]
+    if not iterators:
+        return False
+    inside = function
+    while type(inside) in (partial, MethodType):
+        inside = inside.func if type(inside) is partial else inside.__func__
+    source = _Source(iterators, inside.__globals__ if type(inside) is FunctionType else None)
+    return _body_takes(_body.__code__, {"function": function}, source)
+
+
+def _body(function: Callable[[], Any]) -> Any:
+    return function()
+
+
+def _body_takes(code: CodeType, variables: dict[str, Any], source: _Source) -> bool:
     others = []
     for name, value in variables.items():
-        method = type(value) is MethodType
-        owner = value.__self__ if method else value
-        if not _has_some_of(owner, source):
+        kind = type(value)
+        if kind in _CALLED and _call_takes(value, source):
+            return True
+        if kind in _CALLED and kind is not partial:
+            continue
+        if not _has_some_of(value, source):
             others.append(value)
-        elif method:
-            if _any_takes(owner, _codes(value.__func__), source, set()):
-                return True
-        else:
-            done = uses(generator.gi_code, frozenset((name,)))
-            if any(_takes(owner, *use, source, set()) for use in done):
-                return True
-            if any(not path and how != LOOKED_AT for path, how in done):
-                others.append(value)
+            continue
+        done = uses(code, frozenset((name,)))
+        if any(_takes(value, *use, source) for use in done):
+            return True
+        if any(not path and how != LOOKED_AT for path, how in done):
+            others.append(value)
     body, _ = _reached(others)
-    both = [source[one] for one in source.keys() & body.keys()]
+    both = [source.things[one] for one in source.things.keys() & body.keys()]
     if any(map(_is_taken_from, both)):
         return True
-    return any(hasattr(one, "readline") for one in both) and not _READ.isdisjoint(names_in(generator.gi_code))
+    return any(hasattr(one, "readline") for one in both) and not _READ.isdisjoint(names_in(code))
 
 
-def _has_some_of(thing: Any, source: dict[int, Any]) -> bool:
+def _call_takes(called: Any, source: _Source) -> bool:
+    """Whether a function, or what was made of one, takes from the source when it is called."""
+    if id(called) in source.seen or len(source.seen) > _FUNCTIONS:
+        return False
+    source.seen.add(id(called))
+    if type(called) is FunctionType:
+        return _function_takes(called, {}, source)
+    return _partial_takes(called, source) if type(called) is partial else _method_takes(called, source)
+
+
+def _function_takes(function: FunctionType, given: dict[str, Any], source: _Source) -> bool:
+    """``given``: parameters of it that are known."""
+    code, defaults = function.__code__, function.__defaults__ or ()
+    last = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+    variables = {**dict(zip(last, defaults, strict=True)), **(function.__kwdefaults__ or {}), **given}
+    if function.__globals__ is source.space:
+        variables.update(_named(_global_names(code), source.space))
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # it is empty
+            variables[name] = cell.cell_contents
+    return _body_takes(code, variables, source)
+
+
+def _partial_takes(made: partial[Any], source: _Source) -> bool:
+    function: Any = made.func
+    if type(function) is FunctionType:
+        given = zip(function.__code__.co_varnames, made.args, strict=False)
+        return _function_takes(function, {**dict(given), **made.keywords}, source)
+    of_python = type(function) in (type, BuiltinMethodType) and function.__module__ in _OF_PYTHON
+    if of_python and any(_is_of(part, source) for part in made.args):
+        return True
+    return type(function) in _CALLED and _call_takes(function, source)
+
+
+def _method_takes(method: Any, source: _Source) -> bool:
+    owner, function = method.__self__, getattr(method, "__func__", None)
+    if type(function) is FunctionType and _function_takes(function, {}, source):
+        return True
+    if not _has_some_of(owner, source):
+        return False
+    name = getattr(method, "__name__", "")
+    return _any_takes(owner, _codes(function), source) or _takes(owner, (name,), PASSED, source)
+
+
+def _has_some_of(thing: Any, source: _Source) -> bool:
     """Whether an object is, or has in an attribute, something that takes from what the source takes from."""
     if issubclass(type(thing), _NO_OBJECTS):
         return False
     return _is_of(thing, source) or any(_is_of(part, source) for part in (*_attributes(thing).values(),))
 
 
-def _is_of(thing: Any, source: dict[int, Any]) -> bool:
+def _is_of(thing: Any, source: _Source) -> bool:
+    parts = _items(thing) if type(thing) in _CONTAINERS else ()
+    return any(_is_one_of(each, source) for each in (thing, *parts))
+
+
+def _is_one_of(thing: Any, source: _Source) -> bool:
+    if id(thing) in source.owners:
+        return True
     if (not _is_iterator(thing) and type(thing) not in _WRAPPINGS) or _is_a_log(thing):
         return False
-    return any(id(one) in source and _is_iterator(one) for one in _reached([thing])[0].values())
+    return any(id(one) in source.things and _is_iterator(one) for one in _reached([thing])[0].values())
+
+
+def _items(container: Any) -> tuple[Any, ...]:
+    if len(container) > _LONGEST:
+        return ()
+    return (*(container.values() if type(container) is dict else container),)
 
 
 def _is_a_log(thing: Any) -> bool:
@@ -142,31 +241,41 @@ def _attributes(thing: Any) -> dict[str, Any]:
     return held if type(held) is dict else {}
 
 
-def _takes(thing: Any, path: tuple[str, ...], how: str, source: dict[int, Any], seen: _Seen) -> bool:
+def _takes(thing: Any, path: tuple[Any, ...], how: str, source: _Source) -> bool:
     """Whether that use of a thing takes from what it has of the source."""
     for name in path:
+        is_container = type(thing) in _CONTAINERS
+        if type(name) is tuple:  # an item
+            if not is_container:
+                return _takes(thing, (), PASSED, source)
+            try:
+                thing = thing[name[0]]
+            except (LookupError, TypeError):
+                return False
+            continue
         of_source = _is_of(thing, source)
-        if of_source and name == "__next__":
+        if (of_source and name == "__next__") or (id(thing), name) in source.called:
             return True
         codes = _methods(thing, name)
         if codes:
-            return _any_takes(thing, codes, source, seen)
-        if of_source and name in _READ:
+            return _any_takes(thing, codes, source)
+        if of_source and (name in _READ or is_container):
             return True
         held = _attributes(thing)
         if name not in held:
             return False
         thing = held[name]
-    if (how == TAKEN or (how == PASSED and path)) and _is_of(thing, source):
+    handed = how == PASSED and (path or type(thing) in _CONTAINERS)
+    if (how == TAKEN or handed) and _is_of(thing, source):
         return True
-    return any(_any_takes(thing, _methods(thing, name), source, seen) for name in _UNNAMED[how])
+    return any(_any_takes(thing, _methods(thing, name), source) for name in _UNNAMED[how])
 
 
-def _any_takes(thing: Any, codes: list[_Code], source: dict[int, Any], seen: _Seen) -> bool:
+def _any_takes(thing: Any, codes: list[_Code], source: _Source) -> bool:
     for code, names in codes:
-        if (id(thing), code) not in seen:
-            seen.add((id(thing), code))
-            if any(_takes(thing, *use, source, seen) for use in uses(code, names)):
+        if (id(thing), code) not in source.seen:
+            source.seen.add((id(thing), code))
+            if any(_takes(thing, *use, source) for use in uses(code, names)):
                 return True
     return False
 
@@ -247,5 +356,13 @@ def _is_looked_into(part: Any) -> bool:
 
 def _globals_of(generator: GeneratorType[Any, Any, Any]) -> dict[str, Any]:
     frame = generator.gi_frame
-    variables = {} if frame is None else frame.f_globals
-    return {name: variables[name] for name in globals_of(generator.gi_code) if name in variables}
+    return {} if frame is None else _named(_global_names(generator.gi_code), frame.f_globals)
+
+
+@lru_cache(maxsize=1000)
+def _global_names(code: CodeType) -> tuple[str, ...]:
+    return tuple(globals_of(code))
+
+
+def _named(names: Iterable[str], variables: dict[str, Any]) -> dict[str, Any]:
+    return {name: variables[name] for name in names if name in variables}

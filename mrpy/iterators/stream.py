@@ -246,22 +246,22 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         >>> mrpy.stream([1, 2, 3], backend="serial").map(str).to_list()
         ['1', '2', '3']
         """
-        return self._then(Map(function_for("map", function)))
+        return self._then(Map(function_for("map", function, self)))
 
     def starmap(self, function: Callable[..., Any]) -> Self:
         """``itertools.starmap(function, self)``."""
-        return self._then(StarMap(function_for("starmap", function)))
+        return self._then(StarMap(function_for("starmap", function, self)))
 
     def filter(self, predicate: Callable[[Any], Any] | None) -> Self:
         """``filter(predicate, self)``."""
-        return self._then(Filter(bool if predicate is None else function_for("filter", predicate)))
+        return self._then(Filter(bool if predicate is None else function_for("filter", predicate, self)))
 
     def flat_map(self, function: Callable[[Any], Iterable[Any]]) -> Self:
         """``itertools.chain.from_iterable(map(function, self))``. To `on_error` all that comes of an item
         is one item still: where an error is skipped or replaced, also one of a later stage, what has come of
         the item before it stays, and the rest does not come. Of an item that overruns its `timeout`, or whose
         worker dies, nothing stays."""
-        return self._then(FlatMap(function_for("flat_map", function)))
+        return self._then(FlatMap(function_for("flat_map", function, self)))
 
     # ---- what the rest of the chain is made of ------------------------------------------------------
 

@@ -3,6 +3,7 @@
     next(self.rows)         ("rows",) TAKEN              helper(self.rows)        ("rows",) PASSED
     for row in self         () TAKEN                     self.file.readline()     ("file", "readline") PASSED
     self.file is None       ("file",) LOOKED_AT          f"{self.file}: {row}"    ("file",) LOOKED_AT
+    next(parts["rows"])     (("rows",),) TAKEN           parts[0][name]           ((0,),) PASSED
 
 The steps of the bytecode right before and behind tell, in all Pythons alike. Where they do not, it is
 passed on, to whoever.
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Steps = list[tuple[str, Any]]  # the operation, and what it is done to
-    Use = tuple[tuple[str, ...], str]
+    Use = tuple[tuple[Any, ...], str]
 
 TAKEN, PASSED, LOOKED_AT = "taken", "passed", "looked at"
 
@@ -28,7 +29,7 @@ _VARIABLE = frozenset(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_FAST", "L
 _ATTRIBUTE = frozenset(("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"))
 _ITERATION = frozenset(
     ("GET_ITER", "GET_YIELD_FROM_ITER", "UNPACK_SEQUENCE", "UNPACK_EX", "LIST_EXTEND", "SET_UPDATE")
-    + ("CALL_FUNCTION_EX",)
+    + ("CALL_FUNCTION_EX", "CONTAINS_OP")
 )
 _TAKERS = frozenset(
     ("next", "iter", "list", "tuple", "set", "dict", "sorted", "sum", "min", "max", "any", "all", "zip")
@@ -39,6 +40,8 @@ _TEXT = ("FORMAT_", "CONVERT_VALUE")  # of an f-string
 _TESTS = (*_TEXT, "POP_", "TO_BOOL", "UNARY_NOT", "IS_OP", "COMPARE_OP", "STORE_ATTR", "DELETE_ATTR")
 _COMPARISONS = ("IS_OP", "COMPARE_OP")
 _BESIDE = frozenset(("PRECALL", "PUSH_NULL", "KW_NAMES", "EXTENDED_ARG", "CACHE", "NOP"))
+_CONSTANT = ("LOAD_CONST", "LOAD_SMALL_INT")
+_SUBSCRIPT = (("BINARY_SUBSCR", None), ("BINARY_OP", 26))  # the latter in Python 3.14
 _NOTHING = ("", None)
 _AHEAD = 20  # steps that are looked at behind one; out of the air
 
@@ -81,15 +84,23 @@ def _steps(code: CodeType) -> Steps:
     return [*steps, _NOTHING, _NOTHING]
 
 
-def _path(steps: Steps, at: int, super_too: bool) -> tuple[tuple[str, ...], int]:
-    """The attributes that are looked up from there, each in the one before, and where what follows begins."""
+def _path(steps: Steps, at: int, super_too: bool) -> tuple[tuple[Any, ...], int]:
+    """The attributes, and the items of constant keys, that are looked up from there, each in the one before,
+    and where what follows begins."""
     between = ("COPY", "CALL") if super_too else ("COPY",)  # as in `self.n += 1`, and in `super().n`
     if steps[at][0] in between and steps[at + 1][0] in _ATTRIBUTE:
         at += 1
-    begin = at
-    while steps[at][0] in _ATTRIBUTE:
-        at += 1
-    return tuple(name for _, name in steps[begin:at]), at
+    path: list[Any] = []
+    while True:
+        step, name = steps[at]
+        if step in _ATTRIBUTE:
+            path.append(name)
+            at += 1
+        elif step in _CONSTANT and steps[at + 1] in _SUBSCRIPT:
+            path.append((name,))
+            at += 2
+        else:
+            return tuple(path), at
 
 
 def _how(before: tuple[str, Any], behind: Steps) -> str:
