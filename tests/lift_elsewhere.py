@@ -56,6 +56,33 @@ class Holder:
         return (self.k * self.rate * x for x in xs)
 
 
+class Dispatching:
+    @functools.singledispatchmethod
+    def kind(self, x: object) -> str:
+        return "object"
+
+    @kind.register
+    def _(self, x: int) -> str:
+        return "int"
+
+
+def dispatched() -> Any:
+    """Python 3.13 keeps in its class what it has made for an object once."""
+    it = Dispatching()
+    return ([it.kind(x), Dispatching().kind("a")] for x in (1, "a") if it.kind(x))
+
+
+TYPED = """
+def typed[T](x: T): return x, [each.__name__ for each in typed.__type_params__]
+class Typed[T]:
+    def of[S](self, x: S): return x, [each.__name__ for each in Typed.__type_params__ + Typed.of.__type_params__]
+"""
+if sys.version_info >= (3, 12):
+    exec(TYPED)
+else:
+    typed = double
+
+
 class Scope:
     items = (x for x in [1, 2, 3])
 
@@ -115,6 +142,10 @@ PROGRAMS: list[Callable[[], Any]] = [
     lambda: recursive(),
     lambda: late(),
     lambda: of_a_class(),
+    lambda: dispatched(),
+    lambda: map(Dispatching().kind, (1, "a")),
+    lambda: map(typed, range(3)),
+    lambda: map(Typed().of, range(3)) if sys.version_info >= (3, 12) else iter(()),  # noqa: F821
     lambda: Holder(2).scaled(range(5)),
     lambda: (x for x in advanced([1, 2, 3, 4])),
     lambda: (x for x in advanced("abcdef")),

@@ -1,11 +1,11 @@
 """Pickling by value, a little further than cloudpickle goes: what `functools` wrapped in a main module.
 
-A function behind `lru_cache`, a `cached_property` and a `singledispatch` function of a script or a notebook
-are taken apart here and put together again in the worker; their caches begin empty there. So is what
-`cmp_to_key` makes, and the keys that this makes, wherever the function is from. An open file is
-refused: cloudpickle would send a copy of what is left to read, which is not what anybody means. Code keeps
-the name of its file, which cloudpickle takes away from 3.1.3 on: a traceback without its lines helps nobody.
-What cloudpickle does not see of classes is in ``classes.py``.
+A function behind `lru_cache`, a `cached_property` and what `singledispatch` makes of functions and methods
+of a script or a notebook are taken apart here and put together again in the worker; their caches begin empty
+there. So is what `cmp_to_key` makes, and the keys that this makes, wherever the function is from. An open
+file is refused: cloudpickle would send a copy of what is left to read, which is not what anybody means. Code
+keeps the name of its file, which cloudpickle takes away from 3.1.3 on: a traceback without its lines helps
+nobody. What cloudpickle does not see of classes is in ``classes.py``.
 
 Each is made first and filled afterwards, so that functions may refer to themselves.
 """
@@ -39,6 +39,7 @@ _KEY: type = type(functools.cmp_to_key(lambda *_: 0))  # a maker of keys, and a 
 _TYPED = {typing.ParamSpec, typing.TypeVarTuple, typing.NewType}  # cloudpickle knows a TypeVar only
 _ALIAS: Any = getattr(typing, "TypeAliasType", type(None))  # from 3.12 on
 _ONE_BY_ONE = (FunctionType, ModuleType, type, enum.Enum, _CACHED, _ALIAS, *_TYPED)  # some go by their names
+_DISPATCH: Any = functools.singledispatch(lambda _: None).dispatch
 _FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 
 
@@ -86,6 +87,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _cached_property, (thing.func, thing.attrname)
         if _is_dispatcher(thing) and not is_importable(thing):
             return _empty_dispatcher, (), dict(thing.registry), None, None, _fill_dispatcher
+        if kind is functools.singledispatchmethod:  # without the cache that it has from Python 3.13 on
+            parts = {name: part for name, part in vars(thing).items() if name != "_method_cache"}
+            return functools.singledispatchmethod, (_nothing,), parts
+        if kind is FunctionType and thing.__code__ is _DISPATCH.__code__:
+            return _dispatch, (dict(_variable(thing, "registry")),)
         if kind in _TYPED and not is_importable(thing):
             return _typed, (kind, _mark_of(thing), *_arguments(thing))
         if kind is _ALIAS and not is_importable(thing):
@@ -102,6 +108,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if kind in _FILES:
             raise TypeError(f"{thing!r} is an open file; open it where it is read")
         reduced = super().reducer_override(thing)
+        if getattr(thing, "__type_params__", ()) and kind is FunctionType and type(reduced) is tuple:
+            reduced[2][1]["__type_params__"] = thing.__type_params__  # among what is set by name
         return as_it_is(thing, reduced) if isinstance(thing, type) and type(reduced) is tuple else reduced
 
 
@@ -188,10 +196,23 @@ def _cached_property(function: Any, name: str | None) -> Any:
     return made
 
 
-def _empty_dispatcher() -> Any:
-    def nothing(*_: Any) -> None: ...
+def _nothing(*_: Any) -> None: ...
 
-    return functools.singledispatch(nothing)
+
+def _empty_dispatcher() -> Any:
+    return functools.singledispatch(_nothing)
+
+
+def _dispatch(registry: dict[type, Any]) -> Any:
+    """The function `dispatch` of such a dispatcher."""
+    dispatcher = _empty_dispatcher()
+    _fill_dispatcher(dispatcher, registry)
+    return dispatcher.dispatch
+
+
+def _variable(function: FunctionType, name: str) -> Any:
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    return cells[name].cell_contents
 
 
 def _fill_dispatcher(dispatcher: Any, registry: dict[type, Any]) -> None:
