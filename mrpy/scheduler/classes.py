@@ -15,7 +15,8 @@ A copy is made by what cloudpickle says, with some arguments changed, and filled
   before: pickles of classes are numbered, and the last one counts.
 * A class that its module has under another name than its own (``Point = namedtuple("Pt", "x y")``) is in each
   process already.
-* A class that is here already is not made once more: registries would take the new one for it.
+* A class that is here already is not made once more: registries would take the new one for it. Its bases, its
+  metaclass and its names are set where they have changed.
 * ``__init_subclass__`` of a base is called once more, without what the class was defined with. All that it
   has done to the class is in the copy already. That of a base which is imported may enter the copy in a
   registry of this process, if it can do with what there is.
@@ -44,7 +45,8 @@ _PLAIN: dict[type, Callable[[Any], Any]] = {  # from a member to what is mixed i
     object: lambda _: None, int: int.__int__, float: float.__float__, complex: complex.__complex__,
     str: str.__str__, bytes: bytes.__bytes__, tuple: lambda member: tuple.__getitem__(member, slice(None)),
 }  # fmt: skip
-_OF_ENUM = frozenset(("_value_", "_name_", "__objclass__", "_sort_order_"))
+_OF_ENUM = frozenset(("_name_", "__objclass__", "_sort_order_"))
+_MADE_AS = ("__class__", "__bases__", "__name__", "__qualname__")
 
 
 def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -63,7 +65,8 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     make, arguments, state, items, pairs, fill = reduced
     named = {"__qualname__": kind.__qualname__} if not isinstance(kind, enum.EnumMeta) else {}
     known_as = None if modules_travel_by_value() else _another_name(kind)
-    return _once, (known_as, make, *_with(named, arguments)), (number, fill, state), items, pairs, _fill
+    state = number, _made_as(kind), fill, state
+    return _once, (known_as, make, *_with(named, arguments)), state, items, pairs, _fill
 
 
 def _without_dict(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -82,6 +85,7 @@ def _with(names: dict[str, Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 _ours: WeakSet[type] = WeakSet()  # classes of this process that were pickled
 _copies: WeakKeyDictionary[type, int] = WeakKeyDictionary()  # those of others that are here: by which pickle
 _filled: WeakKeyDictionary[type, frozenset[str]] = WeakKeyDictionary()  # with what, the last time
+_members: WeakKeyDictionary[type, dict[str, frozenset[str]]] = WeakKeyDictionary()  # likewise, of an Enum
 _numbers = count(1)
 
 
@@ -93,12 +97,26 @@ def _number_of(kind: type) -> int:
     return next(_numbers)
 
 
-def _fill(kind: type, state: tuple[int, Callable[[type, Any], None], Any]) -> None:
+def _made_as(kind: type) -> dict[str, Any]:
+    """What is no attribute in the class, and may be changed all the same. Whatever a metaclass says of it."""
+    return {name: type.__getattribute__(kind, name) for name in _MADE_AS}
+
+
+def _make_as(kind: type, made_as: dict[str, Any]) -> None:
+    """What has changed since the copy was made."""
+    for name, part in _made_as(kind).items():
+        if part != made_as[name]:
+            with suppress(TypeError):  # a metaclass may have made something else of what it was given
+                type.__setattr__(kind, name, made_as[name])
+
+
+def _fill(kind: type, state: tuple[int, dict[str, Any], Callable[[type, Any], None], Any]) -> None:
     """Fill a copy, unless it was filled by a later pickle."""
-    number, fill, content = state
+    number, made_as, fill, content = state
     with _lock:
         if number > _copies.get(kind, number):  # it is a copy
             _copies[kind] = number
+            _make_as(kind, made_as)
             fill(kind, content)
 
 
@@ -325,5 +343,22 @@ def _fill_enum(kind: Any, state: tuple[Any, Any, dict[str, dict[str, Any]]]) -> 
     if vars(kind).get("__init__") is _made_already:
         del kind.__init__
     fill(kind, of_class)
+    before = _members.get(kind, {})
+    _members[kind] = {name: frozenset(attributes) for name, attributes in given.items()}
     for name, member in kind.__members__.items():
+        for gone in before.get(name, frozenset()).difference(given[name]):
+            vars(member).pop(gone, None)
+        if _is_as_before(member._value_, given[name]["_value_"]):
+            given[name]["_value_"] = member._value_  # by which it is known
         vars(member).update(given[name])
+
+
+def _is_as_before(old: Any, new: Any) -> bool:
+    """Whether a value has not changed, as far as it can tell: each copy of a function is another one."""
+    if type(old) is not type(new):
+        return False
+    compare: Any = type(old).__eq__
+    try:
+        return compare is object.__eq__ or bool(old == new)
+    except Exception:  # of an array, say
+        return False

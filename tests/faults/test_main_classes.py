@@ -501,6 +501,82 @@ def test_what_is_taken_from_a_class_is_gone_in_warm_workers_too() -> None:
     assert (done.stderr, done.stdout) == ("", "[(1, 5)]\n[(-1, 5)]\n[(1, None)]\n")
 
 
+def test_warm_workers_see_other_bases_another_metaclass_and_another_name_of_a_class() -> None:
+    """Whose objects are of it still."""
+    done = run_script("""
+        import json, mrpy
+        class A:
+            def m(self): return "A"
+        class B:
+            def m(self): return "B"
+        class Meta(type):
+            def who(cls): return "Meta"
+        class Other(type):
+            def who(cls): return "Other"
+        class K(A, metaclass=Meta): pass
+        one = K()
+        def look(x):
+            json.kept = vars(json).get("kept", x)
+            names = K.__name__, K.__qualname__, [base.__name__ for base in K.__bases__]
+            return x.m(), K().m(), K.who(), *names, isinstance(json.kept, K), type(x) is K, isinstance(x, B)
+        mrpy.configure(workers=1)
+        def both():
+            there, here = list(mrpy.pmap(look, [one, K()])), [look(one), look(K())]
+            print(there == here, *here[0])
+        both()
+        K.__bases__ = (B,)
+        both()
+        K.__bases__ = (B, A)
+        K.__class__ = Other
+        both()
+        K.__name__, K.__qualname__ = "L", "Long"
+        both()
+        print(type(list(mrpy.pmap(lambda _: K(), [0]))[0]) is K)
+    """)
+    assert (done.stderr, done.stdout) == ("", (
+        "True A A Meta K K ['A'] True True False\n"
+        "True B B Meta K K ['B'] True True True\n"
+        "True B B Other K K ['B', 'A'] True True True\n"
+        "True B B Other L Long ['B', 'A'] True True True\n"
+        "True\n"
+    ))  # fmt: skip
+
+
+def test_warm_workers_see_what_has_changed_in_members_of_an_enum() -> None:
+    done = run_script("""
+        import enum, mrpy
+        class Color(enum.Enum):
+            RED = ["r"]
+            BLUE = 2
+            def __init__(self, value): self.seen = 0
+        class Level(enum.IntEnum):
+            LOW = 1
+        def look(color):
+            Color.BLUE.kept = getattr(Color.BLUE, "kept", 0) + 1
+            notes = [getattr(each, "note", None) for each in Color]
+            return color.value, Color.RED.value, Color.BLUE.value, notes, Level.LOW.value, Level.LOW + 0, color is Color.RED
+        mrpy.configure(workers=1)
+        def both():
+            there = list(mrpy.pmap(look, [Color.RED]))
+            print(there == [look(Color.RED)], *there)
+        both()
+        Color.RED.value.append("g")
+        Color.RED.note, Color.BLUE.note = 1, 2
+        both()
+        del Color.RED.note
+        Color.BLUE._value_ = 3
+        Level.LOW._value_ = 5
+        both()
+        print(list(mrpy.pmap(lambda _: Color.RED, [0]))[0] is Color.RED)
+    """)
+    assert (done.stderr, done.stdout) == ("", (
+        "True (['r'], ['r'], 2, [None, None], 1, 1, True)\n"
+        "True (['r', 'g'], ['r', 'g'], 2, [1, 2], 1, 1, True)\n"
+        "True (['r', 'g'], ['r', 'g'], 3, [None, 2], 5, 1, True)\n"
+        "True\n"
+    ))  # fmt: skip
+
+
 def test_classes_come_though_their_metaclass_wants_more_than_they_begin_with() -> None:
     done = run_script("""
         import abc, mrpy
