@@ -76,6 +76,15 @@ def test_what_can_be_changed_in_place_is_sent_each_time(held: Any) -> None:
     assert code(g) is not code(g)
 
 
+@pytest.mark.parametrize("name", ["__name__", "__qualname__", "__module__", "__doc__"])
+def test_what_a_function_is_called_counts(name: str) -> None:
+    f = of_main(f"def helper(): pass\ndef f(x): return helper.{name}")
+    first = code(f)
+    assert code(f) is first
+    setattr(f.__globals__["helper"], name, "other")
+    assert code(f) is not first
+
+
 def test_a_function_with_attributes_or_an_empty_cell_or_bound_to_an_object_is_sent_each_time() -> None:
     f = of_main("def f(x): return x")
     assert code(f) is code(f)
@@ -302,6 +311,8 @@ def test_a_large_array_is_copied_once_in_each_run_and_not_kept_behind_it(monkeyp
         "def f(x):\n    f.k = x",
         "def f(x):\n    setattr(f, 'k', x)",
         "def f(x):\n    f.__dict__['k'] = x",
+        "def f(x, *, n=0):\n    f.__kwdefaults__['n'] = n + 1",
+        "def f(x):\n    f.__annotations__['k'] = x",
         "def f(x):\n    def g():\n        f.k = x\n    g()",
         "def kept(): pass\ndef f(x):\n    kept.k = x",
         "def kept(): pass\ndef inner(x):\n    del kept.k\ndef f(x):\n    inner(x)",

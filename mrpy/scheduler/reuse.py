@@ -34,7 +34,9 @@ _BY_REPR = (float, complex)  # 0.0 and -0.0 are equal, and a NaN is not equal to
 _MISSING = object()  # a global that is not there
 _WRITES = frozenset(opmap[name] for name in ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"))
 _SETS = frozenset((opmap["STORE_ATTR"], opmap["DELETE_ATTR"]))
-_SETTERS = frozenset(("setattr", "delattr", "__dict__", "__setattr__", "__delattr__"))
+_SETTERS = frozenset(
+    ("setattr", "delattr", "__dict__", "__setattr__", "__delattr__", "__kwdefaults__", "__annotations__")
+)
 _ANYTHING = frozenset(("globals", "vars", "eval", "exec"))  # who calls these may read and write what he likes
 BY_NAME = (FunctionType, BuiltinFunctionType, type)
 
@@ -135,7 +137,7 @@ def _add(thing: Any, held: list[Any]) -> bool:
         return True
     if not _ANYTHING.isdisjoint(names_in(thing.__code__)):
         return False
-    held += thing, thing.__code__, thing.__name__, thing.__doc__
+    held += thing, thing.__code__, thing.__name__, thing.__qualname__, thing.__module__, thing.__doc__
     try:
         parts = _parts(thing)
     except ValueError:  # an empty cell, to be filled later
