@@ -32,6 +32,8 @@ def check_callable(verb: str, function: Any, *iterables: Any) -> None:
     if not callable(function):
         raise TypeError(f"{verb}() needs a function first, not {type(function).__name__} {function!r:.60}")
     see_that_none_is_a_function(verb, *iterables)
+    if iterables:
+        function_for(verb, function, *iterables)
 
 
 def see_that_none_is_a_function(verb: str, *iterables: Any) -> None:
@@ -39,8 +41,6 @@ def see_that_none_is_a_function(verb: str, *iterables: Any) -> None:
     for iterable in iterables:
         if callable(iterable) and not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
             raise TypeError(f"{verb}() needs something to iterate over, not the function {iterable!r}")
-    if iterables:
-        function_for(verb, function, *iterables)
 
 
 def key_for(name: str, key: Any) -> Callable[[Any], Any] | None:
