@@ -297,8 +297,12 @@ def read_sql(
     Rows come in the order of the key. Each range is a query of its own: what is written meanwhile may be seen
     by some of them. A row of which the driver makes nothing (text that is none, a date beyond the year 9999)
     is an error behind which no driver goes on: so those behind it are asked for anew, by their key. Of rows
-    that have its key some may be lost with it, and without a `key` all behind it; the error says so. Needs
-    ``pip install 'mrpy[sql]'``.
+    that have its key some may be lost with it, and without a `key` all behind it; the error says so.
+
+    Values are those of the driver, or have the types that SQLAlchemy knows: ``sa.select(table)``, and a table
+    with columns, are what they are in a program of its own. With a `key` they are the driver's where there is
+    text among the columns (``*`` is), and those of ``sa.text(...).columns(...)``. A table whose name has
+    blanks is ``sa.table("my table")``. Needs ``pip install 'mrpy[sql]'``.
     """
     from mrpy.mapreduce.files import sql
 
@@ -307,7 +311,8 @@ def read_sql(
     shown = url.render_as_string(hide_password=False) if hasattr(url, "render_as_string") else url
     if not isinstance(shown, str):
         raise TypeError(f"read_sql() needs the URL of a database, not {type(url).__name__}")
-    format = sql.Query(query, sql.database(shown), key)
+    url = sql.database(shown)
+    format = sql.Query(query, url, key, sql.said(query, url))
     blocks = format.cut(count)
     source = Blocks(tuple(blocks), 1, "query")
     return _over(source, Reads(format, files=_fingerprint([], blocks)), options)

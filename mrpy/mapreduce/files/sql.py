@@ -36,11 +36,15 @@ _CUTTABLE = (int, float, Decimal, datetime.date)  # a `datetime` is a date
 
 
 class Range(Frozen):
-    """Values of a key: ``low <= key < high``, or ``<= high`` at the end; `null` those that have none.
-    ``behind``: without `low` itself."""
+    """Values of a key: ``low <= key < high``; `null` those that have none. ``behind``: without `low` itself.
+
+    The `first` has no least value and the `last` no greatest one: what a database gives for these may be
+    rounded, or be written in another way than in its rows, as the times of SQLite are.
+    """
 
     low: Any = None
     high: Any = None
+    first: bool = False
     last: bool = False
     null: bool = False
     behind: bool = False
@@ -54,10 +58,12 @@ class Range(Frozen):
         """The conditions on this column."""
         if self.null:
             return [key.is_(None)]
-        return [
-            key > self.low if self.behind else key >= self.low,
-            key <= self.high if self.last else key < self.high,
-        ]
+        conditions = []
+        if self.behind or not self.first:
+            conditions.append(key > self.low if self.behind else key >= self.low)
+        if not self.last:
+            conditions.append(key < self.high)
+        return conditions or [key.is_not(None)]
 
 
 class Query(Frozen):
@@ -65,11 +71,13 @@ class Query(Frozen):
 
     ``text``  a table's name, a SELECT, or one that was made by SQLAlchemy
     ``url``   of the database; it may hold a password, and is never shown
+    ``said``  by what a checkpoint knows what SQLAlchemy has made, of which the text says nothing to it
     """
 
     text: Any
     url: str
     key: str | None = None
+    said: tuple[Any, ...] = ()
 
     def __repr__(self) -> str:
         return f"Query({self.text!r})"
@@ -165,6 +173,8 @@ class Query(Frozen):
     def _subquery(self) -> Any:
         import sqlalchemy as sa
 
+        if isinstance(self.text, sa.TextClause):
+            return self.text.columns().subquery()
         if not isinstance(self.text, str):
             return self.text.subquery() if hasattr(self.text, "subquery") else self.text
         if len(self.text.split()) > 1:
@@ -175,8 +185,10 @@ class Query(Frozen):
     def _statement(self, range: Range) -> Any:
         import sqlalchemy as sa
 
+        if self.key is None and isinstance(self.text, sa.SelectBase | sa.TextClause):
+            return self.text  # as it is: SQLAlchemy knows best of what types its columns are
         rows = self._subquery()
-        chosen = sa.select(sa.text("*")).select_from(rows)
+        chosen = _all_of(self.text, rows).select_from(rows)
         if self.key is None:
             return chosen
         key = _column(rows, self.key)
@@ -184,11 +196,47 @@ class Query(Frozen):
         return chosen if range.null else chosen.order_by(key)
 
 
-def _column(rows: Any, name: str) -> Any:
-    """A column of these rows. By itself a name that is none of theirs would be a text to SQLite."""
+def said(query: Any, url: str) -> tuple[Any, ...]:
+    """What a query says that SQLAlchemy has made: its text in SQL, the parameters, and the types of columns,
+    which may be classes of the user's own."""
     import sqlalchemy as sa
 
-    column: Any = sa.column(name)
+    if isinstance(query, str):
+        return ()
+    statement = Query(query, url)._statement(Range())
+    compiled = statement.compile(dialect=sa.make_url(url).get_dialect()())
+    types = [column.type for column in getattr(statement, "selected_columns", ())]
+    return str(compiled), compiled.params, types
+
+
+def _all_of(query: Any, rows: Any) -> Any:
+    """A choice of all columns of the rows of a query, with their types where SQLAlchemy knows these. It does
+    not where there are some that it does not know at all: text among the columns, a ``*``."""
+    import sqlalchemy as sa
+
+    first = query
+    while isinstance(first, sa.CompoundSelect):
+        first = getattr(first.selects[0], "element", first.selects[0])  # it may be in brackets
+    columns = () if isinstance(rows, sa.ColumnElement) else tuple(getattr(rows, "c", ()))
+    if isinstance(first, sa.Select):
+        unknown = any(isinstance(each["expr"], sa.TextClause) for each in first.column_descriptions)
+    else:
+        unknown = isinstance(first, sa.SelectBase | sa.TextClause)
+    if unknown or not columns or any(getattr(column, "is_literal", False) for column in columns):
+        return sa.select(sa.text("*"))
+    chosen = sa.select(*columns)
+    # of a join none is given another name in silence
+    return chosen.set_label_style(sa.LABEL_STYLE_NONE) if isinstance(rows, sa.Join) else chosen
+
+
+def _column(rows: Any, name: str) -> Any:
+    """A column of these rows. By itself a name that is none of theirs would be a text to SQLite. Its type is
+    known where SQLite has none of the kind; what others would make of numbers may be rounded."""
+    import sqlalchemy as sa
+
+    types = [each.type for each in getattr(rows, "c", ()) if each.name == name]
+    dates = len(types) == 1 and isinstance(types[0], sa.Date | sa.DateTime)
+    column: Any = sa.column(name, types[0] if dates else None)
     if getattr(rows, "named_with_column", False):  # what is joined has no name
         column.table = rows
     return column
@@ -273,9 +321,11 @@ def ranges_of(key: str, low: Any, high: Any, count: int) -> Iterator[Range]:
     if isinstance(span, int):
         count = max(1, min(count, span))
     cuts = [low, *(low + _part(span, at, count) for at in range(1, count)), high]
+    first = True
     for at in range(count):
         if cuts[at] < cuts[at + 1] or at == count - 1:
-            yield Range(cuts[at], cuts[at + 1], at == count - 1)
+            yield Range(cuts[at], cuts[at + 1], first, at == count - 1)
+            first = False
 
 
 def _part(span: Any, at: int, count: int) -> Any:
