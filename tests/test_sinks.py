@@ -18,7 +18,7 @@ import sqlite3
 import stat
 import threading
 import time
-from collections import namedtuple
+from collections import deque, namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from decimal import Decimal
@@ -1036,7 +1036,12 @@ FITTING: list[tuple[str, Any]] = [
     ("date32()", datetime.datetime(2020, 1, 1)), ("duration('s')", datetime.timedelta(days=2)), ("time32('s')", datetime.time(1, 2, 3)),
     ("struct([('x', pa.int64())])", {"x": 1}), ("struct([('x', pa.int64()), ('y', pa.string())])", {"x": None}),
     ("list_(pa.int64())", [1, None, 3]), ("list_(pa.struct([('x', pa.int64())]))", [{"x": 2.0}]), ("list_(pa.float64())", np.ones(3)),
-    ("map_(pa.string(), pa.int64())", [("a", 1)]), ("decimal128(5, 2)", Decimal("1.5")), ("dictionary(pa.int32(), pa.string())", "ä"),
+    ("map_(pa.string(), pa.int64())", [("a", 1)]), ("map_(pa.string(), pa.list_(pa.int64()))", {"a": [1, 2.0], "b": None}),
+    ("list_(pa.map_(pa.string(), pa.int64()))", [{"a": 1}, None, {}, {"b": 2, "c": 3}]), ("list_(pa.int64(), 2)", [1, 2.0]),
+    ("list_(pa.int64())", {1.0}), ("list_(pa.int64())", deque([1])), ("struct([('x', pa.int64())])", [("x", 1.0)]),
+    ("struct([('x', pa.int64()), ('y', pa.int64())])", (1, 2.0)),
+    ("timestamp('us', tz='Europe/Paris')", T0.replace(tzinfo=datetime.UTC)), ("time64('us')", datetime.time(1, 2, 3, 4)),
+    ("large_list(pa.struct([('x', pa.map_(pa.int8(), pa.float32()))]))", [{"x": {1: 0.5}}, {"x": None}, None]), ("decimal128(5, 2)", Decimal("1.5")), ("dictionary(pa.int32(), pa.string())", "ä"),
 ]  # fmt: skip
 CHANGED: list[tuple[str, Any]] = [
     ("int64", 1.5), ("uint8", -0.5), ("int64", Decimal("1.5")), ("float32", 1e300),
@@ -1044,6 +1049,15 @@ CHANGED: list[tuple[str, Any]] = [
     ("date32()", T0), ("duration('s')", datetime.timedelta(microseconds=5)), ("time32('s')", datetime.time(1, 2, 3, 4)),
     ("struct([('x', pa.int64())])", {"x": 1.5}), ("struct([('x', pa.int64())])", {"x": 1, "y": 2}),
     ("list_(pa.int64())", [1, 1.5]), ("list_(pa.struct([('x', pa.int64())]))", [{"x": 1}, {"x": 2.5}]),
+    ("map_(pa.string(), pa.int64())", {"a": 1, "b": 1.5}), ("map_(pa.string(), pa.int64())", [("a", 1.5)]), ("map_(pa.int64(), pa.int64())", {1.5: 1}),
+    ("map_(pa.string(), pa.float32())", {"a": 1e300}), ("map_(pa.string(), pa.date32())", {"a": T0}), ("map_(pa.string(), pa.struct([('x', pa.int64())]))", [("a", {"y": 1})]),
+    ("list_(pa.int64(), 2)", [1, 2.5]), ("list_(pa.date32(), 1)", [T0]), ("list_(pa.timestamp('s'), 1)", [T0.replace(microsecond=8)]),
+    ("list_(pa.map_(pa.string(), pa.int64()))", [{"a": 1}, {"b": 1.5}]), ("large_list(pa.int64())", [1.5]), ("list_view(pa.struct([('x', pa.int64())]))", [{"y": 1}]),
+    ("list_(pa.int64())", {1.5}), ("list_(pa.int64())", deque([1, 1.5])), ("list_(pa.int64())", np.array([1, 1.5])), ("list_(pa.list_(pa.int64()))", [np.array([1.5])]),
+    ("list_(pa.int64())", {1: 1.5}.values()), ("struct([('x', pa.int64())])", [("x", 1.5)]), ("struct([('x', pa.int64())])", (1.5,)),
+    ("struct([('x', pa.int64())])", [("x", 1), ("y", 2)]), ("struct([('x', pa.int64())])", [("x", 1), ("x", 2)]), ("struct([('x', pa.int64())])", [("y", 1)]),
+    ("bool8()", 1.5), ("timestamp('us')", T0.replace(tzinfo=datetime.UTC)), ("timestamp('us', tz='UTC')", T0),
+    ("time64('us')", datetime.time(12, tzinfo=datetime.UTC)), ("date32()", datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)),
 ]  # fmt: skip
 
 
@@ -1065,6 +1079,22 @@ def test_a_value_that_arrow_would_change_is_an_error_of_its_item(out: Path, kind
     assert (written.records, rows.skipped.count) == (2, 1)
     with pytest.raises(ValueError, match="column 'a'.*would be another value as"):
         mrpy.stream([{"a": value}], backend="serial").to_parquet(out, schema=schema, overwrite=True)
+
+
+def test_values_of_a_dictionary_are_not_changed_either(out: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    schema = pa.schema([("a", pa.dictionary(pa.int8(), pa.int64()))])
+    assert mrpy.stream([{"a": 2.0}], backend="serial").to_parquet(out, schema=schema).records == 1
+    with pytest.raises(ValueError, match="column 'a'.*would be another value as"):
+        mrpy.stream([{"a": 1.5}], backend="serial").to_parquet(out, schema=schema, overwrite=True)
+
+
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: [value], lambda value: {"b": [None, value]}])
+def test_a_time_of_day_with_a_zone_is_an_error_since_arrow_drops_the_zone(out: Path, wrap: Callable[[Any], Any]) -> None:
+    pytest.importorskip("pyarrow")
+    for times in ([datetime.time(12, tzinfo=datetime.UTC)], [datetime.time(13), datetime.time(12, tzinfo=datetime.UTC)]):
+        with pytest.raises(ValueError, match=r"column 'a[.b]*' has times of day with a zone"):
+            mrpy.stream([{"a": wrap(value)} for value in times], backend="serial", chunksize=2).to_parquet(out)
 
 
 def test_who_could_not_read_an_output_cannot_read_what_replaces_it(out: Path) -> None:

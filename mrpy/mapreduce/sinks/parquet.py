@@ -187,7 +187,7 @@ class _Typed:
             if value is None:
                 raise TypeError("the schema has no room for None")
             made = self._arrow.array([value], self._field.type)
-            if _is_changed(self._arrow.types, self._field.type, value, made):
+            if _is_changed(self._arrow.types, value, made):
                 raise TypeError(f"{reprlib.repr(value)} would be another value as {self._field.type}")
         except Exception as error:
             raise ValueError(f"column {self._field.name!r}: {error}") from error
@@ -196,9 +196,10 @@ class _Typed:
 _CUT = {"s": 1_000_000, "ms": 1_000}  # microseconds, of which Arrow drops what is less
 
 
-def _is_changed(kinds: Any, kind: Any, value: Any, made: Any) -> bool:
+def _is_changed(kinds: Any, value: Any, made: Any) -> bool:
     """Whether Arrow has made something else of it, though it raised nothing: it drops fractions, parts of
-    seconds, and fields that the type has not. ``made``: an array of that one."""
+    seconds, zones, and fields that the type has not. ``made``: an array of that one."""
+    kind = made.type
     if value is None:
         return False
     if kinds.is_integer(kind):
@@ -207,16 +208,27 @@ def _is_changed(kinds: Any, kind: Any, value: Any, made: Any) -> bool:
         return math.isinf(made[0].as_py()) and not math.isinf(value)
     if kinds.is_temporal(kind):
         return _is_cut(kinds, kind, value)
-    if kinds.is_struct(kind) and isinstance(value, Mapping):
-        fields = [kind.field(at) for at in range(kind.num_fields)]
-        return not {field.name for field in fields} >= value.keys() or any(
-            _is_changed(kinds, field.type, value.get(field.name), made.field(at))
-            for at, field in enumerate(fields)
-        )
-    if (kinds.is_list(kind) or kinds.is_large_list(kind)) and isinstance(value, list | tuple):
-        items, inner = made.flatten(), kind.value_type
-        return any(_is_changed(kinds, inner, each, items[at : at + 1]) for at, each in enumerate(value))
+    if kinds.is_dictionary(kind):
+        return _is_changed(kinds, value, made.dictionary_decode())
+    if hasattr(kind, "storage_type"):  # one of an extension
+        return _is_changed(kinds, value, made.storage)
+    if kinds.is_struct(kind):
+        return _has_other_fields(kinds, value, made)
+    if kinds.is_map(kind) or hasattr(kind, "value_field"):  # any kind of list
+        parts, items = value.items() if isinstance(value, Mapping) else value, made[0].values
+        return any(_is_changed(kinds, part, items[at : at + 1]) for at, part in enumerate(parts))
     return False
+
+
+def _has_other_fields(kinds: Any, value: Any, made: Any) -> bool:
+    """The same of structs, which Arrow makes of dictionaries, tuples, and lists of pairs."""
+    names = [field.name for field in made.type]
+    parts = dict(zip(names, value, strict=False) if isinstance(value, tuple) else value)
+    return (
+        len(value) > len(names)
+        or not parts.keys() <= set(names)
+        or any(_is_changed(kinds, parts.get(name), made.field(at)) for at, name in enumerate(names))
+    )
 
 
 def _is_cut(kinds: Any, kind: Any, value: Any) -> bool:
@@ -224,6 +236,9 @@ def _is_cut(kinds: Any, kind: Any, value: Any) -> bool:
     if isinstance(value, float | Decimal):
         return True
     if kinds.is_date(kind):
-        return isinstance(value, datetime.datetime) and value.time() != datetime.time()
+        return isinstance(value, datetime.datetime) and value.timetz() != datetime.time()
+    is_time = isinstance(value, datetime.datetime | datetime.time)
+    if is_time and (value.tzinfo is None) != (getattr(kind, "tz", None) is None):
+        return True
     small = getattr(value, "microseconds", getattr(value, "microsecond", 0))
     return bool(small % _CUT.get(kind.unit, 1))

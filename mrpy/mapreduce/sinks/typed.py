@@ -23,6 +23,8 @@ _NESTED = (list, tuple, dict)
 def array_of(arrow: Any, name: str, values: Sequence[Any]) -> Any:
     """A column of these values. Raises `ValueError` where they have no type in common."""
     kinds = set(map(type, values)) - {type(None)}
+    if datetime.time in kinds and any(getattr(value, "tzinfo", None) for value in values):
+        raise ValueError(f"column {name!r} has times of day with a zone, for which Arrow has no type")
     if len(kinds) == 1 and not any(map(_is_several, kinds)):
         return _as_it_is(arrow, name, values)
     places: dict[Any, list[int]] = {}
