@@ -12,6 +12,7 @@ import lzma
 import os
 import sqlite3
 import struct
+import subprocess
 import sys
 import types
 from contextlib import closing
@@ -542,6 +543,71 @@ def test_a_file_whose_groups_of_rows_have_changed_since_the_call_is_an_error(tmp
         write(others)
         with pytest.raises(DataError, match=r"a\..*: its groups of rows are others than when the run was made"):
             read.count()
+
+
+def write_groups(path: Path, table: Any, rows: int) -> None:
+    """A file with groups of so many rows."""
+    import pyarrow.ipc
+    import pyarrow.parquet
+
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(table, path, row_group_size=rows, compression="none", use_dictionary=False)
+        return
+    with pyarrow.ipc.new_file(path, table.schema) as file:
+        file.write_table(table, rows)
+
+
+CUT_OFF = """
+import os, sys, mrpy
+path, backend = sys.argv[1:]
+
+def seen(row):
+    if row["a"] == 10:
+        os.truncate(path, 4096)
+    return row["a"]
+
+try:
+    print(mrpy.read_parquet(path, backend=backend, workers=1).map(seen).count())
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_a_file_that_is_cut_off_while_it_is_read_is_an_error_and_kills_nobody(tmp_path: Path, suffix: str, backend: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    path = tmp_path / f"a.{suffix}"
+    for rows in (1_000_000, 500_000):  # rows that were begun may be read to their end
+        write_groups(path, pa.table({"a": range(1_000_000)}), rows)
+        run = subprocess.run([sys.executable, "-c", CUT_OFF, path, backend], capture_output=True, text=True, timeout=120)
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.startswith("DataError") or (rows == 1_000_000 and run.stdout == "1000000\n")
+
+
+def test_a_large_batch_of_arrow_is_mapped_and_of_others_what_is_asked_for_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from mrpy.mapreduce.files import parquet
+
+    write_groups(tmp_path / "a.arrow", pa.table({"a": range(9), "b": range(9), "c": range(9)}), 4)
+    mapped = []
+    monkeypatch.setattr(parquet, "_mapped", lambda *of, real=parquet._mapped: mapped.append(of) or real(*of))
+    for most in (parquet.MAPPED, 0):
+        monkeypatch.setattr(parquet, "MAPPED", most)
+        for columns in (["c", "a"], [], None):
+            expected = [dict.fromkeys("abc" if columns is None else columns, n) for n in range(9)]
+            assert mrpy.read_parquet(tmp_path / "a.arrow", columns, backend="serial").to_list() == expected
+        assert len(mapped) == (0 if most else 9)
+
+
+def test_a_stream_of_arrow_is_said_to_be_one(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.ipc
+
+    with pyarrow.ipc.new_stream(tmp_path / "a.arrows", pa.schema([("a", pa.int64())])):
+        pass
+    with pytest.raises(DataError, match=r"a\.arrows: it is a stream of Arrow's; pyarrow.ipc.new_file writes"):
+        mrpy.read_parquet(tmp_path / "a.arrows")
 
 
 def test_files_of_empty_tables_have_no_rows(tmp_path: Path) -> None:

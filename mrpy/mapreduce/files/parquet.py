@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 
 from mrpy.errors import DataError
 from mrpy.light import TYPE_CHECKING, Frozen
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from mrpy.mapreduce.files.reading import Place
 
 ROWS = 4096  # that are made into objects at once
-ARROW = b"ARROW1"  # what a file of Arrow's own format begins with; that of a stream has no such mark
+MAPPED = 1 << 26  # bytes: a larger batch of Arrow, which cannot be read in parts, is mapped; out of the air
+ARROW = b"ARROW1"  # what a file of Arrow's own format begins with
+STREAM = b"\xff\xff\xff\xff"  # and a stream of it, which has no groups that could be found
 
 
 def is_mark(file: File) -> bool:
@@ -63,15 +65,17 @@ class Columns(Frozen):
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
         begun, group = 0, f"group {block.start:,} of {block.path!r}"
         with _named(block.path), _opened(block, opening) as opened:
-            for batch in self._batches(opened, block):
+            for batch in self._batches(opened, block, opening):
                 rows = _rows(batch, block.path, f"row {{:,}} of group {block.start:,}", begun)
                 yield rows, Among(group, begun + batch.num_rows, rows)
                 begun += batch.num_rows
 
-    def _batches(self, opened: Any, block: Block) -> Iterable[Any]:
+    def _batches(self, opened: Any, block: Block, opening: Opening) -> Iterable[Any]:
         columns = None if self.columns is None else list(self.columns)
         of_arrow = _is_arrow(opened)
-        whole = _arrow(opened) if of_arrow else _parquet(opened)
+        if of_arrow and block.weight > MAPPED and not is_url(block.path):
+            opened = _mapped(block, opening)
+        whole = _arrow(opened, columns) if of_arrow else _parquet(opened)
         if block.start >= _groups(whole) or _weight(whole, opened, block.start) != block.weight:
             why = "its groups of rows are others than when the run was made: is somebody writing to it?"
             raise DataError(block.path, None, why)
@@ -153,18 +157,32 @@ def _named(path: str) -> Iterator[None]:
 
 
 def _opened(block: Block, opening: Opening) -> AbstractContextManager[Any]:
-    from pyarrow import memory_map
+    from pyarrow import OSFile
 
     if is_url(block.path):
         return opening.open(block.path)
+    file = OSFile(os.fsencode(opening.place(block.path)))
+    see_that_it_is_there(block, file)
+    return file  # type: ignore[no-any-return]
+
+
+def _mapped(block: Block, opening: Opening) -> Any:
+    """A file of which what is read needs no room in memory. If somebody cuts it off meanwhile the process is
+    killed (SIGBUS), and on serial and threads that is the user's: so it is for very large batches only."""
+    from pyarrow import memory_map
+
     mapped = memory_map(os.fsencode(opening.place(block.path)))
     see_that_it_is_there(block, mapped)
-    return nullcontext(mapped)
+    return mapped
 
 
 def _is_arrow(opened: Any) -> bool:
     begin: bytes = opened.read(len(ARROW))
     opened.seek(0)
+    if begin.startswith(STREAM):
+        from pyarrow import ArrowInvalid
+
+        raise ArrowInvalid("it is a stream of Arrow's; pyarrow.ipc.new_file writes what can be read in parts")
     return begin == ARROW
 
 
@@ -181,10 +199,15 @@ def _weight(whole: Any, opened: Any, group: int) -> int:
     return int(whole.metadata.row_group(group).total_byte_size)
 
 
-def _arrow(opened: Any) -> Any:
-    from pyarrow.ipc import open_file
+def _arrow(opened: Any, columns: list[str] | None = None) -> Any:
+    """The whole of it. Only these columns are read where that is known."""
+    from pyarrow.ipc import IpcReadOptions, open_file
 
-    return open_file(opened)
+    whole = open_file(opened)
+    if columns is None:
+        return whole
+    places = [at for at, name in enumerate(whole.schema.names) if name in columns]
+    return open_file(opened, options=IpcReadOptions(included_fields=places))
 
 
 def _parquet(opened: Any) -> Any:
