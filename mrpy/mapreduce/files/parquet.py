@@ -161,8 +161,8 @@ def _opened(block: Block, opening: Opening) -> AbstractContextManager[Any]:
 
     if is_url(block.path):
         return opening.open(block.path)
-    file = OSFile(os.fsencode(opening.place(block.path)))
-    see_that_it_is_there(block, file)
+    file = OSFile(os.fsencode(place := opening.place(block.path)))
+    see_that_it_is_there(block, place)  # by its name: in old versions of pyarrow such a file has no number
     return file  # type: ignore[no-any-return]
 
 
@@ -171,8 +171,8 @@ def _mapped(block: Block, opening: Opening) -> Any:
     killed (SIGBUS), and on serial and threads that is the user's: so it is for very large batches only."""
     from pyarrow import memory_map
 
-    mapped = memory_map(os.fsencode(opening.place(block.path)))
-    see_that_it_is_there(block, mapped)
+    mapped = memory_map(os.fsencode(place := opening.place(block.path)))
+    see_that_it_is_there(block, place)
     return mapped
 
 

@@ -110,9 +110,11 @@ def damaged(path: str, offset: int | None, error: Exception) -> DataError:
     return DataError(path, offset, f"it cannot be unpacked: {why}")
 
 
-def see_that_it_is_there(block: Block, file: IO[bytes]) -> None:
-    """Raise where another file has its name by now: what is read in parts would be of two."""
-    if block.origin is not None and block.origin.has_gone(origin_of(os.fstat(file.fileno()))):
+def see_that_it_is_there(block: Block, file: IO[bytes] | str) -> None:
+    """Raise where another file has its name by now: what is read in parts would be of two. It is open."""
+    if block.origin is None:
+        return
+    if block.origin.has_gone(origin_of(os.stat(file if isinstance(file, str) else file.fileno()))):
         why = "it is another file than when the run was made: has somebody replaced it?"
         raise DataError(block.path, None, why)
 
