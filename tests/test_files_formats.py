@@ -127,6 +127,20 @@ def test_a_long_field_is_read_where_the_user_allows_it(tmp_path: Path) -> None:
         assert [len(row["a"]) for row in mrpy.read_csv(path, workers=1)] == [200_000, 1]
     finally:
         csv.field_size_limit(before)
+    with pytest.raises(DataError, match="field limit"):  # also by a worker that was told otherwise
+        list(mrpy.read_csv(path, workers=1))
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_field_is_no_longer_than_the_user_allows(tmp_path: Path, backend: str) -> None:
+    path = written(tmp_path / "a.csv", b"a\n" + b"x" * 50 + b"\n3\n")
+    before = csv.field_size_limit(10)
+    try:
+        with pytest.raises(DataError, match=r"field limit \(10\)"):
+            list(mrpy.read_csv(path, backend=backend, workers=1))
+    finally:
+        csv.field_size_limit(before)
+    assert mrpy.read_csv(path, backend=backend, workers=1).count() == 2
 
 
 def test_a_quoted_line_end_at_a_cut_is_an_error_and_no_wrong_row(tmp_path: Path) -> None:

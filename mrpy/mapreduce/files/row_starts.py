@@ -148,7 +148,7 @@ class Quotes(Frozen):
         in_ascii = _is_ascii_and_more(encoding) and quote.isascii() and delimiter.isascii()
         if not in_ascii or len({quote, delimiter, "", "\r", "\n"}) < 5:
             return None
-        return cls(ord(quote), ord(delimiter), min(csv.field_size_limit(), 4 * PIECE))
+        return cls(ord(quote), ord(delimiter), min(rows.limit, 4 * PIECE))
 
     def starts(self, data: bytes) -> Sequence[int] | None:
         """Where rows begin in these bytes, of which the first begins one, and where the last one ends; None

@@ -57,8 +57,9 @@ class Rows(Frozen):
             return next(head, None), head.offset()
 
     def reader(self, lines: Iterable[str]) -> Any:
-        """What `csv` makes of lines."""
-        csv.field_size_limit(max(self.limit, csv.field_size_limit()))
+        """What `csv` makes of lines. The limit of a process is one for all that it reads: each reader sets
+        that of its own run, whatever a worker was told by another."""
+        csv.field_size_limit(self.limit)
         return csv.reader(lines, **self.parameters)
 
     def marks(self) -> list[bytes]:
