@@ -110,6 +110,20 @@ def test_several_files_are_read_in_their_order_on_every_backend(tmp_path: Path, 
     holds()
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "U16"])
+@pytest.mark.parametrize("errors", ["strict", "replace"])
+def test_without_a_signature_nobody_knows_in_which_order_bytes_are(tmp_path: Path, encoding: str, errors: str) -> None:
+    """As `open` has it; `str` takes the order of the machine."""
+    for data in ("h\xe9llo\n".encode("utf-16-be"), "h\xe9llo\n".encode("utf-16-le") * 2, "a\nb\n".encode("utf-32-le")):
+        path = written(tmp_path / "a.txt", data)
+        with pytest.raises(UnicodeError), open(path, encoding=encoding, errors=errors) as file:
+            file.read()
+        for read in (mrpy.read_text, mrpy.read_csv, mrpy.read_jsonl):
+            with pytest.raises(DataError, match=r"no signature \(BOM\) .* utf-(16|32)-le and utf-\1-be"):
+                list(read(path, encoding, errors, backend="serial"))
+    assert list(mrpy.read_text(written(tmp_path / "b.txt", b""), encoding, errors, backend="serial")) == []
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "gb18030", "shift_jis", "utf-7", "iso2022_jp"])
 def test_other_encodings(tmp_path: Path, encoding: str) -> None:
     text = "".join(f"line {n} \n\r\nx" for n in range(50)) + ("日本\n" if encoding.startswith(("gb", "shift", "iso")) else "é\n" if encoding != "cp1252" else "€")

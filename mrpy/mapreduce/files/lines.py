@@ -31,6 +31,10 @@ _MARKED = "mrpy-marked"
 _PLAIN = re.compile(f"{MARK}([0-9]+)([^{MARK}]*){MARK}")
 _HIGH = bytes(range(128, 256)) * 2  # from ASCII to the bytes that "surrogateescape" makes surrogates of
 _LOW = bytes(range(128)) * 2
+_SIGNED = {  # without a signature nobody knows the order of their bytes: `str` takes that of the machine
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
 _WITH_STATE = ("utf_7", "iso2022", "hz", "punycode", "idna")  # a line may depend on what came before it
 
 
@@ -58,6 +62,11 @@ class Text(Frozen):
     def decoded(self, path: str, offset: int, data: bytes) -> tuple[str, bool]:
         """The text of bytes that begin at an offset, and whether some were none: they are marked there."""
         encoding = self.behind(offset)
+        name = codecs.lookup(encoding).name
+        signatures = () if offset else _SIGNED.get(name, ())
+        if signatures and len(data) >= len(signatures[0]) and not data.startswith(signatures):
+            why = f"no signature (BOM) is at its beginning; {name}-le and {name}-be are without one"
+            raise DataError(path, 0, why)
         try:
             return str(data, encoding, self.errors), False
         except UnicodeError as error:
