@@ -544,6 +544,18 @@ def test_a_file_that_shrinks_is_an_error_behind_what_is_left(tmp_path: Path, lef
         assert got[whole:] and all(isinstance(item, DataError) and "longer when the run" in str(item) for item in got[whole:])
 
 
+@pytest.mark.parametrize("left", range(43, 56))
+def test_of_a_file_that_shrinks_half_a_line_is_no_line(tmp_path: Path, left: int) -> None:
+    data = b"".join(b"%d\n" % n for n in range(100, 120))
+    path = written(tmp_path / "a.txt", data)
+    for blocksize in (10, 15, 17):
+        path.write_bytes(data)
+        lines = mrpy.read_text(path, blocksize=blocksize, backend="serial", on_error="skip")
+        os.truncate(path, left)
+        assert list(lines) == [f"{n}" for n in range(100, 100 + left // 4)]
+        assert "longer when the run" in str(lines.skipped)
+
+
 def test_a_file_that_grows_is_read_to_the_end_of_its_last_line(tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt", b"one\ntw")
     lines = mrpy.read_text(path, blocksize=6, backend="serial")

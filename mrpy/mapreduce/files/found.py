@@ -28,12 +28,13 @@ else:
 
 
 class Origin(Frozen):
-    """Which file a name stands for on a machine, as long as it is not given to another."""
+    """Which file a name stands for on a machine, as long as it is not given to another; and how long it is."""
 
     machine: str
     device: int
     inode: int
     changed: int
+    size: int = 0
 
     def has_gone(self, now: Origin) -> bool:
         """Whether another file has got its name by a rename, as is the custom: where it was removed first,
@@ -45,7 +46,7 @@ class Origin(Frozen):
 
 def origin_of(about: os.stat_result) -> Origin:
     """That of the file which this is about."""
-    return Origin(_machine(), about.st_dev, about.st_ino, about.st_mtime_ns)
+    return Origin(_machine(), about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size)
 
 
 @cache

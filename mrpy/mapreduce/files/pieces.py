@@ -178,7 +178,7 @@ class _Stretch:
             if at < 0 and not self._final:
                 self._size *= 2  # so that a very long record is not gone through again and again
                 continue
-            if at < 0 and not last and self._has_shrunk():
+            if at < 0 and self._has_shrunk():
                 yield from self.cut_off()
                 self._see_that_all_is_there()
             yield from self._given(at if at >= 0 else length)
@@ -226,7 +226,11 @@ class _Stretch:
             self.data = b"".join(got)
 
     def _has_shrunk(self) -> bool:
-        return self._block.end is not None and self.position + len(self.data) < self._block.end
+        """Whether the file, of which the end was read, had more when the run was made."""
+        end, origin = self._block.end, self._block.origin
+        if end is None:
+            return False
+        return self.position + len(self.data) < max(end, origin.size if origin is not None else 0)
 
     def _see_that_all_is_there(self) -> None:
         if self._has_shrunk():
