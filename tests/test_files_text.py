@@ -110,6 +110,17 @@ def test_several_files_are_read_in_their_order_on_every_backend(tmp_path: Path, 
     holds()
 
 
+def test_a_line_of_what_is_no_blank_in_json_is_an_error(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", b"1\n \t\r\n\n2\n")
+    assert list(mrpy.read_jsonl(path, backend="serial")) == [1, 2]
+    for blank in ("\xa0", "\x0c", "\u2003", " \x1c "):
+        with pytest.raises(ValueError):
+            json.loads(blank)
+        written(path, f"1\n{blank}\n2\n".encode())
+        one, bad, two = mrpy.read_jsonl(path, backend="serial", on_error="return")
+        assert (one, two) == (1, 2) and isinstance(bad, DataError) and bad.offset == 2
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "U16"])
 @pytest.mark.parametrize("errors", ["strict", "replace"])
 def test_without_a_signature_nobody_knows_in_which_order_bytes_are(tmp_path: Path, encoding: str, errors: str) -> None:

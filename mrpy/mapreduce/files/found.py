@@ -28,7 +28,7 @@ else:
 
 
 class Origin(Frozen):
-    """Which file a name stands for on a machine, as long as it is not given to another; and how long it is."""
+    """Which file a name stands for on a machine as long as it is not given to another, and its bytes then."""
 
     machine: str
     device: int

@@ -6,7 +6,7 @@ import codecs
 import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from operator import length_hint
+from operator import length_hint, methodcaller
 
 from mrpy.errors import DataError, OptionError
 from mrpy.light import TYPE_CHECKING, Frozen, later
@@ -245,6 +245,9 @@ def steps_to(number: int, known: tuple[int, int], data: bytes, rule: Rule) -> tu
     return number, at
 
 
+_strip = methodcaller("strip", " \t\r\n")  # the blanks of JSON; others are an error there
+
+
 class Parsed(Frozen):
     """Lines of which each stands for something. Those with nothing in them are passed over."""
 
@@ -254,7 +257,7 @@ class Parsed(Frozen):
 
     def pieces(self, block: Block, opening: Opening) -> Iterator[tuple[Iterator[Any], Place]]:
         for piece in self.lines.read(block, opening):
-            strict = filter(str.strip, piece.strict())
+            strict = filter(_strip, piece.strict())
             yield map(_Parse(self.parse, block.path, piece), strict), piece
 
     def __str__(self) -> str:
