@@ -180,6 +180,8 @@ class _Stretch:
                 continue
             if at < 0 and self._has_shrunk():
                 yield from self.cut_off()
+                if not self.data and end is not None and self.position >= end:
+                    return  # nothing is missing here, and whoever reads behind it will say so
                 self._see_that_all_is_there()
             yield from self._given(at if at >= 0 else length)
             self._size = self._at_once()
