@@ -10,6 +10,7 @@ import itertools
 import operator
 import os
 import re
+import sys
 import threading
 import time
 from collections import Counter
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from faults.watching import run_script
-from laws import BACKENDS, CONCURRENT, LOCAL, eventually, with_chunks
+from laws import BACKENDS, CONCURRENT, LOCAL, eventually, fails, with_chunks
 
 import mrpy
 from mrpy.errors import Cancelled, LiftError, OptionError, SessionClosed
@@ -876,6 +877,22 @@ def test_callbacks_are_called_at_the_end_or_at_once(backend: str) -> None:
         assert eventually(lambda: told == [5])
         pending.add_done_callback(told.append)
         assert told == [5, pending]
+
+
+@over_local
+def test_an_error_of_a_callback_is_shown_whenever_it_is_called(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda hook: sys.excepthook(*hook[:3]))
+    shown = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: shown.append(error[1]))
+    with mrpy.session(backend, workers=1):
+        pending = mrpy.submit(abs, -5)
+        pending.add_done_callback(fails)
+        assert pending.result(30) == 5
+        assert eventually(lambda: len(shown) == 1)
+        pending.add_done_callback(fails)
+    assert [type(error) for error in shown] == [LookupError] * 2
 
 
 def test_a_pending_result_of_a_closed_session_says_so() -> None:

@@ -87,14 +87,14 @@ class PendingResult:
 
     def add_done_callback(self, function: Callable[[PendingResult], Any]) -> None:
         """Have ``function(self)`` called at the end, in a thread of mrpy's, the session that is open now in
-        force; at once if it has ended."""
+        force; at once if it has ended. What it raises is printed."""
         with self._driver.shield, self._lock:
             if not self.done():
                 self._driver.check_owner()
                 context = copy_context()
                 self._callbacks.append(lambda self: context.run(function, self))
                 return
-        function(self)
+        self._driver.aside.here(partial(self._call_back, function))
 
     def __await__(self) -> Generator[Any, None, Any]:
         """In asyncio ``await pending`` is its `result`, and does not block the event loop. Who is cancelled
@@ -149,7 +149,15 @@ class PendingResult:
 
     def _call(self, callbacks: list[Callable[[PendingResult], Any]]) -> None:
         for function in callbacks:
-            self._driver.aside.call(partial(function, self))
+            self._driver.aside.call(partial(self._call_back, function))
+
+    def _call_back(self, function: Callable[[PendingResult], Any]) -> None:
+        self._show()
+        function(self)
+
+    def _show(self, until: float | None = None) -> None:
+        """Have seen what the call has said, before anybody hears that it has ended."""
+        self._driver.backend.said.wait(math.inf if until is None else until)
 
     def _outcome(self, timeout: float | None) -> tuple[bool, Any]:
         until = None if timeout is None else time.monotonic() + timeout
@@ -158,8 +166,7 @@ class PendingResult:
             self._driver.lead(self.done, until)
             if not self.done() and not waiting(lambda: self._wait(until)):
                 raise TimeoutError(f"{self._name} has not ended after {timeout:g} seconds; it goes on")
-        said = self._driver.backend.said  # what the call has said is seen before its result
-        said.wait(math.inf if until is None else until)
+        self._show(until)
         return self._ended()
 
     def _ended(self) -> tuple[bool, Any]:

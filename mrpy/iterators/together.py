@@ -86,12 +86,15 @@ def wait(
     given = list(dict.fromkeys(_checked("wait", pending)))
     if return_when not in _UNTIL:
         raise ValueError(f"return_when={return_when!r}: must be one of {', '.join(_UNTIL)}")
-    with closing(_as_they_end([*given], _end(timeout))) as ended:
+    until = _end(timeout)
+    with closing(_as_they_end([*given], until)) as ended:
         for each in ended:
             looks = return_when == "FIRST_EXCEPTION" and not each.cancelled()
             if return_when == "FIRST_COMPLETED" or (looks and each.exception(0) is not None):
                 break
     done = {each for each in given if each.done()}
+    for each in done:
+        each._show(until)
     return Waited(done, {each for each in given if each not in done})
 
 
@@ -166,6 +169,7 @@ def _until_all_have(
     with closing(_as_they_end(given, until, alone=alone)) as ended:
         for each in ended:
             left -= 1
+            each._show(until)
             yield each
             del each
     if left:

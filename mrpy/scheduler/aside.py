@@ -39,7 +39,11 @@ class Aside(deque[Callable[[], object]]):
                 what = self.popleft()
             except IndexError:  # another thread took the last one
                 return
-            try:
-                what()
-            except Exception:
-                sys.excepthook(*sys.exc_info())
+            self.here(what)
+
+    def here(self, what: Callable[[], object]) -> None:
+        """Call this here and now, likewise."""
+        try:
+            what()
+        except Exception:
+            sys.excepthook(*sys.exc_info())

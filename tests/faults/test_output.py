@@ -16,6 +16,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -533,6 +534,23 @@ def test_nobody_who_holds_such_a_lock_waits_for_ever(way: str) -> None:
             pending = mrpy.submit(say, 3)
             pending.add_done_callback(lambda _: told.set())
             assert told.wait(20) if way == "callback" else eventually(pending.done, 20)
+
+
+@pytest.mark.fault(19)
+@pytest.mark.parametrize("way", ["wait", "first", "as_completed", "callback", "late callback"])
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_what_a_call_says_is_shown_before_it_is_said_to_have_ended(backend: str, way: str) -> None:
+    with contextlib.redirect_stdout(Slow()) as caught, mrpy.session(backend, workers=1):
+        pending, seen = mrpy.submit(print, "here"), SimpleQueue[str]()
+        if way == "as_completed":
+            assert [*mrpy.as_completed([pending], 20)] == [pending]
+        elif "callback" not in way:
+            assert mrpy.wait([pending], 20, "FIRST_COMPLETED" if way == "first" else "ALL_COMPLETED").done
+        else:
+            assert eventually(lambda: pending.done() or way == "callback", 20)
+            pending.add_done_callback(lambda _: seen.put(caught.getvalue()))
+            assert "here" in seen.get(timeout=20)
+        assert "here" in caught.getvalue()
 
 
 @pytest.mark.fault(19)
