@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from faults.watching import run_script
-from laws import BACKENDS, CONCURRENT, LOCAL, eventually, fails, with_chunks
+from laws import BACKENDS, CONCURRENT, LOCAL, eventually, fails, when, with_chunks
 
 import mrpy
 from mrpy.errors import Cancelled, LiftError, OptionError, SessionClosed
@@ -877,6 +877,30 @@ def test_callbacks_are_called_at_the_end_or_at_once(backend: str) -> None:
         assert eventually(lambda: told == [5])
         pending.add_done_callback(told.append)
         assert told == [5, pending]
+
+
+@over_local
+def test_another_thread_may_close_what_one_waits_for(backend: str, tmp_path: Path) -> None:
+    def wait(n: int) -> int:
+        (tmp_path / str(n)).touch()
+        return when(tmp_path / "go", n) if n else n  # type: ignore[no-any-return]
+
+    with mrpy.session(backend, workers=1) as session:
+        run = mrpy.pmap(wait, range(4), chunksize=1)
+        found = [next(run)]
+        thread = threading.Thread(target=lambda: found.extend(run))
+        thread.start()
+        assert eventually(lambda: run._run().shared.blocks.gi_running and (tmp_path / "1").exists())
+        try:
+            run.close()
+        finally:
+            if backend == "serial":  # whose item nobody else can end
+                (tmp_path / "go").touch()
+            thread.join(20)
+            (tmp_path / "go").touch()
+        assert found == [0] and not thread.is_alive()
+        assert next(run, None) is None
+        assert eventually(lambda: backend == "serial" or is_clean(session))
 
 
 @over_local

@@ -62,7 +62,8 @@ class Run:
         given: Given | None = None,
     ) -> None:
         account = account or Account()
-        self._blocks = _blocks(plan, options, account)
+        self._stopper = Stopper()
+        self._blocks = _blocks(plan, options, account, self._stopper)
         self.shared = Shared(self._blocks)
         self.items = Items.of(self.shared, plan, given, account)
 
@@ -75,8 +76,14 @@ class Run:
         return self.shared.blocks.gi_frame is None
 
     def close(self) -> None:
-        """Stop what is still running, and end the iterator."""
-        self._blocks.close()
+        """Stop what is still running, and end the iterator. Where another thread waits for an item, it ends
+        there."""
+        try:
+            self._blocks.close()
+        except ValueError:
+            if self.has_ended:
+                raise
+            self._stopper.stop()
 
 
 class Shared:
@@ -126,9 +133,9 @@ def _raising(error: BaseException) -> Iterator[Any]:
 
 
 def _blocks(
-    plan: Plan, says: Callable[[], Options], account: Account
+    plan: Plan, says: Callable[[], Options], account: Account, stopper: Stopper
 ) -> Generator[Iterable[Any], None, None]:
-    """The results, chunk by chunk."""
+    """The results, chunk by chunk. ``stopper``: by which it is ended while it waits."""
     options = says()
     plan = of_single_items(plan, options)
     if not plan.steps:
@@ -137,7 +144,8 @@ def _blocks(
     if len(plan.steps) == 1 and type(plan.steps[0]) is Settled:  # only looked at, so none need travel
         options = options.replaced(backend="serial", timeout=None, progress=False)
     with _feeding(plan, options, account) as feeder:
-        for slot in blocking(feeder, ordered=options.ordered):
+        stopper.add(feeder.job)
+        for slot in _until(stopper, blocking(feeder, ordered=options.ordered)):
             results, error = results_of(slot)
             hands_over = feeder.hands_over()
             try:
@@ -149,6 +157,15 @@ def _blocks(
                 raise error.pop()
             if not hands_over:
                 feeder.settle(slot)  # only now: unread results count as pulled
+
+
+def _until(stopper: Stopper, slots: Iterator[Slot]) -> Iterator[Slot]:
+    """These; they end where another thread has had them stopped."""
+    try:
+        yield from slots
+    except Cancelled:
+        if not stopper.stopped:
+            raise
 
 
 async def run_map_async(

@@ -84,7 +84,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         return next(self._run().items)
 
     def close(self) -> None:
-        """Stop what is running and end the iterator."""
+        """Stop what is running and end the iterator, also under another thread that waits for an item."""
         if self._running_async is None or self._stopper is None:
             self._run(begins=False).close()
         else:
