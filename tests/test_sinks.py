@@ -1097,6 +1097,13 @@ def test_a_time_of_day_with_a_zone_is_an_error_since_arrow_drops_the_zone(out: P
             mrpy.stream([{"a": wrap(value)} for value in times], backend="serial", chunksize=2).to_parquet(out)
 
 
+@pytest.mark.parametrize("delimiter", [";;", "", None, 5])
+def test_a_delimiter_that_is_none_is_refused_at_the_call(out: Path, delimiter: Any) -> None:
+    with pytest.raises(TypeError, match='"delimiter" must be') as caught:
+        mrpy.stream([{"a": 1}], backend="serial").to_csv(out, delimiter=delimiter)
+    assert getattr(caught.value, "mrpy_item", None) is None and not hasattr(caught.value, "__notes__")
+
+
 def test_who_could_not_read_an_output_cannot_read_what_replaces_it(out: Path) -> None:
     mrpy.stream(["secret"], backend="serial").to_text(out)
     assert stat.S_IMODE(out.stat().st_mode) & 0o055, "others may"

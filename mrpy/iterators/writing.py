@@ -97,6 +97,7 @@ class Writing(ABC):
         chosen = None if fields is None else columns.checked(fields)
         packing = _compression(compression, lines.SUFFIXES)
         format = lines.Csv(chosen, delimiter, _encoding(encoding), packing)
+        format.line()  # raises for a wrong delimiter
         return self._write(lambda: folder.Folder(path, format, overwrite=overwrite), options)
 
     def to_parquet(

@@ -73,10 +73,14 @@ class Csv(Frozen):
 
     def writer(self, file: PartFile) -> LineWriter:
         columns = Columns(self.fields)
-        # By the end of line that it writes `csv` decides what to quote: a "\r" by itself ends one, too.
-        line: Any = csv.writer(_Echo(), delimiter=self.delimiter, lineterminator="\r\n").writerow
+        line = self.line()
         liner: Liner = lambda record: line(columns.row(record))[:-2] + "\n"  # noqa: E731
         return _CsvWriter(file, liner, self.encoding, self.compression, columns)
+
+    def line(self) -> Any:
+        """What makes a line of values. Raises what `csv` raises for a delimiter that is none."""
+        # By the end of line that it writes `csv` decides what to quote: a "\r" by itself ends one, too.
+        return csv.writer(_Echo(), delimiter=self.delimiter, lineterminator="\r\n").writerow
 
 
 class LineWriter:
