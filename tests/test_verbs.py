@@ -13,6 +13,7 @@ import re
 import sys
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -917,6 +918,24 @@ def test_an_error_of_a_callback_is_shown_whenever_it_is_called(
         assert eventually(lambda: len(shown) == 1)
         pending.add_done_callback(fails)
     assert [type(error) for error in shown] == [LookupError] * 2
+
+
+@over_local
+def test_what_a_call_that_failed_was_given_goes_with_its_result(backend: str) -> None:
+    class Thing:
+        pass
+
+    with mrpy.session(backend, workers=1):
+        thing = Thing()
+        there = weakref.ref(thing)
+        gc.disable()
+        try:
+            pending = mrpy.submit(lambda thing: 1 // 0, thing)
+            assert isinstance(pending.exception(30), ZeroDivisionError)
+            del thing, pending
+            assert eventually(lambda: there() is None)
+        finally:
+            gc.enable()
 
 
 def test_a_pending_result_of_a_closed_session_says_so() -> None:

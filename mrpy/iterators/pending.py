@@ -28,7 +28,7 @@ class PendingResult:
     """The result of one call that runs elsewhere. It makes progress while nobody waits for it."""
 
     def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> None:
-        self._name = options.name or name_of(function)
+        self._name = name = options.name or name_of(function)
         self._delivery: Delivery | None = None
         self._to_tell: list[Callable[[], object]] = []  # for each who waits for another thread
         self._callbacks: list[Callable[[PendingResult], Any]] = []
@@ -40,16 +40,19 @@ class PendingResult:
         self._driver = job.driver
 
         def make() -> Code:
-            return Code(Submitted(function), self._name, announce=True)
+            return Code(Submitted(function), name, announce=True)
 
         travels = self._driver.backend.remote
-        code = code_for((function,), make, self._name) if travels else make()
+        code = code_for((function,), make, name) if travels else make()
         call = Call(code, (args, kwargs, options.seed, number))
         task = job.task(call, retries=options.retries, timeout=options.timeout)
         self._key = task.key
         self._driver.add([task], self._receive)
-        if not self._driver.backend.threaded:
-            self._driver.wait_for(self.done)  # a serial backend runs it here and now
+        try:
+            if not self._driver.backend.threaded:
+                self._driver.wait_for(self.done)  # a serial backend runs it here and now
+        finally:
+            del self  # as in `result`
 
     def done(self) -> bool:
         """Whether there is a result, an error, or a cancellation."""

@@ -149,11 +149,14 @@ class Driver:
 
     def wait_for(self, arrived: Callable[[], bool]) -> None:
         """Where the backend has no thread of its own: run until `arrived` says so."""
-        while not arrived():
-            with self._turning:
-                if not arrived() and not self._turn():
-                    self.end = SessionClosed(_LOST)
-                    self._give_up(self.end)
+        try:
+            while not arrived():
+                with self._turning:
+                    if not arrived() and not self._turn():
+                        self.end = SessionClosed(_LOST)
+                        self._give_up(self.end)
+        finally:
+            del arrived  # it has whoever waits, and he what is raised here, and that would have this frame
 
     def lead(self, arrived: Callable[[], bool], until: float | None = None) -> None:
         """Drive until `arrived` says so or it is `until`, where several may sleep at the workers. Returns at
