@@ -191,9 +191,13 @@ def test_version(tmp_path: Path) -> None:
         ("plain.gz", "plain.gz is not text at byte 0: it cannot be unpacked"),
         ("/dev/null", "/dev/null is neither a file nor a directory"),
         ("odd\nname", "there is no file odd name"),
+        ("memory://x", "there is no file memory://x"),
+        ("zip://x::a.txt", "zip://x::a.txt: it cannot be unpacked: File is not a zip file"),
     ],
 )
 def test_a_path_that_cannot_be_counted_is_one_line(folder: Path, path: str, says: str) -> None:
+    if "://" in path:
+        pytest.importorskip("fsspec")
     assert says in refused(folder, "wordcount", "a.txt", path)
 
 

@@ -378,6 +378,31 @@ def test_archives_that_fsspec_opens(tmp_path: Path) -> None:
     assert list(mrpy.read_text(f"simplecache::file://{packed}", backend="serial")) == ["six"]
 
 
+def test_what_is_not_there_in_an_archive_or_is_none_is_an_error_with_its_name(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.txt", b"one\n")
+    for url in (f"zip://b.txt::{tmp_path}/a.zip", "memory://nothing.txt"):
+        with pytest.raises(FileNotFoundError) as caught:
+            mrpy.read_text(url)
+        assert caught.value.filename == url
+    for kind in ("zip", "tar"):
+        with pytest.raises(DataError, match=rf"{kind}://a::/.*b.txt: it cannot be unpacked: "):
+            mrpy.read_text(f"{kind}://a::{written(tmp_path / 'b.txt', b'one')}")
+
+
+def test_names_that_mean_something_to_fsspec(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    for name in ("a[1].txt", "a1.txt"):
+        written(tmp_path / name, f"{name}\n".encode())
+    assert list(mrpy.read_text(f"file://{tmp_path}/a[1].txt", backend="serial")) == ["a1.txt"]
+    assert list(mrpy.read_text(f"file://{tmp_path}/a[[]1].txt", backend="serial")) == ["a[1].txt"]
+    written(tmp_path / "a::b.txt", b"one\n")
+    for url in (f"file://{tmp_path}", f"file://{tmp_path}/*"):
+        with pytest.raises(OSError, match=r"'::' in it, which fsspec takes apart: '.*/a::b.txt'"):
+            mrpy.read_text(url)
+
+
 def test_a_damaged_member_of_an_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("a.txt", b"one\ntwo\n")

@@ -175,6 +175,8 @@ def _no_input() -> Iterator[None]:
 
 def _why(error: OSError) -> str:
     path, what = error.filename, error.strerror or type(error).__name__
+    if path is None:  # of whatever fsspec asks, which has its own words
+        return str(error) or what
     if what == os.strerror(errno.ENOENT):
         return f"there is no file {path}"
     if error.errno == errno.ENOENT:

@@ -67,7 +67,10 @@ def read_text(
     ahead of the loop, and workers get the parts; so is, in a loop over what becomes of the lines, any of more
     than 4 MB. Of others, and of those in an encoding where the end of a line is not a byte of its own
     (UTF-16, say), each is one item: a worker holds what becomes of all of it. A line that cannot be decoded
-    is a `DataError`, and `on_error` says what becomes of it.
+    is a `DataError`, and `on_error` says what becomes of it. Brackets and stars in a URL are a pattern, also
+    where a file has them in its name (``a[[]1].txt`` is ``a[1].txt``); in a path that file comes first.
+    With `errors` other than ``"strict"`` it depends on where a file is cut what becomes of bad bytes at the
+    very end of a line: whether a character goes with them, or an empty line is seen behind a ``"\r"``.
 
     >>> import mrpy, tempfile
     >>> with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:

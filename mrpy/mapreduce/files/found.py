@@ -265,7 +265,12 @@ def _remote(url: str, storage: Mapping[str, Any] | None) -> Iterator[File]:
     elif files.isdir(inner):
         matches, found, problem = files.find(inner, detail=True), True, "there is no file in the directory"
     else:
-        yield _described(url, files.info(inner))
+        try:
+            yield _described(url, files.info(inner))
+        except FileNotFoundError as error:
+            if error.errno is not None:
+                raise
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url) from error
         return
     asked = _hidden(inner)
     shown = sorted(name for name in matches if _hidden(name) <= asked)
@@ -273,6 +278,8 @@ def _remote(url: str, storage: Mapping[str, Any] | None) -> Iterator[File]:
     if not names:
         raise FileNotFoundError(errno.ENOENT, problem, url)
     for name in names:
+        if "::" in name:
+            raise OSError(errno.EINVAL, "a name with '::' in it, which fsspec takes apart", name)
         about = matches[name]
         whole = about if about.get("size") is not None else files.info(name)  # a list may not say
         yield _described(_match_of(url, name), whole, found)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
-from mrpy.errors import OptionError
+from mrpy.errors import DataError, OptionError
 from mrpy.light import TYPE_CHECKING, Frozen, later
 from mrpy.mapreduce.files.found import is_url
 from mrpy.mapreduce.own_file import own, to_read
@@ -111,6 +111,10 @@ def file_system(url: str, storage: Mapping[str, Any] | None) -> tuple[Any, str]:
         files, inner = url_to_fs(url, **(storage or {}))
     except ImportError as error:
         raise ImportError(f"{url} cannot be opened: {error}") from error
+    except Exception as error:
+        if not is_damage(error, packed=False):
+            raise
+        raise DataError(url, None, f"it cannot be unpacked: {error}") from error
     return files, str(inner)
 
 
