@@ -405,6 +405,32 @@ def test_a_script_whose_tasks_leave_something_ends(leave: Callable[[int], int]) 
     assert eventually(lambda: not group(pids_of(done.stdout)[0]), 2)
 
 
+LEAKS = """
+import mrpy, os
+from multiprocessing import shared_memory
+
+def keep(n):
+    kept.append(shared_memory.SharedMemory(create=True, size=100))
+    os.system("sleep 300 &")
+    return os.getpid(), kept[-1].name
+
+kept = []
+rows = list(mrpy.pmap(keep, range(4), chunksize=1, workers=2))
+print(*(number for number, _ in rows))
+print(*(name for _, name in rows))
+"""
+
+
+@pytest.mark.fault(17)
+def test_what_tracks_the_shared_memory_of_tasks_may_clear_it_away() -> None:
+    """It is a process of its own, which `multiprocessing` starts beside a task, and so do joblib and scikit-learn."""
+    done = run_script(LEAKS)
+    workers, names = (line.split() for line in done.stdout.splitlines())
+    assert len(names) == 4
+    assert [name for name in names if Path("/dev/shm", name).exists()] == []
+    assert not any(group(int(worker)) for worker in workers)
+
+
 def source_of(function: Callable[..., Any]) -> str:
     import inspect
 

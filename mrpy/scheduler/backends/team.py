@@ -11,12 +11,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 
 from mrpy.options import threads_each
 from mrpy.scheduler.backends.lifespan import Lifespan
 from mrpy.scheduler.backends.poller import Poller
-from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle, is_light, is_stopped
+from mrpy.scheduler.backends.worker_handle import CHILDREN, Ticket, WorkerHandle, is_light, is_stopped
 from mrpy.scheduler.messages import Key
 
 GRACE = 0.2  # seconds that a stopped task has to end by itself before its worker is killed
@@ -192,11 +191,11 @@ class Team:
     def end(self, workers: Sequence[WorkerHandle]) -> None:
         """Kill them: all are told at once, and then each is waited for."""
         for worker in workers:
-            with suppress(OSError):
-                worker.lifeline.close()
+            worker.tell_to_end()
+        until = time.monotonic() + CHILDREN
         for worker in workers:
             self.let_go(worker)
-            worker.dismiss()
+            worker.dismiss(until)
 
     def let_go(self, worker: WorkerHandle) -> None:
         """It is not one of us any more."""

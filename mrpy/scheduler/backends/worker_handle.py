@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mrpy.scheduler.failure import At
     from mrpy.scheduler.messages import Task
 
+CHILDREN = 0.3  # seconds that those of a worker have for their end; out of the air
 CODES_KEPT = 64  # functions a worker holds; out of the air
 LIGHT = 1 << 16  # bytes of a task that waits behind another, at most; out of the air
 
@@ -197,21 +198,35 @@ class WorkerHandle:
 
     def kill(self) -> Death:
         """End it and all its children, give back what it took, and say how it died."""
-        death = Death(how_it_died(self._kill()), self.stack.text())
+        death = Death(how_it_died(self._kill(time.monotonic() + CHILDREN)), self.stack.text())
         self.close()
         return death
 
-    def dismiss(self) -> None:
+    def dismiss(self, until: float) -> None:
         """The same where nobody asks how. What tells imports modules, and at the exit of the interpreter
-        these would make it forget that it was ended by Ctrl-C."""
-        self._kill()
+        these would make it forget that it was ended by Ctrl-C. Its children have time `until` then."""
+        self._kill(until)
         self.close()
 
-    def _kill(self) -> int:
-        self.process.poll()
+    def tell_to_end(self) -> None:
+        """Kill the process, and ask its children, which are its process group, to end. Waits for nothing."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)  # its children are its process group, and may outlive it
-        return self.process.wait()
+            if self.process.poll() is None:
+                os.kill(self.pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGTERM)
+
+    def _kill(self, until: float) -> int:
+        """Its children, of which there mostly are none: the resource trackers of `multiprocessing` and `loky`
+        hear no SIGTERM. When they see that they serve nobody any more, they clear shared memory away, and go.
+        What is left then is killed."""
+        self.tell_to_end()
+        code = self.process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            while time.monotonic() < until:
+                os.killpg(self.pid, 0)
+                time.sleep(0.005)
+            os.killpg(self.pid, signal.SIGKILL)
+        return code
 
     def close(self) -> None:
         """Give back the descriptors. The worker, if alive, is killed by the kernel."""
