@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from laws import LOCAL, eventually
+from laws import BACKENDS, LOCAL, eventually
 
 import mrpy
 from mrpy import inside
@@ -702,3 +702,28 @@ asyncio.run(main())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("True []\n", "")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_who_asks_for_an_asynchronous_iterator_and_for_no_item_has_begun_nothing(backend: str) -> None:
+    """As ``tqdm.auto`` does, wherever there is one."""
+    rows = mrpy.pmap(abs, [-1, 2, -3], backend=backend)
+    asked = aiter(rows)
+    assert "running" not in repr(rows)
+    assert rows.map(str).to_list() == ["1", "2", "3"]
+    assert list(rows) == [1, 2, 3]
+
+    async def left() -> list[Any]:
+        return [row async for row in asked]
+
+    assert run(left) == []
+    rows = mrpy.pmap(abs, [-1, 2, -3], backend=backend)
+    aiter(rows)
+
+    async def in_a_loop() -> Any:
+        first = await anext(aiter(rows))
+        with pytest.raises(TypeError, match="already being iterated with async for"):
+            next(rows)
+        return first, [row async for row in rows]
+
+    assert run(in_a_loop) == (1, [2, 3])

@@ -175,7 +175,8 @@ async def run_map_async(
     would block it has a thread of its own: a run whose source is another run, or which has to have the answer
     of one before it begins, with that one; one whose source reads files; one on Dask, where results are
     fetched from afar; and a serial run, which computes in the thread that asks.
-    ``stopper``: by which it is ended while it waits."""
+    ``stopper``: by which it is ended while it waits, and told to have begun."""
+    stopper.begun = True
     options = says()
     plan = for_records(plan)
     apart = isinstance(plan.source, Pulled) and is_run(plan.source.iterable)

@@ -127,14 +127,23 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
     def _run(self, *, begins: bool = True) -> Run:
         """The run, made if need be; ``begins``: not only to be closed."""
         if self._running is None:
-            if self._running_async is not None:
+            if self._is_async():
                 raise TypeError("this parallel iterator is already being iterated with async for")
+            if self._running_async is not None and self._stopper is not None:  # it has not begun
+                order.close_async(self._running_async, self._stopper)
+                self._running_async = None
             options = self._beginning(begins=begins)
             run = order.Run(self._plan, options, self._account, self._given)
             self._running = vars(self).setdefault("_first", run)  # the same for threads that begin it at once
             if self._plan.steps:
                 self._given = self._behind()
         return self._running
+
+    def _is_async(self) -> bool:
+        """Whether it is iterated with ``async for``, or was ended so. There are libraries (``tqdm.auto``)
+        that ask for an asynchronous iterator wherever there is one, and then for no item of it."""
+        running: Any = self._running_async
+        return running is not None and (self._stopper.begun or running.ag_frame is None)  # type: ignore[union-attr]
 
     def _options(self) -> Options:
         return _options_in(self._blocks, self._given)
@@ -203,7 +212,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         return ahead(taken) if self._plan.steps else taken
 
     def _has_begun(self) -> bool:
-        return self._running is not None or self._running_async is not None
+        return self._running is not None or self._is_async()
 
     def _has_ended(self) -> bool:
         in_a_loop: Any = self._running_async
@@ -279,7 +288,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
 
     def _taken(self) -> Plan:
         """The plan, to build upon; once it runs, what is left of it is a plain source."""
-        if self._running_async is not None:
+        if self._is_async():
             raise TypeError("this parallel iterator is already being iterated with async for")
         return self._plan if self._running is None else Plan(Pulled(self._running.items))
 

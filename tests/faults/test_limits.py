@@ -147,7 +147,7 @@ def timed(function, backend):
     got.append([type(row).__name__ for row in rows])
 
 got = []
-getattr(sys, {how!r})(look)
+getattr({module}, {how!r})(look)
 timed({function}, "threads")
 thread = threading.Thread(target=timed, args=(spin, "serial"))
 thread.start()
@@ -158,12 +158,13 @@ print(got)
 
 
 @pytest.mark.fault(2)
+@pytest.mark.parametrize("module", ["sys", "threading"])
 @pytest.mark.parametrize("how", ["settrace", "setprofile"])
 @pytest.mark.parametrize("function", ["nap", "spin"])
-def test_what_was_stopped_on_time_holds_up_nobody_who_is_traced(how: str, function: str) -> None:
+def test_what_was_stopped_on_time_holds_up_nobody_who_is_traced(module: str, how: str, function: str) -> None:
     """By a debugger, or a measurement of coverage: on 3.11 each function that began then began for ever, as long as the
     item was in a system call, and where its thread had ended before, for good."""
-    code = TRACED.format(how=how, function=function)
+    code = TRACED.format(module=module, how=how, function=function)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     stopped = ["int", "int", "ItemTimeout", "int"]
     assert done.stdout == f"{[stopped, stopped, ['int'] * 4]}\n"

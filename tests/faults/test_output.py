@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import linecache
+import functools
 import logging
 import os
 import signal
@@ -175,6 +176,32 @@ def test_a_level_that_is_set_later_holds_for_the_next_call(caplog: pytest.LogCap
         with caplog.at_level(logging.DEBUG, "loud"):
             mrpy.submit(talk, 0).result()
     assert [record.name for record in caplog.records] == ["loud"]
+
+
+@pytest.mark.parametrize("backend", ["threads", "processes", "dask"])
+def test_a_level_holds_for_the_loggers_beneath_it(
+    backend: str, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
+) -> None:
+    """Also where nobody there asks for the one that it was set for, or asks for it later."""
+
+    def talk(x: int) -> None:
+        logging.getLogger("tall.house.attic").debug("hear me")
+        logging.getLogger("low.cellar").warning("hear me not")
+        logging.getLogger("tall.house")
+
+    for name in ("tall", "low"):
+        request.addfinalizer(functools.partial(logging.getLogger(name).setLevel, logging.NOTSET))
+    with mrpy.session(backend, workers=1):
+        mrpy.submit(talk, 0).result()
+        caplog.clear()
+        logging.getLogger("tall").setLevel(logging.DEBUG)
+        logging.getLogger("low").setLevel(logging.ERROR)
+        mrpy.submit(talk, 0).result()
+        assert [record.name for record in caplog.records] == ["tall.house.attic"]
+    with mrpy.session(backend, workers=1):
+        caplog.clear()
+        mrpy.submit(talk, 0).result()
+        assert [record.name for record in caplog.records] == ["tall.house.attic"]
 
 
 def test_a_level_that_is_taken_back_is_taken_back_in_workers_too(caplog: pytest.LogCaptureFixture) -> None:

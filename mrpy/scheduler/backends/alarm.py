@@ -17,7 +17,6 @@ import threading
 import time
 import weakref
 from _thread import LockType, allocate_lock, start_new_thread
-from contextlib import suppress
 from types import FrameType
 
 from mrpy.errors import BackendError
@@ -28,6 +27,7 @@ from mrpy.scoped import current_frames
 
 AGAIN = 0.2  # seconds until it rings once more, should the user's code have caught the first
 _IMPORTING, _FINALIZING = "<frozen importlib", {weakref.__file__, _weakrefset.__file__}
+THROWN = 1.0  # seconds until somebody else must have thrown it: at the end of Python a thread may not begin
 SOON = 0.01  # seconds until it is tried again, where nothing may be thrown just now
 
 
@@ -198,10 +198,10 @@ def throws_into(thread: int, exception: type[BaseException], within: int = 0) ->
 
 def throw_into(thread: int, exception: type[BaseException] | None) -> None:
     """Throw an exception into a thread; with None, take back what has not arrived yet."""
-    _throw(thread, exception)
     if sys.version_info < (3, 13):
-        with suppress(RuntimeError):  # no thread can be started
-            start_new_thread(_look_no_more, ())
+        _throw_from_aside(thread, exception)
+    else:
+        _throw(thread, exception)
 
 
 def _throw(thread: int, exception: type[BaseException] | None) -> None:
@@ -211,20 +211,33 @@ def _throw(thread: int, exception: type[BaseException] | None) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)
 
 
+def _throw_from_aside(thread: int, exception: type[BaseException] | None) -> None:
+    """And have all others go on as if nothing was thrown: whom it is meant for looks again when it has the
+    interpreter lock. Before 3.13 all look at each call whether it is for them, until one such exception has
+    arrived somewhere: for good, where it was taken back, and as long as the thread is in a system call, where
+    it is. That makes calls slower, and on 3.11 one that is traced (by a debugger, a profiler, coverage) looks
+    for ever and does nothing else. So one arrives, at once, in a thread that is made for it: that is not
+    traced, as this one may be, and has started no other thread, to which it might go."""
+    done = allocate_lock()
+    done.acquire()
+    try:
+        start_new_thread(_throw_and_look_no_more, (thread, exception, done))
+        done.acquire(timeout=THROWN)
+    except RuntimeError:  # no thread can be started
+        _throw(thread, exception)
+
+
 class _Here(BaseException):
     """Thrown by a thread into itself."""
 
 
-def _look_no_more() -> None:
-    """Have all threads go on as if nothing was thrown: whom it is meant for looks again when it has the
-    interpreter lock. Before 3.13 all look at each call whether it is for them, until one such exception has
-    arrived somewhere: for good, where it was taken back, and as long as the thread is in a system call, where
-    it is. That makes calls slower, and on 3.11 one that is traced (by a debugger, a profiler, coverage) looks
-    for ever and does nothing else. So one arrives, here: in a thread that has done nothing before, since one
-    that has just started another may give it to that."""
-    with suppress(_Here):
+def _throw_and_look_no_more(thread: int, exception: type[BaseException] | None, done: LockType) -> None:
+    try:
+        _throw(thread, exception)
         _throw(threading.get_ident(), _Here)
         _nothing()
+    except _Here:
+        done.release()
 
 
 def _nothing() -> None:

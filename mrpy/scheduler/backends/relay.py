@@ -19,6 +19,7 @@ import sys
 from _thread import RLock
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import accumulate
 
 from mrpy.inside import inside
 from mrpy.light import TYPE_CHECKING
@@ -149,7 +150,7 @@ def relay_logging(levels: Levels, say: Say) -> None:
     _levelled.update(wanted)
     later = {}
     for name, level in wanted.items():
-        if not name or isinstance(there.get(name), logging.Logger):
+        if not name or name in there:  # as a logger, or as a place that those beneath it have made
             logging.getLogger(name).setLevel(level)
         else:
             later[name] = level
@@ -157,18 +158,20 @@ def relay_logging(levels: Levels, say: Say) -> None:
 
 
 def _when_made(levels: dict[str, int]) -> None:
-    """Have loggers that are not there yet get these levels when somebody asks for them. He may want one of a
-    class of his own: a package may, for its own name, and would not take an ordinary one."""
+    """Have loggers that are not there yet get these levels when somebody asks for them, or for one beneath
+    them. He may want one of a class of his own: a package may, for its own name, and would not take an
+    ordinary one."""
     import logging
 
     manager = logging.root.manager
     ask = type(manager).getLogger
 
     def get_logger(name: str) -> Any:
-        logger = ask(manager, name)
-        if name in levels:
-            logger.setLevel(levels.pop(name))
-        return logger
+        parts = name.split(".") if isinstance(name, str) else ()
+        for above in map(".".join, accumulate([part] for part in parts)):
+            if above in levels:
+                ask(manager, above).setLevel(levels.pop(above))
+        return ask(manager, name)
 
     manager.getLogger = get_logger  # type: ignore[method-assign]
 
