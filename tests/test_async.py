@@ -727,3 +727,33 @@ def test_who_asks_for_an_asynchronous_iterator_and_for_no_item_has_begun_nothing
         return first, [row async for row in rows]
 
     assert run(in_a_loop) == (1, [2, 3])
+
+
+@pytest.mark.parametrize("how", ["break", "async with", "close"])
+def test_the_source_of_a_serial_run_is_closed_in_the_thread_in_which_it_is_pulled(how: str) -> None:
+    threads: list[str] = []
+
+    def source() -> Iterator[int]:
+        threads.append(threading.current_thread().name)
+        try:
+            yield from range(100)
+        finally:
+            threads.append(threading.current_thread().name)
+
+    async def left() -> None:
+        if how == "break":
+            async for _ in mrpy.pmap(abs, source(), backend="serial"):
+                break
+        elif how == "async with":
+            async with mrpy.pmap(abs, source(), backend="serial") as rows:
+                async for _ in rows:
+                    break
+        else:
+            rows = mrpy.pmap(abs, source(), backend="serial")
+            async for _ in rows:
+                break
+            rows.close()
+        assert await asyncio.to_thread(eventually, lambda: len(threads) == 2)
+
+    run(left)
+    assert len(set(threads)) == 1 and "MainThread" not in threads

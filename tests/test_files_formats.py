@@ -143,6 +143,18 @@ def test_a_field_is_no_longer_than_the_user_allows(tmp_path: Path, backend: str)
     assert mrpy.read_csv(path, backend=backend, workers=1).count() == 2
 
 
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_limit_that_the_user_raises_meanwhile_is_his(tmp_path: Path, backend: str) -> None:
+    path = written(tmp_path / "a.csv", b"a\n" + b"x\n" * 5)
+    rows = mrpy.read_csv(path, backend=backend, workers=1)
+    before = csv.field_size_limit(1 << 20)
+    try:
+        assert len(list(rows)) == 5
+        assert csv.field_size_limit() == 1 << 20
+    finally:
+        csv.field_size_limit(before)
+
+
 def test_a_quoted_line_end_at_a_cut_is_an_error_and_no_wrong_row(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", b'a,b\n1,"x\ny"\n2,z\n')
     for blocksize in range(1, 20):

@@ -76,12 +76,12 @@ class Run:
         return self.shared.blocks.gi_frame is None
 
     def close(self) -> None:
-        """Stop what is still running, and end the iterator. Where another thread waits for an item, it ends
-        there."""
+        """Stop what is still running, and end the iterator. Where another thread waits for an item of it, it
+        ends there."""
         try:
             self._blocks.close()
-        except ValueError:
-            if self.has_ended:
+        except ValueError as error:
+            if str(error) != "generator already executing":
                 raise
             self._stopper.stop()
 
@@ -184,6 +184,7 @@ async def run_map_async(
     apart = apart or any(hasattr(step, "ready") for step in plan.steps)
     if apart or not plan.steps or not session_for(options).driver.backend.threaded:
         there = _InThread(Run(plan, lambda: options, account), stopper)
+        del plan  # there its source is closed, too
         try:  # and no generator within this one: nobody would wait for the end of that
             while items := await there.some():
                 for item in items:

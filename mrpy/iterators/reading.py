@@ -132,7 +132,7 @@ def read_csv(
     The first row of each file has the names, unless there are `fieldnames`. Empty lines are passed over, also
     before that row: there `csv.DictReader` takes one for a row without names. ``delimiter=``, ``quotechar=``
     and what else `csv.reader` takes are taken here too. A field is as long at most as `csv.field_size_limit`
-    allows at the call; who reads sets it, in whatever process.
+    allows at the call.
 
     A field in quotes may hold the ends of lines. So large files are read twice, first by the consumer, as far
     as he is ahead of the loop: he sees where rows begin, and workers read what is between. That is not done

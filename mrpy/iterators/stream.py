@@ -84,10 +84,12 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         return next(self._run().items)
 
     def close(self) -> None:
-        """Stop what is running and end the iterator, also under another thread that waits for an item."""
+        """Stop what is running and end the iterator. Where another thread waits for an item of a `map` or the
+        like, it ends there; of a chain that looks at several items it is a `ValueError`."""
         if self._running_async is None or self._stopper is None:
             self._run(begins=False).close()
         else:
+            self._let_go()
             order.close_async(self._running_async, self._stopper)
         self._let_go()
 
@@ -112,8 +114,9 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._run_async(begins=False).aclose()
-        self._let_go()
+        running = self._run_async(begins=False)
+        self._let_go()  # before: whoever closes the run has the source last, and in the right thread
+        await running.aclose()
 
     def _run_async(self, *, begins: bool = True) -> AsyncGenerator[Any, None]:
         if self._running is not None:

@@ -113,9 +113,9 @@ class Writing(ABC):
         """Each item, as for `to_csv`, as a row, into ``path/part-00000.parquet`` and so on. Needs pyarrow. A
         `schema` (of pyarrow) says which columns there are, in the place of `fields`, and of what types: a
         value that does not fit is an error of its item (1.5 among whole numbers, a time with a zone where
-        none has one). Without it the types are what pyarrow makes of the values; where these are of several
-        types it is a wider one that changes none of them (whole numbers and floats are floats, times of
-        several zones are in UTC), and `ValueError` if there is none.
+        none has one, or without where all have). Without it the types are what pyarrow makes of the values;
+        where these are of several types it is a wider one that changes none of them (whole numbers and
+        floats are floats, times of several zones are in UTC), and `ValueError` if there is none.
         `compression` is one that pyarrow knows, or None."""
         parquet.check_compression(compression)
         if schema is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import io
 import linecache
-import functools
 import logging
 import os
 import signal

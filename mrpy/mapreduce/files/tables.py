@@ -9,6 +9,8 @@ from io import StringIO
 from itertools import chain
 
 from mrpy.errors import DataError
+from mrpy.inside import Place as RunsAt
+from mrpy.inside import inside
 from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce.files.blocks import Block
 from mrpy.mapreduce.files.lines import MARK, Lines, steps_to
@@ -57,9 +59,10 @@ class Rows(Frozen):
             return next(head, None), head.offset()
 
     def reader(self, lines: Iterable[str]) -> Any:
-        """What `csv` makes of lines. The limit of a process is one for all that it reads: each reader sets
-        that of its own run, whatever a worker was told by another."""
-        csv.field_size_limit(self.limit)
+        """What `csv` makes of lines. The limit of a process is one for all that it reads. In one of ours each
+        reader sets that of its own run, whatever the worker was told by another. In the user's it is his."""
+        ours = inside.place is RunsAt.ELSEWHERE
+        csv.field_size_limit(self.limit if ours else max(self.limit, csv.field_size_limit()))
         return csv.reader(lines, **self.parameters)
 
     def marks(self) -> list[bytes]:
