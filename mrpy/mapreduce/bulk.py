@@ -2,7 +2,7 @@
 
 Strings, containers and arrays are measured, alone or in a tuple. Of what an object of another kind holds
 nothing is known but what it states itself (`nbytes`); its `__sizeof__` is not asked, which in a table takes
-long.
+long, nor the `__len__` of a subclass, which may raise.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mrpy.light import Any
-from mrpy.scheduler.sizes import stated
+from mrpy.scheduler.sizes import STRINGS, builtin, stated
 
 BULKY = 1 << 18  # bytes, about; out of the air, far above what is sent by itself
 
@@ -28,12 +28,12 @@ class _Measures(dict[type, Measure | None]):
 def _measure_of(kind: type) -> Measure | None:
     if issubclass(kind, int | float | complex) or kind is type(None):
         return None
-    if issubclass(kind, str | bytes | bytearray):
-        return len
+    if (base := builtin(kind, STRINGS)) is not None:
+        return len if kind is base else base.__len__
     if kind is tuple:
         return _within
-    if issubclass(kind, list | dict | set | frozenset):
-        return _of_members
+    if (base := builtin(kind, (list, dict, set, frozenset))) is not None:
+        return _of_members if kind is base else lambda value: 8 * base.__len__(value)
     return _stated if hasattr(kind, "nbytes") else None
 
 

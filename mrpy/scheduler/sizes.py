@@ -2,6 +2,10 @@
 
 Containers of the builtin kinds are looked into, a few levels deep; of long ones inside others a few members
 speak for all. What an object of the user's holds is not seen.
+
+Values are measured where an error of theirs would break more than their task, by the driver's thread, too. So
+containers are read by the methods of the builtin kind, whatever a subclass has put in their place, and a size
+that cannot be asked is a guess.
 """
 
 from __future__ import annotations
@@ -17,6 +21,19 @@ SAMPLED_INSIDE = 16  # members of a container within another; likewise
 DEEPEST = 3  # containers within each other; likewise
 SMALL = 32  # bytes of a number, or of anything of which no more is known
 
+SEQUENCES: tuple[Any, ...] = (list, tuple)
+CONTAINERS: tuple[Any, ...] = (list, tuple, dict, set, frozenset)
+STRINGS: tuple[Any, ...] = (str, bytes, bytearray)
+
+
+def builtin(kind: type, kinds: tuple[Any, ...]) -> Any:
+    """Which of some builtin types a type is, or is a subclass of; None where it is none of them. It is not
+    the value that is asked, as by `isinstance`: its ``__class__`` may be anything."""
+    for each in kinds:
+        if issubclass(kind, each):
+            return each
+    return None
+
 
 def stated(value: Any) -> int | None:
     """What it says itself of its bytes, as arrays do; None where it does not, or cannot."""
@@ -24,17 +41,18 @@ def stated(value: Any) -> int | None:
         nbytes = getattr(value, "nbytes", None)
     except Exception:  # of a property of the user's: of a file that is closed, say
         return None
-    return nbytes if isinstance(nbytes, int) else None
+    return nbytes if type(nbytes) is int else None
 
 
 def about(values: Any) -> int:
     """As `size_of`, in no time: from a few of the values."""
     if (nbytes := stated(values)) is not None:
         return nbytes
-    if not isinstance(values, list | tuple) or not values:
+    kind = builtin(type(values), SEQUENCES)
+    if kind is None or not (count := kind.__len__(values)):
         return 0
-    some = values[:: max(1, len(values) // SAMPLED)]
-    return len(values) * sum(map(weight, some)) // len(some)
+    some = kind.__getitem__(values, slice(None, None, max(1, count // SAMPLED)))
+    return int(count * sum(map(weight, some)) // len(some))
 
 
 def estimated(values: list[Any]) -> int:
@@ -58,11 +76,14 @@ def contents(value: Any, depth: int = DEEPEST) -> int:
     there, here or elsewhere."""
     if (nbytes := stated(value)) is not None:
         return nbytes
-    if isinstance(value, str | bytes | bytearray):
-        return SMALL + len(value)
-    if depth == 0 or not isinstance(value, list | tuple | dict) or not value:
+    if (kind := builtin(type(value), STRINGS)) is not None:
+        return SMALL + int(kind.__len__(value))
+    kind = builtin(type(value), (list, tuple, dict))
+    if depth == 0 or kind is None:
         return SMALL
-    members = list(dict.values(value)) if isinstance(value, dict) else value
+    members = list(dict.values(value)) if kind is dict else kind.__getitem__(value, slice(None))
+    if not members:
+        return SMALL
     some = members[:: max(1, len(members) // SAMPLED_INSIDE)]
     return SMALL + len(members) * sum(contents(each, depth - 1) for each in some) // len(some)
 
@@ -80,20 +101,29 @@ def size_of(value: Any) -> int:
     """About how many bytes a chunk or its results take: exact for pickles and arrays."""
     if (nbytes := stated(value)) is not None:
         return nbytes
-    if isinstance(value, list | tuple):
-        return sys.getsizeof(value) + sum(weight(member) for member in value)
+    if (kind := builtin(type(value), SEQUENCES)) is not None:
+        return _own(value) + sum(map(weight, kind.__iter__(value)))
     return weight(value)
+
+
+def _own(value: Any) -> int:
+    """What it takes itself, without what it holds."""
+    try:
+        return sys.getsizeof(value)
+    except Exception:  # of a `__sizeof__` of the user's
+        return SMALL
 
 
 def weight(value: Any, depth: int = DEEPEST) -> int:
     """About how many bytes of memory a value takes, from a few of its members, and of theirs."""
     if (nbytes := stated(value)) is not None:
         return nbytes
-    own = sys.getsizeof(value, 64)
-    if depth == 0 or not isinstance(value, list | tuple | dict | set | frozenset) or not value:
+    own = _own(value)
+    kind = builtin(type(value), CONTAINERS) if depth else None
+    if kind is None or not (count := kind.__len__(value)):
         return own
-    step = max(1, len(value) // SAMPLED_INSIDE)
-    members = chain(value.keys(), value.values()) if isinstance(value, dict) else value
-    some = [weight(member, depth - 1) for member in islice(members, 0, None, step)]
-    count = 2 * len(value) if isinstance(value, dict) else len(value)
-    return own + count * sum(some) // len(some)
+    members = chain(dict.keys(value), dict.values(value)) if kind is dict else kind.__iter__(value)
+    # In one go: a function in another thread may be changing it.
+    some = list(islice(members, 0, None, max(1, count // SAMPLED_INSIDE)))
+    count *= 2 if kind is dict else 1
+    return int(own + count * sum(weight(member, depth - 1) for member in some) // len(some))
