@@ -108,6 +108,9 @@ def preduce(
     same bits on every backend, with any number of workers and any chunk size. They need not be the bits
     of `functools.reduce`, which adds strictly from the left.
 
+    With an initial value `operator` may change what is on its left if that has an operator like ``+=``, as
+    lists, arrays and tables have: each stretch begins with a copy of an item, of a list a shallow one.
+
     >>> import operator, mrpy
     >>> mrpy.preduce(operator.add, (len(w) for w in ["a", "bc"]), 0, backend="serial")
     3

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _QUICK = frozenset((add, mul, min, max))
 _PURE = (*_QUICK, or_, and_, xor, matmul, concat)  # they change nothing that they are given
 _CHANGED = (list, dict, set, bytearray, deque)  # by operators that do
+_IN_PLACE = ("__iadd__", "__ior__", "__iand__", "__imul__")
 
 
 class Fold(Frozen):
@@ -295,7 +296,7 @@ class Finish(Frozen):
 
 
 class ReduceLeaf(Frozen):
-    """The leaf of `reduction`. ``spares``: each begins with a copy of its first item, if that is a container:
+    """The leaf of `reduction`. ``spares``: each begins with a copy of its first item, see `_copied`:
     in a plain loop with an initial value no item is on the left, where an operator may change it."""
 
     operator: Callable[[Any, Any], Any]
@@ -308,9 +309,12 @@ class ReduceLeaf(Frozen):
 
 
 def _copied(item: Any) -> Any:
-    """A copy of what is changed in place; objects of other kinds may be what is to be chosen."""
-    is_array = type(item).__name__ == "ndarray" and type(item).__module__ == "numpy"
-    return copy.copy(item) if is_array or isinstance(item, _CHANGED) else item
+    """A copy of what is changed in place: of other kinds than these, whatever has an operator that does. What
+    these hold may be shared by shallow copies. Objects without may be what is to be chosen."""
+    kind = type(item)
+    if isinstance(item, _CHANGED) or (kind.__name__ == "ndarray" and kind.__module__ == "numpy"):
+        return copy.copy(item)
+    return copy.deepcopy(item) if any(hasattr(kind, name) for name in _IN_PLACE) else item
 
 
 class _WithInitial(Frozen):
