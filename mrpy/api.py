@@ -110,6 +110,8 @@ def preduce(
 
     With an initial value `operator` may change what is on its left if that has an operator like ``+=``, as
     lists, arrays and tables have: each stretch begins with a copy of an item, of a list a shallow one.
+    Items meet each other before they meet the initial value: `operator` is to be associative across all types
+    that there are. For ufuncs, `operator.add` and its like, what is of NumPy gets the type it has beside it.
 
     >>> import operator, mrpy
     >>> mrpy.preduce(operator.add, (len(w) for w in ["a", "bc"]), 0, backend="serial")

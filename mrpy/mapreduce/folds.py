@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import chain, islice
 from math import inf
-from operator import add, and_, concat, length_hint, matmul, mul, or_, xor
+from operator import add, and_, concat, iadd, imatmul, imul, length_hint, matmul, mul, or_, xor
 from time import perf_counter
 from types import BuiltinFunctionType, FunctionType
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _QUICK = frozenset((add, mul, min, max))
 _PURE = (*_QUICK, or_, and_, xor, matmul, concat)  # they change nothing that they are given
+_TYPED = (add, mul, matmul, iadd, imul, imatmul)  # as ufuncs are: the type is that of both together
+_NUMERIC = "biufc"  # kinds of arrays
 _CHANGED = (list, dict, set, bytearray, deque)  # by operators that do
 _IN_PLACE = ("__iadd__", "__ior__", "__iand__", "__imul__")
 
@@ -297,15 +299,33 @@ class Finish(Frozen):
 
 class ReduceLeaf(Frozen):
     """The leaf of `reduction`. ``spares``: each begins with a copy of its first item, see `_copied`:
-    in a plain loop with an initial value no item is on the left, where an operator may change it."""
+    in a plain loop with an initial value no item is on the left, where an operator may change it.
+    ``beside``: the initial value, where the answer is known to have the type of both together."""
 
     operator: Callable[[Any, Any], Any]
     spares: bool
+    beside: Any
 
     def __call__(self, items: Iterator[Any]) -> Any:
         for first in items:
-            return reduce(self.operator, items, _copied(first) if self.spares else first)
+            begin = _copied(first) if self.spares else first
+            if self.beside is not NOTHING and hasattr(begin, "dtype"):
+                begin = _widened(begin, self.beside)
+            return reduce(self.operator, items, begin)
         return NOTHING
+
+
+def _widened(item: Any, initial: Any) -> Any:
+    """Numbers of NumPy in the type that they have beside the initial value, as in the loop that begins with
+    it: bytes beside a float do not overflow."""
+    import numpy  # it is there, since the item is
+
+    numeric = isinstance(item, numpy.ndarray | numpy.generic) and item.dtype.kind in _NUMERIC
+    if isinstance(initial, numpy.ndarray | numpy.generic):
+        numeric = numeric and initial.dtype.kind in _NUMERIC
+    elif not isinstance(initial, int | float | complex):
+        return item
+    return item.astype(numpy.result_type(initial, item), copy=False) if numeric else item
 
 
 def _copied(item: Any) -> Any:
@@ -332,7 +352,9 @@ class _WithInitial(Frozen):
 def reduction(operator: Callable[[Any, Any], Any], initial: Any = MISSING) -> Fold:
     """``functools.reduce(operator, items, initial)`` for an associative operator."""
     pure = type(operator).__name__ == "ufunc" or any(operator is known for known in _PURE)
-    leaf = ReduceLeaf(operator, spares=initial is not MISSING and not pure)
+    typed = type(operator).__name__ == "ufunc" or any(operator is known for known in _TYPED)
+    spares = initial is not MISSING and not pure
+    leaf = ReduceLeaf(operator, spares, initial if typed else NOTHING)
     return Fold(leaf, operator, _WithInitial(operator, initial), "reduce")
 
 
