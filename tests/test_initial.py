@@ -52,7 +52,9 @@ def test_an_operator_that_changes_its_left_changes_no_item(name: str, backend: s
     start: Any = [] if name == "list" else 0
     expected = functools.reduce(operator.iadd, [item] * 5, copy.copy(start))
     for chunksize in (1, 2, 5):
-        found = mrpy.preduce(operator.iadd, [item] * 5, start, backend=backend, workers=2, chunksize=chunksize)
+        found = mrpy.preduce(
+            operator.iadd, [item] * 5, start, backend=backend, workers=2, chunksize=chunksize
+        )
         assert repr(found) == repr(expected)
         assert repr(item) == repr(CHANGED[name])
 

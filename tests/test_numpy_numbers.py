@@ -149,6 +149,32 @@ def test_deviations_of_arrays_are_arrays(backend: str) -> None:
     np.testing.assert_allclose(found, np.std(waves, axis=0), rtol=1e-12)
 
 
+class Length(np.ndarray[Any, Any]):
+    """A number with a unit, which has no square root as a plain float has; so are those of astropy."""
+
+    def __float__(self) -> float:
+        raise TypeError("only numbers without a unit are floats")
+
+
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+def test_deviations_of_numbers_that_are_no_floats(backend: str) -> None:
+    for items in (
+        np.array([1 + 2j, 3]),
+        np.array([1 + 1j, 2, 3 - 1j, 1j]) * 1j,
+        np.array([1 + 2j, 3, -1j], "c8"),
+        [1 + 2j, 3.0, 4],
+        [np.complex128(1j), *[1.5] * 9],
+    ):
+        for chunksize in (1, 2, 100):
+            found = mrpy.stream(items, backend=backend, workers=2, chunksize=chunksize).std()
+            assert found == pytest.approx(float(np.std(items)), rel=1e-6)
+    lengths = [np.array(number).view(Length) for number in (1.0, 2.0, 6.0)]
+    assert mrpy.stream(lengths, backend="serial").std().tolist() == pytest.approx(np.std([1, 2, 6]))
+    third = np.longdouble(1) / 3
+    found = mrpy.stream([third, 2 * third], backend=backend, workers=2).std()
+    assert type(found) is np.longdouble and abs(found - third / 2) <= np.finfo(np.longdouble).eps
+
+
 RECORDS = np.array([(n % 3, [1.5, np.nan][n % 2]) for n in range(12)], [("k", "i2"), ("x", "f8")])
 
 

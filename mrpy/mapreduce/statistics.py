@@ -184,10 +184,11 @@ def moments_merge(left: Moments, right: Moments) -> Moments:
 
 
 def _square(apart: Any) -> Any:
-    """Of a distance; in arrays of complex numbers it is real."""
-    if type(apart) is not float and hasattr(apart, "dtype") and apart.dtype.kind == "c" and apart.ndim:
-        return (apart * apart.conj()).real
-    return apart * apart
+    """Of a distance; of complex numbers, and of arrays of such, it is real."""
+    if type(apart) is float:
+        return apart * apart
+    is_complex = isinstance(apart, complex) or (hasattr(apart, "dtype") and apart.dtype.kind == "c")
+    return (apart * apart.conjugate()).real if is_complex else apart * apart
 
 
 def _inexact(moments: Moments, beside: Any) -> Moments:
@@ -208,7 +209,8 @@ class _Deviation(Frozen):
         if value is NOTHING or value.number <= self.ddof:
             raise ValueError(f"std() with ddof={self.ddof} needs more than {self.ddof} items")
         square = value.squares / (value.number - self.ddof)
-        return square**0.5 if getattr(square, "shape", ()) else math.sqrt(square)
+        as_numpy_does = hasattr(square, "shape") and not isinstance(square, float)  # digits and units stay
+        return square**0.5 if as_numpy_does else math.sqrt(square)
 
 
 def deviation(ddof: int) -> Fold:
