@@ -67,6 +67,11 @@ BYTES = np.full(1000, 200, "u1")
         (list(np.full(300, 3000, "f2")), np.float64(np.inf)),
         (list(np.full(9, 3, "m8[h]")), np.datetime64("2026-01-01", "s")),
         (list(np.full(9, 3, "m8[h]")), np.timedelta64(1, "s")),
+        ([(1, 2, 3), (4, 5, 6)] * 9, np.zeros(3)),
+        ([[1.5, 2]] * 9, np.zeros(2, int)),
+        ([(1,), (2,)], np.zeros(2)),
+        ([0, (1, 2), [3, 4]], np.zeros(2)),
+        ([(0.1, 1), np.ones(2), (0.5, 2)], np.float64(1)),
         ([], np.int64(7)),
     ],
 )

@@ -112,7 +112,8 @@ class _FromStart(Frozen):
 
 class _Widened(Frozen):
     """`sum_leaf` where numbers and arrays of NumPy are added in the type they have with `start`, as the loop
-    does that begins with it: bytes beside a whole number of 64 bits do not overflow."""
+    does that begins with it: bytes beside a whole number of 64 bits do not overflow, and tuples beside an
+    array are added, not joined."""
 
     zero: Any
 
@@ -120,10 +121,14 @@ class _Widened(Frozen):
         for first in items:
             rest: Any = list(items) if type(first) is int else items  # behind a plain 0 there may be others
             kinds = set(map(type, rest)) if type(first) is int else {type(first)}
-            if any(hasattr(kind, "dtype") for kind in kinds):
+            if any(self._meets(kind) for kind in kinds):
                 first = self.zero + first
             return sum_leaf(chain((first,), rest))
         return NOTHING
+
+    def _meets(self, kind: type) -> bool:
+        """Whether zero and such an item make an array, or a number of NumPy."""
+        return hasattr(kind, "dtype") or (hasattr(self.zero, "dtype") and issubclass(kind, list | tuple))
 
 
 def _zero_of(start: Any) -> Any:
