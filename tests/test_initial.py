@@ -64,6 +64,21 @@ def test_an_item_that_is_chosen_is_itself() -> None:
     assert mrpy.preduce(lambda left, right: right, items, None, backend="serial") is items[1]
 
 
+class Locked(Frame):
+    """Cannot be copied."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise TypeError("cannot pickle '_thread.lock' object")
+
+
+def test_what_cannot_be_copied_is_reduced_as_it_is() -> None:
+    def longer(left: Any, right: Any) -> Any:
+        return right
+
+    items = [Locked(1), Locked(2)]
+    assert mrpy.preduce(longer, items, None, backend="serial") is items[1]
+
+
 IMAGE = np.full((2, 2), 200, "u1")
 MASKS = [np.array([True, False])] * 5
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import reduce
 from itertools import chain, islice
 from math import inf
@@ -334,7 +335,10 @@ def _copied(item: Any) -> Any:
     kind = type(item)
     if isinstance(item, _CHANGED) or (kind.__name__ == "ndarray" and kind.__module__ == "numpy"):
         return copy.copy(item)
-    return copy.deepcopy(item) if any(hasattr(kind, name) for name in _IN_PLACE) else item
+    if any(hasattr(kind, name) for name in _IN_PLACE):
+        with suppress(Exception):  # there are those that cannot be copied: with a lock inside, say
+            return copy.deepcopy(item)
+    return item
 
 
 class _WithInitial(Frozen):
