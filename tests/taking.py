@@ -8,6 +8,9 @@ import csv
 import functools
 import io
 import itertools
+import logging
+import operator
+import queue
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -270,10 +273,13 @@ TAKES_BESIDE: dict[str, Callable[[], Any]] = {
     "dict, get": lambda: held(lambda it: {"it": it}, lambda d: lambda it: (next(d.get("it")) for _ in it), iter("abcd")),
     "list": lambda: held(lambda it: [0, it], lambda some: lambda it: ((x, next(some[1])) for x in it), iter("abcd")),
     "tuple": lambda: held(lambda it: (it,), lambda some: lambda it: ((x, next(some[-1])) for x in it), Counting()),
-    "set": lambda: held(lambda it: {it}, lambda some: lambda it: ([next(one) for one in some] for _ in it), Counting()),
     "in an attribute": lambda: held(lambda it: Taken(it), lambda h: lambda it: ((x, next(h.parts["it"])) for x in it), Counting()),
     "in": lambda: (lambda it: (x in it for x in it))(Counting()),
     "helpers": lambda: (helper(line) for line in BESIDE),
+    "handed on": lambda: (lambda f: (with_default(0, f) for line in f))(lines()),
+    "any key of a file": lambda: (lambda d, key: (d[key].readline() for line in d["f"]))({"f": lines(), "n": 0}, "f"),
+    "the counter": lambda: (lambda ids: ((x, next(ids)) for x in ids))(itertools.count()),
+    "a queue of Python's": lambda: (lambda q: ((x, q.get_nowait()) for x in iter(q.get, 0)))(queue.Queue()),
 }  # fmt: skip
 
 
@@ -417,6 +423,97 @@ class Reading:
         return line.split(self.parts["sep"]), self.file.isatty()
 
 
+def named_rows() -> Any:
+    rows = csv.DictReader(io.StringIO("a,b\n1,2\n3,4\n"))
+    return rows if rows.fieldnames else None
+
+
+def with_settings(function: Callable[..., Any]) -> Any:
+    settings = {"file": lines(), "sep": "b", "n": 0}
+    return map(lambda line: function(settings, line), settings["file"])
+
+
+def counted_up(settings: dict[str, Any]) -> Any:
+    settings["n"] += 1
+    return settings["n"]
+
+
+def set_to(settings: dict[str, Any], line: str) -> Any:
+    settings["n"] = len(line)
+    return line
+
+
+def log(*args: Any) -> int:
+    return len(args)
+
+
+def kind_of(file: Any) -> Any:
+    return type(file).__name__, file.closed
+
+
+class Stateful:
+    """Its state has the file, and other things."""
+
+    def __init__(self) -> None:
+        self.file = lines()
+        self.state = {"file": self.file, "n": 0}
+        self.parts = [self.file]
+
+    def counted(self, line: str) -> bool:
+        self.state["n"] += 1
+        return self.state["n"] > 0
+
+    def looked_at(self, line: str) -> Any:
+        for _ in self.parts:
+            pass
+        return sorted(self.state), list(self.state), bool(self.parts), [part.closed for part in self.parts]
+
+    def logged(self, line: str) -> str:
+        logging.debug("at %s", self.file)
+        print(self.file, file=io.StringIO())
+        return line
+
+    def renamed(self, line: str) -> Any:
+        file = self.file
+        return line, file.closed
+
+
+class Known:
+    """It goes over its file, and knows some lines."""
+
+    def __init__(self) -> None:
+        self.file = lines()
+        self.lines = {"a\n"}
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.file
+
+    def __contains__(self, line: str) -> bool:
+        return line in self.lines
+
+    def has(self, line: str) -> bool:
+        return line in self
+
+
+class KnownToGo(Known):
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        return next(self.file)
+
+
+def a_row_of_methods(length: int) -> Any:
+    """Each calls the next one."""
+    names: dict[str, Any] = {}
+    for at in range(length):
+        exec(f"def m{at}(self): return self.m{at + 1}()", names)
+    names[f"m{length}"] = lambda self: length
+    row = type("Row", (), names)()
+    row.file = lines()
+    return row
+
+
 # Each is taken apart, though what it calls has to do with files, counters and calls.
 APART: dict[str, Callable[[], Any]] = {
     "writes to another file": lambda: map(io.StringIO().write, lines()),
@@ -442,4 +539,33 @@ APART: dict[str, Callable[[], Any]] = {
     "the same look-up": lambda: (lambda d: ((d.get(x), x) for x in map(d.get, "ab")))({"a": "b", "b": "a"}),
     "named file": lambda: (lambda: (BESIDE.seek(0), map(kind_of_file, BESIDE))[1])(),
     "cached": lambda: map(functools.lru_cache(lambda v: v + 1), Counting()),
+    "fields": lambda: (lambda rows: map(lambda row: [row[name] for name in rows.fieldnames], rows))(named_rows()),
+    "fields in a body": lambda: (lambda rows: ([row[name] for name in rows.fieldnames] for row in rows))(named_rows()),
+    "get": lambda: with_settings(lambda d, line: line.split(d.get("sep"))),
+    "get or": lambda: with_settings(lambda d, line: line.split(d.get("other", "c"))),
+    "in settings": lambda: with_settings(lambda d, line: ("sep" in d, "other" not in d)),
+    "count up": lambda: with_settings(lambda d, line: (d.__setitem__("n", 1), counted_up(d))),
+    "set": lambda: with_settings(set_to),
+    "of any key": lambda: with_settings(lambda d, line, key="n": d[key]),
+    "names of settings": lambda: with_settings(lambda d, line: (list(d), sorted(d), bool(d))),
+    "state of an object": lambda: (lambda s: map(s.counted, s.state["file"]))(Stateful()),
+    "parts of an object": lambda: (lambda s: map(s.looked_at, s.state["file"]))(Stateful()),
+    "files": lambda: (lambda files: map(lambda line: [file.closed for file in files], files[0]))([lines(), lines()]),
+    "puts something back": lambda: (lambda q: map(lambda x: q.insert(0, 0) if x > 5 else x, iter(q.pop, 0)))([0, 1, 2]),
+    "logged": lambda: (lambda s: map(s.logged, s.file))(Stateful()),
+    "logged by a function": lambda: (lambda it: map(lambda x: log("x", it), it))(iter([1, 2])),
+    "logged by one in there": lambda: (lambda it, log: map(lambda x: log("x", it), it))(iter([1, 2]), lambda *args: len(args)),
+    "logged in a body": lambda: (lambda it: (log("x", it) for x in it))(iter([1, 2])),
+    "printed": lambda: (lambda it: map(lambda x: print(it, file=io.StringIO()), it))(iter([1, 2])),
+    "hint": lambda: (lambda it: map(lambda x: operator.length_hint(it) >= 0, it))(iter([1, 2])),
+    "kind": lambda: (lambda f: map(lambda line: (kind_of(f), io.StringIO("a").read()), f))(lines()),
+    "kind in a body": lambda: (lambda f: ((kind_of(f), io.StringIO("a").read()) for line in f))(lines()),
+    "file by another name": lambda: (lambda s: map(s.renamed, s.file))(Stateful()),
+    "partial print": lambda: (lambda it: (lambda show: map(lambda x: show(), it))(partial(print, it, file=io.StringIO())))(iter([1, 2])),
+    "a set of lines": lambda: (lambda s: map(lambda line: line in s, s.file))(Known()),
+    "a set of its own lines": lambda: (lambda s: map(s.has, s))(Known()),
+    "a set of what it goes over": lambda: (lambda s: (line in s for line in s))(KnownToGo()),
+    "a counter in both": lambda: (lambda ids: map(lambda row: next(ids) >= 0, numbered(ids)))(itertools.count()),
+    "a counter in a body": lambda: (lambda ids: (next(ids) >= 0 for row in numbered(ids)))(itertools.count()),
+    "methods in a row": lambda: (lambda row: (row.m0() for line in row.file))(a_row_of_methods(400)),
 }  # fmt: skip

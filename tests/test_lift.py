@@ -669,6 +669,17 @@ def test_a_function_in_a_chain_that_takes_from_its_source_is_refused(name: str, 
             step(FUNCTIONS[name](items))
 
 
+def test_what_is_too_deep_to_look_into_is_taken_apart() -> None:
+    names: dict[str, Any] = {"f100": str}
+    for at in range(100):
+        exec(f"def f{at}(x): return f{at + 1}(x)", names)
+
+    def made(depth: int) -> Any:
+        return made(depth - 1) if depth else mrpy.pmap(names["f0"], iter([1, 2]), backend="serial")
+
+    assert list(made(sys.getrecursionlimit() - len(inspect.stack(0)) - 150)) == ["1", "2"]
+
+
 @pytest.mark.parametrize("name", APART)
 def test_what_has_to_do_with_files_counters_and_calls_is_taken_apart(name: str) -> None:
     expected = list(APART[name]())

@@ -8,9 +8,10 @@ Iterators of all kinds, and functions, tell the garbage collector what they hold
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from io import IOBase
 from itertools import chain, combinations, count
 from types import (
@@ -24,13 +25,13 @@ from types import (
     ModuleType,
 )
 
-from mrpy.iterators.uses import LOOKED_AT, PASSED, TAKEN, uses
+from mrpy.iterators.uses import ANY, ASKED, LOOKED_AT, PASSED, TAKEN, TAKERS, Handed, codes_of, uses
 from mrpy.light import TYPE_CHECKING, Any
 from mrpy.mapreduce.sources import Pulled, taken_by
 from mrpy.scheduler.simple_functions import globals_of, names_in
 
 if TYPE_CHECKING:
-    _Code = tuple[CodeType, frozenset[str]]  # and the names of variables in it
+    from mrpy.iterators.uses import Code
 
 _BOUND = (MethodType, MethodWrapperType, BuiltinMethodType)
 _WRAPPINGS = (CellType, partial, FunctionType, *_BOUND)
@@ -44,12 +45,9 @@ _READ = frozenset(  # what is done to a file, a generator or a cursor
     ("next", "__next__", "send", "read", "readline", "readlines", "fetchone", "fetchmany", "fetchall")
 )
 # methods that may be called then
-_UNNAMED = {TAKEN: ("__iter__",), PASSED: ("__call__", "__getitem__"), LOOKED_AT: ()}
-_INSIDE: dict[type, str] = {
-    property: "fget", cached_property: "func", staticmethod: "__func__", classmethod: "__func__",
-    type(lru_cache(len)): "__wrapped__", FunctionType: "__wrapped__",
+_UNNAMED = {
+    TAKEN: ("__iter__",), PASSED: ("__call__", "__getitem__"), LOOKED_AT: (), ASKED: ("__contains__",),
 }  # fmt: skip
-_DEEPEST = 10  # of decorators around one another; out of the air
 _LONGEST = 100  # of lists that are looked into, too; out of the air
 _FUNCTIONS = 100  # that are looked into; likewise
 _MOST = 10_000  # things that are looked at; likewise
@@ -95,7 +93,10 @@ class _Source:
     """What a source takes its items from."""
 
     def __init__(self, iterators: Iterable[Any], space: Any) -> None:
-        self.things = _reached(iterators)[0]
+        roots = {id(each): each for each in iterators}
+        things = _reached(roots.values())[0].items()
+        # a counter that it merely has may be there for something else
+        self.things = {one: each for one, each in things if type(each) is not count or one in roots}
         self.space = space  # the globals of what is looked at: functions over these are looked into, too
         self.seen: set[Any] = set()  # functions, and objects and methods
         called = [one for each in self.things.values() if type(each) is _CALLS for one in _called_by(each)]
@@ -116,7 +117,9 @@ def takes_from_its_source(generator: GeneratorType[Any, Any, Any]) -> bool:
     assert frame is not None, "it was not started"
     variables = {**_globals_of(generator), **frame.f_locals}
     source = _Source([variables.pop(".0", None)], frame.f_globals)
-    return _body_takes(generator.gi_code, variables, source)
+    with suppress(RecursionError):  # of many functions that call one another
+        return _body_takes(generator.gi_code, variables, source, in_doubt=True)
+    return False
 
 
 def takes(function: Any, sources: Iterable[object]) -> bool:
@@ -127,15 +130,18 @@ def takes(function: Any, sources: Iterable[object]) -> bool:
     inside = function
     while type(inside) in (partial, MethodType):
         inside = inside.func if type(inside) is partial else inside.__func__
-    source = _Source(iterators, inside.__globals__ if type(inside) is FunctionType else None)
-    return _body_takes(_body.__code__, {"function": function}, source)
+    source = _Source(iterators, inside.__globals__ if type(inside) is FunctionType else {})
+    with suppress(RecursionError):
+        return _body_takes(_body.__code__, {"function": function}, source)
+    return False
 
 
 def _body(function: Callable[[], Any]) -> Any:
     return function()
 
 
-def _body_takes(code: CodeType, variables: dict[str, Any], source: _Source) -> bool:
+def _body_takes(code: CodeType, variables: dict[str, Any], source: _Source, in_doubt: bool = False) -> bool:
+    """``in_doubt``: the answer where it is passed on, to whoever."""
     others = []
     for name, value in variables.items():
         kind = type(value)
@@ -147,15 +153,21 @@ def _body_takes(code: CodeType, variables: dict[str, Any], source: _Source) -> b
             others.append(value)
             continue
         done = uses(code, frozenset((name,)))
-        if any(_takes(value, *use, source) for use in done):
+        if any(_takes(value, *use, source, variables) for use in done):
             return True
-        if any(not path and how != LOOKED_AT for path, how in done):
+        if in_doubt and any(not path and _is_passed(how, variables) for path, how in done):
             others.append(value)
     body, _ = _reached(others)
     both = [source.things[one] for one in source.things.keys() & body.keys()]
     if any(map(_is_taken_from, both)):
         return True
     return any(hasattr(one, "readline") for one in both) and not _READ.isdisjoint(names_in(code))
+
+
+def _is_passed(how: Any, variables: dict[str, Any]) -> bool:
+    if type(how) is Handed:  # a function is looked into
+        return type(variables.get(how[0])) is not FunctionType
+    return bool(how == PASSED)
 
 
 def _call_takes(called: Any, source: _Source) -> bool:
@@ -187,7 +199,7 @@ def _partial_takes(made: partial[Any], source: _Source) -> bool:
         given = zip(function.__code__.co_varnames, made.args, strict=False)
         return _function_takes(function, {**dict(given), **made.keywords}, source)
     of_python = type(function) in (type, BuiltinMethodType) and function.__module__ in _OF_PYTHON
-    if of_python and any(_is_of(part, source) for part in made.args):
+    if of_python and function.__name__ in TAKERS and any(_is_one_of(part, source) for part in made.args):
         return True
     return type(function) in _CALLED and _call_takes(function, source)
 
@@ -199,7 +211,7 @@ def _method_takes(method: Any, source: _Source) -> bool:
     if not _has_some_of(owner, source):
         return False
     name = getattr(method, "__name__", "")
-    return _any_takes(owner, _codes(function), source) or _takes(owner, (name,), PASSED, source)
+    return _any_takes(owner, codes_of(function), source) or _takes(owner, (name,), PASSED, source)
 
 
 def _has_some_of(thing: Any, source: _Source) -> bool:
@@ -241,37 +253,64 @@ def _attributes(thing: Any) -> dict[str, Any]:
     return held if type(held) is dict else {}
 
 
-def _takes(thing: Any, path: tuple[Any, ...], how: str, source: _Source) -> bool:
-    """Whether that use of a thing takes from what it has of the source."""
-    for name in path:
-        is_container = type(thing) in _CONTAINERS
-        if type(name) is tuple:  # an item
-            if not is_container:
-                return _takes(thing, (), PASSED, source)
-            try:
-                thing = thing[name[0]]
-            except (LookupError, TypeError):
-                return False
+def _takes(
+    thing: Any, path: tuple[Any, ...], how: Any, source: _Source, variables: dict[str, Any] | None = None
+) -> bool:
+    """Whether that use of a thing surely takes from what it has of the source. ``variables``: those of the
+    code, if these are known."""
+    for at, name in enumerate(path, 1):
+        if type(name) is tuple:
+            return _item_takes(thing, name, path[at:], how, source)
+        if name == "get" and type(thing) is dict:  # what is behind is the item
             continue
-        of_source = _is_of(thing, source)
+        of_source = type(thing) not in _CONTAINERS and _is_one_of(thing, source)
         if (of_source and name == "__next__") or (id(thing), name) in source.called:
             return True
-        codes = _methods(thing, name)
+        codes = _methods(thing, name, source)
         if codes:
             return _any_takes(thing, codes, source)
-        if of_source and (name in _READ or is_container):
+        if of_source and name in _READ:
             return True
         held = _attributes(thing)
         if name not in held:
             return False
         thing = held[name]
-    handed = how == PASSED and (path or type(thing) in _CONTAINERS)
-    if (how == TAKEN or handed) and _is_of(thing, source):
-        return True
-    return any(_any_takes(thing, _methods(thing, name), source) for name in _UNNAMED[how])
+    if type(how) is Handed:
+        return _helper_takes(thing, how, source, source.space if variables is None else variables)
+    if how == PASSED and path and type(thing) in _CALLED:
+        return _call_takes(thing, source)
+    codes = [code for name in _UNNAMED[how] for code in _methods(thing, name, source)]
+    if how == ASKED and not codes:  # it is gone through
+        return _takes(thing, (), TAKEN, source)
+    return (how == TAKEN and _is_one_of(thing, source)) or _any_takes(thing, codes, source)
 
 
-def _any_takes(thing: Any, codes: list[_Code], source: _Source) -> bool:
+def _item_takes(thing: Any, key: Any, path: tuple[Any, ...], how: Any, source: _Source) -> bool:
+    """The same of an item there."""
+    if type(thing) not in _CONTAINERS:
+        return _takes(thing, (), PASSED, source)
+    if key is ANY:
+        iterators = [each for each in _items(thing) if _is_iterator(each)]
+        return bool(iterators) and all(_takes(each, path, how, source) for each in iterators)
+    try:
+        return _takes(thing[key[0]], path, how, source)
+    except (LookupError, TypeError):
+        return False
+
+
+def _helper_takes(thing: Any, handed: Handed, source: _Source, variables: dict[str, Any]) -> bool:
+    """Whether the function does that the thing is handed to."""
+    name, place = handed
+    function = variables.get(name)
+    if type(function) is not FunctionType or place >= function.__code__.co_argcount:
+        return False
+    if (id(thing), function, place) in source.seen or len(source.seen) > _FUNCTIONS:
+        return False
+    source.seen.add((id(thing), function, place))
+    return _function_takes(function, {function.__code__.co_varnames[place]: thing}, source)
+
+
+def _any_takes(thing: Any, codes: list[Code], source: _Source) -> bool:
     for code, names in codes:
         if (id(thing), code) not in source.seen:
             source.seen.add((id(thing), code))
@@ -280,29 +319,18 @@ def _any_takes(thing: Any, codes: list[_Code], source: _Source) -> bool:
     return False
 
 
-def _methods(thing: Any, name: str) -> list[_Code]:
-    """The methods of that name that are called, those of parents where the ones before call these."""
-    found: list[_Code] = []
+def _methods(thing: Any, name: str, source: _Source) -> list[Code]:
+    """The methods of that name that are called, those of parents where the ones before call these. Those of
+    Python's own classes take nothing, if they do not say so."""
+    found: list[Code] = []
     for kind in type(thing).__mro__:
-        codes = _codes(vars(kind).get(name))
+        of_library = str(kind.__module__).partition(".")[0] in sys.stdlib_module_names
+        if of_library and name not in _READ and id(thing) not in source.owners:
+            continue
+        codes = codes_of(vars(kind).get(name))
         found += codes
         if codes and not any("super" in names_in(code) for code, _ in codes):
             break
-    return found
-
-
-def _codes(method: Any) -> list[_Code]:
-    """What is written in Python of a method, a property, or what was made of one, and the variables that may
-    be the object there."""
-    found: list[_Code] = []
-    anywhere = type(method) in (staticmethod, classmethod)
-    for _ in range(_DEEPEST):
-        if type(method) is FunctionType:
-            code = method.__code__
-            count = code.co_argcount if anywhere else min(code.co_argcount, 1)
-            found.append((code, frozenset(code.co_varnames[:count])))
-        inside = _INSIDE.get(type(method))
-        method = inside and getattr(method, inside, None)
     return found
 
 

@@ -1,19 +1,20 @@
 """What code does with a variable: which attributes it looks up there, and what it does with what they hold.
 
-    next(self.rows)         ("rows",) TAKEN              helper(self.rows)        ("rows",) PASSED
+    next(self.rows)         ("rows",) TAKEN              return self.rows         ("rows",) PASSED
     for row in self         () TAKEN                     self.file.readline()     ("file", "readline") PASSED
     self.file is None       ("file",) LOOKED_AT          f"{self.file}: {row}"    ("file",) LOOKED_AT
-    next(parts["rows"])     (("rows",),) TAKEN           parts[0][name]           ((0,),) PASSED
+    next(parts["rows"])     (("rows",),) TAKEN           next(parts[name])        (ANY,) TAKEN
+    row in self.rows        ("rows",) ASKED              helper(self.rows)        ("rows",) Handed(helper, 0)
 
 The steps of the bytecode right before and behind tell, in all Pythons alike. Where they do not, it is
-passed on, to whoever.
+passed on, to whoever. Of `rows = self.rows` what is done with `rows` counts, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
-from types import CodeType
+from functools import cached_property, lru_cache
+from types import CodeType, FunctionType
 
 from mrpy.light import TYPE_CHECKING
 
@@ -21,38 +22,70 @@ if TYPE_CHECKING:
     from typing import Any
 
     Steps = list[tuple[str, Any]]  # the operation, and what it is done to
-    Use = tuple[tuple[Any, ...], str]
+    Code = tuple[CodeType, frozenset[str]]  # and the names of variables in it
+    Use = tuple[tuple[Any, ...], Any]  # the path, and one of these, or `Handed`
 
-TAKEN, PASSED, LOOKED_AT = "taken", "passed", "looked at"
+TAKEN, PASSED, LOOKED_AT, ASKED = "taken", "passed", "looked at", "asked whether it has something"
+ANY = ("any item",)
+
+
+class Handed(tuple[str, int]):
+    """To a function of a name, as its parameter at a place."""
+
 
 _VARIABLE = frozenset(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_FAST", "LOAD_FAST_CHECK"))
 _ATTRIBUTE = frozenset(("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"))
 _ITERATION = frozenset(
     ("GET_ITER", "GET_YIELD_FROM_ITER", "UNPACK_SEQUENCE", "UNPACK_EX", "LIST_EXTEND", "SET_UPDATE")
-    + ("CALL_FUNCTION_EX", "CONTAINS_OP")
+    + ("CALL_FUNCTION_EX",)
 )
-_TAKERS = frozenset(
+TAKERS = frozenset(
     ("next", "iter", "list", "tuple", "set", "dict", "sorted", "sum", "min", "max", "any", "all", "zip")
-    + ("enumerate", "islice", "deque", "join")
+    + ("enumerate", "islice", "deque", "join", "map", "filter", "reduce", "chain", "takewhile", "dropwhile")
 )
-_LOOKS = frozenset(("isinstance", "hasattr", "getattr", "callable", "type", "id", "repr", "str", "len"))
+_LOOKS = frozenset(
+    ("isinstance", "hasattr", "getattr", "callable", "type", "id", "repr", "str", "len", "print", "bool")
+)
 _TEXT = ("FORMAT_", "CONVERT_VALUE")  # of an f-string
 _TESTS = (*_TEXT, "POP_", "TO_BOOL", "UNARY_NOT", "IS_OP", "COMPARE_OP", "STORE_ATTR", "DELETE_ATTR")
 _COMPARISONS = ("IS_OP", "COMPARE_OP")
-_BESIDE = frozenset(("PRECALL", "PUSH_NULL", "KW_NAMES", "EXTENDED_ARG", "CACHE", "NOP"))
+_BESIDE = frozenset(("PRECALL", "PUSH_NULL", "EXTENDED_ARG", "CACHE", "NOP"))
+_STORES = ("STORE_FAST", "STORE_DEREF")
+_PLAIN = (*_VARIABLE, "LOAD_CONST", "LOAD_SMALL_INT")
 _CONSTANT = ("LOAD_CONST", "LOAD_SMALL_INT")
 _SUBSCRIPT = (("BINARY_SUBSCR", None), ("BINARY_OP", 26))  # the latter in Python 3.14
 _NOTHING = ("", None)
+_INSIDE: dict[type, str] = {
+    property: "fget", cached_property: "func", staticmethod: "__func__", classmethod: "__func__",
+    type(lru_cache(len)): "__wrapped__", FunctionType: "__wrapped__",
+}  # fmt: skip
+_DEEPEST = 10  # of decorators around one another; out of the air
 _AHEAD = 20  # steps that are looked at behind one; out of the air
 
 
 @lru_cache(maxsize=1000)
 def uses(code: CodeType, names: frozenset[str]) -> tuple[Use, ...]:
     """All that is done with the variables of these names there, and in what is made of codes in it."""
-    return tuple(_uses(code, names))
+    return tuple(_uses(code, names, names))
 
 
-def _uses(code: CodeType, names: frozenset[str]) -> Iterator[Use]:
+def codes_of(method: Any) -> list[Code]:
+    """What is written in Python of a method, a property, or what was made of one, and the variables that may
+    be the object there."""
+    found: list[Code] = []
+    anywhere = type(method) in (staticmethod, classmethod)
+    for _ in range(_DEEPEST):
+        if type(method) is FunctionType:
+            code = method.__code__
+            count = code.co_argcount if anywhere else min(code.co_argcount, 1)
+            found.append((code, frozenset(code.co_varnames[:count])))
+        inside = _INSIDE.get(type(method))
+        method = inside and getattr(method, inside, None)
+    return found
+
+
+def _uses(code: CodeType, names: frozenset[str], known: frozenset[str]) -> Iterator[Use]:
+    """``known``: these, and the names of variables that these were taken from."""
     steps = _steps(code)
     cells = {*code.co_cellvars, *code.co_freevars}
     for at, (step, name) in enumerate(steps):
@@ -62,12 +95,16 @@ def _uses(code: CodeType, names: frozenset[str]) -> Iterator[Use]:
             continue
         before = steps[at - 1]
         path, end = _path(steps, at + 1, "super" in code.co_names)
-        yield path, _how(before, steps[end : end + _AHEAD])
+        yield path, _how(steps, at, end)
+        once = steps[end][0] in _STORES and steps.count(steps[end]) == 1
+        stored = frozenset((steps[end][1],)) if once else known
+        if not stored <= known:  # it has another name from there on
+            yield from ((path + more, how) for more, how in _uses(code, stored, known | stored))
         if before[0] in _ATTRIBUTE:  # as in `Reader.body(self)`, which is `self.body()`
             yield (*path, before[1]), PASSED
     for inner in code.co_consts:
         if type(inner) is CodeType:
-            yield from _uses(inner, names.difference(inner.co_varnames))
+            yield from _uses(inner, names.difference(inner.co_varnames), known)
 
 
 def _steps(code: CodeType) -> Steps:
@@ -85,8 +122,8 @@ def _steps(code: CodeType) -> Steps:
 
 
 def _path(steps: Steps, at: int, super_too: bool) -> tuple[tuple[Any, ...], int]:
-    """The attributes, and the items of constant keys, that are looked up from there, each in the one before,
-    and where what follows begins."""
+    """The attributes and items that are looked up from there, each in the one before, and where what follows
+    begins."""
     between = ("COPY", "CALL") if super_too else ("COPY",)  # as in `self.n += 1`, and in `super().n`
     if steps[at][0] in between and steps[at + 1][0] in _ATTRIBUTE:
         at += 1
@@ -96,23 +133,45 @@ def _path(steps: Steps, at: int, super_too: bool) -> tuple[tuple[Any, ...], int]
         if step in _ATTRIBUTE:
             path.append(name)
             at += 1
-        elif step in _CONSTANT and steps[at + 1] in _SUBSCRIPT:
+        elif step in _PLAIN and steps[at + 1] in _SUBSCRIPT:
+            path.append((name,) if step in _CONSTANT else ANY)
+            at += 2
+        elif path[-1:] == ["get"] and step in _CONSTANT and steps[at + 1] == ("CALL", 1):
             path.append((name,))
             at += 2
         else:
             return tuple(path), at
 
 
-def _how(before: tuple[str, Any], behind: Steps) -> str:
+def _how(steps: Steps, at: int, end: int) -> Any:
+    before, behind = steps[at - 1], steps[end : end + _AHEAD]
     step = behind[0][0]
     if step in _ITERATION:
         return TAKEN
+    if step == "CONTAINS_OP":
+        return ASKED
     if step.startswith(_TESTS) or (step.startswith("LOAD_") and behind[1][0] in _COMPARISONS):
         return LOOKED_AT
+    handed = _handed(steps, at, end)
     callee = before[1] if before[0].startswith("LOAD_") and before[0] != "LOAD_CONST" else None
-    if callee in _TAKERS:
-        return TAKEN
-    return LOOKED_AT if callee in _LOOKS or _is_raised(behind) else PASSED
+    for name in (callee, handed and handed[0]):
+        if name in TAKERS or name in _LOOKS:
+            return TAKEN if name in TAKERS else LOOKED_AT
+    return LOOKED_AT if _is_raised(behind) else handed or PASSED
+
+
+def _handed(steps: Steps, at: int, end: int) -> Handed | None:
+    """Where it goes as an argument of a call, if the others are variables or constants."""
+    call = end
+    while steps[call][0] in _PLAIN:
+        call += 1
+    step, count = steps[call]
+    place = count - 1 - (call - end) if step == "CALL" else -1
+    between = steps[max(at - place, 0) : at]
+    if place < 0 or any(step not in _PLAIN for step, _ in between):
+        return None
+    step, name = steps[at - place - 1]
+    return Handed((name, place)) if step in _VARIABLE else None
 
 
 def _is_raised(behind: Steps) -> bool:
@@ -120,6 +179,6 @@ def _is_raised(behind: Steps) -> bool:
     for at, (step, _) in enumerate(behind):
         if step in ("CALL", "CALL_KW"):
             return any(step == "RAISE_VARARGS" for step, _ in behind[at + 1 : at + 3])
-        if not step.startswith(("LOAD_", "BUILD_", *_TEXT)):
+        if not step.startswith(("LOAD_", "BUILD_", "KW_NAMES", *_TEXT)):
             return False
     return False
