@@ -24,6 +24,7 @@ SMALL = 32  # bytes of a number, or of anything of which no more is known
 SEQUENCES: tuple[Any, ...] = (list, tuple)
 CONTAINERS: tuple[Any, ...] = (list, tuple, dict, set, frozenset)
 STRINGS: tuple[Any, ...] = (str, bytes, bytearray)
+WRITTEN_IN_C: Any = type(object.__sizeof__)
 
 
 def builtin(kind: type, kinds: tuple[Any, ...]) -> Any:
@@ -107,11 +108,23 @@ def size_of(value: Any) -> int:
 
 
 def _own(value: Any) -> int:
-    """What it takes itself, without what it holds."""
+    """What it takes itself, without what it holds. A `__sizeof__` that is written in Python is not asked: it
+    may take longer than all work on the value, as that of pandas, which walks the strings of a table."""
     try:
-        return sys.getsizeof(value)
-    except Exception:  # of a `__sizeof__` of the user's
+        if type(type(value).__sizeof__) is WRITTEN_IN_C:
+            return sys.getsizeof(value)
+        is_table = issubclass(type(value), getattr(sys.modules.get("pandas"), "DataFrame", ()))
+        return _of_table(value) if is_table else SMALL
+    except Exception:  # of an extension of the user's, or where another thread is changing it
         return SMALL
+
+
+def _of_table(table: Any) -> int:
+    """About what one of pandas takes, from a few rows of a few columns."""
+    rows, columns = table.shape
+    some = table.iloc[:: max(1, rows // SAMPLED_INSIDE), :: max(1, columns // SAMPLED_INSIDE)]
+    nbytes = sum(column.memory_usage(index=False, deep=True) for _, column in some.items())
+    return SMALL + int(nbytes * table.size // max(1, some.size))
 
 
 def weight(value: Any, depth: int = DEEPEST) -> int:
