@@ -3,8 +3,10 @@ are keys."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,38 @@ def test_plain_numbers_are_added_as_exactly_beside_any_start() -> None:
     for start in (0, 0.0, np.float64(0)):
         assert mrpy.stream(floats, backend="serial", chunksize=7).sum(start) == 100.0
         assert mrpy.stream(whole, backend="serial", chunksize=7).sum(start) == 100
+
+
+class Exact:
+    """A number that floats do not make inexact, though a float may be made of it, as of those of sympy."""
+
+    def __init__(self, value: Fraction) -> None:
+        self.value = value
+
+    def __add__(self, other: Any) -> Exact:
+        return Exact(self.value + Fraction(getattr(other, "value", other)))
+
+    __radd__ = __add__
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+def test_a_float_ahead_makes_no_floats_of_what_is_none(backend: str) -> None:
+    options: dict[str, Any] = {"backend": backend, "workers": 2}
+    found = mrpy.stream([1.5, Exact(Fraction(1, 3))] * 130, **options).sum()
+    assert (type(found), found.value) == (Exact, 195 + Fraction(130, 3))
+    with pytest.raises(TypeError):
+        mrpy.stream([1.5, Decimal(1)], **options).sum()
+    with pytest.raises(TypeError):
+        dict(mrpy.stream([("k", 1.5), ("k", Decimal(1))], **options).aggregate_by(0, total=(1, "sum")))
+    assert repr(mrpy.stream([1.5, np.array([2.5])], **options).sum()) == "array([4.])"
+    third = np.longdouble(1) / 3
+    assert mrpy.stream([0.0, third], **options).sum() == third
+    for number in (True, 1, Fraction(1, 4), np.float64(0.1), np.int64(7)):
+        total = mrpy.stream([0.1, number] * 500, **options).sum()
+        assert isinstance(total, float) and total == math.fsum([0.1, number] * 500)
 
 
 @pytest.mark.parametrize("bins", [5, np.int64(5), "auto"])

@@ -74,10 +74,11 @@ def _wide(value: Any) -> Any:
 
 def _float_sum(items: Iterator[Any]) -> Any:
     values = list(items)
+    total = sum(values)  # quick, and no float if `fsum` would make floats of what is none
     try:
-        return Compensated(math.fsum(values), 0.0)
-    except (TypeError, ValueError, OverflowError):  # not all are real numbers; inf - inf; too large
-        return sum(values)
+        return Compensated(math.fsum(values), 0.0) if isinstance(total, float) else total
+    except (TypeError, ValueError, OverflowError):  # of no real number; inf - inf; too large
+        return total
 
 
 def sum_merge(left: Any, right: Any) -> Any:
@@ -112,8 +113,7 @@ class _FromStart(Frozen):
 
 class _Widened(Frozen):
     """`sum_leaf` where numbers and arrays of NumPy are added in the type they have with `start`, as the loop
-    does that begins with it: bytes beside a whole number of 64 bits do not overflow, and tuples beside an
-    array are added, not joined."""
+    does that begins with it: bytes do not overflow, and tuples beside an array are added, not joined."""
 
     zero: Any
 
