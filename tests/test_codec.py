@@ -203,3 +203,12 @@ def test_threads_that_open_large_pickles_side_by_side_leave_the_collector_on() -
     finally:
         sys.setswitchinterval(before)
         gc.enable()
+
+
+def test_what_raises_where_a_culprit_is_looked_for_is_a_value_that_cannot_travel() -> None:
+    class Odd(dict[str, Any]):
+        def items(self) -> Any:
+            raise ValueError("nobody may ask")
+
+    with pytest.raises(SerializationError, match=r"Odd.* cannot be sent to a worker: nobody may ask"):
+        codec.encode(Odd(a=1))

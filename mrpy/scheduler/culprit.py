@@ -13,7 +13,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
 from mrpy.scheduler import byvalue
-from mrpy.scheduler.codec import REFUSALS
+from mrpy.scheduler.codec import REFUSALS, let_through
 from mrpy.scheduler.simple_functions import names_in
 
 DEEPEST = 12  # parts inside parts; out of the air. What is nested so deeply is its own culprit
@@ -41,7 +41,11 @@ def culprit(value: Any) -> tuple[str, str]:
     >>> culprit({"name": "x", "limits": [1, guard]})
     ("[1], a lock (in ['limits'])", '')
     """
-    path, cure = _path(value)
+    try:
+        path, cure = _path(value)
+    except Exception as problem:  # of a method of the user's that has been asked what there is
+        let_through(problem)
+        return "", ""
     return _in_words(path), cure
 
 
