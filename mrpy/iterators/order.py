@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _thread import RLock
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from itertools import chain, islice
 
@@ -275,13 +275,8 @@ def close_async(running: AsyncGenerator[Any, None], stopper: Stopper) -> None:
     """Close it without an event loop. What it would wait for is on its way to its end. If it is at work just
     now, or somebody waits for an item, it ends there."""
     stopper.stop()  # so that it waits for nothing
-    closing = running.aclose()
-    try:
-        closing.send(None)
-    except StopIteration:
-        pass
-    except RuntimeError:  # it is at work just now
-        pass
+    with suppress(StopIteration, RuntimeError):  # it is through; it is at work just now
+        running.aclose().send(None)
 
 
 class _feeding:

@@ -88,10 +88,10 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
         like, it ends there; of a chain that looks at several items it is a `ValueError`."""
         if self._running_async is None or self._stopper is None:
             self._run(begins=False).close()
-        else:
             self._let_go()
+        else:
+            self._let_go()  # before: see `__aexit__`
             order.close_async(self._running_async, self._stopper)
-        self._let_go()
 
     def _let_go(self) -> None:
         """Of the source, if that can be gone through but once: a generator that nobody else has is closed."""

@@ -355,8 +355,9 @@ class _WithInitial(Frozen):
 
 def reduction(operator: Callable[[Any, Any], Any], initial: Any = MISSING) -> Fold:
     """``functools.reduce(operator, items, initial)`` for an associative operator."""
-    pure = type(operator).__name__ == "ufunc" or any(operator is known for known in _PURE)
-    typed = type(operator).__name__ == "ufunc" or any(operator is known for known in _TYPED)
+    ufunc = type(operator).__name__ == "ufunc"
+    pure = ufunc or any(operator is known for known in _PURE)
+    typed = ufunc or any(operator is known for known in _TYPED)
     spares = initial is not MISSING and not pure
     leaf = ReduceLeaf(operator, spares, initial if typed else NOTHING)
     return Fold(leaf, operator, _WithInitial(operator, initial), "reduce")

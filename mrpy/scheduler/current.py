@@ -60,7 +60,7 @@ class Stopper:
     def __init__(self) -> None:
         self._jobs: WeakSet[Job] = WeakSet()
         self._lock = threading.RLock()  # a signal handler may come
-        self.begun = False  # whatever it is for
+        self.begun = False  # what it stops, as that says itself
         self.stopped = False
 
     def watch(self) -> None:

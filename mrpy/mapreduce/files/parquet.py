@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from mrpy.errors import DataError
@@ -159,11 +159,7 @@ def _named(path: str) -> Iterator[None]:
 def _opened(block: Block, opening: Opening) -> AbstractContextManager[Any]:
     from pyarrow import OSFile
 
-    if is_url(block.path):
-        return opening.open(block.path)
-    file = OSFile(os.fsencode(place := opening.place(block.path)))
-    see_that_it_is_there(block, place)  # by its name: in old versions of pyarrow such a file has no number
-    return file  # type: ignore[no-any-return]
+    return opening.open(block.path) if is_url(block.path) else _local(OSFile, block, opening)
 
 
 def _mapped(block: Block, opening: Opening) -> Any:
@@ -171,9 +167,14 @@ def _mapped(block: Block, opening: Opening) -> Any:
     killed (SIGBUS), and on serial and threads that is the user's: so it is for very large batches only."""
     from pyarrow import memory_map
 
-    mapped = memory_map(os.fsencode(place := opening.place(block.path)))
-    see_that_it_is_there(block, place)
-    return mapped
+    return _local(memory_map, block, opening)
+
+
+def _local(opened: Callable[[bytes], Any], block: Block, opening: Opening) -> Any:
+    """A file of this machine, opened so, if it is still the one."""
+    file = opened(os.fsencode(place := opening.place(block.path)))
+    see_that_it_is_there(block, place)  # by its name: in old versions of pyarrow such a file has no number
+    return file
 
 
 def _is_arrow(opened: Any) -> bool:
