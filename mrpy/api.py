@@ -14,26 +14,24 @@ from mrpy.errors import OptionError
 from mrpy.iterators.arguments import check_callable, see_that_none_is_a_function
 from mrpy.iterators.lift import lift, lift_program
 from mrpy.iterators.stream import ParallelIterator, stream_behind, stream_of
-from mrpy.light import TYPE_CHECKING, later
+from mrpy.light import TYPE_CHECKING, Any, later
 from mrpy.mapreduce.plan import Filter, Map, StarMap
 from mrpy.mapreduce.tree import MISSING
 from mrpy.options import configure, of_session, over, plain, resolve
 from mrpy.scheduler.early import start_first_worker
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-    from typing import Any
+    import contextlib
 
     from mrpy.iterators import keyed as mapreducing
     from mrpy.iterators import pending
-    from mrpy.iterators.pending import PendingResult
     from mrpy.scheduler import current
     from mrpy.scheduler import session as sessions
-    from mrpy.scheduler.session import Session
 else:
     # What it takes to run something: most of mrpy, and nothing that making a plan needs.
     mapreducing, pending = later("mrpy.iterators.keyed"), later("mrpy.iterators.pending")
     current, sessions = later("mrpy.scheduler.current"), later("mrpy.scheduler.session")
+    contextlib = later("contextlib")
 
 __all__ = [
     "configure", "mapreduce", "parallel", "pfilter", "pfold", "pmap", "preduce", "pstarmap", "session",
@@ -192,7 +190,7 @@ def stream(iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
     return stream_of(iterable, options)
 
 
-def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> PendingResult:
+def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> pending.PendingResult:
     """Run ``function(*args, **kwargs)`` on a worker; return a `PendingResult` at once.
 
     All arguments are the function's own. Of the options, ``backend``, ``workers``, ``retries``, ``timeout``,
@@ -213,7 +211,7 @@ def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Pendin
 
 def session(
     backend: str | None = None, workers: int | None = None, **given: Any
-) -> AbstractContextManager[Session]:
+) -> contextlib.AbstractContextManager[sessions.Session]:
     """Workers of one's own for a ``with`` block, and default options for the runs in it.
 
     What is not an option goes to the backend. The workers end with the block. It holds for the thread, or the
@@ -251,10 +249,10 @@ class _Session:
         self._settings = settings
         if given.get("workers") is not None and {"address", "client"} & set(settings):
             settings["limit"] = self._options.worker_count  # else a cluster has as many as it has
-        self._set: list[AbstractContextManager[None]] = []
+        self._set: list[contextlib.AbstractContextManager[None]] = []
         self._own: sessions.Session | None = None
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> sessions.Session:
         if self._own is not None:
             raise RuntimeError("this session is open already; another mrpy.session(...) is another one")
         try:

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 
 from mrpy.errors import OptionError
 from mrpy.inside import inside
-from mrpy.light import TYPE_CHECKING, Frozen, later
+from mrpy.light import TYPE_CHECKING, Any, Frozen, later
 from mrpy.machine import cpu_count
 from mrpy.scoped import Scoped
 
 if TYPE_CHECKING:
     import difflib
-    from typing import Any, Literal, TypeAlias
+    from typing import Literal, TypeAlias
 
     OnError: TypeAlias = Literal["raise", "skip", "return"] | Callable[[BaseException], Any]
 else:

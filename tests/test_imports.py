@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+import typing
 
 import mrpy
 
@@ -41,6 +43,16 @@ def test_every_public_name_is_there_and_listed() -> None:
     for name in mrpy.__all__:
         assert getattr(mrpy, name) is not None
         assert name in dir(mrpy)
+
+
+def test_annotations_of_all_that_is_public_can_be_resolved() -> None:
+    for name in mrpy.__all__:
+        public = getattr(mrpy, name)
+        methods = inspect.getmembers(public, inspect.isfunction) if inspect.isclass(public) else []
+        functions = [public] if inspect.isfunction(public) else []
+        functions += [method for called, method in methods if not called.startswith("_")]
+        for function in functions:
+            assert typing.get_type_hints(function) or function.__annotations__ == {}, function
 
 
 def test_mapreduce_is_the_verb_whatever_was_imported_before() -> None:

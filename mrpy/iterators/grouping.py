@@ -17,19 +17,14 @@ from collections.abc import Callable, Iterable, Mapping
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least, function_for
 from mrpy.iterators.sharing import see_that_they_are_apart
-from mrpy.light import TYPE_CHECKING, later
+from mrpy.light import TYPE_CHECKING, Any, later
 from mrpy.mapreduce.plan import Plan, Step, is_said_of_items
 from mrpy.mapreduce.sources import Pulled
 
 if TYPE_CHECKING:
-    from typing import Any, TypeAlias
-
     from mrpy.iterators import beside, keyed, repartition, stream
-    from mrpy.iterators.stream import ParallelIterator
     from mrpy.mapreduce import by_key, folds, groups, keys, lookup, statistics
     from mrpy.options import Options
-
-    Partitions: TypeAlias = int | str
 else:
     keyed, stream = later("mrpy.iterators.keyed"), later("mrpy.iterators.stream")
     beside, repartition = later("mrpy.iterators.beside"), later("mrpy.iterators.repartition")
@@ -37,6 +32,7 @@ else:
     groups, statistics = later("mrpy.mapreduce.groups"), later("mrpy.mapreduce.statistics")
     keys, lookup = later("mrpy.mapreduce.keys"), later("mrpy.mapreduce.lookup")
 
+Partitions = int | str
 
 class Grouping(ABC):
     """What brings items together by key.
@@ -69,7 +65,7 @@ class Grouping(ABC):
     def _behind(self) -> dict[str, Any]:
         """The options of a run over the results of this one."""
 
-    def group_by(self, key: Any, *, partitions: Partitions = "auto") -> ParallelIterator:
+    def group_by(self, key: Any, *, partitions: Partitions = "auto") -> stream.ParallelIterator:
         """``toolz.groupby(key, self).items()``: pairs of a key and the list of its items, in their order. All
         items travel: where they are folded in the end, one of the others takes less.
 
@@ -82,7 +78,7 @@ class Grouping(ABC):
         mapper = by_key.WithItem(keys.key_of("group_by", key))
         return self._keyed(mapper, by_key.listed, None, partitions)
 
-    def count_by(self, key: Any, *, partitions: Partitions = "auto") -> ParallelIterator:
+    def count_by(self, key: Any, *, partitions: Partitions = "auto") -> stream.ParallelIterator:
         """``toolz.countby(key, self).items()``: pairs of a key and the number of its items.
 
         In plain Python: ``collections.Counter(map(key, items)).items()``.
@@ -96,7 +92,7 @@ class Grouping(ABC):
 
     def reduce_by(
         self, key: Any, operator: Callable[[Any, Any], Any], *, partitions: Partitions = "auto"
-    ) -> ParallelIterator:
+    ) -> stream.ParallelIterator:
         """Pairs of a key and ``functools.reduce(operator, its items)``, for an associative operator. Floats
         come to the same bits everywhere, which need not be those of a loop: see `mrpy.preduce`.
 
@@ -117,7 +113,7 @@ class Grouping(ABC):
         combine: Callable[[Any, Any], Any] = operator.add,
         *,
         partitions: Partitions = "auto",
-    ) -> ParallelIterator:
+    ) -> stream.ParallelIterator:
         """Pairs of a key and ``functools.reduce(step, its items, initial)``, where partial results can be
         combined. `initial` must be neutral: every part starts with a copy of it, which `step` may change.
 
@@ -133,7 +129,7 @@ class Grouping(ABC):
 
     def aggregate_by(
         self, key: Any, /, *, partitions: Partitions = "auto", **aggregates: Any
-    ) -> ParallelIterator:
+    ) -> stream.ParallelIterator:
         """Pairs of a key and a dict of answers, all from one pass: ``name="count"``, or
         ``name=(field, "sum")``, where a field is given as a key is. There are count, sum, mean, std (the
         divisor is the number of items), min, max, first and last; without a field they look at the items
@@ -153,7 +149,7 @@ class Grouping(ABC):
 
     def topk_by(
         self, key: Any, count: int, order: Any = None, *, partitions: Partitions = "auto"
-    ) -> ParallelIterator:
+    ) -> stream.ParallelIterator:
         """Pairs of a key and ``heapq.nlargest(count, its items, key=order)``: the largest first. `order`:
         what of an item is compared, a function, an index or a name; by default the item itself.
 
@@ -174,7 +170,7 @@ class Grouping(ABC):
         *,
         default: Any = None,
         partitions: Partitions = "auto",
-    ) -> ParallelIterator:
+    ) -> stream.ParallelIterator:
         """Pairs of an item of this one and an item of the other one whose keys are equal, as ``toolz.join``.
         `other_key` is the key of the other's items, by default the same.
 
@@ -220,7 +216,7 @@ class Grouping(ABC):
 
     def cogroup(
         self, other: Iterable[Any], key: Any, other_key: Any = None, *, partitions: Partitions = "auto"
-    ) -> ParallelIterator:
+    ) -> stream.ParallelIterator:
         """``(key, (items, others))`` for each key that this one or the other one has: two lists, either of
         which may be empty. All else is as with `join`.
 
@@ -233,7 +229,7 @@ class Grouping(ABC):
         mappers = self._mappers("cogroup", key, other_key)
         return self._keyed_with("cogroup", other, mappers, by_key.cogrouped, partitions)
 
-    def repartition(self, partitions: int, key: Any = None) -> ParallelIterator:
+    def repartition(self, partitions: int, key: Any = None) -> stream.ParallelIterator:
         """The same items in the same order, as ``chain(*numpy.array_split(items, partitions))``, but what
         follows is computed part by part, each by one task: where a `filter` or a `flat_map` has left much of
         the work in few places. What is written behind it has a file for each part that is not empty. With a
@@ -274,13 +270,13 @@ class Grouping(ABC):
         partitions: Partitions,
         *steps: Step,
         with_keys: bool = True,
-    ) -> ParallelIterator:
+    ) -> stream.ParallelIterator:
         functions, plan = (mapper, reducer, combiner), self._to_key().then(*steps)
         return keyed.keyed(plan, functions, partitions, False, self._given, with_keys=with_keys)
 
     def _folded(
         self, name: str, key: Any, fold: folds.Fold, partitions: Partitions, *steps: Step
-    ) -> ParallelIterator:
+    ) -> stream.ParallelIterator:
         mapper = by_key.WithItem(keys.key_of(name, key))
         return self._keyed(mapper, by_key.Finish(fold), by_key.Combine(fold), partitions, *steps)
 
@@ -299,7 +295,7 @@ class Grouping(ABC):
         looked_up: Callable[[beside.Small], Step] | None = None,
         *,
         with_keys: bool = True,
-    ) -> ParallelIterator:
+    ) -> stream.ParallelIterator:
         """``looked_up``: the step that does the same where all workers can have all of the other input."""
         itself: bool = other is self
         if itself:
@@ -308,7 +304,7 @@ class Grouping(ABC):
         see_that_they_are_apart(name, [self, other], lambda one, other: True)
         left, right = self._to_key(), _plan_of(other, self._given)
 
-        def shuffled(left: Plan, given: dict[str, Any]) -> ParallelIterator:
+        def shuffled(left: Plan, given: dict[str, Any]) -> stream.ParallelIterator:
             return keyed.keyed_of_two(left, right, mappers, reducer, partitions, given, with_keys=with_keys)
 
         if looked_up is not None and lookup.is_small(right):

@@ -14,7 +14,7 @@ from zlib import crc32
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least
 from mrpy.iterators.stream import ParallelIterator
-from mrpy.light import TYPE_CHECKING, Frozen
+from mrpy.light import TYPE_CHECKING, Any, Frozen
 from mrpy.mapreduce.files import handed
 from mrpy.mapreduce.files.blocks import Block, Blocks, blocksize_for, cut
 from mrpy.mapreduce.files.found import files_of
@@ -25,15 +25,16 @@ from mrpy.mapreduce.plan import Plan
 from mrpy.options import plain
 
 if TYPE_CHECKING:
-    from typing import Any, TypeAlias
+    from typing import TypeAlias
 
     from mrpy.mapreduce.files.found import File
     from mrpy.mapreduce.files.handed import BytesOf
     from mrpy.mapreduce.files.reading import Format
 
     Parts: TypeAlias = Callable[[Opening, Block], Iterator[Block]]
-    Path: TypeAlias = str | os.PathLike[str]
-    Paths: TypeAlias = Path | Iterable[Path]
+
+Path = str | os.PathLike[str]
+Paths = Path | Iterable[Path]
 
 __all__ = [
     "read_csv", "read_fasta", "read_fastq", "read_jsonl", "read_parquet", "read_records", "read_sql",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least, function_for, key_for
-from mrpy.light import TYPE_CHECKING, later
+from mrpy.light import TYPE_CHECKING, Any, Self, later
 from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.random import fresh_seed
 from mrpy.mapreduce.sources import ahead
@@ -21,8 +21,6 @@ from mrpy.mapreduce.tree import MISSING
 from mrpy.options import plain
 
 if TYPE_CHECKING:
-    from typing import Any, Self
-
     from mrpy.iterators import sorting
     from mrpy.mapreduce import folds, frequencies, statistics
     from mrpy.mapreduce import sorting as sorts

@@ -15,13 +15,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 
 from mrpy.iterators.arguments import all_iterable, at_least, function_for, key_for, see_that_all_are_items
 from mrpy.iterators.sharing import see_that_they_are_apart
-from mrpy.light import TYPE_CHECKING, later
+from mrpy.light import TYPE_CHECKING, Any, Self, later
 from mrpy.mapreduce.plan import Body, FlatMap
 from mrpy.mapreduce.sources import AHEAD, LEFT, ON_DEMAND, taken_by
 
 if TYPE_CHECKING:
-    from typing import Any, Self
-
     from mrpy.iterators import explain
     from mrpy.mapreduce import partition
     from mrpy.options import Options

@@ -17,7 +17,7 @@ from mrpy.iterators.lift import lift
 from mrpy.iterators.reductions import Reduced, Reductions
 from mrpy.iterators.reshaping import Reshaping
 from mrpy.iterators.writing import Writing
-from mrpy.light import TYPE_CHECKING, later
+from mrpy.light import TYPE_CHECKING, Any, Self, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, Probe, StarMap
 from mrpy.mapreduce.skipped import together
@@ -27,11 +27,9 @@ from mrpy.scheduler.early import start_first_worker
 from mrpy.scoped import blocks_here
 
 if TYPE_CHECKING:
-    from typing import Any, Self
-
     import mrpy.progress as progress
-    from mrpy.iterators import elsewhere, explain, graph, order
-    from mrpy.iterators.graph import Graph
+    from mrpy.iterators import elsewhere, explain, order
+    from mrpy.iterators import graph as drawing
     from mrpy.iterators.order import Run
     from mrpy.mapreduce import folds, reduce
     from mrpy.mapreduce.folds import Fold
@@ -49,7 +47,7 @@ else:
     order, reduce = later("mrpy.iterators.order"), later("mrpy.mapreduce.reduce")
     folds = later("mrpy.mapreduce.folds")
     current, progress = later("mrpy.scheduler.current"), later("mrpy.progress")
-    explain, graph = later("mrpy.iterators.explain"), later("mrpy.iterators.graph")
+    explain, drawing = later("mrpy.iterators.explain"), later("mrpy.iterators.graph")
     elsewhere, writing = later("mrpy.iterators.elsewhere"), later("mrpy.mapreduce.sinks.writing")
 
 
@@ -226,14 +224,14 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
     def _skips(self) -> list[Skipped]:
         return explain.skips(self._plan, self._account)
 
-    def graph(self) -> Graph:
+    def graph(self) -> drawing.Graph:
         """The task graph, as a picture: see `Graph`."""
-        drawn = graph.Graph()
+        drawn = drawing.Graph()
         self._draw(drawn)
         return drawn
 
-    def _draw(self, drawn: Graph) -> str:
-        return graph.draw(self._plan, drawn, self._options().ordered)
+    def _draw(self, drawn: drawing.Graph) -> str:
+        return drawing.draw(self._plan, drawn, self._options().ordered)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {**self.graph()._repr_mimebundle_(), "text/plain": repr(self)}
@@ -374,7 +372,7 @@ class ByItself:
     def _skips(self) -> list[Skipped]:
         return self._items._skips()
 
-    def _draw(self, drawn: Graph) -> str:
+    def _draw(self, drawn: drawing.Graph) -> str:
         return self._items._draw(drawn)
 
 

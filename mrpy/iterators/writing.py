@@ -12,18 +12,15 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-from mrpy.light import TYPE_CHECKING, later
+from mrpy.light import TYPE_CHECKING, Any, later
 
 if TYPE_CHECKING:
-    from typing import Any
-
-    from mrpy.mapreduce.sinks import columns, folder, lines, parquet, sqlite
-    from mrpy.mapreduce.sinks.parts import Written
+    from mrpy.mapreduce.sinks import columns, folder, lines, parquet, parts, sqlite
     from mrpy.mapreduce.sinks.writing import Sink
 else:
     columns, folder = later("mrpy.mapreduce.sinks.columns"), later("mrpy.mapreduce.sinks.folder")
     lines, parquet = later("mrpy.mapreduce.sinks.lines"), later("mrpy.mapreduce.sinks.parquet")
-    sqlite = later("mrpy.mapreduce.sinks.sqlite")
+    parts, sqlite = later("mrpy.mapreduce.sinks.parts"), later("mrpy.mapreduce.sinks.sqlite")
 
 
 class Writing(ABC):
@@ -35,7 +32,7 @@ class Writing(ABC):
     """
 
     @abstractmethod
-    def _write(self, make: Callable[[], Sink], given: dict[str, Any]) -> Written:
+    def _write(self, make: Callable[[], Sink], given: dict[str, Any]) -> parts.Written:
         """Run everything, into a sink, which is made when the options were seen to be some."""
 
     def to_text(
@@ -46,7 +43,7 @@ class Writing(ABC):
         encoding: str = "utf-8",
         compression: str | None = None,
         **options: Any,
-    ) -> Written:
+    ) -> parts.Written:
         """Each item, a string, as a line, into ``path/part-00000.txt`` and so on. `compression`: None,
         "gzip", "bz2" or "xz". Returns the paths, the number of records, and of bytes.
 
@@ -67,7 +64,7 @@ class Writing(ABC):
         overwrite: bool = False,
         compression: str | None = None,
         **options: Any,
-    ) -> Written:
+    ) -> parts.Written:
         """``json.dumps(item)`` of each item as a line, into ``path/part-00000.jsonl`` and so on."""
         format = lines.JsonLines(_compression(compression, lines.SUFFIXES))
         return self._write(lambda: folder.Folder(path, format, overwrite=overwrite), options)
@@ -82,7 +79,7 @@ class Writing(ABC):
         encoding: str = "utf-8",
         compression: str | None = None,
         **options: Any,
-    ) -> Written:
+    ) -> parts.Written:
         """Each item, a dict, a named tuple or a sequence, as a row, into ``path/part-00000.csv`` and so on,
         each with the names of its columns above, where there are names. `fields` says which there are;
         without it all items have the same, in the same order: else the run fails, whatever `on_error` is.
@@ -109,7 +106,7 @@ class Writing(ABC):
         overwrite: bool = False,
         compression: str | None = "snappy",
         **options: Any,
-    ) -> Written:
+    ) -> parts.Written:
         """Each item, as for `to_csv`, as a row, into ``path/part-00000.parquet`` and so on. Needs pyarrow. A
         `schema` (of pyarrow) says which columns there are, in the place of `fields`, and of what types: a
         value that does not fit is an error of its item (1.5 among whole numbers, a time with a zone where
@@ -134,7 +131,7 @@ class Writing(ABC):
         fields: Sequence[str] | None = None,
         overwrite: bool = False,
         **options: Any,
-    ) -> Written:
+    ) -> parts.Written:
         """``executemany("insert into ...", self)``: each item, as for `to_csv`, as a row of a table of the
         database `path`, in one transaction. `overwrite` replaces the table, not the database."""
         chosen = None if fields is None else columns.checked(fields)

@@ -18,14 +18,14 @@ from itertools import count
 
 from mrpy.errors import MrpyError
 from mrpy.inside import inside
-from mrpy.light import TYPE_CHECKING
+from mrpy.light import TYPE_CHECKING, Any, later
 
 if TYPE_CHECKING:
-    from typing import Any
-
     import numpy
 
     from mrpy.mapreduce.files.reading import Reading
+else:
+    numpy = later("numpy")
 
 
 class _Here(_local):
