@@ -150,3 +150,26 @@ def test_a_timer_whose_handler_waits_for_a_result_keeps_its_handler() -> None:
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "True True\n"
+
+
+def test_a_sub_interpreter_has_no_signals_and_does_not_turn_in_a_circle() -> None:
+    """Of programs that embed Python, as mod_wsgi. Later than 3.11 these have none of our threads: an error."""
+    code = """
+    import sys
+    name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
+    interpreters = __import__(name)
+    inside = '''
+    import sys; sys.path[:] = {path}
+    import mrpy
+    try:
+        print(list(mrpy.pmap(abs, range(-3, 0))), flush=True)
+    except RuntimeError as error:
+        print(error, flush=True)
+    '''
+    run = getattr(interpreters, "exec", None) or interpreters.run_string
+    run(interpreters.create(), inside.format(path=sys.path))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout in ("[3, 2, 1]\n", "daemon threads are disabled in this (sub)interpreter\n"), done

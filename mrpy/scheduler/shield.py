@@ -72,7 +72,10 @@ class Shield:
                 self._seen = handlers
             self._replaced = self._to_replace
             _in_c(map(signal.signal, self._numbers, repeat(self._note)))
-        except BaseException:  # of a handler that was not replaced yet
+        except BaseException as error:  # of a handler that was not replaced yet
+            if _is_of_a_sub_interpreter(error):
+                self._replaced, self._depth = (), 0
+                return
             self._leave()
             raise
 
@@ -173,6 +176,16 @@ def _note_main() -> None:
 
 
 os.register_at_fork(after_in_child=_note_main)
+
+
+def _is_of_a_sub_interpreter(error: BaseException) -> bool:
+    """Whether signals are no matter of this interpreter, as in programs that embed several of them. They reach
+    no Python here, so from now on there is nothing to put off."""
+    global _main
+    if type(error) is not ValueError or not str(error).startswith("signal only works in main thread"):
+        return False
+    _main = None
+    return True
 
 
 def _needs(depth: int) -> int:
