@@ -16,7 +16,7 @@ from faults.watching import run_script
 from laws import BACKENDS, CONCURRENT, LOCAL, eventually, fails, when
 
 import mrpy
-from mrpy.errors import OptionError, WorkerCrashed
+from mrpy.errors import OptionError, SerializationError, WorkerCrashed
 
 over_backends = pytest.mark.parametrize("backend", BACKENDS)
 over_concurrent = pytest.mark.parametrize("backend", CONCURRENT)
@@ -336,6 +336,47 @@ def test_in_the_block_of_a_session_it_has_its_workers() -> None:
         assert executor.submit(os.getpid).result(60) == mrpy.submit(os.getpid).result(60)
 
 
+@over_concurrent
+def test_it_keeps_its_workers_in_the_block_of_another_session(backend: str) -> None:
+    executor = mrpy.Executor(1, backend=backend)
+    whose = threading.get_ident if backend == "threads" else os.getpid
+    mine = executor.submit(whose).result(60)
+    with mrpy.session(backend, workers=1):
+        assert executor.submit(whose).result(60) == mine
+        late = executor.submit(time.sleep, 0.3)
+    assert late.exception(60) is None, "it does not end with that"
+    with mrpy.session(backend, workers=1):
+        executor = mrpy.Executor()
+    assert executor.submit(whose).result(60) == mine
+
+
+@over_backends
+def test_a_session_s_executor_works_in_tasks_of_that_session(backend: str) -> None:
+    with mrpy.session(backend, workers=1), mrpy.Executor() as executor:
+        if backend in ("serial", "threads"):  # elsewhere it cannot be sent
+            ask = lambda n: executor.submit(abs, n).result(60)  # noqa: E731
+            assert mrpy.pmap(ask, [-1, -2]).to_list() == [1, 2]
+
+
+@pytest.mark.fault(9)
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_what_cannot_travel_is_said_by_the_future_of_that_call(backend: str) -> None:
+    lock = threading.Lock()
+    with mrpy.Executor(2, backend=backend) as executor:
+        values = executor.map(type, [1, 2, lock])
+        assert [next(values), next(values)] == [int, int]
+        with pytest.raises(SerializationError, match="lock"):
+            next(values)
+        assert isinstance(executor.submit(lambda: lock).exception(60), SerializationError)
+    with mrpy.Executor(2, backend=backend, on_error="return") as executor:
+        assert isinstance(executor.submit(type, lock).result(60), SerializationError)
+    with mrpy.session(backend, workers=1):
+        pending = mrpy.submit(type, lock)
+        assert pending.done() and not pending.cancel() and mrpy.wait([pending]).done == {pending}
+        with pytest.raises(SerializationError, match="lock"):
+            pending.result(60)
+
+
 @pytest.mark.parametrize("backend", LOCAL)
 def test_it_works_inside_a_task(backend: str) -> None:
     def inner(n: int) -> list[int]:
@@ -459,6 +500,26 @@ def test_calls_of_an_executor_that_was_dropped_are_waited_for() -> None:
         """
     )
     assert done.stdout == "done\n", done.stderr
+
+
+@pytest.mark.fault(22)
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_a_call_that_nobody_would_wait_for_is_refused(backend: str) -> None:
+    done = run_script(
+        f"""
+        import atexit
+        @atexit.register  # before mrpy is imported: it is called behind all of its own
+        def last():
+            try:
+                executor.submit(print, "done", flush=True)
+            except RuntimeError as error:
+                print(error, flush=True)
+        import mrpy
+        executor = mrpy.Executor(1, backend={backend!r})
+        executor.submit(int).result()
+        """
+    )
+    assert done.stdout == "cannot schedule new futures after shutdown\n", done.stderr
 
 
 def test_a_call_that_comes_amid_a_shutdown_is_refused_or_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

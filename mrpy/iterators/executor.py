@@ -16,13 +16,15 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from mrpy.errors import Cancelled, OptionError
+from mrpy.inside import inside
 from mrpy.iterators.arguments import check_callable
 from mrpy.iterators.pending import PendingResult
 from mrpy.iterators.together import wait as wait_for
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import resolve
+from mrpy.scheduler.current import opened_for, single_call_of
+from mrpy.scheduler.session import Session
 from mrpy.scheduler.states import ON_BACKEND
-from mrpy.scoped import blocks_here
 
 LINGER = 0.05  # seconds that the thread which tells futures of their end waits for more to do
 
@@ -47,7 +49,7 @@ class Executor(futures.Executor):
         for name in options:
             if name not in _OF_A_CALL:
                 raise OptionError(f"{name}= is not for single calls, as an Executor makes: for mrpy.pmap")
-        self._blocks = blocks_here()  # of sessions: a thread that was there before them may use this
+        self._session = opened_for(self._options)
         self._shut = False
 
     @property
@@ -57,12 +59,11 @@ class Executor(futures.Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
         """Have ``fn(*args, **kwargs)`` run on a worker. Raises `RuntimeError` after `shutdown`."""
-        if self._shut:
+        if self._shut or _nobody_waits:
             raise RuntimeError("cannot schedule new futures after shutdown")
         check_callable("submit", fn)
-        for scoped, block in self._blocks:
-            scoped.enter(block)
-        pending = PendingResult(fn, args, kwargs, self._options)
+        call = single_call_of(self._own_session(), self._options)
+        pending = PendingResult(fn, args, kwargs, self._options, call)
         with pending._driver.shield:  # one that is noted and does not follow would be waited for for ever
             future = _Future(pending, self)
             _under_way.add(future)
@@ -121,6 +122,12 @@ class Executor(futures.Executor):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.shutdown(cancel_futures=kind is not None and issubclass(kind, KeyboardInterrupt))
+
+    def _own_session(self) -> Session | None:
+        """That in whose block it was made, as long as it is open. Tasks of that have the process's own, since
+        they would wait for each other."""
+        gone = self._session is None or self._session.driver.closed or inside.task
+        return None if gone else self._session
 
     def _calls(self) -> list[_Future]:
         """Those that are under way."""
@@ -265,10 +272,20 @@ def _forget_after_fork() -> None:
 os.register_at_fork(after_in_child=_forget_after_fork)
 
 
+_nobody_waits = False  # any more, for calls that are made now: Python ends
+
+
 @atexit.register
+def _finish_the_last() -> None:
+    """Other threads may have gone on since."""
+    global _nobody_waits
+    _nobody_waits = True
+    _finish_all()
+
+
 def _finish_all() -> None:
     """At the end of the program wait for what is under way, as the standard library does; but stop it where
-    Ctrl-C has ended the program. Twice: other threads may go on meanwhile."""
+    Ctrl-C has ended the program."""
     if getattr(sys, "last_type", None) is KeyboardInterrupt:
         for future in list(_under_way):
             future.cancel()

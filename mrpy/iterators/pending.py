@@ -18,16 +18,26 @@ from mrpy.mapreduce.plan import name_of
 from mrpy.options import Options
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import Call, Code
-from mrpy.scheduler.current import single_call
+from mrpy.scheduler.current import SingleCall, single_call
 from mrpy.scheduler.driver import Delivery
+from mrpy.scheduler.failure import capture
 from mrpy.scheduler.job import LoopGate, next_of, shown
+from mrpy.scheduler.messages import Key
 from mrpy.scheduler.reuse import code_for
+from mrpy.scheduler.states import State
 
 
 class PendingResult:
     """The result of one call that runs elsewhere. It makes progress while nobody waits for it."""
 
-    def __init__(self, function: Callable[..., Any], args: Any, kwargs: Any, options: Options) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        options: Options,
+        call: SingleCall | None = None,
+    ) -> None:
         self._name = name = options.name or name_of(function)
         self._delivery: Delivery | None = None
         self._to_tell: list[Callable[[], object]] = []  # for each who waits for another thread
@@ -36,16 +46,21 @@ class PendingResult:
         self._cancelled = False
         self._opened: tuple[bool, Any] | None = None
         self._on_error = options.on_error
-        job, number = single_call(options)
+        job, number = call or single_call(options)
         self._driver = job.driver
 
         def make() -> Code:
             return Code(Submitted(function), name, announce=True)
 
         travels = self._driver.backend.remote
-        code = code_for((function,), make, name) if travels else make()
-        call = Call(code, (args, kwargs, options.seed, number))
-        task = job.task(call, retries=options.retries, timeout=options.timeout)
+        self._key: Key = None
+        try:
+            code = code_for((function,), make, name) if travels else make()
+            to_do = Call(code, (args, kwargs, options.seed, number))
+            task = job.task(to_do, retries=options.retries, timeout=options.timeout)
+        except SerializationError as error:  # it cannot travel: that is how it ends
+            self._delivery = Delivery((0, 0), State.FAILED, capture(error, travels=False), 0, None)
+            return
         self._key = task.key
         self._driver.add([task], self._receive)
         try:

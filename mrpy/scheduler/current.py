@@ -14,6 +14,7 @@ from mrpy.scheduler.job import Job
 from mrpy.scheduler.session import Session, shared
 from mrpy.scoped import Scoped
 
+SingleCall = tuple[Job, int]
 _submits = count()
 _open = Scoped("mrpy_session")  # of a session and its options
 
@@ -25,10 +26,11 @@ def opened(session: Session, options: Options) -> AbstractContextManager[None]:
 
 def session_for(options: Options) -> Session:
     """The session in which a run with these options takes place."""
-    return _opened_for(options) or shared(options.backend, options.worker_count)
+    return opened_for(options) or shared(options.backend, options.worker_count)
 
 
-def _opened_for(options: Options) -> Session | None:
+def opened_for(options: Options) -> Session | None:
+    """The open one, if it is such a session."""
     current = _open.get()
     if current is not None and not inside.task:
         session: Session
@@ -38,9 +40,13 @@ def _opened_for(options: Options) -> Session | None:
     return None
 
 
-def single_call(options: Options) -> tuple[Job, int]:
+def single_call(options: Options) -> SingleCall:
     """The job of a single call, and how many were made before it, in the open session or in this process."""
-    session = _opened_for(options)
+    return single_call_of(opened_for(options), options)
+
+
+def single_call_of(session: Session | None, options: Options) -> SingleCall:
+    """The same in this session, whichever is open; with None in the process's own."""
     if session is not None:
         return session.singles(), next(session.submits)
     return shared(options.backend, options.worker_count).singles(), next(_submits)

@@ -179,8 +179,8 @@ os.register_at_fork(after_in_child=_note_main)
 
 
 def _is_of_a_sub_interpreter(error: BaseException) -> bool:
-    """Whether signals are no matter of this interpreter, as in programs that embed several of them. They reach
-    no Python here, so from now on there is nothing to put off."""
+    """Whether signals are no matter of this interpreter, as in programs that embed several of them. They
+    reach no Python here, so from now on there is nothing to put off."""
     global _main
     if type(error) is not ValueError or not str(error).startswith("signal only works in main thread"):
         return False
