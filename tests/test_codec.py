@@ -12,7 +12,7 @@ import threading
 import time
 import typing
 from collections.abc import Iterator
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -150,7 +150,7 @@ def test_a_proxy_is_what_it_says_whatever_those_before_it_were() -> None:
     function.__name__ = function.__qualname__ = "plus"
     first, second = sent([Proxy(3), Proxy(function)])
     assert first == "itself"
-    assert type(second) is FunctionType and second(1) == 2
+    assert second == "itself", "by its own way, also where it says that it is a function"
 
 
 class Own:
@@ -212,3 +212,59 @@ def test_what_raises_where_a_culprit_is_looked_for_is_a_value_that_cannot_travel
 
     with pytest.raises(SerializationError, match=r"Odd.* cannot be sent to a worker: nobody may ask"):
         codec.encode(Odd(a=1))
+
+
+class Decorated:
+    """A proxy: it says that it is the function that it holds, and is more."""
+
+    def __init__(self, function: Any) -> None:
+        self.__dict__["function"] = function
+
+    @property
+    def __class__(self) -> Any:
+        return type(self.function)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "function":  # of one that is being made
+            raise AttributeError(name)
+        return getattr(self.function, name)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments) + 100
+
+
+class FunctionWrapper(Decorated):
+    """One of wrapt, which refuses to be pickled."""
+
+    def __init__(self, wrapped: Any, wrapper: Any, enabled: Any = None) -> None:
+        super().__init__(lambda *arguments: wrapper(wrapped, None, arguments, {}))
+        functools.update_wrapper(self, wrapped)
+        self._self_wrapper, self._self_enabled = wrapper, enabled
+
+    def __reduce_ex__(self, _: Any) -> Any:
+        raise NotImplementedError("object proxy must define __reduce__()")
+
+
+decorated = Decorated(abs)
+
+
+def test_a_proxy_of_a_function_travels_with_what_it_adds(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(decorated, FunctionType) is False and isinstance(Decorated(lambda n: n), FunctionType)
+    assert sent(Decorated(lambda n: n * 2))(4) == 108
+    held = sent({"held": [Decorated(lambda n: n)]})["held"][0]
+    assert type(held) is Decorated and held(1) == 101
+    fake = SimpleNamespace(FunctionWrapper=FunctionWrapper)
+    monkeypatch.setitem(sys.modules, "wrapt", fake)  # type: ignore[arg-type]
+    once_more = FunctionWrapper(lambda n: n, lambda wrapped, _, arguments, keywords: wrapped(*arguments) + 1)
+    assert once_more(1) == sent(once_more)(1) == 102
+
+
+def by_name(n: int) -> int:
+    return n
+
+
+by_name = FunctionWrapper(by_name, lambda wrapped, _, arguments, keywords: wrapped(*arguments) + 1)
+
+
+def test_a_proxy_in_an_importable_module_goes_by_its_name() -> None:
+    assert by_name(1) == 102 and sent(by_name) is by_name

@@ -12,6 +12,7 @@ Each is made first and filled afterwards, so that functions may refer to themsel
 
 from __future__ import annotations
 
+import copyreg
 import enum
 import functools
 import gc
@@ -107,6 +108,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return member_of, (kind, thing._name_)
         if kind in _FILES:
             raise TypeError(f"{thing!r} is an open file; open it where it is read")
+        if kind is not FunctionType and isinstance(thing, FunctionType):
+            return _proxy(thing, kind)
         reduced = super().reducer_override(thing)
         if getattr(thing, "__type_params__", ()) and kind is FunctionType and type(reduced) is tuple:
             reduced[2][1]["__type_params__"] = thing.__type_params__  # among what is set by name
@@ -155,6 +158,29 @@ def _is_array_of_ctypes(thing: Any) -> bool:
         return False
     kind: Any = thing
     return hasattr(kind, "_length_") and kind is kind._type_ * kind._length_
+
+
+def _proxy(thing: Any, kind: type) -> Any:
+    """What says that it is a function, and is more: it decorates it, say. cloudpickle would send the function
+    alone. Those of wrapt cannot be pickled, and say what they are made of."""
+    if is_importable(thing):
+        return thing.__qualname__
+    wrapt = sys.modules.get("wrapt")
+    if wrapt is not None and kind is wrapt.FunctionWrapper:
+        return _wrapper, (thing.__wrapped__, thing._self_wrapper, thing._self_enabled)
+    make, *rest = thing.__reduce_ex__(5)
+    return _new if make is copyreg.__newobj__ else make, *rest  # type: ignore[attr-defined]
+
+
+def _wrapper(*arguments: Any) -> Any:
+    import wrapt  # the module that its classes name is not where they are
+
+    return wrapt.FunctionWrapper(*arguments)
+
+
+def _new(kind: Any, *arguments: Any) -> Any:
+    """pickle has this by itself, and takes the word of an object for its class."""
+    return kind.__new__(kind, *arguments)
 
 
 def _arguments(thing: Any) -> tuple[Any, ...]:
