@@ -114,3 +114,8 @@ class _Shop(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Shop
+
+if hasattr(sys, "frozen"):
+    from mrpy.scheduler.backends.frozen import serve_if_worker
+
+    serve_if_worker()

@@ -112,6 +112,35 @@ print(next(mrpy.pmap(lambda x: os.environ.get("SAID_SINCE"), [0], workers=1)), l
     assert printed(script, tmp_path) == ["yes 1"]
 
 
+FROZEN = """
+import os, sys
+print(*sys.argv[1:2], flush=True)
+sys.frozen, sys.executable = True, os.path.abspath("frozen")  # as PyInstaller has them
+import mrpy
+
+if __name__ == "__main__":
+    print(*mrpy.pmap(lambda n: n + 1, range(3), workers=1), sys.argv[1:], flush=True)
+"""
+
+
+def test_a_worker_of_a_frozen_program_is_that_program_and_runs_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = tmp_path / "frozen"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} script.py "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    assert printed(FROZEN, tmp_path) == ["", "--mrpy-worker", "1 2 3 []"]
+
+
+def test_where_python_is_embedded_workers_are_run_by_that_of_its_installation(tmp_path: Path) -> None:
+    around = tmp_path / "uwsgi"
+    around.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    around.chmod(0o755)
+    script = f"import sys\nsys.executable = {str(around)!r}\nimport mrpy\nprint(*mrpy.pmap(abs, [-1], workers=1))"
+    assert printed(script, tmp_path) == ["1"]
+
+
 def test_a_program_that_takes_the_place_of_another_inherits_nothing_of_ours(tmp_path: Path) -> None:
     script = """
 import mrpy, sys

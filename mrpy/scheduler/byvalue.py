@@ -3,7 +3,8 @@
 A function behind `lru_cache`, a `cached_property` and what `singledispatch` makes of functions and methods
 of a script or a notebook are taken apart here and put together again in the worker; their caches begin empty
 there. So is what `cmp_to_key` makes, and the keys that this makes, wherever the function is from. An open
-file is refused: cloudpickle would send a copy of what is left to read, which is not what anybody means. Code
+file is refused: cloudpickle would send a copy of what is left to read, which is not what anybody means; but
+standard output and error are the worker's own there. Code
 keeps the name of its file, which cloudpickle takes away from 3.1.3 on: a traceback without its lines helps
 nobody. What cloudpickle does not see of classes is in ``classes.py``.
 
@@ -16,6 +17,7 @@ import copyreg
 import enum
 import functools
 import gc
+import importlib
 import io
 import operator
 import sys
@@ -41,6 +43,7 @@ _TYPED = {typing.ParamSpec, typing.TypeVarTuple, typing.NewType}  # cloudpickle 
 _ALIAS: Any = getattr(typing, "TypeAliasType", type(None))  # from 3.12 on
 _ONE_BY_ONE = (FunctionType, ModuleType, type, enum.Enum, _CACHED, _ALIAS, *_TYPED)  # some go by their names
 _DISPATCH: Any = functools.singledispatch(lambda _: None).dispatch
+_STANDARD = ("stdout", "stderr", "__stdout__", "__stderr__")  # each process has its own
 _FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 
 
@@ -107,6 +110,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if goes_by_name(thing):
             return member_of, (kind, thing._name_)
         if kind in _FILES:
+            for name in _STANDARD:
+                if getattr(sys, name) is thing:
+                    return getattr, (sys, name)
             raise TypeError(f"{thing!r} is an open file; open it where it is read")
         if kind is not FunctionType and isinstance(thing, FunctionType):
             return _proxy(thing, kind)
@@ -173,9 +179,7 @@ def _proxy(thing: Any, kind: type) -> Any:
 
 
 def _wrapper(*arguments: Any) -> Any:
-    import wrapt  # the module that its classes name is not where they are
-
-    return wrapt.FunctionWrapper(*arguments)
+    return importlib.import_module("wrapt").FunctionWrapper(*arguments)  # where its classes do not say to be
 
 
 def _new(kind: Any, *arguments: Any) -> Any:

@@ -127,7 +127,21 @@ def test_without_descriptors_a_run_says_so_and_with_them_it_goes_on() -> None:
 
 
 TRACED = """
-import mrpy, sys, threading, time
+import _thread, sys, threading, time
+
+def look(*_):
+    return look
+
+if {of!r} == "a debugger":  # has each thread traced that is started from here on, by whatever
+    start = _thread.start_new_thread
+    def start_traced(function, *more):
+        return start(lambda *arguments: (sys.{how}(look), function(*arguments)), *more)
+    _thread.start_new_thread = threading._start_new_thread = start_traced
+    sys.{how}(look)
+else:
+    getattr(sys.modules[{of!r}], {how!r})(look)
+
+import mrpy
 
 def nap(x):
     time.sleep(60 if x == 2 else 0.01)
@@ -139,15 +153,11 @@ def spin(x):
         pass
     return x
 
-def look(*_):
-    return look
-
 def timed(function, backend):
     rows = mrpy.pmap(function, range(4), timeout=0.3, on_error="return", backend=backend, workers=2)
     got.append([type(row).__name__ for row in rows])
 
 got = []
-getattr({module}, {how!r})(look)
 timed({function}, "threads")
 thread = threading.Thread(target=timed, args=(spin, "serial"))
 thread.start()
@@ -158,13 +168,13 @@ print(got)
 
 
 @pytest.mark.fault(2)
-@pytest.mark.parametrize("module", ["sys", "threading"])
+@pytest.mark.parametrize("of", ["sys", "threading", "a debugger"])
 @pytest.mark.parametrize("how", ["settrace", "setprofile"])
 @pytest.mark.parametrize("function", ["nap", "spin"])
-def test_what_was_stopped_on_time_holds_up_nobody_who_is_traced(module: str, how: str, function: str) -> None:
+def test_what_was_stopped_on_time_holds_up_nobody_who_is_traced(of: str, how: str, function: str) -> None:
     """By a debugger, or a measurement of coverage: on 3.11 each function that began then began for ever, as long as the
     item was in a system call, and where its thread had ended before, for good."""
-    code = TRACED.format(module=module, how=how, function=function)
+    code = TRACED.format(of=of, how=how, function=function)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     stopped = ["int", "int", "ItemTimeout", "int"]
     assert done.stdout == f"{[stopped, stopped, ['int'] * 4]}\n"

@@ -672,3 +672,20 @@ def test_a_reader_that_comes_after_the_program_has_ended_gets_all_lines(session:
     time.sleep(3.0)  # the reader that is late
     out, _ = process.communicate(timeout=30)
     assert out.count("z" * 1000) == 300
+
+
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_a_standard_stream_that_a_function_holds_is_the_one_there(backend: str) -> None:
+    done = run_script(
+        f"""
+        import mrpy, sys
+        errors = sys.stderr
+        def work(n, file=sys.stdout):
+            print("out", n, file=file)
+            print("error", n, file=errors)
+            return [sys.stdout is file, sys.stderr is errors]
+        print(list(mrpy.pmap(work, [1], backend={backend!r}, workers=1)))
+        """
+    )
+    assert sorted(done.stdout.splitlines()) == ["(item 0) out 1", "[[True, True]]"], done.stderr
+    assert done.stderr == "(item 0) error 1\n"

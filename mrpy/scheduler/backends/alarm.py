@@ -217,7 +217,8 @@ def _throw_from_aside(thread: int, exception: type[BaseException] | None) -> Non
     arrived somewhere: for good, where it was taken back, and as long as the thread is in a system call, where
     it is. That makes calls slower, and on 3.11 one that is traced (by a debugger, a profiler, coverage) looks
     for ever and does nothing else. So one arrives, at once, in a thread that is made for it: that is not
-    traced, as this one may be, and has started no other thread, to which it might go."""
+    traced, as this one may be (debuggers put their own in the place of what starts threads, so it has to be
+    seen to), and has started no other thread, to which it might go."""
     done = allocate_lock()
     done.acquire()
     try:
@@ -232,6 +233,10 @@ class _Here(BaseException):
 
 
 def _throw_and_look_no_more(thread: int, exception: type[BaseException] | None, done: LockType) -> None:
+    import ctypes  # as above
+
+    ctypes.pythonapi.PyEval_SetTrace(None, None)  # `sys.settrace` may be a debugger's, too
+    ctypes.pythonapi.PyEval_SetProfile(None, None)
     try:
         _throw(thread, exception)
         _throw(threading.get_ident(), _Here)

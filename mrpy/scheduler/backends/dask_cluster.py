@@ -44,7 +44,8 @@ from distributed import Scheduler, Worker, batched, utils
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 from tornado.ioloop import IOLoop
 
-from mrpy.scheduler.backends.spawn import HASH_SEED, environment
+from mrpy.scheduler.backends.frozen import is_frozen
+from mrpy.scheduler.backends.spawn import HASH_SEED, environment, interpreter
 from mrpy.scheduler.backends.worker_handle import is_stopped
 from mrpy.scheduler.backends.worker_main import die_with_parent, show_hash_seed
 
@@ -109,7 +110,7 @@ class WorkerProcess(ProcessInterface):
         threads = {name: str(n) for name, n in dask.config.get("distributed.nanny.pre-spawn-environ").items()}
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, *flags, "-P", "-c", boot,
+                interpreter(), *flags, "-P", "-c", boot,
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
@@ -142,6 +143,8 @@ def quiet() -> Iterator[None]:
 
 def start(workers: int) -> SpecCluster:
     """Start it. Its workers come up a moment later."""
+    if is_frozen():
+        raise FileNotFoundError("a frozen program has no interpreter for workers of Dask; give it an address")
     spill = _spill_folder()
     kept: dict[str, Any] = {
         "distributed.admin.low-level-log-length": EVENTS_KEPT,

@@ -16,6 +16,7 @@ from _socket import AF_UNIX, SOCK_STREAM, socketpair
 
 from mrpy.light import TYPE_CHECKING, signal
 from mrpy.scheduler.backends.claims import Claims
+from mrpy.scheduler.backends.frozen import WORKER, is_frozen
 from mrpy.scheduler.backends.last_stack import LastStack
 
 if TYPE_CHECKING:
@@ -112,22 +113,36 @@ def take_standard() -> None:
 
 def _start(fds: tuple[int, int, int, int], threads: int) -> int:
     """Start a fresh interpreter: not a fork, since the user's process may have threads and locks."""
-    if not sys.executable:
-        raise FileNotFoundError(errno.ENOENT, "sys.executable names no interpreter, as where one is embedded")
+    program = interpreter()
     for fd in fds:
         os.set_inheritable(fd, True)  # others that inherit one by chance close it, or do no harm with it
     seed = os.environ.get(HASH_SEED)
     ours = sys.flags.no_site, sys.flags.safe_path, sys.prefix, sys.exec_prefix, seed, _is_customized()
-    flags = (*_flags(), "-S", "-P")
+    if is_frozen():
+        arguments = [program, WORKER, repr((*fds, ours))]
+    else:
+        arguments = [program, *_flags(), "-S", "-P", "-c", _BOOT.format(home=_HOME, told=(*fds, ours))]
     streams = [fd for fd in range(3) if fd == 0 or not os.get_inheritable(fd)]  # it has no input of ours
     return os.posix_spawn(
-        sys.executable,
-        [sys.executable, *flags, "-c", _BOOT.format(home=_HOME, told=(*fds, ours))],
+        program,
+        arguments,
         environment(dict.fromkeys(THREAD_COUNTS, str(_most(threads)))),
         file_actions=[(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in streams],
         setsid=True,
         setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # which this interpreter ignores
     )
+
+
+def interpreter() -> str:
+    """What runs Python here. Where that is embedded (uWSGI, say) ``sys.executable`` names the program around
+    it; the interpreter of the same installation, or virtual environment, does then."""
+    if not sys.executable:
+        raise FileNotFoundError(errno.ENOENT, "sys.executable names no interpreter, as where one is embedded")
+    if is_frozen() or "python" in os.path.basename(sys.executable).lower():
+        return sys.executable
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    found = os.path.join(sys.exec_prefix, "bin", name)
+    return found if os.access(found, os.X_OK) else sys.executable
 
 
 def environment(defaults: dict[str, str]) -> dict[str, str]:
