@@ -852,3 +852,14 @@ def test_what_is_nested_very_deep_is_a_plain_source_and_runs() -> None:
     for _ in range(300):
         nested = (x + 1 for x in nested)
     assert list(mrpy.parallel(nested, backend="serial")) == [300, 301, 302]
+
+
+def test_a_generator_of_compiled_code_is_refused_and_may_be_a_source() -> None:
+    def steps(self: Any) -> Any:
+        return next(self.items)
+
+    compiled = type("generator", (Iterator,), {"__next__": steps})()  # as Cython has them
+    compiled.items = iter([1, 2])
+    with pytest.raises(LiftError, match="compiled module.*pmap"):
+        mrpy.parallel(compiled)
+    assert mrpy.pmap(abs, compiled, backend="serial").to_list() == [1, 2]

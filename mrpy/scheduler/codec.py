@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gc
 from _operator import call
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from mrpy.errors import SerializationError
 from mrpy.light import TYPE_CHECKING, NamedTuple, pickle
@@ -205,6 +205,19 @@ def encode_function(function: Any, name: str, *, same_python: bool = False) -> P
     except REFUSALS as problem:
         let_through(problem)
         raise SerializationError(_why_not(function, problem, name)) from problem
+
+
+def open_function(body: bytes, buffers: Iterable[Any]) -> Any:
+    """What was encoded as a function. An error of that, of a module that it imports say, says so: no item has
+    raised it."""
+    try:
+        return pickle.loads(body, buffers=buffers)
+    except Exception as error:
+        try:
+            error.add_note("mrpy: raised as a worker opened the function, and imported what that needs")
+        except Exception:  # noqa: S110 - a class may forbid it
+            pass
+        raise
 
 
 def let_through(problem: BaseException) -> None:

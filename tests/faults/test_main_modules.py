@@ -368,3 +368,27 @@ def test_a_module_is_found_after_the_folder_has_changed(entry: str, tmp_path: Pa
         cwd=tmp_path,
     )
     assert (done.stderr, done.stdout) == ("", "[1, 2, 3]\n" * 4)
+
+
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_a_module_that_workers_cannot_import_says_that_no_item_has_raised_its_error(
+    backend: str, tmp_path: Path
+) -> None:
+    (tmp_path / "needs_more.py").write_text(
+        "import sys\nif not hasattr(sys, 'is_set_up'):\n    raise RuntimeError('not set up')\ndef work(n): return n\n",
+        encoding="utf-8",
+    )
+    done = run_script(
+        f"""
+        import sys
+        sys.is_set_up = True
+        import mrpy, needs_more
+        try:
+            list(mrpy.pmap(needs_more.work, range(3), backend={backend!r}, workers=1))
+        except RuntimeError as error:
+            print(error, error.__notes__)
+        """,
+        cwd=tmp_path,
+    )
+    note = "mrpy: raised as a worker opened the function, and imported what that needs"
+    assert done.stdout == f"not set up {[note]}\n", done.stderr

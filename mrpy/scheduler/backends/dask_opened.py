@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from mrpy.scheduler import codec
 from mrpy.scheduler.here import Here
 
 KEPT = 64  # opened functions per worker; out of the air
@@ -48,7 +49,7 @@ def opened(name: tuple[str, int], pickled: Any, blob: bytes, go_to: Callable[[He
     whole, buffers = pickle.loads(blob)
     announces, place, body = pickle.loads(whole)
     go_to(place)
-    made = Opened(pickle.loads(body, buffers=buffers), announces, place, len(blob) >= LARGE)
+    made = Opened(codec.open_function(body, buffers), announces, place, len(blob) >= LARGE)
     with _lock:
         _functions[name] = made
         dropped = _dropped([next(iter(_functions))] if len(_functions) > KEPT else [])

@@ -230,7 +230,7 @@ class Worker:
             whole, buffers = self._blobs[number]
             announces, place, body = pickle.loads(whole)
             self._go_to(place)
-            function = pickle.loads(body, buffers=buffers)
+            function = codec.open_function(body, buffers)
             known = self._codes[number] = (function, announces, place, Context())
             del self._blobs[number]
         return known
