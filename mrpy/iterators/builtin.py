@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import sys
 import warnings
+from _weakref import ref
 from array import array
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -21,10 +22,10 @@ from mrpy.iterators.sharing import share, takes
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
-from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced
+from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced, run_of
 
 if TYPE_CHECKING:
-    from typing import Any, TypeAlias
+    from typing import Any, Self, TypeAlias
 
     from mrpy.iterators import explain, order
     from mrpy.mapreduce.skipped import Skipped
@@ -74,6 +75,50 @@ class Items(itertools.chain):  # type: ignore[type-arg]  # one that goes through
 
     def _skips(self) -> list[Skipped]:
         return explain.skips(self.plan, self.account)
+
+
+class _NoFromIterable:
+    """Hides the constructor of `chain`. What an instance says is in `mrpy.iterators.elsewhere`."""
+
+    def __get__(self, _: object, kind: type) -> Any:
+        raise AttributeError(f"{kind.__name__} has no attribute 'from_iterable'; write mrpy.stream(iterable)")
+
+
+class Beginning(itertools.chain["Any"]):
+    """An iterator over what its own ``_run()`` yields, which is asked for with the first item. It goes
+    through blocks of items in C, as `Items` does, and shares them with these."""
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        blocks = _BlocksOf()
+        made: Any = super().from_iterable(blocks)  # of this class
+        blocks.iterator = ref(made)
+        return made  # type: ignore[no-any-return]
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name != "from_iterable"]
+
+    from_iterable: Any = _NoFromIterable()
+
+
+class _BlocksOf:
+    """The blocks of its run. It does not hold the iterator, which holds this, and is closed when it is let
+    go of. An error is a block, too: see `mrpy.iterators.order.Shared`."""
+
+    iterator: Callable[[], Any]
+    _shared: Any = None  # those of the run
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Iterator[Any]:
+        try:
+            if self._shared is None:
+                self._shared = self.iterator()._run().shared
+            return next(self._shared)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            return order.raising(error)
 
 
 def _sequence_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
@@ -177,7 +222,7 @@ def _chain(iterator: Any, lift: Lift, given: Given) -> Plan | None:
         parts = itertools.chain(active, sources)
         lifted = Chained("chain", [parts], lambda parts: (inner(lift(iter(part)), given) for part in parts))
         return Plan(Pulled(lifted))
-    known = [*active, *sources]
+    known = [*map(run_of, (*active, *sources))]
     # What has no steps is taken over only when it is its turn.
     early = [type(part) in (GeneratorType, Items, *_PROGRAMS) for part in known]
     ready = [inner(lift(part), given) if now else part for part, now in zip(known, early, strict=True)]

@@ -20,7 +20,7 @@ from mrpy.iterators.builtin import HANDLERS, NONE_GIVEN, is_too_deep
 from mrpy.iterators.sharing import takes_from_its_source
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import GENEXPR, Body, Plan
-from mrpy.mapreduce.sources import source_of
+from mrpy.mapreduce.sources import run_of, source_of
 
 if TYPE_CHECKING:
     import opcode
@@ -46,6 +46,7 @@ def lift(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
 
 def _lift(iterable: Iterable[Any], given: Given) -> Plan:
     plan: Plan | None = None
+    iterable = run_of(iterable)
     if type(iterable) is GeneratorType:
         plan = None if _why_not(iterable) else _from_generator(iterable, given, _lift)
     elif type(iterable) in HANDLERS:

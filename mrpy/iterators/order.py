@@ -114,7 +114,7 @@ class Shared:
         except StopIteration:
             raise
         except BaseException as error:
-            return _raising(error)
+            return raising(error)
 
     def some(self) -> list[Any]:
         """The next items, as many as are there at once, or one that is computed first; none at the end."""
@@ -124,7 +124,8 @@ class Shared:
         return []
 
 
-def _raising(error: BaseException) -> Iterator[Any]:
+def raising(error: BaseException) -> Iterator[Any]:
+    """An iterator that raises it, and then ends."""
     try:
         raise error
         yield

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from functools import partial
 
 from mrpy.iterators.arguments import function_for, see_that_all_are_items
+from mrpy.iterators.builtin import Beginning
 from mrpy.iterators.grouping import Grouping
 from mrpy.iterators.lift import lift
 from mrpy.iterators.reductions import Reduced, Reductions
@@ -51,7 +52,7 @@ else:
     elsewhere, writing = later("mrpy.iterators.elsewhere"), later("mrpy.mapreduce.sinks.writing")
 
 
-class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]):
+class ParallelIterator(Beginning, Reshaping, Reductions, Grouping, Writing, Iterator["Any"]):
     """A lazy iterator whose items are computed in parallel. Made by `parallel`, `pmap`, `stream`, ...
 
     Printed, it shows its plan; nothing runs before the first item is asked for. As any iterator it can be
@@ -62,6 +63,7 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
     """
 
     shows_plan = True
+    _mrpy_run = property(lambda self: self if self._running is None else self._running.items)  # see `run_of`
 
     def __init__(self, plan: Plan, given: dict[str, Any]) -> None:
         resolve(given)  # a wrong option is an error here, not at the first item
@@ -75,11 +77,9 @@ class ParallelIterator(Reshaping, Reductions, Grouping, Writing, Iterator["Any"]
 
     # ---- as an iterator --------------------------------------------------------------------------
 
-    def __iter__(self) -> Iterator[Any]:
-        return self._run().items
-
-    def __next__(self) -> Any:
-        return next(self._run().items)
+    def __iter__(self) -> Self:
+        self._run()
+        return self
 
     def close(self) -> None:
         """Stop what is running and end the iterator. Where another thread waits for an item of a `map` or the

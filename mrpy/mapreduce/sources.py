@@ -244,6 +244,12 @@ def shows_its_plan(iterable: object) -> bool:
     return is_run(iterable) or getattr(type(iterable), "shows_plan", False) is True
 
 
+def run_of(iterable: Any) -> Any:
+    """What is left of a parallel iterator that is its own iterator already: its run, a program until that
+    begins. Anything else as it is."""
+    return iterable._mrpy_run if hasattr(type(iterable), "_mrpy_run") else iterable
+
+
 def stages_of(source: object) -> int:
     """How many stages of runs have made what it gives out."""
     iterable: Any = source.iterable if isinstance(source, Pulled) else None
