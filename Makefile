@@ -20,9 +20,9 @@ demo: $(STAMP)-core ## count the words of many files in parallel (INPUT='a.txt d
 test: $(STAMP)-test ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: $(STAMP)-lint ## ruff, and mypy --strict on mrpy/
+lint: $(STAMP)-lint ## ruff, and mypy --strict on mrpy/ and on typed programs
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict mrpy
+	$(BIN)/mypy --strict mrpy tests/typed
 
 bench: $(STAMP)-bench ## measure mrpy beside its peers
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || echo "== $$name: see above"; done

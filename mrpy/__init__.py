@@ -18,6 +18,10 @@ from mrpy._version import __version__
 
 TYPE_CHECKING = False  # as in typing, which would have to be imported; type checkers know the name
 if TYPE_CHECKING:
+    from mrpy import errors as errors
+    from mrpy import iterators as iterators
+    from mrpy import options as options
+    from mrpy import scheduler as scheduler
     from mrpy.api import (
         configure,
         mapreduce,

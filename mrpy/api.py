@@ -14,7 +14,7 @@ from mrpy.errors import OptionError
 from mrpy.iterators.arguments import check_callable, see_that_none_is_a_function
 from mrpy.iterators.lift import lift, lift_program
 from mrpy.iterators.stream import ParallelIterator, stream_behind, stream_of
-from mrpy.light import TYPE_CHECKING, Any, later
+from mrpy.light import TYPE_CHECKING, Any, P, R, S, T, later, overload
 from mrpy.mapreduce.plan import Filter, Map, StarMap
 from mrpy.mapreduce.tree import MISSING
 from mrpy.options import configure, of_session, over, plain, resolve
@@ -22,6 +22,7 @@ from mrpy.scheduler.early import start_first_worker
 
 if TYPE_CHECKING:
     import contextlib
+    from typing import TypeGuard
 
     from mrpy.iterators import keyed as mapreducing
     from mrpy.iterators import pending
@@ -39,7 +40,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def parallel(iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
+def parallel(iterable: Iterable[R], /, **options: Any) -> ParallelIterator[R]:
     """Run an ordinary generator expression in parallel: ``for row in parallel(f(x) for x in xs if p(x))``.
 
     The expression is taken over, not consumed: its code, the values of its variables at this moment and
@@ -57,7 +58,25 @@ def parallel(iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
     return ParallelIterator(lift_program(iterable, options), options)
 
 
-def pmap(function: Callable[..., Any], /, *iterables: Iterable[Any], **options: Any) -> ParallelIterator:
+@overload
+def pmap(function: Callable[[S], R], iterable: Iterable[S], /, **options: Any) -> ParallelIterator[R]: ...
+@overload
+def pmap(
+    function: Callable[[S, T], R], first: Iterable[S], second: Iterable[T], /, **options: Any
+) -> ParallelIterator[R]: ...
+@overload
+def pmap(
+    function: Callable[..., R],
+    first: Iterable[Any],
+    second: Iterable[Any],
+    third: Iterable[Any],
+    /,
+    *iterables: Iterable[Any],
+    **options: Any,
+) -> ParallelIterator[R]: ...
+
+
+def pmap(function: Callable[..., R], /, *iterables: Iterable[Any], **options: Any) -> ParallelIterator[R]:
     """``map(function, *iterables)`` in parallel: lazy, in order.
 
     >>> import mrpy
@@ -72,7 +91,9 @@ def pmap(function: Callable[..., Any], /, *iterables: Iterable[Any], **options: 
     return ParallelIterator(lift(zip(*iterables, strict=False), options).then(StarMap(function)), options)
 
 
-def pstarmap(function: Callable[..., Any], iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
+def pstarmap(
+    function: Callable[..., R], iterable: Iterable[Iterable[Any]], /, **options: Any
+) -> ParallelIterator[R]:
     """``itertools.starmap(function, iterable)`` in parallel: lazy, in order.
 
     >>> import mrpy
@@ -83,9 +104,21 @@ def pstarmap(function: Callable[..., Any], iterable: Iterable[Any], /, **options
     return stream_behind(iterable, options)._then(StarMap(function))
 
 
+@overload
+def pfilter(predicate: None, iterable: Iterable[R | None], /, **options: Any) -> ParallelIterator[R]: ...
+@overload
+def pfilter(
+    predicate: Callable[[S], TypeGuard[R]], iterable: Iterable[S], /, **options: Any
+) -> ParallelIterator[R]: ...
+@overload
+def pfilter(
+    predicate: Callable[[R], Any], iterable: Iterable[R], /, **options: Any
+) -> ParallelIterator[R]: ...
+
+
 def pfilter(
     predicate: Callable[[Any], Any] | None, iterable: Iterable[Any], /, **options: Any
-) -> ParallelIterator:
+) -> ParallelIterator[Any]:
     """``filter(predicate, iterable)`` in parallel: lazy, in order.
 
     >>> import mrpy
@@ -95,6 +128,16 @@ def pfilter(
     test = bool if predicate is None else predicate
     check_callable("pfilter", test, iterable)
     return stream_behind(iterable, options)._then(Filter(test))
+
+
+@overload
+def preduce(
+    operator: Callable[[S, S], S], iterable: Iterable[S], /, **options: Any
+) -> S: ...
+@overload
+def preduce(
+    operator: Callable[[Any, Any], R], iterable: Iterable[Any], /, initial: Any, **options: Any
+) -> R: ...
 
 
 def preduce(
@@ -120,13 +163,13 @@ def preduce(
 
 
 def pfold(
-    step: Callable[[Any, Any], Any],
-    iterable: Iterable[Any],
+    step: Callable[[Any, S], R],
+    iterable: Iterable[S],
     /,
     initial: Any,
     combine: Callable[[Any, Any], Any] = operators.add,
     **options: Any,
-) -> Any:
+) -> R:
     """``functools.reduce(step, iterable, initial)`` in parallel, where two results can be combined.
 
     ``step(accumulator, item)`` takes in one item, ``combine(left, right)`` joins what two stretches of
@@ -142,14 +185,14 @@ def pfold(
 
 
 def mapreduce(
-    mapper: Callable[[Any], Any],
+    mapper: Callable[[S], Any],
     reducer: Callable[[Any, Iterator[Any]], Any],
-    inputs: Iterable[Any],
+    inputs: Iterable[S],
     combiner: Callable[[Any, Iterator[Any]], Any] | None = None,
     partitions: int | str = "auto",
     sort: bool = False,
     **options: Any,
-) -> ParallelIterator:
+) -> ParallelIterator[tuple[Any, Any]]:
     """Map, group by key, reduce: a lazy iterator of ``(key, value)`` pairs.
 
     ``mapper(record)`` returns or yields (key, value) pairs: a tuple of two is one. ``reducer(key, values)``
@@ -179,7 +222,7 @@ def mapreduce(
     )
 
 
-def stream(iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
+def stream(iterable: Iterable[R], /, **options: Any) -> ParallelIterator[R]:
     """A chainable parallel iterator over any iterable: ``stream(xs).map(f).filter(p).take(10)``.
 
     >>> import mrpy
@@ -190,7 +233,7 @@ def stream(iterable: Iterable[Any], /, **options: Any) -> ParallelIterator:
     return stream_of(iterable, options)
 
 
-def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> pending.PendingResult:
+def submit(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> pending.PendingResult[R]:
     """Run ``function(*args, **kwargs)`` on a worker; return a `PendingResult` at once.
 
     All arguments are the function's own. Of the options, ``backend``, ``workers``, ``retries``, ``timeout``,

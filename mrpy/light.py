@@ -9,6 +9,8 @@ type checker they are what they stand for.
 ``Frozen``      as ``dataclass(frozen=True, slots=True)``: equal to its own kind only, and no tuple
 ``later``       a module that most runs do not need, or not at once. It stands where the imports are, with the
                 import itself beside it for type checkers
+``Generic``, ``overload``  as those of `typing`; and type variables: ``T`` of what is in a class (covariant,
+                as that of `Iterator`), ``R`` and ``S`` of a function, ``P`` for its parameters
 """
 
 from __future__ import annotations
@@ -22,15 +24,36 @@ if TYPE_CHECKING:
     import pickle as pickle
     import signal as signal
     from typing import Any as Any
+    from typing import Generic as Generic
     from typing import NamedTuple as NamedTuple
+    from typing import ParamSpec, dataclass_transform
     from typing import Self as Self
-    from typing import dataclass_transform
+    from typing import overload as overload
+
+    from typing_extensions import TypeVar  # whose type variables may have a default
+
+    T = TypeVar("T", covariant=True, default=Any)
+    R = TypeVar("R")
+    S = TypeVar("S")
+    P = ParamSpec("P")
 else:
     # What `pickle` and `signal` take their functions from: they cost 6 ms, for what nobody needs here.
     import _pickle as pickle  # noqa: F401
     import _signal as signal  # noqa: F401
 
-    Any = Self = object  # of annotations, which nobody reads here
+    Any = Self = T = R = S = object  # of annotations, which nobody reads here
+
+    class P(list):  # a list is what stands for parameters in a Callable
+        args = kwargs = object
+
+    P = P()
+
+    class Generic:
+        __slots__ = ()
+        __class_getitem__ = classmethod(type(list[int]))
+
+    def overload(function):
+        return function
 
     class _MakeTuple(type):
         def __new__(cls, name, bases, body):

@@ -45,7 +45,9 @@ def files_of(paths: Sequence[str]) -> list[File]:
         return files_of_paths("mrpy", paths, only_text=True)
 
 
-def lines_of(paths: Sequence[str], encoding: str, errors: str) -> tuple[mrpy.ParallelIterator, list[str]]:
+def lines_of(
+    paths: Sequence[str], encoding: str, errors: str
+) -> tuple[mrpy.ParallelIterator[str], list[str]]:
     """The lines of these files, or of standard input; and which files in directories do not begin as text:
     their lines are not among them. What is wrong further on, of a file that does, is an error. Raises
     `NoInput`."""

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from mrpy.iterators.stream import ByItself, ParallelIterator
+from mrpy.iterators.inner import ByItself
+from mrpy.iterators.stream import ParallelIterator
 from mrpy.mapreduce import lookup
 from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.keys import Named

@@ -19,7 +19,7 @@ from types import GeneratorType, MappingProxyType
 
 from mrpy.iterators.inner import Chained, inner, inner_in_order, joined
 from mrpy.iterators.sharing import share, takes
-from mrpy.light import TYPE_CHECKING, later
+from mrpy.light import TYPE_CHECKING, T, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
 from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced, run_of
@@ -84,7 +84,7 @@ class _NoFromIterable:
         raise AttributeError(f"{kind.__name__} has no attribute 'from_iterable'; write mrpy.stream(iterable)")
 
 
-class Beginning(itertools.chain["Any"]):
+class Beginning(itertools.chain[T]):  # type: ignore[type-var]  # of which items come out only
     """An iterator over what its own ``_run()`` yields, which is asked for with the first item. It goes
     through blocks of items in C, as `Items` does, and shares them with these."""
 

@@ -20,6 +20,7 @@ from mrpy.inside import inside
 from mrpy.iterators.arguments import check_callable
 from mrpy.iterators.pending import PendingResult
 from mrpy.iterators.together import wait as wait_for
+from mrpy.light import P, R
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import resolve
 from mrpy.scheduler.current import opened_for, single_call_of
@@ -57,7 +58,7 @@ class Executor(futures.Executor):
         """What Dask asks its pools for."""
         return self._options.worker_count
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> futures.Future[R]:
         """Have ``fn(*args, **kwargs)`` run on a worker. Raises `RuntimeError` after `shutdown`."""
         if self._shut or _nobody_waits:
             raise RuntimeError("cannot schedule new futures after shutdown")
@@ -75,12 +76,12 @@ class Executor(futures.Executor):
 
     def map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., R],
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
         **given: Any,
-    ) -> Iterator[Any]:
+    ) -> Iterator[R]:
         """As in `ProcessPoolExecutor`: all items are sent at once, `chunksize` of them as one call; each as
         one where there is an ``on_error``, ``retries`` or a ``timeout`` for it. `mrpy.pmap` cuts by itself,
         and keeps memory level.
@@ -143,7 +144,7 @@ class _Future(futures.Future[Any]):
 
     _done_callbacks: list[Callable[[futures.Future[Any]], object]]
 
-    def __init__(self, pending: PendingResult, executor: Executor) -> None:
+    def __init__(self, pending: PendingResult[Any], executor: Executor) -> None:
         super().__init__()
         self.pending = pending
         self.executor = executor

@@ -16,12 +16,15 @@ from collections.abc import Callable, Iterable, Mapping
 
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least, function_for
+from mrpy.iterators.inner import ByItself
 from mrpy.iterators.sharing import see_that_they_are_apart
-from mrpy.light import TYPE_CHECKING, Any, later
+from mrpy.light import TYPE_CHECKING, Any, Generic, R, S, T, later, overload
 from mrpy.mapreduce.plan import Plan, Step, is_said_of_items
 from mrpy.mapreduce.sources import Pulled
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from mrpy.iterators import beside, keyed, repartition, stream
     from mrpy.mapreduce import by_key, folds, groups, keys, lookup, statistics
     from mrpy.options import Options
@@ -34,7 +37,7 @@ else:
 
 Partitions = int | str
 
-class Grouping(ABC):
+class Grouping(ABC, Generic[T]):
     """What brings items together by key.
 
     A ``key`` is a function of an item, or what to look up in it (an index, or a name: that of a column, or of
@@ -54,7 +57,7 @@ class Grouping(ABC):
         """The step that asks items for their keys, where it matters whose error that is."""
 
     @abstractmethod
-    def _then(self, step: Step) -> Any:
+    def _then(self, step: Step) -> stream.ParallelIterator[Any]:
         """This one with a step more."""
 
     @abstractmethod
@@ -65,7 +68,9 @@ class Grouping(ABC):
     def _behind(self) -> dict[str, Any]:
         """The options of a run over the results of this one."""
 
-    def group_by(self, key: Any, *, partitions: Partitions = "auto") -> stream.ParallelIterator:
+    def group_by(
+        self, key: Callable[[T], Any] | object, *, partitions: Partitions = "auto"
+    ) -> stream.ParallelIterator[tuple[Any, list[T]]]:
         """``toolz.groupby(key, self).items()``: pairs of a key and the list of its items, in their order. All
         items travel: where they are folded in the end, one of the others takes less.
 
@@ -78,7 +83,9 @@ class Grouping(ABC):
         mapper = by_key.WithItem(keys.key_of("group_by", key))
         return self._keyed(mapper, by_key.listed, None, partitions)
 
-    def count_by(self, key: Any, *, partitions: Partitions = "auto") -> stream.ParallelIterator:
+    def count_by(
+        self, key: Callable[[T], Any] | object, *, partitions: Partitions = "auto"
+    ) -> stream.ParallelIterator[tuple[Any, int]]:
         """``toolz.countby(key, self).items()``: pairs of a key and the number of its items.
 
         In plain Python: ``collections.Counter(map(key, items)).items()``.
@@ -91,8 +98,12 @@ class Grouping(ABC):
         return self._keyed(mapper, groups.total, groups.total, partitions)
 
     def reduce_by(
-        self, key: Any, operator: Callable[[Any, Any], Any], *, partitions: Partitions = "auto"
-    ) -> stream.ParallelIterator:
+        self,
+        key: Callable[[T], Any] | object,
+        operator: Callable[[T, T], T | R],
+        *,
+        partitions: Partitions = "auto",
+    ) -> stream.ParallelIterator[tuple[Any, T | R]]:
         """Pairs of a key and ``functools.reduce(operator, its items)``, for an associative operator. Floats
         come to the same bits everywhere, which need not be those of a loop: see `mrpy.preduce`.
 
@@ -107,13 +118,13 @@ class Grouping(ABC):
 
     def fold_by(
         self,
-        key: Any,
-        step: Callable[[Any, Any], Any],
+        key: Callable[[T], Any] | object,
+        step: Callable[[Any, T], R],
         initial: Any,
         combine: Callable[[Any, Any], Any] = operator.add,
         *,
         partitions: Partitions = "auto",
-    ) -> stream.ParallelIterator:
+    ) -> stream.ParallelIterator[tuple[Any, R]]:
         """Pairs of a key and ``functools.reduce(step, its items, initial)``, where partial results can be
         combined. `initial` must be neutral: every part starts with a copy of it, which `step` may change.
 
@@ -128,8 +139,8 @@ class Grouping(ABC):
         return self._folded("fold_by", key, folds.folding(*checked), partitions)
 
     def aggregate_by(
-        self, key: Any, /, *, partitions: Partitions = "auto", **aggregates: Any
-    ) -> stream.ParallelIterator:
+        self, key: Callable[[T], Any] | object, /, *, partitions: Partitions = "auto", **aggregates: Any
+    ) -> stream.ParallelIterator[tuple[Any, dict[str, Any]]]:
         """Pairs of a key and a dict of answers, all from one pass: ``name="count"``, or
         ``name=(field, "sum")``, where a field is given as a key is. There are count, sum, mean, std (the
         divisor is the number of items), min, max, first and last; without a field they look at the items
@@ -148,8 +159,13 @@ class Grouping(ABC):
         return self._keyed(mapper, by_key.Finish(fold), by_key.Combine(fold), partitions)
 
     def topk_by(
-        self, key: Any, count: int, order: Any = None, *, partitions: Partitions = "auto"
-    ) -> stream.ParallelIterator:
+        self,
+        key: Callable[[T], Any] | object,
+        count: int,
+        order: Callable[[T], Any] | object = None,
+        *,
+        partitions: Partitions = "auto",
+    ) -> stream.ParallelIterator[tuple[Any, list[T]]]:
         """Pairs of a key and ``heapq.nlargest(count, its items, key=order)``: the largest first. `order`:
         what of an item is compared, a function, an index or a name; by default the item itself.
 
@@ -161,6 +177,40 @@ class Grouping(ABC):
         probes = self._probes(folds.key_of(fold))
         return self._folded("topk_by", key, fold, partitions, *probes)
 
+    @overload
+    def join(
+        self,
+        other: Iterable[S],
+        key: Callable[[T], Any] | object,
+        other_key: Callable[[S], Any] | object = ...,
+        how: Literal["inner"] = ...,
+        *,
+        default: Any = ...,
+        partitions: Partitions = ...,
+    ) -> stream.ParallelIterator[tuple[T, S]]: ...
+    @overload
+    def join(
+        self,
+        other: Iterable[S],
+        key: Callable[[T], Any] | object,
+        other_key: Callable[[S], Any] | object = ...,
+        how: Literal["semi", "anti"] = ...,
+        *,
+        default: Any = ...,
+        partitions: Partitions = ...,
+    ) -> stream.ParallelIterator[T]: ...
+    @overload
+    def join(
+        self,
+        other: Iterable[S],
+        key: Callable[[T], Any] | object,
+        other_key: Callable[[S], Any] | object = ...,
+        how: Literal["left", "right", "outer"] = ...,
+        *,
+        default: Any = ...,
+        partitions: Partitions = ...,
+    ) -> stream.ParallelIterator[Any]: ...
+
     def join(
         self,
         other: Iterable[Any],
@@ -170,7 +220,7 @@ class Grouping(ABC):
         *,
         default: Any = None,
         partitions: Partitions = "auto",
-    ) -> stream.ParallelIterator:
+    ) -> stream.ParallelIterator[Any]:
         """Pairs of an item of this one and an item of the other one whose keys are equal, as ``toolz.join``.
         `other_key` is the key of the other's items, by default the same.
 
@@ -215,8 +265,13 @@ class Grouping(ABC):
         return self._keyed_with("join", other, mappers, reducer, partitions, looked_up, with_keys=False)
 
     def cogroup(
-        self, other: Iterable[Any], key: Any, other_key: Any = None, *, partitions: Partitions = "auto"
-    ) -> stream.ParallelIterator:
+        self,
+        other: Iterable[S],
+        key: Callable[[T], Any] | object,
+        other_key: Callable[[S], Any] | object = None,
+        *,
+        partitions: Partitions = "auto",
+    ) -> stream.ParallelIterator[tuple[Any, tuple[list[T], list[S]]]]:
         """``(key, (items, others))`` for each key that this one or the other one has: two lists, either of
         which may be empty. All else is as with `join`.
 
@@ -229,7 +284,9 @@ class Grouping(ABC):
         mappers = self._mappers("cogroup", key, other_key)
         return self._keyed_with("cogroup", other, mappers, by_key.cogrouped, partitions)
 
-    def repartition(self, partitions: int, key: Any = None) -> stream.ParallelIterator:
+    def repartition(
+        self, partitions: int, key: Callable[[T], Any] | object = None
+    ) -> stream.ParallelIterator[T]:
         """The same items in the same order, as ``chain(*numpy.array_split(items, partitions))``, but what
         follows is computed part by part, each by one task: where a `filter` or a `flat_map` has left much of
         the work in few places. What is written behind it has a file for each part that is not empty. With a
@@ -270,13 +327,13 @@ class Grouping(ABC):
         partitions: Partitions,
         *steps: Step,
         with_keys: bool = True,
-    ) -> stream.ParallelIterator:
+    ) -> stream.ParallelIterator[Any]:
         functions, plan = (mapper, reducer, combiner), self._to_key().then(*steps)
         return keyed.keyed(plan, functions, partitions, False, self._given, with_keys=with_keys)
 
     def _folded(
         self, name: str, key: Any, fold: folds.Fold, partitions: Partitions, *steps: Step
-    ) -> stream.ParallelIterator:
+    ) -> stream.ParallelIterator[Any]:
         mapper = by_key.WithItem(keys.key_of(name, key))
         return self._keyed(mapper, by_key.Finish(fold), by_key.Combine(fold), partitions, *steps)
 
@@ -295,7 +352,7 @@ class Grouping(ABC):
         looked_up: Callable[[beside.Small], Step] | None = None,
         *,
         with_keys: bool = True,
-    ) -> stream.ParallelIterator:
+    ) -> stream.ParallelIterator[Any]:
         """``looked_up``: the step that does the same where all workers can have all of the other input."""
         itself: bool = other is self
         if itself:
@@ -304,7 +361,7 @@ class Grouping(ABC):
         see_that_they_are_apart(name, [self, other], lambda one, other: True)
         left, right = self._to_key(), _plan_of(other, self._given)
 
-        def shuffled(left: Plan, given: dict[str, Any]) -> stream.ParallelIterator:
+        def shuffled(left: Plan, given: dict[str, Any]) -> stream.ParallelIterator[Any]:
             return keyed.keyed_of_two(left, right, mappers, reducer, partitions, given, with_keys=with_keys)
 
         if looked_up is not None and lookup.is_small(right):
@@ -312,7 +369,7 @@ class Grouping(ABC):
             alone = isinstance(mappers[1], by_key.WithConstant)
             again = functools.partial(shuffled, given=given)
             small = beside.Small(right, mappers[1].key, given, again, alone=alone)
-            return self._then(looked_up(small))  # type: ignore[no-any-return]
+            return self._then(looked_up(small))
         if self._options().checkpoint is not None:
             raise OptionError(
                 f"{name}() has two large inputs, or is told to treat them so (by partitions=, on_error=, "
@@ -329,7 +386,7 @@ def _plan_of(other: Any, given: Mapping[str, Any]) -> Plan:
     own, ours = _told(other._given), _told(given)
     if not (own and own != ours and other._plan.steps):
         return other._taken()
-    return Plan(Pulled(stream.ByItself(other)))
+    return Plan(Pulled(ByItself(other)))
 
 
 def _told(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Parts of a program that are run by themselves, since what is over them looks at several at once.
+"""Parts of a program that are run by themselves, since what is over them looks at several at once; and whole
+parallel iterators that are, as the source of another one.
 
 What becomes of an item that fails there is said where the whole is run: see `mrpy.mapreduce.marks`. That asks
 them for marks (``marking``); else they raise.
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mrpy.iterators import explain, graph, order
     from mrpy.iterators.builtin import Given
     from mrpy.iterators.graph import Graph
+    from mrpy.iterators.stream import ParallelIterator
     from mrpy.mapreduce.skipped import Skipped
 else:
     order = later("mrpy.iterators.order")  # what it takes to run something
@@ -110,6 +112,39 @@ class Chained(Joined):
     def __iter__(self) -> Iterator[Any]:
         parts = self._function(*self._parts)
         yield from chain.from_iterable(map(self._as_this, parts))  # that closes nothing that others hold
+
+
+class ByItself:
+    """A parallel iterator that runs by itself, as the source of another one: as often as that is run."""
+
+    run_of_its_own = True
+
+    def __init__(self, items: ParallelIterator[Any]) -> None:
+        self._items = items._again()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items._again())
+
+    def __str__(self) -> str:
+        return str(self._items)
+
+    @property
+    def _stages(self) -> int:
+        return self._items._stages
+
+    @property
+    def _takes(self) -> list[tuple[Any, int]]:
+        return self._items._takes
+
+    def explain(self) -> str:
+        """The text of `explain`."""
+        return self._items.explain()
+
+    def _skips(self) -> list[Skipped]:
+        return self._items._skips()
+
+    def _draw(self, drawn: Graph) -> str:
+        return self._items._draw(drawn)
 
 
 def joined(label: str, parts: list[Iterable[Any]], function: Callable[..., Iterable[Any]]) -> Plan:

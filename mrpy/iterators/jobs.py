@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mrpy.iterators.keyed import keyed
 from mrpy.iterators.stream import ParallelIterator, stream_of
+from mrpy.light import R, T
 from mrpy.mapreduce.job_tasks import Combining, OnWorker, Reducing, without_counts
 from mrpy.mapreduce.job_tasks import Mapping as Mapped
 from mrpy.mapreduce.plan import Plan
@@ -47,10 +48,11 @@ class Job:
     ``options``     run options of this job, not of those behind it; those given to `run` come before them
     """
 
-    partitions: ClassVar[int | str] = "auto"
-    sort: ClassVar[bool] = False
-    options: ClassVar[Mapping[str, Any]] = {}
-    combine: ClassVar[Any] = None
+    partitions: Any = "auto"  # Any, since what a subclass says has a type of its own
+    sort: Any = False
+    combine: Any = None
+    if not TYPE_CHECKING:  # some have it as a ClassVar, some set it in `__init__`: no declaration allows both
+        options = {}
     _mrpy_counts: Any = None
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -58,12 +60,12 @@ class Job:
         for theirs in _HERE.keys() & vars(cls).keys():
             raise TypeError(f"{cls.__name__}.{theirs}: in a mrpy.Job this is called {_HERE[theirs]!r}")
 
-    def map(self, record: Any) -> Any:
+    def map(self, record: Any, /) -> Any:
         """Return a (key, value) pair, or several in a list or dict, or yield them. By default the record
         itself, which is a pair where it comes from a job before."""
         return record
 
-    def reduce(self, key: Any, values: Iterator[Any]) -> Any:
+    def reduce(self, key: Any, values: Iterator[Any], /) -> Any:
         """Return the value of a key, or yield several. By default all its values. A ``combine`` of the same
         shape, where there is one, is applied on the workers before anything travels."""
         yield from values
@@ -84,23 +86,28 @@ class Job:
         if self._mrpy_counts is not None:
             self._mrpy_counts.count(name, number)
 
-    def run(self, inputs: Iterable[Any], /, **options: Any) -> JobRun:
+    def run(self, inputs: Iterable[Any], /, **options: Any) -> Pairs:
         """The pairs, lazily; options as for every verb."""
         return Chain(self).run(inputs, **options)
 
     def __or__(self, following: Any) -> Chain:
         return Chain(self, following) if isinstance(following, Job) else NotImplemented
 
+    def _own_options(self) -> Mapping[str, Any]:
+        job: Any = self
+        options: Mapping[str, Any] = job.options or {}
+        return options
+
     def _run(
         self, inputs: Iterable[Any], given: dict[str, Any], counters: dict[str, int], *, last: bool
-    ) -> JobRun:
-        records = stream_of(inputs, over(self.options or {}, given))
+    ) -> Pairs:
+        records = stream_of(inputs, over(self._own_options(), given))
         worker = OnWorker(self)
         combiner = Combining(worker) if self.combine is not None else None
         functions = Mapped(worker), Reducing(worker), combiner
         pairs = keyed(records._taken(), functions, self.partitions, self.sort, records._given)
         results = pairs._by("counters", without_counts, counters, worker, last)
-        made = JobRun(results._plan, results._given)
+        made: Pairs = JobRun(results._plan, results._given)
         made.counters = counters
         return made
 
@@ -111,14 +118,14 @@ class Chain(Job):
     def __init__(self, *jobs: Job) -> None:
         self.jobs: tuple[Job, ...] = sum((job.jobs if isinstance(job, Chain) else (job,) for job in jobs), ())
 
-    def run(self, inputs: Iterable[Any], /, **options: Any) -> JobRun:
+    def run(self, inputs: Iterable[Any], /, **options: Any) -> Pairs:
         """The pairs of the last job, lazily; the counters of all of them. A checkpoint is for the first."""
         counters: dict[str, int] = {}
         theirs = inputs._given if isinstance(inputs, ParallelIterator) else {}
         (first, given), *others = self._given_to_each(options, theirs)
-        pairs = first._run(inputs, given, counters, last=not others)
+        pairs: Pairs = first._run(inputs, given, counters, last=not others)
         for number, (job, given) in enumerate(others, 1):  # each has the options of its class alone
-            records = ParallelIterator(pairs._taken(), theirs)
+            records: ParallelIterator[Any] = ParallelIterator(pairs._taken(), theirs)
             pairs = job._run(records, {**given, "checkpoint": None}, counters, last=number == len(others))
         return pairs
 
@@ -130,7 +137,7 @@ class Chain(Job):
         others = {name: value for name, value in options.items() if name != "max_errors"}
         if len(self.jobs) == 1 or len(others) == len(options):
             return [(job, options) for job in self.jobs]
-        each = [over(theirs, over(job.options or {}, others)) for job in self.jobs]
+        each = [over(theirs, over(job._own_options(), others)) for job in self.jobs]
         skip = [resolve(merged).on_error == "skip" for merged in each]
         return [
             (job, options if skips or not any(skip) else others)
@@ -141,19 +148,35 @@ class Chain(Job):
         return " | ".join(f"{type(job).__name__}()" for job in self.jobs)
 
 
-class JobRun(ParallelIterator):
+class JobRun(ParallelIterator[T]):
     """The pairs of a job: a parallel iterator. ``counters``, a dict, is complete when it has ended."""
 
     def __init__(self, plan: Plan, given: dict[str, Any]) -> None:
         super().__init__(plan, given)
         self.counters: dict[str, int] = {}
 
-    def _then(self, step: Any) -> JobRun:
+    def _then(self, step: Any) -> JobRun[Any]:
         return self._counting(super()._then(step))
 
-    def _after(self, items: Iterable[Any]) -> JobRun:
+    def _after(self, items: Iterable[R]) -> JobRun[R]:
         return self._counting(super()._after(items))
 
-    def _counting(self, made: JobRun) -> JobRun:
+    def _counting(self, made: Any) -> JobRun[Any]:
         made.counters = self.counters
-        return made
+        run: JobRun[Any] = made
+        return run
+
+    if TYPE_CHECKING:  # what is made of it has the counters, too
+
+        def map(self, function: Callable[[T], R]) -> JobRun[R]: ...
+        def starmap(self, function: Callable[..., R]) -> JobRun[R]: ...
+        def filter(self, predicate: Callable[[T], Any] | None) -> JobRun[T]: ...  # type: ignore[override]
+        def flat_map(self, function: Callable[[T], Iterable[R]]) -> JobRun[R]: ...
+        def take(self, count: int) -> JobRun[T]: ...
+        def topk(self, count: int, key: Callable[[T], Any] | object = None) -> JobRun[T]: ...
+        def sorted(
+            self, key: Callable[[T], Any] | object = None, reverse: bool = False
+        ) -> JobRun[T]: ...
+
+
+Pairs: TypeAlias = JobRun[tuple[Any, Any]]

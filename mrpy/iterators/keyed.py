@@ -233,7 +233,7 @@ def keyed(
     given: dict[str, Any],
     *,
     with_keys: bool = True,
-) -> ParallelIterator:
+) -> ParallelIterator[Any]:
     """A MapReduce as a parallel iterator of (key, value) pairs; or of the values alone."""
     mapper, reducer, combiner = functions
     return _iterator([Side(plan, mapper)], reducer, combiner, partitions, sort, given, with_keys=with_keys)
@@ -248,7 +248,7 @@ def keyed_of_two(
     given: dict[str, Any],
     *,
     with_keys: bool = True,
-) -> ParallelIterator:
+) -> ParallelIterator[Any]:
     """The same of two inputs, whose mappers make (key, (0, value)) and (key, (1, value)). Of each key the
     values of the left one come first."""
     sides = [Side(left, mappers[0]), Side(right, mappers[1])]
@@ -269,7 +269,7 @@ def _iterator(
     given: dict[str, Any],
     *,
     with_keys: bool = True,
-) -> ParallelIterator:
+) -> ParallelIterator[Any]:
     if partitions == "auto":
         partitions = DEFAULT
     partitions = plain(partitions)

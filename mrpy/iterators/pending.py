@@ -13,6 +13,7 @@ from typing import Any
 
 from mrpy.errors import OF_THE_SESSION, Cancelled, SerializationError
 from mrpy.inside import giving_way, waiting
+from mrpy.light import Generic, T
 from mrpy.mapreduce.kernels import Submitted
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import Options
@@ -27,12 +28,12 @@ from mrpy.scheduler.reuse import code_for
 from mrpy.scheduler.states import State
 
 
-class PendingResult:
+class PendingResult(Generic[T]):
     """The result of one call that runs elsewhere. It makes progress while nobody waits for it."""
 
     def __init__(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., T],
         args: Any,
         kwargs: Any,
         options: Options,
@@ -41,7 +42,7 @@ class PendingResult:
         self._name = name = options.name or name_of(function)
         self._delivery: Delivery | None = None
         self._to_tell: list[Callable[[], object]] = []  # for each who waits for another thread
-        self._callbacks: list[Callable[[PendingResult], Any]] = []
+        self._callbacks: list[Callable[[PendingResult[T]], Any]] = []
         self._lock = threading.RLock()  # whoever has it while there is no delivery is shielded: that may come
         self._cancelled = False
         self._opened: tuple[bool, Any] | None = None
@@ -73,11 +74,12 @@ class PendingResult:
         """Whether there is a result, an error, or a cancellation."""
         return self._cancelled or self._delivery is not None
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> T:
         """Wait for the value and return it, or raise what the function raised. Raises `TimeoutError` if
         it takes longer than `timeout` seconds (the call goes on), `Cancelled` if it was cancelled."""
         try:
-            return _given(*self._outcome(timeout))
+            value: T = _given(*self._outcome(timeout))
+            return value
         finally:
             del self  # which has what is raised here, and that would have this frame
 
@@ -103,7 +105,7 @@ class PendingResult:
         """Whether `cancel` came in time."""
         return self._cancelled
 
-    def add_done_callback(self, function: Callable[[PendingResult], Any]) -> None:
+    def add_done_callback(self, function: Callable[[PendingResult[T]], Any]) -> None:
         """Have ``function(self)`` called at the end, in a thread of mrpy's, the session that is open now in
         force; at once if it has ended. What it raises is printed."""
         with self._driver.shield, self._lock:
@@ -114,12 +116,13 @@ class PendingResult:
                 return
         self._driver.aside.here(partial(self._call_back, function))
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, T]:
         """In asyncio ``await pending`` is its `result`, and does not block the event loop. Who is cancelled
         while he awaits it cancels the call, as with a future of asyncio. (`asyncio.wait` wants tasks: give it
         ``asyncio.ensure_future(pending)``.)"""
         try:
-            return _given(*(yield from self._awaited()))
+            value: T = _given(*(yield from self._awaited()))
+            return value
         finally:
             del self  # as in `result`
 
@@ -157,7 +160,7 @@ class PendingResult:
             callbacks = self._let_in()
         self._call(callbacks)
 
-    def _let_in(self) -> list[Callable[[PendingResult], Any]]:
+    def _let_in(self) -> list[Callable[[PendingResult[T]], Any]]:
         """Let go on who waits; the callbacks that are to be called."""
         told, self._to_tell = self._to_tell, []
         for tell in told:
@@ -165,11 +168,11 @@ class PendingResult:
         callbacks, self._callbacks = self._callbacks, []
         return callbacks
 
-    def _call(self, callbacks: list[Callable[[PendingResult], Any]]) -> None:
+    def _call(self, callbacks: list[Callable[[PendingResult[T]], Any]]) -> None:
         for function in callbacks:
             self._driver.aside.call(partial(self._call_back, function))
 
-    def _call_back(self, function: Callable[[PendingResult], Any]) -> None:
+    def _call_back(self, function: Callable[[PendingResult[T]], Any]) -> None:
         self._show()
         function(self)
 

@@ -14,7 +14,7 @@ from zlib import crc32
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least
 from mrpy.iterators.stream import ParallelIterator
-from mrpy.light import TYPE_CHECKING, Any, Frozen
+from mrpy.light import TYPE_CHECKING, Any, Frozen, later
 from mrpy.mapreduce.files import handed
 from mrpy.mapreduce.files.blocks import Block, Blocks, blocksize_for, cut
 from mrpy.mapreduce.files.found import files_of
@@ -27,11 +27,14 @@ from mrpy.options import plain
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from mrpy.mapreduce.files import sequences
     from mrpy.mapreduce.files.found import File
     from mrpy.mapreduce.files.handed import BytesOf
     from mrpy.mapreduce.files.reading import Format
 
     Parts: TypeAlias = Callable[[Opening, Block], Iterator[Block]]
+else:
+    sequences = later("mrpy.mapreduce.files.sequences")
 
 Path = str | os.PathLike[str]
 Paths = Path | Iterable[Path]
@@ -52,7 +55,7 @@ def read_text(
     compression: str | None = "infer",
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
-) -> ParallelIterator:
+) -> ParallelIterator[str]:
     r"""The lines of files, without their ends: ``(line.rstrip("\n") for line in open(path))``, file by file.
 
     ``paths``        a path, or several: files, patterns (``"logs/**/*.gz"``), directories, URLs for fsspec
@@ -95,7 +98,7 @@ def read_jsonl(
     compression: str | None = "infer",
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
-) -> ParallelIterator:
+) -> ParallelIterator[Any]:
     """The values of files with one piece of JSON per line. Empty lines are passed over.
 
     The arguments are those of `read_text`. A line that is no JSON, or nested too deeply for
@@ -127,7 +130,7 @@ def read_csv(
     compression: str | None = "infer",
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
-) -> ParallelIterator:
+) -> ParallelIterator[dict[str, Any]]:
     """The rows of CSV files as dictionaries: ``csv.DictReader(open(path, newline=""))``, file by file.
 
     The first row of each file has the names, unless there are `fieldnames`. Empty lines are passed over, also
@@ -169,7 +172,7 @@ def read_fasta(
     compression: str | None = "infer",
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
-) -> ParallelIterator:
+) -> ParallelIterator[sequences.FastaRecord]:
     """The records of FASTA files, as named tuples ``(name, description, sequence)``.
 
     The arguments are those of `read_text`.
@@ -181,10 +184,8 @@ def read_fasta(
     ...     mrpy.read_fasta(file.name, backend="serial").to_list()
     [FastaRecord(name='one', description='of two', sequence='ACGTAC')]
     """
-    from mrpy.mapreduce.files.sequences import Fasta
-
     asked = _Asked("read_fasta", paths, blocksize, compression, storage_options)
-    format = Fasta(_cuttable_text("read_fasta", encoding, errors))
+    format = sequences.Fasta(_cuttable_text("read_fasta", encoding, errors))
     return asked.read(format, options, format.bytes_of)
 
 
@@ -197,7 +198,7 @@ def read_fastq(
     compression: str | None = "infer",
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
-) -> ParallelIterator:
+) -> ParallelIterator[sequences.FastqRecord]:
     """The records of FASTQ files, of four lines each, as named tuples.
 
     They are ``(name, description, sequence, quality)``. The arguments are those of `read_text`. A record that
@@ -212,10 +213,8 @@ def read_fastq(
     ...     mrpy.read_fastq(file.name, backend="serial").to_list()
     [FastqRecord(name='one', description='', sequence='ACGT', quality='IIII')]
     """
-    from mrpy.mapreduce.files.sequences import Fastq
-
     asked = _Asked("read_fastq", paths, blocksize, compression, storage_options)
-    format = Fastq(_cuttable_text("read_fastq", encoding, errors))
+    format = sequences.Fastq(_cuttable_text("read_fastq", encoding, errors))
     return asked.read(format, options, format.bytes_of)
 
 
@@ -227,7 +226,7 @@ def read_records(
     compression: str | None = "infer",
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
-) -> ParallelIterator:
+) -> ParallelIterator[Any]:
     """The records of binary files, all of the same size.
 
     ``record``  how many bytes one has: then it is `bytes`; or a NumPy dtype: then it is a scalar of that. The
@@ -266,7 +265,7 @@ def read_parquet(
     *,
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
-) -> ParallelIterator:
+) -> ParallelIterator[dict[str, Any]]:
     """The rows of Parquet files, or of files in Arrow's own format, as dictionaries, by groups of rows.
 
     ``columns``  the names of those to be read, which all files have; None: all. Needs
@@ -290,7 +289,7 @@ def read_parquet(
 
 def read_sql(
     query: Any, url: Any, key: str | None = None, partitions: int | str = "auto", **options: Any
-) -> ParallelIterator:
+) -> ParallelIterator[dict[str, Any]]:
     """The rows of a table or of a query, as dictionaries, by ranges of a key.
 
     ``query``       a table's name, a SELECT, or what SQLAlchemy makes of one
@@ -348,7 +347,7 @@ class _Asked(Frozen):
         cuttable: bool = True,
         unit: int = 1,
         parts: Parts | None = None,
-    ) -> ParallelIterator:
+    ) -> ParallelIterator[Any]:
         """The records of the files. ``bytes_of``: a block, in pieces of whole records. ``parts``: what cuts a
         file, where all before a cut has to be seen."""
         size, opening = blocksize_for(self.verb, plain(self.blocksize)), self.opening()
@@ -377,7 +376,7 @@ def _folder() -> str:
         return ""
 
 
-def _over(source: Blocks, step: Reads, options: dict[str, Any]) -> ParallelIterator:
+def _over(source: Blocks, step: Reads, options: dict[str, Any]) -> ParallelIterator[Any]:
     return ParallelIterator(Plan(source, (step,)), options)
 
 

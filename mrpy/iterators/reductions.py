@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least, function_for, key_for
-from mrpy.light import TYPE_CHECKING, Any, Self, later
+from mrpy.light import TYPE_CHECKING, Any, Generic, R, Self, T, later, overload
 from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.random import fresh_seed
 from mrpy.mapreduce.sources import ahead
@@ -21,7 +21,7 @@ from mrpy.mapreduce.tree import MISSING
 from mrpy.options import plain
 
 if TYPE_CHECKING:
-    from mrpy.iterators import sorting
+    from mrpy.iterators import sorting, stream
     from mrpy.mapreduce import folds, frequencies, statistics
     from mrpy.mapreduce import sorting as sorts
     from mrpy.mapreduce.folds import Fold
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 else:
     folds, statistics = later("mrpy.mapreduce.folds"), later("mrpy.mapreduce.statistics")
     frequencies = later("mrpy.mapreduce.frequencies")
+    stream = later("mrpy.iterators.stream")
     sorting, sorts = later("mrpy.iterators.sorting"), later("mrpy.mapreduce.sorting")
 
 
-class Reductions(ABC):
+class Reductions(ABC, Generic[T]):
     """What reduces a parallel iterator."""
 
     @abstractmethod
@@ -59,8 +60,13 @@ class Reductions(ABC):
         """The options of the run."""
 
     @abstractmethod
-    def _after(self, items: Iterable[Any]) -> Self:
+    def _after(self, items: Iterable[R]) -> stream.ParallelIterator[R]:
         """A parallel iterator over what `items` yields, with the same options."""
+
+    @overload
+    def reduce(self, operator: Callable[[T, T], T | R]) -> T | R: ...
+    @overload
+    def reduce(self, operator: Callable[[Any, Any], R], initial: Any) -> R: ...
 
     def reduce(self, operator: Callable[[Any, Any], Any], initial: Any = MISSING) -> Any:
         """``functools.reduce(operator, self, initial)`` for an associative operator.
@@ -73,10 +79,10 @@ class Reductions(ABC):
 
     def fold(
         self,
-        step: Callable[[Any, Any], Any],
+        step: Callable[[Any, T], R],
         initial: Any,
         combine: Callable[[Any, Any], Any] = operator.add,
-    ) -> Any:
+    ) -> R:
         """``functools.reduce(step, self, initial)`` where partial results can be combined. `initial`
         must be neutral: every part starts with a copy of it.
 
@@ -84,7 +90,9 @@ class Reductions(ABC):
         >>> mrpy.stream(["a", "bc"], backend="serial").fold(lambda n, word: n + len(word), 0)
         3
         """
-        return self._fold(folds.folding(function_for("fold", step), initial, function_for("fold", combine)))
+        checked = function_for("fold", step), initial, function_for("fold", combine)
+        answer: R = self._fold(folds.folding(*checked))
+        return answer
 
     def count(self) -> int:
         """``sum(1 for _ in self)``: the number of items."""
@@ -109,11 +117,21 @@ class Reductions(ABC):
         their shape; so it is of complex numbers. Raises ValueError where the divisor is not above zero."""
         return self._fold(statistics.deviation(ddof))
 
-    def min(self, key: Callable[[Any], Any] | None = None, default: Any = MISSING) -> Any:
+    @overload
+    def min(self, key: Callable[[T], Any] | None = ...) -> T: ...
+    @overload
+    def min(self, key: Callable[[T], Any] | None = ..., default: R = ...) -> T | R: ...
+
+    def min(self, key: Callable[[T], Any] | None = None, default: Any = MISSING) -> Any:
         """``min(self, key=key, default=default)``."""
         return self._fold(statistics.extreme(builtins.min, key_for("min", key), default))
 
-    def max(self, key: Callable[[Any], Any] | None = None, default: Any = MISSING) -> Any:
+    @overload
+    def max(self, key: Callable[[T], Any] | None = ...) -> T: ...
+    @overload
+    def max(self, key: Callable[[T], Any] | None = ..., default: R = ...) -> T | R: ...
+
+    def max(self, key: Callable[[T], Any] | None = None, default: Any = MISSING) -> Any:
         """``max(self, key=key, default=default)``."""
         return self._fold(statistics.extreme(builtins.max, key_for("max", key), default))
 
@@ -131,7 +149,7 @@ class Reductions(ABC):
         counts, limits = self._fold(statistics.histogram(bins, range))
         return counts, limits
 
-    def sample(self, count: int, seed: int | None = None) -> list[Any]:
+    def sample(self, count: int, seed: int | None = None) -> list[T]:
         """``random.sample(list(self), count)``: some items, each with the same chance, in the order of
         the source; all where there are fewer. The same seed takes the same ones everywhere; None: that of
         the run, if it has one."""
@@ -139,11 +157,11 @@ class Reductions(ABC):
         chosen = fresh_seed() if seed is None else seed
         return list(self._fold(statistics.sample(at_least("sample", count, 0), chosen)))
 
-    def foreach(self, function: Callable[[Any], Any]) -> None:
+    def foreach(self, function: Callable[[T], Any]) -> None:
         """``for item in self: function(item)``, on the workers; what it returns is dropped there."""
         self._fold(statistics.COUNT, Map(function_for("foreach", function)))
 
-    def frequencies(self) -> Self:
+    def frequencies(self) -> stream.ParallelIterator[tuple[T, int]]:
         """``collections.Counter(self).items()``: pairs of an item and how often it came, in the order in
         which items first came. All NaN are one item, as they are one key.
 
@@ -153,7 +171,9 @@ class Reductions(ABC):
         """
         return self._after(Reduced(self, frequencies.FREQUENCIES))
 
-    def sorted(self, key: Any = None, reverse: bool = False) -> Self:
+    def sorted(
+        self, key: Callable[[T], Any] | object = None, reverse: bool = False
+    ) -> stream.ParallelIterator[T]:
         """``sorted(self, key=key, reverse=reverse)``: stable; `key` a function, an index or a name. What does
         not fit into `memory` is sorted on disk.
 
@@ -166,7 +186,7 @@ class Reductions(ABC):
             raise TypeError(f"sorted() needs reverse=True or reverse=False, not {reverse!r:.60}")
         return self._after(sorting.Sorted(self, sorts.by(key, bool(reverse))))
 
-    def topk(self, count: int, key: Any = None) -> Self:
+    def topk(self, count: int, key: Callable[[T], Any] | object = None) -> stream.ParallelIterator[T]:
         """``heapq.nlargest(count, self, key=key)``: the largest first; `key` a function, an index or a
         name.
 
@@ -183,7 +203,7 @@ class Reduced:
 
     run_of_its_own = True
 
-    def __init__(self, items: Reductions, fold: Fold) -> None:
+    def __init__(self, items: Reductions[Any], fold: Fold) -> None:
         self._items = items._to_run()
         self._fold = fold
 
@@ -192,7 +212,7 @@ class Reduced:
         return self._fold.name
 
     @property
-    def upstream(self) -> list[Reductions]:
+    def upstream(self) -> list[Reductions[Any]]:
         return [self._items]
 
     @property

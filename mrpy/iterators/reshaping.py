@@ -15,23 +15,24 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 
 from mrpy.iterators.arguments import all_iterable, at_least, function_for, key_for, see_that_all_are_items
 from mrpy.iterators.sharing import see_that_they_are_apart
-from mrpy.light import TYPE_CHECKING, Any, Self, later
+from mrpy.light import TYPE_CHECKING, Any, Generic, R, S, Self, T, later, overload
 from mrpy.mapreduce.plan import Body, FlatMap
 from mrpy.mapreduce.sources import AHEAD, LEFT, ON_DEMAND, taken_by
 
 if TYPE_CHECKING:
-    from mrpy.iterators import explain
+    from mrpy.iterators import explain, stream
     from mrpy.mapreduce import partition
     from mrpy.options import Options
 else:
-    explain, partition = later("mrpy.iterators.explain"), later("mrpy.mapreduce.partition")
+    explain, stream = later("mrpy.iterators.explain"), later("mrpy.iterators.stream")
+    partition = later("mrpy.mapreduce.partition")
 
 
-class Reshaping(ABC):
+class Reshaping(ABC, Generic[T]):
     """What rearranges a parallel iterator."""
 
     @abstractmethod
-    def __iter__(self) -> Iterator[Any]: ...
+    def __iter__(self) -> Iterator[T]: ...
 
     @abstractmethod
     def close(self) -> None: ...
@@ -55,19 +56,21 @@ class Reshaping(ABC):
         """The options of the run."""
 
     @abstractmethod
-    def _after(self, items: Iterable[Any]) -> Self:
+    def _after(self, items: Iterable[R]) -> stream.ParallelIterator[R]:
         """A parallel iterator over what `items` yields, with the same options."""
 
     @abstractmethod
-    def _then(self, step: Any) -> Self:
+    def _then(self, step: Any) -> stream.ParallelIterator[Any]:
         """This iterator with one more narrow step."""
 
-    def _by(self, name: str, function: Callable[..., Iterator[Any]], *arguments: Any) -> Self:
+    def _by(
+        self, name: str, function: Callable[..., Iterator[Any]], *arguments: Any
+    ) -> stream.ParallelIterator[Any]:
         shown = [repr(argument) for argument in arguments if type(argument) is int]
         others = [other for group in arguments if type(group) is tuple for other in group]
         return self._after(_Reshaped(self, " ".join([name, *shown]), function, arguments, others))
 
-    def batch(self, size: int) -> Self:
+    def batch(self, size: int) -> stream.ParallelIterator[tuple[T, ...]]:
         """``itertools.batched(self, size)``: tuples of so many items, the last one shorter.
 
         >>> import mrpy
@@ -76,13 +79,13 @@ class Reshaping(ABC):
         """
         return self._by("batch", _batched, at_least("batch", size, 1))
 
-    def unbatch(self) -> Self:
+    def unbatch(self: Reshaping[Iterable[R]]) -> stream.ParallelIterator[R]:
         """``itertools.chain.from_iterable(self)``. To `on_error` a batch is one item still, as what comes of
         an item is to `flat_map`: an error behind it that is skipped or replaced takes the rest of its batch
         along."""
         return self._then(FlatMap(_itself))
 
-    def window(self, size: int) -> Self:
+    def window(self, size: int) -> stream.ParallelIterator[tuple[T, ...]]:
         """``toolz.sliding_window(size, self)``: tuples of neighbours, one step apart.
 
         >>> import mrpy
@@ -91,11 +94,20 @@ class Reshaping(ABC):
         """
         return self._by("window", _windows, at_least("window", size, 1))
 
-    def enumerate(self, start: int = 0) -> Self:
+    def enumerate(self, start: int = 0) -> stream.ParallelIterator[tuple[int, T]]:
         """``enumerate(self, start)``."""
         return self._by("enumerate", builtins.enumerate, operator.index(start))
 
-    def zip(self, *others: Iterable[Any], strict: bool = False) -> Self:
+    @overload
+    def zip(self, other: Iterable[R], /, *, strict: bool = ...) -> stream.ParallelIterator[tuple[T, R]]: ...
+    @overload
+    def zip(
+        self, other: Iterable[R], another: Iterable[S], /, *, strict: bool = ...
+    ) -> stream.ParallelIterator[tuple[T, R, S]]: ...
+    @overload
+    def zip(self, *others: Iterable[Any], strict: bool = ...) -> stream.ParallelIterator[tuple[Any, ...]]: ...
+
+    def zip(self, *others: Iterable[Any], strict: bool = False) -> stream.ParallelIterator[Any]:
         """``zip(self, *others, strict=strict)``. The others may be parallel iterators too: all of them
         run on the same workers. Two that take from one iterator, ahead of each other, are a ValueError:
         `tee` gives two that may be zipped.
@@ -107,12 +119,12 @@ class Reshaping(ABC):
         see_that_they_are_apart("zip", [self, *all_iterable(others)], lambda one, other: one or other)
         return self._by("zip", _zipped, others, strict)
 
-    def chain(self, *others: Iterable[Any]) -> Self:
+    def chain(self, *others: Iterable[R]) -> stream.ParallelIterator[T | R]:
         """``itertools.chain(self, *others)``."""
         see_that_they_are_apart("chain", [self, *all_iterable(others)], lambda one, other: one == LEFT)
         return self._by("chain", _chained, others)
 
-    def take(self, count: int) -> Self:
+    def take(self, count: int) -> stream.ParallelIterator[T]:
         """``itertools.islice(self, count)``: the first items; the rest is never asked for.
 
         >>> import itertools, mrpy
@@ -121,11 +133,11 @@ class Reshaping(ABC):
         """
         return self._by("take", itertools.islice, at_least("take", count, 0))
 
-    def skip(self, count: int) -> Self:
+    def skip(self, count: int) -> stream.ParallelIterator[T]:
         """``itertools.islice(self, count, None)``: all but the first items."""
         return self._by("skip", itertools.islice, at_least("skip", count, 0), None)
 
-    def take_while(self, predicate: Callable[[Any], Any]) -> Self:
+    def take_while(self, predicate: Callable[[T], Any]) -> stream.ParallelIterator[T]:
         """``itertools.takewhile(predicate, self)``. The predicate runs in the consumer.
 
         >>> import mrpy
@@ -134,7 +146,7 @@ class Reshaping(ABC):
         """
         return self._by("take_while", _take_while, function_for("take_while", predicate))
 
-    def distinct(self, key: Callable[[Any], Any] | None = None) -> Self:
+    def distinct(self, key: Callable[[T], Any] | None = None) -> stream.ParallelIterator[T]:
         """``toolz.unique(self, key)``: each item once, where it first comes. Repetitions within a chunk
         are dropped on the worker; the items, or their keys, must be hashable; all NaN are one. What was seen
         is kept in your process; where that is too much, and the order does not matter, write
@@ -149,7 +161,7 @@ class Reshaping(ABC):
             see_that_all_are_items(self._options(), "they have no key")
         return self._then(Body(_Unique(key)))._by("distinct", _unique, key)
 
-    def first(self) -> Any:
+    def first(self) -> T:
         """``next(iter(self))``: the first item; the rest is not computed. Raises ValueError if there
         is none."""
         try:
@@ -159,7 +171,7 @@ class Reshaping(ABC):
             self.close()
         raise ValueError("first() of no items")
 
-    def peek(self) -> tuple[Any, Self]:
+    def peek(self) -> tuple[T, stream.ParallelIterator[T]]:
         """``toolz.peek(self)``: the first item, and an iterator over all, the first one included.
 
         >>> import mrpy
@@ -174,7 +186,7 @@ class Reshaping(ABC):
             raise ValueError("peek() at no items") from None
         return item, self._after(_Same("peek", itertools.chain((item,), items), self, close=True))
 
-    def tee(self, count: int = 2) -> tuple[Self, ...]:
+    def tee(self, count: int = 2) -> tuple[stream.ParallelIterator[T], ...]:
         """``itertools.tee(self, count)``: iterators over the same items, computed once. What one has
         read and another has not is kept. An error is raised in each of them, at its place.
 
@@ -186,7 +198,7 @@ class Reshaping(ABC):
         copies = itertools.tee(_Lasting(iter(self)), count)
         return tuple(self._after(_Same("tee", copy, self)) for copy in copies)
 
-    def to_list(self) -> list[Any]:
+    def to_list(self) -> list[T]:
         """``list(self)``."""
         return list(self)
 
@@ -200,7 +212,7 @@ class _Reshaped:
 
     def __init__(
         self,
-        items: Reshaping,
+        items: Reshaping[Any],
         label: str,
         function: Callable[..., Any],
         arguments: tuple[Any, ...],
@@ -268,7 +280,9 @@ class _Same:
 
     shows_plan = True
 
-    def __init__(self, label: str, items: Iterator[Any], owner: Reshaping, *, close: bool = False) -> None:
+    def __init__(
+        self, label: str, items: Iterator[Any], owner: Reshaping[Any], *, close: bool = False
+    ) -> None:
         self.label = label
         self.upstream = [owner]
         self._items = items

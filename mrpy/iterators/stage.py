@@ -18,34 +18,35 @@ import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import MethodType
-from typing import Any, overload
+from typing import Any
 
 from mrpy.errors import OptionError
 from mrpy.iterators.stream import ParallelIterator, stream_of
+from mrpy.light import Generic, R, T, overload
 from mrpy.mapreduce.plan import Body, name_of
 from mrpy.mapreduce.set_up import SetUp
 
 
-class Stage:
+class Stage(Generic[T]):
     """A generator function that runs in parallel when it is called. ``stage.plain`` is the function."""
 
-    def __init__(self, function: Callable[..., Iterator[Any]], setup: Callable[[], Any] | None) -> None:
+    def __init__(self, function: Callable[..., Iterable[T]], setup: Callable[[], Any] | None) -> None:
         functools.update_wrapper(self, function)
         self.plain = function
         self._setup = setup
 
-    def __call__(self, iterable: Iterable[Any], /, *arguments: Any, **keywords: Any) -> ParallelIterator:
+    def __call__(self, iterable: Iterable[Any], /, *arguments: Any, **keywords: Any) -> ParallelIterator[T]:
         """A parallel iterator over what the function yields. Further arguments are the function's."""
         body = self.body(*arguments, **keywords)
         return stream_of(iterable, {})._then(Body(body))
 
-    def with_options(self, **options: Any) -> Callable[..., ParallelIterator]:
+    def with_options(self, **options: Any) -> Callable[..., ParallelIterator[T]]:
         """The stage with run options: ``primes.with_options(workers=2)(range(100))``."""
         return lambda iterable, *arguments, **keywords: stream_of(iterable, options)._then(
             Body(self.body(*arguments, **keywords))
         )
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Stage:
+    def __get__(self, instance: Any, owner: type | None = None) -> Stage[T]:
         """In a class it is a method, as a function is."""
         get = getattr(type(self.plain), "__get__", None)
         made = self.plain if get is None else get(self.plain, instance, owner)
@@ -97,9 +98,11 @@ class StageBody:
 
 
 @overload
-def stage(function: Callable[..., Iterator[Any]], /) -> Stage: ...
+def stage(function: Callable[..., Iterable[R]], /) -> Stage[R]: ...
 @overload
-def stage(*, setup: Callable[[], Any] | None = None) -> Callable[[Callable[..., Iterator[Any]]], Stage]: ...
+def stage(
+    *, setup: Callable[[], Any] | None = None
+) -> Callable[[Callable[..., Iterable[R]]], Stage[R]]: ...
 
 
 def stage(function: Any = None, /, *, setup: Callable[[], Any] | None = None) -> Any:
@@ -128,7 +131,7 @@ def stage(function: Any = None, /, *, setup: Callable[[], Any] | None = None) ->
     return stage_of(function, setup)
 
 
-def stage_of(function: Any, setup: Callable[[], Any] | None) -> Stage:
+def stage_of(function: Any, setup: Callable[[], Any] | None) -> Stage[Any]:
     """A stage, if `function` can be one."""
     if isinstance(function, Stage):
         return function

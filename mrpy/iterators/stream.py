@@ -14,11 +14,12 @@ from functools import partial
 from mrpy.iterators.arguments import function_for, see_that_all_are_items
 from mrpy.iterators.builtin import Beginning
 from mrpy.iterators.grouping import Grouping
+from mrpy.iterators.inner import ByItself
 from mrpy.iterators.lift import lift
 from mrpy.iterators.reductions import Reduced, Reductions
 from mrpy.iterators.reshaping import Reshaping
 from mrpy.iterators.writing import Writing
-from mrpy.light import TYPE_CHECKING, Any, Self, later
+from mrpy.light import TYPE_CHECKING, Any, R, Self, T, later, overload
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, Probe, StarMap
 from mrpy.mapreduce.skipped import together
@@ -28,6 +29,8 @@ from mrpy.scheduler.early import start_first_worker
 from mrpy.scoped import blocks_here
 
 if TYPE_CHECKING:
+    from typing import TypeGuard
+
     import mrpy.progress as progress
     from mrpy.iterators import elsewhere, explain, order
     from mrpy.iterators import graph as drawing
@@ -52,7 +55,7 @@ else:
     elsewhere, writing = later("mrpy.iterators.elsewhere"), later("mrpy.mapreduce.sinks.writing")
 
 
-class ParallelIterator(Beginning, Reshaping, Reductions, Grouping, Writing, Iterator["Any"]):
+class ParallelIterator(Beginning[T], Reshaping[T], Reductions[T], Grouping[T], Writing, Iterator[T]):
     """A lazy iterator whose items are computed in parallel. Made by `parallel`, `pmap`, `stream`, ...
 
     Printed, it shows its plan; nothing runs before the first item is asked for. As any iterator it can be
@@ -70,7 +73,7 @@ class ParallelIterator(Beginning, Reshaping, Reductions, Grouping, Writing, Iter
         self._plan = plan
         self._given = given
         self._running: Run | None = None
-        self._running_async: AsyncGenerator[Any, None] | None = None
+        self._running_async: AsyncGenerator[T, None] | None = None
         self._stopper: Stopper | None = None  # of that
         self._account = Account()
         self._blocks = blocks_here()  # of sessions: a thread that was there before them may run this
@@ -105,7 +108,7 @@ class ParallelIterator(Beginning, Reshaping, Reductions, Grouping, Writing, Iter
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __aiter__(self) -> AsyncGenerator[Any, None]:
+    def __aiter__(self) -> AsyncGenerator[T, None]:
         return self._run_async()
 
     async def __aenter__(self) -> Self:
@@ -116,7 +119,7 @@ class ParallelIterator(Beginning, Reshaping, Reductions, Grouping, Writing, Iter
         self._let_go()  # before: whoever closes the run has the source last, and in the right thread
         await running.aclose()
 
-    def _run_async(self, *, begins: bool = True) -> AsyncGenerator[Any, None]:
+    def _run_async(self, *, begins: bool = True) -> AsyncGenerator[T, None]:
         if self._running is not None:
             raise TypeError("this parallel iterator is already being iterated without async")
         if self._running_async is None:
@@ -244,12 +247,14 @@ class ParallelIterator(Beginning, Reshaping, Reductions, Grouping, Writing, Iter
             raise order.stays_here(self)
         return type(self), (self._plan, self._given)  # it is in no session there
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(elsewhere.called_here(name))
+    if not TYPE_CHECKING:  # type checkers would take any name for one of its own
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(elsewhere.called_here(name))
 
     # ---- narrow steps: fused ---------------------------------------------------------------------
 
-    def map(self, function: Callable[[Any], Any]) -> Self:
+    def map(self, function: Callable[[T], R]) -> ParallelIterator[R]:
         """``map(function, self)``.
 
         >>> import mrpy
@@ -258,15 +263,22 @@ class ParallelIterator(Beginning, Reshaping, Reductions, Grouping, Writing, Iter
         """
         return self._then(Map(function_for("map", function, self)))
 
-    def starmap(self, function: Callable[..., Any]) -> Self:
+    def starmap(self, function: Callable[..., R]) -> ParallelIterator[R]:
         """``itertools.starmap(function, self)``."""
         return self._then(StarMap(function_for("starmap", function, self)))
 
-    def filter(self, predicate: Callable[[Any], Any] | None) -> Self:
+    @overload
+    def filter(self: ParallelIterator[R | None], predicate: None) -> ParallelIterator[R]: ...
+    @overload
+    def filter(self, predicate: Callable[[T], TypeGuard[R]]) -> ParallelIterator[R]: ...
+    @overload
+    def filter(self, predicate: Callable[[T], Any]) -> ParallelIterator[T]: ...
+
+    def filter(self, predicate: Callable[[T], Any] | None) -> ParallelIterator[Any]:
         """``filter(predicate, self)``."""
         return self._then(Filter(bool if predicate is None else function_for("filter", predicate, self)))
 
-    def flat_map(self, function: Callable[[Any], Iterable[Any]]) -> Self:
+    def flat_map(self, function: Callable[[T], Iterable[R]]) -> ParallelIterator[R]:
         """``itertools.chain.from_iterable(map(function, self))``. To `on_error` all that comes of an item
         is one item still: where an error is skipped or replaced, also one of a later stage, what has come of
         the item before it stays, and the rest does not come. Of an item that overruns its `timeout`, or whose
@@ -275,12 +287,13 @@ class ParallelIterator(Beginning, Reshaping, Reductions, Grouping, Writing, Iter
 
     # ---- what the rest of the chain is made of ------------------------------------------------------
 
-    def _then(self, step: Step) -> Self:
+    def _then(self, step: Step) -> ParallelIterator[Any]:
         return type(self)(self._taken().then(step), self._given)
 
-    def _after(self, items: Iterable[Any]) -> Self:
+    def _after(self, items: Iterable[R]) -> ParallelIterator[R]:
         given = self._behind() if self._plan.steps or isinstance(items, Reduced) else self._given
-        return type(self)(Plan(Pulled(items)), given)
+        made: ParallelIterator[Any] = type(self)(Plan(Pulled(items)), given)
+        return made
 
     def _behind(self) -> dict[str, Any]:
         """The options of whatever runs over the results of this run. It has no checkpoint: a file is one
@@ -343,47 +356,14 @@ def _options_in(blocks: Blocks, given: dict[str, Any]) -> Options:
     return resolve(given)
 
 
-class ByItself:
-    """A parallel iterator that runs by itself, as the source of another one: as often as that is run."""
-
-    run_of_its_own = True
-
-    def __init__(self, items: ParallelIterator) -> None:
-        self._items = items._again()
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._items._again())
-
-    def __str__(self) -> str:
-        return str(self._items)
-
-    @property
-    def _stages(self) -> int:
-        return self._items._stages
-
-    @property
-    def _takes(self) -> list[tuple[Any, int]]:
-        return self._items._takes
-
-    def explain(self) -> str:
-        """The text of `explain`."""
-        return self._items.explain()
-
-    def _skips(self) -> list[Skipped]:
-        return self._items._skips()
-
-    def _draw(self, drawn: drawing.Graph) -> str:
-        return self._items._draw(drawn)
-
-
-def stream_of(iterable: Iterable[Any], given: dict[str, Any]) -> ParallelIterator:
+def stream_of(iterable: Iterable[R], given: dict[str, Any]) -> ParallelIterator[R]:
     """A parallel iterator over anything: lifted where that is possible."""
     if isinstance(iterable, ParallelIterator):
         return ParallelIterator(iterable._taken(), over(iterable._given, given))
     return ParallelIterator(lift(iterable, given), given)
 
 
-def stream_behind(iterable: Iterable[Any], given: dict[str, Any]) -> ParallelIterator:
+def stream_behind(iterable: Iterable[R], given: dict[str, Any]) -> ParallelIterator[R]:
     """The same for a function of the items. A run that was told what to do with errors of its own functions
     runs by itself, in the same place: what it was told is not about this one. Reading belongs to both."""
     if isinstance(iterable, ParallelIterator) and iterable._plan.steps:

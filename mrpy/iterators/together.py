@@ -8,24 +8,26 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any, Literal, TypeAlias
 
 from mrpy.inside import waiting
 from mrpy.iterators.pending import PendingResult
+from mrpy.light import Generic, NamedTuple, R, T
 from mrpy.scheduler.driver import Driver
 from mrpy.scheduler.job import next_of
 
+Until: TypeAlias = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
 _UNTIL = ("ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION")  # the words of concurrent.futures
 
 
-class Waited(NamedTuple):
+class Waited(NamedTuple, Generic[T]):
     """What `wait` returns."""
 
-    done: set[PendingResult]
-    not_done: set[PendingResult]
+    done: set[PendingResult[T]]
+    not_done: set[PendingResult[T]]
 
 
-def gather(pending: Iterable[PendingResult], timeout: float | None = None) -> list[Any]:
+def gather(pending: Iterable[PendingResult[R]], timeout: float | None = None) -> list[R]:
     """Wait for all of them, and return their values, in this order: ``[each.result() for each in pending]``.
 
     What the first of them in this order raised is raised as soon as those before it have ended; the others go
@@ -40,7 +42,7 @@ def gather(pending: Iterable[PendingResult], timeout: float | None = None) -> li
     given = _checked("gather", pending)
     alone = given if isinstance(pending, Iterator) else []
     until = _end(timeout)
-    each: PendingResult | None = None
+    each: PendingResult[Any] | None = None
     values = []
     try:
         for place, each in enumerate(given):
@@ -52,7 +54,9 @@ def gather(pending: Iterable[PendingResult], timeout: float | None = None) -> li
         pending, given, alone, each = [], [], [], None  # they have what is raised, and that this frame
 
 
-def as_completed(pending: Iterable[PendingResult], timeout: float | None = None) -> Iterator[PendingResult]:
+def as_completed(
+    pending: Iterable[PendingResult[R]], timeout: float | None = None
+) -> Iterator[PendingResult[R]]:
     """Each of them as it ends, those first that have ended: as in `concurrent.futures`.
 
     One that is given twice comes once. Raises `TimeoutError` where they take longer than `timeout` seconds in
@@ -70,8 +74,8 @@ def as_completed(pending: Iterable[PendingResult], timeout: float | None = None)
 
 
 def wait(
-    pending: Iterable[PendingResult], timeout: float | None = None, return_when: str = "ALL_COMPLETED"
-) -> Waited:
+    pending: Iterable[PendingResult[R]], timeout: float | None = None, return_when: Until = "ALL_COMPLETED"
+) -> Waited[R]:
     """Wait for them, `timeout` seconds at most; return ``(done, not_done)``, two sets.
 
     As in `concurrent.futures`. `return_when` may also be ``"FIRST_COMPLETED"``, or ``"FIRST_EXCEPTION"``:
@@ -98,7 +102,7 @@ def wait(
     return Waited(done, {each for each in given if each not in done})
 
 
-def _ends(pending: PendingResult, until: float | None, alone: list[PendingResult]) -> bool:
+def _ends(pending: PendingResult[Any], until: float | None, alone: list[PendingResult[Any]]) -> bool:
     """Whether it does until then: wait for it. A Ctrl-C cancels what is there for us ``alone``."""
     try:
         with closing(_as_they_end([pending], until)) as ended:
@@ -108,20 +112,20 @@ def _ends(pending: PendingResult, until: float | None, alone: list[PendingResult
         raise
 
 
-def _cancel(pending: Iterable[PendingResult]) -> None:
+def _cancel(pending: Iterable[PendingResult[Any]]) -> None:
     for each in pending:
         each.cancel()
 
 
 def _as_they_end(
-    given: list[PendingResult], until: float | None, *, alone: bool = False
-) -> Generator[PendingResult, None, None]:
+    given: list[PendingResult[Any]], until: float | None, *, alone: bool = False
+) -> Generator[PendingResult[Any], None, None]:
     """These, all different, as they end: those first that have ended. It ends before them where it is
     `until`. What has been yielded is not kept here, nor in the list. To be closed, and not left to the
     garbage collector, where what a signal handler raises is lost. ``alone``: nobody else has them; Ctrl-C is
     their end."""
-    ended: SimpleQueue[PendingResult] = SimpleQueue()
-    waits: dict[PendingResult, Callable[[], None]] = {}  # for those, and what tells that they have ended
+    ended: SimpleQueue[PendingResult[Any]] = SimpleQueue()
+    waits: dict[PendingResult[Any], Callable[[], None]] = {}  # for those, and what tells that they have ended
     drivers: Counter[Driver] = Counter()
     many = len(given)
     try:
@@ -152,8 +156,8 @@ def _as_they_end(
 
 
 def _next(
-    ended: SimpleQueue[PendingResult], drivers: Counter[Driver], until: float | None
-) -> PendingResult:
+    ended: SimpleQueue[PendingResult[Any]], drivers: Counter[Driver], until: float | None
+) -> PendingResult[Any]:
     """The next one. Where all are of one session the work of its driver is done here, as for a single one."""
     theirs = [driver for driver, many in drivers.items() if many]
     for driver in theirs:
@@ -163,8 +167,8 @@ def _next(
 
 
 def _until_all_have(
-    given: list[PendingResult], timeout: float | None, until: float | None, alone: bool
-) -> Iterator[PendingResult]:
+    given: list[PendingResult[Any]], timeout: float | None, until: float | None, alone: bool
+) -> Iterator[PendingResult[Any]]:
     many = left = len(given)
     with closing(_as_they_end(given, until, alone=alone)) as ended:
         for each in ended:
@@ -176,7 +180,7 @@ def _until_all_have(
         raise _too_late(left, many, timeout)
 
 
-def _checked(verb: str, pending: Any) -> list[PendingResult]:
+def _checked(verb: str, pending: Any) -> list[PendingResult[Any]]:
     if isinstance(pending, PendingResult):
         raise TypeError(f"{verb}() takes several pending results: [{pending!r}]")
     given = list(pending)
