@@ -212,7 +212,7 @@ def warn(x: int) -> int:
     return x
 
 
-@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_warning_that_the_user_has_made_an_error_is_one(backend: str) -> None:
     with mrpy.session(backend, workers=2), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -227,11 +227,12 @@ def test_a_warning_that_the_user_has_made_an_error_is_one(backend: str) -> None:
     assert list(mrpy.pmap(abs, [1], backend=backend, workers=2)) == [1]
 
 
-def test_the_filters_of_a_worker_are_as_before_when_a_task_is_over() -> None:
+@pytest.mark.parametrize("backend", REMOTE)
+def test_the_filters_of_a_worker_are_as_before_when_a_task_is_over(backend: str) -> None:
     def filters(_: int) -> list[str]:
         return [each[0] for each in warnings.filters]
 
-    with mrpy.session("processes", workers=1):
+    with mrpy.session(backend, workers=1):
         with warnings.catch_warnings():
             warnings.resetwarnings()
             before = list(mrpy.pmap(filters, [1]))

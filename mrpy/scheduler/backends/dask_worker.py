@@ -197,7 +197,9 @@ def _perform(order: Sent, blob: bytes, inputs: tuple[Stored, ...]) -> Stored:
     announce = _announcer(order) if order.care.careful and announces else None
     data = order.data.private(None)
     began = perf_counter()
-    settings = place.settings and place.settings._replace(warnings=None)  # these are of all who compute here
+    settings = place.settings
+    if settings is not None and not order.ours:  # others compute there, and have the same filters of warnings
+        settings = settings._replace(warnings=None)
     value, note = apart(perform(function, data, values, announce, settings=settings))
     seconds = perf_counter() - began
     in_parts = type(value) is Parts
