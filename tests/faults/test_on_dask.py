@@ -639,18 +639,22 @@ def test_what_is_said_at_the_end_of_a_worker_is_seen() -> None:
 
 
 def test_the_log_is_silent_until_the_last_cluster_is_gone_whichever_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    handler = logging.StreamHandler()
-    monkeypatch.setattr(logging.getLogger("distributed"), "handlers", [handler])
+    shown, log = io.StringIO(), logging.getLogger("distributed")
+    handler = logging.StreamHandler(shown)
+    monkeypatch.setattr(log, "handlers", [handler])
     monkeypatch.setattr(dask_cluster, "_hushed", 0)  # there may be clusters
-    monkeypatch.setattr(dask_cluster, "_loud_again", contextlib.ExitStack())
     before = handler.level
     first, second = dask_cluster.quiet(), dask_cluster.quiet()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
-    assert handler.level > logging.CRITICAL
+    handler.setLevel(logging.INFO)  # as others do
+    log.critical("one is open")
+    assert not shown.getvalue()
     second.__exit__(None, None, None)
-    assert handler.level == before
+    log.critical("none is")
+    assert shown.getvalue() == "none is\n"
+    assert handler.level == logging.INFO != before
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:http", "tcp://127.0.0.1", "", 123])

@@ -120,7 +120,14 @@ class WorkerProcess(ProcessInterface):
         return process, ours
 
 
-_hushed, _hushing, _loud_again = 0, RLock(), contextlib.ExitStack()
+class _Hush(logging.Filter):
+    """Not a level: others (a `LocalCluster`) set that too, and back to what they have found."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _hushed
+
+
+_hushed, _hushing, _hush = 0, RLock(), _Hush()
 
 
 @contextlib.contextmanager
@@ -130,15 +137,14 @@ def quiet() -> Iterator[None]:
     global _hushed
     with _hushing:
         _hushed += 1
-        if _hushed == 1:
-            _loud_again.enter_context(utils.silence_logging_cmgr(logging.CRITICAL + 1))
+        for handler in logging.getLogger("distributed").handlers:
+            if isinstance(handler, logging.StreamHandler):  # else it may be a file, say
+                handler.addFilter(_hush)
     try:
         yield
     finally:
         with _hushing:
             _hushed -= 1
-            if not _hushed:
-                _loud_again.close()
 
 
 def start(workers: int) -> SpecCluster:
