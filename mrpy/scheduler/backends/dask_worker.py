@@ -168,7 +168,10 @@ def run(order: Sent, blob: bytes, *inputs: Stored) -> Stored:
         if order.ours:
             _say_all()
     finally:  # it may be stopped while its exception is told: it ends then, and is not to cost the worker
-        is_through(key)
+        try:
+            is_through(key)
+        except TaskStopped:  # which has come amid that
+            is_through(key)
         if order.latest is not None:
             faulthandler.cancel_dump_traceback_later()
         if not order.ours:
