@@ -226,6 +226,26 @@ def test_a_worker_that_somebody_stops_while_idle_is_replaced_where_there_is_a_ti
         assert not any(map(alive, victims))
 
 
+@pytest.mark.fault(4)
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
+def test_by_which_signal_a_worker_of_ours_died_is_said(number: int) -> None:
+    with mrpy.session("dask", workers=1):
+        error = mrpy.submit(lambda: os.kill(os.getpid(), number)).exception(60)
+        assert isinstance(error, WorkerCrashed)
+        assert str(error).endswith(f"was lost while it ran this: killed by {signal.Signals(number).name}")
+
+
+@pytest.mark.fault(2)
+def test_an_item_whose_worker_somebody_stopped_is_tried_again(tmp_path: Path) -> None:
+    def frozen_once(x: int) -> int:
+        if x == 3 and once(tmp_path / "marker"):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return x
+
+    with mrpy.session("dask", workers=2):
+        assert list(mrpy.pmap(frozen_once, range(6), chunksize=2, timeout=2)) == list(range(6))
+
+
 @pytest.mark.fault(36)
 def test_a_worker_comes_back_though_its_first_start_fails() -> None:
     from mrpy.scheduler.backends.dask_cluster import WorkerProcess

@@ -351,7 +351,9 @@ class DaskBackend(Backend):
         if self._client.status == "closed":
             self._give_up(GONE)
         if self._cluster is not None and any(each.is_timed for each in self._tickets.values()):
-            dask_cluster.end_stopped(self._cluster)
+            ended = dask_cluster.end_stopped(self._cluster)
+            for address in {each.address for each in self._tickets.values() if each.pid in ended}:
+                self._bury(address, stopped=True)
 
     def _give_up(self, why: str) -> None:
         """What was asked for never comes."""
@@ -362,12 +364,14 @@ class DaskBackend(Backend):
         self._tickets.clear()
         self._suspects = Suspects()
 
-    def _bury(self, address: str, expected: bool) -> None:
-        """A worker is gone, with what ran there."""
+    def _bury(self, address: str | None, *, expected: bool = False, stopped: bool = False) -> None:
+        """A worker is gone, with what ran there. ``stopped``: by SIGSTOP, before."""
         there = [each for each in self._tickets.values() if each.address == address and not each.stopping]
         for ticket, by_its_item in self._suspects.of_a_death(there):
             ticket.future.cancel()
-            self._facts.append(lost(ticket, blame=not expected, by_its_item=by_its_item))
+            how = "" if stopped else dask_cluster.how_it_died(self._cluster, ticket.pid)
+            blame = not expected
+            self._facts.append(lost(ticket, blame, by_its_item=by_its_item, stopped=stopped, how=how))
             self._answer(ticket)
 
     def _answered(self, number: int, status: str) -> None:

@@ -33,7 +33,7 @@ import time
 import weakref
 from _thread import RLock
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.process import current_process
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,15 @@ from distributed import Scheduler, Worker, batched, utils
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 from tornado.ioloop import IOLoop
 
+from mrpy.scheduler.backends import worker_handle
 from mrpy.scheduler.backends.frozen import is_frozen
 from mrpy.scheduler.backends.spawn import HASH_SEED, environment, interpreter
-from mrpy.scheduler.backends.worker_handle import is_stopped
 from mrpy.scheduler.backends.worker_main import die_with_parent, show_hash_seed
 
 EVENTS_KEPT = 1000  # by the scheduler, which is in the user's process; nobody reads them
 LONGEST_KEY = 4096  # bytes; those that `multiprocessing` makes have 32
 PAUSE = 0.1  # seconds between the death of a worker and the next
+A_MOMENT = 1.0  # seconds between the end of a worker's connection, and that of its process
 _HOME = str(Path(__file__).resolve().parents[3])  # the folder that holds the package
 # there is always an HTTP server; without an address it would be on port 8787, for all the world
 _PLACE: dict[str, Any] = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
@@ -72,6 +73,7 @@ class WorkerProcess(ProcessInterface):
         self._scheduler = scheduler
         self._keeper: asyncio.Task[None] | None = None
         self.pid = 0  # of the one that is there now
+        self.ends: dict[int, Future[int]] = {}  # exit codes, of that one and of the one before
 
     async def start(self) -> None:
         self._keeper = asyncio.create_task(self._keep(*await self._spawn()))
@@ -86,7 +88,7 @@ class WorkerProcess(ProcessInterface):
     async def _keep(self, process: asyncio.subprocess.Process, lifeline: socket.socket) -> None:
         while True:
             try:
-                await process.wait()
+                self.ends[process.pid].set_result(await process.wait())
             finally:
                 self.pid = 0
                 with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -117,6 +119,7 @@ class WorkerProcess(ProcessInterface):
                 env=environment(threads),
             )  # fmt: skip
         self.pid = process.pid
+        self.ends = {**dict(list(self.ends.items())[-1:]), process.pid: Future()}
         return process, ours
 
 
@@ -132,13 +135,12 @@ _hushed, _hushing, _hush = 0, RLock(), _Hush()
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Dask's log is shown to nobody until the last of those that want that has ended, whichever is the last:
-    each would give back the level that it has found."""
+    """Dask's log is shown to nobody until the last of those that want that has ended."""
     global _hushed
     with _hushing:
         _hushed += 1
         for handler in logging.getLogger("distributed").handlers:
-            if isinstance(handler, logging.StreamHandler):  # else it may be a file, say
+            if isinstance(handler, logging.StreamHandler):  # as Dask itself has it
                 handler.addFilter(_hush)
     try:
         yield
@@ -190,12 +192,24 @@ def _in_a_child() -> None:
 os.register_at_fork(after_in_child=_in_a_child)
 
 
-def end_stopped(cluster: SpecCluster) -> None:
-    """Kill workers that are stopped (SIGSTOP); others come in their place."""
-    for worker in list(cluster.workers.values()):
-        if worker.pid and is_stopped(worker.pid):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(worker.pid, signal.SIGKILL)
+def end_stopped(cluster: SpecCluster) -> list[int]:
+    """Kill workers that are stopped (SIGSTOP); others come in their place. Say which these were."""
+    pids = [worker.pid for worker in list(cluster.workers.values())]
+    pids = [pid for pid in pids if pid and worker_handle.is_stopped(pid)]
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+    return pids
+
+
+def how_it_died(cluster: SpecCluster | None, pid: int) -> str:
+    """How a worker with this pid has ended, in words; empty where it was not ours. Its connection may have
+    been lost a moment before it has."""
+    for worker in [] if cluster is None else list(cluster.workers.values()):
+        if pid in worker.ends:
+            with contextlib.suppress(TimeoutError):
+                return worker_handle.how_it_died(worker.ends[pid].result(A_MOMENT))
+    return ""
 
 
 def stop(cluster: SpecCluster) -> None:

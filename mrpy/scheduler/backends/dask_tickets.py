@@ -12,7 +12,7 @@ from typing import Any
 
 from mrpy.errors import BackendError, WorkerCrashed
 from mrpy.scheduler import messages as m
-from mrpy.scheduler.failure import At, of
+from mrpy.scheduler.failure import At, of, overran
 
 
 class Ticket:
@@ -89,10 +89,14 @@ def failed(ticket: Ticket, why: str) -> m.Failed:
     return m.Failed(ticket.order.task.key, ticket.order.attempt, of(BackendError(why)))
 
 
-def lost(ticket: Ticket, blame: bool, *, by_its_item: bool = True) -> m.Lost:
+def lost(
+    ticket: Ticket, blame: bool, *, by_its_item: bool = True, stopped: bool = False, how: str = ""
+) -> m.Lost:
     """Its worker is. ``blame``: what ran there may have been the cause; and so its item, where it is known to
-    have been this one."""
+    have been this one. ``stopped``: the worker was, until the time was up. ``how``: it ended, if known."""
+    task, item = ticket.order.task, ticket.item if by_its_item else None
     where = f" {ticket.address}" if ticket.address else ""
-    crash = WorkerCrashed(f"the Dask worker{where} was lost while it ran this")
-    item = ticket.item if by_its_item else None
-    return m.Lost(ticket.order.task.key, ticket.order.attempt, of(crash), item, blame)
+    error = of(WorkerCrashed(f"the Dask worker{where} was lost while it ran this" + (how and f": {how}")))
+    if stopped and task.timeout is not None:
+        error = overran(task.timeout, item)
+    return m.Lost(task.key, ticket.order.attempt, error, item, blame)
