@@ -261,7 +261,9 @@ def session(
     task of `asyncio`, that has opened it; if that is the main thread, also for threads that are started while
     it is open; and for whoever runs an iterator that was made inside. Others do not notice.
 
-    ``address``, ``client``   of a Dask cluster: ``session("dask", address="tcp://...")``
+    ``address``, ``client``   of a Dask cluster: ``session("dask", address="tcp://...")``. Where nobody
+                              listens, or its scheduler is killed, it is a `BackendError` after about 10
+                              seconds; where it has no workers, tasks wait, and the logger ``mrpy`` warns
     ``max_tasks_per_worker``  replace a worker process after so many tasks (chunks of items)
     ``memory_limit``          replace a worker process that holds more bytes than this after a task
 

@@ -25,25 +25,25 @@ import atexit
 import contextlib
 import marshal
 import os
-import signal
 import time
 import uuid
 from concurrent.futures import thread
+from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import dask.config
-from distributed import Client
 from distributed.scheduler import KilledWorker
 
 from mrpy.errors import BackendError
 from mrpy.scheduler import codec
 from mrpy.scheduler import messages as m
-from mrpy.scheduler.backends import dask_cluster, dask_fit, relay
+from mrpy.scheduler.backends import dask_cluster, dask_fit, dask_reach, relay
 from mrpy.scheduler.backends import dask_ending as ending
 from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.backends.base import Backend, Value
+from mrpy.scheduler.backends.dask_deserted import Deserted, say
 from mrpy.scheduler.backends.dask_functions import TORN_DOWN, Functions
 from mrpy.scheduler.backends.dask_tickets import GONE, ORPHANED, Suspects, Ticket, failed, lost
 from mrpy.scheduler.backends.dask_values import Far
@@ -55,7 +55,7 @@ PART_ALONE = 64 * 1024  # bytes; a smaller value in parts moves as a whole, a la
 STOPPED = 1000  # attempts that may be about to begin: more than are under way
 LOOK = 5.0  # seconds between two looks at the client, while nothing comes
 SENT = 0.5  # seconds for a message to arrive that nobody needs an answer to
-PATIENCE = 60  # seconds until our own workers, or a cluster's scheduler, have to answer
+LOOK_SOON = 0.5  # seconds, where it has lost its scheduler
 
 
 class DaskBackend(Backend):
@@ -98,18 +98,21 @@ class DaskBackend(Backend):
             self._cluster = dask_cluster.start(workers)
             address = self._cluster.scheduler_address
         elif client is None:
-            dask_fit.check_address(address)
-        self._client = Client(address, security=security, set_as_default=False, timeout=PATIENCE)
+            dask_reach.check_address(address)
+        self._client = dask_reach.connect(address, security)
         dask_cluster.steady(self._client.loop)
         self._functions = Functions(self._client, self._send, self.wake)
         self._topic = self._client.id  # Dask forgets these events some time after we are gone
         self._client.subscribe_topic(self._topic, self._heard)
         self._client.subscribe_topic("all", self._heard_of_team)
         if self._cluster is not None:
-            self._client.wait_for_workers(1, timeout=PATIENCE)
+            self._client.wait_for_workers(1, timeout=dask_reach.PATIENCE)
             self._has(workers)
         else:
-            self._has(self._client.sync(dask_fit.threads_of, self._client) or 1)
+            self._deserted = Deserted(self._client.scheduler.address)
+            there = self._client.sync(dask_fit.threads_of, self._client)
+            self._deserted.has(len(there))
+            self._has(sum(there.values()) or 1)
             # Subscriptions begin some time after they were asked for. A task comes behind them in the same
             # stream: once it is done, no worker can join unheard, and those that did are counted.
             self._first = self._client.submit(int, pure=False, key=f"mrpy-{self._mark}-first")
@@ -163,18 +166,19 @@ class DaskBackend(Backend):
                     if len(self._stopped) > STOPPED:
                         self._stopped.pop(next(iter(self._stopped)))
                     if ticket.address is not None:
-                        self._interrupt(ticket.future.key, ticket.address, ticket.pid)
+                        ending.end(self._client, ticket.future.key, ticket.address, ticket.pid)
                 return
 
     def wait(self, timeout: float | None) -> list[m.Fact]:
         end = None if timeout is None else time.monotonic() + timeout
         while not self._facts:
-            left = LOOK if end is None else max(0.0, min(LOOK, end - time.monotonic()))
+            look = LOOK_SOON if self._client.status == "connecting" else LOOK
+            left = look if end is None else max(0.0, min(look, end - time.monotonic()))
             try:
                 message = self._inbox.get(timeout=left)
             except Empty:
                 self._look_after_client()
-                if left < LOOK:
+                if left < look:
                     break
                 continue
             if message is None:
@@ -231,6 +235,8 @@ class DaskBackend(Backend):
     def _submit(self, ticket: Ticket) -> Any:
         if self._misfits:
             raise BackendError(next(iter(self._misfits.values())))
+        if self._is_gone():
+            raise BackendError(GONE)
         if getattr(thread, "_shutdown", False):  # by which Dask sends and fetches; nothing would come back
             raise BackendError("the program ends, and its threads take nothing more")
         task = ticket.order.task
@@ -243,7 +249,7 @@ class DaskBackend(Backend):
         data = w.Stored([task.call.data], False)
         # else the item before one that keeps the interpreter lock would be taken for the one that overran
         sure = ticket.order.attempt > 1 or task.timeout is not None
-        care = w.Care(ticket.order.careful, ticket.order.careful and sure, ticket.suspect)
+        care = w.Care(ticket.order.careful, ticket.order.careful and sure)
         code, ours = task.call.code, self._cluster is not None
         function = self._functions.future_of(code)
         names = self._topic, ticket.number, code.number, function.key
@@ -266,23 +272,6 @@ class DaskBackend(Backend):
             return self._client.submit(
                 function, *args, key=key, pure=False, priority=priority, fifo_timeout="0 ms"
             )
-
-    def _interrupt(self, key: Any, address: str, pid: int) -> None:
-        """Without waiting. A worker that does not even answer is killed from here: its task keeps the
-        interpreter lock to itself."""
-        client = self._client
-
-        async def ask() -> None:
-            asked = client.run(ending.interrupt, key, True, workers=[address], asynchronous=True)
-            try:
-                await asyncio.wait_for(asked, ending.GRACE + ending.STUCK)
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGKILL)
-            except Exception:  # noqa: S110 - it is gone, or so is the cluster
-                pass
-
-        client.loop.add_callback(ask)
 
     def _recount(self, new: str | None = None) -> None:
         """Ask which workers somebody else's cluster has now, and whether a new one fits, without waiting."""
@@ -328,13 +317,14 @@ class DaskBackend(Backend):
                 self._give_up(problem)
             case dict():
                 self._misfits = {worker: why for worker, why in self._misfits.items() if worker in message}
+                self._deserted.has(len(message))
                 if message:
                     self._has(sum(message.values()))
 
     def _told(self, number: int, kind: int, what: Any, size: int = 0, note: bytes | None = None) -> None:
         ticket = self._tickets.get(number)
         if kind == w.RUNS and number in self._stopped:
-            self._interrupt(self._stopped[number], what, size)
+            ending.end(self._client, self._stopped[number], what, size)
         if ticket is None:
             return  # stopped, or Dask makes a lost value again
         if kind == w.RUNS:
@@ -345,12 +335,17 @@ class DaskBackend(Backend):
         else:
             ticket.seconds, ticket.size, ticket.note = what, size, note
 
+    def _is_gone(self) -> bool:
+        return self._client.status not in ("running", "connecting")
+
     def _look_after_client(self) -> None:
         """Dask's own client gives up a scheduler that it cannot reach any more, and tells nobody: what was
         asked for then never comes. Nor does it from a worker of ours that somebody has stopped."""
-        if self._client.status == "closed":
+        if self._is_gone():
             self._give_up(GONE)
-        if self._cluster is not None and any(each.is_timed for each in self._tickets.values()):
+        elif self._cluster is None and self._tickets and (said := self._deserted.look()):
+            self.said.show(partial(say, said))
+        elif self._cluster is not None and any(each.is_timed for each in self._tickets.values()):
             ended = dask_cluster.end_stopped(self._cluster)
             for address in {each.address for each in self._tickets.values() if each.pid in ended}:
                 self._bury(address, stopped=True)
@@ -387,10 +382,10 @@ class DaskBackend(Backend):
         if status == "finished":
             self._values[key] = Far(future, ticket.size, ticket.note)
             return m.Succeeded(key, attempt, ticket.seconds)
-        error = future.exception(timeout=PATIENCE) if status == "error" else None
+        error = future.exception(timeout=dask_reach.PATIENCE) if status == "error" else None
         if isinstance(error, w.Raised):
             return m.Failed(key, attempt, codec.decode(codec.Payload(error.args[0])))
-        if error is None and self._client.status not in ("running", "connecting"):
+        if error is None and self._is_gone():
             return failed(ticket, GONE)
         if error is None or isinstance(error, KilledWorker):
             self._functions.send_again()  # they may be gone as well: after a restart of the cluster, say

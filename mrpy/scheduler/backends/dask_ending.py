@@ -10,7 +10,9 @@ and what was opened for calls goes as well (`Watch`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import threading
 from math import inf
 from time import perf_counter
@@ -63,6 +65,23 @@ async def interrupt(key: Any, ours: bool) -> None:
     await asyncio.sleep(GRACE if ours and thrown else 0)
     if ours and key in _running:
         os._exit(1)
+
+
+def end(client: Any, key: Any, address: str, pid: int) -> None:
+    """From the session, on a worker of its own, and without waiting. One that does not even answer is killed
+    from here: its task keeps the interpreter lock to itself."""
+
+    async def ask() -> None:
+        asked = client.run(interrupt, key, True, workers=[address], asynchronous=True)
+        try:
+            await asyncio.wait_for(asked, GRACE + STUCK)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        except Exception:  # noqa: S110 - it is gone, or so is the cluster
+            pass
+
+    client.loop.add_callback(ask)
 
 
 class Watch(WorkerPlugin):

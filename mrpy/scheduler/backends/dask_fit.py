@@ -13,8 +13,6 @@ import platform
 from pkgutil import resolve_name
 from typing import Any
 
-from distributed.comm.addressing import get_address_host_port, parse_address
-
 from mrpy.errors import BackendError, OptionError
 
 TOLD = 10.0  # seconds for a cluster to say which versions it has
@@ -31,26 +29,13 @@ def check(client: Any) -> None:
         )
 
 
-def check_address(address: Any) -> None:
-    """Raise where nobody could be asked for there. A `Client` that has found out is not to be got rid of."""
-    if not isinstance(address, str):
-        if hasattr(address, "scheduler_address"):  # a cluster itself
-            return
-        raise OptionError(f"address={address!r}: must be like 'tcp://host:8786'")
-    try:
-        if parse_address(address)[0] in ("tcp", "tls"):
-            get_address_host_port(address)
-    except ValueError as error:
-        raise OptionError(f"address={address!r}: must be like 'tcp://host:8786' ({error})") from None
-
-
-async def threads_of(client: Any) -> int:
-    """How many threads the workers have. Raises `BackendError` where one, or the scheduler, does not fit."""
+async def threads_of(client: Any) -> dict[str, int]:
+    """How many threads each worker has. Raises `BackendError` where one, or the scheduler, does not fit."""
     problem = await problem_of(client)
     if problem:
         raise BackendError(problem)
     threads: dict[str, int] = await client.nthreads(asynchronous=True)
-    return sum(threads.values())
+    return threads
 
 
 async def problem_of(client: Any, worker: str | None = None) -> str:

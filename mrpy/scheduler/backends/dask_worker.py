@@ -29,7 +29,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any, SupportsIndex
 
 from distributed import Reschedule, get_worker
@@ -39,6 +39,7 @@ from mrpy.scheduler import codec
 from mrpy.scheduler.backends import relay
 from mrpy.scheduler.backends.dask_ending import GRACE, STUCK, begins, is_through, look_after, watch
 from mrpy.scheduler.backends.dask_opened import forget, opened
+from mrpy.scheduler.backends.dask_started import wait_until_started
 from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.worker_main import encode_failure
 from mrpy.scheduler.calls import Parts, TaskStopped, apart, perform
@@ -47,7 +48,6 @@ from mrpy.scheduler.here import Here, keep_limits
 from mrpy.scheduler.policy import LONGEST_WAIT
 
 RUNS, BEGAN, THROUGH, SAID, ALL_SAID = 1, 2, 3, 4, 5
-STARTED = 0.5  # seconds in which a nanny is through with the start of its worker
 PASSED = 1.0  # seconds in which Dask is through with an exception; out of the air
 ALIGNED = 16  # bytes; as malloc does
 
@@ -105,13 +105,10 @@ def _is_aligned(buffer: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Care:
-    """Whether items are announced; whether each waits until that is heard: it may kill its worker; and
-    whether the call has been there when one died. A nanny whose worker dies while it still sees to the start
-    of it may go, too, and nobody brings that back."""
+    """Whether items are announced; and whether each waits until that is heard: it may kill its worker."""
 
     careful: bool
     sure: bool
-    suspect: bool
 
 
 @dataclass(frozen=True, slots=True)  # not a tuple: Dask would look for its own keys in it
@@ -158,9 +155,8 @@ def run(order: Sent, blob: bytes, *inputs: Stored) -> Stored:
             begins(key)
             if not order.ours:
                 watch(worker, key)
+            wait_until_started(worker)
             _tell(order, RUNS, worker.address, os.getpid(), sure=True)  # else whose is a death?
-            if order.care.suspect:
-                sleep(STARTED)
             outcome = perform(_perform, order, (blob, inputs))  # what it imports may run something of its own
         except BaseException as error:
             ended = isinstance(error, TaskStopped) and not order.ours

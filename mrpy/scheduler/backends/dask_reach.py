@@ -1,0 +1,51 @@
+"""The way to the scheduler of a Dask cluster, and how long nobody may answer there."""
+
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from distributed import Client
+from distributed.comm.addressing import get_address_host_port, parse_address
+
+from mrpy.errors import BackendError, OptionError
+
+PATIENCE = 60  # seconds for a scheduler, or our own workers, to answer
+REFUSED = 10  # seconds where nobody listens: it may just be started
+
+
+def check_address(address: Any) -> None:
+    """Raise where nobody could be asked for there. A `Client` that has found out is not to be got rid of."""
+    if not isinstance(address, str):
+        if hasattr(address, "scheduler_address"):  # a cluster itself
+            return
+        raise OptionError(f"address={address!r}: must be like 'tcp://host:8786'")
+    try:
+        if parse_address(address)[0] in ("tcp", "tls"):
+            socket.getaddrinfo(*get_address_host_port(address))
+    except ValueError as error:
+        raise OptionError(f"address={address!r}: must be like 'tcp://host:8786' ({error})") from None
+    except socket.gaierror as error:
+        if error.errno != socket.EAI_AGAIN:
+            raise BackendError(f"no Dask cluster at {address}: {error}") from error
+
+
+def connect(address: Any, security: Any) -> Any:
+    """A client of this scheduler. One that is there may be long at something; where nobody listens that is
+    said soon. The client takes as long until it gives up a scheduler that was there."""
+    how: dict[str, Any] = {"security": security, "set_as_default": False}
+    try:
+        return Client(address, timeout=REFUSED, **how)
+    except OSError as error:
+        if _is_refused(error):
+            raise
+    return Client(address, timeout=PATIENCE - REFUSED, **how)
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    """Whether it is known that nobody is there."""
+    while error is not None and not isinstance(error, ConnectionRefusedError | socket.gaierror):
+        error = error.__cause__
+    return error is not None

@@ -1,0 +1,124 @@
+"""Dask clusters that have lost what they need: workers that nobody starts again, a scheduler that is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+import dask.config
+import distributed
+import distributed.nanny
+import pytest
+from laws import eventually
+from watching import script_environment
+
+import mrpy
+from mrpy.errors import BackendError, WorkerCrashed
+from mrpy.scheduler.backends import dask as backend
+from mrpy.scheduler.backends import dask_deserted, dask_reach
+
+# ---- workers -------------------------------------------------------------------------------------
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def a_cluster(workers: int, threads: int = 1) -> Any:
+    return distributed.LocalCluster(n_workers=workers, threads_per_worker=threads, dashboard_address="127.0.0.1:0")
+
+
+@pytest.mark.fault(1)
+def test_an_item_kills_no_worker_before_its_nanny_has_seen_that_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nanny ends where its first worker dies so soon."""
+    monkeypatch.setattr(distributed.nanny.WorkerProcess, "_init_msg_interval", 2.0)  # when it looks
+    with a_cluster(0) as cluster, distributed.Client(cluster) as client, mrpy.session("dask", client=client):
+        killed = mrpy.submit(die)
+        cluster.scale(1)
+        assert eventually(lambda: cluster.workers, 30)
+        [nanny] = cluster.workers.values()
+        assert isinstance(killed.exception(90), WorkerCrashed)
+        assert mrpy.submit(abs, -1).result(60) == 1
+        assert [*cluster.workers.values()] == [nanny]
+
+
+@pytest.mark.fault(1)
+def test_a_local_cluster_that_has_given_up_its_workers_has_them_again() -> None:
+    """Dask gives up one that is not there some seconds after it has died: as it has died again, say."""
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}), a_cluster(2, threads=2) as cluster:
+        with distributed.Client(cluster) as client, mrpy.session("dask", client=client):
+            assert isinstance(mrpy.submit(die).exception(120), WorkerCrashed)
+            assert mrpy.submit(abs, -1).result(120) == 1
+
+
+@pytest.mark.fault(1)
+def test_that_a_cluster_has_no_workers_is_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_deserted, "SAID", 0.1)
+    monkeypatch.setattr(backend, "LOOK", 0.2)
+    with a_cluster(0) as cluster, distributed.Client(cluster) as client, mrpy.session("dask", client=client):
+        pending = mrpy.submit(abs, -1)
+        assert eventually(lambda: said(caplog), 30)
+        time.sleep(1)  # it would be said again by then
+        cluster.scale(1)
+        assert pending.result(60) == 1
+        assert said(caplog) == [f"the Dask cluster at {cluster.scheduler_address} has no workers; tasks wait until it has"]
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "mrpy"]
+
+
+# ---- the scheduler -------------------------------------------------------------------------------
+
+
+def test_where_nobody_listens_that_is_said_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_reach, "REFUSED", 1)
+    with socket.socket() as nobody:  # bound, so that it is nobody else's
+        nobody.bind(("127.0.0.1", 0))
+        began = time.monotonic()
+        with pytest.raises(BackendError, match="no Dask cluster"):
+            mrpy.session("dask", address=f"tcp://127.0.0.1:{nobody.getsockname()[1]}").__enter__()
+    assert time.monotonic() - began < 30
+
+
+def test_a_name_that_nobody_has_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(dask_reach.socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(dask_reach, "connect", None)  # it does not even try
+    with pytest.raises(BackendError, match=r"no Dask cluster at tcp://nobody\.invalid:8786: .*not known"):
+        mrpy.session("dask", address="tcp://nobody.invalid:8786").__enter__()
+
+
+@pytest.mark.fault(1)
+def test_a_scheduler_that_is_killed_is_an_error_soon() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = ["--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *where]
+    scheduler = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=script_environment())
+    address = f"tcp://127.0.0.1:{port}"
+    try:
+        with mrpy.session("dask", address=address):
+            pending = mrpy.submit(abs, -1)  # nobody is there for it
+            time.sleep(1)
+            scheduler.kill()
+            scheduler.wait()
+            began = time.monotonic()
+            with pytest.raises(BackendError, match="gone, or cannot be reached"):
+                pending.result(50)
+            with pytest.raises(BackendError, match="gone, or cannot be reached"):
+                mrpy.submit(abs, -2).result(4)
+            assert time.monotonic() - began < 30
+    finally:
+        scheduler.kill()
+        scheduler.wait()
