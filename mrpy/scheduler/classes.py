@@ -40,6 +40,7 @@ import cloudpickle
 
 from mrpy.scheduler.importable import is_found, is_importable
 from mrpy.scheduler.simple_functions import modules_travel_by_value
+from mrpy.scheduler.structs import is_struct, with_body
 
 _PLAIN: dict[type, Callable[[Any], Any]] = {  # from a member to what is mixed in, whatever its methods say
     object: lambda _: None, int: int.__int__, float: float.__float__, complex: complex.__complex__,
@@ -60,6 +61,8 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     reduced = (*way, (fill, state), items, pairs, _fill_copy)
     if isinstance(kind, enum.EnumMeta):
         reduced = _enum(kind, *reduced) if _copied_by_attributes(_member_type(kind)) else reduced
+    elif is_struct(kind):
+        reduced = with_body(kind, *reduced)
     elif "__slots__" in vars(kind) and not _sees_to_slots(kind):
         reduced = _with_slots(kind, *reduced)
     make, arguments, state, items, pairs, fill = reduced
