@@ -15,6 +15,7 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from zlib import crc32
 
 from mrpy.light import TYPE_CHECKING, Any, later
@@ -23,9 +24,11 @@ from mrpy.scheduler.importable import is_importable
 
 if TYPE_CHECKING:
     import dataclasses
+    import fractions
     import hashlib
 else:
     dataclasses = later("dataclasses")
+    fractions = later("fractions")
     hashlib = later("hashlib")  # for those who draw random numbers in reducers
 
 DEFAULT = 8  # partitions; not a multiple of the workers, whose number must not show in the order of results
@@ -225,6 +228,8 @@ def _rarer(key: Any) -> int:
     if kind is _ByFields:
         return _mixed(len(key.members), map(stable_hash, key.members))
     compared = _FIELDS[kind]
+    if compared is None and _is_another_number(key):
+        return hash(key)
     if compared is None:
         raise TypeError(refusal(key))
     return _mixed(len(compared), (stable_hash(getattr(key, name)) for name in compared))
@@ -235,12 +240,37 @@ class _HashesAsNumber(dict[type, bool]):
     unit of its own are not."""
 
     def __missing__(self, kind: type) -> bool:
-        known = next((base for base in kind.__mro__[:-1] if base.__module__ in _NUMBERS), kind)
-        same = kind.__hash__ is known.__hash__ or kind.__eq__ is known.__eq__
+        known = _known_number(kind)
+        same = known is not None and (kind.__hash__ is known.__hash__ or kind.__eq__ is known.__eq__)
         self[kind] = found = same and not _is_numpy_time(kind)  # that of a duration is by its unit
         return found
 
 
+def _known_number(kind: type) -> type | None:
+    """The class of Python's own, or of NumPy's, that it derives from."""
+    return next((base for base in kind.__mro__[:-1] if base.__module__ in _NUMBERS), None)
+
+
+def _is_another_number(key: Any) -> bool:
+    """Whether it is a number of another library, or the user's, that goes with Python's own: it is equal to
+    one of these, and has its hash. There are those whose hash goes over strings."""
+    kind = type(key)
+    if not isinstance(key, numbers.Number) or _known_number(kind) is not None or kind.__hash__ is None:
+        return False
+    for number in _EQUAL_TO:
+        with suppress(Exception):
+            if key == (other := number(key)) and hash(key) == hash(other):
+                return True
+    return False
+
+
+_EQUAL_TO: tuple[Callable[[Any], Any], ...] = (
+    hash,  # of a whole number that is not large it is this number
+    lambda key: fractions.Fraction(int(key.numerator), int(key.denominator)),
+    lambda key: fractions.Fraction(*map(int, key.as_integer_ratio())),
+    float,
+    complex,
+)
 _NUMBERS = frozenset(("builtins", "decimal", "fractions", "numpy"))  # where they are from
 _HASHES_AS_NUMBER = _HashesAsNumber()
 

@@ -1,8 +1,8 @@
 """Classes that a metaclass written in C has made of their annotations: `msgspec.Struct`.
 
-Where it keeps what it has made nobody sees, and it looks at the body of a class as this is made, never again,
-but for the types of fields. So a copy begins with what says the same: a field for each, ``__post_init__``, and
-the options, as the class itself tells of them.
+Where it keeps what it has made nobody sees, and it looks at the body of a class while this is made, but for
+the types of fields. So a copy begins with what says the same: a field for each, ``__post_init__``, and the
+options, as the class itself tells of them.
 """
 
 from __future__ import annotations

@@ -354,6 +354,28 @@ class Registered:
 numbers.Integral.register(Registered)
 
 
+class Ratio:
+    """A fraction of another library, as those of sympy: it says so, and its hash goes over strings."""
+
+    def __init__(self, numerator: int, denominator: int) -> None:
+        self.numerator, self.denominator = numerator, denominator
+
+    def __eq__(self, other: Any) -> bool:
+        other = Fraction(other.numerator, other.denominator) if isinstance(other, Ratio) else other
+        return Fraction(self.numerator, self.denominator) == other
+
+    def __hash__(self) -> int:
+        return hash(("Ratio", str(self.numerator), str(self.denominator)))
+
+
+class Quotient(Ratio):
+    """One as those of gmpy2."""
+
+    def __hash__(self) -> int:
+        return hash(Fraction(self.numerator, self.denominator))
+
+
+numbers.Rational.register(Ratio)
 
 
 SUMMER = datetime.timezone(datetime.timedelta(hours=1))
@@ -378,6 +400,8 @@ EQUAL: dict[str, list[Any]] = {
     "addresses": [ipaddress.ip_address("::1"), ipaddress.IPv6Address(1)],
     "networks": [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("10.0.0.0/255.0.0.0")],
     "numbers of others": [Registered(5), 5, 5.0],
+    "fractions of others": [Quotient(1, 3), Fraction(1, 3), Quotient(2, 6)],
+    "large numbers of others": [Quotient(3 * 2**70, 3), 2**70, 2.0**70],
     "a field of attrs without a hash": [Marked("a"), Marked("a", [])],
     "NaT": [np.datetime64("NaT", "D"), np.datetime64("NaT", "s")],
     "NaT of durations": [np.timedelta64("NaT", "ns"), np.timedelta64("NaT", "s")],
@@ -414,7 +438,7 @@ def test_days_and_durations_of_numpy_are_keys(backend: str, memory: int) -> None
 
 
 @pytest.mark.fault(28)
-@pytest.mark.parametrize("key", [Folded("A"), Near(1), ByKey("a"), Money(1, "EUR"), lambda: 1, Fraction(1).limit_denominator])
+@pytest.mark.parametrize("key", [Folded("A"), Near(1), ByKey("a"), Money(1, "EUR"), Ratio(1, 7), lambda: 1, Fraction(1).limit_denominator])
 def test_what_is_equal_in_a_way_of_its_own_is_refused_by_name(backend: str, key: Any) -> None:
     with pytest.raises(TypeError, match="has no hash that is the same in every process"):
         list(mrpy.stream([1, 2]).count_by(lambda _: key))
