@@ -1043,6 +1043,41 @@ FITTING: list[tuple[str, Any]] = [
     ("timestamp('us', tz='Europe/Paris')", T0.replace(tzinfo=datetime.UTC)), ("time64('us')", datetime.time(1, 2, 3, 4)),
     ("large_list(pa.struct([('x', pa.map_(pa.int8(), pa.float32()))]))", [{"x": {1: 0.5}}, {"x": None}, None]), ("decimal128(5, 2)", Decimal("1.5")), ("dictionary(pa.int32(), pa.string())", "ä"),
 ]  # fmt: skip
+
+
+class Timestamp(datetime.datetime):
+    """As that of pandas: a datetime, and what is less than a microsecond."""
+
+    nanosecond = 0
+
+    @classmethod
+    def of(cls, value: int, **parts: Any) -> Timestamp:
+        """One, so many nanoseconds after 1970."""
+        made = cls(1970, 1, 1, **parts) + datetime.timedelta(microseconds=value // 1000)
+        made.value, made.nanosecond = value, value % 1000  # type: ignore[attr-defined]
+        return made  # type: ignore[no-any-return]
+
+
+class Timedelta(datetime.timedelta):
+    """The same of a duration."""
+
+    nanoseconds = 0
+
+    @classmethod
+    def of(cls, value: int) -> Timedelta:
+        """So many nanoseconds."""
+        made = cls(microseconds=value // 1000)
+        made.value, made.nanoseconds = value, value % 1000  # type: ignore[attr-defined]
+        return made
+
+
+class NaT(datetime.datetime):
+    """What is called so in pandas: a datetime that is none."""
+
+    def utcoffset(self) -> None:
+        raise ValueError("NaT does not support utcoffset")
+
+
 CHANGED: list[tuple[str, Any]] = [
     ("int64", 1.5), ("uint8", -0.5), ("int64", Decimal("1.5")), ("float32", 1e300),
     ("timestamp('s')", T0.replace(microsecond=8)), ("timestamp('ms')", T0.replace(microsecond=8)), ("timestamp('s')", 1.5),
@@ -1056,6 +1091,7 @@ CHANGED: list[tuple[str, Any]] = [
     ("list_(pa.int64())", {1.5}), ("list_(pa.int64())", deque([1, 1.5])), ("list_(pa.int64())", np.array([1, 1.5])), ("list_(pa.list_(pa.int64()))", [np.array([1.5])]),
     ("list_(pa.int64())", {1: 1.5}.values()), ("struct([('x', pa.int64())])", [("x", 1.5)]), ("struct([('x', pa.int64())])", (1.5,)),
     ("struct([('x', pa.int64())])", [("x", 1), ("y", 2)]), ("struct([('x', pa.int64())])", [("x", 1), ("x", 2)]), ("struct([('x', pa.int64())])", [("y", 1)]),
+    ("timestamp('us')", Timestamp.of(1_000_001)), ("duration('ms')", Timedelta.of(1_000_001)), ("date32()", Timestamp.of(1)),
     ("bool8()", 1.5), ("timestamp('us')", T0.replace(tzinfo=datetime.UTC)), ("timestamp('us', tz='UTC')", T0),
     ("time64('us')", datetime.time(12, tzinfo=datetime.UTC)), ("date32()", datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)),
 ]  # fmt: skip
@@ -1087,6 +1123,36 @@ def test_values_of_a_dictionary_are_not_changed_either(out: Path) -> None:
     assert mrpy.stream([{"a": 2.0}], backend="serial").to_parquet(out, schema=schema).records == 1
     with pytest.raises(ValueError, match="column 'a'.*would be another value as"):
         mrpy.stream([{"a": 1.5}], backend="serial").to_parquet(out, schema=schema, overwrite=True)
+
+
+NANOSECONDS = [
+    ("timestamp[us]", "timestamp[ns]", Timestamp.of, datetime.datetime(1970, 1, 1)),
+    ("timestamp[us, tz=UTC]", "timestamp[ns, tz=UTC]", lambda value: Timestamp.of(value, tzinfo=datetime.UTC), Timestamp.of(0, tzinfo=datetime.UTC)),
+    ("duration[us]", "duration[ns]", Timedelta.of, datetime.timedelta()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("coarse", "fine", "make", "plain"), NANOSECONDS, ids=str)
+@pytest.mark.parametrize("chunksize", [1, 8])
+def test_nanoseconds_of_pandas_are_kept(out: Path, coarse: str, fine: str, make: Any, plain: Any, chunksize: int) -> None:
+    pa = pytest.importorskip("pyarrow")
+
+    def written(values: list[Any]) -> Any:
+        rows = mrpy.stream([{"a": value, "b": [value]} for value in values], backend="serial", chunksize=chunksize)
+        rows.to_parquet(out, overwrite=True)
+        table = pa.parquet.read_table(out)
+        inner = [list_of[0] for list_of in table["b"]]
+        assert [each.value for each in inner] == [each.value for each in table["a"]]
+        return str(table["a"].type), [each.value for each in table["a"]]
+
+    assert written([make(5_000), None, plain]) == (coarse, [5, None, 0])
+    assert written([make(5_001), None, plain, make(-1)]) == (fine, [5_001, None, 0, -1])
+
+
+def test_what_arrow_cannot_ask_is_told_with_its_column(out: Path) -> None:
+    pytest.importorskip("pyarrow")
+    with pytest.raises(ValueError, match="column 'a': .*utcoffset; schema= says what it is"):
+        mrpy.stream([{"a": NaT(2000, 1, 1)}], backend="serial").to_parquet(out)
 
 
 @pytest.mark.parametrize("wrap", [lambda value: value, lambda value: [value], lambda value: {"b": [None, value]}])

@@ -193,7 +193,7 @@ class _Typed:
             raise ValueError(f"column {self._field.name!r}: {error}") from error
 
 
-_CUT = {"s": 1_000_000, "ms": 1_000}  # microseconds, of which Arrow drops what is less
+_CUT = {"s": 10**9, "ms": 10**6, "us": 1_000}  # nanoseconds, of which Arrow drops what is less
 
 
 def _is_changed(kinds: Any, value: Any, made: Any) -> bool:
@@ -235,10 +235,11 @@ def _is_cut(kinds: Any, kind: Any, value: Any) -> bool:
     """The same of times."""
     if isinstance(value, float | Decimal):
         return True
+    microseconds = getattr(value, "microseconds", getattr(value, "microsecond", 0))
+    small = 1_000 * microseconds + typed.nanoseconds_of(value)
     if kinds.is_date(kind):
-        return isinstance(value, datetime.datetime) and value.timetz() != datetime.time()
+        return isinstance(value, datetime.datetime) and (value.timetz() != datetime.time() or small > 0)
     is_time = isinstance(value, datetime.datetime | datetime.time)
     if is_time and (value.tzinfo is None) != (getattr(kind, "tz", None) is None):
         return True
-    small = getattr(value, "microseconds", getattr(value, "microsecond", 0))
     return bool(small % _CUT.get(kind.unit, 1))

@@ -59,9 +59,28 @@ def _kind(value: Any) -> Any:
 
 def _as_it_is(arrow: Any, name: str, values: Sequence[Any]) -> Any:
     try:
-        return arrow.array(values)
-    except (arrow.ArrowException, OverflowError) as error:
+        made = arrow.array(values)
+        if arrow.types.is_temporal(made.type) and _have_nanoseconds(values):
+            made = _with_nanoseconds(arrow, values, made.type)
+    except Exception as error:  # of Arrow, or of what it asks these values: that of pandas which is no time
         raise ValueError(f"column {name!r}: {error}; schema= says what it is") from error
+    return made
+
+
+def nanoseconds_of(value: Any) -> int:
+    """What times of pandas have beyond microseconds, which Arrow drops where nothing asks for it."""
+    return getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0)
+
+
+def _have_nanoseconds(values: Sequence[Any]) -> bool:
+    may = any(hasattr(kind, "nanosecond") or hasattr(kind, "nanoseconds") for kind in set(map(type, values)))
+    return may and any(map(nanoseconds_of, values))
+
+
+def _with_nanoseconds(arrow: Any, values: Sequence[Any], kind: Any) -> Any:
+    """Times of pandas, or durations, each of which says how many nanoseconds it is, as an array of these."""
+    kind = arrow.duration("ns") if arrow.types.is_duration(kind) else arrow.timestamp("ns", kind.tz)
+    return arrow.array([None if value is None else value.value for value in values], arrow.int64()).cast(kind)
 
 
 def _of_one_kind(arrow: Any, name: str, values: Sequence[Any], kind: type) -> Any:
