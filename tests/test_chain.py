@@ -280,6 +280,24 @@ def test_std_is_stable_far_from_zero() -> None:
     assert math.isclose(mrpy.stream(xs, backend="serial").std(), math.sqrt(22.5), rel_tol=1e-9)
 
 
+CLOSE = [  # to each other, for their size
+    [1e16, 1e16 + 2, 1e16 + 4],
+    [1.7e18 + random.Random(n).gauss(0, 1e5) for n in range(1000)],
+    [1e9 + 1e-7 * n for n in range(500)],
+    [*[0.1] * 300, 0.1 + 2e-17],
+    [1e16, 10**16 + 2, 1e16 + 4, 10**16 + 6],
+]
+
+
+@pytest.mark.parametrize("xs", CLOSE, ids=lambda xs: str(xs[0]))
+@pytest.mark.parametrize("chunksize", [1, 3, 64, 1000])
+def test_std_of_what_is_large_and_close_to_each_other(xs: list[float], chunksize: int) -> None:
+    run = mrpy.stream(xs, backend="serial", chunksize=chunksize)
+    assert math.isclose(run.std(), statistics.pstdev(xs), rel_tol=1e-9)
+    [(_, found)] = run.aggregate_by(lambda _: 0, spread="std")
+    assert math.isclose(found["spread"], statistics.pstdev(xs), rel_tol=1e-9)
+
+
 @pytest.mark.parametrize("make", [int, float, Fraction, Decimal, numpy.float64, numpy.int32], ids=lambda f: f.__name__)
 def test_mean_and_std_of_every_kind_of_number(make: Any) -> None:
     xs = [make(x % 13) for x in range(300)]

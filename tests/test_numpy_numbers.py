@@ -3,7 +3,9 @@ are keys."""
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 import statistics
 from decimal import Decimal
 from fractions import Fraction
@@ -55,6 +57,13 @@ def test_booleans_are_counted(backend: str) -> None:
 BYTES = np.full(1000, 200, "u1")
 
 
+class Length(np.ndarray[Any, Any]):
+    """A number with a unit, which has no square root as a plain float has; so are those of astropy."""
+
+    def __float__(self) -> float:
+        raise TypeError("only numbers without a unit are floats")
+
+
 @pytest.mark.parametrize("backend", ["serial", "processes"])
 @pytest.mark.parametrize(
     ("items", "start"),
@@ -75,6 +84,11 @@ BYTES = np.full(1000, 200, "u1")
         ([0, (1, 2), [3, 4]], np.zeros(2)),
         ([(0.1, 1), np.ones(2), (0.5, 2)], np.float64(1)),
         ([], np.int64(7)),
+        ([BYTES[:2].view(Length)] * 9, np.ones(2).view(Length)),
+        (list(np.full(9, 100, "i1")), Fraction(1, 3)),
+        (list(np.full(9, 100, "i1")), Decimal("0.5")),
+        ([np.full(2, 100, "i1")] * 9, Decimal(0)),
+        (list(MASK), Fraction(0)),
     ],
 )
 def test_a_sum_has_the_type_of_its_start_from_the_first_item_on(items: Any, start: Any, backend: str) -> None:
@@ -82,6 +96,25 @@ def test_a_sum_has_the_type_of_its_start_from_the_first_item_on(items: Any, star
         found = mrpy.stream(items, backend=backend, workers=2, chunksize=chunksize).sum(start)
         expected = sum(items, start)
         assert repr(found) == repr(expected)
+
+
+@pytest.mark.parametrize("start", [Fraction(0), Fraction(1, 3), Decimal(2)])
+@pytest.mark.parametrize("combine", [operator.add, operator.mul])
+def test_exact_numbers_do_not_overflow_beside_small_ones(start: Any, combine: Any) -> None:
+    for items in (list(np.full(3, 100, "i1")), [np.full(2, 100, "u1")] * 3):
+        for chunksize in (1, 3):
+            found = mrpy.preduce(combine, items, start, backend="serial", chunksize=chunksize)
+            assert repr(found) == repr(functools.reduce(combine, items, start))
+
+
+def test_means_of_small_numbers_with_a_unit_do_not_overflow() -> None:
+    """Of arrays, and of numbers, of classes that derive from those of NumPy."""
+    lengths = [BYTES[:2].view(Length), np.array(200, "u1").view(Length)]
+    for length in lengths:
+        run = mrpy.stream([length] * 5, backend="serial")
+        assert isinstance(run.mean(), Length)
+        assert (run.mean() == 200).all()
+        assert (run.std() == 0).all()
 
 
 def test_plain_numbers_are_added_as_exactly_beside_any_start() -> None:
@@ -188,13 +221,6 @@ def test_deviations_of_arrays_are_arrays(backend: str) -> None:
     np.testing.assert_allclose(found, np.std(waves, axis=0), rtol=1e-12)
 
 
-class Length(np.ndarray[Any, Any]):
-    """A number with a unit, which has no square root as a plain float has; so are those of astropy."""
-
-    def __float__(self) -> float:
-        raise TypeError("only numbers without a unit are floats")
-
-
 @pytest.mark.parametrize("backend", ["serial", "processes"])
 def test_deviations_of_numbers_that_are_no_floats(backend: str) -> None:
     for items in (
@@ -212,6 +238,42 @@ def test_deviations_of_numbers_that_are_no_floats(backend: str) -> None:
     third = np.longdouble(1) / 3
     found = mrpy.stream([third, 2 * third], backend=backend, workers=2).std()
     assert type(found) is np.longdouble and abs(found - third / 2) <= np.finfo(np.longdouble).eps
+
+
+class Quantity:
+    """A number with a unit that is none of NumPy's, as those of pint."""
+
+    def __init__(self, value: float, power: float = 1) -> None:
+        self.value, self.power = value, power
+
+    def __add__(self, other: Any) -> Quantity:
+        return Quantity(self.value + other.value, self.power) if other != 0 else self
+
+    def __sub__(self, other: Quantity) -> Quantity:
+        return Quantity(self.value - other.value, self.power)
+
+    def __mul__(self, other: Any) -> Quantity:
+        if not isinstance(other, Quantity):
+            return Quantity(self.value * other, self.power)
+        return Quantity(self.value * other.value, self.power + other.power)
+
+    def __truediv__(self, other: int) -> Quantity:
+        return Quantity(self.value / other, self.power)
+
+    def __pow__(self, other: float) -> Quantity:
+        return Quantity(self.value**other, self.power * other)
+
+    def __float__(self) -> float:
+        raise ValueError("this has a unit")
+
+    __radd__ = __add__
+
+
+@pytest.mark.parametrize("chunksize", [1, 9])
+def test_a_deviation_has_the_unit_of_its_items(chunksize: int) -> None:
+    items = [Quantity(value) for value in (1, 2, 6)]
+    found = mrpy.stream(items, backend="serial", chunksize=chunksize).std()
+    assert (found.value, found.power) == (pytest.approx(statistics.pstdev([1, 2, 6])), 1)
 
 
 RECORDS = np.array([(n % 3, [1.5, np.nan][n % 2]) for n in range(12)], [("k", "i2"), ("x", "f8")])

@@ -22,14 +22,14 @@ from mrpy.options import plain
 
 if TYPE_CHECKING:
     from mrpy.iterators import sorting, stream
-    from mrpy.mapreduce import folds, frequencies, statistics
+    from mrpy.mapreduce import folds, frequencies, moments, statistics
     from mrpy.mapreduce import sorting as sorts
     from mrpy.mapreduce.folds import Fold
     from mrpy.mapreduce.plan import Step
     from mrpy.options import Options
 else:
     folds, statistics = later("mrpy.mapreduce.folds"), later("mrpy.mapreduce.statistics")
-    frequencies = later("mrpy.mapreduce.frequencies")
+    frequencies, moments = later("mrpy.mapreduce.frequencies"), later("mrpy.mapreduce.moments")
     stream = later("mrpy.iterators.stream")
     sorting, sorts = later("mrpy.iterators.sorting"), later("mrpy.mapreduce.sorting")
 
@@ -115,7 +115,7 @@ class Reductions(ABC, Generic[T]):
         """``statistics.pstdev(self)``, or ``statistics.stdev(self)`` with ``ddof=1``: the divisor is the
         number of items less `ddof`. Of arrays it is ``numpy.std(list(self), axis=0, ddof=ddof)``, an array of
         their shape; so it is of complex numbers. Raises ValueError where the divisor is not above zero."""
-        return self._fold(statistics.deviation(ddof))
+        return self._fold(moments.deviation(ddof))
 
     @overload
     def min(self, key: Callable[[T], Any] | None = ...) -> T: ...

@@ -13,7 +13,7 @@ from functools import reduce
 from itertools import chain, repeat
 
 from mrpy.light import Any, NamedTuple
-from mrpy.mapreduce import statistics
+from mrpy.mapreduce import moments, statistics
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.groups import Waiting
 from mrpy.mapreduce.keys import (
@@ -238,7 +238,7 @@ AGGREGATES: Mapping[str, Fold] = {
     "count": statistics.COUNT,
     "sum": statistics.total_from(0),
     "mean": statistics.MEAN,
-    "std": statistics.deviation(0),
+    "std": moments.deviation(0),
     "min": statistics.extreme(min, None, NOTHING),
     "max": statistics.extreme(max, None, NOTHING),
     "first": Fold(_first_leaf, _first, _as_it_is, "first"),

@@ -324,6 +324,8 @@ def _widened(item: Any, initial: Any) -> Any:
     numeric = isinstance(item, numpy.ndarray | numpy.generic) and item.dtype.kind in _NUMERIC
     if isinstance(initial, numpy.ndarray | numpy.generic):
         numeric = numeric and initial.dtype.kind in _NUMERIC
+    elif numeric and type(initial).__module__ in ("decimal", "fractions"):  # exact beside whole numbers
+        return type(initial)() + item if item.dtype.kind in "biu" else item
     elif not isinstance(initial, int | float | complex):
         return item
     return item.astype(numpy.result_type(initial, item), copy=False) if numeric else item

@@ -1,4 +1,4 @@
-"""The folds behind `sum`, `mean`, `std`, `min` and their like.
+"""The folds behind `sum`, `mean`, `min` and their like.
 
 Each leaf of the source is folded with the most exact means that the standard library has, and neighbours
 are merged along the tree of positions: the same bits everywhere, and an error that grows with the
@@ -14,16 +14,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, count
 
-from mrpy.light import TYPE_CHECKING, Any, Frozen, NamedTuple, later
+from mrpy.light import Any, Frozen, NamedTuple
 from mrpy.mapreduce.folds import Fold
 from mrpy.mapreduce.keys import behind_keys, key_function
 from mrpy.mapreduce.random import leaf_random
 from mrpy.mapreduce.tree import NOTHING
-
-if TYPE_CHECKING:
-    import fractions
-else:
-    fractions = later("fractions")  # only for the deviation of integers
 
 Key = Callable[[Any], Any] | None
 
@@ -53,10 +48,10 @@ def sum_leaf(items: Iterator[Any]) -> Any:
     return NOTHING
 
 
-def _widened(items: Iterator[Any]) -> list[Any]:
+def widened(items: Iterator[Any]) -> list[Any]:
     """Items for a mean, which is not to overflow."""
     values = list(items)
-    if any(kind.__module__ == "numpy" for kind in set(map(type, values))):
+    if any(hasattr(kind, "dtype") for kind in set(map(type, values))):
         return list(map(_wide, values))
     return values
 
@@ -64,10 +59,12 @@ def _widened(items: Iterator[Any]) -> list[Any]:
 def _wide(value: Any) -> Any:
     """A number of NumPy as a float, as `statistics.fmean` takes it, and arrays of small ones likewise, as
     ``numpy.mean`` does."""
-    if type(value).__module__ != "numpy" or not hasattr(value, "astype"):
+    import numpy
+
+    if not isinstance(value, numpy.ndarray | numpy.generic):
         return value
     kind, size = value.dtype.kind, value.itemsize
-    if value.ndim == 0:
+    if value.ndim == 0 and type(value).__module__ == "numpy":  # others may have a unit
         return float(value) if kind in "biu" or (kind == "f" and size <= 8) else value
     return value.astype(float) if kind in "biu" or (kind == "f" and size < 4) else value
 
@@ -133,12 +130,15 @@ class _Widened(Frozen):
 
 def _zero_of(start: Any) -> Any:
     """Zero, of a type that may be wider than that of items; else None."""
-    if type(start) is float or type(start) is complex:
-        return type(start)()
-    if type(start).__module__ != "numpy" or start.dtype.kind not in "biufcm":  # there is no zero among dates
+    kind = type(start)
+    if kind in (float, complex) or kind.__module__ in ("decimal", "fractions"):
+        return kind()
+    if not hasattr(start, "dtype"):
         return None
-    import numpy  # it is there, since `start` is
+    import numpy
 
+    if not isinstance(start, numpy.ndarray | numpy.generic) or start.dtype.kind not in "biufcm":
+        return None  # there is no zero among dates
     return numpy.zeros_like(start)
 
 
@@ -150,82 +150,12 @@ def total_from(start: Any) -> Fold:
     return Fold(leaf, sum_merge, _FromStart(start), "sum")
 
 
-# ---- moments -------------------------------------------------------------------------------------
-
-
-class Moments(NamedTuple):
-    """Number, mean, and the sum of squared distances from the mean."""
-
-    number: int
-    mean: Any
-    squares: Any
-
-
-def moments_leaf(items: Iterator[Any]) -> Any:
-    """Two passes over the values of a leaf. Those of integers are exact: they may be large, as times are, and
-    close to each other."""
-    values = _widened(items)
-    if not values:
-        return NOTHING
-    if set(map(type, values)) == {int}:
-        number, total = len(values), sum(values)
-        squares = number * sum(value * value for value in values) - total * total
-        return Moments(number, fractions.Fraction(total, number), fractions.Fraction(squares, number))
-    mean = sum_finish(sum_leaf(iter(values))) / len(values)
-    squares = sum_finish(sum_leaf(_square(value - mean) for value in values))
-    return Moments(len(values), mean, squares)
-
-
-def moments_merge(left: Moments, right: Moments) -> Moments:
-    """Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
-    variances", 1979."""
-    if type(left.mean) is not type(right.mean):  # not all numbers take a fraction
-        left, right = _inexact(left, right.mean), _inexact(right, left.mean)
-    number = left.number + right.number
-    apart = right.mean - left.mean
-    mean = left.mean + apart * right.number / number
-    squares = left.squares + right.squares + _square(apart) * left.number * right.number / number
-    return Moments(number, mean, squares)
-
-
-def _square(apart: Any) -> Any:
-    """Of a distance; of complex numbers, and of arrays of such, it is real."""
-    if type(apart) is float:
-        return apart * apart
-    is_complex = isinstance(apart, complex) or (hasattr(apart, "dtype") and apart.dtype.kind == "c")
-    return (apart * apart.conjugate()).real if is_complex else apart * apart
-
-
-def _inexact(moments: Moments, beside: Any) -> Moments:
-    """Exact ones as such that go with this number."""
-    if not isinstance(moments.mean, fractions.Fraction):
-        return moments
-    kind: Any = type(beside)
-    if kind.__module__ != "decimal":
-        return Moments(moments.number, float(moments.mean), float(moments.squares))
-    mean, squares = (kind(exact.numerator) / exact.denominator for exact in moments[1:])
-    return Moments(moments.number, mean, squares)
-
-
-class _Deviation(Frozen):
-    ddof: int
-
-    def __call__(self, value: Any) -> Any:
-        if value is NOTHING or value.number <= self.ddof:
-            raise ValueError(f"std() with ddof={self.ddof} needs more than {self.ddof} items")
-        square = value.squares / (value.number - self.ddof)
-        as_numpy_does = hasattr(square, "shape") and not isinstance(square, float)  # digits and units stay
-        return square**0.5 if as_numpy_does else math.sqrt(square)
-
-
-def deviation(ddof: int) -> Fold:
-    """The standard deviation."""
-    return Fold(moments_leaf, moments_merge, _Deviation(ddof), "std")
+# ---- means ---------------------------------------------------------------------------------------
 
 
 def mean_leaf(items: Iterator[Any]) -> Any:
     """How many, and their sum."""
-    values = _widened(items)
+    values = widened(items)
     return (len(values), sum_leaf(iter(values))) if values else NOTHING
 
 
