@@ -68,6 +68,35 @@ class Frozen(Exception):
     code: int
 
 
+class Unsafe(Exception):
+    """As bases are that are written in C: of what has two of these it makes nothing."""
+
+    def __new__(cls, *arguments: Any) -> Any:
+        if not arguments:
+            raise TypeError("Unsafe.__new__() is not safe")
+        return super().__new__(cls, *arguments)
+
+
+class Malformed(Unsafe, SyntaxError):
+    """As those of lxml: they hold a log, which cannot travel."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = threading.Lock()
+        self.lineno, self.offset = 3, 14
+
+
+class WithSlots(Locked):
+    __slots__ = ("code",)
+
+
+class HoldsItself(Exception):
+    """As one of networkx."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(self, f"not after {steps} steps")
+
+
 class OpensWithExit(Exception):
     def __reduce__(self) -> Any:
         return _leave, ()
@@ -186,6 +215,25 @@ def test_what_does_not_pickle_in_one_piece_is_put_together_again(error: Exceptio
     assert rebuilt.args == error.args and str(rebuilt) == str(error)
     assert type(error).__qualname__ in str(rebuilt.__cause__)
     assert not hasattr(rebuilt, "lock")
+
+
+def test_what_has_several_bases_in_c_arrives_with_what_these_hold() -> None:
+    rebuilt = sent(Malformed("bad")).exception()
+    assert isinstance(rebuilt, Malformed)
+    assert (str(rebuilt), rebuilt.msg, rebuilt.lineno, rebuilt.offset) == ("bad (line 3)", "bad", 3, 14)
+
+
+def test_what_cannot_be_made_of_its_arguments_keeps_its_slots() -> None:
+    error = WithSlots("bad")
+    error.code = 7  # type: ignore[attr-defined]
+    rebuilt = sent(error).exception()
+    assert (type(rebuilt), rebuilt.code) == (WithSlots, 7)  # type: ignore[attr-defined]
+
+
+def test_what_holds_itself_arrives_holding_itself() -> None:
+    rebuilt = sent(HoldsItself(3)).exception()
+    assert type(rebuilt) is HoldsItself
+    assert rebuilt.args == (rebuilt, "not after 3 steps")
 
 
 def test_what_has_no_type_there_arrives_as_name_text_and_traceback() -> None:

@@ -237,15 +237,16 @@ def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
 def test_libraries_take_no_more_threads_than_the_environment_says() -> None:
     script = (
         "import mrpy, os\n"
-        "names = ['OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS']\n"
+        "names = ['OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'NUMBA_NUM_THREADS',\n"
+        "    'POLARS_MAX_THREADS', 'RAYON_NUM_THREADS']\n"
         "print(mrpy.submit(lambda: [os.environ[name] for name in names]).result())\n"
     )
-    environment = {name: text for name, text in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    environment = {name: text for name, text in os.environ.items() if not name.endswith("_THREADS")}
     environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "3", "MRPY_WORKERS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment, check=True
     )
-    assert done.stdout.split() == "['1', '1', '3', '1']".split(), done.stderr
+    assert done.stdout.split() == "['1', '1', '3', '1', '1', '1']".split(), done.stderr
 
 
 @pytest.mark.parametrize("way", ["iterated", "summed", "written"])

@@ -14,6 +14,8 @@ import errno
 import io
 import os
 import reprlib
+from contextlib import suppress
+from types import MemberDescriptorType
 
 from mrpy.errors import (
     BackendError,
@@ -324,14 +326,46 @@ class Taken:
 
     def __reduce__(self) -> Any:
         error = self._error
-        return _put_together, (type(error), error.args, _that_travels(error.__dict__))
+        args = tuple(_Itself if part is error else part for part in error.args)
+        return _put_together, (type(error), args, _that_travels(error.__dict__), _that_travels(_parts(error)))
 
 
-def _put_together(kind: type[BaseException], args: Any, state: dict[str, Any]) -> BaseException:
-    error = kind.__new__(kind)
+class _Itself:
+    """Stands for an exception among its own ``args``."""
+
+
+def _parts(error: BaseException) -> dict[str, Any]:
+    """What it has beside its ``__dict__``: slots, and what classes written in C keep, as the line of a
+    SyntaxError. Not whose attribute was missing: that may be anything."""
+    members = {name for kind in type(error).__mro__ for name, part in vars(kind).items() if _is_member(part)}
+    parts = {name: getattr(error, name, None) for name in sorted(members - {"obj"}) if name[:2] != "__"}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _is_member(part: object) -> bool:
+    return type(part) is MemberDescriptorType
+
+
+def _put_together(
+    kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any], parts: dict[str, Any]
+) -> BaseException:
+    error: BaseException = _made(kind)
+    args = tuple(error if part is _Itself else part for part in args)
     BaseException.__setattr__(error, "args", args)  # its class may forbid the usual way
     error.__dict__.update(state)
+    for name, part in parts.items():
+        with suppress(Exception):  # there are those that nobody may set
+            BaseException.__setattr__(error, name, part)
     return error
+
+
+def _made(kind: Any) -> Any:
+    """An empty one. With several bases that are written in C only one of these can make it; and what a class
+    says itself may ask for arguments."""
+    for base in kind.__mro__[:-1]:
+        with suppress(Exception):
+            return base.__new__(kind)
+    raise TypeError(f"no exception of type {kind.__qualname__} can be made without its arguments")
 
 
 def _that_travels(state: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ NOT_KNOWN = 256  # an exit code that there is not
 THREAD_COUNTS = (  # what libraries with threads of their own obey, if it is set when they are loaded
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "BLOSC_NTHREADS", "TIFFFILE_NUM_THREADS",
 )  # fmt: skip
 HASH_SEED = "PYTHONHASHSEED"
 _seed = os.environ.get(HASH_SEED, "")  # of the workers of this process, whatever is said later
