@@ -6,7 +6,8 @@ there. So is what `cmp_to_key` makes, and the keys that this makes, wherever the
 file is refused: cloudpickle would send a copy of what is left to read, which is not what anybody means; but
 standard output and error are the worker's own there. Code
 keeps the name of its file, which cloudpickle takes away from 3.1.3 on: a traceback without its lines helps
-nobody. What cloudpickle does not see of classes is in ``classes.py``.
+nobody. An object whose ``__getattr__`` would turn in a circle while it is opened is filled without being
+asked. What cloudpickle does not see of classes is in ``classes.py``.
 
 Each is made first and filled afterwards, so that functions may refer to themselves.
 """
@@ -116,10 +117,30 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             raise TypeError(f"{thing!r} is an open file; open it where it is read")
         if kind is not FunctionType and isinstance(thing, FunctionType):
             return _proxy(thing, kind)
+        if not isinstance(thing, type) and _asks_itself(kind) and kind not in self.dispatch_table:
+            make, arguments, *rest = thing.__reduce_ex__(5)
+            return make, arguments, *rest[:3], *[None] * (3 - len(rest)), _set_state
         reduced = super().reducer_override(thing)
-        if getattr(thing, "__type_params__", ()) and kind is FunctionType and type(reduced) is tuple:
+        if kind is FunctionType and getattr(thing, "__type_params__", None) and type(reduced) is tuple:
             reduced[2][1]["__type_params__"] = thing.__type_params__  # among what is set by name
         return as_it_is(thing, reduced) if isinstance(thing, type) and type(reduced) is tuple else reduced
+
+
+def _asks_itself(kind: Any) -> bool:
+    """Whether objects are asked in Python for what they have not: one that is being opened has nothing, and
+    may look among that in a circle when it is asked for ``__setstate__`` (pydantic has such, for calls)."""
+    ordinary = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
+    asked = getattr(kind, "__getattr__", None)
+    return ordinary and type(asked) is FunctionType and not hasattr(kind, "__setstate__")
+
+
+def _set_state(thing: Any, state: Any) -> None:
+    """What `pickle` does where there is no ``__setstate__``, without asking for it."""
+    attributes, slots = state if type(state) is tuple else (state, None)
+    if attributes:
+        object.__getattribute__(thing, "__dict__").update(attributes)
+    for name, part in (slots or {}).items():
+        object.__setattr__(thing, name, part)
 
 
 def _one_table(tables: Any) -> dict[type, Any]:

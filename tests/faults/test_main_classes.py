@@ -799,3 +799,34 @@ def test_tests_may_be_failed_and_skipped_in_tasks() -> None:
     with mrpy.session("processes", workers=1):
         failed, skipped = mrpy.pmap(ends, ["fail", "skip"], on_error="return")
     assert isinstance(failed, pytest.fail.Exception) and isinstance(skipped, pytest.skip.Exception)
+
+
+def test_objects_that_are_asked_for_what_they_have_not_travel(tmp_path: Path) -> None:
+    """pydantic keeps one in a function that it checks the arguments of. By `pickle` they open in a circle."""
+    (tmp_path / "proxies.py").write_text(textwrap.dedent("""
+        class Settings:
+            def __init__(self, **known): self.known = known
+            def __getattr__(self, name): return self.known[name]
+        class Slotted:
+            __slots__ = ("known", "__dict__")
+            def __init__(self, known, other): self.known, self.other = known, other
+            def __getattr__(self, name): return getattr(self.known, name)
+        class Registered(Settings): pass
+        def checked(function, settings):
+            def call(*args): return function(*args) + settings.least
+            return call
+    """))
+    done = run_script(f"""
+        import sys
+        sys.path.append({str(tmp_path)!r})
+        import copyreg, mrpy, proxies
+        mrpy.configure(workers=2)
+        class Mine(proxies.Settings): pass
+        copyreg.pickle(proxies.Registered, lambda thing: (dict, ()))
+        for settings in (proxies.Settings(least=10), Mine(least=20), proxies.Slotted(Mine(least=30), 5)):
+            print(list(mrpy.pmap(proxies.checked(lambda x: x, settings), [1, 2])))
+        print(mrpy.submit(lambda: settings.other).result())
+        registered = proxies.Registered()
+        print(mrpy.submit(lambda: type(registered) is dict).result())
+    """)
+    assert (done.stdout, done.stderr) == ("[11, 12]\n[21, 22]\n[31, 32]\n5\nTrue\n", "")
