@@ -34,7 +34,7 @@ from laws import BACKENDS, EXAMPLES, LOCAL
 
 import mrpy
 from mrpy.errors import OptionError
-from mrpy.mapreduce.sinks import parts, staging
+from mrpy.mapreduce.sinks import parts, sqlite, staging
 from mrpy.mapreduce.sinks.staging import Staging
 
 Options = dict[str, Any]
@@ -820,6 +820,32 @@ def test_a_table_of_a_database_that_is_there_is_added_or_replaced(out: Path) -> 
         mrpy.stream([{"n": 3}], backend="serial").to_sqlite(out, "ONE")
     mrpy.stream([{"m": "x"}], backend="serial").to_sqlite(out, "one", overwrite=True)
     assert (table(out, "one"), table(out, "two")) == ([("x",)], [(2,)])
+
+
+@pytest.mark.parametrize("encoding", ["none", "UTF-8", "UTF-16le"])
+def test_rows_of_many_parts_are_in_order_in_any_database(
+    out: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More parts than SQLite opens beside each other, and more rows than are copied at once."""
+    if encoding != "none":
+        with closing(sqlite3.connect(out)) as database:
+            database.execute(f"pragma encoding = '{encoding}'")
+            database.execute("create table seen (a)")
+    monkeypatch.setattr(sqlite, "AT_ONCE", 7)
+    rows = [(n, f"naïve {n}", n / 3, None, b"\0") for n in range(500)]
+    written = mrpy.stream(rows, backend="serial", chunksize=20).to_sqlite(out, 'a "t', fields=list("abcde"))
+    with closing(sqlite3.connect(out)) as database:
+        assert database.execute('select * from "a ""t" order by rowid').fetchall() == rows
+        assert database.execute("pragma integrity_check").fetchall() == [("ok",)]
+    assert (written.records, written.bytes) == (500, out.stat().st_size)
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_it_is_explained_what_it_took_to_make_the_output_of_the_parts(out: Path) -> None:
+    rows = mrpy.stream([{"n": 1}], backend="serial")
+    assert "publishing" not in rows.explain()
+    rows.to_sqlite(out, "t")
+    assert re.search(r"waiting \d+\.\d+ s, publishing \d+\.\d+ s$", rows.explain())
 
 
 def test_a_failure_leaves_a_database_as_it_was(out: Path) -> None:

@@ -162,9 +162,10 @@ def _shuffled(account: Account) -> str:
 
 def _ran(account: Account, sizes: str) -> list[str]:
     capacity = account.elapsed * account.workers or 1.0
+    then = f", publishing {account.publishing:.3f} s" if account.publishing else ""
     return [
         f"{sizes}, {account.elapsed:.3f} s",
         f"computing {account.computing:.3f} s ({account.computing / capacity:.0%} of {account.workers} "
         f"{account.backend}), pickling {account.unpacking:.3f} s, idle {account.idle:.3f} s",
-        f"the consumer: pickling {account.pickling:.3f} s, waiting {account.waiting:.3f} s",
+        f"the consumer: pickling {account.pickling:.3f} s, waiting {account.waiting:.3f} s{then}",
     ]

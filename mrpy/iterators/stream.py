@@ -346,7 +346,7 @@ class ParallelIterator(Beginning[T], Reshaping[T], Reductions[T], Grouping[T], W
         with sink.staging() as staging:
             with current.job_for(options) as job, progress.watched(job, plan, options):
                 parts = writing.write_parts(plan, sink, staging, job, options, self._account)
-            return sink.commit(staging, parts)
+            return writing.committed(sink, staging, parts, self._account)
 
 
 def _options_in(blocks: Blocks, given: dict[str, Any]) -> Options:

@@ -20,6 +20,7 @@ class Account:
     ``unpacking``  the opposite: opening chunks and writing results, all workers together
     ``waiting``    the consumer waited for workers
     ``elapsed``    from the first pull to the end
+    ``publishing``  the consumer made an output of the parts, after that
     ``brought``    bytes of what is shuffled or sorted, about, that stayed in memory
     ``spilled``    files with more of that, and their bytes
     """
@@ -38,6 +39,7 @@ class Account:
         self.unpacking = 0.0
         self.waiting = 0.0
         self.elapsed = 0.0
+        self.publishing = 0.0
         self.brought = 0
         self.spilled = 0, 0
         self.skipped = Skipped()

@@ -1,8 +1,8 @@
 """Rows into a table of an SQLite database.
 
-Tasks write small databases of their own; the consumer copies their rows, in order, in one transaction. A new
-database is made beside its place and gets its name when it is complete. In one that is there the transaction
-sees to it that all rows are there, or none.
+Tasks write small databases of their own. The consumer has SQLite copy their rows, in order, into one beside
+the place of the output, which gets its name when it is complete. Where there is a database already the rows
+are copied once more, in one transaction: all of them are there, or none.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from mrpy.mapreduce.sinks.staging import Staging, place_of, publish_file, sync_f
 from mrpy.options import truth
 
 ROWS = "rows"  # the table in the database of a part
+AT_ONCE = 100_000  # rows that are copied before a Ctrl-C is heard: 0.1 s
 PATIENCE = 60  # seconds that another writer may hold a database
 _LARGEST = 1 << 63
 _FITS = frozenset((type(None), bool, float, bytes))  # whatever the value is
@@ -44,9 +45,7 @@ class RowWriter:
     def __init__(self, file: PartFile, columns: Columns) -> None:
         self._file = file
         self._columns = columns
-        self._database = _opened(file.path)
-        for setting in ("journal_mode = off", "synchronous = off"):  # what breaks off is thrown away
-            self._database.execute(f"pragma {setting}")
+        self._database = _begun(file.path)
         self._insert = ""
 
     @property
@@ -132,37 +131,48 @@ class Table:
 
     def commit(self, staging: Staging, parts: Sequence[Part]) -> Written:
         """Make these the table."""
-        if os.path.lexists(self.path) or not self._is_new(staging, parts):
-            self._load(self.path, staging, parts)
-        return Written((self.path,), sum(part.records for part in parts), os.stat(self.path).st_size)
+        names = parts[0].columns if parts else self.format.fields
+        if names is None:
+            raise ValueError("there are no records to tell which columns the table has: fields= says it")
+        creating, records = _creating(self._table, names), sum(part.records for part in parts)
+        made = self._joined(creating, staging, parts)
+        if os.path.lexists(self.path) or not self._published(made):
+            self._insert(creating, made, records)
+        return Written((self.path,), records, os.stat(self.path).st_size)
 
-    def _is_new(self, staging: Staging, parts: Sequence[Part]) -> bool:
-        """Whether a new database could be made, and nobody else has made one meanwhile."""
-        fresh = os.path.join(staging.attempts, "new")
-        self._load(fresh, staging, parts)
+    def _joined(self, creating: str, staging: Staging, parts: Sequence[Part]) -> str:
+        """A new database with all rows. Each part goes as soon as its rows are there."""
+        made = os.path.join(staging.attempts, "new")
+        room = _no_room(self.path, made, staging.attempts, sum(part.nbytes for part in parts))
+        with _named(self.path), closing(_begun(made)) as database, room:
+            database.execute(creating)
+            for part in parts:
+                path = os.path.join(staging.attempts, part.name)
+                _copy(database, path, ROWS, self._table, part.records)
+                database.execute("detach other")
+                os.unlink(path)
+        return made
+
+    def _published(self, made: str) -> bool:
+        """Whether it could become the output: nobody else has made one meanwhile."""
+        with open(made, "rb") as file:
+            os.fsync(file.fileno())
         try:
-            publish_file(fresh, self.path)
+            publish_file(made, self.path)
         except FileExistsError:
             return False
         sync_folder(os.path.dirname(self.path))
         return True
 
-    def _load(self, path: str, staging: Staging, parts: Sequence[Part]) -> None:
-        """All rows, in one transaction."""
-        names = parts[0].columns if parts else self.format.fields
-        if names is None:
-            raise ValueError("there are no records to tell which columns the table has: fields= says it")
-        table = _quoted(self._table)
-        room = _no_room(self.path, path, staging.attempts, sum(part.nbytes for part in parts))
-        with _named(self.path), closing(_opened(path)) as database, room:
+    def _insert(self, creating: str, made: str, records: int) -> None:
+        """All rows into the database that is there, in one transaction."""
+        room = _no_room(self.path, self.path, os.path.dirname(made), os.stat(made).st_size)
+        with _named(self.path), closing(_opened(self.path)) as database, room:
             database.execute("begin immediate")
             self._check(database)  # once more: nobody else can make it from here on
-            database.execute(f"drop table if exists {table}")
-            database.execute(_creating(self._table, names))
-            insert = _inserting(table, len(names))
-            for part in parts:
-                with closing(_opened(os.path.join(staging.attempts, part.name))) as source:
-                    database.executemany(insert, source.execute(f"select * from {ROWS} order by rowid"))
+            database.execute(f"drop table if exists {_quoted(self._table)}")
+            database.execute(creating)
+            _copy(database, made, self._table, self._table, records)
             database.execute("commit")
 
     def _check(self, database: sqlite3.Connection) -> None:
@@ -180,6 +190,31 @@ def _opened(path: str) -> sqlite3.Connection:
     return sqlite3.connect(
         path, timeout=PATIENCE, isolation_level=None, check_same_thread=False, factory=kind
     )
+
+
+def _begun(path: str) -> sqlite3.Connection:
+    """One that is thrown away if what is written into it breaks off."""
+    database = _opened(path)
+    for setting in ("journal_mode = off", "synchronous = off"):
+        database.execute(f"pragma {setting}")
+    return database
+
+
+def _copy(database: sqlite3.Connection, path: str, theirs: str, ours: str, records: int) -> None:
+    """Add the rows of a table of ours in another file, in their order. The file is `other` from here on, if
+    both write text alike: else SQLite cannot have both open, and the rows come by here."""
+    some = f"select * from {{}}.{_quoted(theirs)} where rowid > ? and rowid <= ? order by rowid"
+    ranges = [(first, first + AT_ONCE) for first in range(0, records, AT_ONCE)]
+    into = f"insert into main.{_quoted(ours)}"
+    if database.execute("pragma encoding").fetchone() == ("UTF-8",):
+        database.execute("attach ? as other", (path,))
+        for each in ranges:
+            database.execute(f"{into} {some.format('other')}", each)
+        return
+    with closing(_opened(path)) as source:
+        for each in ranges:
+            rows = source.execute(some.format("main"), each)
+            database.executemany(f"{into} values ({', '.join('?' * len(rows.description))})", rows)
 
 
 def _see_that_it_can_be(table: str, names: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ that parts are few and large: about `SECONDS` of work, `BYTES` written at most. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any, Protocol, cast
 
 from mrpy.mapreduce.account import Account
@@ -71,6 +72,14 @@ class _WritingFeeder(Feeder):
             nbytes = part.nbytes * BYTES_IN_MEMORY // BYTES
             self._chunker.learn(len(slot.chunk.data), delivery.seconds, nbytes)
         return slot
+
+
+def committed(sink: Sink, staging: Staging, parts: Sequence[Part], account: Account) -> Written:
+    """Make them the output."""
+    began = perf_counter()
+    written = sink.commit(staging, parts)
+    account.publishing = perf_counter() - began
+    return written
 
 
 def write_parts(
