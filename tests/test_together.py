@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from laws import BACKENDS, CONCURRENT, LOCAL, eventually, fails, when
 
 import mrpy
 from mrpy.errors import Cancelled, SchedulerError, SessionClosed, WorkerCrashed
+from mrpy.scheduler.shield import Shield
 
 over_backends = pytest.mark.parametrize("backend", BACKENDS)
 over_concurrent = pytest.mark.parametrize("backend", CONCURRENT)
@@ -297,6 +300,55 @@ def test_what_as_completed_has_given_out_it_does_not_keep(backend: str) -> None:
             assert sum(ref() is not None for ref in refs) == 0
             refs.append(weakref.ref(each.result()))
             del each
+
+
+# ---- one after the other, of many ----------------------------------------------------------------------------
+
+
+@over_concurrent
+def test_each_is_the_first_once(backend: str) -> None:
+    with mrpy.session(backend, workers=2):
+        pending: Any = [mrpy.submit(abs, n) for n in range(200)]
+        found: list[int] = []
+        while pending:
+            done, pending = mrpy.wait(pending, 60, "FIRST_COMPLETED")
+            assert done
+            found += [each.result() for each in done]
+        assert sorted(found) == list(range(200))
+
+
+def test_to_wait_for_the_first_of_many_puts_signals_off_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not for each of them: whoever loops over the first would do so for each pair of them."""
+    entered: list[Shield] = []
+    enter = Shield.__enter__
+    with mrpy.session("threads", workers=1):
+        pending = [mrpy.submit(when, tmp_path / "now") for _ in range(200)]
+        monkeypatch.setattr(Shield, "__enter__", lambda self: (entered.append(self), enter(self))[1])
+        assert mrpy.wait(pending, 0.05, "FIRST_COMPLETED") == (set(), set(pending))
+        assert len(entered) < 20
+        (tmp_path / "now").touch()
+        assert mrpy.gather(pending) == [None] * 200
+
+
+def test_whoever_waits_as_they_end_is_told_once() -> None:
+    told: list[Any] = []
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with mrpy.session("threads", workers=4):
+            for _ in range(300):
+                pending = mrpy.submit(abs, -1)
+                tells = [partial(lambda number, each: told.append(number), number) for number in range(3)]
+                known = [pending._is_to_tell(tell) for tell in tells]
+                withdrawn = not pending._is_not_to_tell(tells[0])
+                assert pending.result(60) == 1
+                assert eventually(lambda: pending._to_tell == [])
+                assert eventually(lambda: sorted(told) == [n for n in range(3) if known[n] and (n or withdrawn)])
+                told.clear()
+    finally:
+        sys.setswitchinterval(interval)
 
 
 # ---- what is held, and what waits for itself ----------------------------------------------------------------

@@ -155,9 +155,9 @@ class _Future(futures.Future[Any]):
     def follow(self) -> None:
         """Settle as soon as that has ended."""
         if not self.pending._is_to_tell(self._ends):
-            self._ends()
+            self._ends(self.pending)
 
-    def _ends(self) -> None:
+    def _ends(self, _: PendingResult) -> None:
         _ended.put(self)
         if _settling.acquire(blocking=False):
             self.pending._driver.aside.call(_settle_all)

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -41,7 +42,7 @@ class PendingResult(Generic[T]):
     ) -> None:
         self._name = name = options.name or name_of(function)
         self._delivery: Delivery | None = None
-        self._to_tell: list[Callable[[], object]] = []  # for each who waits for another thread
+        self._to_tell: list[Callable[[PendingResult[T]], object]] = []  # for each who waits for another thread
         self._callbacks: list[Callable[[PendingResult[T]], Any]] = []
         self._lock = threading.RLock()  # whoever has it while there is no delivery is shielded: that may come
         self._cancelled = False
@@ -129,9 +130,11 @@ class PendingResult(Generic[T]):
     def _awaited(self) -> Generator[Any, None, tuple[bool, Any]]:
         if self._driver.threadless:
             self._driver.lead(self.done)
+        if not self.done():
+            self._driver.check_owner()
         gate = LoopGate()
         try:
-            if self._is_to_tell(gate.release):
+            if self._is_to_tell(lambda _: gate.release()):
                 with giving_way():
                     yield from gate.opened
             yield from shown(self._driver.backend.said).__await__()
@@ -162,9 +165,9 @@ class PendingResult(Generic[T]):
 
     def _let_in(self) -> list[Callable[[PendingResult[T]], Any]]:
         """Let go on who waits; the callbacks that are to be called."""
-        told, self._to_tell = self._to_tell, []
-        for tell in told:
-            tell()
+        with suppress(IndexError):  # whoever is not to be told any more may have taken the last one
+            while self._to_tell:
+                self._to_tell.pop(0)(self)
         callbacks, self._callbacks = self._callbacks, []
         return callbacks
 
@@ -200,29 +203,30 @@ class PendingResult(Generic[T]):
                     self._delivery = self._delivery._replace(value=None)
             return self._opened
 
-    def _is_to_tell(self, tell: Callable[[], object]) -> bool:
-        """Have this called at the end, by whoever notes that: it must neither block nor raise. False: it has
-        ended."""
-        with self._driver.shield, self._lock:
-            if not self.done():
-                self._driver.check_owner()
-                self._to_tell.append(tell)
-                return True
-        return False
+    def _is_to_tell(self, tell: Callable[[PendingResult[T]], object]) -> bool:
+        """Have this called with it at the end, once, by whoever notes that: it must neither block nor raise.
+        False: it has ended. There is no lock, since many are asked by one who waits for the first of them:
+        if it ends amid this, one of both takes `tell` out of the list."""
+        self._to_tell.append(tell)
+        return not (self.done() and self._is_not_to_tell(tell))
 
-    def _is_not_to_tell(self, tell: Callable[[], object]) -> None:
-        with self._driver.shield, self._lock:
-            if tell in self._to_tell:
-                self._to_tell.remove(tell)
+    def _is_not_to_tell(self, tell: Callable[[PendingResult[T]], object]) -> bool:
+        """The opposite. False: it is told already, or just now."""
+        try:
+            self._to_tell.remove(tell)
+        except ValueError:
+            return False
+        return True
 
     def _wait(self, until: float | None) -> bool:
-        ended: SimpleQueue[None] = SimpleQueue()  # no event: its lock may be held as a handler comes
-        tell = partial(ended.put, None)
-        if self._is_to_tell(tell):
-            try:
+        ended: SimpleQueue[PendingResult[T]] = SimpleQueue()  # no event: its lock may be held as a handler comes
+        try:
+            if self._is_to_tell(ended.put):
                 next_of(ended, until)
-            except Empty:
-                self._is_not_to_tell(tell)
+        except Empty:
+            pass
+        finally:
+            self._is_not_to_tell(ended.put)
         return self.done()
 
     def _open(self) -> tuple[bool, Any]:

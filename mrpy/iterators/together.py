@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from functools import partial
+from operator import attrgetter
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, TypeAlias
 
@@ -17,6 +17,7 @@ from mrpy.scheduler.driver import Driver
 from mrpy.scheduler.job import next_of
 
 Until: TypeAlias = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
+_driver_of = attrgetter("_driver")
 _UNTIL = ("ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION")  # the words of concurrent.futures
 
 
@@ -91,11 +92,13 @@ def wait(
     if return_when not in _UNTIL:
         raise ValueError(f"return_when={return_when!r}: must be one of {', '.join(_UNTIL)}")
     until = _end(timeout)
-    with closing(_as_they_end([*given], until)) as ended:
-        for each in ended:
-            looks = return_when == "FIRST_EXCEPTION" and not each.cancelled()
-            if return_when == "FIRST_COMPLETED" or (looks and each.exception(0) is not None):
-                break
+    first = return_when == "FIRST_COMPLETED"
+    if not (first and any(each.done() for each in given)):
+        with closing(_as_they_end([*given], until)) as ended:
+            for each in ended:
+                looks = return_when == "FIRST_EXCEPTION" and not each.cancelled()
+                if first or (looks and each.exception(0) is not None):
+                    break
     done = {each for each in given if each.done()}
     for each in done:
         each._show(until)
@@ -125,25 +128,23 @@ def _as_they_end(
     garbage collector, where what a signal handler raises is lost. ``alone``: nobody else has them; Ctrl-C is
     their end."""
     ended: SimpleQueue[PendingResult[Any]] = SimpleQueue()
-    waits: dict[PendingResult[Any], Callable[[], None]] = {}  # for those, and what tells that they have ended
-    drivers: Counter[Driver] = Counter()
-    many = len(given)
+    waits: dict[PendingResult[Any], None] = {}
     try:
-        given.reverse()
-        while given:
-            each = given.pop()
-            waits[each] = partial(ended.put, each)
-            if each._is_to_tell(waits[each]):
-                drivers[each._driver] += 1
-            else:
-                waits.pop(each)()
-        for _ in range(many):
+        waits.update(dict.fromkeys(given))
+        given.clear()
+        drivers = Counter(map(_driver_of, waits))
+        for driver in {each._driver for each in waits if not each.done()}:
+            driver.check_owner()
+        for each in waits:
+            if not each._is_to_tell(ended.put):
+                ended.put(each)
+        while waits:
             try:
                 each = _next(ended, drivers, until)
             except Empty:
                 return
-            if waits.pop(each, None) is not None:
-                drivers[each._driver] -= 1
+            del waits[each]
+            drivers[each._driver] -= 1
             yield each
             del each
     except KeyboardInterrupt:
@@ -151,8 +152,8 @@ def _as_they_end(
             _cancel([*waits, *given])
         raise
     finally:
-        for each, tell in waits.items():
-            each._is_not_to_tell(tell)
+        for each in waits:
+            each._is_not_to_tell(ended.put)
 
 
 def _next(
