@@ -239,7 +239,8 @@ def submit(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> pe
     All arguments are the function's own. Of the options, ``backend``, ``workers``, ``retries``, ``timeout``,
     ``name``, ``on_error`` and ``seed`` (the n-th call of a session has position n) are taken from `session`
     and `configure`; with ``on_error="return"`` ``result()`` returns the exception, with a callable what that
-    makes of it. The others are about many items: a single one cannot be skipped, or cut.
+    makes of it. The others are about many items: a single one cannot be skipped, or cut. The end of the
+    session, or of the program, waits for no call: it stops them, with a `RuntimeWarning` that says how many.
 
     >>> import mrpy
     >>> with mrpy.session("serial"):
@@ -331,8 +332,10 @@ class _Session:
             self.__exit__(*problem)
             raise
         if self._own is not None:
+            left = self._own.left() if problem[0] is None else []
             self._own.close(hurry=KeyboardInterrupt in problem[:1])
             self._own = None
+            sessions.warn_of_left(left, "session")
 
 
 _SETTINGS = {  # what is no option, and for which backend it is

@@ -104,6 +104,7 @@ def test_gather_does_not_wait_for_what_is_behind_an_error(tmp_path: Path) -> Non
             mrpy.gather([mrpy.submit(fails, 1), late], 60)
         assert not late.done()
         (tmp_path / "now").touch()
+        late.result(60)
 
 
 @over_concurrent
@@ -429,6 +430,7 @@ def test_what_a_handler_raises_amid_gather_is_not_left_to_a_destructor() -> None
                 except Stop:
                     pass
             signal.signal(signal.SIGALRM, signal.SIG_IGN)
+            mrpy.submit(abs, -1).result()  # behind the last one that nobody has waited for
         print("to its end")
         """
     )

@@ -939,7 +939,7 @@ def test_what_a_call_that_failed_was_given_goes_with_its_result(backend: str) ->
 
 
 def test_a_pending_result_of_a_closed_session_says_so() -> None:
-    with mrpy.session("threads", workers=1):
+    with pytest.warns(RuntimeWarning, match="1 call of mrpy.submit"), mrpy.session("threads", workers=1):
         pending = mrpy.submit(threading.Event().wait, 5)
     with pytest.raises(SessionClosed):
         pending.result(20)

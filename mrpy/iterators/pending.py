@@ -32,6 +32,8 @@ from mrpy.scheduler.states import State
 class PendingResult(Generic[T]):
     """The result of one call that runs elsewhere. It makes progress while nobody waits for it."""
 
+    _is_missed = False  # if its session ends before it: where somebody has it, and no executor, which waits
+
     def __init__(
         self,
         function: Callable[..., T],
@@ -68,6 +70,7 @@ class PendingResult(Generic[T]):
         try:
             if not self._driver.backend.threaded:
                 self._driver.wait_for(self.done)  # a serial backend runs it here and now
+            self._is_missed = call is None
         finally:
             del self  # as in `result`
 
@@ -162,6 +165,10 @@ class PendingResult(Generic[T]):
             self._delivery = delivery
             callbacks = self._let_in()
         self._call(callbacks)
+
+    def _left(self) -> str | None:
+        """What it is called, where it is lost when its session ends: for that."""
+        return self._name if self._is_missed and not self.done() else None
 
     def _let_in(self) -> list[Callable[[PendingResult[T]], Any]]:
         """Let go on who waits; the callbacks that are to be called."""

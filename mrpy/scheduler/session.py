@@ -27,6 +27,10 @@ from mrpy.scheduler.unraisable import hear_of
 
 _AS_SERIAL = "Python ends, and nothing can be started on backend={!r} any more: this runs serially instead"
 
+_ONE = "{} call of mrpy.submit had not ended and was stopped with the {} ({})"
+_SEVERAL = "{} calls of mrpy.submit had not ended and were stopped with the {} (the first: {})"
+_LEFT = ": wait for them (mrpy.wait, .result()), or cancel() them; an mrpy.Executor waits by itself"
+
 
 class Session:
     """A backend and its driver. Made at the first use; closed by `close` or the end of the process."""
@@ -94,7 +98,14 @@ class Session:
 
     def close_at_exit(self) -> None:
         """At the end of the process: in a hurry, if a Ctrl-C has ended the program."""
-        self.close(hurry=getattr(sys, "last_type", None) is KeyboardInterrupt)
+        _close_at_exit([self])
+
+    def left(self) -> list[str]:
+        """The names of its single calls that are under way while nobody has said that he waits for them."""
+        told: Any = self.driver._receivers.copy()
+        singles = [receiver for key, (receiver, _) in told.items() if key[0] == self._singles.number]
+        names = (receiver.__self__._left() for receiver in singles)
+        return [name for name in names if name is not None]
 
     def _close_all(self) -> None:
         self.driver.close()
@@ -165,8 +176,24 @@ def close_shared() -> None:
     with _lock:
         while _shared:
             sessions.append(_shared.popitem()[1])
+    _close_at_exit(sessions)
+
+
+def _close_at_exit(sessions: list[Session]) -> None:
+    ended_by = getattr(sys, "last_type", None)
+    left = [name for session in sessions if ended_by is None for name in session.left()]
     for session in sessions:
-        session.close_at_exit()
+        session.close(hurry=ended_by is KeyboardInterrupt)
+    warn_of_left(left, "program", stacklevel=99)  # no line of anybody has brought it about
+
+
+def warn_of_left(names: list[str], ended: str, stacklevel: int = 3) -> None:
+    """Say that these calls were stopped with what has ended, if there are any. They would be lost in silence
+    where somebody comes from an executor, which waits for its calls."""
+    if names:
+        told = _ONE if len(names) == 1 else _SEVERAL
+        text = told.format(len(names), ended, names[0]) + _LEFT
+        warnings.warn(text, RuntimeWarning, stacklevel)
 
 
 def _forget_after_fork() -> None:

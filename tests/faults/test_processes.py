@@ -564,7 +564,8 @@ def test_multiprocessing_in_the_same_program_works() -> None:
 
 @pytest.mark.fault(16)
 def test_a_session_ends_at_once_whatever_its_workers_do() -> None:
-    with mrpy.session("processes", workers=2) as session:
+    stopped = pytest.warns(RuntimeWarning, match="5 calls of mrpy.submit had not ended")
+    with stopped, mrpy.session("processes", workers=2) as session:
         several = [mrpy.submit(time.sleep, 60) for _ in range(4)]
         deaf = mrpy.submit(functools.partial(signal.signal, signal.SIGTERM, signal.SIG_IGN))
         assert eventually(lambda: len(team(session)) == 2)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from watching import alive, run_script, team
 
 import mrpy
 from mrpy.errors import SessionClosed
+from mrpy.options import resolve
+from mrpy.scheduler import current
 from mrpy.scheduler.backends.alarm import throw_into
 from mrpy.scoped import current_frames
 
@@ -345,7 +348,7 @@ def test_a_thread_is_interrupted_before_it_may_end(monkeypatch: pytest.MonkeyPat
         throw_into(ident, exception)
 
     monkeypatch.setattr("mrpy.scheduler.backends.alarm.throw_into", late)
-    with mrpy.session("threads", workers=1):
+    with pytest.warns(RuntimeWarning, match="1 call of mrpy.submit"), mrpy.session("threads", workers=1):
         mrpy.submit(task, 0)
         assert runs.wait(30)
     lanes[0].join(30)
@@ -498,8 +501,82 @@ def test_asking_where_threads_are_keeps_nothing_of_theirs() -> None:
 
 @pytest.mark.parametrize("backend", CONCURRENT)
 def test_each_call_that_a_closed_session_has_left_says_so(backend: str) -> None:
-    with mrpy.session(backend, workers=2):
+    with pytest.warns(RuntimeWarning, match="4 calls of mrpy.submit"), mrpy.session(backend, workers=2):
         left = [mrpy.submit(time.sleep, 5) for _ in range(4)]
     for each in left:
         with pytest.raises(SessionClosed, match="closed before this was done"):
             each.result()
+
+
+# ---- calls that nobody has waited for ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", CONCURRENT)
+def test_the_end_of_a_block_says_how_many_calls_it_has_stopped(backend: str) -> None:
+    with pytest.warns(RuntimeWarning) as seen, mrpy.session(backend, workers=1):
+        mrpy.submit(abs, -1).result()
+        mrpy.submit(time.sleep, 60).cancel()
+        left = [mrpy.submit(time.sleep, 60), mrpy.submit(abs, -1)]
+    assert [str(each.message) for each in seen] == [
+        "2 calls of mrpy.submit had not ended and were stopped with the session (the first: sleep): wait for "
+        "them (mrpy.wait, .result()), or cancel() them; an mrpy.Executor waits by itself"
+    ]
+    assert seen[0].filename == __file__ and not any(each.cancelled() for each in left)
+
+
+@pytest.mark.parametrize("backend", CONCURRENT)
+def test_nothing_is_said_of_what_ends_in_another_way(backend: str) -> None:
+    with mrpy.session(backend, workers=1):
+        endless = mrpy.pmap(abs, itertools.count())
+        assert next(endless) == 0
+        late = mrpy.Executor().submit(time.sleep, 60)
+        with pytest.raises(ZeroDivisionError), mrpy.session(backend, workers=1):
+            mrpy.submit(time.sleep, 60)
+            raise ZeroDivisionError
+        assert not late.done()
+    with mrpy.session(backend, workers=1) as session:
+        mrpy.submit(time.sleep, 60)
+        session.close()
+
+
+def test_a_warning_that_is_an_error_leaves_a_session_closed() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match="1 call of mrpy.submit had not ended and was stopped"):
+            with mrpy.session("processes", workers=1) as session:
+                mrpy.submit(time.sleep, 60)
+    assert session.driver.closed and current.session_for(resolve({})) is not session
+
+
+LEFT_AT_THE_END = """
+import mrpy, sys, time
+def save(n): time.sleep(60)
+def main():
+    for backend in {backends}:
+        mrpy.configure(backend=backend, workers=1)
+        for n in range(3): mrpy.submit(save, n)
+    {last}
+{call}
+"""
+
+
+@pytest.mark.parametrize("how", ["default", "error"])
+def test_the_end_of_the_program_says_how_many_calls_it_has_stopped(how: str) -> None:
+    code = LEFT_AT_THE_END.format(backends=("threads", "processes"), last="return 3", call="sys.exit(main())")
+    done = run_script("", "-W", how, "-c", code)
+    assert done.stderr.count("6 calls of mrpy.submit had not ended and were stopped with the program") == 1
+    assert "(the first: save)" in done.stderr and done.returncode == 3
+
+
+def test_so_it_does_on_dask() -> None:
+    code = LEFT_AT_THE_END.format(backends=("dask",), last="time.sleep(1)", call="main()")
+    done = run_script("", "-W", "default::RuntimeWarning", "-c", code)
+    assert "3 calls of mrpy.submit had not ended" in done.stderr and done.returncode == 0
+
+
+@pytest.mark.parametrize("last", ["1 / 0", "raise KeyboardInterrupt"])
+def test_a_program_that_ends_by_an_error_says_that_alone(last: str) -> None:
+    code = LEFT_AT_THE_END.format(backends=("threads", "processes"), last=last, call="main()")
+    done = run_script("", "-W", "default", "-c", code)
+    assert "Error" in done.stderr or "KeyboardInterrupt" in done.stderr
+    assert "mrpy.submit had not" not in done.stderr

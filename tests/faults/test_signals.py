@@ -274,10 +274,13 @@ def test_an_interrupt_that_wakes_nobody_is_seen_soon(what: str) -> None:
             if what == "a loop":
                 list(mrpy.pmap(work, range(9)))
             else:
-                mrpy.submit(work, 0).result(None if what == "a result" else 60)
+                late = mrpy.submit(work, 0)
+                late.result(None if what == "a result" else 60)
         seen = not release.is_set()
         ended.set()
         thread.join()
+        if what != "a loop":
+            late.cancel()
     assert seen
 
 

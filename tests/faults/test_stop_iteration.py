@@ -104,6 +104,7 @@ def test_stop_iteration_of_a_submitted_call_does_not_end_the_loop_that_waits(bac
         pending = [mrpy.submit(stop, x) for x in ITEMS]
         with pytest.raises(RuntimeError, match="StopIteration"):
             list(map(mrpy.PendingResult.result, pending))
+        mrpy.wait(pending)
 
 
 @pytest.mark.fault(6)
