@@ -11,7 +11,7 @@ import operator as operators
 from collections.abc import Callable, Iterable, Iterator
 
 from mrpy.errors import OptionError
-from mrpy.iterators.arguments import check_callable, see_that_none_is_a_function
+from mrpy.iterators.arguments import check_callable, see_that_all_are_iterable, see_that_none_is_a_function
 from mrpy.iterators.lift import lift, lift_program
 from mrpy.iterators.stream import ParallelIterator, stream_behind, stream_of
 from mrpy.light import TYPE_CHECKING, Any, P, R, S, T, later, overload
@@ -88,6 +88,7 @@ def pmap(function: Callable[..., R], /, *iterables: Iterable[Any], **options: An
     check_callable("pmap", function, *iterables)
     if len(iterables) == 1:
         return stream_behind(iterables[0], options)._then(Map(function))
+    see_that_all_are_iterable("pmap", iterables)
     return ParallelIterator(lift(zip(*iterables, strict=False), options).then(StarMap(function)), options)
 
 

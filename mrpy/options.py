@@ -29,7 +29,9 @@ BACKENDS = ("serial", "threads", "processes", "dask")  # where each lives: mrpy/
 
 _ELSEWHERE = {  # what other libraries call it
     "n_jobs": "workers", "max_workers": "workers", "n_workers": "workers", "num_workers": "workers",
-    "processes": "workers", "nodes": "workers", "ncpus": "workers",
+    "processes": "workers", "nodes": "workers", "ncpus": "workers", "num_cpus": "workers",
+    "n_processes": "workers", "n_threads": "workers", "num_threads": "workers",
+    "concurrency": "workers", "max_concurrency": "workers", "max_concurrent": "workers",
     "batch_size": "chunksize", "chunk_size": "chunksize", "partition_size": "chunksize",
     "prefetch": "buffersize", "buffer_size": "buffersize",
     "max_retries": "retries", "prefer": "backend", "scheduler": "backend", "pool": "backend",
@@ -39,6 +41,10 @@ _ELSEWHERE = {  # what other libraries call it
     "max_tasks_per_child": "mrpy.session(max_tasks_per_worker=...)",
     "max_tasks_per_worker": "mrpy.session(max_tasks_per_worker=...)",
     "memory_limit": "mrpy.session(memory_limit=...)",
+    "address": "mrpy.session('dask', address=...)", "client": "mrpy.session('dask', client=...)",
+}  # fmt: skip
+_OF_SOME = {  # what other libraries call an argument that only some verbs have
+    "sep": ("delimiter",), "names": ("fieldnames", "fields"), "columns": ("fieldnames", "fields"),
 }  # fmt: skip
 _SET_UP = "what a worker needs is made in mrpy.stage(setup=...), or in setup() of a mrpy.Job"
 _ARRAYS = "large arrays go to worker processes by shared memory, without being asked"
@@ -147,6 +153,9 @@ def _unknown(name: str) -> str:
     if name in _OTHERWISE:
         return f"there is no option {name}=; {_OTHERWISE[name]}"
     names = [*_keywords(), *_CHECKS]
+    for ours in _OF_SOME.get(name, ()):
+        if ours in names:
+            return f"there is no option {name}=; it is called {ours}= here"
     near = difflib.get_close_matches(name, names, 1)
     hint = f"; did you mean {near[0]}=?" if near else f"; there are {', '.join(dict.fromkeys(names))}"
     return f"there is no option {name}={hint}"

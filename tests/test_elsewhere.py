@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import mrpy
-from mrpy.iterators.elsewhere import _HERE, _OTHERWISE, _VERBS, _VERBS_OTHERWISE
+from mrpy.iterators.elsewhere import _HERE, _OF_A_RESULT, _OTHERWISE, _VERBS, _VERBS_OTHERWISE
 
 PAIRS = [("b", 3), ("a", 1), ("b", 2)]
 OTHER = [("a", 9), ("c", 8)]
@@ -101,12 +101,13 @@ def test_all_that_is_to_be_written_runs(code: str) -> None:
 
 def test_what_is_to_be_written_in_place_of_a_verb_runs(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.txt").write_text("x\ny\n")
-    whole, mapped, session, processes, threads, client = (
+    whole, mapped, session, processes, threads, client, *joblib = (
         code for text in _VERBS_OTHERWISE.values() for code in shown(text)
     )
     path = str(tmp_path / "a.txt")
     assert evaluated(whole, [], paths=[path]) == [(path, "x\ny\n")]
     assert evaluated(mapped, [], f=abs, xs=[-1]) == [1]
+    assert [evaluated(code, [], f=abs, xs=[-1]) for code in joblib] == [[1], [1]]
     for code, backend in ((processes, "processes"), (threads, "threads")):
         with evaluated(code, []) as executor:
             assert (type(executor), executor._options.backend) == (mrpy.Executor, backend)
@@ -126,3 +127,37 @@ def test_a_name_has_one_hint() -> None:
         assert len(names) == len(set(names))
     told: Callable[[str], bool] = lambda name: hasattr(mrpy.ParallelIterator, name)
     assert not any(map(told, _OTHERWISE))
+
+
+def test_what_an_async_result_or_a_future_has_says_what_to_write() -> None:
+    with mrpy.session("serial"):
+        pending = mrpy.submit(divmod, 7, 2)
+        failed = mrpy.submit(divmod, 7, 0)
+    for theirs in _OF_A_RESULT:
+        with pytest.raises(AttributeError, match=f"a PendingResult has no attribute {theirs!r}; write "):
+            getattr(pending, theirs)
+    told = {theirs: shown(text) for theirs, text in _OF_A_RESULT.items()}
+    known = {"pending": pending, "n": None, **MODULES}
+    assert [eval(told[theirs][0], known) for theirs in ("get", "ready", "successful")] == [(3, 1), True, True]
+    assert eval(told["successful"][0], {"pending": failed}) is False
+    assert eval(told["wait"][0], known).done == {pending}
+    assert not hasattr(pending, "anything_else")
+
+
+def test_an_argument_of_another_library_is_not_taken_for_another_one(tmp_path: pathlib.Path) -> None:
+    (table := tmp_path / "a.csv").write_text("a;b\n")
+    for call, says in (
+        (lambda: mrpy.read_csv(table, names=["a"]), "names=; it is called fieldnames= here"),
+        (lambda: mrpy.read_csv(table, sep=";"), "sep=; it is called delimiter= here"),
+        (lambda: mrpy.stream([]).to_csv(table, sep=";"), "sep=; it is called delimiter= here"),
+        (lambda: mrpy.stream([]).to_csv(table, columns=["a"]), "columns=; it is called fields= here"),
+        (lambda: mrpy.pmap(abs, [], names="a"), "names=; did you mean name=?"),
+        (lambda: mrpy.pmap(abs, [], address="tcp:"), r"address=; it is called mrpy.session\('dask', address=...\) here"),
+        (lambda: mrpy.configure(client=1), r"client=; it is called mrpy.session\('dask', client=...\) here"),
+        *((lambda name=name: mrpy.pmap(abs, [], **{name: 2}), f"{name}=; it is called workers= here") for name in MANY),
+    ):
+        with pytest.raises(mrpy.errors.OptionError, match=says):
+            list(call())
+
+
+MANY = ("num_cpus", "concurrency", "max_concurrency", "max_concurrent", "n_processes", "num_threads", "n_threads")

@@ -873,3 +873,36 @@ def test_a_stop_iteration_of_the_function_of_a_map_keeps_what_came_before_and_it
     assert type(error) is RuntimeError
     assert "StopIteration" in str(error)
     assert "item 3" in "".join(error.__notes__)
+
+
+# ---- what is easily got wrong by who comes from elsewhere ---------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.parametrize(("kind", "cure"), [("generator", "flat_map"), ("coroutine", "asyncio.run")])
+def test_a_generator_or_a_coroutine_as_a_result_says_what_to_do(kind: str, cure: str) -> None:
+    def yields(item: int) -> Iterator[int]:
+        yield item
+
+    async def waits(item: int) -> int:
+        return item
+
+    function: Any = yields if kind == "generator" else waits
+    with mrpy.session("processes", workers=1):
+        for run in (lambda: list(mrpy.pmap(function, [1])), lambda: mrpy.submit(function, 1).result()):
+            with pytest.raises(SerializationError, match=f"cannot pickle '{kind}' object .*{cure}"):
+                run()
+
+
+def test_a_chunksize_as_the_third_argument_is_named() -> None:
+    text = r"pmap\(\) needs something to iterate over, not int 10; how many items a task takes is chunksize=10"
+    with pytest.raises(TypeError, match=text):
+        mrpy.pmap(abs, [1], 10)
+    with pytest.raises(TypeError, match=r"something to iterate over, not NoneType None$"):
+        mrpy.pmap(max, [1], [2], None)
+
+
+def test_a_function_of_one_argument_has_nothing_to_be_checked() -> None:
+    for function in (abs, lambda x: x, lambda: None):
+        with pytest.raises(TypeError, match=r"check\(\) takes a stage, or a function of two arguments, which "):
+            mrpy.check(function, [1, 2, 3])

@@ -43,6 +43,15 @@ def see_that_none_is_a_function(verb: str, *iterables: Any) -> None:
             raise TypeError(f"{verb}() needs something to iterate over, not the function {iterable!r}")
 
 
+def see_that_all_are_iterable(verb: str, iterables: tuple[Any, ...]) -> None:
+    """Raises `TypeError` where one of several is not. A number may be meant as in `Pool.map`."""
+    for each in iterables:
+        if not hasattr(each, "__iter__") and not hasattr(each, "__getitem__"):
+            meant = f"; how many items a task takes is chunksize={each}" if isinstance(each, int) else ""
+            kind = type(each).__name__
+            raise TypeError(f"{verb}() needs something to iterate over, not {kind} {each!r:.60}{meant}")
+
+
 def key_for(name: str, key: Any) -> Callable[[Any], Any] | None:
     """The key function, or None."""
     return None if key is None else function_for(name, key)

@@ -34,4 +34,17 @@ def check(subject: Callable[..., Any], sample: Iterable[Any]) -> None:
     elif inspect.isgeneratorfunction(subject):
         check_body(subject, items, name_of(subject))
     else:
+        _see_that_it_takes_two(subject)
         check_operator(subject, items)
+
+
+def _see_that_it_takes_two(function: Callable[..., Any]) -> None:
+    try:
+        inspect.signature(function).bind(None, None)
+    except ValueError:  # what is written in C may not say what it takes
+        return
+    except TypeError as error:
+        raise TypeError(
+            f"check() takes a stage, or a function of two arguments, which {name_of(function)} is not "
+            f"({error}); one of a single item carries nothing to the next"
+        ) from None

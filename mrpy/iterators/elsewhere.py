@@ -47,8 +47,7 @@ _HERE = {
 }
 _VERBS = {
     "stream": ("from_sequence", "parallelize", "from_iterable", "from_iter", "from_list", "seq"),
-    "parallel": ("Parallel",),
-    "submit": ("delayed", "apply_async", "remote"),
+    "submit": ("apply_async", "remote"),
     "pmap": ("map", "imap", "parallel_map", "p_map", "map_async", "process_map"),
     "pstarmap": ("starmap", "istarmap", "starmap_async"),
     "pfilter": ("filter",),
@@ -114,6 +113,14 @@ _VERBS_OTHERWISE = {
     "ProcessPoolExecutor": "write mrpy.Executor(backend='processes')",
     "ThreadPoolExecutor": "write mrpy.Executor(backend='threads')",
     "Client": "write mrpy.session('dask', address=address)",
+    "Parallel": "its delayed calls are a generator expression here: write mrpy.parallel(f(x) for x in xs)",
+    "delayed": "no function has to be wrapped: write mrpy.parallel(f(x) for x in xs)",
+}
+_OF_A_RESULT = {
+    "get": "write pending.result()",
+    "ready": "write pending.done()",
+    "successful": "write pending.exception() is None",
+    "wait": "write mrpy.wait([pending], timeout=n)",
 }
 _NAMES = {theirs: ours for ours, many in _HERE.items() for theirs in many}
 _VERB_NAMES = {theirs: ours for ours, many in _VERBS.items() for theirs in many}
@@ -125,6 +132,12 @@ def called_here(name: str) -> str:
     if name in _OTHERWISE:
         return f"{text}; {_OTHERWISE[name]}"
     return f"{text}; it is called {_NAMES[name]!r} here" if name in _NAMES else text
+
+
+def result_called_here(name: str) -> str:
+    """The same to somebody who asked a pending result."""
+    text = f"a PendingResult has no attribute {name!r}"
+    return f"{text}; {_OF_A_RESULT[name]}" if name in _OF_A_RESULT else text
 
 
 def verb_called_here(name: str) -> str:

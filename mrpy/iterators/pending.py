@@ -10,7 +10,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrpy.errors import OF_THE_SESSION, Cancelled, SerializationError
 from mrpy.inside import giving_way, waiting
@@ -149,6 +149,13 @@ class PendingResult(Generic[T]):
 
             yield from asyncio.to_thread(self._ended).__await__()
         return self._ended()
+
+    if not TYPE_CHECKING:  # type checkers would take any name for one of its own
+
+        def __getattr__(self, name: str) -> Any:
+            from mrpy.iterators import elsewhere  # only for those who mistype
+
+            raise AttributeError(elsewhere.result_called_here(name))
 
     def __repr__(self) -> str:
         state = "cancelled" if self._cancelled else "done" if self.done() else "pending"

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 LARGE = 1 << 16  # bytes of a pickle that may hold so many objects that the collector shows
 IN_BAND = 8 * 1024  # bytes; below it a buffer of its own costs more than the copy
+_CURES = {  # of results that nobody wanted to be what they are
+    "generator": "the function yields: return a list, or have its items be the results, as by flat_map",
+    "coroutine": "the function is async: call it by asyncio.run() in one that is not",
+}
 REFUSALS = (Exception, SystemExit, GeneratorExit)  # by which a class of the user may refuse to be pickled
 
 
@@ -233,6 +237,8 @@ def _why_not(value: Any, problem: BaseException, name: str = "", *, back: bool =
     where, cure = _because_of(value)
     if back:
         told = f"a result cannot be sent back from a worker: {what}{where}: {problem}"
+        if type(value).__name__ in _CURES:
+            return f"{told} ({_CURES[type(value).__name__]})"
         cure = "return what can be pickled"
     else:
         told = f"{what} cannot be sent to a worker{where}: {problem}"
