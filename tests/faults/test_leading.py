@@ -254,6 +254,7 @@ def test_ctrl_c_ends_the_wait_of_who_leads_and_the_session_goes_on(session: Any,
         assert time.monotonic() - began < 10
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert list(mrpy.pmap(abs, [-1, -2], workers=1)) == [1, 2]  # elsewhere: here calls may still be waited for
+    session.close()  # with those of which nobody is told that they were stopped
 
 
 @pytest.mark.fault(14)

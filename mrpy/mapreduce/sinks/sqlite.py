@@ -137,7 +137,7 @@ class Table:
         creating, records = _creating(self._table, names), sum(part.records for part in parts)
         made = self._joined(creating, staging, parts)
         if os.path.lexists(self.path) or not self._published(made):
-            self._insert(creating, made, records)
+            self._insert(creating, made)
         return Written((self.path,), records, os.stat(self.path).st_size)
 
     def _joined(self, creating: str, staging: Staging, parts: Sequence[Part]) -> str:
@@ -148,7 +148,7 @@ class Table:
             database.execute(creating)
             for part in parts:
                 path = os.path.join(staging.attempts, part.name)
-                _copy(database, path, ROWS, self._table, part.records)
+                _copy(database, path, ROWS, self._table)
                 database.execute("detach other")
                 os.unlink(path)
         return made
@@ -164,7 +164,7 @@ class Table:
         sync_folder(os.path.dirname(self.path))
         return True
 
-    def _insert(self, creating: str, made: str, records: int) -> None:
+    def _insert(self, creating: str, made: str) -> None:
         """All rows into the database that is there, in one transaction."""
         room = _no_room(self.path, self.path, os.path.dirname(made), os.stat(made).st_size)
         with _named(self.path), closing(_opened(self.path)) as database, room:
@@ -172,7 +172,7 @@ class Table:
             self._check(database)  # once more: nobody else can make it from here on
             database.execute(f"drop table if exists {_quoted(self._table)}")
             database.execute(creating)
-            _copy(database, made, self._table, self._table, records)
+            _copy(database, made, self._table, self._table)
             database.execute("commit")
 
     def _check(self, database: sqlite3.Connection) -> None:
@@ -200,18 +200,19 @@ def _begun(path: str) -> sqlite3.Connection:
     return database
 
 
-def _copy(database: sqlite3.Connection, path: str, theirs: str, ours: str, records: int) -> None:
+def _copy(database: sqlite3.Connection, path: str, theirs: str, ours: str) -> None:
     """Add the rows of a table of ours in another file, in their order. The file is `other` from here on, if
     both write text alike: else SQLite cannot have both open, and the rows come by here."""
-    some = f"select * from {{}}.{_quoted(theirs)} where rowid > ? and rowid <= ? order by rowid"
-    ranges = [(first, first + AT_ONCE) for first in range(0, records, AT_ONCE)]
-    into = f"insert into main.{_quoted(ours)}"
-    if database.execute("pragma encoding").fetchone() == ("UTF-8",):
-        database.execute("attach ? as other", (path,))
-        for each in ranges:
-            database.execute(f"{into} {some.format('other')}", each)
-        return
+    theirs, into = _quoted(theirs), f"insert into main.{_quoted(ours)}"
+    some = f"select * from {{}}.{theirs} where rowid > ? and rowid <= ? order by rowid"
     with closing(_opened(path)) as source:
+        last = source.execute(f"select max(rowid) from {theirs}").fetchone()[0] or 0
+        ranges = [(first, first + AT_ONCE) for first in range(0, last, AT_ONCE)]
+        if database.execute("pragma encoding").fetchone() == ("UTF-8",):
+            database.execute("attach ? as other", (path,))
+            for each in ranges:
+                database.execute(f"{into} {some.format('other')}", each)
+            return
         for each in ranges:
             rows = source.execute(some.format("main"), each)
             database.executemany(f"{into} values ({', '.join('?' * len(rows.description))})", rows)
