@@ -44,7 +44,7 @@ class PendingResult(Generic[T]):
     ) -> None:
         self._name = name = options.name or name_of(function)
         self._delivery: Delivery | None = None
-        self._to_tell: list[Callable[[PendingResult[T]], object]] = []  # for each who waits for another thread
+        self._to_tell: list[Callable[[PendingResult[T]], object]] = []  # for each who waits
         self._callbacks: list[Callable[[PendingResult[T]], Any]] = []
         self._lock = threading.RLock()  # whoever has it while there is no delivery is shielded: that may come
         self._cancelled = False
@@ -233,7 +233,7 @@ class PendingResult(Generic[T]):
         return True
 
     def _wait(self, until: float | None) -> bool:
-        ended: SimpleQueue[PendingResult[T]] = SimpleQueue()  # no event: its lock may be held as a handler comes
+        ended: SimpleQueue[PendingResult[T]] = SimpleQueue()  # no event: a handler may come amid it
         try:
             if self._is_to_tell(ended.put):
                 next_of(ended, until)
