@@ -29,6 +29,7 @@ from mrpy.scheduler.messages import (
     Stopped,
     Succeeded,
     Task,
+    Through,
     Ticked,
     WakeAt,
 )
@@ -497,6 +498,16 @@ def test_the_time_counts_from_the_items_own_start() -> None:
     assert play(Began("a", 1, 1), at=104.0) == []
     assert play(Ticked(), at=105.0) == [WakeAt(109.0)]
     assert play(Ticked(), at=109.0) == [Stop("a", 1), WakeAt(None)]
+
+
+def test_no_time_is_kept_of_what_is_on_its_way() -> None:
+    play = Play()
+    play(add(task("a", timeout=5.0)))
+    play(Began("a", 1, 0))
+    play(Began("a", 1, None), at=1.0)
+    assert play(Through("a", 1), at=2.0) == []
+    assert play(Ticked(), at=100.0) == [WakeAt(None)]
+    assert [order.state for order in play(Succeeded("a", 1), at=101.0) if isinstance(order, Report)] == [State.DONE]
 
 
 def test_an_item_that_ran_over_is_named_and_is_not_retried() -> None:

@@ -33,6 +33,7 @@ from mrpy.scheduler.messages import (
     Stopped,
     Succeeded,
     Task,
+    Through,
     Ticked,
     WakeAt,
 )
@@ -177,14 +178,14 @@ class SchedulersLife(RuleBasedStateMachine):
         self.tell(Ticked())
         assert self.wake is None or self.wake > self.now
 
-    @rule(key=st.sampled_from(NAMES), attempt=st.integers(0, 3), kind=st.integers(0, 4))
+    @rule(key=st.sampled_from(NAMES), attempt=st.integers(0, 3), kind=st.integers(0, 5))
     def stale(self, key: Key, attempt: int, kind: int) -> None:
         """An answer that nobody waits for changes nothing."""
         self.flush()
         if key in self.backend and self.backend[key].attempt == attempt:
             return
         facts: list[Fact] = [Succeeded(key, attempt), Failed(key, attempt, BOOM), Lost(key, attempt, DEAD, 0)]
-        self.tell([*facts, Stopped(key, attempt), Began(key, attempt, 0)][kind])
+        self.tell([*facts, Stopped(key, attempt), Began(key, attempt, 0), Through(key, attempt)][kind])
         assert self.orders[-1] == []
 
     # ---- orders ----------------------------------------------------------------------------------

@@ -71,6 +71,14 @@ class Began(NamedTuple):
     item: At | None
 
 
+class Through(NamedTuple):
+    """The worker is through with all that is the user's (sent only where items are announced). To hand the
+    value over takes as long as it takes: whoever is to take it may be busy."""
+
+    key: Key
+    attempt: int
+
+
 class Succeeded(NamedTuple):
     """The backend holds the value; it took `seconds` of work, and `pickling` to open and write what
     travelled."""
@@ -126,7 +134,9 @@ class Ticked(NamedTuple):
     """Time passed; nothing else happened."""
 
 
-Fact: TypeAlias = Added | Began | Succeeded | Failed | Lost | Stopped | Abandoned | Slots | Ticked
+Fact: TypeAlias = (
+    Added | Began | Through | Succeeded | Failed | Lost | Stopped | Abandoned | Slots | Ticked
+)
 
 
 # ---- orders: what shall be done ------------------------------------------------------------------

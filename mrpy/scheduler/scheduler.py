@@ -126,11 +126,15 @@ class Scheduler:
         record = self.records.get(fact.key)
         if record is None or record.attempt != fact.attempt or record.state is not RUNNING:
             return
-        record.item = fact.item
-        timeout = record.task.timeout
+        record.item, timeout = fact.item, record.task.timeout
         if timeout is not None:  # what is nobody's in particular may take as long as all items together
             times = 1 if fact.item is not None else max(1, record.task.size)
             self._timers.set(record, self._now + timeout * times)
+
+    def _through(self, fact: m.Through) -> None:
+        record = self.records.get(fact.key)
+        if record is not None and record.attempt == fact.attempt and record.state is RUNNING:
+            record.deadline = None
 
     def _succeeded(self, fact: m.Succeeded) -> None:
         key, attempt, seconds, pickling = fact
@@ -371,13 +375,9 @@ class Scheduler:
                 record.deadline = None
                 self._push(record)
             elif record.state is RUNNING:
-                self._time_out(record)
-
-    def _time_out(self, record: Record) -> None:
-        task = record.task
-        record.failure = overran(task.timeout, record.item)
-        self._move(record, STOP)
-        self._orders.append(m.Stop(task.key, record.attempt))
+                record.failure = overran(record.task.timeout, record.item)
+                self._move(record, STOP)
+                self._orders.append(m.Stop(record.key, record.attempt))
 
     def _plan_wake(self) -> None:
         first = self._timers.first()
@@ -389,6 +389,7 @@ class Scheduler:
 _HANDLERS: dict[type, Callable[..., None]] = {
     m.Added: Scheduler._added,
     m.Began: Scheduler._began,
+    m.Through: Scheduler._through,
     m.Succeeded: Scheduler._succeeded,
     m.Failed: Scheduler._failed,
     m.Lost: Scheduler._lost,

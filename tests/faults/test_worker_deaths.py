@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from watching import alive, assert_usable, team
 
 import mrpy
 from mrpy.errors import ItemTimeout, WorkerCrashed
+from mrpy.scheduler.backends.transport import ParentEnd
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and limits as Linux has them")
 
@@ -362,6 +364,54 @@ def test_every_item_that_hangs_is_stopped_and_no_other(warm: Any) -> None:
     got: list[Any] = list(mrpy.pmap(hang, range(6), chunksize=6, timeout=0.4, on_error="return"))
     assert [x for x, value in enumerate(got) if isinstance(value, ItemTimeout)] == [1, 4]
     assert [value for value in got if isinstance(value, int)] == [0, 2, 3, 5]
+    assert_usable(warm)
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_how_long_an_answer_is_on_its_way_counts_for_no_item(
+    warm: Any, monkeypatch: pytest.MonkeyPatch, chunksize: int, fails: bool
+) -> None:
+    """Whoever reads it may be busy."""
+    read = ParentEnd._read
+    has_read: set[Any] = set()
+
+    def slowly(self: Any) -> Any:
+        room = self._parser.room()
+        if room is not None and len(room) > MB and self in has_read:
+            has_read.remove(self)
+            time.sleep(0.2)
+            raise BlockingIOError  # there will be more, and we are told so
+        has_read.add(self)
+        return read(self)
+
+    def large(x: int) -> bytes:
+        if fails:
+            raise ValueError(bytes(3 * MB))
+        return bytes(3 * MB)
+
+    monkeypatch.setattr(ParentEnd, "_read", slowly)
+    got: list[Any] = list(mrpy.pmap(large, range(2), chunksize=chunksize, timeout=0.5, on_error="return"))
+    assert [type(each) for each in got] == [ValueError if fails else bytes] * 2
+
+
+@pytest.mark.fault(2)
+def test_a_worker_that_is_stopped_amid_its_answer_is_replaced(warm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = ParentEnd._read
+    victims: list[int] = []
+
+    def stops(self: Any) -> Any:
+        if self._parser.room() is not None and not victims:
+            victims.extend(worker.pid for worker in warm.driver.backend._team if worker.end is self)
+            os.kill(victims[0], signal.SIGSTOP)
+        return read(self)
+
+    assert_usable(warm)
+    monkeypatch.setattr(ParentEnd, "_read", stops)
+    got = mrpy.pmap(lambda x: bytes(32 * MB), range(3), chunksize=1, timeout=0.7)
+    assert [len(each) for each in got] == [32 * MB] * 3
+    assert eventually(lambda: not alive(victims[0]), 2)
     assert_usable(warm)
 
 

@@ -334,6 +334,7 @@ class DaskBackend(Backend):
             self._facts.append(m.Began(ticket.order.task.key, ticket.order.attempt, what))
         else:
             ticket.seconds, ticket.size, ticket.note = what, size, note
+            self._facts.append(m.Through(ticket.order.task.key, ticket.order.attempt))
 
     def _is_gone(self) -> bool:
         return self._client.status not in ("running", "connecting")

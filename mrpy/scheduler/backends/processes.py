@@ -2,7 +2,7 @@
 
     driver's thread                          one socket pair per worker
       start ─> encode ─> backlog ─> a free worker ─ CODE, RUN ────────> worker_main
-      wait  ─> poller: sockets, exits, wake <────── BEGAN, DONE, FAILED
+      wait  ─> poller: sockets, exits, wake <────── BEGAN, THROUGH, DONE, FAILED
                     │
                     └─> facts, values by key (still pickled: the consumer opens them)
 
@@ -335,10 +335,10 @@ class ProcessesBackend(Backend):
             return
         ticket = self._tickets[frame.number]
         if frame.kind == w.BEGAN:
-            ticket.item = marshal.loads(frame.parts[0])
-            if ticket.timeout is not None:  # just before its time is up, see whether it could use it
-                worker.look_at = time.monotonic() + ticket.timeout
-            self._facts.append(m.Began(ticket.key, ticket.attempt, ticket.item))
+            self._facts.append(worker.began(ticket, frame.parts[0]))
+            return
+        if frame.kind == w.THROUGH:
+            self._facts.append(m.Through(ticket.key, ticket.attempt))
             return
         self._punch(worker, ticket)
         *meta, loans, unused = marshal.loads(frame.parts[0])

@@ -21,6 +21,7 @@ from mrpy.scheduler.backends.spawn import NOT_KNOWN, spawned
 from mrpy.scheduler.backends.transport import ParentEnd
 from mrpy.scheduler.backends.worker_main import CODE, FORGET, LEAVE, RETURNED, RUN
 from mrpy.scheduler.failure import Failure, of, overran
+from mrpy.scheduler.messages import Began
 from mrpy.scheduler.policy import LONGEST_WAIT
 
 if TYPE_CHECKING:
@@ -184,6 +185,13 @@ class WorkerHandle:
         if self.kill_at is None or self.look_at is None:
             return self.look_at if self.kill_at is None else self.kill_at
         return min(self.kill_at, self.look_at)
+
+    def began(self, ticket: Ticket, said: bytes) -> Began:
+        """It says which item of a task it begins with."""
+        ticket.item = marshal.loads(said)
+        if ticket.timeout is not None:  # just before its time is up, see whether it could use it
+            self.look_at = time.monotonic() + ticket.timeout
+        return Began(ticket.key, ticket.attempt, ticket.item)
 
     def ask_back(self) -> None:
         """Have it give back what it has not begun of its task."""

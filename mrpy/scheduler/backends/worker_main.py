@@ -8,6 +8,7 @@
                                                     behind another and was taken back (``claims.py``)
                                           <──────   READY once, when it is up
                                           <──────   BEGAN  ticket  place      (only where `careful`)
+                                          <──────   THROUGH ticket            (there, too: the rest is ours)
                                           <──────   DONE   ticket  meta, value
                                           <──────   FAILED ticket  meta, failure
                                           <──────   SAID   0       what it printed, logged or warned of
@@ -54,7 +55,7 @@ else:
     failures = later("mrpy.scheduler.failure")
 
 CODE, FORGET, RUN, LEAVE = 1, 2, 3, 4
-READY, BEGAN, DONE, FAILED, SAID = 11, 12, 13, 14, 15
+READY, BEGAN, DONE, FAILED, SAID, THROUGH = 11, 12, 13, 14, 15, 16
 RETURNED = 21
 
 _F_SETSIG = 10  # Linux; Python's fcntl does not name it
@@ -186,6 +187,7 @@ class Worker:
 
     def _run(self, frame: Frame) -> None:
         number = frame.number
+        announce = None
         received = perf_counter()
         (code, careful, shape, waits), parts = self._opened(frame)
         if waits and not self._claimed.is_ours(number):
@@ -207,11 +209,12 @@ class Worker:
             answers = [codec.encode(part, back=True) for part in (value if in_parts else (value,))]
             said = None if note is None else pickle.dumps(note, 5)
         except BaseException as error:
-            self._say_all()
-            self._answer(FAILED, number, (), [encode_failure(error)])
+            failed = encode_failure(error)
+            self._is_through(announce, number)
+            self._answer(FAILED, number, (), [failed])
             return
         del value
-        self._say_all()
+        self._is_through(announce, number)
         shape, parts = codec.flatten([self._pool.shelve(answer) for answer in answers])
         pickling = perf_counter() - received - seconds
         self._answer(DONE, number, (seconds, pickling, in_parts, shape, said), parts)
@@ -221,6 +224,13 @@ class Worker:
             self._end.send(BEGAN, number, [marshal.dumps(item)])
 
         return announce
+
+    def _is_through(self, announce: Any, number: int) -> None:
+        """With all that is the user's: where its time is kept, that is over. What is to be said now may have
+        to wait until the parent reads."""
+        if announce is not None:
+            self._end.send(THROUGH, number, [])
+        self._say_all()
 
     def _code(self, number: int) -> tuple[Any, bool, Here, Context]:
         """The function of this number, opened at its first use: with its own import path in force. In the
