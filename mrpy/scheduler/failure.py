@@ -172,7 +172,7 @@ def loop_broke(error: BaseException) -> MrpyError:
     """Why a session has ended of itself: what was taken from it, or else a fault of ours."""
     if isinstance(error, MemoryError):
         return BackendError("this process has no memory left for what a session does, so that one has ended")
-    if isinstance(error, OSError) and error.errno == errno.EBADF:
+    if isinstance(error, OSError) and error.errno in (errno.EBADF, errno.EINVAL):  # or another's
         why = "somebody has closed the files of this session (os.closerange, say), so it has ended"
         return BackendError(why)
     trace = format_trace(error, whole=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import functools
 import os
 import signal
 import subprocess
@@ -91,3 +93,18 @@ def test_a_program_that_a_task_starts_may_be_terminated_as_usual() -> None:
         return child.wait()
 
     assert list(mrpy.pmap(ended, range(2), workers=2)) == [-signal.SIGTERM] * 2
+
+
+@pytest.mark.fault(4)
+def test_where_no_memory_can_be_had_as_a_file_a_temporary_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be there and refused, as in a container (seccomp)."""
+
+    def refuse(*_: Any) -> int:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    got: list[Any] = list(
+        mrpy.pmap(functools.partial(outer, inner=fall), range(4, 7), chunksize=1, workers=1, on_error="return")
+    )
+    assert [type(each) for each in got] == [int, WorkerCrashed, int]
+    assert "here it falls" in str(got[1].__cause__)

@@ -85,6 +85,35 @@ def test_who_closes_the_descriptors_of_a_session_is_told_so() -> None:
 
 
 @pytest.mark.fault(19)
+def test_a_session_that_was_closed_from_below_ends_without_a_word() -> None:
+    """Nor does what it slept on, which is nothing any more or another's, break its end."""
+    done = run_script(
+        """
+        import mrpy, os
+        from mrpy.scheduler.backends import poller
+        class Ours(poller.EpollPoller):
+            def take(self):
+                if broken:
+                    raise OSError(22, "Invalid argument")
+                return super().take()
+            def sleep(self, timeout, **how):
+                super().sleep(0.1, **how)
+        broken = []
+        poller.EpollPoller = Ours
+        session = mrpy.session("processes", workers=2)
+        with session:
+            print(list(mrpy.pmap(abs, [-1, 2])))
+            broken.append(True)
+            try:
+                list(mrpy.pmap(abs, [-1, 2]))
+            except mrpy.errors.BackendError as error:
+                print("somebody has closed the files" in str(error))
+        """
+    )
+    assert (done.stdout, done.stderr) == ("[1, 2]\nTrue\n", "")
+
+
+@pytest.mark.fault(19)
 @pytest.mark.parametrize("backend", LOCAL)
 def test_who_closes_the_descriptors_of_all_sessions_can_end(backend: str) -> None:
     done = run_script(

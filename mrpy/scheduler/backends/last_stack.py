@@ -65,9 +65,10 @@ class LastStack:
 
 
 def _nameless_file() -> int:
-    if hasattr(os, "memfd_create"):
+    try:
         return os.memfd_create("mrpy-stack")
-    import tempfile
+    except (AttributeError, OSError):  # there is none on this system, or in this container
+        import tempfile
 
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())

@@ -81,8 +81,9 @@ class Pipe:
         """Give back the descriptors."""
         self._writer.close()
         self._reader.close()
-        os.close(self._to)
-        os.close(self.fd)
+        for fd in (self._to, self.fd):
+            with contextlib.suppress(OSError):  # somebody has closed what is not his
+                os.close(fd)
 
 
 class Poller:
@@ -188,7 +189,8 @@ class EpollPoller(Poller):
                 yield Event(owner, fd, bool(events & select.EPOLLOUT), bool(events & select.EPOLLHUP))
 
     def close(self) -> None:
-        self._epoll.close()
+        with contextlib.suppress(OSError):  # as above
+            self._epoll.close()
         self.pipe.close()
 
 

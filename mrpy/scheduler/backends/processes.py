@@ -18,6 +18,7 @@ from __future__ import annotations
 import marshal
 import time
 from collections import deque
+from contextlib import suppress
 from itertools import count, islice
 
 from mrpy.errors import BackendError
@@ -167,7 +168,8 @@ class ProcessesBackend(Backend):
         try:
             self._team.end([worker for worker in self._team if worker.queue or not worker.tears_down])
             self._tickets.clear()
-            self._tear_down()
+            with suppress(OSError):  # somebody has closed what we sleep on
+                self._tear_down()
         finally:
             self._team.end(list(self._team))
         self._values.clear()
@@ -334,11 +336,8 @@ class ProcessesBackend(Backend):
             worker.lender.returned(marshal.loads(frame.parts[0])[-1])
             return
         ticket = self._tickets[frame.number]
-        if frame.kind == w.BEGAN:
-            self._facts.append(worker.began(ticket, frame.parts[0]))
-            return
-        if frame.kind == w.THROUGH:
-            self._facts.append(m.Through(ticket.key, ticket.attempt))
+        if frame.kind in (w.BEGAN, w.THROUGH):
+            self._facts.append(worker.is_at(ticket, frame))
             return
         self._punch(worker, ticket)
         *meta, loans, unused = marshal.loads(frame.parts[0])

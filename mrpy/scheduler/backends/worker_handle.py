@@ -18,10 +18,10 @@ from mrpy.scheduler import codec, rests
 from mrpy.scheduler.backends.last_stack import get_ready
 from mrpy.scheduler.backends.segments import Borrower, Lender, Lent, Shelved
 from mrpy.scheduler.backends.spawn import NOT_KNOWN, spawned
-from mrpy.scheduler.backends.transport import ParentEnd
-from mrpy.scheduler.backends.worker_main import CODE, FORGET, LEAVE, RETURNED, RUN
+from mrpy.scheduler.backends.transport import Frame, ParentEnd
+from mrpy.scheduler.backends.worker_main import CODE, FORGET, LEAVE, RETURNED, RUN, THROUGH
 from mrpy.scheduler.failure import Failure, of, overran
-from mrpy.scheduler.messages import Began
+from mrpy.scheduler.messages import Began, Through
 from mrpy.scheduler.policy import LONGEST_WAIT
 
 if TYPE_CHECKING:
@@ -186,9 +186,11 @@ class WorkerHandle:
             return self.look_at if self.kill_at is None else self.kill_at
         return min(self.kill_at, self.look_at)
 
-    def began(self, ticket: Ticket, said: bytes) -> Began:
-        """It says which item of a task it begins with."""
-        ticket.item = marshal.loads(said)
+    def is_at(self, ticket: Ticket, frame: Frame) -> Began | Through:
+        """It says which item of a task it begins with, or that it is through with all that is the user's."""
+        if frame.kind == THROUGH:
+            return Through(ticket.key, ticket.attempt)
+        ticket.item = marshal.loads(frame.parts[0])
         if ticket.timeout is not None:  # just before its time is up, see whether it could use it
             self.look_at = time.monotonic() + ticket.timeout
         return Began(ticket.key, ticket.attempt, ticket.item)
