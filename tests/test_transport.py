@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrpy.scheduler.backends.transport import SMALL, Frame, Parser, pack
+from mrpy.scheduler.backends.transport import HEAD, SMALL, Frame, Parser, pack
 
 SIZES = st.one_of(st.integers(0, 40), st.sampled_from([SMALL - 1, SMALL, SMALL + 1, 3 * SMALL]))
 FRAMES = st.lists(st.tuples(st.integers(0, 255), st.integers(0, 2**64 - 1), st.lists(SIZES, max_size=4)), max_size=5)
@@ -48,6 +49,19 @@ def test_frames_are_the_same_whatever_the_cuts(frames: list[tuple[int, int, list
         (kind, number, [bytes(part) for part in parts]) for kind, number, parts in received(Parser(), data, cuts)
     ]
     assert got == sent
+
+
+@pytest.mark.parametrize("cut", [13, 14, 1000])
+def test_a_text_is_no_frame(cut: int) -> None:
+    """Somebody else may have written into the socket: what he began would never be complete."""
+    for text in (b"garbage of a child\n" * 60, b"\r\n\t\t" * 300, "\x0b\u00fc".encode() * 400):
+        with pytest.raises(OSError, match="no frame"):
+            list(received(Parser(), text, [cut]))
+
+
+def test_lengths_beyond_all_memory_are_no_frame() -> None:
+    with pytest.raises(OSError, match="no frame"):
+        Parser().feed(memoryview(HEAD.pack(1, 1, 1) + b"\xff" * 8))
 
 
 def test_small_parts_are_one_buffer_and_large_ones_are_sent_from_where_they_lie() -> None:

@@ -466,6 +466,33 @@ def test_a_task_that_closes_its_descriptors_loses_itself_only(session: Any, then
 
 
 @pytest.mark.fault(19)
+def test_what_a_task_starts_has_no_descriptors_of_its_worker(session: Any) -> None:
+    """A child could write into the socket, and would keep it open."""
+
+    def inherited(x: int) -> list[str]:
+        listing = subprocess.run(["ls", "-l", "/proc/self/fd"], close_fds=False, capture_output=True, check=True)
+        return [line.split(" -> ")[1] for line in listing.stdout.decode().splitlines() if " -> " in line]
+
+    for targets in mrpy.pmap(inherited, range(2), chunksize=1):
+        assert not [each for each in targets if "mrpy" in each or each.startswith("socket:")], targets
+    assert_usable(session)
+
+
+@pytest.mark.fault(19)
+def test_a_task_that_becomes_another_program_is_lost_at_once(session: Any) -> None:
+    def become(x: int) -> int:
+        if x == 2:
+            os.execv("/bin/sleep", ["sleep", "40"])
+        return x
+
+    began = time.monotonic()
+    got: list[Any] = list(mrpy.pmap(become, range(5), chunksize=1, on_error="return"))
+    assert isinstance(got.pop(2), mrpy.errors.WorkerCrashed)
+    assert got == [0, 1, 3, 4]
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.fault(19)
 def test_a_flood_past_python_does_no_harm() -> None:
     """Bytes that go to descriptor 1 itself, from a task and from a program that it starts."""
     done = run_script(

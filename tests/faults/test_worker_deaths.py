@@ -276,6 +276,22 @@ def test_a_frame_that_is_torn_is_a_death_and_nothing_else(warm: Any, where: str,
 
 
 @pytest.mark.fault(20)
+@pytest.mark.parametrize("chunksize", [1, 8])
+def test_who_writes_a_text_into_the_socket_is_lost_and_nothing_else(warm: Any, chunksize: int) -> None:
+    socket_of = the_socket
+
+    def write(x: int) -> int:
+        if x == 3:
+            socket_of().sendall(b"not for this one")
+        return x
+
+    got: list[Any] = list(mrpy.pmap(write, range(8), chunksize=chunksize, on_error="return"))
+    assert isinstance(got.pop(3), WorkerCrashed)
+    assert got == [0, 1, 2, 4, 5, 6, 7]
+    assert_usable(warm)
+
+
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("kind", ["text", "array"])
 def test_a_worker_that_dies_while_it_sends_many_megabytes_is_replaced(warm: Any, kind: str, tmp_path: Path) -> None:
     """It dies ten milliseconds after its function returns: while it pickles, or copies, or writes."""

@@ -10,6 +10,7 @@ Descriptors go with the first byte of a frame, and are there when it is.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import select
@@ -31,6 +32,9 @@ HEAD = struct.Struct("<BIQ")
 READ = 64 * 1024  # bytes per read; small frames come many at a time
 GATHER = 64  # buffers per sendmsg; the kernel's own limit is 1024
 SMALL = 32 * 1024  # bytes; parts below are joined into one write
+# Beyond these no frame is ours: somebody else has written into the socket. Any four bytes of a text are more.
+MOST_PARTS = 1 << 27
+LONGEST = 1 << 48  # bytes
 
 
 class Frame(NamedTuple):
@@ -80,7 +84,8 @@ class Parser:
         return self._frames(_NOTHING)[0]
 
     def feed(self, data: memoryview) -> list[Frame]:
-        """Take in bytes; return the frames that are now complete. Nothing of `data` is kept."""
+        """Take in bytes; return the frames that are now complete. Nothing of `data` is kept. Raises OSError
+        where they are not ours."""
         if not self._pending:
             done, position = self._frames(data)
             if position < len(data):
@@ -102,6 +107,8 @@ class Parser:
                 if body > end:
                     return done, position
                 kind, count, number = HEAD.unpack_from(view, position)
+                if count > MOST_PARTS:
+                    raise OSError(errno.EBADMSG, "what has come is no frame")
                 if body + 8 * count > end:
                     return done, position
                 lengths = struct.unpack_from(f"<{count}Q", view, body)
@@ -113,6 +120,8 @@ class Parser:
                         position += length
                     done.append(frame)
                     continue
+                if sum(lengths) > LONGEST:
+                    raise OSError(errno.EBADMSG, "what has come is no frame")
                 self._frame, self._lengths = frame, lengths
             position, more = self._body(view, position)
             if not more:
@@ -147,6 +156,7 @@ class Parser:
 _NOTHING = memoryview(b"")
 _PASSED = 64  # descriptors that come with one read, at most
 _ANCILLARY = CMSG_SPACE(_PASSED * struct.calcsize("i"))
+_OURS = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)  # not for what is started meanwhile
 
 
 def _with_fds(fds: Sequence[int]) -> list[tuple[int, int, Any]]:
@@ -165,7 +175,7 @@ class _End:
     def _read(self) -> tuple[int, list[Frame], bool]:
         """Read once: how many bytes, which frames are complete now, and whether there may be more."""
         room = self._parser.room()
-        count, ancillary, flags, _ = self.sock.recvmsg_into([room or self._buffer], _ANCILLARY)
+        count, ancillary, flags, _ = self.sock.recvmsg_into([room or self._buffer], _ANCILLARY, _OURS)
         for _, _, data in ancillary:
             self.fds.extend(fd for (fd,) in struct.iter_unpack("i", data))
         if flags & MSG_CTRUNC:  # some were lost: nobody could tell which of them belong to what

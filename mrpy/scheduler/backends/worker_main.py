@@ -66,6 +66,8 @@ def main(channel: int, lifeline: int, claims: int, stack: int, theirs: tuple[Any
     no_site, safe_path, *prefixes, hash_seed, customized = theirs
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _close_all_but(0, 1, 2, channel, lifeline, claims, stack)
+    for ours in (channel, lifeline, stack):  # not for what a task starts, or becomes
+        os.set_inheritable(ours, False)
     sock, line = socket(fileno=channel), socket(fileno=lifeline)
     die_with_parent(line)
     last_stack.keep(stack)
