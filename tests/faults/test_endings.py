@@ -24,7 +24,7 @@ from watching import ROOT, alive, assert_usable, pids_of, run_script, running_sc
 
 import mrpy
 from mrpy.errors import ItemTimeout, WorkerCrashed
-from mrpy.scheduler.backends import worker_main
+from mrpy.scheduler.backends import orphans, worker_main
 from mrpy.scheduler.backends.alarm import is_closed
 from mrpy.scheduler.backends.poller import EpollPoller
 from mrpy.scheduler.backends.processes import ProcessesBackend
@@ -412,6 +412,57 @@ def test_a_script_whose_tasks_leave_something_ends(leave: Callable[[int], int]) 
     done = run_script(code)
     assert (done.returncode, done.stderr) == (0, "")
     assert eventually(lambda: not group(pids_of(done.stdout)[0]), 2)
+
+
+def leave_a_deaf_child() -> int:
+    """One that hears no SIGTERM."""
+    child = subprocess.Popen(["sh", "-c", "trap '' TERM; echo; sleep 300; sleep 300"], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    return child.pid
+
+
+@pytest.mark.fault(17)
+def test_nobody_waits_for_what_a_worker_leaves_and_it_is_ended_all_the_same(
+    session: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(orphans, "CHILDREN", 4)
+
+    def die(x: int) -> int:
+        if x == 3:
+            (tmp_path / str(leave_a_deaf_child())).touch()
+            os._exit(1)
+        return x
+
+    got: list[Any] = list(mrpy.pmap(die, range(8), chunksize=1, on_error="return"))
+    assert isinstance(got.pop(3), mrpy.errors.WorkerCrashed)
+    children = [int(path.name) for path in tmp_path.iterdir()]
+    assert any(map(alive, children)), "nothing was held up"
+    assert got == [0, 1, 2, 4, 5, 6, 7]
+    assert eventually(lambda: not any(map(alive, children)), 15)
+    assert_usable(session)
+
+
+@pytest.mark.fault(17)
+@pytest.mark.skipif(sys.platform != "linux", reason="as the first process of a container")
+def test_who_becomes_the_parent_of_what_tasks_leave_waits_for_it() -> None:
+    done = run_script(
+        """
+        import mrpy, ctypes, os, subprocess, time
+        ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+
+        def leave(how):
+            subprocess.Popen(["sh", "-c", how + "; echo; sleep 300; sleep 300"], stdout=subprocess.PIPE).stdout.readline()
+
+        with mrpy.session("processes", workers=2):
+            list(mrpy.pmap(leave, ["true", "trap '' TERM"], chunksize=1))
+        try:
+            print(os.waitpid(-1, os.WNOHANG))
+        except ChildProcessError:
+            print("none")
+        """
+    )
+    assert done.stdout == "none\n", done.stderr
 
 
 LEAKS = """

@@ -134,6 +134,7 @@ class ProcessesBackend(Backend):
                     self._bury(worker)
                 for worker in self._team.stopped(bool(self._backlog)):
                     self._bury(worker, stopped=True)
+                self._team.orphans.look()
             self._send()  # who is up now, or through, may have got a task
         facts, self._facts = self._facts, []
         return facts
@@ -172,6 +173,7 @@ class ProcessesBackend(Backend):
                 self._tear_down()
         finally:
             self._team.end(list(self._team))
+            self._team.orphans.end()
         self._values.clear()
         self._packer.close()
         self._poller.close()
@@ -380,8 +382,7 @@ class ProcessesBackend(Backend):
     def _bury(self, worker: WorkerHandle, *, stopped: bool = False) -> None:
         """A worker is dead, or is to be: say what became of its tasks. ``stopped``: by SIGSTOP."""
         self._take_back(worker)
-        self._team.let_go(worker)
-        death = worker.kill()
+        death = self._team.bury(worker)
         if not worker.ready:
             self._failed_boots += 1
             if self._failed_boots >= BOOTS:

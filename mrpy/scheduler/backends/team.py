@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mrpy.options import threads_each
 from mrpy.scheduler.backends.lifespan import Lifespan
+from mrpy.scheduler.backends.orphans import Orphans
 from mrpy.scheduler.backends.poller import Poller
-from mrpy.scheduler.backends.worker_handle import CHILDREN, Ticket, WorkerHandle, is_light, is_stopped
+from mrpy.scheduler.backends.worker_handle import Death, Ticket, WorkerHandle, is_light, is_stopped
 from mrpy.scheduler.messages import Key
 
 GRACE = 0.2  # seconds that a stopped task has to end by itself before its worker is killed
@@ -35,6 +36,7 @@ class Team:
         self._tell = tell
         self._workers: list[WorkerHandle] = []
         self._timed: set[WorkerHandle] = set()  # of these a time is kept, or was until lately
+        self.orphans = Orphans()
         self._seconds: dict[int, float] = {}  # how long tasks of a code took lately
 
     def __iter__(self) -> Iterator[WorkerHandle]:
@@ -154,10 +156,11 @@ class Team:
         self._timed.add(worker)
 
     def due(self) -> float | None:
-        """When to look at one of them, at the latest."""
+        """When to look at one of them, or at what they have left, at the latest."""
         if not self._timed:
-            return None
-        return min((at for each in self._timed if (at := each.due()) is not None), default=None)
+            return self.orphans.look_at
+        times = (*(each.due() for each in self._timed), self.orphans.look_at)
+        return min((at for at in times if at is not None), default=None)
 
     def timed(self) -> list[WorkerHandle]:
         """Those of whom a time is kept."""
@@ -189,13 +192,20 @@ class Team:
                 worker.look_at = now + worker.look_every if waits else None
 
     def end(self, workers: Sequence[WorkerHandle]) -> None:
-        """Kill them: all are told at once, and then each is waited for."""
+        """Kill them: all are told at once, and then each is waited for, but not what it leaves."""
         for worker in workers:
             worker.tell_to_end()
-        until = time.monotonic() + CHILDREN
         for worker in workers:
             self.let_go(worker)
-            worker.dismiss(until)
+            worker.dismiss()
+            self.orphans.add(worker.pid)
+
+    def bury(self, worker: WorkerHandle) -> Death:
+        """The same for one, who may be dead already."""
+        self.let_go(worker)
+        death = worker.kill()
+        self.orphans.add(worker.pid)
+        return death
 
     def let_go(self, worker: WorkerHandle) -> None:
         """It is not one of us any more."""

@@ -9,13 +9,13 @@ import signal
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from pathlib import Path
 from weakref import WeakSet
 
 from mrpy.errors import WorkerCrashed
 from mrpy.light import TYPE_CHECKING, NamedTuple
 from mrpy.scheduler import codec, rests
 from mrpy.scheduler.backends.last_stack import get_ready
+from mrpy.scheduler.backends.orphans import state
 from mrpy.scheduler.backends.segments import Borrower, Lender, Lent, Shelved
 from mrpy.scheduler.backends.spawn import NOT_KNOWN, spawned
 from mrpy.scheduler.backends.transport import Frame, ParentEnd
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from mrpy.scheduler.failure import At
     from mrpy.scheduler.messages import Task
 
-CHILDREN = 0.3  # seconds that those of a worker have for their end; out of the air
 CODES_KEPT = 64  # functions a worker holds; out of the air
 LIGHT = 1 << 16  # bytes of a task that waits behind another, at most; out of the air
 
@@ -207,15 +206,15 @@ class WorkerHandle:
         return self.process.poll() is not None
 
     def kill(self) -> Death:
-        """End it and all its children, give back what it took, and say how it died."""
-        death = Death(how_it_died(self._kill(time.monotonic() + CHILDREN)), self.stack.text())
+        """End it, have its children end, give back what it took, and say how it died."""
+        death = Death(how_it_died(self._kill()), self.stack.text())
         self.close()
         return death
 
-    def dismiss(self, until: float) -> None:
+    def dismiss(self) -> None:
         """The same where nobody asks how. What tells imports modules, and at the exit of the interpreter
-        these would make it forget that it was ended by Ctrl-C. Its children have time `until` then."""
-        self._kill(until)
+        these would make it forget that it was ended by Ctrl-C."""
+        self._kill()
         self.close()
 
     def tell_to_end(self) -> None:
@@ -225,18 +224,9 @@ class WorkerHandle:
                 os.kill(self.pid, signal.SIGKILL)
             os.killpg(self.pid, signal.SIGTERM)
 
-    def _kill(self, until: float) -> int:
-        """Its children, of which there mostly are none: the resource trackers of `multiprocessing` and `loky`
-        hear no SIGTERM. When they see that they serve nobody any more, they clear shared memory away, and go.
-        What is left then is killed."""
+    def _kill(self) -> int:
         self.tell_to_end()
-        code = self.process.wait()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            while time.monotonic() < until:
-                os.killpg(self.pid, 0)
-                time.sleep(0.005)
-            os.killpg(self.pid, signal.SIGKILL)
-        return code
+        return self.process.wait()
 
     def close(self) -> None:
         """Give back the descriptors. The worker, if alive, is killed by the kernel."""
@@ -257,11 +247,7 @@ def is_light(parts: list[Any]) -> bool:
 
 def is_stopped(pid: int) -> bool:
     """Whether somebody has stopped a process (SIGSTOP, a debugger). False where that cannot be told."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return False
-    return stat.rpartition(b")")[2].split()[0] in (b"T", b"t")
+    return state(pid) in (b"T", b"t")
 
 
 def how_it_died(code: int) -> str:
