@@ -68,6 +68,7 @@ class Parser:
     """Bytes in, frames out, whatever the cuts. Lengths come first, so large parts land in their place."""
 
     def __init__(self) -> None:
+        self.broken = False  # what came last is no frame: what was before it counts
         self._pending = bytearray()
         self._frame: Frame | None = None  # its head has come
         self._lengths: tuple[int, ...] = ()
@@ -84,8 +85,7 @@ class Parser:
         return self._frames(_NOTHING)[0]
 
     def feed(self, data: memoryview) -> list[Frame]:
-        """Take in bytes; return the frames that are now complete. Nothing of `data` is kept. Raises OSError
-        where they are not ours."""
+        """Take in bytes; return the frames that are now complete. Nothing of `data` is kept."""
         if not self._pending:
             done, position = self._frames(data)
             if position < len(data):
@@ -108,7 +108,8 @@ class Parser:
                     return done, position
                 kind, count, number = HEAD.unpack_from(view, position)
                 if count > MOST_PARTS:
-                    raise OSError(errno.EBADMSG, "what has come is no frame")
+                    self.broken = True
+                    return done, end
                 if body + 8 * count > end:
                     return done, position
                 lengths = struct.unpack_from(f"<{count}Q", view, body)
@@ -121,7 +122,8 @@ class Parser:
                     done.append(frame)
                     continue
                 if sum(lengths) > LONGEST:
-                    raise OSError(errno.EBADMSG, "what has come is no frame")
+                    self.broken = True
+                    return done, end
                 self._frame, self._lengths = frame, lengths
             position, more = self._body(view, position)
             if not more:
@@ -256,6 +258,9 @@ class ParentEnd(_End):
                 self.gone = True  # nobody may say so again: see `poller.py`
                 return frames or None
             frames += new
+            if self._parser.broken:
+                self.gone = True
+                return frames or None
         return frames if frames or not self.gone else None
 
 
@@ -280,7 +285,7 @@ class WorkerEnd(_End):
             self._brief.wait(self._sleep)
             count, new, _ = self._read()
             self._frames.extend(new)
-            if count == 0:
+            if count == 0 or self._parser.broken:
                 return None
         return self._frames.popleft()
 
