@@ -353,6 +353,26 @@ def accumulated() -> list[Any]:
     ]
 
 
+OF_COMPREHENSIONS = [
+    "([(t, (t := x)) for _ in range(1)] for x in xs)",
+    "((t, (t := x), [t for t in 'a']) for x in xs)",
+    "([(t := x + i) for i in range(2)] for x in xs if t != 3)",
+    "([(t := x + y) for y in [t]] for x in xs)",
+    "(sum((t := x + y) for y in [t]) for x in xs)",
+    "((lambda: [t for t in 'a'] + [t])() for x in xs if (lambda: t)() or (t := x))",
+]
+
+
+@pytest.mark.parametrize("text", ["made = {}", "def make(t):\n    return {}\nmade = make(t)"], ids=["global", "local"])
+@pytest.mark.parametrize("body", OF_COMPREHENSIONS)
+def test_a_comprehension_hides_nothing_that_is_read_before_it_is_bound(body: str, text: str) -> None:
+    """From Python 3.12 on it is no function of its own, and its variables are among those it is in."""
+    space: dict[str, Any] = {"xs": range(5), "t": 0}
+    exec(text.format(body), space)
+    with pytest.raises(LiftError, match="reads 't' before it binds it"):
+        mrpy.parallel(space["made"])
+
+
 def bound_anew() -> list[Any]:
     y = total = 0
     return [
@@ -361,6 +381,10 @@ def bound_anew() -> list[Any]:
         (max([total := total + y for y in range(3)]) for x in range(2) if (total := 0) is not None),
         (max(total := total + y for y in range(3)) for x in range(2) if (total := 0) is not None),
         ((lambda own: [own := own + y for y in range(x)][-1:])(0) for x in range(3)),
+        ([total for total in "ab"] + [(total := x), total] for x in range(3)),
+        ([(lambda: total)() for total in "ab"] + [(lambda own: [own for own in own])("ab"), (total := x)] for x in range(3)),
+        ((sum((total := y) for y in [x]), total) for x in range(3)),
+        ([(total := y) for y in [y for y in [x]]] + [total] for x in range(3)),
     ]
 
 
@@ -403,6 +427,13 @@ def test_two_threads_do_not_see_each_others_walrus() -> None:
     run = mrpy.parallel(((x, y) for x in range(20) if (y := x) is not None if wait()), backend="threads", workers=2, chunksize=10)
     assert all(x == y for x, y in run)
     assert y is None
+
+
+def test_two_threads_do_not_see_each_others_walrus_where_a_comprehension_has_a_variable_of_its_name() -> None:
+    space: dict[str, Any] = {"meet": threading.Barrier(2), "t": None}
+    text = "(x == t for x in range(20) if ((t := x), [(lambda: t)() for t in 'a'], meet.wait(5)))"
+    assert all(mrpy.parallel(eval(text, space), backend="threads", workers=2, chunksize=10))
+    assert space["t"] is None
 
 
 def test_the_hidden_name_of_the_source_is_no_variable() -> None:

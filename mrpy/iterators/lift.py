@@ -32,6 +32,7 @@ else:
 
 
 _AT_ONCE = frozenset(("<listcomp>", "<setcomp>", "<dictcomp>"))  # they are through before what they are in is
+_COMPREHENSIONS = _AT_ONCE | {GENEXPR}
 
 
 def lift(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
@@ -136,7 +137,7 @@ def _bound(code: CodeType) -> frozenset[str]:
     raw = code.co_code  # two bytes a step: the operation, and what it is done to
     high = 0  # of an operand that takes more than one byte
     store_global, store_cell = opcode.opmap["STORE_GLOBAL"], opcode.opmap["STORE_DEREF"]
-    free = len(code.co_varnames) + _own_cells(code)  # where the variables of others begin
+    free = _first_free(code)
     names = set()
     for place in range(0, len(raw), 2):
         step, operand = raw[place], high | raw[place + 1]
@@ -145,8 +146,10 @@ def _bound(code: CodeType) -> frozenset[str]:
             names.add(code.co_names[operand])
         if step == store_cell and operand >= free:
             names.add(code.co_freevars[operand - free])
-    inner = (each for each in code.co_consts if isinstance(each, CodeType))
-    return frozenset(names.union(*map(_bound, inner)) - {*code.co_cellvars})
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):  # what is free in there and a cell of this one is bound in this one
+            names |= _bound(inner).difference({*inner.co_freevars}.intersection(code.co_cellvars))
+    return frozenset(names)
 
 
 @lru_cache(maxsize=1000)
@@ -176,20 +179,28 @@ def _read_before_bound(code: CodeType) -> str:
     bound = set()
 
     def look(code: CodeType, own: set[str]) -> None:
-        own = {*own, *code.co_cellvars, *code.co_varnames}
+        """``own``: variables of the codes around this one that they do not have from elsewhere themselves."""
+        free, theirs = _first_free(code), own.union(code.co_cellvars)
+        waiting = []  # until what they go over is there
         for step in dis.get_instructions(code):
-            if isinstance(step.argval, CodeType):
-                look(step.argval, own)
-            elif step.opname.endswith(("_GLOBAL", "_DEREF", "_CLOSURE")) and step.argval not in own:
+            if isinstance(step.argval, CodeType) and step.argval.co_name in _COMPREHENSIONS:
+                waiting.append(step.argval)
+            elif isinstance(step.argval, CodeType):
+                look(step.argval, theirs)
+            elif step.opname == "GET_ITER" and waiting:
+                look(waiting.pop(), theirs)
+            elif step.opname.endswith("_GLOBAL") or (
+                step.opname.endswith("_DEREF") and step.arg >= free and step.argval not in own
+            ):
                 if step.opname.startswith("STORE"):
                     bound.add(step.argval)
-                if "CLOSURE" not in step.opname:  # which a function that is made there is given
-                    first.setdefault(step.argval, step.opname.startswith("LOAD"))
+                first.setdefault(step.argval, step.opname.startswith("LOAD"))
 
     look(code, set())
     return next((name for name, is_read in first.items() if is_read and name in bound), "")
 
 
-def _own_cells(code: CodeType) -> int:
-    """How many of its variables are cells of its own and no local ones (free ones come behind these)."""
-    return len(set(code.co_cellvars) - set(code.co_varnames))
+def _first_free(code: CodeType) -> int:
+    """Where the variables of others begin: behind its own, local ones and cells. From Python 3.12 on those of
+    a comprehension are among its own, and may have the name of one of these others."""
+    return len({*code.co_varnames, *code.co_cellvars})
