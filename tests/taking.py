@@ -77,6 +77,10 @@ class Taking:
         items = self.items
         return next(items)
 
+    def kept_with_another(self) -> int:
+        items, last = self.items, 0
+        return next(items, last)
+
     def unpacked(self) -> int:
         first, *_ = self.items
         return first
@@ -136,6 +140,7 @@ TAKES: dict[str, Callable[[Any], Any]] = {
     "lambda": lambda t: ((x, t.inside()()) for x in t.items),
     "function": lambda t: ((x, t.handed()) for x in t.items),
     "variable": lambda t: ((x, t.kept()) for x in t.items),
+    "variables": lambda t: ((x, t.kept_with_another()) for x in t.items),
     "unpacked": lambda t: ((x, t.unpacked()) for x in t.items),
     "__next__": lambda t: ((x, t.called()) for x in t.items),
     "raised": lambda t: ((x, t.raised()) for x in t.items),
@@ -275,6 +280,7 @@ TAKES_BESIDE: dict[str, Callable[[], Any]] = {
     "tuple": lambda: held(lambda it: (it,), lambda some: lambda it: ((x, next(some[-1])) for x in it), Counting()),
     "in an attribute": lambda: held(lambda it: Taken(it), lambda h: lambda it: ((x, next(h.parts["it"])) for x in it), Counting()),
     "in": lambda: (lambda it: (x in it for x in it))(Counting()),
+    "a function with a comprehension": lambda: (lambda it: ((lambda: [[it for it in "a"], next(it, 0)])() for _ in it))(iter("abcd")),
     "helpers": lambda: (helper(line) for line in BESIDE),
     "handed on": lambda: (lambda f: (with_default(0, f) for line in f))(lines()),
     "any key of a file": lambda: (lambda d, key: (d[key].readline() for line in d["f"]))({"f": lines(), "n": 0}, "f"),
@@ -377,6 +383,11 @@ class Overriding(Child):
         return 1
 
 
+def own_of_a_function() -> Any:
+    it = iter("ab")
+    return (lambda: next(it))()
+
+
 TAKES_NOT: dict[str, Callable[[], Any]] = {
     "a function of its own": lambda: (lambda m: (m.scores(t) for t in map(m.words, ["a b", "c"])))(Lines()),
     "the same": lambda: (lambda m: (m.score(t) for t in (words_of(d) for d in ["a b", "c"])))(Lines()),
@@ -390,6 +401,10 @@ TAKES_NOT: dict[str, Callable[[], Any]] = {
     "closed": lambda: (lambda r: (r.open_lines(line) for line in r.file))(Lines()),
     "closed, in the body": lambda: (lambda r: ((line, r.file.closed) for line in r.file))(Lines()),
     "isinstance": lambda: (lambda r: ((isinstance(r, Lines), r.find(line)) for line in r))(Lines()),
+    "its text": lambda: (lambda it: (f"{it!r:.3}" for _ in it))(iter("abcd")),
+    "its text, in a function": lambda: (lambda it: ((lambda: f"{it!s:.3}")() for _ in it))(iter("abcd")),
+    "a comprehension's own": lambda: (lambda it: (([next(it) for it in [iter("a")]], it is None) for _ in it))(iter("abcd")),
+    "a function's own": lambda: (lambda it: ((own_of_a_function(), it is None) for _ in it))(iter("abcd")),
     "overridden": lambda: (lambda t: (t.part() for _ in t.items))(Overriding()),
 }  # fmt: skip
 

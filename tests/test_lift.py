@@ -666,6 +666,18 @@ def test_what_is_bound_called_or_held_by_something_is_seen(name: str) -> None:
         mrpy.parallel(TAKES_BESIDE[name]())
 
 
+GLOBAL_TAKING = "((lambda: [[it for it in 'a'], next(it, 0)])() for _ in it)"
+GLOBAL_NOT_TAKING = "(([next(it) for it in [iter('a')]], it is None, (lambda: it is None)()) for _ in it)"
+
+
+def test_a_global_is_told_from_the_variable_of_a_comprehension() -> None:
+    """From Python 3.12 on both are variables of the same code."""
+    with pytest.raises(LiftError, match="takes items from what it goes over"):
+        mrpy.parallel(eval(GLOBAL_TAKING, {"it": iter("abcd")}))
+    ours = mrpy.parallel(eval(GLOBAL_NOT_TAKING, {"it": iter("abcd")}), backend="threads", workers=2)
+    assert list(ours) == [(["a"], False, False)] * 4
+
+
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_that_takes_from_what_it_goes_over_is_refused_and_a_plain_source_otherwise(name: str, source: str) -> None:

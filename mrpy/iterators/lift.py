@@ -190,7 +190,7 @@ def _read_before_bound(code: CodeType) -> str:
             elif step.opname == "GET_ITER" and waiting:
                 look(waiting.pop(), theirs)
             elif step.opname.endswith("_GLOBAL") or (
-                step.opname.endswith("_DEREF") and step.arg >= free and step.argval not in own
+                step.opname.endswith("_DEREF") and (step.arg or 0) >= free and step.argval not in own
             ):
                 if step.opname.startswith("STORE"):
                     bound.add(step.argval)

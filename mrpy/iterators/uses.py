@@ -17,6 +17,7 @@ from functools import cached_property, lru_cache
 from types import CodeType, FunctionType
 
 from mrpy.light import TYPE_CHECKING
+from mrpy.scheduler.simple_functions import globals_of
 
 if TYPE_CHECKING:
     from typing import Any
@@ -87,24 +88,32 @@ def codes_of(method: Any) -> list[Code]:
 def _uses(code: CodeType, names: frozenset[str], known: frozenset[str]) -> Iterator[Use]:
     """``known``: these, and the names of variables that these were taken from."""
     steps = _steps(code)
-    cells = {*code.co_cellvars, *code.co_freevars}
+    not_local = {*code.co_cellvars, *code.co_freevars, *globals_of(code)}
     for at, (step, name) in enumerate(steps):
         if step not in _VARIABLE or name not in names:
             continue
-        if step == "LOAD_FAST" and name in cells:  # which a function that is made there is given
+        # which a function that is made there is given; or a comprehension's own, of the same name
+        if step == "LOAD_FAST" and name in not_local:
             continue
         before = steps[at - 1]
         path, end = _path(steps, at + 1, "super" in code.co_names)
         yield path, _how(steps, at, end)
-        once = steps[end][0] in _STORES and steps.count(steps[end]) == 1
-        stored = frozenset((steps[end][1],)) if once else known
+        store = _stored(steps, end)
+        once = store is not _NOTHING and steps.count(store) == 1
+        stored = frozenset((store[1],)) if once else known
         if not stored <= known:  # it has another name from there on
             yield from ((path + more, how) for more, how in _uses(code, stored, known | stored))
         if before[0] in _ATTRIBUTE:  # as in `Reader.body(self)`, which is `self.body()`
             yield (*path, before[1]), PASSED
     for inner in code.co_consts:
         if type(inner) is CodeType:
-            yield from _uses(inner, names.difference(inner.co_varnames), known)
+            yield from _uses(inner, names.difference(_own(inner)), known)
+
+
+def _own(code: CodeType) -> set[str]:
+    """The variables that are its own wherever it names them. From Python 3.12 on comprehensions are part of
+    the code that they are in, which may have others of those names from elsewhere."""
+    return {*code.co_varnames, *code.co_cellvars}.difference(code.co_freevars, globals_of(code))
 
 
 def _steps(code: CodeType) -> Steps:
@@ -143,6 +152,16 @@ def _path(steps: Steps, at: int, super_too: bool) -> tuple[tuple[Any, ...], int]
             return tuple(path), at
 
 
+def _stored(steps: Steps, end: int) -> tuple[str, Any]:
+    """What stores it, if that is next: also in `rows, n = self.rows, 0`, where the last is stored first."""
+    at, more = end, 0
+    while steps[at][0] in _PLAIN or steps[at][0] in _ATTRIBUTE:
+        more += steps[at][0] in _PLAIN
+        at += 1
+    stores = steps[at : at + more + 1]
+    return stores[-1] if all(step in _STORES for step, _ in stores) else _NOTHING
+
+
 def _how(steps: Steps, at: int, end: int) -> Any:
     before, behind = steps[at - 1], steps[end : end + _AHEAD]
     step = behind[0][0]
@@ -150,7 +169,8 @@ def _how(steps: Steps, at: int, end: int) -> Any:
         return TAKEN
     if step == "CONTAINS_OP":
         return ASKED
-    if step.startswith(_TESTS) or (step.startswith("LOAD_") and behind[1][0] in _COMPARISONS):
+    compared = step.startswith("LOAD_") and behind[1][0] in _COMPARISONS
+    if step.startswith(_TESTS) or compared or (step == "LOAD_CONST" and _has_spec(*behind[1])):
         return LOOKED_AT
     handed = _handed(steps, at, end)
     callee = before[1] if before[0].startswith("LOAD_") and before[0] != "LOAD_CONST" else None
@@ -158,6 +178,11 @@ def _how(steps: Steps, at: int, end: int) -> Any:
         if name in TAKERS or name in _LOOKS:
             return TAKEN if name in TAKERS else LOOKED_AT
     return LOOKED_AT if _is_raised(behind) else handed or PASSED
+
+
+def _has_spec(step: str, argument: Any) -> bool:
+    """Whether it makes text of what was loaded before its specification, as in `f"{rows!r:.5}"`."""
+    return step == "FORMAT_WITH_SPEC" or (step == "FORMAT_VALUE" and bool(argument[1]))
 
 
 def _handed(steps: Steps, at: int, end: int) -> Handed | None:
