@@ -101,6 +101,7 @@ class DaskBackend(Backend):
             dask_reach.check_address(address)
         self._client = dask_reach.connect(address, security)
         dask_cluster.steady(self._client.loop)
+        dask_cluster.start_threads()
         self._functions = Functions(self._client, self._send, self.wake)
         self._topic = self._client.id  # Dask forgets these events some time after we are gone
         self._client.subscribe_topic(self._topic, self._heard)
