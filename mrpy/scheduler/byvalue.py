@@ -4,10 +4,9 @@ A function behind `lru_cache`, a `cached_property` and what `singledispatch` mak
 of a script or a notebook are taken apart here and put together again in the worker; their caches begin empty
 there. So is what `cmp_to_key` makes, and the keys that this makes, wherever the function is from. An open
 file is refused: cloudpickle would send a copy of what is left to read, which is not what anybody means; but
-standard output and error are the worker's own there. Code
-keeps the name of its file, which cloudpickle takes away from 3.1.3 on: a traceback without its lines helps
-nobody. An object whose ``__getattr__`` would turn in a circle while it is opened is filled without being
-asked. What cloudpickle does not see of classes is in ``classes.py``.
+standard output and error are the worker's own there. Code keeps the name of its file, which cloudpickle takes
+away from 3.1.3 on: a traceback without its lines helps nobody. An object whose ``__getattr__`` would turn in a circle while it is opened is filled without being
+asked. What cloudpickle does not see of classes is in ``classes.py``, and of type parameters in ``typed.py``.
 
 Each is made first and filled afterwards, so that functions may refer to themselves.
 """
@@ -34,15 +33,13 @@ import cloudpickle
 from mrpy.scheduler.classes import as_it_is, goes_by_name, member_of
 from mrpy.scheduler.importable import is_found, is_importable
 from mrpy.scheduler.simple_functions import globals_of
+from mrpy.scheduler.typed import TYPED, reduce_typed
 from mrpy.scheduler.views import with_views
 
-_mark_of = cloudpickle.cloudpickle._get_or_create_tracker_id
-_the_one_here = cloudpickle.cloudpickle._lookup_class_or_track
 _CACHED = type(functools.lru_cache(len))
 _KEY: type = type(functools.cmp_to_key(lambda *_: 0))  # a maker of keys, and a key
-_TYPED = {typing.ParamSpec, typing.TypeVarTuple, typing.NewType}  # cloudpickle knows a TypeVar only
 _ALIAS: Any = getattr(typing, "TypeAliasType", type(None))  # from 3.12 on
-_ONE_BY_ONE = (FunctionType, ModuleType, type, enum.Enum, _CACHED, _ALIAS, *_TYPED)  # some go by their names
+_ONE_BY_ONE = (FunctionType, ModuleType, type, enum.Enum, _CACHED, _ALIAS, *TYPED)  # some go by their names
 _DISPATCH: Any = functools.singledispatch(lambda _: None).dispatch
 _STANDARD = ("stdout", "stderr", "__stdout__", "__stderr__")  # each process has its own
 _FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
@@ -97,8 +94,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return functools.singledispatchmethod, (_nothing,), parts
         if kind is FunctionType and thing.__code__ is _DISPATCH.__code__:
             return _dispatch, (dict(_variable(thing, "registry")),)
-        if kind in _TYPED and not is_importable(thing):
-            return _typed, (kind, _mark_of(thing), *_arguments(thing))
+        if kind in TYPED and not is_importable(thing):
+            return reduce_typed(thing)
         if kind is _ALIAS and not is_importable(thing):
             stands_for = typing.Any  # also where it is of itself, or of what is there for type checkers only
             if id(thing) not in self._aliases:
@@ -206,14 +203,6 @@ def _wrapper(*arguments: Any) -> Any:
 def _new(kind: Any, *arguments: Any) -> Any:
     """pickle has this by itself, and takes the word of an object for its class."""
     return kind.__new__(kind, *arguments)
-
-
-def _arguments(thing: Any) -> tuple[Any, ...]:
-    return thing.__name__, *((thing.__supertype__,) if type(thing) is typing.NewType else ())
-
-
-def _typed(kind: Any, mark: str, *arguments: Any) -> Any:
-    return _the_one_here(mark, kind(*arguments))
 
 
 def _alias(name: str, stands_for: Any, parameters: tuple[Any, ...]) -> Any:

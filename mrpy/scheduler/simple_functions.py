@@ -143,7 +143,8 @@ def globals_of(code: CodeType) -> Iterator[str]:
     raw = code.co_code  # two bytes a step: the operation, and what it is done to
     high = 0  # of an operand that takes more than one byte
     load, extended = opcode.opmap["LOAD_GLOBAL"], opcode.EXTENDED_ARG
-    others = opcode.opmap["STORE_GLOBAL"], opcode.opmap["DELETE_GLOBAL"]
+    # type parameters in a class look in the class first, from Python 3.12 on
+    others = tuple(map(opcode.opmap.get, ("STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS")))
     # the body of a class looks names up another way: what it does not have itself, up to there, is global
     look_up, store = opcode.opmap["LOAD_NAME"], opcode.opmap["STORE_NAME"]
     own = set()

@@ -623,6 +623,63 @@ def test_type_aliases_of_a_main_module_travel() -> None:
     assert (done.stderr, done.stdout) == ("", "[(1, 1)] [(Row(a=1), 'Json', tuple[T, T])]\n")
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are none")
+def test_type_parameters_of_a_main_module_travel_with_what_they_name() -> None:
+    """Which may be what they are parameters of, or not be there at all; and the same come back."""
+    done = run_script("""
+        import mrpy, typing
+        class Node[T: Node]: pass
+        def listed[T: list[T], *Ts, **P](x: T): return x
+        def sized[T: Sized](x: T): return x
+        def one_of[T: (int, Node)](x: T): return x
+        def named(x):
+            params = Node.__type_params__ + listed.__type_params__ + one_of.__type_params__
+            return [(repr(p), getattr(p, "__bound__", 0), getattr(p, "__constraints__", ()), p.__module__) for p in params]
+        def of_sized(x):
+            try: sized.__type_params__[0].__bound__
+            except NameError: return sized(x)
+        here = named(0)
+        for backend in ("processes", "dask"):
+            mrpy.configure(backend=backend, workers=1)
+            print(repr(list(mrpy.pmap(named, [0]))) == repr([here]), list(mrpy.pmap(of_sized, [1, 2])))
+            params = [Node.__type_params__, listed.__type_params__]
+            print([one is other for one, other in zip(mrpy.pmap(lambda n: params[n][0], [0, 1]), [params[0][0], params[1][0]])])
+    """)
+    assert (done.stderr, done.stdout) == ("", "True [1, 2]\n[True, True]\n" * 2)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="there are none")
+def test_defaults_of_type_parameters_of_a_main_module_travel() -> None:
+    done = run_script("""
+        import mrpy, typing
+        class Box[T, U = int, V = Box]: pass
+        def f[**P = [int, str], *Ts = *tuple[int, ...]](x): return x
+        W = typing.TypeVar("W", default=None, covariant=True)
+        class Old(typing.Generic[W]): pass
+        def task(x):
+            params = Box.__type_params__ + f.__type_params__ + Old.__parameters__
+            return str(Box[str]), [(repr(p), p.__default__, p.__module__) for p in params]
+        print(str(list(mrpy.pmap(task, [1], backend="processes", workers=1))) == str([task(1)]))
+    """)
+    assert (done.stderr, done.stdout) == ("", "True\n")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are none")
+def test_globals_that_type_parameters_of_a_class_in_a_function_name_travel() -> None:
+    done = run_script("""
+        import mrpy
+        Big, Lim, K = float, int, 5
+        def task(x):
+            class A:
+                type X = Big
+                def m[T: Big](self, y: Lim): return K
+                class B[T](list[Lim]): pass
+            return A.X.__value__, A.m.__type_params__[0].__bound__, A.m.__annotations__, A.B.__orig_bases__[0]
+        print(str(list(mrpy.pmap(task, [1], backend="processes", workers=1))) == str([task(1)]))
+    """)
+    assert (done.stderr, done.stdout) == ("", "True\n")
+
+
 # ---- classes that have changed ---------------------------------------------------------------------------
 
 
