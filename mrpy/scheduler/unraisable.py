@@ -28,7 +28,9 @@ class _Hook:
 
     def __call__(self, told: Any) -> None:
         kind = told.exc_type or Exception  # it may be called by hand
-        if issubclass(kind, KeyboardInterrupt) and _in_main() and _is_heard():
+        if TaskStopped is None:  # at the very end of Python modules are emptied, and this one was
+            self._before(told)
+        elif issubclass(kind, KeyboardInterrupt) and _in_main() and _is_heard():
             start_new_thread(_press, (get_ident(),))
         elif not issubclass(kind, TaskStopped):
             self._before(told)

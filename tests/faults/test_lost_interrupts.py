@@ -13,6 +13,7 @@ import textwrap
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -209,6 +210,21 @@ def test_what_else_a_finalizer_raises_is_told_as_ever() -> None:
     print(seen)
     """
     assert run(code).stdout == "['ValueError']\n"
+
+
+def test_what_a_finalizer_raises_at_the_very_end_is_told_as_ever(tmp_path: Path) -> None:
+    """When Python has emptied its modules, ours among them."""
+    (tmp_path / "early.py").write_text(
+        "class Bad:\n    def __del__(self): raise ValueError('at the end')\nbad = Bad()\ndef late(): return bad\n"
+    )
+    code = f"""
+    import sys
+    sys.path.insert(0, {str(tmp_path)!r})
+    import codecs, early, mrpy  # in this order they are emptied, the last first
+    list(mrpy.pmap(abs, range(3), backend="threads", workers=2))
+    codecs.register(lambda name, late=early.late: None)
+    """
+    assert "ValueError: at the end" in run(code).stderr
 
 
 def run(code: str) -> subprocess.CompletedProcess[Any]:
