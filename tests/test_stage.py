@@ -16,6 +16,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
@@ -626,7 +627,7 @@ def test_check_compares_floats_to_nine_digits_whatever_holds_them(name: str) -> 
 
 
 def test_check_takes_what_is_no_number_to_be_the_same_wherever_it_stands() -> None:
-    nothing = [math.nan, Decimal("NaN"), np.datetime64("NaT"), np.timedelta64("NaT", "s"), np.float32("nan")]
+    nothing = [math.nan, Decimal("NaN"), np.datetime64("NaT", "s"), np.timedelta64("NaT", "s"), np.float32("nan")]
     nothing += [Totals(1, each) for each in nothing] + [np.array([each]) for each in nothing[:1]]
     for item in nothing:
         mrpy.check(mrpy.stage(lambda each: ((item, [item]) for item in each)), [item, item, item])
@@ -669,6 +670,13 @@ def test_check_compares_classes_and_functions_by_what_they_are() -> None:
     for items in (kinds, *([make(n) for n in range(3)] for make in made)):
         with pytest.raises(CheckFailed, match="carries something"):
             mrpy.check(mrpy.stage(lambda each: iter(list(each)[::-1])), items)
+
+
+def test_check_warns_of_no_iterator_that_it_copies() -> None:
+    """As Python 3.12 and 3.13 do, since 3.14 does not copy any."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mrpy.check(mrpy.stage(lambda each: (one for one in each)), [Counted(1), Counted(2)])
 
 
 # ---- check=True on a run ------------------------------------------------------------------------------------------------

@@ -9,7 +9,9 @@ Softw. Eng. 28, 2002). All of it is done on copies of the items, in the thread a
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice, pairwise
 from operator import length_hint
@@ -233,12 +235,21 @@ def _fresh(value: Any) -> Any:
 
 def _copies(items: Sequence[Any]) -> list[Any]:
     try:
-        return copy.deepcopy(list(items))
+        with _iterators_too():
+            return copy.deepcopy(list(items))
     except Exception as error:
         raise SerializationError(
             f"items are tried as copies, and one of {short_repr(list(items))} cannot be copied: {error}; "
             "give mrpy.check others, or leave out check=True"
         ) from error
+
+
+@contextmanager
+def _iterators_too() -> Iterator[None]:
+    """Python 3.12 and 3.13 warn where one of itertools is copied: 3.14 does not do that any more."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def same(left: Any, right: Any, seen: frozenset[int] = frozenset()) -> bool:
@@ -292,7 +303,8 @@ def _equal(left: Any, right: Any) -> bool | None:
 def _parts(value: Any) -> Any:
     """What a copy of it is made of; else its state, or None."""
     try:
-        made = value.__reduce_ex__(4)
+        with _iterators_too():
+            made = value.__reduce_ex__(4)
         return made if isinstance(made, str) else [*made[:3], *(list(each or ()) for each in made[3:5])]
     except Exception:
         return value.__getstate__()
