@@ -21,6 +21,7 @@ import pytest
 
 from mrpy.errors import SerializationError
 from mrpy.scheduler import byvalue, codec
+from mrpy.scheduler.culprit import culprit
 
 
 class Counted:
@@ -203,6 +204,19 @@ def test_threads_that_open_large_pickles_side_by_side_leave_the_collector_on() -
     finally:
         sys.setswitchinterval(before)
         gc.enable()
+
+
+def test_the_line_of_a_culprit_is_that_where_it_is_used_not_that_of_a_function_that_uses_it() -> None:
+    guard = threading.Lock()
+
+    def task() -> Any:
+        def inner() -> Any:
+            return guard
+
+        return inner
+
+    in_words, _ = culprit(task)
+    assert in_words == f"'guard', a lock at {__file__}:{task.__code__.co_firstlineno + 2}"
 
 
 def test_what_raises_where_a_culprit_is_looked_for_is_a_value_that_cannot_travel() -> None:

@@ -161,8 +161,9 @@ def _line(code: CodeType, name: str) -> str:
 def _first_use(code: CodeType, name: str) -> int | None:
     import dis  # heavy, and only for this
 
+    handed_on = ("LOAD_CLOSURE", "LOAD_FAST") if name in (*code.co_cellvars, *code.co_freevars) else ()
     for instruction in dis.get_instructions(code):
-        loads = instruction.opname.startswith("LOAD_") and instruction.opname != "LOAD_CLOSURE"
+        loads = instruction.opname.startswith("LOAD_") and not instruction.opname.startswith(handed_on)
         if loads and instruction.argval == name and instruction.positions is not None:
             return instruction.positions.lineno
         if isinstance(instruction.argval, CodeType):
