@@ -359,6 +359,7 @@ OF_COMPREHENSIONS = [
     "([(t := x + i) for i in range(2)] for x in xs if t != 3)",
     "([(t := x + y) for y in [t]] for x in xs)",
     "(sum((t := x + y) for y in [t]) for x in xs)",
+    "((lambda: t)() + len([(lambda: t)() for t in 'a']) + (t := x) for x in xs)",
     "((lambda: [t for t in 'a'] + [t])() for x in xs if (lambda: t)() or (t := x))",
 ]
 

@@ -148,7 +148,7 @@ def _bound(code: CodeType) -> frozenset[str]:
             names.add(code.co_freevars[operand - free])
     for inner in code.co_consts:
         if isinstance(inner, CodeType):  # what is free in there and a cell of this one is bound in this one
-            names |= _bound(inner).difference({*inner.co_freevars}.intersection(code.co_cellvars))
+            names |= _bound(inner).difference(_own_cells(code).intersection(inner.co_freevars))
     return frozenset(names)
 
 
@@ -180,7 +180,7 @@ def _read_before_bound(code: CodeType) -> str:
 
     def look(code: CodeType, own: set[str]) -> None:
         """``own``: variables of the codes around this one that they do not have from elsewhere themselves."""
-        free, theirs = _first_free(code), own.union(code.co_cellvars)
+        free, theirs = _first_free(code), own | _own_cells(code)
         waiting = []  # until what they go over is there
         for step in dis.get_instructions(code):
             if isinstance(step.argval, CodeType) and step.argval.co_name in _COMPREHENSIONS:
@@ -198,6 +198,12 @@ def _read_before_bound(code: CodeType) -> str:
 
     look(code, set())
     return next((name for name, is_read in first.items() if is_read and name in bound), "")
+
+
+def _own_cells(code: CodeType) -> set[str]:
+    """Its variables that functions within it use. Where a comprehension's has the name of one from elsewhere,
+    Python from 3.12 on takes the latter for both."""
+    return {*code.co_cellvars}.difference(code.co_freevars)
 
 
 def _first_free(code: CodeType) -> int:
