@@ -5,8 +5,9 @@ of a script or a notebook are taken apart here and put together again in the wor
 there. So is what `cmp_to_key` makes, and the keys that this makes, wherever the function is from. An open
 file is refused: cloudpickle would send a copy of what is left to read, which is not what anybody means; but
 standard output and error are the worker's own there. Code keeps the name of its file, which cloudpickle takes
-away from 3.1.3 on: a traceback without its lines helps nobody. An object whose ``__getattr__`` would turn in a circle while it is opened is filled without being
-asked. What cloudpickle does not see of classes is in ``classes.py``, and of type parameters in ``typed.py``.
+away from 3.1.3 on: a traceback without its lines helps nobody. An object whose ``__getattr__`` would turn in
+a circle while it is opened is filled without being asked. What cloudpickle does not see of classes is in
+``classes.py``, and of type parameters in ``typed.py``.
 
 Each is made first and filled afterwards, so that functions may refer to themselves.
 """
