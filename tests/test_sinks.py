@@ -1158,7 +1158,7 @@ NANOSECONDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("coarse", "fine", "make", "plain"), NANOSECONDS, ids=str)
+@pytest.mark.parametrize(("coarse", "fine", "make", "plain"), NANOSECONDS, ids=["timestamp", "with zone", "duration"])
 @pytest.mark.parametrize("chunksize", [1, 8])
 def test_nanoseconds_of_pandas_are_kept(out: Path, coarse: str, fine: str, make: Any, plain: Any, chunksize: int) -> None:
     pa = pytest.importorskip("pyarrow")
