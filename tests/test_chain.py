@@ -9,6 +9,7 @@ import heapq
 import inspect
 import itertools
 import math
+import numbers
 import operator
 import pickle
 import random
@@ -303,6 +304,31 @@ def test_mean_and_std_of_every_kind_of_number(make: Any) -> None:
     xs = [make(x % 13) for x in range(300)]
     assert math.isclose(float(mrpy.stream(xs, backend="serial").mean()), statistics.fmean(xs), rel_tol=1e-12)
     assert math.isclose(mrpy.stream(xs, backend="serial").std(), statistics.pstdev(map(float, xs)), rel_tol=1e-12)
+
+
+class Foreign:
+    """A complex number of another library."""
+
+    def __init__(self, value: complex) -> None:
+        self.value = value
+
+    real = property(lambda self: self.value.real)
+    imag = property(lambda self: self.value.imag)
+    conjugate = lambda self: Foreign(self.value.conjugate())  # noqa: E731
+    __add__ = __radd__ = lambda self, other: Foreign(self.value + complex(getattr(other, "value", other)))
+    __sub__ = lambda self, other: Foreign(self.value - other.value)
+    __mul__ = __rmul__ = lambda self, other: Foreign(self.value * getattr(other, "value", other))
+    __truediv__ = lambda self, other: Foreign(self.value / other)
+
+
+numbers.Complex.register(Foreign)
+
+
+def test_std_of_complex_numbers_of_another_library_is_real() -> None:
+    xs = [1 + 2j, 0j, 3 - 1j, 2 + 2j, 5j]
+    for chunksize in (1, 2, 5):
+        found = mrpy.stream(map(Foreign, xs), backend="serial", chunksize=chunksize).std()
+        assert math.isclose(found, numpy.std(xs), rel_tol=1e-12)
 
 
 # ---- the same bits everywhere ----------------------------------------------------------------------------

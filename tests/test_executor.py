@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
 import time
+import weakref
 from concurrent import futures
 from pathlib import Path
 from typing import Any
@@ -375,6 +377,27 @@ def test_what_cannot_travel_is_said_by_the_future_of_that_call(backend: str) -> 
         assert pending.done() and not pending.cancel() and mrpy.wait([pending]).done == {pending}
         with pytest.raises(SerializationError, match="lock"):
             pending.result(60)
+
+
+@pytest.mark.fault(9)
+def test_what_cannot_travel_is_let_go_of_with_its_result() -> None:
+    class Held:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+    gc.disable()  # it is not to be needed
+    try:
+        with mrpy.session("processes", workers=1):
+            there = []
+            for _ in range(3):
+                held = Held()
+                there.append(weakref.ref(held))
+                with pytest.raises(SerializationError):
+                    mrpy.submit(id, held).result()
+            del held
+            assert eventually(lambda: [each() for each in there] == [None] * 3)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("backend", LOCAL)

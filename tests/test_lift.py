@@ -902,7 +902,7 @@ def test_a_generator_of_compiled_code_is_refused_and_may_be_a_source() -> None:
     def steps(self: Any) -> Any:
         return next(self.items)
 
-    compiled = type("generator", (Iterator,), {"__next__": steps})()  # as Cython has them
+    compiled = type("generator", (Iterator,), {"__next__": steps, "gi_frame": None})()  # as Cython has them
     compiled.items = iter([1, 2])
     with pytest.raises(LiftError, match="compiled module.*pmap"):
         mrpy.parallel(compiled)

@@ -89,6 +89,8 @@ class Length(np.ndarray[Any, Any]):
         (list(np.full(9, 100, "i1")), Decimal("0.5")),
         ([np.full(2, 100, "i1")] * 9, Decimal(0)),
         (list(MASK), Fraction(0)),
+        ([np.int8(100)] * 3, type("Third", (Fraction,), {})(1, 3)),
+        ([np.int8(100)] * 3, type("Price", (Decimal,), {})("Infinity")),
     ],
 )
 def test_a_sum_has_the_type_of_its_start_from_the_first_item_on(items: Any, start: Any, backend: str) -> None:

@@ -97,7 +97,7 @@ class Beginning(itertools.chain[T]):  # type: ignore[type-var]  # of which items
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if name != "from_iterable"]
 
-    from_iterable: Any = _NoFromIterable()
+    from_iterable = _NoFromIterable()
 
 
 class _BlocksOf:

@@ -37,6 +37,7 @@ else:
 
 Partitions = int | str
 
+
 class Grouping(ABC, Generic[T]):
     """What brings items together by key.
 

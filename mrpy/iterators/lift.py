@@ -65,7 +65,7 @@ def lift_program(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
         return _from_generator(iterable, given, lift)
     if isinstance(iterable, AsyncGeneratorType):
         raise LiftError("an asynchronous generator cannot be run in parallel; write it without async")
-    if type(iterable).__name__ == "generator":  # as those of Cython are called
+    if type(iterable).__name__ == "generator" and hasattr(iterable, "gi_frame"):  # as those of Cython
         raise LiftError(
             "a generator of a compiled module cannot be taken apart, since nothing says what it does with "
             "its items; use mrpy.pmap(function, source) there"

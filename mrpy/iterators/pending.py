@@ -22,7 +22,7 @@ from mrpy.scheduler import codec
 from mrpy.scheduler.calls import Call, Code
 from mrpy.scheduler.current import SingleCall, single_call
 from mrpy.scheduler.driver import Delivery
-from mrpy.scheduler.failure import capture
+from mrpy.scheduler.failure import capture, without_frames
 from mrpy.scheduler.job import LoopGate, next_of, shown
 from mrpy.scheduler.messages import Key
 from mrpy.scheduler.reuse import code_for
@@ -63,7 +63,8 @@ class PendingResult(Generic[T]):
             to_do = Call(code, (args, kwargs, options.seed, number))
             task = job.task(to_do, retries=options.retries, timeout=options.timeout)
         except SerializationError as error:  # it cannot travel: that is how it ends
-            self._delivery = Delivery((0, 0), State.FAILED, capture(error, travels=False), 0, None)
+            told = capture(without_frames(error), travels=False)  # which have this one
+            self._delivery = Delivery((0, 0), State.FAILED, told, 0, None)
             return
         self._key = task.key
         self._driver.add([task], self._receive)

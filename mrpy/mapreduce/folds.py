@@ -324,11 +324,17 @@ def _widened(item: Any, initial: Any) -> Any:
     numeric = isinstance(item, numpy.ndarray | numpy.generic) and item.dtype.kind in _NUMERIC
     if isinstance(initial, numpy.ndarray | numpy.generic):
         numeric = numeric and initial.dtype.kind in _NUMERIC
-    elif numeric and type(initial).__module__ in ("decimal", "fractions"):  # exact beside whole numbers
-        return type(initial)() + item if item.dtype.kind in "biu" else item
+    elif numeric and (exact := exact_kind(initial)) is not None:
+        return exact() + item if item.dtype.kind in "biu" else item
     elif not isinstance(initial, int | float | complex):
         return item
     return item.astype(numpy.result_type(initial, item), copy=False) if numeric else item
+
+
+def exact_kind(number: Any) -> type[Any] | None:
+    """Decimal or Fraction, where it is one; for that their modules need not be there."""
+    kinds = type(number).__mro__
+    return next((kind for kind in kinds if kind.__module__ in ("decimal", "fractions")), None)
 
 
 def _copied(item: Any) -> Any:

@@ -79,7 +79,8 @@ def _square(apart: Any) -> Any:
     """Of a distance; of complex numbers, and of arrays of such, it is real."""
     if type(apart) is float:
         return apart * apart
-    is_complex = isinstance(apart, complex) or getattr(getattr(apart, "dtype", None), "kind", None) == "c"
+    is_number = isinstance(apart, numbers.Complex) and not isinstance(apart, numbers.Real)
+    is_complex = is_number or getattr(getattr(apart, "dtype", None), "kind", None) == "c"
     return (apart * apart.conjugate()).real if is_complex else apart * apart
 
 

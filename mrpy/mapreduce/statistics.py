@@ -12,10 +12,11 @@ import math
 import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, count
 
 from mrpy.light import Any, Frozen, NamedTuple
-from mrpy.mapreduce.folds import Fold
+from mrpy.mapreduce.folds import Fold, exact_kind
 from mrpy.mapreduce.keys import behind_keys, key_function
 from mrpy.mapreduce.random import leaf_random
 from mrpy.mapreduce.tree import NOTHING
@@ -59,14 +60,20 @@ def widened(items: Iterator[Any]) -> list[Any]:
 def _wide(value: Any) -> Any:
     """A number of NumPy as a float, as `statistics.fmean` takes it, and arrays of small ones likewise, as
     ``numpy.mean`` does."""
-    import numpy
-
-    if not isinstance(value, numpy.ndarray | numpy.generic):
+    of: Any = type(value)
+    if not _is_of_numpy(of):
         return value
     kind, size = value.dtype.kind, value.itemsize
-    if value.ndim == 0 and type(value).__module__ == "numpy":  # others may have a unit
+    if value.ndim == 0 and of.__module__ == "numpy":  # others may have a unit
         return float(value) if kind in "biu" or (kind == "f" and size <= 8) else value
     return value.astype(float) if kind in "biu" or (kind == "f" and size < 4) else value
+
+
+@lru_cache(maxsize=100)
+def _is_of_numpy(kind: type) -> bool:
+    import numpy
+
+    return issubclass(kind, numpy.ndarray | numpy.generic)
 
 
 def _float_sum(items: Iterator[Any]) -> Any:
@@ -130,9 +137,11 @@ class _Widened(Frozen):
 
 def _zero_of(start: Any) -> Any:
     """Zero, of a type that may be wider than that of items; else None."""
-    kind = type(start)
-    if kind in (float, complex) or kind.__module__ in ("decimal", "fractions"):
-        return kind()
+    exact = exact_kind(start)
+    if exact is not None:
+        return exact()
+    if type(start) in (float, complex):
+        return type(start)()
     if not hasattr(start, "dtype"):
         return None
     import numpy

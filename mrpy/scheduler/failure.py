@@ -124,6 +124,19 @@ class Failure(NamedTuple):
         return self._replace(item=item)
 
 
+def without_frames(error: BaseException) -> BaseException:
+    """The same without the frames that it has passed, nor those of its causes: these hold what they had."""
+    ahead: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while ahead:
+        each = ahead.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            BaseException.__setattr__(each, "__traceback__", None)
+            ahead += each.__cause__, each.__context__
+    return error
+
+
 def _another(error: MrpyError) -> BaseException:
     made = type(error)(*error.args)
     made.__dict__.update(error.__dict__)

@@ -254,6 +254,7 @@ def jobs() -> None:
     top = run.map(lambda pair: pair[1]).filter(None).topk(1)
     assert list(top) == [2] and counts == {"a": 1, "b": 2}
     assert_type(top.counters, dict[str, int])
+    assert_type(run.skip(1).enumerate().batch(2).counters, dict[str, int])
     job = InParts(2)
     job.partitions, job.sort = 3, True
     assert list(job.run([(1, 2)])) == [(1, 2)]
