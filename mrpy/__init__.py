@@ -119,7 +119,7 @@ class _Shop(ModuleType):
 
 sys.modules[__name__].__class__ = _Shop
 
-if hasattr(sys, "frozen"):
+if getattr(sys, "frozen", False):
     from mrpy.scheduler.backends.frozen import serve_if_worker
 
     serve_if_worker()

@@ -114,12 +114,14 @@ print(next(mrpy.pmap(lambda x: os.environ.get("SAID_SINCE"), [0], workers=1)), l
 
 FROZEN = """
 import os, sys
-print(*sys.argv[1:2], flush=True)
+print(len(os.environ.get("MRPY_WORKER", "")) > 0, flush=True)
+sys.argv[:] = []
 sys.frozen, sys.executable = True, os.path.abspath("frozen")  # as PyInstaller has them
 import mrpy
 
 if __name__ == "__main__":
     print(*mrpy.pmap(lambda n: n + 1, range(3), workers=1), sys.argv[1:], flush=True)
+    print(*mrpy.pmap(lambda n: os.environ.get("MRPY_WORKER"), [1], workers=1), flush=True)
 """
 
 
@@ -130,7 +132,12 @@ def test_a_worker_of_a_frozen_program_is_that_program_and_runs_nothing_of_it(
     program = tmp_path / "frozen"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} script.py "$@"\n', encoding="utf-8")
     program.chmod(0o755)
-    assert printed(FROZEN, tmp_path) == ["", "--mrpy-worker", "1 2 3 []"]
+    assert printed(FROZEN, tmp_path) == ["False", "True", "1 2 3 []", "None"]
+
+
+def test_a_frozen_program_that_brings_an_interpreter_along_has_it_run_its_workers(tmp_path: Path) -> None:
+    script = "import sys\nsys.frozen = True\nimport mrpy\nprint(*mrpy.pmap(abs, [-1], workers=1))"
+    assert printed(script, tmp_path) == ["1"]
 
 
 def test_where_python_is_embedded_workers_are_run_by_that_of_its_installation(tmp_path: Path) -> None:

@@ -442,3 +442,46 @@ def test_a_repr_that_goes_round_in_circles_is_safe() -> None:
     assert short_repr(nested) == "[[[[[[[...]]]]]]]"
     while nested:  # taken apart by hand: its end would recurse as well
         nested = nested[0]
+
+
+class Answering(OSError):
+    """Says more of itself than it has."""
+
+    def __init__(self, *, response: dict[str, int]) -> None:
+        super().__init__("http")
+        self.response = response
+
+    @property
+    def errno(self) -> int:  # type: ignore[override]
+        return self.response["status"]
+
+
+class Coded(Exception):
+    __slots__ = ("code",)
+
+
+class Asked(Coded):
+    def __init__(self, *, data: dict[str, int]) -> None:
+        super().__init__("api")
+        self.__dict__.update(data=data)
+
+    def __getattr__(self, name: str) -> int:
+        return self.data[name]
+
+
+class Hidden(Coded):
+    def __init__(self, *, number: int) -> None:
+        super().__init__("hidden")
+        Coded.code.__set__(self, number)  # type: ignore[attr-defined]
+
+    @property
+    def code(self) -> str:  # type: ignore[override]
+        return f"number {Coded.code.__get__(self)}"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("error", [Answering(response={}), Asked(data={}), Hidden(number=3)], ids=lambda e: type(e).__name__)
+def test_an_exception_is_not_asked_for_what_its_class_says_of_itself(error: Any) -> None:
+    there = capture(error, travels=True)._unpickled()
+    assert type(there) is type(error) and there.args == error.args
+    if isinstance(error, Hidden):
+        assert there.code == "number 3"  # type: ignore[attr-defined]

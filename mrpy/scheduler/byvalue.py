@@ -115,30 +115,41 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             raise TypeError(f"{thing!r} is an open file; open it where it is read")
         if kind is not FunctionType and isinstance(thing, FunctionType):
             return _proxy(thing, kind)
-        if not isinstance(thing, type) and _asks_itself(kind) and kind not in self.dispatch_table:
-            make, arguments, *rest = thing.__reduce_ex__(5)
-            return make, arguments, *rest[:3], *[None] * (3 - len(rest)), _set_state
+        if not isinstance(thing, type) and kind not in self.dispatch_table and _fails_empty(kind):
+            make, arguments, state, items, pairs = (*thing.__reduce_ex__(5), None, None, None)[:5]
+            return make, arguments, state, items, pairs, _set_state
         reduced = super().reducer_override(thing)
         if kind is FunctionType and getattr(thing, "__type_params__", None) and type(reduced) is tuple:
             reduced[2][1]["__type_params__"] = thing.__type_params__  # among what is set by name
         return as_it_is(thing, reduced) if isinstance(thing, type) and type(reduced) is tuple else reduced
 
 
-def _asks_itself(kind: Any) -> bool:
-    """Whether objects are asked in Python for what they have not: one that is being opened has nothing, and
-    may look among that in a circle when it is asked for ``__setstate__`` (pydantic has such, for calls)."""
+_empty_fails: WeakKeyDictionary[type, bool] = WeakKeyDictionary()  # what was found of kinds
+
+
+def _fails_empty(kind: Any) -> bool:
+    """Whether one that is being opened, and has nothing yet, fails where it is asked for ``__setstate__``:
+    its ``__getattr__`` looks among what it has, in a circle perhaps (pydantic has such, for calls)."""
     ordinary = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
-    asked = getattr(kind, "__getattr__", None)
-    return ordinary and type(asked) is FunctionType and not hasattr(kind, "__setstate__")
+    if not ordinary or type(getattr(kind, "__getattr__", None)) is not FunctionType:
+        return False
+    if kind not in _empty_fails:
+        try:
+            getattr(kind.__new__(kind), "__setstate__", None)
+            _empty_fails[kind] = False
+        except Exception:
+            _empty_fails[kind] = True
+    return _empty_fails[kind]
 
 
 def _set_state(thing: Any, state: Any) -> None:
     """What `pickle` does where there is no ``__setstate__``, without asking for it."""
     attributes, slots = state if type(state) is tuple else (state, None)
     if attributes:
-        object.__getattribute__(thing, "__dict__").update(attributes)
+        named = {sys.intern(name) if type(name) is str else name: part for name, part in attributes.items()}
+        object.__getattribute__(thing, "__dict__").update(named)
     for name, part in (slots or {}).items():
-        object.__setattr__(thing, name, part)
+        setattr(thing, name, part)
 
 
 def _one_table(tables: Any) -> dict[type, Any]:

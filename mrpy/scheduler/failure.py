@@ -347,28 +347,32 @@ class _Itself:
     """Stands for an exception among its own ``args``."""
 
 
-def _parts(error: BaseException) -> dict[str, Any]:
+def _parts(error: BaseException) -> dict[tuple[int, str], Any]:
     """What it has beside its ``__dict__``: slots, and what classes written in C keep, as the line of a
-    SyntaxError. Not whose attribute was missing: that may be anything."""
-    members = {name for kind in type(error).__mro__ for name, part in vars(kind).items() if _is_member(part)}
-    parts = {name: getattr(error, name, None) for name in sorted(members - {"obj"}) if name[:2] != "__"}
-    return {name: part for name, part in parts.items() if part is not None}
+    SyntaxError; by the class that keeps it, and name. Not whose attribute was missing: that may be anything.
+    The exception itself is not asked: it may have something else of that name, which raises."""
+    parts: dict[tuple[int, str], Any] = {}
+    for place, kind in enumerate(type(error).__mro__):
+        for name, part in vars(kind).items():
+            if type(part) is MemberDescriptorType and name[:2] != "__" and (kind, name) not in _NOT_SENT:
+                with suppress(Exception):  # a slot may be empty
+                    parts[place, name] = part.__get__(error)
+    return {where: part for where, part in parts.items() if part is not None}
 
 
-def _is_member(part: object) -> bool:
-    return type(part) is MemberDescriptorType
+_NOT_SENT = {(AttributeError, "obj")}
 
 
 def _put_together(
-    kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any], parts: dict[str, Any]
+    kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any], parts: dict[tuple[int, str], Any]
 ) -> BaseException:
     error: BaseException = _made(kind)
     args = tuple(error if part is _Itself else part for part in args)
     BaseException.__setattr__(error, "args", args)  # its class may forbid the usual way
     error.__dict__.update(state)
-    for name, part in parts.items():
+    for (place, name), part in parts.items():
         with suppress(Exception):  # there are those that nobody may set
-            BaseException.__setattr__(error, name, part)
+            vars(kind.__mro__[place])[name].__set__(error, part)
     return error
 
 
@@ -381,7 +385,7 @@ def _made(kind: Any) -> Any:
     raise TypeError(f"no exception of type {kind.__qualname__} can be made without its arguments")
 
 
-def _that_travels(state: dict[str, Any]) -> dict[str, Any]:
+def _that_travels(state: dict[Any, Any]) -> dict[Any, Any]:
     fine = {}
     for name, value in state.items():
         try:

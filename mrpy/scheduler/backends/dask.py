@@ -45,7 +45,7 @@ from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.dask_deserted import Deserted, say
 from mrpy.scheduler.backends.dask_functions import TORN_DOWN, Functions
-from mrpy.scheduler.backends.dask_tickets import GONE, ORPHANED, Suspects, Ticket, failed, lost
+from mrpy.scheduler.backends.dask_tickets import GONE, ORPHANED, SIGSTOP, Suspects, Ticket, failed, lost
 from mrpy.scheduler.backends.dask_values import Far
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.said import Said
@@ -329,9 +329,9 @@ class DaskBackend(Backend):
         if ticket is None:
             return  # stopped, or Dask makes a lost value again
         if kind == w.RUNS:
-            ticket.address, ticket.pid = what, size
+            ticket.address, ticket.pid, ticket.since = what, size, time.monotonic()
         elif kind == w.BEGAN:
-            ticket.item = what
+            ticket.item, ticket.since = what, time.monotonic()
             self._facts.append(m.Began(ticket.order.task.key, ticket.order.attempt, what))
         else:
             ticket.seconds, ticket.size, ticket.note = what, size, note
@@ -366,9 +366,8 @@ class DaskBackend(Backend):
         there = [each for each in self._tickets.values() if each.address == address and not each.stopping]
         for ticket, by_its_item in self._suspects.of_a_death(there):
             ticket.future.cancel()
-            how = "" if stopped else dask_cluster.how_it_died(self._cluster, ticket.pid)
-            blame = not expected
-            self._facts.append(lost(ticket, blame, by_its_item=by_its_item, stopped=stopped, how=how))
+            how = SIGSTOP if stopped else dask_cluster.how_it_died(self._cluster, ticket.pid)
+            self._facts.append(lost(ticket, not expected, by_its_item=by_its_item, how=how))
             self._answer(ticket)
 
     def _answered(self, number: int, status: str) -> None:

@@ -9,6 +9,7 @@ which is asked, has done with it.
 
 from __future__ import annotations
 
+from asyncio import wait_for
 from time import perf_counter, sleep
 from typing import Any
 
@@ -39,7 +40,7 @@ def wait_until_started(worker: Any) -> None:
 async def _ask(worker: Any) -> Any:
     """Whether its nanny has started it; None where that does not say."""
     try:
-        told = await worker.rpc(worker.nanny).run(function=dumps(has_started))
+        told = await wait_for(worker.rpc(worker.nanny).run(function=dumps(has_started)), LATEST)
         return told.get("result")
     except Exception:
         return None

@@ -6,6 +6,8 @@ run again, one at a time, and whoever is there at the next death is to blame.
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +21,7 @@ class Ticket:
     """One attempt that the cluster owes an answer for."""
 
     __slots__ = (
-        "address", "future", "item", "note", "number", "order", "pid", "seconds", "size", "stopping",
+        "address", "future", "item", "note", "number", "order", "pid", "seconds", "since", "size", "stopping",
     )  # fmt: skip
 
     def __init__(self, number: int, order: m.Start) -> None:
@@ -28,6 +30,7 @@ class Ticket:
         self.future: Any = None
         self.address: str | None = None  # where it runs
         self.pid = 0
+        self.since = math.inf  # when that was heard, or of the last item: `time.monotonic`
         self.item: At | None = None  # the last one announced
         self.seconds, self.size = 0.0, 0
         self.note: bytes | None = None
@@ -37,6 +40,11 @@ class Ticket:
     def is_timed(self) -> bool:
         """Whether a time is kept for what it runs."""
         return self.order.task.timeout is not None
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the time of what it runs is up."""
+        return self.is_timed and time.monotonic() - self.since >= self.order.task.timeout  # type: ignore[operator]
 
     @property
     def suspect(self) -> bool:
@@ -82,6 +90,7 @@ class Suspects:
 GONE = "the Dask cluster is gone, or cannot be reached any more"
 # sent again, it would come back again
 ORPHANED = "results that this needed are lost: was the Dask cluster restarted? Run it again"
+SIGSTOP = "somebody had stopped it (SIGSTOP), so it was killed"
 
 
 def failed(ticket: Ticket, why: str) -> m.Failed:
@@ -89,14 +98,13 @@ def failed(ticket: Ticket, why: str) -> m.Failed:
     return m.Failed(ticket.order.task.key, ticket.order.attempt, of(BackendError(why)))
 
 
-def lost(
-    ticket: Ticket, blame: bool, *, by_its_item: bool = True, stopped: bool = False, how: str = ""
-) -> m.Lost:
+def lost(ticket: Ticket, blame: bool, *, by_its_item: bool = True, how: str = "") -> m.Lost:
     """Its worker is. ``blame``: what ran there may have been the cause; and so its item, where it is known to
-    have been this one. ``stopped``: the worker was, until the time was up. ``how``: it ended, if known."""
+    have been this one. ``how``: it ended, if known."""
     task, item = ticket.order.task, ticket.item if by_its_item else None
     where = f" {ticket.address}" if ticket.address else ""
     error = of(WorkerCrashed(f"the Dask worker{where} was lost while it ran this" + (how and f": {how}")))
-    if stopped and task.timeout is not None:
+    if how == SIGSTOP and ticket.is_overdue:
+        assert task.timeout is not None, "it is timed"
         error = overran(task.timeout, item)
     return m.Lost(task.key, ticket.order.attempt, error, item, blame)

@@ -16,7 +16,7 @@ from _socket import AF_UNIX, SOCK_STREAM, socketpair
 
 from mrpy.light import TYPE_CHECKING, signal
 from mrpy.scheduler.backends.claims import Claims
-from mrpy.scheduler.backends.frozen import WORKER, is_frozen
+from mrpy.scheduler.backends.frozen import WORKER, is_frozen, is_python
 from mrpy.scheduler.backends.last_stack import LastStack
 
 if TYPE_CHECKING:
@@ -119,15 +119,16 @@ def _start(fds: tuple[int, int, int, int], threads: int) -> int:
         os.set_inheritable(fd, True)  # others that inherit one by chance close it, or do no harm with it
     seed = os.environ.get(HASH_SEED)
     ours = sys.flags.no_site, sys.flags.safe_path, sys.prefix, sys.exec_prefix, seed, _is_customized()
+    arguments, around = [program], environment(dict.fromkeys(THREAD_COUNTS, str(_most(threads))))
     if is_frozen():
-        arguments = [program, WORKER, repr((*fds, ours))]
+        around[WORKER] = repr((*fds, ours))
     else:
-        arguments = [program, *_flags(), "-S", "-P", "-c", _BOOT.format(home=_HOME, told=(*fds, ours))]
+        arguments += [*_flags(), "-S", "-P", "-c", _BOOT.format(home=_HOME, told=(*fds, ours))]
     streams = [fd for fd in range(3) if fd == 0 or not os.get_inheritable(fd)]  # it has no input of ours
     return os.posix_spawn(
         program,
         arguments,
-        environment(dict.fromkeys(THREAD_COUNTS, str(_most(threads)))),
+        around,
         file_actions=[(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in streams],
         setsid=True,
         setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # which this interpreter ignores
@@ -139,7 +140,7 @@ def interpreter() -> str:
     it; the interpreter of the same installation, or virtual environment, does then."""
     if not sys.executable:
         raise FileNotFoundError(errno.ENOENT, "sys.executable names no interpreter, as where one is embedded")
-    if is_frozen() or "python" in os.path.basename(sys.executable).lower():
+    if is_frozen() or is_python(sys.executable):
         return sys.executable
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     found = os.path.join(sys.exec_prefix, "bin", name)
