@@ -1211,3 +1211,16 @@ def test_marks_of_other_programs_beside_parquet_files_are_passed_over(out: Path)
     mrpy.stream([{"a": 1}], backend="serial").to_parquet(out)
     (out / "_SUCCESS").touch()
     assert list(mrpy.read_parquet(out, backend="serial")) == [{"a": 1}]
+
+
+@pytest.mark.parametrize("names", [["rowid", "x"], ["ROWID", "_rowid_"], ["rowid", "_rowid_", "oid"]])
+@pytest.mark.parametrize("there", [False, True])
+def test_columns_may_be_called_as_sqlite_calls_the_number_of_a_row(out: Path, names: list[str], there: bool) -> None:
+    if there:
+        with closing(sqlite3.connect(out)) as database:
+            database.execute("create table other (a)")
+    values: list[Any] = [-5, 7, None, "a", 3, 3]
+    rows = [dict.fromkeys(names, value) for value in values]
+    assert mrpy.stream(rows, backend="serial", chunksize=2).to_sqlite(out, "t").records == len(rows)
+    with closing(sqlite3.connect(out)) as database:
+        assert database.execute("select * from t").fetchall() == [(value,) * len(names) for value in values]

@@ -102,6 +102,8 @@ class Session:
 
     def left(self) -> list[str]:
         """The names of its single calls that are under way while nobody has said that he waits for them."""
+        if os.getpid() != self.driver._pid:  # they go on in the process that has forked this one
+            return []
         told: Any = self.driver._receivers.copy()
         singles = [receiver for key, (receiver, _) in told.items() if key[0] == self._singles.number]
         names = (receiver.__self__._left() for receiver in singles)

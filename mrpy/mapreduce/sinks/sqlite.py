@@ -23,7 +23,8 @@ from mrpy.mapreduce.sinks.staging import Staging, place_of, publish_file, sync_f
 from mrpy.options import truth
 
 ROWS = "rows"  # the table in the database of a part
-AT_ONCE = 100_000  # rows that are copied before a Ctrl-C is heard: 0.1 s
+AT_ONCE, BYTES_AT_ONCE = 100_000, 1 << 24  # rows that are copied before a Ctrl-C is heard: 0.1 s
+_ALL_AT_ONCE: Sequence[Sequence[int]] = ((),)
 PATIENCE = 60  # seconds that another writer may hold a database
 _LARGEST = 1 << 63
 _FITS = frozenset((type(None), bool, float, bytes))  # whatever the value is
@@ -204,10 +205,11 @@ def _copy(database: sqlite3.Connection, path: str, theirs: str, ours: str) -> No
     """Add the rows of a table of ours in another file, in their order. The file is `other` from here on, if
     both write text alike: else SQLite cannot have both open, and the rows come by here."""
     theirs, into = _quoted(theirs), f"insert into main.{_quoted(ours)}"
-    some = f"select * from {{}}.{theirs} where rowid > ? and rowid <= ? order by rowid"
     with closing(_opened(path)) as source:
-        last = source.execute(f"select max(rowid) from {theirs}").fetchone()[0] or 0
-        ranges = [(first, first + AT_ONCE) for first in range(0, last, AT_ONCE)]
+        some, ranges = f"select * from {{}}.{theirs}", _ALL_AT_ONCE
+        if number := _row_number(source, theirs):  # else all at once, in the order in which they lie
+            some += f" where {number} > ? and {number} <= ? order by {number}"
+            ranges = _ranges(source.execute(f"select max({number}) from {theirs}").fetchone()[0] or 0, path)
         if database.execute("pragma encoding").fetchone() == ("UTF-8",):
             database.execute("attach ? as other", (path,))
             for each in ranges:
@@ -216,6 +218,19 @@ def _copy(database: sqlite3.Connection, path: str, theirs: str, ours: str) -> No
         for each in ranges:
             rows = source.execute(some.format("main"), each)
             database.executemany(f"{into} values ({', '.join('?' * len(rows.description))})", rows)
+
+
+def _row_number(database: sqlite3.Connection, table: str) -> str | None:
+    """What SQLite calls the number of a row, unless a column is called so."""
+    described = database.execute(f"select * from {table} limit 0").description
+    columns = {column.lower() for column, *_ in described}
+    return next((name for name in ("rowid", "_rowid_", "oid") if name not in columns), None)
+
+
+def _ranges(last: int, path: str) -> Sequence[Sequence[int]]:
+    """The numbers of rows up to the last, as many at a time as are copied soon."""
+    at_once = max(1, min(AT_ONCE, last * BYTES_AT_ONCE // max(1, os.stat(path).st_size)))
+    return [(first, first + at_once) for first in range(0, last, at_once)]
 
 
 def _see_that_it_can_be(table: str, names: Sequence[str]) -> None:

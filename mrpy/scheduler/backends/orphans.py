@@ -2,7 +2,8 @@
 
 They were asked to end, and have a while for it: the resource trackers of `multiprocessing` and `loky` hear no
 SIGTERM. When they see that they serve nobody any more, they clear shared memory away, and go. What is left
-then is killed. Nobody waits for that but whoever closes the session.
+then is killed. Nobody waits for that but whoever closes the session. (If this process is killed meanwhile,
+those that hear no SIGTERM stay.)
 """
 
 from __future__ import annotations

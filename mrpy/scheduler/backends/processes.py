@@ -82,8 +82,7 @@ class ProcessesBackend(Backend):
         task, code = order.task, order.task.call.code
         try:
             inputs = [self._values[needed.key].part(needed.part) for needed in task.inputs]
-            payloads = [task.call.data, *map(self._packer.shelved, inputs)]
-            shape, parts = codec.flatten(payloads)
+            shape, parts = codec.flatten([task.call.data, *map(self._packer.shelved, inputs)])
             function = self._packer.function(code)
         except Exception as error:
             failure = of(BackendError(f"the task could not be handed to a worker: {error}"))
@@ -327,8 +326,7 @@ class ProcessesBackend(Backend):
 
     def _take(self, worker: WorkerHandle, frame: Frame) -> None:
         if frame.kind == w.READY:
-            worker.ready = True
-            self._failed_boots = 0
+            worker.ready, self._failed_boots = True, 0
             self._deal()
             return
         if frame.kind == w.SAID:
@@ -337,7 +335,9 @@ class ProcessesBackend(Backend):
         if frame.kind == w.RETURNED:
             worker.lender.returned(marshal.loads(frame.parts[0])[-1])
             return
-        ticket = self._tickets[frame.number]
+        if (ticket := self._tickets.get(frame.number)) is None:  # a task has written into our socket
+            worker.end.gone = True
+            return
         if frame.kind in (w.BEGAN, w.THROUGH):
             self._facts.append(worker.is_at(ticket, frame))
             return
