@@ -16,6 +16,7 @@ from watching import run_script
 
 import mrpy
 from mrpy.errors import ItemTimeout
+from mrpy.scheduler.backends import alarm
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
 
@@ -207,3 +208,29 @@ def test_what_was_stopped_on_time_holds_up_nobody_who_is_traced(of: str, how: st
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     stopped = ["int", "int", "ItemTimeout", "int"]
     assert done.stdout == f"{[stopped, stopped, ['int'] * 4]}\n"
+
+
+@pytest.mark.fault(2)
+def test_nothing_is_thrown_into_an_import_that_began_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It might leave the import system locked for good. What throws has to wait for the interpreter lock."""
+    (tmp_path / "slowly_made.py").write_text("import time\ntime.sleep(0.6)\nmade = True\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def work(_: int) -> None:
+        for seconds in (0.35, 20):
+            ends = time.monotonic() + seconds
+            while time.monotonic() < ends:
+                pass
+            import slowly_made  # noqa: F401
+
+    def late(*given: Any) -> Any:
+        time.sleep(0.2)
+        return start(*given)
+
+    start = alarm.start_new_thread
+    monkeypatch.setattr(alarm, "start_new_thread", late)
+    [got] = mrpy.pmap(work, [1], backend="threads", timeout=0.3, on_error="return")
+    assert isinstance(got, ItemTimeout)
+    assert sys.modules.pop("slowly_made").made  # type: ignore[attr-defined]

@@ -22,7 +22,7 @@ import mrpy
 from mrpy.errors import SessionClosed
 from mrpy.options import resolve
 from mrpy.scheduler import current
-from mrpy.scheduler.backends.alarm import throw_into
+from mrpy.scheduler.backends import alarm
 from mrpy.scoped import current_frames
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -341,13 +341,15 @@ def test_a_thread_is_interrupted_before_it_may_end(monkeypatch: pytest.MonkeyPat
         runs.set()
         return go.wait(30)
 
-    def late(ident: int, exception: Any) -> None:
-        go.set()  # what is to be stopped comes to its end just now
-        lanes[0].join(1.0)
-        ended.append(not lanes[0].is_alive())
-        throw_into(ident, exception)
+    def late(ident: int, exception: Any) -> bool:
+        if ident == lanes[0].ident:
+            go.set()  # what is to be stopped comes to its end just now
+            lanes[0].join(0.5)
+            ended.append(not lanes[0].is_alive())
+        return throw(ident, exception)
 
-    monkeypatch.setattr("mrpy.scheduler.backends.alarm.throw_into", late)
+    throw = alarm._throw
+    monkeypatch.setattr(alarm, "_throw", late)
     with pytest.warns(RuntimeWarning, match="1 call of mrpy.submit"), mrpy.session("threads", workers=1):
         mrpy.submit(task, 0)
         assert runs.wait(30)

@@ -17,6 +17,7 @@ import threading
 import time
 import weakref
 from _thread import LockType, allocate_lock, start_new_thread
+from collections.abc import Callable
 from types import FrameType
 
 from mrpy.errors import BackendError
@@ -149,7 +150,7 @@ class _ByWatchdog(Alarm):
             self._over = True
             self._wake()
             if self._has_thrown:  # what has not arrived shall not arrive later
-                throw_into(self._thread, None)
+                take_back(self._thread)
 
     def _wake(self) -> None:
         if self._changed.locked():
@@ -190,55 +191,60 @@ def is_closed(frame: FrameType | None, within: int = 0) -> bool:
 
 def throws_into(thread: int, exception: type[BaseException], within: int = 0) -> bool:
     """Throw an exception into a thread, unless that `is_closed` to it just now; say whether it was thrown."""
-    if is_closed(current_frames().get(thread), within):
-        return False
-    throw_into(thread, exception)
-    return True
+    return _from_aside(lambda: _throws(thread, exception, within))
 
 
-def throw_into(thread: int, exception: type[BaseException] | None) -> None:
-    """Throw an exception into a thread; with None, take back what has not arrived yet."""
-    if sys.version_info < (3, 13):
-        _throw_from_aside(thread, exception)
-    else:
-        _throw(thread, exception)
+def take_back(thread: int) -> None:
+    """What was thrown into a thread and has not arrived yet."""
+    _from_aside(lambda: _throw(thread, None))
 
 
-def _throw(thread: int, exception: type[BaseException] | None) -> None:
+def _throws(thread: int, exception: type[BaseException], within: int) -> bool:
+    import ctypes  # noqa: F401 - now: it may give the interpreter lock away, and between these two nobody may
+
+    return not is_closed(current_frames().get(thread), within) and _throw(thread, exception)
+
+
+def _throw(thread: int, exception: type[BaseException] | None) -> bool:
     import ctypes  # slow to import, and hardly ever needed
 
     what = None if exception is None else ctypes.py_object(exception)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)
+    return True
 
 
-def _throw_from_aside(thread: int, exception: type[BaseException] | None) -> None:
-    """And have all others go on as if nothing was thrown: whom it is meant for looks again when it has the
-    interpreter lock. Before 3.13 all look at each call whether it is for them, until one such exception has
-    arrived somewhere: for good, where it was taken back, and as long as the thread is in a system call, where
-    it is. That makes calls slower, and on 3.11 one that is traced (by a debugger, a profiler, coverage) looks
-    for ever and does nothing else. So one arrives, at once, in a thread that is made for it: that is not
-    traced, as this one may be (debuggers put their own in the place of what starts threads, so it has to be
-    seen to), and has started no other thread, to which it might go."""
+def _from_aside(act: Callable[[], bool]) -> bool:
+    """Do that, and have all others go on as if nothing was thrown: whom it is meant for looks again when it
+    has the interpreter lock. Before 3.13 all look at each call whether it is for them, until one such
+    exception has arrived somewhere: for good, where it was taken back, and as long as the thread is in a
+    system call, where it is. That makes calls slower, and on 3.11 one that is traced (by a debugger, a
+    profiler, coverage) looks for ever and does nothing else. So one arrives, at once, in a thread that is
+    made for it: that is not traced, as this one may be (debuggers put their own in the place of what starts
+    threads, so it has to be seen to), and has started no other thread, to which it might go."""
+    if sys.version_info >= (3, 13):
+        return act()
+    said: list[bool] = []
     done = allocate_lock()
     done.acquire()
     try:
-        start_new_thread(_throw_and_look_no_more, (thread, exception, done))
+        start_new_thread(_act_and_look_no_more, (act, said, done))
         done.acquire(timeout=THROWN)
     except RuntimeError:  # no thread can be started
-        _throw(thread, exception)
+        return act()
+    return said[0] if said else True  # it may still come
 
 
 class _Here(BaseException):
     """Thrown by a thread into itself."""
 
 
-def _throw_and_look_no_more(thread: int, exception: type[BaseException] | None, done: LockType) -> None:
+def _act_and_look_no_more(act: Callable[[], bool], said: list[bool], done: LockType) -> None:
     import ctypes  # as above
 
     ctypes.pythonapi.PyEval_SetTrace(None, None)  # `sys.settrace` may be a debugger's, too
     ctypes.pythonapi.PyEval_SetProfile(None, None)
     try:
-        _throw(thread, exception)
+        said.append(act())
         _throw(threading.get_ident(), _Here)
         _nothing()
     except _Here:

@@ -21,7 +21,7 @@ from typing import Any
 from distributed import WorkerPlugin
 from distributed.utils import sync
 
-from mrpy.scheduler.backends.alarm import SOON, throw_into, throws_into
+from mrpy.scheduler.backends.alarm import SOON, take_back, throws_into
 from mrpy.scheduler.backends.dask_opened import drop_unheld, is_of_function
 from mrpy.scheduler.calls import TaskStopped
 
@@ -45,7 +45,7 @@ def is_through(key: Any) -> None:
         _running.pop(key, None)
         if key in _stopped:
             _stopped.remove(key)
-            throw_into(threading.get_ident(), None)  # what was thrown and has not landed yet
+            take_back(threading.get_ident())
 
 
 async def interrupt(key: Any, ours: bool) -> None:
