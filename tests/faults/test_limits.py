@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from laws import LOCAL
+from laws import LOCAL, eventually
 from watching import run_script
 
 import mrpy
@@ -233,4 +233,5 @@ def test_nothing_is_thrown_into_an_import_that_began_meanwhile(
     monkeypatch.setattr(alarm, "start_new_thread", late)
     [got] = mrpy.pmap(work, [1], backend="threads", timeout=0.3, on_error="return")
     assert isinstance(got, ItemTimeout)
-    assert sys.modules.pop("slowly_made").made  # type: ignore[attr-defined]
+    assert eventually(lambda: hasattr(sys.modules.get("slowly_made"), "made"))
+    del sys.modules["slowly_made"]
