@@ -219,14 +219,14 @@ def test_nothing_is_thrown_into_an_import_that_began_meanwhile(
     monkeypatch.syspath_prepend(tmp_path)
 
     def work(_: int) -> None:
-        for seconds in (0.35, 20):
+        for seconds in (0.6, 20):
             ends = time.monotonic() + seconds
             while time.monotonic() < ends:
                 pass
             import slowly_made  # noqa: F401
 
     def late(*given: Any) -> Any:
-        time.sleep(0.2)
+        time.sleep(0.5)
         return start(*given)
 
     start = alarm.start_new_thread
