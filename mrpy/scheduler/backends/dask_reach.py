@@ -13,6 +13,7 @@ from distributed.comm.addressing import get_address_host_port, parse_address
 from mrpy.errors import BackendError, OptionError
 
 PATIENCE = 60  # seconds for a scheduler, or our own workers, to answer
+ONE_TRY = 2.0  # seconds
 REFUSED = 10  # seconds where nobody listens: it may just be started
 
 
@@ -38,14 +39,20 @@ def connect(address: Any, security: Any) -> Any:
     how: dict[str, Any] = {"security": security, "set_as_default": False}
     try:
         return Client(address, timeout=REFUSED, **how)
-    except OSError as error:
-        if _is_refused(error):
+    except OSError:
+        if _is_refused(getattr(address, "scheduler_address", address)):
             raise
     return Client(address, timeout=PATIENCE - REFUSED, **how)
 
 
-def _is_refused(error: BaseException | None) -> bool:
-    """Whether it is known that nobody is there."""
-    while error is not None and not isinstance(error, ConnectionRefusedError | socket.gaierror):
-        error = error.__cause__
-    return error is not None
+def _is_refused(address: str) -> bool:
+    """Whether it is known that nobody is there. Dask's own error need not say so, where all is slow."""
+    if parse_address(address)[0] not in ("tcp", "tls"):
+        return False
+    try:
+        socket.create_connection(get_address_host_port(address), ONE_TRY).close()
+    except (ConnectionRefusedError, socket.gaierror):
+        return True
+    except OSError:
+        return False
+    return False
