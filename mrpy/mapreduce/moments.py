@@ -11,7 +11,7 @@ import numbers
 from collections.abc import Iterator
 
 from mrpy.light import TYPE_CHECKING, Any, Frozen, NamedTuple, later
-from mrpy.mapreduce.folds import Fold
+from mrpy.mapreduce.folds import Fold, exact_kind
 from mrpy.mapreduce.statistics import sum_finish, sum_leaf, widened
 from mrpy.mapreduce.tree import NOTHING
 
@@ -88,8 +88,8 @@ def _inexact(moments: Moments, beside: Any) -> Moments:
     """Exact ones as such that go with this number."""
     if not isinstance(moments.mean, fractions.Fraction):
         return moments
-    kind: Any = type(beside)
-    if kind.__module__ != "decimal":
+    kind = exact_kind(beside)
+    if kind is None:
         inexact = float(moments.mean)
         low = float(moments.mean - fractions.Fraction(inexact))
         return Moments(moments.number, inexact, float(moments.squares), low)
@@ -104,7 +104,7 @@ class _Deviation(Frozen):
         if value is NOTHING or value.number <= self.ddof:
             raise ValueError(f"std() with ddof={self.ddof} needs more than {self.ddof} items")
         square = value.squares / (value.number - self.ddof)
-        is_plain = isinstance(square, numbers.Real) or type(square).__module__ == "decimal"
+        is_plain = isinstance(square, numbers.Real) or exact_kind(square) is not None
         if isinstance(square, float) or (is_plain and not hasattr(square, "shape")):
             return math.sqrt(square)
         return square**0.5  # digits and units stay

@@ -142,12 +142,11 @@ def _zero_of(start: Any) -> Any:
         return exact()
     if type(start) in (float, complex):
         return type(start)()
-    if not hasattr(start, "dtype"):
-        return None
+    of: Any = type(start)
+    if not hasattr(of, "dtype") or not _is_of_numpy(of) or start.dtype.kind not in "biufcm":
+        return None  # there is no zero among dates
     import numpy
 
-    if not isinstance(start, numpy.ndarray | numpy.generic) or start.dtype.kind not in "biufcm":
-        return None  # there is no zero among dates
     return numpy.zeros_like(start)
 
 

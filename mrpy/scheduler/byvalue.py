@@ -108,10 +108,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return operator.mul, (thing._type_, thing._length_)
         if goes_by_name(thing):
             return member_of, (kind, thing._name_)
+        if isinstance(thing, io.TextIOBase) and (name := _standard(thing)):
+            return getattr, (sys, name)
         if kind in _FILES:
-            for name in _STANDARD:
-                if getattr(sys, name) is thing:
-                    return getattr, (sys, name)
             raise TypeError(f"{thing!r} is an open file; open it where it is read")
         if kind is not FunctionType and isinstance(thing, FunctionType):
             return _proxy(thing, kind)
@@ -194,6 +193,11 @@ def _is_array_of_ctypes(thing: Any) -> bool:
         return False
     kind: Any = thing
     return hasattr(kind, "_length_") and kind is kind._type_ * kind._length_
+
+
+def _standard(stream: Any) -> str | None:
+    """What `sys` calls it. That of a worker, in a result, is the one here."""
+    return next((name for name in _STANDARD if getattr(sys, name) is stream), None)
 
 
 def _proxy(thing: Any, kind: type) -> Any:

@@ -685,7 +685,10 @@ def test_a_standard_stream_that_a_function_holds_is_the_one_there(backend: str) 
             print("error", n, file=errors)
             return [sys.stdout is file, sys.stderr is errors]
         print(list(mrpy.pmap(work, [1], backend={backend!r}, workers=1)))
+        [there] = mrpy.pmap(lambda _: [sys.stdout], [1], backend={backend!r}, workers=1)
+        print("and back", there[0] is sys.stdout)
         """
     )
-    assert sorted(done.stdout.splitlines()) == ["(item 0) out 1", "[[True, True]]"], done.stderr
+    lines = ["(item 0) out 1", "[[True, True]]", "and back True"]
+    assert sorted(done.stdout.splitlines()) == lines, done.stderr
     assert done.stderr == "(item 0) error 1\n"

@@ -204,7 +204,7 @@ def _begun(path: str) -> sqlite3.Connection:
 def _copy(database: sqlite3.Connection, path: str, theirs: str, ours: str) -> None:
     """Add the rows of a table of ours in another file, in their order. The file is `other` from here on, if
     both write text alike: else SQLite cannot have both open, and the rows come by here."""
-    theirs, into = _quoted(theirs), f"insert into main.{_quoted(ours)}"
+    theirs, ours = _quoted(theirs), f"main.{_quoted(ours)}"
     with closing(_opened(path)) as source:
         some, ranges = f"select * from {{}}.{theirs}", _ALL_AT_ONCE
         if number := _row_number(source, theirs):  # else all at once, in the order in which they lie
@@ -213,11 +213,11 @@ def _copy(database: sqlite3.Connection, path: str, theirs: str, ours: str) -> No
         if database.execute("pragma encoding").fetchone() == ("UTF-8",):
             database.execute("attach ? as other", (path,))
             for each in ranges:
-                database.execute(f"{into} {some.format('other')}", each)
+                database.execute(f"insert into {ours} {some.format('other')}", each)
             return
         for each in ranges:
             rows = source.execute(some.format("main"), each)
-            database.executemany(f"{into} values ({', '.join('?' * len(rows.description))})", rows)
+            database.executemany(_inserting(ours, len(rows.description)), rows)
 
 
 def _row_number(database: sqlite3.Connection, table: str) -> str | None:

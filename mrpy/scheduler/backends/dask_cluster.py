@@ -44,7 +44,7 @@ from distributed import Scheduler, Worker, batched, client, utils
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 from tornado.ioloop import IOLoop
 
-from mrpy.scheduler.backends import worker_handle
+from mrpy.scheduler.backends import orphans, worker_handle
 from mrpy.scheduler.backends.frozen import is_frozen
 from mrpy.scheduler.backends.spawn import HASH_SEED, environment, interpreter
 from mrpy.scheduler.backends.worker_main import die_with_parent, show_hash_seed
@@ -91,8 +91,7 @@ class WorkerProcess(ProcessInterface):
                 self.ends[process.pid].set_result(await process.wait())
             finally:
                 self.pid = 0
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)  # and all that the user's code started there
+                orphans.kill(process.pid)  # and all that the user's code started there
                 await process.wait()
                 lifeline.close()
             process, lifeline = await self._again()
@@ -208,8 +207,7 @@ def end_stopped(cluster: SpecCluster) -> list[int]:
     pids = [worker.pid for worker in list(cluster.workers.values())]
     pids = [pid for pid in pids if pid and worker_handle.is_stopped(pid)]
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+        orphans.kill(pid)
     return pids
 
 

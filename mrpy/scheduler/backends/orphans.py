@@ -41,7 +41,7 @@ class Orphans:
         if self.look_at is None or now < self.look_at:
             return
         for group, until in list(self._until.items()):
-            if not _is_left(group) or (now >= until and not _is_to_be_reaped(group, now > until + CHILDREN)):
+            if _is_over(group, now - until):
                 del self._until[group]
         self.look_at = now + LOOK if self._until else None
 
@@ -53,13 +53,18 @@ class Orphans:
                 self.look()
         finally:  # a Ctrl-C may come
             for group in self._until:
-                _kill(group)
+                kill(group)
 
 
-def _is_to_be_reaped(group: int, late: bool) -> bool:
-    """Kill it; say whether its end is still to be seen by us. ``late``: it was killed before, and hangs."""
-    _kill(group)
-    return not late and _reap(group)
+def _is_over(group: int, late: float) -> bool:
+    """Look at one that is so many seconds over its time: kill it if it is, and say whether that was the last
+    look. One that we are to wait for has another; but not for ever, as it may hang."""
+    if not _is_left(group):
+        return True
+    if late < 0:
+        return False
+    kill(group)
+    return late > CHILDREN or not _reap(group)
 
 
 def _is_left(group: int) -> bool:
@@ -69,7 +74,7 @@ def _is_left(group: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     if _has_ended(group):
-        _kill(group)  # where the main thread of one has ended, others of it may go on
+        kill(group)  # where the main thread of one has ended, others of it may go on
         return _reap(group)
     return True
 
@@ -112,6 +117,7 @@ def _reap(group: int) -> bool:
     return True
 
 
-def _kill(group: int) -> None:
+def kill(group: int) -> None:
+    """All of it, if it is there."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)

@@ -339,7 +339,7 @@ class ProcessesBackend(Backend):
             worker.end.gone = True
             return
         if frame.kind in (w.BEGAN, w.THROUGH):
-            self._facts.append(worker.is_at(ticket, frame))
+            self._facts.append(worker.fact_of(ticket, frame))
             return
         self._punch(worker, ticket)
         *meta, loans, unused = marshal.loads(frame.parts[0])

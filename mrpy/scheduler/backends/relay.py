@@ -106,13 +106,6 @@ class _Stream(io.TextIOWrapper):
     def close(self) -> None:
         """Nothing waits here."""
 
-    def __reduce__(self) -> Any:
-        """In a result it is that of who has it then."""
-        for name in ("stdout", "stderr"):
-            if getattr(sys, name) is self:
-                return getattr, (sys, name)
-        raise TypeError("cannot pickle a standard stream that another has taken the place of")
-
 
 def _item() -> int | None:
     position = None if inside.position is None else inside.position()

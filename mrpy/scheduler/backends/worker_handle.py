@@ -185,7 +185,7 @@ class WorkerHandle:
             return self.look_at if self.kill_at is None else self.kill_at
         return min(self.kill_at, self.look_at)
 
-    def is_at(self, ticket: Ticket, frame: Frame) -> Began | Through:
+    def fact_of(self, ticket: Ticket, frame: Frame) -> Began | Through:
         """It says which item of a task it begins with, or that it is through with all that is the user's."""
         if frame.kind == THROUGH:
             return Through(ticket.key, ticket.attempt)
