@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrpy.scheduler.backends.transport import HEAD, SMALL, Frame, Parser, pack
+from mrpy.scheduler.backends.transport import HEAD, MARK, SMALL, Frame, Parser, pack
 
 SIZES = st.one_of(st.integers(0, 40), st.sampled_from([SMALL - 1, SMALL, SMALL + 1, 3 * SMALL]))
 FRAMES = st.lists(st.tuples(st.integers(0, 255), st.integers(0, 2**64 - 1), st.lists(SIZES, max_size=4)), max_size=5)
@@ -61,14 +61,22 @@ def test_a_text_is_no_frame(cut: int) -> None:
         assert parser.broken
 
 
+@pytest.mark.parametrize("text", [b"x", b"\n", b"\0", b"\xc3\xbc"])
+def test_the_first_byte_says_that_it_is_no_frame(text: bytes) -> None:
+    """A head that is never complete would be waited for."""
+    parser = Parser()
+    assert parser.feed(memoryview(text)) == []
+    assert parser.broken
+
+
 def test_lengths_beyond_all_memory_are_no_frame() -> None:
     parser = Parser()
-    assert parser.feed(memoryview(HEAD.pack(1, 1, 1) + b"\xff" * 8)) == []
+    assert parser.feed(memoryview(HEAD.pack(MARK, 1, 1, 1) + b"\xff" * 8)) == []
     assert parser.broken
 
 
 def test_small_parts_are_one_buffer_and_large_ones_are_sent_from_where_they_lie() -> None:
     large = bytes(SMALL)
-    assert [len(buffer) for buffer in pack(1, 2, [b"a", b"bc"])] == [13 + 16 + 3]
-    assert [len(buffer) for buffer in pack(1, 2, [b"a", large, b"bc"])] == [13 + 24 + 1, SMALL, 2]
+    assert [len(buffer) for buffer in pack(1, 2, [b"a", b"bc"])] == [14 + 16 + 3]
+    assert [len(buffer) for buffer in pack(1, 2, [b"a", large, b"bc"])] == [14 + 24 + 1, SMALL, 2]
     assert pack(1, 2, [b"a", large])[1] is large

@@ -277,18 +277,18 @@ def test_a_frame_that_is_torn_is_a_death_and_nothing_else(warm: Any, where: str,
 
 @pytest.mark.fault(20)
 @pytest.mark.parametrize("chunksize", [1, 8])
-@pytest.mark.parametrize("junk", [b"not for this one", bytes(13), bytes(26)], ids=["text", "a head", "two heads"])
+@pytest.mark.parametrize("junk", [b"not for this one", bytes(14), b"\n"], ids=["text", "zeros", "a byte"])
 def test_who_writes_into_the_socket_is_lost_and_nothing_else(warm: Any, chunksize: int, junk: bytes) -> None:
     socket_of = the_socket
 
     def write(x: int) -> int:
         if x == 3:
             socket_of().sendall(junk)
+            time.sleep(600)  # nothing comes that would complete it
         return x
 
     got: list[Any] = list(mrpy.pmap(write, range(8), chunksize=chunksize, on_error="return"))
-    own = got.pop(3)  # its answer may come with zeros before it, which are known for what they are
-    assert isinstance(own, WorkerCrashed) or (own == 3 and not any(junk))
+    assert isinstance(got.pop(3), WorkerCrashed)
     assert got == [0, 1, 2, 4, 5, 6, 7]
     assert_usable(warm)
 

@@ -1,6 +1,6 @@
 """Frames on a socket pair between the parent and one worker. Nothing here knows what they mean.
 
-    frame :=  kind u8 | parts u32 | number u64 | length u64 * parts | the parts
+    frame :=  mark u8 | kind u8 | parts u32 | number u64 | length u64 * parts | the parts
 
 The parent's end never blocks: what cannot be written yet waits in a queue, what has come only half is
 kept until the rest arrives, and a torn frame is simply never complete. The worker's end blocks: a worker
@@ -28,13 +28,12 @@ if TYPE_CHECKING:
     from _socket import socket
     from typing import Any
 
-HEAD = struct.Struct("<BIQ")
+MARK = 0xF9  # the first byte of a frame, and of no text: somebody else may have written into the socket
+HEAD = struct.Struct("<BBIQ")
 READ = 64 * 1024  # bytes per read; small frames come many at a time
 GATHER = 64  # buffers per sendmsg; the kernel's own limit is 1024
 SMALL = 32 * 1024  # bytes; parts below are joined into one write
-# Beyond these no frame is ours: somebody else has written into the socket. Any four bytes of a text are more.
-MOST_PARTS = 1 << 27
-LONGEST = 1 << 48  # bytes
+LONGEST = 1 << 48  # bytes; beyond that no frame is ours
 
 
 class Frame(NamedTuple):
@@ -49,7 +48,8 @@ def pack(kind: int, number: int, parts: Sequence[Any]) -> list[bytes | memoryvie
     """The buffers to write for a frame, small ones joined."""
     views = [part if isinstance(part, bytes) else memoryview(part).cast("B") for part in parts]
     lengths = [len(view) for view in views]
-    small: list[bytes | memoryview] = [struct.pack(f"<BIQ{len(views)}Q", kind, len(views), number, *lengths)]
+    head = struct.pack(f"<BBIQ{len(views)}Q", MARK, kind, len(views), number, *lengths)
+    small: list[bytes | memoryview] = [head]
     if sum(lengths) < SMALL:
         return [b"".join(small + views)]
     out: list[bytes | memoryview] = []
@@ -104,12 +104,12 @@ class Parser:
         while True:
             if self._frame is None:
                 body = position + HEAD.size
-                if body > end:
-                    return done, position
-                kind, count, number = HEAD.unpack_from(view, position)
-                if count > MOST_PARTS:
+                if position < end and view[position] != MARK:
                     self.broken = True
                     return done, end
+                if body > end:
+                    return done, position
+                _, kind, count, number = HEAD.unpack_from(view, position)
                 if body + 8 * count > end:
                     return done, position
                 lengths = struct.unpack_from(f"<{count}Q", view, body)
