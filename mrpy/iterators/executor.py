@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import concurrent.futures.thread  # noqa: F401 - it ends in the order of imports, the last one first
 import os
-import sys
 import threading
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +23,7 @@ from mrpy.light import P, R
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import resolve
 from mrpy.scheduler.current import opened_for, single_call_of
-from mrpy.scheduler.session import Session
+from mrpy.scheduler.session import Session, program_ended_by
 from mrpy.scheduler.states import ON_BACKEND
 
 LINGER = 0.05  # seconds that the thread which tells futures of their end waits for more to do
@@ -287,7 +286,7 @@ def _finish_the_last() -> None:
 def _finish_all() -> None:
     """At the end of the program wait for what is under way, as the standard library does; but stop it where
     Ctrl-C has ended the program."""
-    if getattr(sys, "last_type", None) is KeyboardInterrupt:
+    if program_ended_by() is KeyboardInterrupt:
         for future in list(_under_way):
             future.cancel()
     for future in list(_under_way):

@@ -182,11 +182,16 @@ def close_shared() -> None:
 
 
 def _close_at_exit(sessions: list[Session]) -> None:
-    ended_by = getattr(sys, "last_type", None)
-    left = [name for session in sessions if ended_by is None for name in session.left()]
+    raised = program_ended_by()
+    left = [name for session in sessions if raised is None for name in session.left()]
     for session in sessions:
-        session.close(hurry=ended_by is KeyboardInterrupt)
+        session.close(hurry=raised is KeyboardInterrupt)
     warn_of_left(left, "program", stacklevel=99)  # no line of anybody has brought it about
+
+
+def program_ended_by() -> type[BaseException] | None:
+    """What was raised and has ended the program, if anything was: at a prompt it has ended a line."""
+    return None if hasattr(sys, "ps1") else getattr(sys, "last_type", None)
 
 
 def warn_of_left(names: list[str], ended: str, stacklevel: int = 3) -> None:

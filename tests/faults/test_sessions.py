@@ -582,3 +582,17 @@ def test_a_program_that_ends_by_an_error_says_that_alone(last: str) -> None:
     done = run_script("", "-W", "default", "-c", code)
     assert "Error" in done.stderr or "KeyboardInterrupt" in done.stderr
     assert "mrpy.submit had not" not in done.stderr
+
+
+@pytest.mark.parametrize("earlier", ["1 / 0", "raise KeyboardInterrupt"])
+def test_an_error_of_an_earlier_line_at_the_prompt_has_not_ended_the_program(earlier: str, tmp_path: Path) -> None:
+    lines = [
+        earlier,
+        "import mrpy, pathlib, time",
+        "future = mrpy.Executor(1, backend='threads').submit(lambda: (time.sleep(0.3), pathlib.Path('made').touch()))",
+        "mrpy.configure(backend='threads', workers=1)",
+        "left = mrpy.submit(time.sleep, 60)",
+    ]
+    done = run_script("", "-W", "default", "-i", input="\n".join(lines), cwd=tmp_path)
+    assert "1 call of mrpy.submit had not ended and was stopped with the program" in done.stderr
+    assert (tmp_path / "made").exists(), done.stderr
