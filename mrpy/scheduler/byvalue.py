@@ -34,6 +34,7 @@ import cloudpickle
 from mrpy.scheduler.classes import as_it_is, goes_by_name, member_of
 from mrpy.scheduler.importable import is_found, is_importable
 from mrpy.scheduler.simple_functions import globals_of
+from mrpy.scheduler.structs import is_meta, reduce_meta
 from mrpy.scheduler.typed import TYPED, reduce_typed
 from mrpy.scheduler.views import with_views
 
@@ -106,6 +107,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _alias, (thing.__name__, stands_for, thing.__type_params__)
         if _is_array_of_ctypes(thing):
             return operator.mul, (thing._type_, thing._length_)
+        if is_meta(thing):
+            return reduce_meta(thing)
         if goes_by_name(thing):
             return member_of, (kind, thing._name_)
         if isinstance(thing, io.TextIOBase) and (name := _standard(thing)):

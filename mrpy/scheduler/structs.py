@@ -17,6 +17,18 @@ def is_struct(kind: Any) -> bool:
     return hasattr(type(kind), "__struct_config__")
 
 
+def is_meta(thing: Any) -> bool:
+    """Whether it says more of the type of a field: its limits, say."""
+    return type(thing).__name__ == "Meta" and type(thing).__module__ == "msgspec"
+
+
+def reduce_meta(meta: Any) -> tuple[Any, ...]:
+    """What makes such a one again, which cannot be pickled."""
+    kind: Any = type(meta)
+    told = {name: getattr(meta, name) for name in dir(meta) if not name.startswith("_")}
+    return partial(kind, **{name: said for name, said in told.items() if said is not None}), ()
+
+
 def with_body(kind: Any, make: Any, arguments: tuple[Any, ...], state: Any, *rest: Any) -> tuple[Any, ...]:
     """What makes a copy of a class, changed so that it begins with its body."""
     meta, name, bases, space, *others = arguments

@@ -67,6 +67,9 @@ MSGSPEC = """
             if values: raise TypeError("Unexpected keyword argument")
             if about["post"]: about["post"](self)
             return self
+    class Meta:
+        def __init__(self, *, ge=None, title=None): self.ge, self.title = ge, title
+        def __reduce__(self): raise TypeError("cannot pickle a Meta")
     def rebuild(cls, values): return cls(**values)
     class Struct(metaclass=StructMeta):
         __slots__ = ()
@@ -139,3 +142,21 @@ def test_it_is_told_of_what_it_calls_for_each_object(with_structs: str) -> None:
         print(repr(mrpy.submit(lambda: Record(-1)).exception()))
     """)
     assert (done.stdout, done.stderr) == ("1\nAssertionError('Record')\n", "")
+
+
+def test_its_types_may_say_more_of_themselves(with_structs: str) -> None:
+    """So they do where a number has limits."""
+    done = shown(with_structs, """
+        from typing import Annotated
+        Positive = Annotated[int, msgspec.Meta(ge=1)]
+        class Record(msgspec.Struct):
+            n: Positive
+            names: "list[Annotated[str, msgspec.Meta(title='t')]]" = ["a"]
+        def look(n):
+            (number,), (name,) = Positive.__metadata__, msgspec.types(Record)["names"].__args__
+            hint, = typing.get_type_hints(Record, include_extras=True)["names"].__args__[0].__metadata__
+            return number.ge, number.title, hint.title, Record(n).n
+        import typing
+        print(list(mrpy.pmap(look, [1, 2])))
+    """)
+    assert (done.stdout, done.stderr) == ("[(1, None, 't', 1), (1, None, 't', 2)]\n", "")
