@@ -13,7 +13,6 @@ import sys
 import warnings
 from _weakref import ref
 from array import array
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import GeneratorType, MappingProxyType
 
@@ -22,7 +21,7 @@ from mrpy.iterators.sharing import share, takes
 from mrpy.light import TYPE_CHECKING, T, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
-from mrpy.mapreduce.sources import Pulled, Sliced, Zipped, can_be_sliced, run_of
+from mrpy.mapreduce.sources import Counted, Pulled, Sliced, Snapshot, Zipped, can_be_sliced, left_of, run_of
 
 if TYPE_CHECKING:
     from typing import Any, Self, TypeAlias
@@ -130,11 +129,9 @@ def _sequence_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     if not can_be_sliced(sequence):
         return None
     position = made[2] if len(made) == 3 else 0
-    if hasattr(iterator, "__setstate__"):  # taken over: whoever else holds it finds it at its end
-        ends = abs(sequence.stop - sequence.start) if isinstance(sequence, range) else len(sequence)
-        iterator.__setstate__(ends)
-    else:
-        deque(iterator, maxlen=0)
+    # taken over: whoever else holds it finds it at its end
+    ends = abs(sequence.stop - sequence.start) if isinstance(sequence, range) else len(sequence)
+    iterator.__setstate__(ends)
     return Plan(Sliced(sequence, position or 0))
 
 
@@ -149,7 +146,7 @@ def _array_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
 
 
 def _reverse_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
-    """``reversed(list)``, from where it stands."""
+    """``reversed(sequence)``, from where it stands."""
     made = iterator.__reduce__()
     if made[0] is not reversed:
         return None
@@ -157,7 +154,24 @@ def _reverse_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     if not can_be_sliced(sequence):
         return None
     iterator.__setstate__(-1)  # taken over, as above
-    return Plan(Sliced(sequence[position::-1] if position >= 0 else sequence[:0]))
+
+    def left() -> Any:
+        return sequence[position::-1] if 0 <= position < len(sequence) else sequence[:0]
+
+    if type(sequence) in (list, bytearray, array):  # others cannot change, or a slice shows it
+        kind = f"reversed {type(sequence).__name__}"
+        return Plan(Sliced(Snapshot(kind, lambda: len(left()), lambda: list(left()))))
+    return Plan(Sliced(left()))
+
+
+def _over(view: Callable[[Any], Any]) -> Handler:
+    """``iter(dictionary)``, of its items or its values, and ``iter(set)``, from where it stands."""
+
+    def handler(iterator: Any, lift: Lift, given: Given) -> Plan | None:
+        left = left_of(iterator, view)
+        return None if left is None else Plan(Sliced(left))
+
+    return handler
 
 
 def _map(iterator: Any, lift: Lift, given: Given) -> Plan | None:
@@ -199,10 +213,9 @@ def _side_by_side(sources: Iterable[Any], lift: Lift, given: Given) -> Plan:
 def _enumerate(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     source, start = iterator.__reduce__()[1]
     plan = lift(source)
-    if not plan.steps and isinstance(plan.source, Sliced | Zipped):
-        left = plan.source.reader().remaining()
-        if left is not None:  # a range may be longer than can be counted
-            return Plan(Zipped((Sliced(range(start, start + left)), plan.source)))
+    cut = plan.source if not plan.steps and isinstance(plan.source, Sliced | Zipped) else None
+    if cut and cut.reader().remaining() is not None:  # a range may be longer than can be counted
+        return Plan(Zipped((Counted(range(start, start + sys.maxsize)), cut)))
     return joined("enumerate", [inner_in_order(plan, given)], lambda items: enumerate(items, start))
 
 
@@ -333,9 +346,7 @@ def _or_plain(handler: Handler) -> Handler:
     return handled
 
 
-_OVER_SEQUENCES: tuple[Any, ...] = (
-    range(0), range(2**70), [], (), "", "\u00e9", b"", bytearray(), {}, {}.values(), {}.items(), set(),
-)  # fmt: skip
+_OVER_SEQUENCES: tuple[Any, ...] = (range(0), range(2**70), [], (), "", "\u00e9", b"", bytearray())
 _END = object()
 _TUPLE_ITERATOR = type(iter(()))
 
@@ -354,6 +365,10 @@ HANDLERS: dict[type, Handler] = {
     filter: _filter,
     zip: _zip,
     enumerate: _enumerate,
+    type(iter({})): _over(lambda whole: whole),
+    type(iter({}.values())): _over(dict.values),
+    type(iter({}.items())): _over(dict.items),
+    type(iter(set())): _over(lambda whole: whole),
     type(reversed([])): _reverse_iterator,
     reversed: _reverse_iterator,
     itertools.starmap: _or_plain(_starmap),

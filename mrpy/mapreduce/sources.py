@@ -6,9 +6,13 @@ walked; a `Pulled` one is walked by the consumer, in the consumer's thread, as f
 
 from __future__ import annotations
 
+import gc
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
+from operator import length_hint
 from time import perf_counter
 
 from mrpy.light import TYPE_CHECKING, Frozen, later
@@ -65,7 +69,60 @@ class Sliced(Frozen):
     def __str__(self) -> str:
         if isinstance(self.sequence, range):
             return failure.short_repr(self.sequence[self.start :])
-        return f"{len(self.sequence) - self.start} items of a {type(self.sequence).__name__}"
+        kind = getattr(self.sequence, "kind", type(self.sequence).__name__)
+        return f"{len(self.sequence) - self.start} items of a {kind}"
+
+
+class Counted(Sliced):
+    """The numbers from one on, to no end that is ever reached."""
+
+    def __str__(self) -> str:
+        return f"count({self.sequence.start + self.start})"
+
+
+class Snapshot:
+    """What cannot be cut, and may change until the run begins: a list of it is made when that asks for items.
+
+    ``kind``   what it is called
+    ``count``  says how many items there are now
+    ``items``  lists them
+    """
+
+    def __init__(self, kind: str, count: Callable[[], int], items: Callable[[], list[Any]]) -> None:
+        self.kind, self._count, self._items = kind, count, items
+        self._list: list[Any] | None = None
+
+    def __len__(self) -> int:
+        known = self._count() if self._list is None else 0
+        return known or len(self._listed())  # it may be wrong that there are none: then this says so
+
+    def __getitem__(self, part: slice) -> list[Any]:
+        return self._listed()[part]
+
+    def _listed(self) -> list[Any]:
+        if self._list is None:
+            self._list = self._items()
+        return self._list
+
+
+def left_of(iterator: Any, view: Callable[[Any], Any]) -> Snapshot | None:
+    """What an iterator over a set or a dictionary, or a view of one, has left; it is at its end then. None
+    where it is so already, or where what it goes over has changed."""
+    held = gc.get_referents(iterator)
+    whole = next((part for part in held if isinstance(part, dict | set | frozenset)), None)
+    size = 0 if whole is None else len(whole)
+    gone = size - length_hint(iterator)
+    if whole is None or gone == size > 0:
+        return None
+    deque(iterator, maxlen=0)
+
+    def items() -> list[Any]:
+        if len(whole) != size:
+            kind = "dictionary" if isinstance(whole, dict) else "Set"
+            raise RuntimeError(f"{kind} changed size during iteration")
+        return list(view(whole))[gone:]
+
+    return Snapshot(type(view(whole)).__name__, lambda: len(whole) - gone, items)
 
 
 class Zipped(Frozen):
@@ -319,12 +376,13 @@ def source_of(iterable: Iterable[Any]) -> Source:
     """The best source for a plain iterable. Dictionaries and sets, which cannot be cut, are listed.
 
     >>> str(source_of(range(10))), str(source_of({1, 2}))
-    ('range(0, 10)', '2 items of a list')
+    ('range(0, 10)', '2 items of a set')
     """
     if can_be_sliced(iterable):
         return Sliced(iterable)
     if type(iterable) in _SNAPSHOTS:
-        return Sliced(list(iterable))
+        uncut: Any = iterable
+        return Sliced(Snapshot(type(uncut).__name__, partial(len, uncut), partial(list, uncut)))
     if not hasattr(type(iterable), "__iter__") and not hasattr(type(iterable), "__getitem__"):
         iter(iterable)  # raises now, as the builtins do, and not at the first item
     return Pulled(iterable)
