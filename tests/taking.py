@@ -13,7 +13,7 @@ import operator
 import queue
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Rows:
@@ -286,7 +286,38 @@ TAKES_BESIDE: dict[str, Callable[[], Any]] = {
     "any key of a file": lambda: (lambda d, key: (d[key].readline() for line in d["f"]))({"f": lines(), "n": 0}, "f"),
     "the counter": lambda: (lambda ids: ((x, next(ids)) for x in ids))(itertools.count()),
     "a queue of Python's": lambda: (lambda q: ((x, q.get_nowait()) for x in iter(q.get, 0)))(queue.Queue()),
+    "behind a kind": lambda: (lambda it: ([x, *map(str, it)] for x in it))(iter("abcd")),
+    "behind a function": lambda: (lambda it: ((x, list(filter(callable, it))) for x in it))(iter("abcd")),
+    "behind a kind, as a text": lambda: (lambda it: (" ".join(map(str, it)) for x in it))(iter("abcd")),
+    "behind a variable of such a name": lambda: (lambda it: (with_default(id, it) for id in it))(iter("abcd")),
+    "behind an attribute of such a name": lambda: (lambda it: (with_default(x.type, it) for x in it))(iter("abcd")),
+    "behind such a call": lambda: (lambda it: (with_default(len(x), it) for x in it))(iter("abcd")),
+    "behind a key of such a name": lambda: (lambda it: (with_default(id, *[it]) for id in it))(iter("abcd")),
+    "ordered dict": lambda: (lambda d: ((x, next(d["it"])) for x in d["it"]))(collections.OrderedDict(it=iter("abcd"))),
+    "namedtuple": lambda: (lambda row: ((x, next(row.items)) for x in row.items))(Named(iter("abcd"))),
+    "namedtuple, by place": lambda: (lambda row: ((x, next(row[0])) for x in row.items))(Named(iter("abcd"))),
+    "deque": lambda: (lambda some: ((x, next(some[0])) for x in some[0]))(collections.deque([iter("abcd")])),
+    "UserDict": lambda: (lambda d: ((x, next(d["it"])) for x in d["it"]))(collections.UserDict(it=iter("abcd"))),
+    "class": lambda: ((x, next(Holds.items)) for x in Holds.items),
+    "class, of an object": lambda: (lambda h: ((x, next(h.items)) for x in Holds.items))(Holds()),
+    "class, in a method": lambda: (lambda h: (h.pair(x) for x in Holds.items))(Holds()),
+    "class, in a method of that": lambda: (Holds.of_class(x) for x in Holds.items),
 }  # fmt: skip
+
+
+class Named(NamedTuple):
+    items: Any
+
+
+class Holds:
+    items = iter("abcd")
+
+    def pair(self, x: Any) -> Any:
+        return x, next(self.items)
+
+    @classmethod
+    def of_class(cls, x: Any) -> Any:
+        return x, next(cls.items)
 
 
 class Taken:
@@ -582,5 +613,7 @@ APART: dict[str, Callable[[], Any]] = {
     "a set of what it goes over": lambda: (lambda s: (line in s for line in s))(KnownToGo()),
     "a counter in both": lambda: (lambda ids: map(lambda row: next(ids) >= 0, numbered(ids)))(itertools.count()),
     "a counter in a body": lambda: (lambda ids: (next(ids) >= 0 for row in numbered(ids)))(itertools.count()),
+    "hint in a body": lambda: (lambda it: (operator.length_hint(it) >= 0 for x in it))(iter([1, 2])),
+    "shown behind others": lambda: (lambda it: (print(x, it, file=io.StringIO()) for x in it))(iter([1, 2])),
     "methods in a row": lambda: (lambda row: (row.m0() for line in row.file))(a_row_of_methods(400)),
 }  # fmt: skip

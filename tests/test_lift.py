@@ -437,6 +437,22 @@ def test_two_threads_do_not_see_each_others_walrus_where_a_comprehension_has_a_v
     assert space["t"] is None
 
 
+CACHE: dict[str, int] | None = None
+
+
+def loaded() -> dict[str, int]:
+    global CACHE
+    CACHE = CACHE or {"a": 1}
+    return CACHE
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+def test_a_walrus_in_a_function_leaves_globals_to_be_read_at_each_use(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "CACHE", None)
+    made = (y * CACHE["a"] for x in range(3) if (y := x + 1) and loaded())  # type: ignore[index]
+    assert list(mrpy.parallel(made, backend=backend, workers=2)) == [1, 2, 3]
+
+
 def test_the_hidden_name_of_the_source_is_no_variable() -> None:
     generator = (x for x in range(3))
     assert list(generator.gi_frame.f_locals) == [".0"]

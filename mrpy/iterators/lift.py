@@ -116,8 +116,9 @@ def _from_generator(
     generator.close()
     code = generator.gi_code
     bound, late = _bound(code), _used_late(code)
-    own_globals = bool(late & bound - {*code.co_freevars})
-    return lift(source, given).then(Body(function, bool(bound), bool(late), own_globals))
+    written = bound - {*code.co_freevars}  # globals
+    body = Body(function, bool(bound), bool(late), bool(late & written), bool(written))
+    return lift(source, given).then(body)
 
 
 def _rebuilt(

@@ -25,6 +25,7 @@ from types import (
     ModuleType,
 )
 
+from mrpy.iterators.held import LONGEST, attributes_of, classes_of, is_container, is_mapping, items_of
 from mrpy.iterators.uses import ANY, ASKED, LOOKED_AT, PASSED, TAKEN, TAKERS, Handed, codes_of, uses
 from mrpy.light import TYPE_CHECKING, Any
 from mrpy.mapreduce.sources import Pulled, run_of, taken_by
@@ -36,10 +37,9 @@ if TYPE_CHECKING:
 _BOUND = (MethodType, MethodWrapperType, BuiltinMethodType)
 _WRAPPINGS = (CellType, partial, FunctionType, *_BOUND)
 _CALLED = (FunctionType, partial, *_BOUND)
-_CONTAINERS = (dict, list, tuple, set, frozenset)
 _CALLS = type(iter(object, None))
 _OF_PYTHON = ("builtins", "itertools")
-_NO_OBJECTS = (type, FunctionType, ModuleType)
+_NO_OBJECTS = (FunctionType, ModuleType)
 _OVER_ITEMS: tuple[Any, ...] = (type(iter(())), type(iter([])))  # of what these hold none takes from another
 _READ = frozenset(  # what is done to a file, a generator or a cursor
     ("next", "__next__", "send", "read", "readline", "readlines", "fetchone", "fetchmany", "fetchall")
@@ -48,7 +48,6 @@ _READ = frozenset(  # what is done to a file, a generator or a cursor
 _UNNAMED = {
     TAKEN: ("__iter__",), PASSED: ("__call__", "__getitem__"), LOOKED_AT: (), ASKED: ("__contains__",),
 }  # fmt: skip
-_LONGEST = 100  # of lists that are looked into, too; out of the air
 _FUNCTIONS = 100  # that are looked into; likewise
 _MOST = 10_000  # things that are looked at; likewise
 
@@ -98,6 +97,7 @@ class _Source:
         # a counter that it merely has may be there for something else
         self.things = {one: each for one, each in things if type(each) is not count or one in roots}
         self.space = space  # the globals of what is looked at: functions over these are looked into, too
+        self.attributes = partial(attributes_of, module=space.get("__name__"))
         self.seen: set[Any] = set()  # functions, and objects and methods
         called = [one for each in self.things.values() if type(each) is _CALLS for one in _called_by(each)]
         self.called = {(id(one.__self__), one.__name__) for one in called}  # as in iter(queue.get, None)
@@ -218,11 +218,12 @@ def _has_some_of(thing: Any, source: _Source) -> bool:
     """Whether an object is, or has in an attribute, something that takes from what the source takes from."""
     if issubclass(type(thing), _NO_OBJECTS):
         return False
-    return _is_of(thing, source) or any(_is_of(part, source) for part in (*_attributes(thing).values(),))
+    parts = (thing, *source.attributes(thing).values())
+    return any(_is_of(part, source) for part in parts)
 
 
 def _is_of(thing: Any, source: _Source) -> bool:
-    parts = _items(thing) if type(thing) in _CONTAINERS else ()
+    parts = items_of(thing) if is_container(thing) else ()
     return any(_is_one_of(each, source) for each in (thing, *parts))
 
 
@@ -234,23 +235,10 @@ def _is_one_of(thing: Any, source: _Source) -> bool:
     return any(id(one) in source.things and _is_iterator(one) for one in _reached([thing])[0].values())
 
 
-def _items(container: Any) -> tuple[Any, ...]:
-    if len(container) > _LONGEST:
-        return ()
-    return (*(container.values() if type(container) is dict else container),)
-
-
 def _is_a_log(thing: Any) -> bool:
     with suppress(Exception):  # it may be closed
         return issubclass(type(thing), IOBase) and not thing.readable()
     return False
-
-
-def _attributes(thing: Any) -> dict[str, Any]:
-    held: Any = None
-    with suppress(Exception):  # there are proxies that raise all kinds of errors when they are asked
-        held = vars(thing)
-    return held if type(held) is dict else {}
 
 
 def _takes(
@@ -261,9 +249,9 @@ def _takes(
     for at, name in enumerate(path, 1):
         if type(name) is tuple:
             return _item_takes(thing, name, path[at:], how, source)
-        if name == "get" and type(thing) is dict:  # what is behind is the item
+        if name == "get" and is_mapping(thing):  # what is behind is the item
             continue
-        of_source = type(thing) not in _CONTAINERS and _is_one_of(thing, source)
+        of_source = not is_container(thing) and _is_one_of(thing, source)
         if (of_source and name == "__next__") or (id(thing), name) in source.called:
             return True
         codes = _methods(thing, name, source)
@@ -271,7 +259,7 @@ def _takes(
             return _any_takes(thing, codes, source)
         if of_source and name in _READ:
             return True
-        held = _attributes(thing)
+        held = source.attributes(thing)
         if name not in held:
             return False
         thing = held[name]
@@ -287,10 +275,10 @@ def _takes(
 
 def _item_takes(thing: Any, key: Any, path: tuple[Any, ...], how: Any, source: _Source) -> bool:
     """The same of an item there."""
-    if type(thing) not in _CONTAINERS:
+    if not is_container(thing):
         return _takes(thing, (), PASSED, source)
     if key is ANY:
-        iterators = [each for each in _items(thing) if _is_iterator(each)]
+        iterators = [each for each in items_of(thing) if _is_iterator(each)]
         return bool(iterators) and all(_takes(each, path, how, source) for each in iterators)
     try:
         return _takes(thing[key[0]], path, how, source)
@@ -323,7 +311,7 @@ def _methods(thing: Any, name: str, source: _Source) -> list[Code]:
     """The methods of that name that are called, those of parents where the ones before call these. Those of
     Python's own classes take nothing, if they do not say so."""
     found: list[Code] = []
-    for kind in type(thing).__mro__:
+    for kind in classes_of(thing):
         of_library = str(kind.__module__).partition(".")[0] in sys.stdlib_module_names
         if of_library and name not in _READ and id(thing) not in source.owners:
             continue
@@ -381,7 +369,7 @@ def _held_by(one: Any) -> list[Any]:
 
 
 def _is_looked_into(part: Any) -> bool:
-    return type(part) is tuple or (type(part) is list and len(part) <= _LONGEST)
+    return type(part) is tuple or (type(part) is list and len(part) <= LONGEST)
 
 
 def _globals_of(generator: GeneratorType[Any, Any, Any]) -> dict[str, Any]:

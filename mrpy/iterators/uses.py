@@ -12,6 +12,7 @@ passed on, to whoever. Of `rows = self.rows` what is done with `rows` counts, to
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from types import CodeType, FunctionType
@@ -34,6 +35,10 @@ class Handed(tuple[str, int]):
     """To a function of a name, as its parameter at a place."""
 
 
+class Callee(str):
+    """The name of what is called with what is loaded behind it."""
+
+
 _VARIABLE = frozenset(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_FAST", "LOAD_FAST_CHECK"))
 _ATTRIBUTE = frozenset(("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"))
 _ITERATION = frozenset(
@@ -46,11 +51,14 @@ TAKERS = frozenset(
 )
 _LOOKS = frozenset(
     ("isinstance", "hasattr", "getattr", "callable", "type", "id", "repr", "str", "len", "print", "bool")
+    + ("length_hint",)
 )
 _TEXT = ("FORMAT_", "CONVERT_VALUE")  # of an f-string
 _TESTS = (*_TEXT, "POP_", "TO_BOOL", "UNARY_NOT", "IS_OP", "COMPARE_OP", "STORE_ATTR", "DELETE_ATTR")
 _COMPARISONS = ("IS_OP", "COMPARE_OP")
 _BESIDE = frozenset(("PRECALL", "PUSH_NULL", "EXTENDED_ARG", "CACHE", "NOP"))
+_CALLS = ("CALL", "CALL_KW", "CALL_FUNCTION_EX")
+_NULL_BEFORE = sys.version_info < (3, 13)  # what is called, and behind it since
 _STORES = ("STORE_FAST", "STORE_DEREF")
 _PLAIN = (*_VARIABLE, "LOAD_CONST", "LOAD_SMALL_INT")
 _CONSTANT = ("LOAD_CONST", "LOAD_SMALL_INT")
@@ -61,7 +69,7 @@ _INSIDE: dict[type, str] = {
     type(lru_cache(len)): "__wrapped__", FunctionType: "__wrapped__",
 }  # fmt: skip
 _DEEPEST = 10  # of decorators around one another; out of the air
-_AHEAD = 20  # steps that are looked at behind one; out of the air
+_AHEAD = 20  # steps that are looked at behind one, or before it; out of the air
 
 
 @lru_cache(maxsize=1000)
@@ -120,13 +128,19 @@ def _steps(code: CodeType) -> Steps:
     import dis  # heavy, and only where an object may take from a source
 
     steps: Steps = []
+    null = False
     for step in dis.get_instructions(code):
         name = step.opname.replace("_BORROW", "")  # of Python 3.14
         if name.count("_FAST") == 2 and type(step.argval) is tuple:  # LOAD_FAST_LOAD_FAST and its like
             first, second = name.split("_FAST_")
             steps += zip((f"{first}_FAST", second), step.argval, strict=True)
         elif name not in _BESIDE:
-            steps.append((name, step.argval))
+            with_null = name in _ATTRIBUTE | _VARIABLE and " + " in step.argrepr
+            is_called = with_null or name == "LOAD_METHOD" or (null and _NULL_BEFORE and name in _VARIABLE)
+            steps.append((name, Callee(step.argval) if is_called else step.argval))
+        null = name == "PUSH_NULL"
+        if null and not _NULL_BEFORE and steps[-1][0] in _ATTRIBUTE | _VARIABLE:
+            steps[-1] = steps[-1][0], Callee(steps[-1][1])
     return [*steps, _NOTHING, _NOTHING]
 
 
@@ -163,7 +177,7 @@ def _stored(steps: Steps, end: int) -> tuple[str, Any]:
 
 
 def _how(steps: Steps, at: int, end: int) -> Any:
-    before, behind = steps[at - 1], steps[end : end + _AHEAD]
+    behind = steps[end : end + _AHEAD]
     step = behind[0][0]
     if step in _ITERATION:
         return TAKEN
@@ -172,12 +186,33 @@ def _how(steps: Steps, at: int, end: int) -> Any:
     compared = step.startswith("LOAD_") and behind[1][0] in _COMPARISONS
     if step.startswith(_TESTS) or compared or (step == "LOAD_CONST" and _has_spec(*behind[1])):
         return LOOKED_AT
-    handed = _handed(steps, at, end)
-    callee = before[1] if before[0].startswith("LOAD_") and before[0] != "LOAD_CONST" else None
-    for name in (callee, handed and handed[0]):
-        if name in TAKERS or name in _LOOKS:
-            return TAKEN if name in TAKERS else LOOKED_AT
-    return LOOKED_AT if _is_raised(behind) else handed or PASSED
+    callee = _callee(steps, at, end)
+    if callee in TAKERS or callee in _LOOKS:
+        return TAKEN if callee in TAKERS else LOOKED_AT
+    return LOOKED_AT if _is_raised(behind) else _handed(steps, at, end) or PASSED
+
+
+def _callee(steps: Steps, at: int, end: int) -> str | None:
+    """The name of what it is an argument of: a function's, or a method's."""
+    calls = 0  # that are arguments before it
+    for place in range(at - 1, max(0, at - _AHEAD), -1):
+        step, name = steps[place]
+        calls += step in _CALLS
+        if type(name) is not Callee:
+            continue
+        if calls == 0:
+            behind = place + 1
+            while steps[behind][0] in _ATTRIBUTE and behind < at:  # of a module, say
+                behind += 1
+            return steps[behind - 1][1] if behind == at or _is_argument(steps, end) else None
+        calls -= 1
+    return None
+
+
+def _is_argument(steps: Steps, end: int) -> bool:
+    while steps[end][0].startswith(("LOAD_", "KW_NAMES")):
+        end += 1
+    return steps[end][0] in _CALLS
 
 
 def _has_spec(step: str, argument: Any) -> bool:
@@ -196,7 +231,7 @@ def _handed(steps: Steps, at: int, end: int) -> Handed | None:
     if place < 0 or any(step not in _PLAIN for step, _ in between):
         return None
     step, name = steps[at - place - 1]
-    return Handed((name, place)) if step in _VARIABLE else None
+    return Handed((name, place)) if step in _VARIABLE and type(name) is Callee else None
 
 
 def _is_raised(behind: Steps) -> bool:

@@ -154,22 +154,24 @@ class Probe(Frozen):
 class Body(Frozen):
     """The body of a generator expression, or a stage: from an iterator to an iterator.
 
-    ``binds``  it writes variables of the scope around it (``:=`` does), so that every run needs its own:
-               two threads that share them would read each other's values
-    ``apart``  what it makes may refer to its variables, and so each item needs its own: nobody looks at it
-               before the next item has come, as he does in a loop
-    ``late``   there are globals among these
+    ``binds``     it writes variables of the scope around it (``:=`` does), so that every run needs its own:
+                  two threads that share them would read each other's values
+    ``apart``     what it makes may refer to its variables, and so each item needs its own: nobody looks at it
+                  before the next item has come, as he does in a loop
+    ``late``      there are globals among these
+    ``globally``  there are globals among those that it writes
     """
 
     function: Callable[[Iterator[Any]], Iterator[Any]]
     binds: bool = False
     apart: bool = False
     late: bool = False
+    globally: bool = False
 
     def over(self, items: Iterator[Any]) -> Iterator[Any]:
         function = self.function
         if self.binds:
-            function = _with_own_variables(function)
+            function = _with_own_variables(function, self.globally)
         if not self.apart:
             return iter(function(items))
         each = map(iter, zip(items, strict=False))  # an iterator over each item
@@ -233,7 +235,7 @@ def for_records(plan: Plan) -> Plan:
     return plan.replaced(source=source.for_records()) if hasattr(source, "for_records") else plan
 
 
-def _with_own_variables(function: Any, globals_too: bool = True) -> Callable[[Iterator[Any]], Iterator[Any]]:
+def _with_own_variables(function: Any, globals_too: bool) -> Callable[[Iterator[Any]], Iterator[Any]]:
     """A copy of a function that shares no variable with it, or only globals."""
     cells = []
     for cell in function.__closure__ or ():
