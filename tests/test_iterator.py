@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import gc
 import itertools
@@ -12,6 +13,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy
 import pytest
 import toolz
 from laws import LOCAL
@@ -225,3 +227,56 @@ def test_a_subclass_may_say_what_next_gives() -> None:
 
     run = made(items=range(3))
     assert list(Doubled(run._plan, run._given)) == [0, 2, 4]
+
+
+WITHOUT_STEPS: dict[str, Callable[[], Iterable[Any]]] = {
+    "list": lambda: [1, 2, 3, 4],
+    "tuple": lambda: (1, 2, 3, 4),
+    "range": lambda: range(1, 200),
+    "bytes": lambda: bytes(range(1, 100)),
+    "array": lambda: array.array("i", range(1, 100)),
+    "numpy": lambda: numpy.arange(1, 100),
+    "iter(list)": lambda: iter([1, 2, 3, 4]),
+    "zip": lambda: zip(range(1, 200), range(200), strict=False),
+    "generator": lambda: (x for x in range(1, 200)),
+    "source": lambda: map(abs, iter(set(range(1, 200)))),
+}  # fmt: skip
+
+
+def is_closed(run: Any) -> None:
+    run.close()
+
+
+def leaves_its_block(run: Any) -> None:
+    with run:
+        pass
+
+
+def ends_what_goes_through_it(run: Any) -> None:
+    def through() -> Iterator[Any]:
+        yield from run
+
+    items = through()
+    next(items)
+    items.close()
+
+
+@pytest.mark.parametrize("ends", [is_closed, leaves_its_block, ends_what_goes_through_it])
+@pytest.mark.parametrize("source", WITHOUT_STEPS)
+def test_one_without_steps_gives_nothing_more_when_it_is_closed(source: str, ends: Callable[[Any], None]) -> None:
+    for options in ({}, {"buffersize": 2}):
+        run = mrpy.stream(WITHOUT_STEPS[source](), backend="serial", **options)
+        items = iter(run)
+        next(run)
+        ends(run)
+        assert [*run, *items] == []
+
+
+def test_one_without_steps_gives_nothing_more_when_a_loop_of_asyncio_has_closed_it() -> None:
+    async def left() -> list[int]:
+        async with mrpy.stream(range(100)) as run:
+            async for _ in run:
+                break
+        return [item async for item in run]
+
+    assert asyncio.run(left()) == []

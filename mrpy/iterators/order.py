@@ -336,8 +336,11 @@ def _as_it_is(plan: Plan, options: Options) -> Iterator[Iterable[Any]]:
         return
     reader = plan.source.reader()
     if free:
-        while len(items := reader.take(AT_ONCE)):
-            yield items
+        while block := list(reader.take(AT_ONCE)):
+            try:
+                yield block
+            finally:
+                block.clear()  # as above; else all of them have been taken
         return
     window = Window(options, 1)
     while True:
