@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import copy
 import gc
 import itertools
 import pickle
@@ -280,3 +281,24 @@ def test_one_without_steps_gives_nothing_more_when_a_loop_of_asyncio_has_closed_
         return [item async for item in run]
 
     assert asyncio.run(left()) == []
+
+
+@over_local
+@pytest.mark.parametrize("begun", [False, True])
+def test_tee_of_itertools_makes_two_of_it(backend: str, begun: bool) -> None:
+    run = made(backend)
+    expected = [0, 1, 2, 3, 4, 5][next(run) + 1 if begun else 0 :]
+    one, other = itertools.tee(run)
+    assert list(one) == list(other) == expected
+    assert list(toolz.sliding_window(2, made(backend, range(3)))) == [(0, 1), (1, 2)]
+
+
+def test_who_copies_it_is_told_how_to_have_two() -> None:
+    for run in (made(), mrpy.stream([1]).batch(1)):
+        with pytest.raises(TypeError, match="consumed once, .*tee"):
+            copy.copy(run)
+        next(run)
+        with pytest.raises(TypeError, match="consumed once, .*tee"):
+            copy.copy(run)
+        with pytest.raises(TypeError, match="has begun"):
+            copy.deepcopy(run)

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from functools import partial
 
 from mrpy.iterators.arguments import function_for, see_that_all_are_items
-from mrpy.iterators.builtin import Beginning
+from mrpy.iterators.builtin import Beginning, NoCopy
 from mrpy.iterators.grouping import Grouping
 from mrpy.iterators.inner import ByItself
 from mrpy.iterators.lift import lift
@@ -239,8 +239,7 @@ class ParallelIterator(Beginning[T], Reshaping[T], Reductions[T], Grouping[T], W
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {**self.graph()._repr_mimebundle_(), "text/plain": repr(self)}
 
-    def __copy__(self) -> Self:
-        raise TypeError("a ParallelIterator is consumed once, and so would be its copy; use 'tee' here")
+    __copy__ = NoCopy()
 
     def __reduce__(self) -> Any:
         if self._has_begun():
