@@ -401,6 +401,13 @@ WRONG: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "topk('a')": (lambda s: s.topk("a"), ValueError, "topk.. .*from 0 up"),
     "sample(-1)": (lambda s: s.sample(-1), ValueError, "sample.. .*from 0 up"),
     "sample seed": (lambda s: s.sample(2, seed="x"), ValueError, "seed"),
+    "sample(2, .5)": (lambda s: s.sample(2, 0.5), ValueError, r"sample\(\) needs a whole number as seed from 0 up, not 0.5"),
+    "sample of Spark": (lambda s: s.sample(False, 3), ValueError, r"sample\(\) needs a whole number from 0 up, not False"),
+    **{
+        f"{name} of {number!r}": (lambda s, name=name, number=number: getattr(s, name)(number), ValueError, f"{name}.. .*not ")
+        for name in ("batch", "window", "take", "skip", "topk", "repartition", "sample")
+        for number in (True, numpy.True_)
+    },
     "histogram without a range": (lambda s: s.histogram(), OptionError, "range="),
     "histogram of no bins": (lambda s: s.histogram(0, (0, 1)), ValueError, "bins"),
     "histogram of falling edges": (lambda s: s.histogram([3, 2, 1]), ValueError, "bins"),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from mrpy.errors import LiftError, OptionError
 from mrpy.iterators.sharing import takes
 from mrpy.light import TYPE_CHECKING
+from mrpy.options import plain
 
 if TYPE_CHECKING:
     from typing import Any
@@ -63,11 +64,12 @@ def see_that_all_are_items(options: Options, why: str) -> None:
         raise OptionError(f"on_error='return' puts exceptions among the items: {why}")
 
 
-def at_least(name: str, value: Any, least: int) -> int:
-    """The number, if it is whole and not too small."""
-    if not hasattr(type(value), "__index__") or value < least:
-        raise ValueError(f"{name}() needs a whole number from {least} up, not {value!r}")
-    return operator.index(value)
+def at_least(name: str, value: Any, least: int, of: str = "") -> int:
+    """The number, if it is whole and not too small. A truth value stands where another library has that."""
+    number = plain(value)
+    if isinstance(number, bool) or not hasattr(type(number), "__index__") or number < least:
+        raise ValueError(f"{name}() needs a whole number{of} from {least} up, not {value!r}")
+    return operator.index(number)
 
 
 def all_iterable(others: tuple[Any, ...]) -> tuple[Iterable[Any], ...]:

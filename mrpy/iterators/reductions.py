@@ -153,7 +153,7 @@ class Reductions(ABC, Generic[T]):
         """``random.sample(list(self), count)``: some items, each with the same chance, in the order of
         the source; all where there are fewer. The same seed takes the same ones everywhere; None: that of
         the run, if it has one."""
-        seed = self._options().seed if seed is None else at_least("sample(seed=...)", seed, 0)
+        seed = self._options().seed if seed is None else at_least("sample", seed, 0, " as seed")
         chosen = fresh_seed() if seed is None else seed
         return list(self._fold(statistics.sample(at_least("sample", count, 0), chosen)))
 
