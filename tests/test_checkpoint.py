@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import multiprocessing
 import operator
 import os
 import re
@@ -42,6 +43,13 @@ def test_a_second_run_computes_nothing_again(tmp_path: Path) -> None:
     first = run(tmp_path / "c", 50)
     assert run(tmp_path / "c", 50) == first == [2 * n for n in range(50)]
     assert ran == []
+
+
+def test_the_end_of_a_pipe_is_not_written_down_as_a_number(tmp_path: Path) -> None:
+    """Which would be that of another file when it is read again."""
+    ends = multiprocessing.Pipe()
+    with pytest.raises(CheckpointError, match="an end of a pipe"):
+        list(mrpy.pmap(lambda n: ends[n], range(2), backend="threads", checkpoint=tmp_path / "c"))
 
 
 def test_a_run_that_failed_goes_on_behind_what_was_finished(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from mrpy.errors import CheckpointError
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.scheduler import codec, views
+from mrpy.scheduler.importable import mentions_pipes
 
 if TYPE_CHECKING:
     import hashlib
@@ -143,10 +144,12 @@ class Checkpoint:
     def _pickled(self, results: Any) -> bytes:
         """Classes of the main module by name, where that goes: who resumes has a main module of his own, with
         the same classes, and no use for copies of those that once were."""
-        try:
-            return views.dumps(results)
-        except codec.REFUSALS:
-            from mrpy.scheduler import byvalue  # heavy: only where plain pickle does not do
+        with suppress(*codec.REFUSALS):
+            body = views.dumps(results)
+            if not mentions_pipes(body):
+                return body
+        from mrpy.scheduler import byvalue  # heavy: only where plain pickle does not do
+
         try:
             return byvalue.dumps(results)
         except codec.REFUSALS as error:

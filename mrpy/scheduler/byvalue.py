@@ -4,10 +4,10 @@ A function behind `lru_cache`, a `cached_property` and what `singledispatch` mak
 of a script or a notebook are taken apart here and put together again in the worker; their caches begin empty
 there. So is what `cmp_to_key` makes, and the keys that this makes, wherever the function is from. An open
 file is refused: cloudpickle would send a copy of what is left to read, which is not what anybody means; but
-standard output and error are the worker's own there. Code keeps the name of its file, which cloudpickle takes
-away from 3.1.3 on: a traceback without its lines helps nobody. An object whose ``__getattr__`` would turn in
-a circle while it is opened is filled without being asked. What cloudpickle does not see of classes is in
-``classes.py``, and of type parameters in ``typed.py``.
+standard output and error are the worker's own there. So is an end of a pipe: it would send a number. Code
+keeps the name of its file, which cloudpickle takes away from 3.1.3 on: a traceback without its lines helps
+nobody. An object whose ``__getattr__`` would turn in a circle while it is opened is filled without being
+asked. What cloudpickle does not see of classes is in ``classes.py``, and of type parameters in ``typed.py``.
 
 Each is made first and filled afterwards, so that functions may refer to themselves.
 """
@@ -31,8 +31,9 @@ from weakref import WeakKeyDictionary
 
 import cloudpickle
 
+from mrpy.errors import SerializationError
 from mrpy.scheduler.classes import as_it_is, goes_by_name, member_of
-from mrpy.scheduler.importable import is_found, is_importable
+from mrpy.scheduler.importable import PIPES, is_found, is_importable
 from mrpy.scheduler.simple_functions import globals_of
 from mrpy.scheduler.structs import is_meta, reduce_meta
 from mrpy.scheduler.typed import TYPED, reduce_typed
@@ -44,6 +45,10 @@ _ALIAS: Any = getattr(typing, "TypeAliasType", type(None))  # from 3.12 on
 _ONE_BY_ONE = (FunctionType, ModuleType, type, enum.Enum, _CACHED, _ALIAS, *TYPED)  # some go by their names
 _DISPATCH: Any = functools.singledispatch(lambda _: None).dispatch
 _STANDARD = ("stdout", "stderr", "__stdout__", "__stderr__")  # each process has its own
+_NO_PIPES = (
+    "an end of a pipe is a descriptor of its process (use a queue of multiprocessing.Manager(); or print or "
+    "log, which is shown here; or backend='threads')"
+)
 _FILES = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
 
 
@@ -115,6 +120,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return getattr, (sys, name)
         if kind in _FILES:
             raise TypeError(f"{thing!r} is an open file; open it where it is read")
+        if issubclass(kind, getattr(sys.modules.get(PIPES), "_ConnectionBase", ())):
+            raise SerializationError(_NO_PIPES)
         if kind is not FunctionType and isinstance(thing, FunctionType):
             return _proxy(thing, kind)
         if not isinstance(thing, type) and kind not in self.dispatch_table and _fails_empty(kind):

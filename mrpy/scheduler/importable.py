@@ -13,6 +13,7 @@ from mrpy.light import Any
 
 MAIN = ("__main__", "__mp_main__")  # modules that workers do not have; so a child of multiprocessing calls it
 OF_MAIN = b"_main__"  # how their names end
+PIPES = "multiprocessing.connection"  # where the ends of pipes are from
 
 _found: dict[str, bool] = {}  # of modules, as far as it was asked
 _lost: dict[str, tuple[bytes, bytes]] = {}  # of those that are not, by the first part: how pickles name them
@@ -79,10 +80,17 @@ def _note_moves() -> None:
 
 
 def mentions_lost(pickled: bytes | bytearray) -> bool:
-    """Whether something in there may be by its name that no worker can import. Searched from the end, which
-    takes CPython half as long."""
+    """Whether something in there may be by its name that no worker can import; or the end of a pipe. Searched
+    from the end, which takes CPython half as long."""
     lost = list(_lost.values())  # another thread may find more
-    return pickled.rfind(OF_MAIN) >= 0 or any(name in pickled for names in lost for name in names)
+    there = pickled.rfind(OF_MAIN) >= 0 or any(name in pickled for names in lost for name in names)
+    return there or mentions_pipes(pickled)
+
+
+def mentions_pipes(pickled: bytes | bytearray) -> bool:
+    """Whether an end of a `multiprocessing.Pipe` may be in there: to `pickle` that is an object like others,
+    with the number of a descriptor that is another's wherever it is opened. ``byvalue.py`` refuses it."""
+    return PIPES in sys.modules and PIPES.encode() in pickled
 
 
 def look_around() -> None:

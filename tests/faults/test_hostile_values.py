@@ -9,11 +9,14 @@ import contextlib
 import ctypes
 import functools
 import inspect
+import multiprocessing
 import os
 import socket
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +73,7 @@ UNPICKLABLE: dict[str, Callable[[], Any]] = {
     "a generator": lambda: (x for x in "ab"),
     "an open file": lambda: open(os.devnull),  # noqa: SIM115
     "a socket": socket.socket,
+    "the end of a pipe": lambda: multiprocessing.Pipe()[0],
     "nested 100,000 deep": lambda: nested(100_000),
     "raises": lambda: pickles_by(raising(ValueError("not me"))),
     "stops": lambda: pickles_by(raising(StopIteration())),
@@ -269,10 +273,11 @@ def held(tmp_path: Path) -> Iterator[dict[str, Any]]:
         yield {
             "lock": threading.Lock(), "socket": line, "generator": (x for x in "ab"),
             "TextIOWrapper": file, "Event": threading.Event(), "Thread": threading.Thread(),
+            "Connection": multiprocessing.Pipe()[0],
         }  # fmt: skip
 
 
-KINDS = ["lock", "socket", "generator", "TextIOWrapper", "Event", "Thread"]
+KINDS = ["lock", "socket", "generator", "TextIOWrapper", "Event", "Thread", "Connection"]
 
 
 @pytest.mark.fault(11)
@@ -378,6 +383,44 @@ def test_a_function_that_kills_where_it_is_opened_is_an_error(warm: Any, kind: s
     with pytest.raises(WorkerCrashed):
         list(mrpy.pmap(lambda x: (x, holds), range(6)))
     assert_usable(warm)
+
+
+@pytest.mark.fault(9, 10, 11)
+@pytest.mark.parametrize("away", ["processes", "dask"])
+@pytest.mark.parametrize("held", ["plain", "in an object", "of a class of its own", "in an array"])
+def test_the_end_of_a_pipe_goes_nowhere(away: str, held: str) -> None:
+    """It is pickled as the bare number of its descriptor, which is another's wherever it is opened."""
+    with by_value(), mrpy.session(away, workers=1):
+        end, other = own_pipe() if held == "of a class of its own" else multiprocessing.Pipe()
+        thing = {"in an object": types.SimpleNamespace(end=end), "in an array": numpy.array([end, None])}.get(held, end)
+        for run in (
+            lambda: list(mrpy.pmap(type, [thing])),
+            lambda: list(mrpy.pmap(lambda x: type(thing), [1])),
+            lambda: list(mrpy.pmap(functools.partial(with_two, thing), [1])),
+            lambda: mrpy.submit(type, thing).result(30),
+            lambda: list(mrpy.pmap(lambda x: multiprocessing.Pipe(), [1])),
+            lambda: list(mrpy.mapreduce(lambda x: (x, multiprocessing.Pipe()), lambda key, ends: 0, [1])),
+        ):
+            with pytest.raises(SerializationError) as caught:
+                run()
+            assert "a queue of multiprocessing.Manager()" in str(caught.value)
+        other.send("there")
+        assert end.recv() == "there"
+        [error] = mrpy.pmap(raise_with_a_pipe, [1], on_error="return")
+        assert "no end of a pipe" in str(error)
+        assert list(mrpy.pmap(len, ["multiprocessing.connection Connection"])) == [37]
+
+
+def own_pipe() -> Any:
+    class Own(Connection):  # type: ignore[type-arg, unused-ignore]
+        pass
+
+    read, write = os.pipe()
+    return Own(read, writable=False), Connection(write, readable=False)
+
+
+def raise_with_a_pipe(x: int) -> None:
+    raise ValueError("no end of a pipe", multiprocessing.Pipe()[0])
 
 
 # ---- 32: what shares a chunk with such a one ---------------------------------------------------------------
