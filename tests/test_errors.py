@@ -5,11 +5,13 @@ The functions that raise are local, so that they travel by value and no worker h
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import operator
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -804,6 +806,101 @@ def test_the_time_is_kept_in_any_thread() -> None:
     thread.start()
     thread.join(20)
     assert found == [0.01, "ItemTimeout", 0.02]
+
+
+def suppresses(seconds: float) -> str:
+    with contextlib.suppress(BaseException):
+        time.sleep(seconds)
+    return "went on"
+
+
+def raises_something_else(seconds: float) -> None:
+    try:
+        time.sleep(seconds)
+    except BaseException:
+        raise LookupError(seconds) from None
+
+
+def finalizes(seconds: float) -> str:
+    class Slow:
+        def __del__(self) -> None:
+            time.sleep(seconds)
+
+    Slow()
+    return "went on"
+
+
+def imports(seconds: float) -> str:
+    sys.modules.pop("slow_to_import", None)
+    import slow_to_import
+
+    return str(slow_to_import.said)
+
+
+@pytest.fixture
+def slow_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "slow_to_import.py").write_text("import time; time.sleep(0.6); said = 'went on'", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("slow_to_import", None)
+
+
+@pytest.mark.usefixtures("slow_to_import")
+@pytest.mark.parametrize("on_error", ["return", "raise", "skip"])
+@pytest.mark.parametrize("in_main", [True, False])
+@pytest.mark.parametrize("late", [suppresses, raises_something_else, finalizes, imports])
+def test_an_item_that_ran_over_its_time_has_failed_although_nothing_stopped_it(
+    late: Any, in_main: bool, on_error: str
+) -> None:
+    def run() -> None:
+        function = lambda x: late(0.6) if x == 1 else x
+        with mrpy.session("serial", timeout=0.2):
+            found.append(drain(mrpy.pmap(function, range(4), on_error=on_error, chunksize=4)))
+            found.append(drain(mrpy.submit(late, 0.6).result() for _ in range(1)))
+            found.append(mrpy.submit(abs, -1).result())
+
+    found: list[Any] = []
+    if in_main:
+        run()
+    else:
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join(20)
+    (values, error), (_, of_a_call), after = found
+    assert [type(each) if isinstance(each, Exception) else each for each in values] == {
+        "return": [0, ItemTimeout, 2, 3], "raise": [0], "skip": [0, 2, 3],
+    }[on_error]  # fmt: skip
+    assert type(error) is (ItemTimeout if on_error == "raise" else type(None))
+    assert type(of_a_call) is ItemTimeout
+    assert after == 1
+
+
+BLOCKED = """
+import signal, time
+import mrpy
+
+def spin(x):
+    if x == "blocks":
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    end = time.monotonic() + (20 if x == 1 else 0.5 if x == "blocks" else 0)
+    while time.monotonic() < end:
+        pass
+    return x
+
+def run(*items):
+    found = list(mrpy.pmap(spin, items, timeout=0.2, on_error="return", backend="serial"))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    print([type(each).__name__ for each in found])
+
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal is blocked there")
+@pytest.mark.parametrize("before", ["signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])\nrun(0, 1)", "run(0, 'blocks')"])
+def test_where_the_timer_signal_is_blocked_the_time_is_kept_and_it_kills_nobody_later(before: str) -> None:
+    code = BLOCKED + before + "\nrun(0, 1)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (0, 2 * "['int', 'ItemTimeout']\n"), done.stderr
 
 
 def test_an_alarm_of_the_users_own_is_left_alone() -> None:

@@ -1,8 +1,9 @@
 """Keeps the time of items that run in the very thread that waits for them: what the serial backend needs.
 
 In the main thread a timer signal interrupts whatever goes on, a system call or a sleep too. In any other
-thread an exception is thrown in by a watchdog; it arrives with the next line of Python. Either way it
-is a `TaskStopped` of this alarm's own, so that of nested runs the right one takes notice.
+thread, or where that signal is blocked, an exception is thrown in by a watchdog; it arrives with the next
+line of Python. Either way it is a `TaskStopped` of this alarm's own, so that of nested runs the right one
+takes notice. An item may catch it, or be where nothing may be thrown: then it is raised when the item ends.
 
 There is one timer of this kind, and one handler. An item that sets one of them itself has taken the alarm
 away, and is not interrupted any more; the next item has it again.
@@ -35,7 +36,7 @@ SOON = 0.01  # seconds until it is tried again, where nothing may be thrown just
 def alarm(seconds: float, rest: float) -> Alarm:
     """The alarm that can interrupt this thread."""
     in_main = threading.current_thread() is threading.main_thread()
-    if in_main and hasattr(signal, "setitimer") and (_ours or _nobody_uses_it()):
+    if in_main and hasattr(signal, "setitimer") and not _is_blocked() and (_ours or _nobody_uses_it()):
         return _BySignal(seconds, rest)
     return _ByWatchdog(seconds, rest)
 
@@ -59,9 +60,13 @@ class Alarm:
         """The task begins. A signal handler that raises amid that leaves nothing that `end` does not end."""
 
     def begin(self, item: At | None) -> None:
-        """An item begins; or, with None, what comes after the last."""
+        """An item begins; or, with None, what comes after the last. Interrupts the one before, should it have
+        run over its time and ended all the same."""
+        now = time.monotonic()
+        if now >= self.deadline:
+            raise self.rings
+        self.deadline = now + (self._rest if item is None else self._seconds)  # first: it may ring just here
         self.item = item
-        self.deadline = time.monotonic() + (self._rest if item is None else self._seconds)
 
     def end(self) -> None:
         """The task is over. May be called twice: the alarm may interrupt the first call."""
@@ -89,6 +94,7 @@ class _BySignal(Alarm):
             _ours.remove(self)
         _set_timer()
         if not _ours:
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)  # an item may have blocked it: one may still come
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
@@ -111,6 +117,10 @@ def _ring(signum: int, frame: FrameType | None) -> None:
 
 def _nobody_uses_it() -> bool:
     return signal.getitimer(signal.ITIMER_REAL)[0] == 0 and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+def _is_blocked() -> bool:
+    return signal.SIGALRM in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 # ---- in any other thread -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections import deque
 from typing import Any
 
 from mrpy.inside import Place
-from mrpy.scheduler.backends.alarm import alarm
+from mrpy.scheduler.backends.alarm import Alarm, alarm
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.memory import Store
 from mrpy.scheduler.calls import Call, TaskStopped, perform
@@ -105,8 +105,7 @@ def _timed(call: Call, inputs: list[Any], seconds: float, rest: float) -> Any:
     try:
         try:
             bell.set()
-            settings = call.code.settings_here()
-            return perform(call.code.function, call.data, inputs, bell.begin, Place.HERE, settings)
+            return _watched(call, inputs, bell)
         finally:
             bell.end()
     except bell.rings as stop:
@@ -115,3 +114,15 @@ def _timed(call: Call, inputs: list[Any], seconds: float, rest: float) -> Any:
     except BaseException:  # so it may by a signal handler
         bell.end()
         raise
+
+
+def _watched(call: Call, inputs: list[Any], bell: Alarm) -> Any:
+    """Perform it. An item that is late is not what it returned, or raised, after it had caught the alarm."""
+    settings = call.code.settings_here()
+    try:
+        value = perform(call.code.function, call.data, inputs, bell.begin, Place.HERE, settings)
+    except Exception:
+        bell.begin(None)
+        raise
+    bell.begin(None)
+    return value
