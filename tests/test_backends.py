@@ -599,9 +599,9 @@ def test_an_unknown_setting_is_named() -> None:
 
 
 def left_behind(before: set[str]) -> list[str]:
-    """Threads and child processes that were not there before. Dask keeps two idle threads of its own
+    """Threads and child processes that were not there before. Dask keeps an idle thread of its own
     for the life of the process, whoever uses it."""
-    known = ("Dask-Callback-Thread", "Dask-Offload")
+    known = ("Dask-Offload",)
     threads = [each.name for each in threading.enumerate() if not each.name.startswith(known)]
     children = [str(each.pid) for each in psutil.Process().children(recursive=True)]
     return [name for name in threads + children if name not in before]

@@ -294,5 +294,6 @@ def _finish_all() -> None:
 
 
 with suppress(RuntimeError):  # Python ends already
-    # Before the pools of `concurrent.futures` take nothing more, with which Dask sends and fetches.
+    # Before sessions on Dask end, and the pools of `concurrent.futures` take nothing more, to which what
+    # is called back may hand something.
     threading._register_atexit(_finish_all)  # type: ignore[attr-defined]

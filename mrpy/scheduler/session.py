@@ -134,7 +134,7 @@ def stays_here() -> SerializationError:
 def starts(backend: str) -> bool:
     """Whether what runs there can be started. When the main thread has ended (in functions of `atexit`, and
     in threads that outlive it) Python 3.12 starts no thread, and no Python takes calls for a pool of threads,
-    as Dask has. Processes do without: there whoever waits can drive."""
+    as Dask has. Processes do without: there whoever waits can drive; and Dask, once it has started."""
     # `main_thread().is_alive()` must not be asked: a Ctrl-C that comes amid that makes `threading` think, up
     # to 3.12, that the main thread has ended. Where the flag has another name this is found out by failing.
     if not getattr(threading, "_SHUTTING_DOWN", False) or backend not in ("threads", "dask"):
@@ -153,10 +153,10 @@ def shared(backend: str, workers: int) -> Session:
     new serial one: inner loops share the outer budget by adding nothing to it."""
     if inside.task or backend == "serial":
         return Session("serial", 1)
-    if not starts(backend):
-        return Session(backend, workers)  # also where there is one: it may need a thread more
     with _lock:
         session = _found(backend, workers)
+        if not (starts(backend) or _has_its_threads(session)):
+            return Session(backend, workers)
         if session is None:
             made = Session(backend, workers)
             session = _found(backend, workers)  # a handler that came amid that has made one for itself
@@ -165,6 +165,13 @@ def shared(backend: str, workers: int) -> Session:
             else:
                 made.close()
         return session
+
+
+def _has_its_threads(session: Session | None) -> bool:
+    """Dask has, once it has run something; what runs on threads may need one more."""
+    if session is None or session.driver.backend.name != "dask":
+        return False
+    return session.driver._thread is not None
 
 
 def _found(backend: str, workers: int) -> Session | None:

@@ -212,6 +212,21 @@ def test_processes_work_until_the_very_end(threads: bool, when: str, before: str
 
 @pytest.mark.fault(16)
 @as_it_is_and_without_threads
+@pytest.mark.parametrize("when", ["atexit.register", "outlive"])
+def test_dask_works_until_the_very_end_once_it_has_begun(threads: bool, when: str) -> None:
+    pytest.importorskip("distributed")
+    body = """
+        print(sum(mrpy.pmap(lambda x: x + 1, range(10_000))))
+        print([type(x).__name__ for x in mrpy.pmap(lambda x: 1 // x, range(3), on_error="return")])
+        print(mrpy.submit(abs, -3).result())
+    """
+    before = "mrpy.configure(backend='dask', workers=1); mrpy.submit(abs, 1).result()"
+    expected = "50005000\n['ZeroDivisionError', 'int', 'int']\n3\n"
+    assert run_at_the_end(body, threads, when, before) == (expected, "")
+
+
+@pytest.mark.fault(16)
+@as_it_is_and_without_threads
 def test_threads_that_outlive_the_main_one_share_their_workers(threads: bool) -> None:
     before = "beside = [lambda: run() for _ in range(3)]; outlive(*beside)"
     body = """

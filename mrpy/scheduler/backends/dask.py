@@ -27,7 +27,6 @@ import marshal
 import os
 import time
 import uuid
-from concurrent.futures import thread
 from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
@@ -39,7 +38,7 @@ from distributed.scheduler import KilledWorker
 from mrpy.errors import BackendError
 from mrpy.scheduler import codec
 from mrpy.scheduler import messages as m
-from mrpy.scheduler.backends import dask_cluster, dask_fit, dask_reach, relay
+from mrpy.scheduler.backends import dask_cluster, dask_fit, dask_offload, dask_reach, relay
 from mrpy.scheduler.backends import dask_ending as ending
 from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.backends.base import Backend, Value
@@ -101,7 +100,7 @@ class DaskBackend(Backend):
             dask_reach.check_address(address)
         self._client = dask_reach.connect(address, security)
         dask_cluster.steady(self._client.loop)
-        dask_cluster.start_threads()
+        dask_offload.outlast_the_main_thread()
         self._functions = Functions(self._client, self._send, self.wake)
         self._topic = self._client.id  # Dask forgets these events some time after we are gone
         self._client.subscribe_topic(self._topic, self._heard)
@@ -117,7 +116,7 @@ class DaskBackend(Backend):
             # Subscriptions begin some time after they were asked for. A task comes behind them in the same
             # stream: once it is done, no worker can join unheard, and those that did are counted.
             self._first = self._client.submit(int, pure=False, key=f"mrpy-{self._mark}-first")
-            self._first.add_done_callback(lambda _: self._recount())
+            dask_offload.when_done(self._first, lambda _: self._recount())
 
     def _has(self, threads: int) -> None:
         self.workers = min(threads, self._limit or threads)  # of more threads, what waits there would run
@@ -140,7 +139,7 @@ class DaskBackend(Backend):
         number = ticket.number
         try:
             ticket.future = self._submit(ticket)
-            ticket.future.add_done_callback(lambda future: self._inbox.put((number, future.status)))
+            dask_offload.when_done(ticket.future, lambda future: self._inbox.put((number, future.status)))
         except Exception as error:
             self._answer(ticket)
             self._facts.append(failed(ticket, f"the task could not be handed to the cluster: {error}"))
@@ -238,8 +237,6 @@ class DaskBackend(Backend):
             raise BackendError(next(iter(self._misfits.values())))
         if self._is_gone():
             raise BackendError(GONE)
-        if getattr(thread, "_shutdown", False):  # by which Dask sends and fetches; nothing would come back
-            raise BackendError("the program ends, and its threads take nothing more")
         task = ticket.order.task
         futures, parts = [], []
         for needed in task.inputs:

@@ -40,7 +40,7 @@ from typing import Any
 
 import dask.config
 import psutil
-from distributed import Scheduler, Worker, batched, client, utils
+from distributed import Scheduler, Worker, batched, utils
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 from tornado.ioloop import IOLoop
 
@@ -177,17 +177,6 @@ def start(workers: int) -> SpecCluster:
     weakref.finalize(cluster, _clear_away, spill, os.getpid())  # at the end of the program, at the latest
     steady(cluster.loop)
     return cluster
-
-
-def start_threads() -> None:
-    """Those that Dask starts when it first needs them, for messages and for who asks to be told of a result.
-    At the end of a program that waits for its calls Python 3.12 starts none any more."""
-    utils._offload_executor.submit(int)
-    callbacks: Any = client.Future
-    if callbacks._cb_executor is None or callbacks._cb_executor_pid != os.getpid():
-        callbacks._cb_executor = ThreadPoolExecutor(1, thread_name_prefix="Dask-Callback-Thread")
-        callbacks._cb_executor_pid = os.getpid()
-    callbacks._cb_executor.submit(int)
 
 
 def _in_a_child() -> None:
