@@ -83,23 +83,6 @@ class _NoFromIterable:
         raise AttributeError(f"{kind.__name__} has no attribute 'from_iterable'; write mrpy.stream(iterable)")
 
 
-class NoCopy:
-    """What `copy.copy` finds in the class. The iterator itself has nothing of the kind: `itertools.tee` would
-    call that, where it can make two of any iterator by itself."""
-
-    def __get__(self, iterator: object, _: type) -> Any:
-        if iterator is not None:
-            raise AttributeError("__copy__")
-        return _has_no_copy
-
-
-def _has_no_copy(iterator: object) -> Any:
-    kind = type(iterator).__name__
-    raise TypeError(
-        f"a {kind} is consumed once, and so would be its copy; use its method 'tee', or itertools.tee"
-    )
-
-
 class Beginning(itertools.chain[T]):  # type: ignore[type-var]  # of which items come out only
     """An iterator over what its own ``_run()`` yields, which is asked for with the first item. It goes
     through blocks of items in C, as `Items` does, and shares them with these."""

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from functools import partial
 
 from mrpy.iterators.arguments import function_for, see_that_all_are_items
-from mrpy.iterators.builtin import Beginning, NoCopy
+from mrpy.iterators.builtin import Beginning
 from mrpy.iterators.grouping import Grouping
 from mrpy.iterators.inner import ByItself
 from mrpy.iterators.lift import lift
@@ -53,6 +53,23 @@ else:
     current, progress = later("mrpy.scheduler.current"), later("mrpy.progress")
     explain, drawing = later("mrpy.iterators.explain"), later("mrpy.iterators.graph")
     elsewhere, writing = later("mrpy.iterators.elsewhere"), later("mrpy.mapreduce.sinks.writing")
+
+
+class _NoCopy:
+    """What `copy.copy` finds in the class. The iterator itself has nothing of the kind: `itertools.tee` would
+    call that, where it can make two of any iterator by itself."""
+
+    def __get__(self, iterator: object, _: type) -> Any:
+        if iterator is not None:
+            raise AttributeError("__copy__")
+        return _has_no_copy
+
+
+def _has_no_copy(iterator: object) -> Any:
+    kind = type(iterator).__name__
+    raise TypeError(
+        f"a {kind} is consumed once, and so would be its copy; use its method 'tee', or itertools.tee"
+    )
 
 
 class ParallelIterator(Beginning[T], Reshaping[T], Reductions[T], Grouping[T], Writing, Iterator[T]):
@@ -239,7 +256,7 @@ class ParallelIterator(Beginning[T], Reshaping[T], Reductions[T], Grouping[T], W
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return {**self.graph()._repr_mimebundle_(), "text/plain": repr(self)}
 
-    __copy__ = NoCopy()
+    __copy__ = _NoCopy()
 
     def __reduce__(self) -> Any:
         if self._has_begun():

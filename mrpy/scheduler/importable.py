@@ -83,14 +83,14 @@ def mentions_lost(pickled: bytes | bytearray) -> bool:
     """Whether something in there may be by its name that no worker can import; or the end of a pipe. Searched
     from the end, which takes CPython half as long."""
     lost = list(_lost.values())  # another thread may find more
-    there = pickled.rfind(OF_MAIN) >= 0 or any(name in pickled for names in lost for name in names)
+    there = pickled.rfind(OF_MAIN) >= 0 or any(pickled.rfind(name) >= 0 for names in lost for name in names)
     return there or mentions_pipes(pickled)
 
 
 def mentions_pipes(pickled: bytes | bytearray) -> bool:
     """Whether an end of a `multiprocessing.Pipe` may be in there: to `pickle` that is an object like others,
     with the number of a descriptor that is another's wherever it is opened. ``byvalue.py`` refuses it."""
-    return PIPES in sys.modules and PIPES.encode() in pickled
+    return PIPES in sys.modules and pickled.rfind(PIPES.encode()) >= 0
 
 
 def look_around() -> None:
