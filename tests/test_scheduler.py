@@ -510,6 +510,16 @@ def test_no_time_is_kept_of_what_is_on_its_way() -> None:
     assert [order.state for order in play(Succeeded("a", 1), at=101.0) if isinstance(order, Report)] == [State.DONE]
 
 
+@pytest.mark.parametrize(("timeout", "rest"), [(0.5, 5.0), (2.0, 6.0)])
+def test_what_is_no_items_has_the_time_of_all_items_and_some_seconds_at_least(timeout: float, rest: float) -> None:
+    play = Play()
+    play(add(task("a", timeout=timeout, size=3)))
+    play(Began("a", 1, 0))
+    play(Began("a", 1, None), at=0.1)
+    assert play(Ticked(), at=rest) == [WakeAt(0.1 + rest)]
+    assert play(Ticked(), at=0.1 + rest) == [Stop("a", 1), WakeAt(None)]
+
+
 def test_an_item_that_ran_over_is_named_and_is_not_retried() -> None:
     play = Play()
     play(add(task("a", timeout=5.0, retries=3), task("b", "a")))

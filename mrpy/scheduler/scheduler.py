@@ -127,9 +127,10 @@ class Scheduler:
         if record is None or record.attempt != fact.attempt or record.state is not RUNNING:
             return
         record.item, timeout = fact.item, record.task.timeout
-        if timeout is not None:  # what is nobody's in particular may take as long as all items together
-            times = 1 if fact.item is not None else max(1, record.task.size)
-            self._timers.set(record, self._now + timeout * times)
+        if timeout is not None:
+            rest = fact.item is None
+            seconds = self._policy.rest(timeout, record.task.size) if rest else timeout
+            self._timers.set(record, self._now + seconds)
 
     def _through(self, fact: m.Through) -> None:
         record = self.records.get(fact.key)

@@ -35,7 +35,7 @@ from watching import alive, once, run_script, script_environment
 import mrpy
 from mrpy.errors import BackendError, ItemTimeout, OptionError, WorkerCrashed
 from mrpy.scheduler import codec
-from mrpy.scheduler.backends import dask_cluster
+from mrpy.scheduler.backends import dask_cluster, dask_worker
 from mrpy.scheduler.backends.dask_values import Far
 from mrpy.scheduler.backends.dask_worker import Stored
 
@@ -53,6 +53,27 @@ def test_an_item_that_keeps_the_lock_runs_out_of_time_alone() -> None:
         assert isinstance(got[3], ItemTimeout)
         assert got[:3] + got[4:] == [0, 1, 2, 4, 5]
         assert list(mrpy.pmap(work, range(3))) == [0, 1, 2]
+
+
+@pytest.mark.fault(2)
+def test_how_long_the_end_of_a_chunk_takes_to_be_heard_is_the_fault_of_no_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a worker all whose threads are busy."""
+    tell = dask_worker._tell
+
+    def slowly(order: Any, kind: int, *what: Any, **how: Any) -> None:
+        if kind == dask_worker.THROUGH:
+            time.sleep(0.5)
+        tell(order, kind, *what, **how)
+
+    def hang(n: int) -> int:
+        while n == 2:
+            time.sleep(0.01)
+        return n
+
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None)
+    monkeypatch.setattr(dask_worker, "_tell", slowly)
+    with cluster, distributed.Client(cluster) as client, mrpy.session("dask", client=client):
+        assert list(mrpy.pmap(hang, range(4), timeout=0.2, on_error="skip", chunksize=1)) == [0, 1, 3]
 
 
 @pytest.mark.fault(13)

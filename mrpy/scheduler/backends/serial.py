@@ -13,6 +13,7 @@ from collections import deque
 from typing import Any
 
 from mrpy.inside import Place
+from mrpy.scheduler import policy
 from mrpy.scheduler.backends.alarm import Alarm, alarm
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.memory import Store
@@ -77,7 +78,7 @@ class SerialBackend(Backend):
                     call.code.function, call.data, inputs, None, Place.HERE, call.code.settings_here()
                 )
             else:
-                value = _timed(call, inputs, task.timeout, task.timeout * max(1, task.size))
+                value = _timed(call, inputs, task.timeout, policy.DEFAULT.rest(task.timeout, task.size))
         except (KeyboardInterrupt, TaskStopped) as error:  # meant for the caller, or for a task around us
             self._facts.append(Failed(task.key, attempt, capture(error, travels=False)))
             raise
