@@ -75,7 +75,7 @@ def test_a_ctrl_c_ends_the_wait_for_such_a_loop() -> None:
         assert line == "goes on"
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=30)[0]
-    assert said in ("the session was closed before this was done\n", ""), "it may have ended before"
+    assert said in "the session was closed before this was done\n", "it may have ended amid that"
 
 
 @pytest.mark.fault(14)
