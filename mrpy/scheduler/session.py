@@ -12,7 +12,6 @@ import os
 import sys
 import threading
 import warnings
-from contextlib import suppress
 from itertools import count
 from weakref import WeakMethod, WeakSet
 
@@ -21,7 +20,6 @@ from mrpy.inside import inside
 from mrpy.light import TYPE_CHECKING, Any
 from mrpy.scheduler.aside import threads_start
 from mrpy.scheduler.backends import make
-from mrpy.scheduler.backends.base import Backend
 from mrpy.scheduler.driver import Driver
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.trace import Trace
@@ -45,7 +43,7 @@ class Session:
             backend, settings = "serial", None
         self.submits = count()  # numbers its single calls, for their random numbers
         self.trace = Trace() if trace else None
-        self.driver = Driver(_made(backend, workers, settings or {}), self.trace)
+        self.driver = Driver(make(backend, workers, **(settings or {})), self.trace)
         self._singles = Job(self.driver)
         self._of_jobs = WeakSet[Driver]()  # those of them that have their own
         self.driver.backend.end_in_order = WeakMethod(self.close_at_exit)
@@ -115,15 +113,6 @@ class Session:
         self.driver.close()
         for driver in list(self._of_jobs):
             driver.close()
-
-
-def _made(backend: str, workers: int, settings: dict[str, Any]) -> Backend:
-    global _broken_off
-    try:
-        return make(backend, workers, **settings)
-    except KeyboardInterrupt:
-        _broken_off = True
-        raise
 
 
 def not_of_session(name: str) -> str:
@@ -212,17 +201,6 @@ def program_ended_by() -> type[BaseException] | None:
     return None if hasattr(sys, "ps1") else getattr(sys, "last_type", None)
 
 
-_broken_off = False  # a backend was, as it was made: it goes on, in a thread
-
-
-def _remember_ctrl_c() -> None:
-    """Python notes that a Ctrl-C has ended the program, and does so as that signal would have; but forgets it
-    when any thread runs a string, as `namedtuple` does in what is still imported. So it is noted again."""
-    if _broken_off and program_ended_by() is KeyboardInterrupt:
-        with suppress(KeyboardInterrupt):
-            exec("raise KeyboardInterrupt")
-
-
 def warn_of_left(names: list[str], ended: str, stacklevel: int = 3) -> None:
     """Say that these calls were stopped with what has ended, if there are any. They would be lost in silence
     where somebody comes from an executor, which waits for its calls."""
@@ -238,6 +216,5 @@ def _forget_after_fork() -> None:
     _shared.clear()
 
 
-atexit.register(_remember_ctrl_c)  # as late as can be, which is in front
 atexit.register(close_shared)
 os.register_at_fork(after_in_child=_forget_after_fork)
