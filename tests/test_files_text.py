@@ -13,6 +13,7 @@ import tarfile
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,58 @@ def test_compressed_files_are_unpacked(tmp_path: Path, ending: str, pack: Callab
     assert mrpy.read_text(odd, compression=how, backend="serial").count() == 100_001
     with pytest.raises(DataError):
         list(mrpy.read_text(path, compression=None, backend="serial"))
+
+
+@pytest.mark.parametrize("large", [handed.LARGE, 1])
+@pytest.mark.parametrize("wrong", [0, 1, 3, 5])
+@pytest.mark.parametrize("ending, pack", [(".bz2", bz2.compress), (".xz", lzma.compress)])
+def test_what_is_damaged_behind_the_first_stream_of_a_file_is_not_the_end_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, pack: Callable[[bytes], bytes], wrong: int, large: int
+) -> None:
+    monkeypatch.setattr(handed, "LARGE", large)
+    second = bytearray(pack(b"two\n" * 1000))
+    second[wrong] ^= 64
+    for behind in (bytes(second), bytes(second) + pack(b"three\n"), second[:5], b"no more of it"):
+        path = written(tmp_path / f"a{ending}", pack(b"one\n" * 1000) + behind)
+        *got, error = mrpy.read_text(path, backend="serial", on_error="return")
+        assert isinstance(error, DataError) and "cannot be unpacked" in str(error) and error.path == str(path)
+        assert got == ["one"] * 1000 and error.offset == 4000
+        assert list(mrpy.read_text(path, backend="serial", on_error="skip")) == got
+        with pytest.raises(DataError):
+            mrpy.read_text(path, backend="serial").count()
+
+
+@pytest.mark.parametrize("large", [handed.LARGE, 1])
+@pytest.mark.parametrize("ending, pack", [(".bz2", bz2.compress), (".xz", lzma.compress), (".xz", partial(lzma.compress, format=lzma.FORMAT_ALONE))])
+def test_the_streams_of_a_file_are_read_wherever_they_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, pack: Callable[[bytes], bytes], large: int
+) -> None:
+    """Also those with nothing in them, and where xz has them padded, with zero bytes in fours."""
+    monkeypatch.setattr(handed, "LARGE", large)
+    empty, parts = pack(b""), [b"line %d\n" % n * n for n in range(0, 3000, 97)]
+    for padding in (0, *((4, 8188, 8192, 20_000) if ending == ".xz" else ())):
+        zeros = bytes(padding)
+        path = written(tmp_path / f"a{ending}", empty + zeros + b"".join(pack(part) + zeros for part in parts) + empty + zeros)
+        assert list(mrpy.read_text(path, backend="serial")) == b"".join(parts).decode().splitlines()
+    for padding in (1, 3, 8191, 8194, 20_002) if ending == ".xz" else (1, 4, 8192):
+        for rest in (b"", pack(b"two")):
+            path = written(tmp_path / f"a{ending}", pack(b"one\n") + bytes(padding) + rest)
+            one, error = mrpy.read_text(path, backend="serial", on_error="return")
+            assert one == "one" and isinstance(error, DataError)
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, lzma.compress])
+def test_of_what_is_packed_very_small_no_more_is_unpacked_than_is_asked_for(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    ending = ".bz2" if pack is bz2.compress else ".xz"
+    path = written(tmp_path / f"a{ending}", pack(b"x" * 99 + b"\n") + pack(bytes(50_000_000)))
+    tracemalloc.start()
+    try:
+        with Opening().open(str(path)) as file:
+            assert file.read1(1 << 18) == b"x" * 99 + b"\n"
+            assert len(file.read1(1 << 18)) <= 1 << 18
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_whatever_fsspec_opens(tmp_path: Path) -> None:

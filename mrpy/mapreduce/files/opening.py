@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
@@ -29,6 +30,7 @@ SUFFIXES = {
 ARCHIVES = frozenset(("zip", "tar", "libarchive"))  # of fsspec: "zip://a.txt::file.zip"
 # The first is Python's, from 3.14 on. Not `zstandard`: it takes a file that was cut off for a whole one.
 _ZSTD = ("compression.zstd", "backports.zstd")
+_AT_ONCE = 1 << 13  # bytes that are unpacked at once: where a stream ends, what is left of them is copied
 
 
 class Opening(Frozen):
@@ -129,10 +131,69 @@ def _unpacked(raw: Any, packed: str) -> Any:
     if packed == "gzip":
         return own(gzip.GzipFile)(fileobj=raw, mode="rb")
     if packed == "bz2":
-        return own(bz2.BZ2File)(raw)
+        return io.BufferedReader(_Streams(raw, bz2.BZ2Decompressor))
     if packed == "xz":
-        return own(lzma.LZMAFile)(raw)
+        return io.BufferedReader(_Streams(raw, lzma.LZMADecompressor, padded=True))
     return zstd().open(raw, "rb")
+
+
+class _Streams(io.RawIOBase):
+    """A file of one packed stream behind the other, unpacked. Those of Python, `bz2.BZ2File` and
+    `lzma.LZMAFile`, take a damaged beginning of any but the first stream for the end of the file.
+
+    ``padded``: there may be zero bytes behind a stream, four or a multiple of four.
+    """
+
+    def __init__(self, file: Any, unpacker: Callable[[], Any], *, padded: bool = False) -> None:
+        self._file = file
+        self._unpacker = unpacker
+        self._padded = padded
+        self._stream = unpacker()
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return int(self._file.fileno())
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._next(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return b"".join(iter(lambda: self._next(1 << 20), b""))
+
+    def _next(self, size: int) -> bytes:
+        """So many bytes at most, none at the end of the file."""
+        while not self._ended:
+            if self._stream.eof:
+                packed = self._behind()
+                self._stream, self._ended = self._unpacker(), not packed
+            elif self._stream.needs_input:
+                packed = self._file.read(_AT_ONCE)
+                if not packed:
+                    raise EOFError("the file ends within a stream")
+            else:
+                packed = b""
+            if data := self._stream.decompress(packed, size):
+                return data  # type: ignore[no-any-return]
+        return b""
+
+    def _behind(self) -> bytes:
+        """What follows a stream that has ended: the beginning of another, or nothing."""
+        packed: bytes = self._stream.unused_data or self._file.read(_AT_ONCE)
+        if not self._padded:
+            return packed
+        zeros = 0
+        while packed and not packed.strip(b"\0"):
+            zeros += len(packed)
+            packed = self._file.read(_AT_ONCE)
+        begin = packed.lstrip(b"\0")
+        if (zeros + len(packed) - len(begin)) % 4:
+            raise lzma.LZMAError("the padding of a stream is no multiple of four bytes")
+        return begin
 
 
 @cache  # to find that one is not there takes as long as to read a small file
