@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from concurrent import futures
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +283,37 @@ def test_a_timeout_is_that_of_futures(backend: str, tmp_path: Path) -> None:
         with pytest.raises(futures.TimeoutError):
             list(executor.map(when, [tmp_path / "now"], timeout=0.05))
         (tmp_path / "now").touch()
+
+
+@over_concurrent
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_a_map_whose_time_is_over_says_so_in_its_own_words(backend: str, chunksize: int, tmp_path: Path) -> None:
+    with mrpy.Executor(2, backend=backend) as executor:
+        (tmp_path / "now").touch()
+        paths = [tmp_path / name for name in ("now", "now", "never", "never", "now", "now")]
+        calls = executor.map(when, paths, range(6), timeout=5 if backend == "dask" else 1.5, chunksize=chunksize)
+        first = list(islice(calls, 2))
+        raised = pytest.raises(TimeoutError, next, calls)
+        executor.shutdown(cancel_futures=True)  # whatever comes of this
+        assert first == [0, 1] and list(calls) == []
+        assert raised.match(r"of [36] calls have not ended after (1\.5|5) seconds; they are cancelled")
+
+
+@over_concurrent
+def test_a_timeout_that_a_call_of_a_map_raises_is_its_own(backend: str) -> None:
+    def raises(text: str) -> None:
+        raise TimeoutError(text)
+
+    with mrpy.Executor(2, backend=backend) as executor:
+        with pytest.raises(TimeoutError, match="^of the call$"):
+            list(executor.map(raises, ["of the call"], timeout=60))
+
+
+def test_a_map_with_a_timeout_gives_what_has_ended_however_late() -> None:
+    with mrpy.Executor(backend="serial") as executor:
+        calls = executor.map(abs, [-1, -2, -3], timeout=0.001)
+        time.sleep(0.01)
+        assert list(calls) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("backend", ["threads", "processes"])

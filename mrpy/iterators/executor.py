@@ -6,6 +6,7 @@ import atexit
 import concurrent.futures.thread  # noqa: F401 - it ends in the order of imports, the last one first
 import os
 import threading
+import time
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
@@ -95,7 +96,7 @@ class Executor(futures.Executor):
             raise ValueError(f"chunksize={chunksize!r}: must be at least 1")
         one_by_one = self._options.on_error != "raise" or self._options.retries or self._options.timeout
         if chunksize == 1 or one_by_one:
-            return super().map(fn, *iterables, timeout=timeout, **given)
+            return self._map(fn, iterables, timeout, given)
 
         def each(chunk: list[tuple[Any, ...]]) -> list[Any]:
             return [fn(*arguments) for arguments in chunk]
@@ -103,8 +104,17 @@ class Executor(futures.Executor):
         each.__qualname__ = name_of(fn)
         items = zip(*iterables, strict=False)
         chunks = iter(lambda: list(islice(items, chunksize)), [])
-        lists = super().map(each, chunks, timeout=timeout, **given)
+        lists = self._map(each, (chunks,), timeout, given)
         return (value for values in lists for value in values)
+
+    def _map(
+        self, fn: Callable[..., R], iterables: tuple[Iterable[Any], ...], timeout: float | None, given: Any
+    ) -> Iterator[R]:
+        """That of the standard library, but for what it says when the time is over."""
+        if timeout is None or given:
+            return super().map(fn, *iterables, timeout=timeout, **given)
+        until = time.monotonic() + timeout
+        return _in_time([self.submit(fn, *each) for each in zip(*iterables, strict=False)], timeout, until)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; wait for those that are under way, or stop them with `cancel_futures`. One of
@@ -238,6 +248,23 @@ class _Future(futures.Future[Any]):
     def _raise_if_cancelled(self) -> None:
         if self.cancelled():
             raise futures.CancelledError from None
+
+
+def _in_time(calls: list[Any], timeout: float, until: float) -> Iterator[Any]:
+    """Their results, as far as they have ended by then. Whatever ends this cancels the others."""
+    many = len(calls)
+    calls.reverse()
+    try:
+        while calls:
+            if not calls[-1].done() and wait_for([calls[-1].pending], until - time.monotonic()).not_done:
+                left = sum(not call.done() for call in calls)
+                raise TimeoutError(
+                    f"{left} of {many} calls have not ended after {timeout:g} seconds; they are cancelled"
+                )
+            yield calls.pop().result()
+    finally:
+        for call in calls:
+            call.cancel()
 
 
 _under_way: set[_Future] = set()
