@@ -52,6 +52,7 @@ ROWS = {
     37: "a late or second result; output that is committed twice",
     39: "a main module without a guard, from wherever it comes",
     40: "two sessions, two threads, a session after a fork, closed twice",
+    41: "shared memory of multiprocessing, and what tracks it",
 }
 TESTS = Path(__file__).resolve().parents[1]
 

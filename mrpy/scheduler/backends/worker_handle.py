@@ -6,6 +6,7 @@ import contextlib
 import marshal
 import os
 import signal
+import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -18,8 +19,9 @@ from mrpy.scheduler.backends.last_stack import get_ready
 from mrpy.scheduler.backends.orphans import state
 from mrpy.scheduler.backends.segments import Borrower, Lender, Lent, Shelved
 from mrpy.scheduler.backends.spawn import NOT_KNOWN, spawned
+from mrpy.scheduler.backends.tracker import TRACKING, Tracker, is_open, tracker
 from mrpy.scheduler.backends.transport import Frame, ParentEnd
-from mrpy.scheduler.backends.worker_main import CODE, FORGET, LEAVE, RETURNED, RUN, THROUGH
+from mrpy.scheduler.backends.worker_main import CODE, FORGET, LEAVE, RETURNED, RUN, THROUGH, TRACKER
 from mrpy.scheduler.failure import Failure, of, overran
 from mrpy.scheduler.messages import Began, Through
 from mrpy.scheduler.policy import LONGEST_WAIT
@@ -103,6 +105,7 @@ class WorkerHandle:
         self.look_at: float | None = None  # when to see whether it is stopped, where a time is kept
         self.look_every = 0.0
         self._codes: OrderedDict[int, None] = OrderedDict()
+        self._tracker: Tracker | None = None  # that it shares
         self.lender = Lender()
         self.borrower = Borrower(tell)
         _alive.add(self)
@@ -138,6 +141,8 @@ class WorkerHandle:
         """Send a call, the large parts of it through shared memory, to be run behind what the worker has."""
         function, meta, parts = ticket.message
         ticket.worker, ticket.granted = self, bool(self.queue) and is_light(parts)
+        if TRACKING in sys.modules:
+            self._share_tracker()
         self.send_code(ticket.code, function)
         self._send(RUN, ticket.number, (*meta, ticket.granted), self.lender.lend(parts))
         if ticket.granted:
@@ -149,6 +154,13 @@ class WorkerHandle:
         self.queue.append(ticket)
         self.tasks += 1
         self.tears_down = self.tears_down or ticket.torn_down
+
+    def _share_tracker(self) -> None:
+        ours = tracker()
+        if ours != self._tracker:
+            self._tracker = ours
+            if ours is not None and is_open(ours):
+                self.end.send(TRACKER, 0, [], ours[:1])
 
     def take_back(self) -> Ticket | None:
         """What waits behind another task and is not begun, the first of it: it is nobody's now."""

@@ -4,6 +4,7 @@
       CODE  number   meta, function       ──────>   kept; opened when it is first run
       FORGET number                       ──────>   dropped
       LEAVE                               ──────>   all are dropped, and it ends
+      TRACKER        descriptor           ──────>   used from now on (``tracker.py``)
       RUN   ticket   meta, data, inputs   ──────>   decode ─> perform ─> encode; or nothing, where it waited
                                                     behind another and was taken back (``claims.py``)
                                           <──────   READY once, when it is up
@@ -38,7 +39,7 @@ from time import perf_counter
 from mrpy.inside import Place, taken
 from mrpy.light import TYPE_CHECKING, later, pickle, signal
 from mrpy.scheduler import codec, rests
-from mrpy.scheduler.backends import last_stack, relay
+from mrpy.scheduler.backends import last_stack, relay, tracker
 from mrpy.scheduler.backends.claims import Claimed
 from mrpy.scheduler.backends.segments import Borrower, Lender, Pool
 from mrpy.scheduler.backends.transport import Frame, WorkerEnd
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 else:
     failures = later("mrpy.scheduler.failure")
 
-CODE, FORGET, RUN, LEAVE = 1, 2, 3, 4
+CODE, FORGET, RUN, LEAVE, TRACKER = 1, 2, 3, 4, 5
 READY, BEGAN, DONE, FAILED, SAID, THROUGH = 11, 12, 13, 14, 15, 16
 RETURNED = 21
 
@@ -150,6 +151,8 @@ class Worker:
                 self._forget(frame.number)
             elif frame.kind == RETURNED:
                 self._opened(frame)
+            elif frame.kind == TRACKER:
+                tracker.share(self._end.fds.popleft())
             elif frame.kind == LEAVE:
                 self._drop_all()
                 return
