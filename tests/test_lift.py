@@ -729,6 +729,31 @@ def test_a_function_in_a_chain_that_takes_from_its_source_is_refused(name: str, 
             step(FUNCTIONS[name](items))
 
 
+class GoesOver:
+    """It is no iterator, but has one that it goes over, and a counter that it does not."""
+
+    def __init__(self) -> None:
+        self.rows = iter(range(8))
+        self.ids = itertools.count()
+
+    def __iter__(self) -> Iterator[int]:
+        return self.rows
+
+    def body(self, x: int) -> Any:
+        return x, next(self.rows)
+
+    def numbered(self, x: int) -> bool:
+        return x >= 0 and next(self.ids) >= 0
+
+
+def test_a_function_that_takes_what_an_object_goes_over_is_refused() -> None:
+    reader = GoesOver()
+    for function in (reader.body, lambda x: reader.body(x), lambda x: (x, next(reader.rows))):
+        with pytest.raises(LiftError, match="takes items from what it goes over"):
+            mrpy.pmap(function, reader)
+    assert list(mrpy.pmap(reader.numbered, reader, backend="threads", workers=2)) == [True] * 8
+
+
 def test_what_is_too_deep_to_look_into_is_taken_apart() -> None:
     names: dict[str, Any] = {"f100": str}
     for at in range(100):

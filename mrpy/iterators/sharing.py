@@ -125,6 +125,7 @@ def takes_from_its_source(generator: GeneratorType[Any, Any, Any]) -> bool:
 def takes(function: Any, sources: Iterable[object]) -> bool:
     """The same of a function that is called with the items of these."""
     iterators = [iterator for each in sources for iterator, _ in taken_by(each)]
+    iterators += [iterator for each in sources for iterator in _gone_over(each)]
     if not iterators:
         return False
     inside = function
@@ -134,6 +135,17 @@ def takes(function: Any, sources: Iterable[object]) -> bool:
     with suppress(RecursionError):
         return _body_takes(_body.__code__, {"function": function}, source)
     return False
+
+
+def _gone_over(source: Any) -> list[Any]:
+    """The iterators among the attributes of an object that its ``__iter__`` does something with."""
+    thing = source.iterable if isinstance(source, Pulled) else source
+    found = getattr(type(thing), "__iter__", None)
+    if type(found) is not FunctionType or _is_iterator(thing):
+        return []
+    looked_up = {path[0] for code, names in codes_of(found) for path, _ in uses(code, names) if path}
+    held = attributes_of(thing, None).items()
+    return [part for name, part in held if name in looked_up and _is_iterator(part)]
 
 
 def _body(function: Callable[[], Any]) -> Any:
