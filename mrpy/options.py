@@ -40,6 +40,7 @@ _ELSEWHERE = {  # what other libraries call it
     "maxtasksperchild": "mrpy.session(max_tasks_per_worker=...)",
     "max_tasks_per_child": "mrpy.session(max_tasks_per_worker=...)",
     "max_tasks_per_worker": "mrpy.session(max_tasks_per_worker=...)",
+    "worker_lifespan": "mrpy.session(max_tasks_per_worker=...)",
     "memory_limit": "mrpy.session(memory_limit=...)",
     "address": "mrpy.session('dask', address=...)", "client": "mrpy.session('dask', client=...)",
 }  # fmt: skip
@@ -47,6 +48,9 @@ _OF_SOME = {  # what other libraries call an argument that only some verbs have
     "sep": ("delimiter",), "names": ("fieldnames", "fields"), "columns": ("fieldnames", "fields"),
 }  # fmt: skip
 _SET_UP = "what a worker needs is made in mrpy.stage(setup=...), or in setup() of a mrpy.Job"
+_ENDS = "what a worker does last goes into teardown() of a mrpy.Job"
+_COUNTED = "progress=True sees how many items there are where the source has a length"
+_STARTS = "there is one way to start worker processes, without a main guard"
 _ARRAYS = "large arrays go to worker processes by shared memory, without being asked"
 _OTHERWISE = {  # what is done in another way
     "npartitions": "chunksize= says how many items a task takes; .repartition(n) makes n parts",
@@ -54,7 +58,11 @@ _OTHERWISE = {  # what is done in another way
     "return_as": "results come in order, as you ask for them; ordered=False gives them as they are completed",
     "callback": "loop over the results, or write mrpy.submit(...).add_done_callback(...)",
     "initializer": _SET_UP, "initargs": _SET_UP, "max_nbytes": _ARRAYS, "mmap_mode": _ARRAYS,
-    "mp_context": "there is one way to start worker processes, without a main guard",
+    "worker_init": _SET_UP, "use_worker_state": _SET_UP, "worker_exit": _ENDS,
+    "total": _COUNTED, "iterable_len": _COUNTED,
+    "mp_context": _STARTS, "start_method": _STARTS,
+    "temp_folder": f"{_ARRAYS}; what has no room in memory goes to disk, into the folder TMPDIR",
+    "shared_objects": f"a function is sent with what it holds, as functools.partial(f, it) does; {_ARRAYS}",
     "require": "backend='threads' shares the memory of this process",
     "cache": "checkpoint= keeps results, for the same run started again",
 }  # fmt: skip

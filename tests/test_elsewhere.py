@@ -7,13 +7,16 @@ import functools
 import itertools
 import operator
 import pathlib
+import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from laws import LOCAL
 
 import mrpy
-from mrpy.iterators.elsewhere import _HERE, _OF_A_RESULT, _OTHERWISE, _VERBS, _VERBS_OTHERWISE
+from mrpy.iterators.elsewhere import _HERE, _OF_A_RESULT, _OF_SEVERAL, _OTHERWISE, _VERBS, _VERBS_OTHERWISE
 
 PAIRS = [("b", 3), ("a", 1), ("b", 2)]
 OTHER = [("a", 9), ("c", 8)]
@@ -62,7 +65,20 @@ SHOWN = {
     "map_partitions": ([1, 2, 3], {"f": doubled}, [2, 4, 6]),
     "cartesian": ([1, 2], {"other": "xy"}, [(1, "x"), (1, "y"), (2, "x"), (2, "y")]),
     "remove": ([0, 1, 2], {"predicate": lambda n: n % 2}, [0, 2]),
-    "intersection": (PAIRS, {}, [("a", 1)]),
+    "intersection": ([*PAIRS, ("a", 1)], {}, [("a", 1)]),
+    "product": ([1, 2], {"other": "xy"}, [(1, "x"), (1, "y"), (2, "x"), (2, "y")]),
+    "takeSample": ([1, 2], {}, [1, 2]),
+    "random_sample": ([1, 2], {}, [1, 2]),
+    "any": ([0, 1], {}, True),
+    "all": ([0, 1], {}, False),
+    "isEmpty": ([0], {}, False),
+    "cache": ([1, 2], {}, [1, 2]),
+    "persist": ([1, 2], {}, [1, 2]),
+    "lookup": (PAIRS, {"key": "b"}, [3, 2]),
+    "glom": ([1, 2, 3], {}, [(1, 2), (3,)]),
+    "randomSplit": ([1, 2], {"share": 1}, [(True, [(True, 1), (True, 2)])]),
+    "unzip": (PAIRS, {"place": 1}, [3, 1, 2]),
+    "reduction": ([1, 2], {"step": operator.add, "initial": 0, "combine": operator.add}, 3),
 }  # fmt: skip
 
 
@@ -93,26 +109,28 @@ def test_all_that_is_to_be_written_runs(code: str) -> None:
         names["key"] = 0
     elif "f(value)" in code or "stage" in code:
         names["f"] = str if "f(value)" in code else doubled
-    elif "std" in code or "accumulate" in code:
-        evaluated(code, [1.0, 2.0])
+    elif "std" in code or "accumulate" in code or code.startswith("fold("):
+        evaluated(code, [1.0, 2.0], **names)
         return
+    names.update(share=0.5, place=0)
     evaluated(code, PAIRS, **names)
 
 
 def test_what_is_to_be_written_in_place_of_a_verb_runs(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.txt").write_text("x\ny\n")
-    whole, mapped, session, processes, threads, client, *joblib = (
-        code for text in _VERBS_OTHERWISE.values() for code in shown(text)
-    )
     path = str(tmp_path / "a.txt")
-    assert evaluated(whole, [], paths=[path]) == [(path, "x\ny\n")]
-    assert evaluated(mapped, [], f=abs, xs=[-1]) == [1]
-    assert [evaluated(code, [], f=abs, xs=[-1]) for code in joblib] == [[1], [1]]
-    for code, backend in ((processes, "processes"), (threads, "threads")):
-        with evaluated(code, []) as executor:
-            assert (type(executor), executor._options.backend) == (mrpy.Executor, backend)
-    for code in (session, client):  # nothing is opened before the block begins
-        assert hasattr(evaluated(code, [], address="tcp://127.0.0.1:9"), "__enter__")
+    expected = {"wholeTextFiles": [(path, "x\ny\n")], "apply": 1}
+    opened = {"ProcessPoolExecutor": "processes", "ThreadPoolExecutor": "threads"}
+    for theirs, text in _VERBS_OTHERWISE.items():
+        for code in shown(text):
+            made = evaluated(code, [], f=abs, x=-1, xs=[-1], paths=[path], address="tcp://127.0.0.1:9")
+            if theirs in opened:
+                with made as executor:
+                    assert (type(executor), executor._options.backend) == (mrpy.Executor, opened[theirs])
+            elif "session" in code:  # nothing is opened before the block begins
+                assert hasattr(made, "__enter__")
+            else:
+                assert made == expected.get(theirs, [1]), theirs
 
 
 @pytest.mark.parametrize("theirs", _VERBS_OTHERWISE)
@@ -141,6 +159,7 @@ def test_what_an_async_result_or_a_future_has_says_what_to_write() -> None:
     assert [eval(told[theirs][0], known) for theirs in ("get", "ready", "successful")] == [(3, 1), True, True]
     assert eval(told["successful"][0], {"pending": failed}) is False
     assert eval(told["wait"][0], known).done == {pending}
+    assert eval(told["_condition"][0], known).done == {pending}
     assert not hasattr(pending, "anything_else")
 
 
@@ -161,3 +180,64 @@ def test_an_argument_of_another_library_is_not_taken_for_another_one(tmp_path: p
 
 
 MANY = ("num_cpus", "concurrency", "max_concurrency", "max_concurrent", "n_processes", "num_threads", "n_threads")
+
+
+def test_an_argument_of_several_results_says_what_to_write() -> None:
+    with mrpy.session("serial"):
+        pending = [mrpy.submit(divmod, 7, 2), mrpy.submit(divmod, 7, 0)]
+    expected: dict[str, Callable[[Any], bool]] = {
+        "return_exceptions": lambda found: found[0] == (3, 1) and isinstance(found[1], ZeroDivisionError),
+        "errors": lambda found: found == [(3, 1)],
+        "num_returns": lambda found: list(found[:1] if isinstance(found, tuple) else found) in ([{*pending}], pending[:1]),
+    }
+    for (verb, theirs), text in _OF_SEVERAL.items():
+        with pytest.raises(TypeError, match=rf"^{verb}\(\) has no argument {theirs!r}; .*write ") as raised:
+            getattr(mrpy, verb)(pending, **{theirs: True})
+        for code in shown(text):
+            assert code in str(raised.value)
+            assert expected[theirs](eval(code, {"pending": pending, "n": 1, **MODULES})), code
+    for verb in ("gather", "wait"):
+        with pytest.raises(TypeError, match=rf"^{verb}\(\) has no argument 'timout'$"):
+            getattr(mrpy, verb)([], timout=1)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "says"),
+    {
+        **dict.fromkeys(("worker_init", "use_worker_state", "initializer"), r"mrpy\.stage\(setup=...\)"),
+        "worker_exit": "teardown", "worker_lifespan": r"mrpy\.session\(max_tasks_per_worker=...\)",
+        "total": "progress=True", "iterable_len": "progress=True", "temp_folder": "TMPDIR",
+        "start_method": "one way to start", "shared_objects": "functools.partial",
+    }.items(),
+)  # fmt: skip
+def test_an_option_of_another_library_says_what_does_that_here(theirs: str, says: str) -> None:
+    with pytest.raises(mrpy.errors.OptionError, match=f"there is no option {theirs}=; .*{says}"):
+        mrpy.pmap(abs, [], **{theirs: 1})
+
+
+def delayed(function: Any) -> Any:
+    """That of joblib."""
+
+    def delayed_function(*args: Any, **kwargs: Any) -> Any:
+        return function, args, kwargs
+
+    return delayed_function
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_calls_that_joblib_has_put_off_are_refused(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    joblib = types.ModuleType("joblib")
+    joblib.delayed = delayed  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "joblib", joblib)
+    other = lambda function: lambda *args: (function, args, {})
+
+    def here(delayed: Any = delayed) -> Any:
+        return (delayed(abs)(x) for x in [-1, 2])
+
+    for calls in ((delayed(abs)(x) for x in [-1, 2]), here(), (joblib.delayed(abs)(x) for x in [-1, 2])):
+        with pytest.raises(TypeError, match=r"write f\(x\) in its place"):
+            next(mrpy.parallel(calls, backend=backend, workers=2))
+    for kept in (here(other), ((abs, (x,), {}) for x in [-1, 2])):
+        assert list(mrpy.parallel(kept, backend=backend, workers=2)) == [(abs, (-1,), {}), (abs, (2,), {})]
+    done = ([f(*args) for f, args, _ in [delayed(abs)(y) for y in range(-x, 0)]] for x in [1, 2])
+    assert list(mrpy.parallel(done, backend=backend, workers=2)) == [[1], [2, 1]]

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from mrpy.light import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
 _HERE = {
-    "map": ("imap", "apply", "select", "transform", "map_elements", "amap", "uimap"),
+    "map": ("imap", "apply", "select", "transform", "map_elements", "amap"),
     "starmap": ("istarmap", "map_star"),
     "filter": ("where", "select_if", "keep_if", "ifilter"),
     "flat_map": ("flatmap", "flatMap", "concat_map", "mapcat", "bind", "explode", "map_concat"),
@@ -25,7 +32,6 @@ _HERE = {
     "reduce": ("combine", "treeReduce"),
     "fold": ("aggregate", "foldl", "fold_left", "treeAggregate"),
     "histogram": ("hist",),
-    "sample": ("random_sample", "takeSample"),
     "first": ("find_first", "head_one", "next", "get_first"),
     "to_list": ("collect", "compute", "list", "tolist", "toList", "get", "gather", "result", "results"),
     "foreach": ("for_each", "forEach", "each", "do"),
@@ -48,7 +54,7 @@ _HERE = {
 _VERBS = {
     "stream": ("from_sequence", "parallelize", "from_iterable", "from_iter", "from_list", "seq"),
     "submit": ("apply_async", "remote"),
-    "pmap": ("map", "imap", "parallel_map", "p_map", "map_async", "process_map"),
+    "pmap": ("map", "imap", "parallel_map", "p_map", "p_imap", "map_async", "amap", "process_map"),
     "pstarmap": ("starmap", "istarmap", "starmap_async"),
     "pfilter": ("filter",),
     "preduce": ("reduce",),
@@ -67,7 +73,7 @@ _JOINS = {
     "left": ("left_join", "leftOuterJoin", "left_outer_join"),
     "right": ("right_join", "rightOuterJoin", "right_outer_join"),
     "outer": ("outer_join", "fullOuterJoin", "full_join", "full_outer_join"),
-    "semi": ("semi_join", "left_semi_join", "intersection"),
+    "semi": ("semi_join", "left_semi_join"),
     "anti": ("anti_join", "left_anti_join", "subtractByKey", "subtract", "difference"),
 }
 _LOOKING = "use map() with a function that looks at its item and returns it"
@@ -76,6 +82,8 @@ _PAIRS = "a key goes with whole items here, not with the values of pairs"
 _VALUES = f"{_PAIRS}: write mrpy.mapreduce(lambda pair: pair, lambda key, values: %s, this)"
 _FOLDED = f"{_PAIRS}: write fold_by(0, lambda made, pair: step(made, pair[1]), initial, combine)"
 _RUNS = "for all items of a key write group_by(key); for runs of one key write itertools.groupby(this, key)"
+_SAMPLE = "so many items, each one once, in a list: write sample(n, seed=0)"
+_KEPT = "a list keeps them, for several chains: write mrpy.stream(list(this))"
 _PIECES = "for a generator function that carries nothing from one item to the next write mrpy.stage(f)(this)"
 _OTHERWISE = {  # behind "write" is code, up to the end or a semicolon; "this" is the iterator
     **{theirs: f"write join(other, key, how={how!r})" for how, many in _JOINS.items() for theirs in many},
@@ -103,13 +111,34 @@ _OTHERWISE = {  # behind "write" is code, up to the end or a semicolon; "this" i
     "keyBy": "write map(lambda item: (key(item), item))",
     "sortByKey": "write sorted(0)",
     "collectAsMap": "write dict(this)",
-    "cartesian": "write flat_map(lambda item: [(item, each) for each in other])",
+    **dict.fromkeys(
+        ("cartesian", "product"), "write flat_map(lambda item: [(item, each) for each in other])"
+    ),
+    **dict.fromkeys(("takeSample", "random_sample"), _SAMPLE),
+    **dict.fromkeys(("cache", "persist"), _KEPT),
+    "intersection": "write join(other, key, how='semi').distinct()",
+    "any": "write any(this)",
+    "all": "write all(this)",
+    "isEmpty": "write not take(1).to_list()",
+    "lookup": "write filter(lambda pair: pair[0] == key).map(operator.itemgetter(1)).to_list()",
+    "glom": f"{_CUT}; for tuples of n items write batch(n)",
+    "randomSplit": "each item draws: write map(lambda item: (mrpy.rng().random() < share, item)).group_by(0)",
+    "unzip": "for each of what tee(n) gives write map(operator.itemgetter(place))",
+    "reduction": "a stretch is folded item by item: write fold(step, initial, combine)",
     "remove": "write filter(lambda item: not predicate(item))",
-    "imap_unordered": "use map() and the option ordered=False",
+    **dict.fromkeys(
+        ("imap_unordered", "map_unordered", "uimap"), "use map() and the option ordered=False"
+    ),
 }
+_POOL = "none has to be opened: write mrpy.pmap(f, xs); for a block's own write mrpy.session(workers=n)"
 _VERBS_OTHERWISE = {
     "wholeTextFiles": "write mrpy.pmap(lambda path: (path, pathlib.Path(path).read_text()), paths)",
-    "Pool": "none has to be opened: write mrpy.pmap(f, xs); for a block's own write mrpy.session(workers=n)",
+    **dict.fromkeys(("Pool", "WorkerPool", "ProcessPool"), _POOL),
+    **dict.fromkeys(
+        ("imap_unordered", "map_unordered", "uimap", "p_umap"), "write mrpy.pmap(f, xs, ordered=False)"
+    ),
+    "thread_map": "write mrpy.pmap(f, xs, backend='threads', progress=True)",
+    "apply": "write mrpy.submit(f, x).result()",
     "ProcessPoolExecutor": "write mrpy.Executor(backend='processes')",
     "ThreadPoolExecutor": "write mrpy.Executor(backend='threads')",
     "Client": "write mrpy.session('dask', address=address)",
@@ -121,6 +150,15 @@ _OF_A_RESULT = {
     "ready": "write pending.done()",
     "successful": "write pending.exception() is None",
     "wait": "write mrpy.wait([pending], timeout=n)",
+    "_condition": "write mrpy.wait([pending]) or mrpy.as_completed([pending]); those of concurrent.futures "
+    "take its own futures only",
+}
+_OF_SEVERAL = {  # what other libraries give to these, as in `_OTHERWISE`
+    ("gather", "return_exceptions"): "on_error='return' of mrpy.session or mrpy.configure, when calls are "
+    "made, has them return exceptions; else write [each.exception() or each.result() for each in pending]",
+    ("gather", "errors"): "write [each.result() for each in pending if each.exception() is None]",
+    ("wait", "num_returns"): "write mrpy.wait(pending, return_when='FIRST_COMPLETED'); for the first n of "
+    "them write itertools.islice(mrpy.as_completed(pending), n)",
 }
 _NAMES = {theirs: ours for ours, many in _HERE.items() for theirs in many}
 _VERB_NAMES = {theirs: ours for ours, many in _VERBS.items() for theirs in many}
@@ -146,3 +184,22 @@ def verb_called_here(name: str) -> str:
     if name in _VERBS_OTHERWISE:
         return f"{text}; {_VERBS_OTHERWISE[name]}"
     return f"{text}; it is called {_VERB_NAMES[name]!r} here" if name in _VERB_NAMES else text
+
+
+def see_that_none_is_given(verb: str, given: Mapping[str, object]) -> None:
+    """Raises `TypeError` for keywords that a verb does not have, with what to write instead of some."""
+    for name in given:
+        hint = _OF_SEVERAL.get((verb, name))
+        raise TypeError(f"{verb}() has no argument {name!r}" + (f"; {hint}" if hint else ""))
+
+
+def called(item: Any) -> Any:
+    """The item, where it is none of the calls that `joblib.delayed` has put off."""
+    if type(item) is tuple and len(item) == 3:
+        function, args, kwargs = item
+        if callable(function) and type(args) is tuple and type(kwargs) is dict:
+            raise TypeError(
+                "delayed(f)(x) calls nothing, and makes a tuple that only joblib calls: write f(x) in its "
+                "place, as in mrpy.parallel(f(x) for x in xs)"
+            )
+    return item

@@ -11,6 +11,7 @@ The same holds for an iterator over a sequence: it is exhausted, as it would be 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from types import AsyncGeneratorType, CellType, CodeType, FunctionType, GeneratorType
@@ -19,15 +20,17 @@ from mrpy.errors import LiftError
 from mrpy.iterators.builtin import HANDLERS, NONE_GIVEN, is_too_deep
 from mrpy.iterators.sharing import takes_from_its_source
 from mrpy.light import TYPE_CHECKING, later
-from mrpy.mapreduce.plan import GENEXPR, Body, Plan
+from mrpy.mapreduce.plan import GENEXPR, Body, Map, Plan
 from mrpy.mapreduce.sources import run_of, source_of
 
 if TYPE_CHECKING:
     import opcode
     from typing import Any
 
+    from mrpy.iterators import elsewhere
     from mrpy.iterators.builtin import Given
 else:
+    elsewhere = later("mrpy.iterators.elsewhere")
     opcode = later("opcode")  # only for generators
 
 
@@ -62,7 +65,9 @@ def lift_program(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
         why = _why_not(iterable)
         if why:
             raise LiftError(why)
-        return _from_generator(iterable, given, lift)
+        puts_off = _puts_off(iterable)
+        plan = _from_generator(iterable, given, lift)
+        return plan.then(Map(elsewhere.called)) if puts_off else plan
     if isinstance(iterable, AsyncGeneratorType):
         raise LiftError("an asynchronous generator cannot be run in parallel; write it without async")
     if type(iterable).__name__ == "generator" and hasattr(iterable, "gi_frame"):  # as those of Cython
@@ -103,6 +108,17 @@ def _why_not(generator: GeneratorType[Any, Any, Any]) -> str:
             "the others; pair the items before, as in zip(items, items)"
         )
     return ""
+
+
+def _puts_off(generator: GeneratorType[Any, Any, Any]) -> bool:
+    """Whether it names `joblib.delayed`: its items may be calls that nobody does."""
+    joblib: Any = sys.modules.get("joblib")
+    names = {*generator.gi_code.co_names, *generator.gi_code.co_freevars}
+    if joblib is None or "delayed" not in names:
+        return False
+    frame: Any = generator.gi_frame
+    known = (frame.f_locals.get(name, frame.f_globals.get(name)) for name in names)
+    return any(each is joblib or each is joblib.delayed for each in known)
 
 
 def _from_generator(
