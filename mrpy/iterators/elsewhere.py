@@ -126,9 +126,7 @@ _OTHERWISE = {  # behind "write" is code, up to the end or a semicolon; "this" i
     "unzip": "for each of what tee(n) gives write map(operator.itemgetter(place))",
     "reduction": "a stretch is folded item by item: write fold(step, initial, combine)",
     "remove": "write filter(lambda item: not predicate(item))",
-    **dict.fromkeys(
-        ("imap_unordered", "map_unordered", "uimap"), "use map() and the option ordered=False"
-    ),
+    **dict.fromkeys(("imap_unordered", "map_unordered", "uimap"), "use map() and the option ordered=False"),
 }
 _POOL = "none has to be opened: write mrpy.pmap(f, xs); for a block's own write mrpy.session(workers=n)"
 _VERBS_OTHERWISE = {

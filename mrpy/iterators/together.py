@@ -33,9 +33,7 @@ class Waited(NamedTuple, Generic[T]):
     not_done: set[PendingResult[T]]
 
 
-def gather(
-    pending: Iterable[PendingResult[R]], timeout: float | None = None, **others: Never
-) -> list[R]:
+def gather(pending: Iterable[PendingResult[R]], timeout: float | None = None, **others: Never) -> list[R]:
     """Wait for all of them, and return their values, in this order: ``[each.result() for each in pending]``.
 
     What the first of them in this order raised is raised as soon as those before it have ended; the others go
