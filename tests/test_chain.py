@@ -402,6 +402,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "sample(-1)": (lambda s: s.sample(-1), ValueError, "sample.. .*from 0 up"),
     "sample seed": (lambda s: s.sample(2, seed="x"), ValueError, "seed"),
     "sample(2, .5)": (lambda s: s.sample(2, 0.5), ValueError, r"sample\(\) needs a whole number as seed from 0 up, not 0.5"),
+    "a share of Spark": (lambda s: s.sample(False, 0.5), ValueError, r"sample\(\) needs a whole number from 0 up, not False"),
     "sample of Spark": (lambda s: s.sample(False, 3), ValueError, r"sample\(\) needs a whole number from 0 up, not False"),
     **{
         f"{name} of {number!r}": (lambda s, name=name, number=number: getattr(s, name)(number), ValueError, f"{name}.. .*not ")

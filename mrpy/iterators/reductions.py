@@ -153,9 +153,10 @@ class Reductions(ABC, Generic[T]):
         """``random.sample(list(self), count)``: some items, each with the same chance, in the order of
         the source; all where there are fewer. The same seed takes the same ones everywhere; None: that of
         the run, if it has one."""
+        count = at_least("sample", count, 0)
         seed = self._options().seed if seed is None else at_least("sample", seed, 0, " as seed")
         chosen = fresh_seed() if seed is None else seed
-        return list(self._fold(statistics.sample(at_least("sample", count, 0), chosen)))
+        return list(self._fold(statistics.sample(count, chosen)))
 
     def foreach(self, function: Callable[[T], Any]) -> None:
         """``for item in self: function(item)``, on the workers; what it returns is dropped there."""
