@@ -16,7 +16,7 @@ import pytest
 from laws import LOCAL
 
 import mrpy
-from mrpy.iterators.elsewhere import _HERE, _OF_A_RESULT, _OF_SEVERAL, _OTHERWISE, _VERBS, _VERBS_OTHERWISE
+from mrpy.iterators.elsewhere import _HERE, _OF_A_RESULT, _OTHERWISE, _VERBS, _VERBS_OTHERWISE
 
 PAIRS = [("b", 3), ("a", 1), ("b", 2)]
 OTHER = [("a", 9), ("c", 8)]
@@ -180,25 +180,6 @@ def test_an_argument_of_another_library_is_not_taken_for_another_one(tmp_path: p
 
 
 MANY = ("num_cpus", "concurrency", "max_concurrency", "max_concurrent", "n_processes", "num_threads", "n_threads")
-
-
-def test_an_argument_of_several_results_says_what_to_write() -> None:
-    with mrpy.session("serial"):
-        pending = [mrpy.submit(divmod, 7, 2), mrpy.submit(divmod, 7, 0)]
-    expected: dict[str, Callable[[Any], bool]] = {
-        "return_exceptions": lambda found: found[0] == (3, 1) and isinstance(found[1], ZeroDivisionError),
-        "errors": lambda found: found == [(3, 1)],
-        "num_returns": lambda found: list(found[:1] if isinstance(found, tuple) else found) in ([{*pending}], pending[:1]),
-    }
-    for (verb, theirs), text in _OF_SEVERAL.items():
-        with pytest.raises(TypeError, match=rf"^{verb}\(\) has no argument {theirs!r}; .*write ") as raised:
-            getattr(mrpy, verb)(pending, **{theirs: True})
-        for code in shown(text):
-            assert code in str(raised.value)
-            assert expected[theirs](eval(code, {"pending": pending, "n": 1, **MODULES})), code
-    for verb in ("gather", "wait"):
-        with pytest.raises(TypeError, match=rf"^{verb}\(\) has no argument 'timout'$"):
-            getattr(mrpy, verb)([], timout=1)
 
 
 @pytest.mark.parametrize(

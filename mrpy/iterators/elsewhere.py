@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from mrpy.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -151,13 +149,6 @@ _OF_A_RESULT = {
     "_condition": "write mrpy.wait([pending]) or mrpy.as_completed([pending]); those of concurrent.futures "
     "take its own futures only",
 }
-_OF_SEVERAL = {  # what other libraries give to these, as in `_OTHERWISE`
-    ("gather", "return_exceptions"): "on_error='return' of mrpy.session or mrpy.configure, when calls are "
-    "made, has them return exceptions; else write [each.exception() or each.result() for each in pending]",
-    ("gather", "errors"): "write [each.result() for each in pending if each.exception() is None]",
-    ("wait", "num_returns"): "write mrpy.wait(pending, return_when='FIRST_COMPLETED'); for the first n of "
-    "them write itertools.islice(mrpy.as_completed(pending), n)",
-}
 _NAMES = {theirs: ours for ours, many in _HERE.items() for theirs in many}
 _VERB_NAMES = {theirs: ours for ours, many in _VERBS.items() for theirs in many}
 
@@ -182,13 +173,6 @@ def verb_called_here(name: str) -> str:
     if name in _VERBS_OTHERWISE:
         return f"{text}; {_VERBS_OTHERWISE[name]}"
     return f"{text}; it is called {_VERB_NAMES[name]!r} here" if name in _VERB_NAMES else text
-
-
-def see_that_none_is_given(verb: str, given: Mapping[str, object]) -> None:
-    """Raises `TypeError` for keywords that a verb does not have, with what to write instead of some."""
-    for name in given:
-        hint = _OF_SEVERAL.get((verb, name))
-        raise TypeError(f"{verb}() has no argument {name!r}" + (f"; {hint}" if hint else ""))
 
 
 def called(item: Any) -> Any:

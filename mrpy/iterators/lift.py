@@ -112,13 +112,13 @@ def _why_not(generator: GeneratorType[Any, Any, Any]) -> str:
 
 def _puts_off(generator: GeneratorType[Any, Any, Any]) -> bool:
     """Whether it names `joblib.delayed`: its items may be calls that nobody does."""
-    joblib: Any = sys.modules.get("joblib")
+    joblib = sys.modules.get("joblib")
     names = {*generator.gi_code.co_names, *generator.gi_code.co_freevars}
     if joblib is None or "delayed" not in names:
         return False
     frame: Any = generator.gi_frame
     known = (frame.f_locals.get(name, frame.f_globals.get(name)) for name in names)
-    return any(each is joblib or each is joblib.delayed for each in known)
+    return any(each is joblib or each is getattr(joblib, "delayed", joblib) for each in known)
 
 
 def _from_generator(

@@ -8,18 +8,13 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from operator import attrgetter
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal, Never, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from mrpy.inside import waiting
 from mrpy.iterators.pending import PendingResult
-from mrpy.light import Generic, NamedTuple, R, T, later
+from mrpy.light import Generic, NamedTuple, R, T
 from mrpy.scheduler.driver import Driver
 from mrpy.scheduler.job import next_of
-
-if TYPE_CHECKING:
-    from mrpy.iterators import elsewhere
-else:
-    elsewhere = later("mrpy.iterators.elsewhere")  # only for those who mistype
 
 Until: TypeAlias = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
 _driver_of = attrgetter("_driver")
@@ -33,7 +28,7 @@ class Waited(NamedTuple, Generic[T]):
     not_done: set[PendingResult[T]]
 
 
-def gather(pending: Iterable[PendingResult[R]], timeout: float | None = None, **others: Never) -> list[R]:
+def gather(pending: Iterable[PendingResult[R]], timeout: float | None = None) -> list[R]:
     """Wait for all of them, and return their values, in this order: ``[each.result() for each in pending]``.
 
     What the first of them in this order raised is raised as soon as those before it have ended; the others go
@@ -45,8 +40,6 @@ def gather(pending: Iterable[PendingResult[R]], timeout: float | None = None, **
     ...     mrpy.gather(mrpy.submit(pow, 2, n) for n in range(5))
     [1, 2, 4, 8, 16]
     """
-    if others:
-        elsewhere.see_that_none_is_given("gather", others)
     given = _checked("gather", pending)
     alone = given if isinstance(pending, Iterator) else []
     until = _end(timeout)
@@ -82,10 +75,7 @@ def as_completed(
 
 
 def wait(
-    pending: Iterable[PendingResult[R]],
-    timeout: float | None = None,
-    return_when: Until = "ALL_COMPLETED",
-    **others: Never,
+    pending: Iterable[PendingResult[R]], timeout: float | None = None, return_when: Until = "ALL_COMPLETED"
 ) -> Waited[R]:
     """Wait for them, `timeout` seconds at most; return ``(done, not_done)``, two sets.
 
@@ -98,8 +88,6 @@ def wait(
     >>> len(done), len(not_done)
     (5, 0)
     """
-    if others:
-        elsewhere.see_that_none_is_given("wait", others)
     given = list(dict.fromkeys(_checked("wait", pending)))
     if return_when not in _UNTIL:
         raise ValueError(f"return_when={return_when!r}: must be one of {', '.join(_UNTIL)}")
