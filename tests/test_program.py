@@ -147,3 +147,61 @@ print(program_of([Map(f)], "map"))
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         found.add(subprocess.check_output([sys.executable, "-c", program], env=environment, timeout=60))
     assert len(found) == 1
+
+
+def program(text: str) -> str:
+    """By what a checkpoint knows ``f`` of a script."""
+    script: dict[str, Any] = {"__name__": "__main__", "Job": mrpy.Job}
+    exec(text, script)
+    return known(script["f"])
+
+
+_PARSER = "class Parser:\n  def parse(self, x): return x * {}\n"
+_DATA = {
+    "an object": _PARSER + "parser = Parser()\ndef f(x): return parser.parse(x)",
+    "in a lambda": _PARSER + "parser = Parser()\nf = lambda x: [y for y in (parser.parse(x) for _ in 'ab')]",
+    "in a closure": _PARSER + "def outer():\n  parser = Parser()\n  return lambda x: parser.parse(x)\nf = outer()",
+    "a table": "HANDLERS = {{'add': lambda x: x + {}}}\ndef f(x): return HANDLERS['add'](x)",
+    "a table of tables": "def add(x): return x + {}\nHANDLERS = [({{'add': [add]}},)]\ndef f(x): return HANDLERS[0][0]['add'][0](x)",
+    "a table of classes": _PARSER + "KINDS = {{'a': Parser}}\ndef f(x): return KINDS['a']().parse(x)",
+    "a base": _PARSER + "class Own(Parser): pass\nparser = Own()\ndef f(x): return parser.parse(x)",
+    "what an object holds": _PARSER + "class Reader: pass\nreader = Reader()\nreader.parser = [Parser()]\ndef f(x): return reader.parser[0].parse(x)",
+    "what is in a slot": _PARSER + "class Reader:\n  __slots__ = 'parser', 'none'\nreader = Reader()\nreader.parser = Parser()\ndef f(x): return reader.parser.parse(x)",
+    "of a class": _PARSER + "class Own:\n  parser = Parser()\n  def go(self, x): return self.parser.parse(x)\ndef f(x): return Own().go(x)",
+    "of a job": _PARSER + "class Own(Job):\n  parser = Parser()\n  def map(self, x): yield x, self.parser.parse(x)\nf = Own().map",
+    "of an object whose method it is": _PARSER + "class Own:\n  def go(self, x): return self.parser.parse(x)\nown = Own()\nown.parser = Parser()\nf = own.go",
+    "a named tuple": "from typing import NamedTuple\nclass P(NamedTuple):\n  n: int\n  def parse(self, x): return x * {}\np = P(1)\ndef f(x): return p.parse(x)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", _DATA.values(), ids=_DATA)
+def test_code_counts_that_only_data_lead_to(text: str) -> None:
+    assert program(text.format(2)) == program(text.format(2)) != program(text.format(3))
+
+
+def test_what_else_there_is_in_data_does_not_count() -> None:
+    """It may be there when a run is resumed, and not have been when it began: how many, in which order."""
+    kinds = "class A:\n  def go(self): return 1\nclass B:\n  def go(self): return 2\ndef f(x, make=(A, B)): return SEEN.get(x) or OTHERS[0].go()\n"
+    one = program(kinds + "SEEN = {}\nOTHERS = [A(), B()]")
+    for others in ("[B(), A()]", "[A()] * 20_000", "(B(), [A(), B()], 5, 'text')"):
+        assert program(kinds + f"SEEN = {{1: A(), 2: 'b'}}\nOTHERS = {others}\nOTHERS[0].rate = 5") == one
+
+
+def test_nothing_is_called_of_what_data_are() -> None:
+    text = """
+class Odd(dict):
+    __slots__ = ()
+    def __getattribute__(self, name): raise SystemExit(name)
+    def __iter__(self): raise SystemExit
+    __hash__ = __eq__ = __len__ = __bool__ = values = items = __repr__ = __iter__
+class Proxy:
+    held = property(lambda self: 1 / 0)
+    def __getattr__(self, name): raise SystemExit(name)
+    @property
+    def __dict__(self): raise SystemExit
+itself = [Odd(a=1), Proxy()]
+itself.append(itself)
+itself[0]["itself"] = itself
+def f(x): return itself
+"""
+    assert program(text) == program(text) != program(text.replace("1 / 0", "2 / 0"))

@@ -2,15 +2,14 @@
 
 It is made of code: that of the functions of the run and of what is the user's own behind these - functions,
 classes and callable objects in closures, in globals that they mention, and in modules of his whose attributes
-they do. What is installed counts by its name. Data that functions find in variables do not count; defaults,
-constants and what a `partial` holds do, all of it. Plain data go through a pickler, at its speed (`_Plain`).
+they do. What is installed counts by its name. Data that functions find in variables do not count, but the
+code that they lead to does: functions in tables, and the classes of objects. Of defaults, constants and what
+a `partial` holds all counts. Plain data go through a pickler, at its speed (`_Plain`).
 """
 
 from __future__ import annotations
 
 import copyreg
-import os
-import sys
 from collections.abc import Iterable, Iterator
 from functools import cached_property, partial, partialmethod, singledispatchmethod
 from operator import attrgetter, itemgetter, methodcaller
@@ -27,7 +26,15 @@ from types import (
 from mrpy.light import TYPE_CHECKING, later, pickle
 from mrpy.mapreduce.marks import Settled
 from mrpy.mapreduce.plan import Probe
-from mrpy.scheduler.importable import MAIN
+from mrpy.mapreduce.users_code import (
+    CODE,
+    MEMBERS,
+    attribute,
+    attributes,
+    code_behind,
+    counts,
+    is_the_users,
+)  # fmt: skip
 from mrpy.scheduler.simple_functions import globals_of, names_in
 
 if TYPE_CHECKING:
@@ -42,9 +49,7 @@ else:
 DEEP = 1000  # steps from thing to thing; what is deeper does not pickle either
 ASKED = 10_000  # attributes that say of themselves that they lead to other code
 _PLAIN = (str, bytes, int, float, complex, bool, type(None))
-_MEMBERS = (dict, MappingProxyType, tuple, list, set, frozenset)
 _AS_THEY_ARE = frozenset((str, bytes, int, float, bool, type(None), dict, tuple, list))
-_CODE = (FunctionType, MethodType, BuiltinFunctionType, partial)
 _GETTERS = (itemgetter, attrgetter, methodcaller)
 _NO_PARTS = ("__dict__", "__weakref__")
 
@@ -60,14 +65,6 @@ def program_of(steps: Iterable[object], kind: str) -> str:
     return f"{walk.digest.hexdigest()} {files}"
 
 
-def _get(thing: Any, name: str, default: Any = None) -> Any:
-    """An attribute, of whatever: there are proxies that raise all kinds of errors when they are asked."""
-    try:
-        return getattr(thing, name, default)
-    except Exception:
-        return default
-
-
 class _Walk:
     """From thing to thing, each of which adds what it is and names others. They are taken level by level:
     what has no end keeps nothing else from being looked at."""
@@ -76,6 +73,7 @@ class _Walk:
         self.digest = hashlib.blake2b(kind.encode(), digest_size=16)
         self.files: list[int] = []
         self._next: list[Any] = []
+        self._behind_data: dict[int, Any] = {}  # code, by its id
         self._asked = 0
         # By their ids, each with its number; it holds them, so that no id is given twice.
         self._seen: dict[int, tuple[int, Any]] = {}
@@ -88,24 +86,35 @@ class _Walk:
     def go(self) -> None:
         """Look at all, and at what they name."""
         for _ in range(DEEP):
-            level, self._next = self._next, []
+            level, self._next = self._next or self._rest(), []
             if not level:
                 return
             for thing in level:
                 self._take(thing)
+
+    def _search(self, data: Iterable[Any]) -> None:
+        """Of these only the code counts that they lead to. How often, and from where, is data as well: when a
+        run is resumed there may be more of them."""
+        self._behind_data.update((id(code), code) for code in code_behind(data))
+
+    def _rest(self) -> list[Any]:
+        """What only data have led to."""
+        rest = sorted((code for key, code in self._behind_data.items() if key not in self._seen), key=_place)
+        self._behind_data.clear()
+        return rest
 
     def _take(self, thing: Any) -> None:
         kind = type(thing)
         if issubclass(kind, reading.Reads):
             self.files.append(thing.files)
             thing = thing.replaced(files=0)
-        if issubclass(kind, _PLAIN + _MEMBERS) and self._plain(thing):
+        if issubclass(kind, _PLAIN + MEMBERS) and self._plain(thing):
             return
         if id(thing) in self._seen:
             self._put(kind, "again", str(self._seen[id(thing)][0]))
             return
         self._seen[id(thing)] = len(self._seen), thing
-        if issubclass(kind, _MEMBERS):
+        if issubclass(kind, MEMBERS):
             self._put(kind, str(len(thing)))
             self.add(*_members(thing))
         else:
@@ -142,13 +151,14 @@ class _Walk:
         elif kind is MethodType:
             self._put(kind)
             self.add(thing.__func__, type(thing.__self__))
+            self._search(attributes(thing.__self__))
         elif kind.__module__ == "numpy.dtypes":  # such as '>u2'
             self._put(kind, repr(thing))
         elif kind.__module__ == "numpy" and kind.__name__ == "ndarray":
             self._array(thing)
         else:
             self._object(thing, kind)
-        wrapped = _get(thing, "__wrapped__", thing)  # by `functools.wraps`, or a cache
+        wrapped = attribute(thing, "__wrapped__", thing)  # by `functools.wraps`, or a cache
         if wrapped is not thing:
             self._led_to(wrapped)
 
@@ -168,15 +178,17 @@ class _Walk:
     def _function(self, function: FunctionType) -> None:
         self._put(FunctionType)
         self.add(function.__defaults__, function.__kwdefaults__, function.__code__)
-        self.add(*filter(_counts, map(_content, function.__closure__ or ())))
-        self.add(*_behind(function))
-        registry = _get(function, "registry")  # of functools.singledispatch
+        closure, behind = [*map(_content, function.__closure__ or ())], [*_behind(function)]
+        self.add(*filter(counts, closure))
+        self.add(*filter(counts, behind))
+        self._search(thing for thing in closure + behind if not counts(thing))
+        registry = attribute(function, "registry")  # of functools.singledispatch
         if type(registry) is MappingProxyType:
             self.add(*(part for _, part in sorted(registry.items(), key=lambda pair: repr(pair[0]))))
 
     def _object(self, thing: Any, kind: type) -> None:
         described = thing if issubclass(kind, type) else kind
-        names = (_get(thing, name) for name in ("__qualname__", "__name__"))
+        names = (attribute(thing, name) for name in ("__qualname__", "__name__"))
         name = next((name for name in names if isinstance(name, str)), "")
         self._put(kind, f"{kind.__module__}.{described.__qualname__}", name)
         if issubclass(kind, _GETTERS):  # what they get is all that they are
@@ -184,26 +196,29 @@ class _Walk:
         elif issubclass(kind, partial):
             self.add(thing.args, thing.keywords, thing.func)
         elif issubclass(kind, BuiltinFunctionType):
-            self.add(type(thing.__self__), str(_get(thing.__self__, "__name__", "")))  # as `numpy.add.reduce`
+            of = thing.__self__  # such as `numpy.add` of `numpy.add.reduce`
+            self.add(type(of), str(attribute(of, "__name__", "")))
         elif not issubclass(kind, type):
             self._held(thing, kind)
+            self._search(attributes(thing))
             if kind.__eq__ is not object.__eq__ and not kind.__module__.startswith("mrpy."):
                 self._valued(thing)
         for base in described.__mro__:
             if is_the_users(base.__module__):
                 self.add(*_functions_of(base))
+                self._search(part for name, part in vars(base).items() if not name.startswith("__"))
 
     def _held(self, thing: Any, kind: type) -> None:
         """What an object holds: all that one of our own does, of others what is code."""
         ours = not is_the_users(kind.__module__)  # or installed: those of toolz are what they hold
         for name in _slots(kind):
-            part = _get(thing, name)
-            if ours or _counts(part):
+            part = attribute(thing, name)
+            if ours or counts(part):
                 self.add(part)
-        held = _get(thing, "__dict__")
+        held = attribute(thing, "__dict__")
         if type(held) is dict:
-            self.add(*(part for _, part in sorted(held.items()) if issubclass(type(part), _CODE)))
-        func = _get(thing, "func")  # of toolz.curry, and of whatever does like a partial
+            self.add(*(part for _, part in sorted(held.items()) if issubclass(type(part), CODE)))
+        func = attribute(thing, "func")  # of toolz.curry, and of whatever does like a partial
         if callable(func):
             self._led_to(func)
 
@@ -234,7 +249,7 @@ class _Plain(pickle.Pickler):
         kind = type(thing)
         if kind in _AS_THEY_ARE:
             return None
-        if issubclass(kind, _MEMBERS):
+        if issubclass(kind, MEMBERS):
             return kind.__name__, _members(thing)
         if issubclass(kind, _PLAIN):
             return kind.__name__, repr(thing)
@@ -283,17 +298,24 @@ def _functions_of(kind: type) -> Iterator[Any]:
             yield part.func
         elif isinstance(part, singledispatchmethod):
             yield part.dispatcher
-        elif isinstance(part, FunctionType) or _get(part, "__wrapped__") is not None:
+        elif isinstance(part, FunctionType) or attribute(part, "__wrapped__") is not None:
             yield part
 
 
+def _place(code: Any) -> tuple[str, str, int]:
+    """Where code stands: the same in every process."""
+    described = code if issubclass(type(code), type | FunctionType) else type(code)
+    line = code.__code__.co_firstlineno if type(code) is FunctionType else 0
+    return str(described.__module__), described.__qualname__, line
+
+
 def _behind(function: FunctionType) -> Iterator[Any]:
-    """What is the user's own and callable among the globals that a function mentions."""
+    """The globals that a function mentions, of modules of the user's what it mentions of these."""
     for name in dict.fromkeys(globals_of(function.__code__)):
         found = function.__globals__.get(name)
         if type(found) is ModuleType:
             yield from _of_module(found, dict.fromkeys(names_in(function.__code__)), set())
-        elif _counts(found):
+        else:
             yield found
 
 
@@ -305,33 +327,5 @@ def _of_module(module: ModuleType, names: Iterable[str], seen: set[str]) -> Iter
         part = vars(module).get(name)
         if type(part) is ModuleType:
             yield from _of_module(part, names, seen)
-        elif _counts(part):
+        else:
             yield part
-
-
-def _counts(thing: Any) -> bool:
-    """Whether it is code of the user's, or holds some."""
-    kind = type(thing)
-    if issubclass(kind, partial) or kind.__module__.startswith("toolz."):
-        return True
-    if not callable(thing):
-        return False
-    module = thing.__module__ if issubclass(kind, type | FunctionType | MethodType) else kind.__module__
-    cached = _get(thing, "__wrapped__") if kind.__module__ == "functools" else None
-    return cached is not None or (isinstance(module, str) and is_the_users(module))
-
-
-_INSTALLED = ("site-packages", "dist-packages")
-
-
-def is_the_users(module: str) -> bool:
-    """Whether a module is of the user's own program, and not installed."""
-    if module in MAIN:
-        return True
-    file = _get(sys.modules.get(module), "__file__")
-    if not isinstance(file, str) or module.partition(".")[0] in _NOT_HIS:
-        return False
-    return not any(part in _INSTALLED for part in file.split(os.sep))
-
-
-_NOT_HIS = sys.stdlib_module_names | {"mrpy", "dask", "distributed", "toolz", "numpy", "pandas", "scipy"}
