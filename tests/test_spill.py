@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import functools
 import math
 import os
 import re
+import shutil
 import tempfile
 import threading
 import time
@@ -14,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +25,7 @@ from hypothesis import strategies as st
 
 import mrpy
 from mrpy.errors import SerializationError, SpillError
-from mrpy.mapreduce import made, own_folder, slices, sort_memory, sorted_runs, sorting, spill
+from mrpy.mapreduce import made, own_file, own_folder, slices, sort_memory, sorted_runs, sorting, spill
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.partition import stable_hash
 from mrpy.mapreduce.sorted_runs import write_sorted
@@ -528,6 +531,28 @@ def test_what_cannot_be_made_again_is_an_error_that_names_it(spilled: Path, tmp_
         list(mrpy.mapreduce(pairs, reducer, once(), memory=1, workers=1, chunksize=200, partitions=2))
 
 
+@pytest.mark.fault(25)
+@pytest.mark.parametrize("how", ["damaged", "cut off", "removed"])
+@pytest.mark.parametrize("verb", ["sorted", "repartition", "group_by of a shuffle"])
+def test_what_others_have_on_disk_is_an_error_where_it_is_not_what_was_written(verb: str, how: str, spilled: Path) -> None:
+    items = mrpy.stream(range(4000), backend="serial", memory=1 << 16, chunksize=100).map(lambda n: (n * 7919 % 500, "v" * 300 + str(n)))
+    rows = {
+        "sorted": lambda: items.sorted(0),
+        "repartition": lambda: items.repartition(6),
+        "group_by of a shuffle": lambda: items.group_by(0).map(lambda row: (row[0] % 7, row)).group_by(0),
+    }[verb]()
+    next(rows)
+    harmed = [path for path in spilled.glob(f"{spill.PREFIX}*/*{spill.RUN}")]
+    assert harmed
+    for path in harmed:
+        if how == "removed":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:30] if how == "cut off" else bytes(path.stat().st_size))
+    with pytest.raises(SpillError, match="spilled part"):
+        list(rows)
+
+
 @pytest.mark.fault(24)
 def test_a_full_disk_is_an_error_that_says_where_and_leaves_nothing(spilled: Path) -> None:
     import resource
@@ -538,6 +563,33 @@ def test_a_full_disk_is_an_error_that_says_where_and_leaves_nothing(spilled: Pat
 
     with mrpy.session(workers=2), pytest.raises(SpillError, match=r"no room to spill: .*free"):
         list(mrpy.mapreduce(filled, as_list, range(3), memory=1))
+
+
+@pytest.mark.fault(24)
+@pytest.mark.parametrize(
+    "number, free, said",
+    [
+        (errno.ENOSPC, 0, r"at least \d+ more bytes are needed, and 0 are free there"),
+        (errno.ENOSPC, 798_720, r"the disk was full; 798720 bytes are free there again"),
+        (errno.EDQUOT, 798_720, r"at least \d+ more bytes are needed than the quota allows"),
+    ],
+)
+def test_what_is_said_of_a_full_disk_is_true_and_of_use(
+    spilled: Path, monkeypatch: pytest.MonkeyPatch, number: int, free: int, said: str
+) -> None:
+    """Others may have given back what they had, and memory= may have been given."""
+
+    class Full(own_file.OwnFile):
+        def write(self, data: Any) -> int:
+            if self.tell():
+                raise OSError(number, os.strerror(number))
+            return super().write(data[:1000]) or 0
+
+    monkeypatch.setattr(own_file, "OwnFile", Full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    told = rf"no room to spill: {said} \(in {spilled}/\S+, which has 1000 bytes by now; set TMPDIR to a larger disk, or raise memory="
+    with pytest.raises(SpillError, match=told):
+        list(mrpy.mapreduce(lambda x: [(x, os.urandom(1000))], as_list, range(3000), memory=1, backend="serial"))
 
 
 @pytest.mark.fault(15)

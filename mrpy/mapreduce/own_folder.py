@@ -82,9 +82,15 @@ def no_room(error: OSError, folder: str, needed: int) -> str | None:
     is something else."""
     if error.errno not in _NO_ROOM:
         return None
-    text = f"at least {max(1, needed)} more bytes are needed"
+    needed = max(1, needed)
+    text = f"at least {needed} more bytes are needed"
+    if error.errno == errno.EDQUOT:
+        return f"{text} than the quota allows"
     with suppress(OSError):
-        text += f", and {shutil.disk_usage(folder).free} are free there"
+        free = shutil.disk_usage(folder).free
+        if error.errno == errno.ENOSPC and free >= needed:  # others have removed what they had written
+            return f"the disk was full; {free} bytes are free there again"
+        text += f", and {free} are free there"
     return text if error.errno != errno.EFBIG else f"{text}; but files may be no larger (ulimit -f)"
 
 

@@ -138,8 +138,10 @@ class RunFile:
         try:
             self._file.close()
         except OSError as error:
+            problem = self._problem(0, error)  # it counts this file, too
             self._remove()
-            raise self._problem(0, error) from error
+            if failed is None:
+                raise problem from error
         if failed is not None:
             self._remove()
 
@@ -180,7 +182,11 @@ class RunFile:
             return SpillError(f"cannot spill to {self.path}: {error}")
         ours = os.path.basename(folder).startswith(PREFIX)  # else it is a checkpoint's
         larger = "set TMPDIR to a larger disk" if ours else "put the checkpoint on a larger disk"
-        return SpillError(f"no room to spill: {problem} (in {folder}; {larger}, or give memory=)")
+        _, there = Store(folder, 0).files()
+        return SpillError(
+            f"no room to spill: {problem} (in {folder}, which has {there} bytes by now; {larger}, or raise "
+            "memory= so that less is spilled)"
+        )
 
     def _remove(self) -> None:
         with suppress(OSError):
