@@ -18,9 +18,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -704,9 +706,60 @@ def test_an_address_at_which_nobody_could_be_is_refused_at_once(address: Any) ->
         pass
 
 
-def test_where_memory_runs_out_for_a_result_that_is_said() -> None:
-    def full() -> None:
+def test_where_memory_runs_out_for_a_result_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: Any) -> None:
         raise MemoryError
 
-    with pytest.raises(BackendError, match="no memory left for a result of 7,000 bytes"):
-        Far(type("Future", (), {"result": staticmethod(full)}), 7000, None).load()
+    with distributed.Client(n_workers=1, processes=False, dashboard_address=None) as client:
+        future = client.submit(abs, -1)
+        monkeypatch.setattr(distributed.Client, "_gather", full)
+        with pytest.raises(BackendError, match="no memory left for a result of 7,000 bytes"):
+            Far(future, 7000, None).load()
+
+
+@pytest.mark.fault(14)
+def test_a_ctrl_c_just_as_dask_begins_to_fetch_does_not_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch = distributed.Client._gather_remote
+    asked: list[int] = []
+
+    def interrupted(*args: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 1:  # in Dask's thread, which does nothing else until the main one has acted on it
+            time.sleep(0.2)  # that sleeps by now
+            os.kill(os.getpid(), signal.SIGINT)
+            assert eventually(lambda: caught)
+        return fetch(*args)
+
+    with mrpy.session("dask", workers=1):
+        assert list(mrpy.pmap(abs, [-1])) == [1]
+        caught: list[BaseException] = []
+        monkeypatch.setattr(distributed.Client, "_gather_remote", interrupted)
+        try:
+            list(mrpy.pmap(abs, [-2]))
+        except KeyboardInterrupt as error:
+            caught.append(error)
+        assert caught
+        for _ in range(3):
+            assert list(mrpy.pmap(abs, [-3])) == [3]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_result_whose_client_is_closed_is_lost(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetching = threading.Event()
+
+    async def endless(*_: Any) -> None:
+        fetching.set()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(distributed.Client, "_gather", endless)
+    with distributed.Client(n_workers=1, processes=False, dashboard_address=None) as client:
+        far = Far(client.submit(abs, -1), 7000, None)
+        with ThreadPoolExecutor(1) as pool:
+            if when == "meanwhile":
+                lost = pool.submit(far.load)
+                assert fetching.wait(20)
+            client.close()
+            if when == "before":
+                lost = pool.submit(far.load)
+            with pytest.raises(BackendError, match="a result is lost: before it was asked for its session"):
+                lost.result(timeout=20)
