@@ -15,6 +15,7 @@ import sys
 from types import ModuleType
 
 from mrpy._version import __version__
+from mrpy.light import imported
 
 TYPE_CHECKING = False  # as in typing, which would have to be imported; type checkers know the name
 if TYPE_CHECKING:
@@ -79,16 +80,14 @@ _PACKAGES = ("errors", "iterators", "options", "scheduler")
 
 
 def _named(name: str) -> object:
-    from importlib import import_module  # workers come through this file and ask for no name of it
-
     if name in __all__:
-        value = getattr(import_module(_ELSEWHERE.get(name, "mrpy.api")), name)
+        value = getattr(imported(_ELSEWHERE.get(name, "mrpy.api")), name)
         if name != "mapreduce":
             globals()[name] = value
         return value
     if name in _PACKAGES:
-        return import_module(f"mrpy.{name}")
-    raise AttributeError(import_module("mrpy.iterators.elsewhere").verb_called_here(name))
+        return imported(f"mrpy.{name}")
+    raise AttributeError(imported("mrpy.iterators.elsewhere").verb_called_here(name))
 
 
 if not TYPE_CHECKING:  # type checkers would take any name for one of ours
@@ -104,7 +103,7 @@ class _Shop(ModuleType):
     into the window as soon as anything of it is imported; what belongs there is the verb."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        from importlib import import_module  # as above
+        from importlib import import_module  # workers come through this file, and do not need it
 
         return import_module, (self.__name__,)  # functions that mention it travel to workers
 

@@ -7,6 +7,7 @@ type checker they are what they stand for.
 
 ``NamedTuple``  as `typing.NamedTuple`: for what is taken apart, or made very often
 ``Frozen``      as ``dataclass(frozen=True, slots=True)``: equal to its own kind only, and no tuple
+``imported``    a module, whole
 ``later``       a module that most runs do not need, or not at once. It stands where the imports are, with the
                 import itself beside it for type checkers
 ``Generic``, ``overload``  as those of `typing`; and type variables: ``T`` of what is in a class (covariant,
@@ -15,6 +16,7 @@ type checker they are what they stand for.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import namedtuple
 from collections.abc import Iterator
@@ -137,6 +139,20 @@ class Frozen(metaclass=_MakeFrozen):
         return type(self), tuple(self._values())
 
 
+def imported(name: str) -> Any:
+    """Import a module. No garbage is collected meanwhile: its finalizers may use what is half imported."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        # Always an import: a module stands in `sys.modules` before it is whole, and only an import waits for
+        # another thread that is at it.
+        __import__(name)
+    finally:
+        if collects:
+            gc.enable()
+    return sys.modules[name]
+
+
 class _Later:
     """Stands for a module until something is asked of it, and then asks the module."""
 
@@ -148,10 +164,7 @@ class _Later:
 
     def __getattr__(self, name: str) -> Any:
         if self._module is None:
-            # Always by an import: a module stands in `sys.modules` before it is whole, and only an import
-            # waits for another thread that is at it.
-            __import__(self._name)
-            self._module = sys.modules[self._name]
+            self._module = imported(self._name)
         return getattr(self._module, name)
 
     def __reduce__(self) -> tuple[Any, ...]:  # a function of ours may travel by value, with what it refers to

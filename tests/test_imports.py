@@ -69,3 +69,30 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
         assert "pmapp" in str(error)
     else:
         raise AssertionError
+
+
+def test_a_finalizer_may_use_mrpy_while_its_modules_are_imported() -> None:
+    code = """
+import gc, mrpy
+
+class Last:
+    at_work = False
+
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        if not Last.at_work:
+            Last.at_work = True
+            ran.append(sum(mrpy.pmap(abs, [-1], backend="serial")))
+            Last.at_work = False
+            Last()
+
+ran = []
+gc.set_threshold(20)
+Last()
+print(list(mrpy.pmap(abs, [-2], backend="serial")), {*ran}, gc.isenabled())
+Last.at_work = True  # Python ends
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[2] {1} True\n", "")
