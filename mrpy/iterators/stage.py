@@ -85,13 +85,13 @@ class StageBody:
         self._made = threading.local()
         self.__qualname__ = name_of(function)
 
-    def __call__(self, items: Iterator[Any]) -> Iterator[Any]:
+    def __call__(self, items: Iterator[Any]) -> Any:
         if self._setup is None:
-            return iter(self._function(items, *self._arguments, **self._keywords))
+            return self._function(items, *self._arguments, **self._keywords)
         if not hasattr(self._made, "here"):  # a worker is a process, or a thread of this one
             self._made.here = SetUp(self._setup)
         self._made.here.carry()
-        return iter(self._function(items, self._made.here.made, *self._arguments, **self._keywords))
+        return self._function(items, self._made.here.made, *self._arguments, **self._keywords)
 
     def __reduce__(self) -> Any:
         return StageBody, (self._function, self._arguments, self._keywords, self._setup)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -18,7 +19,7 @@ from time import perf_counter
 from mrpy.light import TYPE_CHECKING, Frozen, later
 
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Any, Protocol, Self
 
     from mrpy.mapreduce import batches as made_of
     from mrpy.scheduler import failure, sizes
@@ -150,7 +151,7 @@ class Pulled(Frozen):
         asked = getattr(self.iterable, "batches", None) if is_run(self.iterable) else None
         batches = asked() if asked is not None else None
         items = iter(self.iterable) if batches is None else batches
-        reader = Pulls(items) if batches is None else made_of.BatchReader(batches)
+        reader = Pulls(begun(items)) if batches is None else made_of.BatchReader(batches)
         if is_run(self.iterable) and items is not self.iterable:  # else somebody else may go on with it
             reader.close = getattr(items, "close", int)
         return reader
@@ -161,7 +162,34 @@ class Pulled(Frozen):
     def __str__(self) -> str:
         if shows_its_plan(self.iterable):
             return str(self.iterable)
-        return f"items of a {type(self.iterable).__name__}"
+        return f"items of a {type(_bare(self.iterable)).__name__}"
+
+
+class Begun:
+    """An iterator that was asked for itself already. Those of some libraries begin again when they are asked
+    once more, which a loop, or who holds one in C, never does; `islice`, which pulls here, does each time."""
+
+    __slots__ = ("__next__", "iterator")
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self.iterator = iterator
+        self.__next__ = iterator.__next__  # looked up in the class, and found here: so it is called from C
+
+    def __iter__(self) -> Self:
+        return self
+
+
+def begun(iterator: Any) -> Any:
+    """An iterator that others have asked for itself, or that was just asked, so that it is not asked again.
+    Those of Python and of runs are themselves always."""
+    kind = type(iterator)
+    if kind is Begun or not hasattr(kind, "__next__") or shows_its_plan(iterator):
+        return iterator
+    return iterator if str(kind.__module__).partition(".")[0] in sys.stdlib_module_names else Begun(iterator)
+
+
+def _bare(iterable: Any) -> Any:
+    return iterable.iterator if type(iterable) is Begun else iterable
 
 
 class LetGo:
@@ -324,7 +352,7 @@ def taken_by(source: object) -> list[tuple[Any, int]]:
     ``LEFT``       before, and perhaps not to its end: what was pulled is lost then
     """
     iterable: Any = source.iterable if isinstance(source, Pulled) else source
-    itself = [(iterable, ON_DEMAND)] if hasattr(type(iterable), "__next__") else []
+    itself = [(_bare(iterable), ON_DEMAND)] if hasattr(type(iterable), "__next__") else []
     return list(getattr(iterable, "_takes", itself)) if shows_its_plan(iterable) else itself
 
 
