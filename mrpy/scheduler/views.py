@@ -16,10 +16,14 @@ import io
 import sys
 from collections.abc import Callable
 
-from mrpy.light import TYPE_CHECKING, pickle
+from mrpy.light import TYPE_CHECKING, later, pickle
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from mrpy.scheduler import tensors
+else:
+    tensors = later("mrpy.scheduler.tensors")
 
 _MARK = b"_reconstruct"  # by which NumPy's pickles have what is not contiguous, and arrays of objects
 _expected = False  # such were in the last pickle; it decides what is tried first, and nothing else
@@ -29,7 +33,7 @@ def dumps(
     value: Any, buffer_callback: Callable[[Any], Any] | None = None, buffers: list[Any] | None = None
 ) -> bytes:
     """``pickle.dumps(value, 5)``, but for views. ``buffers``: what the callback fills."""
-    if not _expected:
+    if not _expected and "torch" not in sys.modules:  # a row of a tensor would be all of it
         body = pickle.dumps(value, 5, buffer_callback=buffer_callback)
         if "numpy" not in sys.modules or not _is_marked(body):
             return body
@@ -59,7 +63,10 @@ def with_views(table: dict[type, Any]) -> dict[type, Any]:
     """A dispatch table of pickle that has such views, too."""
     numpy: Any = sys.modules.get("numpy")
     kinds = [getattr(numpy, name, None) for name in ("ndarray", "memmap")]  # it may be imported just now
-    return {**dict.fromkeys(filter(None, kinds), _reduced), **table}  # the user's own way comes first
+    ours: dict[Any, Any] = dict.fromkeys(filter(None, kinds), _reduced)
+    if (tensor := getattr(sys.modules.get("torch"), "Tensor", None)) is not None:
+        ours[tensor] = tensors.reduced
+    return {**ours, **table}  # the user's own way comes first
 
 
 def _reduced(array: Any) -> Any:
