@@ -708,6 +708,24 @@ def test_a_result_that_cannot_travel_is_said_to_come_back(backend: str) -> None:
     assert "cannot be sent to a worker" in str(error)
 
 
+def test_a_function_of_a_library_that_cannot_be_sent_is_named() -> None:
+    class Function:  # as Boost.Python's are
+        __name__ = "to_text"
+
+        def __call__(self, item: Any) -> Any:
+            return item
+
+        def __reduce__(self) -> Any:
+            raise TypeError("cannot pickle it")
+
+    with mrpy.session("processes", workers=1):
+        assert str(mrpy.pmap(Function(), [1])).endswith("-> map to_text")
+        with pytest.raises(SerializationError, match="map to_text cannot be sent to a worker"):
+            list(mrpy.pmap(Function(), [1]))
+        with pytest.raises(SerializationError, match="to_text cannot be sent to a worker"):
+            mrpy.submit(Function(), 1).result(timeout=60)
+
+
 def test_a_pending_result_among_arguments_is_told_from_what_it_holds() -> None:
     with mrpy.session("processes", workers=1):
         pending = mrpy.submit(abs, -1)

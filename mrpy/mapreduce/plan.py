@@ -274,7 +274,7 @@ def name_of(function: object, depth: int = 9) -> str:
     >>> name_of(len), name_of(str.lower)
     ('len', 'str.lower')
     """
-    name = getattr(function, "__qualname__", None)
+    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)  # of Boost.Python
     if name is None and depth and hasattr(function, "func"):  # functools.partial
         return f"{name_of(function.func, depth - 1)}(...)"
     return str(name) if name else type(function).__qualname__

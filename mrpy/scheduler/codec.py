@@ -256,5 +256,5 @@ def _because_of(value: Any) -> tuple[str, str]:
 
 
 def _name(value: Any) -> str:
-    name = getattr(value, "__qualname__", None)
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
     return str(name) if name else object.__repr__(value)
