@@ -21,17 +21,8 @@ from mrpy.iterators.sharing import share, takes
 from mrpy.light import TYPE_CHECKING, T, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
-from mrpy.mapreduce.sources import (
-    Counted,
-    Pulled,
-    Sliced,
-    Snapshot,
-    Zipped,
-    begun,
-    can_be_sliced,
-    left_of,
-    run_of,
-)
+from mrpy.mapreduce.snapshot import Snapshot, left_of
+from mrpy.mapreduce.sources import Counted, Pulled, Sliced, Zipped, asked, can_be_sliced, run_of
 
 if TYPE_CHECKING:
     from typing import Any, Self, TypeAlias
@@ -210,7 +201,7 @@ def _zip(iterator: Any, lift: Lift, given: Given) -> Plan | None:
 def _side_by_side(sources: Iterable[Any], lift: Lift, given: Given) -> Plan:
     """Several sources at once: cut together if all can be cut, else each is run and pulled. Where they
     share an iterator they take turns at it, and are not taken apart."""
-    iterators = [begun(source) for source in sources]
+    iterators = [asked(source) for source in sources]
     if share(iterators):
         return Plan(Pulled(zip(*iterators, strict=False)))
     plans = [lift(each) for each in iterators]
@@ -242,10 +233,10 @@ def _chain(iterator: Any, lift: Lift, given: Given) -> Plan | None:
         return None
     sources, *active = made[2]
     if type(sources) is not _TUPLE_ITERATOR:  # of ``chain.from_iterable``: asked for one part after the other
-        parts = itertools.chain(map(begun, active), begun(sources))
+        parts = itertools.chain(map(asked, active), asked(sources))
         lifted = Chained("chain", [parts], lambda parts: (inner(lift(iter(part)), given) for part in parts))
         return Plan(Pulled(lifted))
-    known = [*map(run_of, (*map(begun, active), *sources))]
+    known = [*map(run_of, (*map(asked, active), *sources))]
     # What has no steps is taken over only when it is its turn.
     early = [type(part) in (GeneratorType, Items, *_PROGRAMS) for part in known]
     ready = [inner(lift(part), given) if now else part for part, now in zip(known, early, strict=True)]

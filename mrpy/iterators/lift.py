@@ -21,7 +21,7 @@ from mrpy.iterators.builtin import HANDLERS, NONE_GIVEN, is_too_deep
 from mrpy.iterators.sharing import takes_from_its_source
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import GENEXPR, Body, Map, Plan
-from mrpy.mapreduce.sources import begun, run_of, source_of
+from mrpy.mapreduce.sources import asked, run_of, source_of
 
 if TYPE_CHECKING:
     import opcode
@@ -54,7 +54,7 @@ def _lift(iterable: Iterable[Any], given: Given) -> Plan:
     if type(iterable) is GeneratorType:
         plan = None if _why_not(iterable) else _from_generator(iterable, given, _lift)
     elif type(iterable) in HANDLERS:
-        plan = HANDLERS[type(iterable)](iterable, lambda inner: _lift(begun(inner), given), given)
+        plan = HANDLERS[type(iterable)](iterable, lambda inner: _lift(asked(inner), given), given)
     return plan if plan is not None else Plan(source_of(iterable))
 
 
@@ -134,7 +134,7 @@ def _from_generator(
     bound, late = _bound(code), _used_late(code)
     written = bound - {*code.co_freevars}  # globals
     body = Body(function, bool(bound), bool(late), bool(late & written), bool(written))
-    return lift(begun(source), given).then(body)
+    return lift(asked(source), given).then(body)
 
 
 def _rebuilt(

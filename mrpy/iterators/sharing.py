@@ -28,7 +28,7 @@ from types import (
 from mrpy.iterators.held import LONGEST, attributes_of, classes_of, is_container, is_mapping, items_of
 from mrpy.iterators.uses import ANY, ASKED, LOOKED_AT, PASSED, TAKEN, TAKERS, Handed, codes_of, uses
 from mrpy.light import TYPE_CHECKING, Any
-from mrpy.mapreduce.sources import Begun, Pulled, run_of, taken_by
+from mrpy.mapreduce.sources import Asked, Pulled, run_of, taken_by
 from mrpy.scheduler.simple_functions import globals_of, names_in
 
 if TYPE_CHECKING:
@@ -360,7 +360,7 @@ def _held_by(one: Any) -> list[Any]:
     kind: Any = type(one)
     if (left := run_of(one)) is not one:
         return [left]
-    if kind is Begun:
+    if kind is Asked:
         return [one.iterator]
     if getattr(kind, "run_of_its_own", False):  # a run of ours, which nobody goes on with
         return []

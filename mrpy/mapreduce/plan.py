@@ -14,7 +14,7 @@ from types import CellType, CodeType, FunctionType, GeneratorType
 
 from mrpy.light import TYPE_CHECKING, Frozen, later
 from mrpy.mapreduce.marks import Settled
-from mrpy.mapreduce.sources import Pulled, begun, is_run, stages_of
+from mrpy.mapreduce.sources import Pulled, asked, is_run, stages_of
 
 if TYPE_CHECKING:
     import inspect
@@ -174,7 +174,7 @@ class Body(Frozen):
             function = _with_own_variables(function, self.globally)
         if not self.apart:
             made = function(items)  # of a stage perhaps an iterator of a library
-            return made if type(made) is GeneratorType else begun(iter(made))
+            return made if type(made) is GeneratorType else asked(iter(made))
         each = map(iter, zip(items, strict=False))  # an iterator over each item
         if self.binds:
             return chain.from_iterable(_with_own_variables(function, self.late)(one) for one in each)

@@ -6,17 +6,15 @@ walked; a `Pulled` one is walked by the consumer, in the consumer's thread, as f
 
 from __future__ import annotations
 
-import gc
 import math
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from operator import length_hint
 from time import perf_counter
 
 from mrpy.light import TYPE_CHECKING, Frozen, later
+from mrpy.mapreduce.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from typing import Any, Protocol, Self
@@ -81,51 +79,6 @@ class Counted(Sliced):
         return f"count({self.sequence.start + self.start})"
 
 
-class Snapshot:
-    """What cannot be cut, and may change until the run begins: a list of it is made when that asks for items.
-
-    ``kind``   what it is called
-    ``count``  says how many items there are now
-    ``items``  lists them
-    """
-
-    def __init__(self, kind: str, count: Callable[[], int], items: Callable[[], list[Any]]) -> None:
-        self.kind, self._count, self._items = kind, count, items
-        self._list: list[Any] | None = None
-
-    def __len__(self) -> int:
-        known = self._count() if self._list is None else 0
-        return known or len(self._listed())  # it may be wrong that there are none: then this says so
-
-    def __getitem__(self, part: slice) -> list[Any]:
-        return self._listed()[part]
-
-    def _listed(self) -> list[Any]:
-        if self._list is None:
-            self._list = self._items()
-        return self._list
-
-
-def left_of(iterator: Any, view: Callable[[Any], Any]) -> Snapshot | None:
-    """What an iterator over a set or a dictionary, or a view of one, has left; it is at its end then. None
-    where it is so already, or where what it goes over has changed."""
-    held = gc.get_referents(iterator)
-    whole = next((part for part in held if isinstance(part, dict | set | frozenset)), None)
-    size = 0 if whole is None else len(whole)
-    gone = size - length_hint(iterator)
-    if whole is None or gone == size > 0:
-        return None
-    deque(iterator, maxlen=0)
-
-    def items() -> list[Any]:
-        if len(whole) != size:
-            kind = "dictionary" if isinstance(whole, dict) else "Set"
-            raise RuntimeError(f"{kind} changed size during iteration")
-        return list(view(whole))[gone:]
-
-    return Snapshot(type(view(whole)).__name__, lambda: len(whole) - gone, items)
-
-
 class Zipped(Frozen):
     """Several such sources side by side, as `zip` does it: up to the end of the shortest."""
 
@@ -148,10 +101,10 @@ class Pulled(Frozen):
     iterable: Iterable[Any]
 
     def reader(self) -> Reader:
-        asked = getattr(self.iterable, "batches", None) if is_run(self.iterable) else None
-        batches = asked() if asked is not None else None
+        make = getattr(self.iterable, "batches", None) if is_run(self.iterable) else None
+        batches = make() if make is not None else None
         items = iter(self.iterable) if batches is None else batches
-        reader = Pulls(begun(items)) if batches is None else made_of.BatchReader(batches)
+        reader = Pulls(asked(items)) if batches is None else made_of.BatchReader(batches)
         if is_run(self.iterable) and items is not self.iterable:  # else somebody else may go on with it
             reader.close = getattr(items, "close", int)
         return reader
@@ -165,7 +118,7 @@ class Pulled(Frozen):
         return f"items of a {type(_bare(self.iterable)).__name__}"
 
 
-class Begun:
+class Asked:
     """An iterator that was asked for itself already. Those of some libraries begin again when they are asked
     once more, which a loop, or who holds one in C, never does; `islice`, which pulls here, does each time."""
 
@@ -179,17 +132,17 @@ class Begun:
         return self
 
 
-def begun(iterator: Any) -> Any:
+def asked(iterator: Any) -> Any:
     """An iterator that others have asked for itself, or that was just asked, so that it is not asked again.
     Those of Python and of runs are themselves always."""
     kind = type(iterator)
-    if kind is Begun or not hasattr(kind, "__next__") or shows_its_plan(iterator):
+    if kind is Asked or not hasattr(kind, "__next__") or shows_its_plan(iterator):
         return iterator
-    return iterator if str(kind.__module__).partition(".")[0] in sys.stdlib_module_names else Begun(iterator)
+    return iterator if str(kind.__module__).partition(".")[0] in sys.stdlib_module_names else Asked(iterator)
 
 
 def _bare(iterable: Any) -> Any:
-    return iterable.iterator if type(iterable) is Begun else iterable
+    return iterable.iterator if type(iterable) is Asked else iterable
 
 
 class LetGo:
