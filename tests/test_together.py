@@ -377,7 +377,8 @@ def test_an_error_that_was_caught_holds_nothing_of_whoever_waited(how: str) -> N
 
         gc.disable()
         try:
-            assert eventually(lambda: waits()() is None)
+            mine = waits()
+            assert eventually(lambda: mine() is None), "be it a moment later, by another thread"
         finally:
             gc.enable()
 
