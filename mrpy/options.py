@@ -86,7 +86,8 @@ class Options(Frozen):
     ``max_errors``  with ``on_error="skip"``: more skipped items than this end the run with `TooManyErrors`;
                     None: no limit
     ``retries``     further attempts at an item whose function raised, after a growing pause
-    ``timeout``     seconds that one item may run, counted from its own start; None: no limit
+    ``timeout``     seconds that one item may run, counted from its own start; None: no limit. What is no
+                    item's, as a fold, has those of all its items, and five at least
     ``progress``    show a progress bar on standard error
     ``seed``        seed of `mrpy.rng` inside tasks
     ``checkpoint``  a file in which finished chunks are kept, so that the same run can be resumed

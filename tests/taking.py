@@ -298,10 +298,8 @@ TAKES_BESIDE: dict[str, Callable[[], Any]] = {
     "namedtuple, by place": lambda: (lambda row: ((x, next(row[0])) for x in row.items))(Named(iter("abcd"))),
     "deque": lambda: (lambda some: ((x, next(some[0])) for x in some[0]))(collections.deque([iter("abcd")])),
     "UserDict": lambda: (lambda d: ((x, next(d["it"])) for x in d["it"]))(collections.UserDict(it=iter("abcd"))),
-    "class": lambda: ((x, next(Holds.items)) for x in Holds.items),
-    "class, of an object": lambda: (lambda h: ((x, next(h.items)) for x in Holds.items))(Holds()),
-    "class, in a method": lambda: (lambda h: (h.pair(x) for x in Holds.items))(Holds()),
-    "class, in a method of that": lambda: (Holds.of_class(x) for x in Holds.items),
+    "get overridden": lambda: (lambda rows: ((x, rows.get(x)) for x in rows.it))(Getting(iter("abcd"))),
+    "behind many": lambda: eval(f"(lambda d: (zip(({', '.join('x1' * 12)},), d) for x in d))(it)".replace("x1", "x, 1"), {"it": iter("ab")}),
 }  # fmt: skip
 
 
@@ -309,15 +307,12 @@ class Named(NamedTuple):
     items: Any
 
 
-class Holds:
-    items = iter("abcd")
+class Getting(dict[str, Any]):
+    def __init__(self, items: Any) -> None:
+        self.it = items
 
-    def pair(self, x: Any) -> Any:
-        return x, next(self.items)
-
-    @classmethod
-    def of_class(cls, x: Any) -> Any:
-        return x, next(cls.items)
+    def get(self, key: Any, default: Any = None) -> Any:
+        return next(self.it)
 
 
 class Taken:
@@ -560,6 +555,31 @@ def a_row_of_methods(length: int) -> Any:
     return row
 
 
+class NoFields(tuple[Any, ...]):
+    _fields = None
+
+
+class BadFields(tuple[Any, ...]):
+    _fields = property(lambda self: 1 / 0)
+
+
+class LazyDict(dict[str, Any]):
+    _fields = ("a",)
+
+    def values(self) -> Any:
+        raise RuntimeError("not connected")
+
+
+class LazyList(list[Any]):
+    _fields = ("a",)
+
+    def __len__(self) -> int:
+        raise RuntimeError("not connected")
+
+
+HOSTILE: list[Any] = [NoFields, BadFields, LazyDict, LazyList]
+
+
 # Each is taken apart, though what it calls has to do with files, counters and calls.
 APART: dict[str, Callable[[], Any]] = {
     "writes to another file": lambda: map(io.StringIO().write, lines()),
@@ -615,5 +635,7 @@ APART: dict[str, Callable[[], Any]] = {
     "a counter in a body": lambda: (lambda ids: (next(ids) >= 0 for row in numbered(ids)))(itertools.count()),
     "hint in a body": lambda: (lambda it: (operator.length_hint(it) >= 0 for x in it))(iter([1, 2])),
     "shown behind others": lambda: (lambda it: (print(x, it, file=io.StringIO()) for x in it))(iter([1, 2])),
+    "hostile": lambda: (lambda many, it: ((x, [each is None for each in many]) for x in it))([kind() for kind in HOSTILE], iter("ab")),
+    **{f"hostile {kind.__name__}": lambda kind=kind: (lambda thing, it: ((x, thing is None) for x in it))(kind(), iter("ab")) for kind in HOSTILE},
     "methods in a row": lambda: (lambda row: (row.m0() for line in row.file))(a_row_of_methods(400)),
 }  # fmt: skip

@@ -324,11 +324,11 @@ def test_the_streams_of_a_file_are_read_wherever_they_end(
     """Also those with nothing in them, and where xz has them padded, with zero bytes in fours."""
     monkeypatch.setattr(handed, "LARGE", large)
     empty, parts = pack(b""), [b"line %d\n" % n * n for n in range(0, 3000, 97)]
-    for padding in (0, *((4, 8188, 8192, 20_000) if ending == ".xz" else ())):
+    for padding in (0, 4, 8188, 8192, 20_000, *((1, 512, 8191) if ending == ".bz2" else ())):
         zeros = bytes(padding)
         path = written(tmp_path / f"a{ending}", empty + zeros + b"".join(pack(part) + zeros for part in parts) + empty + zeros)
         assert list(mrpy.read_text(path, backend="serial")) == b"".join(parts).decode().splitlines()
-    for padding in (1, 3, 8191, 8194, 20_002) if ending == ".xz" else (1, 4, 8192):
+    for padding in (1, 3, 8191, 8194, 20_002) if ending == ".xz" else ():
         for rest in (b"", pack(b"two")):
             path = written(tmp_path / f"a{ending}", pack(b"one\n") + bytes(padding) + rest)
             one, error = mrpy.read_text(path, backend="serial", on_error="return")

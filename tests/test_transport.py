@@ -54,7 +54,7 @@ def test_frames_are_the_same_whatever_the_cuts(frames: list[tuple[int, int, list
 @pytest.mark.parametrize("cut", [13, 14, 1000])
 def test_a_text_is_no_frame(cut: int) -> None:
     """Somebody else may have written into the socket: what he began would never be complete."""
-    for text in (b"garbage of a child\n" * 60, b"\r\n\t\t" * 300, "\x0b\u00fc".encode() * 400):
+    for text in (b"garbage of a child\n" * 60, b"\r\n\t\t" * 300, "\x0b\u00fc".encode() * 400, b"\xf9junk" * 400):
         parser = Parser()
         before = b"".join(map(bytes, pack(1, 2, [b"a"])))
         assert len(list(received(parser, before + text, [cut]))) == 1

@@ -13,6 +13,7 @@ import sys
 import warnings
 from _weakref import ref
 from array import array
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import GeneratorType, MappingProxyType
 
@@ -21,8 +22,7 @@ from mrpy.iterators.sharing import share, takes
 from mrpy.light import TYPE_CHECKING, T, later
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
-from mrpy.mapreduce.snapshot import Snapshot, left_of
-from mrpy.mapreduce.sources import Counted, Pulled, Sliced, Zipped, asked, can_be_sliced, run_of
+from mrpy.mapreduce.sources import Backwards, Counted, Pulled, Sliced, Zipped, asked, can_be_sliced, run_of
 
 if TYPE_CHECKING:
     from typing import Any, Self, TypeAlias
@@ -130,9 +130,11 @@ def _sequence_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     if not can_be_sliced(sequence):
         return None
     position = made[2] if len(made) == 3 else 0
-    # taken over: whoever else holds it finds it at its end
-    ends = abs(sequence.stop - sequence.start) if isinstance(sequence, range) else len(sequence)
-    iterator.__setstate__(ends)
+    if hasattr(iterator, "__setstate__"):  # taken over: whoever else holds it finds it at its end
+        ends = abs(sequence.stop - sequence.start) if isinstance(sequence, range) else len(sequence)
+        iterator.__setstate__(ends)
+    else:
+        deque(iterator, maxlen=0)
     return Plan(Sliced(sequence, position or 0))
 
 
@@ -156,23 +158,9 @@ def _reverse_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
         return None
     iterator.__setstate__(-1)  # taken over, as above
 
-    def left() -> Any:
-        return sequence[position::-1] if 0 <= position < len(sequence) else sequence[:0]
-
     if type(sequence) in (list, bytearray, array):  # others cannot change, or a slice shows it
-        kind = f"reversed {type(sequence).__name__}"
-        return Plan(Sliced(Snapshot(kind, lambda: len(left()), lambda: list(left()))))
-    return Plan(Sliced(left()))
-
-
-def _over(view: Callable[[Any], Any]) -> Handler:
-    """``iter(dictionary)``, of its items or its values, and ``iter(set)``, from where it stands."""
-
-    def handler(iterator: Any, lift: Lift, given: Given) -> Plan | None:
-        left = left_of(iterator, view)
-        return None if left is None else Plan(Sliced(left))
-
-    return handler
+        return Plan(Sliced(Backwards(sequence, position)))
+    return Plan(Sliced(sequence[position::-1] if position >= 0 else sequence[:0]))
 
 
 def _map(iterator: Any, lift: Lift, given: Given) -> Plan | None:
@@ -347,7 +335,9 @@ def _or_plain(handler: Handler) -> Handler:
     return handled
 
 
-_OVER_SEQUENCES: tuple[Any, ...] = (range(0), range(2**70), [], (), "", "\u00e9", b"", bytearray())
+_OVER_SEQUENCES: tuple[Any, ...] = (
+    range(0), range(2**70), [], (), "", "\u00e9", b"", bytearray(), {}, {}.values(), {}.items(), set(),
+)  # fmt: skip
 _END = object()
 _TUPLE_ITERATOR = type(iter(()))
 
@@ -366,10 +356,6 @@ HANDLERS: dict[type, Handler] = {
     filter: _filter,
     zip: _zip,
     enumerate: _enumerate,
-    type(iter({})): _over(lambda whole: whole),
-    type(iter({}.values())): _over(dict.values),
-    type(iter({}.items())): _over(dict.items),
-    type(iter(set())): _over(lambda whole: whole),
     type(reversed([])): _reverse_iterator,
     reversed: _reverse_iterator,
     itertools.starmap: _or_plain(_starmap),

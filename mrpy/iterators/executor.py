@@ -96,7 +96,7 @@ class Executor(futures.Executor):
             raise ValueError(f"chunksize={chunksize!r}: must be at least 1")
         one_by_one = self._options.on_error != "raise" or self._options.retries or self._options.timeout
         if chunksize == 1 or one_by_one:
-            return self._map(fn, iterables, timeout, given)
+            return self._map("calls", fn, iterables, timeout, given)
 
         def each(chunk: list[tuple[Any, ...]]) -> list[Any]:
             return [fn(*arguments) for arguments in chunk]
@@ -104,17 +104,18 @@ class Executor(futures.Executor):
         each.__qualname__ = name_of(fn)
         items = zip(*iterables, strict=False)
         chunks = iter(lambda: list(islice(items, chunksize)), [])
-        lists = self._map(each, (chunks,), timeout, given)
+        lists = self._map("chunks", each, (chunks,), timeout, given)
         return (value for values in lists for value in values)
 
     def _map(
-        self, fn: Callable[..., R], iterables: tuple[Iterable[Any], ...], timeout: float | None, given: Any
+        self, what: str, fn: Callable[..., R], iterables: tuple[Iterable[Any], ...], timeout: Any, given: Any
     ) -> Iterator[R]:
         """That of the standard library, but for what it says when the time is over."""
         if timeout is None or given:
             return super().map(fn, *iterables, timeout=timeout, **given)
         until = time.monotonic() + timeout
-        return _in_time([self.submit(fn, *each) for each in zip(*iterables, strict=False)], timeout, until)
+        problem = f"{what} have not ended after {timeout:g} seconds; they are cancelled"
+        return _in_time([self.submit(fn, *each) for each in zip(*iterables, strict=False)], problem, until)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; wait for those that are under way, or stop them with `cancel_futures`. One of
@@ -250,7 +251,7 @@ class _Future(futures.Future[Any]):
             raise futures.CancelledError from None
 
 
-def _in_time(calls: list[Any], timeout: float, until: float) -> Iterator[Any]:
+def _in_time(calls: list[Any], problem: str, until: float) -> Iterator[Any]:
     """Their results, as far as they have ended by then. Whatever ends this cancels the others."""
     many = len(calls)
     calls.reverse()
@@ -258,9 +259,7 @@ def _in_time(calls: list[Any], timeout: float, until: float) -> Iterator[Any]:
         while calls:
             if not calls[-1].done() and wait_for([calls[-1].pending], until - time.monotonic()).not_done:
                 left = sum(not call.done() for call in calls)
-                raise TimeoutError(
-                    f"{left} of {many} calls have not ended after {timeout:g} seconds; they are cancelled"
-                )
+                raise TimeoutError(f"{left} of {many} {problem}")
             yield calls.pop().result()
     finally:
         for call in calls:

@@ -1,8 +1,8 @@
-"""What a thing holds, in attributes or as items, as far as that is seen without a call of anything of it."""
+"""What a thing holds, in attributes or as items, seen without a call of anything of its own."""
 
 from __future__ import annotations
 
-from collections import UserDict, deque
+from collections import OrderedDict, UserDict, defaultdict, deque
 from contextlib import suppress
 
 from mrpy.light import TYPE_CHECKING
@@ -10,43 +10,43 @@ from mrpy.light import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-_CONTAINERS = (dict, list, tuple, set, frozenset, deque, UserDict)
 LONGEST = 100  # of containers that are looked into; out of the air
+_MAPPINGS = (dict, OrderedDict, defaultdict)
+_CONTAINERS = (*_MAPPINGS, UserDict, list, tuple, set, frozenset, deque)
 
 
 def is_container(thing: Any) -> bool:
-    """Whether it is one of Python's own, or of a class that the standard library has made of one."""
-    kind = type(thing)
-    if kind in _CONTAINERS or not issubclass(kind, _CONTAINERS):
-        return kind in _CONTAINERS
-    return kind.__module__ == "collections" or hasattr(kind, "_fields")
+    """Whether it is one of the standard library's, or a named tuple."""
+    return type(thing) in _CONTAINERS or bool(_fields(thing))
 
 
 def is_mapping(thing: Any) -> bool:
-    """Whether its items have keys."""
-    return issubclass(type(thing), dict | UserDict)
+    """Whether it is such a one whose items have keys."""
+    return type(thing) in _MAPPINGS or type(thing) is UserDict
 
 
 def items_of(container: Any) -> tuple[Any, ...]:
     """What is in it; nothing where it is long."""
+    if _fields(container):
+        return tuple(tuple.__iter__(container))
     if len(container) > LONGEST:
         return ()
     return (*(container.values() if is_mapping(container) else container),)
 
 
-def attributes_of(thing: Any, module: str | None) -> dict[str, Any]:
-    """The attributes that it has itself, and those of classes of this module."""
+def attributes_of(thing: Any) -> dict[str, Any]:
+    """The attributes that it has itself: fields, of a named tuple."""
+    if fields := _fields(thing):
+        return dict(zip(fields, tuple.__iter__(thing), strict=False))
     held: Any = None
-    if issubclass(type(thing), tuple) and hasattr(type(thing), "_fields"):
-        return dict(zip(thing._fields, thing, strict=False))
     with suppress(Exception):  # there are proxies that raise all kinds of errors when they are asked
         held = vars(thing)
-    own = held if type(held) is dict else {}
-    kinds = [vars(kind) for kind in classes_of(thing) if kind.__module__ == module]
-    return {name: value for each in (*reversed(kinds), own) for name, value in each.items()} if kinds else own
+    return held if type(held) is dict else {}
 
 
-def classes_of(thing: Any) -> tuple[type, ...]:
-    """It and its parents, of a class; else its own class and the parents of that."""
-    kind: type = thing if issubclass(type(thing), type) else type(thing)
-    return kind.__mro__
+def _fields(thing: Any) -> tuple[str, ...]:
+    kind = type(thing)
+    if kind is tuple or not issubclass(kind, tuple):
+        return ()
+    fields = next((vars(base)["_fields"] for base in type.mro(kind) if "_fields" in vars(base)), ())
+    return fields if type(fields) is tuple and all(type(each) is str for each in fields) else ()

@@ -25,7 +25,7 @@ from types import (
     ModuleType,
 )
 
-from mrpy.iterators.held import LONGEST, attributes_of, classes_of, is_container, is_mapping, items_of
+from mrpy.iterators.held import LONGEST, attributes_of, is_container, is_mapping, items_of
 from mrpy.iterators.uses import ANY, ASKED, LOOKED_AT, PASSED, TAKEN, TAKERS, Handed, codes_of, uses
 from mrpy.light import TYPE_CHECKING, Any
 from mrpy.mapreduce.sources import Asked, Pulled, run_of, taken_by
@@ -39,7 +39,7 @@ _WRAPPINGS = (CellType, partial, FunctionType, *_BOUND)
 _CALLED = (FunctionType, partial, *_BOUND)
 _CALLS = type(iter(object, None))
 _OF_PYTHON = ("builtins", "itertools")
-_NO_OBJECTS = (FunctionType, ModuleType)
+_NO_OBJECTS = (type, FunctionType, ModuleType)
 _OVER_ITEMS: tuple[Any, ...] = (type(iter(())), type(iter([])))  # of what these hold none takes from another
 _READ = frozenset(  # what is done to a file, a generator or a cursor
     ("next", "__next__", "send", "read", "readline", "readlines", "fetchone", "fetchmany", "fetchall")
@@ -97,7 +97,6 @@ class _Source:
         # a counter that it merely has may be there for something else
         self.things = {one: each for one, each in things if type(each) is not count or one in roots}
         self.space = space  # the globals of what is looked at: functions over these are looked into, too
-        self.attributes = partial(attributes_of, module=space.get("__name__"))
         self.seen: set[Any] = set()  # functions, and objects and methods
         called = [one for each in self.things.values() if type(each) is _CALLS for one in _called_by(each)]
         self.called = {(id(one.__self__), one.__name__) for one in called}  # as in iter(queue.get, None)
@@ -144,7 +143,7 @@ def _gone_over(source: Any) -> list[Any]:
     if type(found) is not FunctionType or _is_iterator(thing):
         return []
     looked_up = {path[0] for code, names in codes_of(found) for path, _ in uses(code, names) if path}
-    held = attributes_of(thing, None).items()
+    held = attributes_of(thing).items()
     return [part for name, part in held if name in looked_up and _is_iterator(part)]
 
 
@@ -230,7 +229,7 @@ def _has_some_of(thing: Any, source: _Source) -> bool:
     """Whether an object is, or has in an attribute, something that takes from what the source takes from."""
     if issubclass(type(thing), _NO_OBJECTS):
         return False
-    parts = (thing, *source.attributes(thing).values())
+    parts = (thing, *attributes_of(thing).values())
     return any(_is_of(part, source) for part in parts)
 
 
@@ -271,7 +270,7 @@ def _takes(
             return _any_takes(thing, codes, source)
         if of_source and name in _READ:
             return True
-        held = source.attributes(thing)
+        held = attributes_of(thing)
         if name not in held:
             return False
         thing = held[name]
@@ -323,7 +322,7 @@ def _methods(thing: Any, name: str, source: _Source) -> list[Code]:
     """The methods of that name that are called, those of parents where the ones before call these. Those of
     Python's own classes take nothing, if they do not say so."""
     found: list[Code] = []
-    for kind in classes_of(thing):
+    for kind in type(thing).__mro__:
         of_library = str(kind.__module__).partition(".")[0] in sys.stdlib_module_names
         if of_library and name not in _READ and id(thing) not in source.owners:
             continue

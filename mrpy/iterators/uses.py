@@ -69,7 +69,7 @@ _INSIDE: dict[type, str] = {
     type(lru_cache(len)): "__wrapped__", FunctionType: "__wrapped__",
 }  # fmt: skip
 _DEEPEST = 10  # of decorators around one another; out of the air
-_AHEAD = 20  # steps that are looked at behind one, or before it; out of the air
+_AHEAD = 20  # steps that are looked at behind one; out of the air
 
 
 @lru_cache(maxsize=1000)
@@ -195,7 +195,7 @@ def _how(steps: Steps, at: int, end: int) -> Any:
 def _callee(steps: Steps, at: int, end: int) -> str | None:
     """The name of what it is an argument of: a function's, or a method's."""
     calls = 0  # that are arguments before it
-    for place in range(at - 1, max(0, at - _AHEAD), -1):
+    for place in range(at - 1, 0, -1):
         step, name = steps[place]
         calls += step in _CALLS
         if type(name) is not Callee:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from itertools import islice
 from time import perf_counter
 
 from mrpy.light import TYPE_CHECKING, Frozen, later
-from mrpy.mapreduce.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from typing import Any, Protocol, Self
@@ -70,6 +68,22 @@ class Sliced(Frozen):
             return failure.short_repr(self.sequence[self.start :])
         kind = getattr(self.sequence, "kind", type(self.sequence).__name__)
         return f"{len(self.sequence) - self.start} items of a {kind}"
+
+
+class Backwards:
+    """A sequence that may change, from a place on to its begin, as ``reversed`` goes through it."""
+
+    def __init__(self, sequence: Any, position: int) -> None:
+        self._sequence, self._position = sequence, position
+        self.kind = f"reversed {type(sequence).__name__}"
+
+    def __len__(self) -> int:
+        return self._position + 1 if self._position < len(self._sequence) else 0
+
+    def __getitem__(self, part: slice) -> Any:
+        begin, end, _ = part.indices(len(self))
+        first, behind = self._position - begin, self._position - end
+        return self._sequence[first : behind if behind >= 0 else None : -1] if begin < end else []
 
 
 class Counted(Sliced):
@@ -357,13 +371,12 @@ def source_of(iterable: Iterable[Any]) -> Source:
     """The best source for a plain iterable. Dictionaries and sets, which cannot be cut, are listed.
 
     >>> str(source_of(range(10))), str(source_of({1, 2}))
-    ('range(0, 10)', '2 items of a set')
+    ('range(0, 10)', '2 items of a list')
     """
     if can_be_sliced(iterable):
         return Sliced(iterable)
     if type(iterable) in _SNAPSHOTS:
-        uncut: Any = iterable
-        return Sliced(Snapshot(type(uncut).__name__, partial(len, uncut), partial(list, uncut)))
+        return Sliced(list(iterable))
     if not hasattr(type(iterable), "__iter__") and not hasattr(type(iterable), "__getitem__"):
         iter(iterable)  # raises now, as the builtins do, and not at the first item
     return Pulled(iterable)

@@ -23,7 +23,7 @@ from watching import alive, assert_usable, team
 
 import mrpy
 from mrpy.errors import ItemTimeout, WorkerCrashed
-from mrpy.scheduler.backends.transport import ParentEnd
+from mrpy.scheduler.backends.transport import HEAD, MARK, ParentEnd
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and limits as Linux has them")
 
@@ -277,7 +277,8 @@ def test_a_frame_that_is_torn_is_a_death_and_nothing_else(warm: Any, where: str,
 
 @pytest.mark.fault(20)
 @pytest.mark.parametrize("chunksize", [1, 8])
-@pytest.mark.parametrize("junk", [b"not for this one", bytes(14), b"\n"], ids=["text", "zeros", "a byte"])
+@pytest.mark.parametrize("junk", [b"not for this one", bytes(14), b"\n", b"\xf9" * 70, HEAD.pack(MARK, 12, 0, 1 << 40)],
+                         ids=["text", "zeros", "a byte", "marked", "forged"])  # fmt: skip
 def test_who_writes_into_the_socket_is_lost_and_nothing_else(warm: Any, chunksize: int, junk: bytes) -> None:
     socket_of = the_socket
 

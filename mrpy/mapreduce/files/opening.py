@@ -131,9 +131,9 @@ def _unpacked(raw: Any, packed: str) -> Any:
     if packed == "gzip":
         return own(gzip.GzipFile)(fileobj=raw, mode="rb")
     if packed == "bz2":
-        return io.BufferedReader(_Streams(raw, bz2.BZ2Decompressor))
+        return io.BufferedReader(_Streams(raw, bz2.BZ2Decompressor, padding=1))
     if packed == "xz":
-        return io.BufferedReader(_Streams(raw, lzma.LZMADecompressor, padded=True))
+        return io.BufferedReader(_Streams(raw, lzma.LZMADecompressor, padding=4))
     return zstd().open(raw, "rb")
 
 
@@ -141,13 +141,13 @@ class _Streams(io.RawIOBase):
     """A file of one packed stream behind the other, unpacked. Those of Python, `bz2.BZ2File` and
     `lzma.LZMAFile`, take a damaged beginning of any but the first stream for the end of the file.
 
-    ``padded``: there may be zero bytes behind a stream, four or a multiple of four.
+    ``padding``: of so many zero bytes, or a multiple, behind each stream, as tapes and archives leave them.
     """
 
-    def __init__(self, file: Any, unpacker: Callable[[], Any], *, padded: bool = False) -> None:
+    def __init__(self, file: Any, unpacker: Callable[[], Any], *, padding: int) -> None:
         self._file = file
         self._unpacker = unpacker
-        self._padded = padded
+        self._padding = padding
         self._stream = unpacker()
         self._ended = False
 
@@ -184,14 +184,12 @@ class _Streams(io.RawIOBase):
     def _behind(self) -> bytes:
         """What follows a stream that has ended: the beginning of another, or nothing."""
         packed: bytes = self._stream.unused_data or self._file.read(_AT_ONCE)
-        if not self._padded:
-            return packed
         zeros = 0
         while packed and not packed.strip(b"\0"):
             zeros += len(packed)
             packed = self._file.read(_AT_ONCE)
         begin = packed.lstrip(b"\0")
-        if (zeros + len(packed) - len(begin)) % 4:
+        if (zeros + len(packed) - len(begin)) % self._padding:
             raise lzma.LZMAError("the padding of a stream is no multiple of four bytes")
         return begin
 

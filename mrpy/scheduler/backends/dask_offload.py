@@ -55,3 +55,4 @@ def _settle(future: Future[Any], call: Callable[[], Any]) -> None:
             future.set_result(call())
         except BaseException as error:
             future.set_exception(error)
+            del future, call  # which its traceback has

@@ -335,7 +335,9 @@ class ProcessesBackend(Backend):
         if frame.kind == w.RETURNED:
             worker.lender.returned(marshal.loads(frame.parts[0])[-1])
             return
-        ticket = self._tickets[frame.number]
+        if (ticket := self._tickets.get(frame.number)) is None:  # a task has written into our socket
+            worker.end.gone = True
+            return
         if frame.kind in (w.BEGAN, w.THROUGH):
             self._facts.append(worker.fact_of(ticket, frame))
             return

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from _socket import socket
     from typing import Any
 
-MARK = 0xF9  # the first byte of a frame, and of no text: somebody else may have written into the socket
+# Somebody else may have written into the socket: no text begins like a frame, and none of ours has more.
+MARK = 0xF9  # in no text of UTF-8
+MOST_PARTS = 1 << 27
+LONGEST = 1 << 48  # bytes
 HEAD = struct.Struct("<BBIQ")
 READ = 64 * 1024  # bytes per read; small frames come many at a time
 GATHER = 64  # buffers per sendmsg; the kernel's own limit is 1024
 SMALL = 32 * 1024  # bytes; parts below are joined into one write
-LONGEST = 1 << 48  # bytes; beyond that no frame is ours
 
 
 class Frame(NamedTuple):
@@ -110,6 +112,9 @@ class Parser:
                 if body > end:
                     return done, position
                 _, kind, count, number = HEAD.unpack_from(view, position)
+                if count > MOST_PARTS:
+                    self.broken = True
+                    return done, end
                 if body + 8 * count > end:
                     return done, position
                 lengths = struct.unpack_from(f"<{count}Q", view, body)
