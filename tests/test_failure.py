@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import threading
 import traceback
@@ -485,3 +486,11 @@ def test_an_exception_is_not_asked_for_what_its_class_says_of_itself(error: Any)
     assert type(there) is type(error) and there.args == error.args
     if isinstance(error, Hidden):
         assert there.code == "number 3"  # type: ignore[attr-defined]
+
+
+def test_slots_of_an_exception_travel_also_by_value_where_tblib_has_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask, once it is imported, has it see to the pickles of all exceptions that there are."""
+    tblib = pytest.importorskip("tblib.pickling_support")
+    monkeypatch.setitem(copyreg.dispatch_table, Hidden, tblib.pickle_exception)
+    there = capture(Hidden(number=3), travels=True)._unpickled()
+    assert isinstance(there, Hidden) and there.code == "number 3"

@@ -15,6 +15,7 @@ import io
 import os
 import reprlib
 from contextlib import suppress
+from functools import partial
 from types import MemberDescriptorType
 
 from mrpy.errors import (
@@ -297,7 +298,7 @@ def _bounded(show: Any, value: object, limit: int) -> str:
 
 def _pickled(error: BaseException) -> codec.Payload | None:
     """The exception as a pickle that was seen to open; None where only its text can travel."""
-    for make in (_plainly, _by_value, _in_pieces):
+    for make in (_plainly, _by_value, partial(_by_value, in_pieces=True)):
         try:
             payload = make(error)
             if type(codec.decode(payload)).__name__ != type(error).__name__:
@@ -308,22 +309,17 @@ def _pickled(error: BaseException) -> codec.Payload | None:
     return None
 
 
-def _by_value(error: BaseException) -> codec.Payload:
-    return codec.encode(error, whole=True)
-
-
-def _in_pieces(error: BaseException) -> codec.Payload:
-    return codec.encode(Taken(error), whole=True)
+def _by_value(error: BaseException, in_pieces: bool = False) -> codec.Payload:
+    taken = in_pieces or _is_of_tblib(type(error))
+    return codec.encode(Taken(error, in_pieces) if taken else error, whole=True)
 
 
 def _plainly(error: BaseException) -> codec.Payload:
-    """The exception pickled as it, or its author, says: tblib, which Dask brings, has its own way for all of
-    them, by which a UnicodeDecodeError loses its text."""
+    """The exception pickled as it, or its author, says."""
     with io.BytesIO() as file:
         pickler = pickle.Pickler(file, 5)
         known = copyreg.dispatch_table.items()
-        of_tblib = {kind for kind, way in known if str(getattr(way, "__module__", "")).startswith("tblib.")}
-        pickler.dispatch_table = {kind: way for kind, way in known if kind not in of_tblib}
+        pickler.dispatch_table = {kind: way for kind, way in known if not _is_of_tblib(kind)}
         pickler.dump(error)
         body = file.getvalue()
     if mentions_lost(body):
@@ -331,14 +327,22 @@ def _plainly(error: BaseException) -> codec.Payload:
     return codec.Payload(body)
 
 
-class Taken:
-    """An exception in pieces, for classes that cannot be called with their own ``args`` again."""
+def _is_of_tblib(kind: type) -> bool:
+    """tblib, which Dask brings, has its own way for all exceptions, by which a UnicodeDecodeError loses its
+    text, and others their slots."""
+    return str(getattr(copyreg.dispatch_table.get(kind), "__module__", "")).startswith("tblib.")
 
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
+
+class Taken:
+    """An exception as it says itself, or in pieces: its class cannot be called with its ``args`` again."""
+
+    def __init__(self, error: BaseException, in_pieces: bool) -> None:
+        self._error, self._in_pieces = error, in_pieces
 
     def __reduce__(self) -> Any:
         error = self._error
+        if not self._in_pieces:
+            return error.__reduce_ex__(5)
         args = tuple(_Itself if part is error else part for part in error.args)
         return _put_together, (type(error), args, _that_travels(error.__dict__), _that_travels(_parts(error)))
 

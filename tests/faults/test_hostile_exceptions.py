@@ -419,3 +419,23 @@ def test_an_exception_is_pickled_as_its_author_has_registered() -> None:
         print(type(error) is Gone, error, error.code)
     """)
     assert (done.stdout, done.stderr) == ("True gone 404\n", "")
+
+
+@pytest.mark.skipif(not HAS_DASK, reason="tblib comes with Dask")
+def test_an_exception_of_a_script_travels_as_it_says_where_tblib_has_its_own_way() -> None:
+    done = run_script("""
+        import mrpy, threading
+        class Slot(Exception):
+            __slots__ = ("n",)
+            def __init__(self, *, n): self.n = n
+        class Says(Exception):
+            def __init__(self, n): self.n, self.lock = n, threading.Lock()
+            def __reduce__(self): return Says, (self.n,)
+        def fail(kind):
+            import tblib.pickling_support
+            tblib.pickling_support.install()
+            raise kind(n=4)
+        slot, says = mrpy.pmap(fail, [Slot, Says], workers=2, on_error="return")
+        print(type(slot) is Slot, slot.n, type(says) is Says, says.n, says.lock.locked())
+    """)
+    assert (done.stdout, done.stderr) == ("True 4 True 4 False\n", "")
