@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from inspect import get_annotations
 from typing import Any, get_type_hints
 
 
@@ -32,7 +33,7 @@ def reduce_meta(meta: Any) -> tuple[Any, ...]:
 def with_body(kind: Any, make: Any, arguments: tuple[Any, ...], state: Any, *rest: Any) -> tuple[Any, ...]:
     """What makes a copy of a class, changed so that it begins with its body."""
     meta, name, bases, space, *others = arguments
-    annotations = vars(kind).get("__annotations__", {})
+    annotations = get_annotations(kind)
     fields = {field: told for field, told in _fields(kind).items() if field in annotations}
     if "__post_init__" in vars(kind):
         space = {**space, "__post_init__": vars(kind)["__post_init__"]}
