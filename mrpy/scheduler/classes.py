@@ -60,7 +60,8 @@ def as_it_is(kind: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         way[1] = _without_dict(way[1])
     reduced = (*way, (fill, state), items, pairs, _fill_copy)
     if isinstance(kind, enum.EnumMeta):
-        reduced = _enum(kind, *reduced) if _copied_by_attributes(_member_type(kind)) else reduced
+        members = _as_mixed_in(kind)
+        reduced = _enum(kind, members, *reduced) if members is not None else reduced
     elif is_struct(kind):
         reduced = with_body(kind, *reduced)
     elif "__slots__" in vars(kind) and not _sees_to_slots(kind):
@@ -290,22 +291,39 @@ def _member_type(kind: Any) -> type:
     return member_type
 
 
-def _copied_by_attributes(mixed_in: type) -> bool:
-    """Whether a member is what this type makes of itself, or nothing but attributes."""
-    make: Any = mixed_in.__new__
+def _as_mixed_in(kind: Any) -> dict[str, Any] | None:
+    """What each member is as a value of the type that is mixed in: as `_PLAIN` has it, or nothing but
+    attributes, or what makes it again if that type is called with it. None if it is made in another way."""
+    mixed_in: Any = _member_type(kind)
     slots = any("__slots__" in vars(base) for base in mixed_in.__mro__)
-    return mixed_in in _PLAIN or (make is object.__new__ and not slots)
+    by_attributes = mixed_in.__new__ is object.__new__ and not slots
+    raw = _PLAIN.get(mixed_in) or (_PLAIN[object] if by_attributes else partial(_arguments, mixed_in))
+    try:
+        return {name: raw(member) for name, member in kind.__members__.items()}
+    except Exception:  # it may not even be one that can be pickled
+        return None
+
+
+def _arguments(mixed_in: Any, member: Any) -> Any:
+    value, is_same = member._value_, mixed_in.__eq__
+    # asked is the value, where it can be: a member's methods may say something else
+    plain = value if type(value) is mixed_in and is_same(member, value) is True else member
+    make, arguments, *more = mixed_in.__reduce_ex__(plain, 5)
+    if make is not type(plain) or any(type(part) is not dict for part in more if part is not None):
+        raise TypeError("it takes more than a call")
+    return arguments
 
 
 def _enum(
-    kind: Any, make: Any, arguments: tuple[Any, ...], state: Any, items: Any, pairs: Any, fill: Any
+    kind: Any, raw: dict[str, Any], make: Any, arguments: Any, state: Any, items: Any, pairs: Any, fill: Any
 ) -> tuple[Any, ...]:
     known = kind.__members__
-    raw = _PLAIN.get(_member_type(kind), _PLAIN[object])
-    members = {name: (raw(member), member._value_) for name, member in known.items()}
+    members = {name: (raw[name], member._value_) for name, member in known.items()}
     arguments = _with({"__new__": _member, "__init__": _made_already, **members}, arguments)
     given = {name: _given(member) for name, member in known.items()}
-    return make, arguments, (fill, _without(state, known), given), items, pairs, _fill_enum
+    values = [(value, member._name_) for value, member in kind._value2member_map_.items()]
+    also = [(value, name) for value, name in values if name in known and value is not known[name]._value_]
+    return make, arguments, (fill, _without(state, known), given, also), items, pairs, _fill_enum
 
 
 def goes_by_name(member: Any) -> bool:
@@ -326,9 +344,15 @@ def _member(kind: Any, *parts: Any) -> Any:
     """A member of a copy, as it is at first. ``parts``: what it is as a value of the type that is mixed in,
     and its value; in one tuple where that is tuple."""
     raw, value = parts if len(parts) == 2 else parts[0]
-    plain = _member_type(kind)
-    made_of_itself = plain is not object and plain in _PLAIN
-    member: Any = plain.__new__(kind, raw) if made_of_itself else object.__new__(kind)
+    plain: Any = _member_type(kind)
+    if raw is None:
+        member: Any = object.__new__(kind)
+    elif plain in _PLAIN:
+        member = plain.__new__(kind, raw)
+    else:
+        member = plain.__new__(kind, *raw)
+        if plain.__init__ is not object.__init__:
+            plain.__init__(member, *raw)
     member._value_ = value
     return member
 
@@ -341,8 +365,8 @@ def _given(member: Any) -> dict[str, Any]:
     return {name: part for name, part in vars(member).items() if name not in _OF_ENUM}
 
 
-def _fill_enum(kind: Any, state: tuple[Any, Any, dict[str, dict[str, Any]]]) -> None:
-    fill, of_class, given = state
+def _fill_enum(kind: Any, state: tuple[Any, ...]) -> None:
+    fill, of_class, given, also = state
     if vars(kind).get("__init__") is _made_already:
         del kind.__init__
     fill(kind, of_class)
@@ -354,6 +378,8 @@ def _fill_enum(kind: Any, state: tuple[Any, Any, dict[str, dict[str, Any]]]) -> 
         if _is_as_before(member._value_, given[name]["_value_"]):
             given[name]["_value_"] = member._value_  # by which it is known
         vars(member).update(given[name])
+    for value, name in also:  # of Python 3.13, `_add_value_alias_`
+        kind._value2member_map_.setdefault(value, kind.__members__[name])
 
 
 def _is_as_before(old: Any, new: Any) -> bool:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.fault(39)
 
 # What each kind adds to `Base`, whose objects have one attribute, compare by it, and hash by it.
 BEGIN = """
-import abc, collections, dataclasses, enum, functools, mrpy, typing
+import abc, collections, dataclasses, datetime, enum, functools, mrpy, sys, typing
 from dataclasses import dataclass
 
 class Base:
@@ -234,6 +234,61 @@ class C(enum.Enum):
 make = C
 look = lambda x: (C.opened, x.name) if x is C(x.value) else None
 C.opened = True
+""",
+    "an enum of lengths of time": "class C(datetime.timedelta, enum.Enum):\n    A = 1\n    B = 2\nmake = lambda n: list(C)[n - 1]\nlook = lambda x: (x.days, C(x.value).name)\n",
+    "an enum of dates": "class C(datetime.date, enum.Enum):\n    A = 2020, 1, 1\n    B = 2021, 2, 2\nmake = lambda n: list(C)[n - 1]\nlook = lambda x: ((x.year, x.isoformat()), C(x.value).name)\n",
+    "an enum of points in time": "class C(datetime.datetime, enum.Enum):\n    A = 2020, 1, 1, 3\n    B = 2021, 2, 2, 4\nmake = lambda n: list(C)[n - 1]\nlook = lambda x: (x.isoformat(), C(x.value).name)\n",
+    "an enum whose text is its name": """
+class Length:
+    __slots__ = ("n",)
+    def __new__(cls, text):
+        made = object.__new__(cls)
+        made.n = int(text)
+        return made
+    def __eq__(self, other): return isinstance(other, Length) and self.n == other.n
+    def __hash__(self): return hash(self.n)
+    def __str__(self): return f"{self.n}"
+    def __reduce__(self): return type(self), (str(self),)
+class C(Length, enum.Enum):
+    A = "1"
+    B = "2"
+    def __str__(self): return self.name
+make = lambda n: list(C)[n - 1]
+look = lambda x: (x.n, str(x), C(x.value).name)
+""",
+    "an enum of decimals": "from decimal import Decimal\nclass C(Decimal, enum.Enum):\n    A = '0.10'\n    B = '2'\nmake = lambda n: list(C)[n - 1]\nlook = lambda x: (x / 2, C(x.value).name)\n",
+    "an enum of exceptions": """
+class C(Exception, enum.Enum):
+    A = ("one", 1)
+    B = ("two", 2)
+    def __init__(self, text, code): self.code = code
+make = lambda n: list(C)[n - 1]
+look = lambda x: (x.args, x.code, x.name)
+""",
+    "an enum of dates with values of their own": """
+class C(datetime.date, enum.Enum):
+    A = 2020
+    B = 2021
+    def __new__(cls, year):
+        made = datetime.date.__new__(cls, year, 1, 1)
+        made._value_ = year
+        made.leap = year % 4 == 0
+        return made
+make = lambda n: list(C)[n - 1]
+look = lambda x: (x.isoformat(), x.leap, C(x.year).name)
+""",
+    "an enum with more values": """
+class C(enum.Enum):
+    A = 1
+    B = 2
+    def __init__(self, n):
+        if hasattr(self, "_add_value_alias_"):
+            self._add_value_alias_(str(n))
+            self._add_value_alias_([n])
+    @classmethod
+    def _missing_(cls, value): return None if sys.version_info >= (3, 13) else cls(int(str(value).strip("[]")))
+make = C
+look = lambda x: (C(str(x.value)).name, C([x.value]).name, sys.version_info < (3, 13) or ("1" in C, [2] in C, "3" in C))
 """,
     "an enum that knows better": """
 class C(enum.Enum):
