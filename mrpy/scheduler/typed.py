@@ -45,7 +45,8 @@ def reduce_typed(thing: Any) -> Any:
 def _named(thing: Any) -> dict[str, Any]:
     """What it names, as far as that is there."""
     found = {}
-    for name in ("__bound__", "__constraints__", "__default__"):
+    default = ("__default__",) if _has_default(thing) else ()  # else it is `NoDefault`, which has no module
+    for name in ("__bound__", "__constraints__", *default):
         with suppress(Exception):  # whatever looking it up raises
             found[name] = getattr(thing, name)
     return found

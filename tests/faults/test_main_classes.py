@@ -720,6 +720,21 @@ def test_defaults_of_type_parameters_of_a_main_module_travel() -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="there are none")
+def test_type_parameters_without_a_default_name_nothing_in_its_place() -> None:
+    """What stands there says of no module that it is of it: pickle would find it in the main one."""
+    done = run_script("""
+        import multiprocessing
+        from typing import *
+        import mrpy
+        class Box[T]: pass
+        def first[T](xs: list[T]) -> T: return xs[0]
+        def task(x): return str(Box[int]), first([x]), [repr(getattr(p, "__default__", 0)) for p in Box.__type_params__]
+        print(list(mrpy.pmap(task, [1], backend="processes", workers=1)) == [task(1)])
+    """)
+    assert (done.stderr, done.stdout) == ("", "True\n")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are none")
 def test_globals_that_type_parameters_of_a_class_in_a_function_name_travel() -> None:
     done = run_script("""
         import mrpy
