@@ -1224,3 +1224,55 @@ def test_columns_may_be_called_as_sqlite_calls_the_number_of_a_row(out: Path, na
     assert mrpy.stream(rows, backend="serial", chunksize=2).to_sqlite(out, "t").records == len(rows)
     with closing(sqlite3.connect(out)) as database:
         assert database.execute("select * from t").fetchall() == [(value,) * len(names) for value in values]
+
+
+# ---- usual records take a shorter way -------------------------------------------------------------------------
+
+
+def test_a_dictionary_that_is_filled_anew_for_each_record_is_written_as_it_was(out: Path) -> None:
+    def refilled(items: Iterator[int]) -> Iterator[dict[str, int]]:
+        row: dict[str, int] = {}
+        for n in items:
+            row.update(a=n, b=-n)
+            yield row
+
+    rows = mrpy.stage(refilled)(range(3000))
+    expected = [{"a": n, "b": -n} for n in range(3000)]
+    assert mrpy.read_parquet(rows.to_parquet(out).paths).to_list() == expected
+    texts = [{name: str(value) for name, value in row.items()} for row in expected]
+    assert mrpy.read_csv(rows.to_csv(out, overwrite=True).paths).to_list() == texts
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16", "utf-7", "iso2022_jp", "cp037"])
+def test_lines_in_ascii_and_others_are_written_in_their_order_whatever_the_encoding(out: Path, encoding: str) -> None:
+    class Loud(str):
+        def __format__(self, _: str) -> str:
+            return f"{self.upper()}"
+
+    lines = ["a+b", "~", "", Loud("loud"), "plain"] * 300
+    lines += ["caf\u00e9" if encoding in ("utf-8", "utf-8-sig", "latin-1", "utf-16") else "e"] * 3 + ["end"] * 50
+    written = mrpy.stream(lines, chunksize=5000, backend="serial").to_text(out, encoding=encoding)
+    mark = "".encode(encoding)
+    expected = mark + b"".join(f"{line}\n".encode(encoding)[len(mark) :] for line in lines)
+    assert Path(written.paths[0]).read_bytes() == expected
+
+
+@pytest.mark.parametrize("sink", ["to_csv", "to_parquet"])
+def test_the_same_fields_in_another_order_are_other_columns_amid_usual_records(out: Path, sink: str) -> None:
+    rows: list[dict[str, int]] = [{"a": n, "b": n} for n in range(500)]
+    rows[300] = {"b": 1, "a": 2}
+    items = mrpy.stream(rows, chunksize=500, backend="serial")
+    with pytest.raises(ValueError, match="different columns") as caught:
+        getattr(items, sink)(out)
+    assert caught.value.mrpy_item.position == 300  # type: ignore[attr-defined]
+    getattr(items, sink)(out, fields=["a", "b"])
+
+
+def test_a_value_that_is_no_sqlite_value_amid_usual_records_is_its_items_error(out: Path) -> None:
+    rows: list[dict[str, Any]] = [{"a": n, "b": str(n)} for n in range(500)]
+    rows[300] = {"a": 2**63, "b": ""}
+    items = mrpy.stream(rows, chunksize=500, backend="serial")
+    with pytest.raises(OverflowError, match="'a' is too large") as caught:
+        items.to_sqlite(out, "t")
+    assert caught.value.mrpy_item.position == 300  # type: ignore[attr-defined]
+    assert items.to_sqlite(out, "t", on_error="skip").records == 499

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mrpy.light import Any
+from mrpy.light import TYPE_CHECKING, Any
 from mrpy.mapreduce.plan import name_of
 
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+Row: TypeAlias = tuple["Any", ...]  # the values of a record, one for each column
 HINT = "fields= says which there are, and in which order"
-
-
-class Row(tuple["Any", ...]):
-    """The values of a record, one for each column."""
-
-    __slots__ = ()
 
 
 class Columns:
@@ -65,14 +63,14 @@ class Columns:
         names = tuple(record)
         if names == self.names:
             self.last = self.names
-            return Row(record.values())
+            return tuple(record.values())
         if self.names is None or not self._given:
             self.last = checked(names)
-            return Row(record.values())
+            return tuple(record.values())
         unknown = [name for name in names if name not in self.names]
         if unknown:
             raise ValueError(f"a record has fields that fields= does not have: {unknown}")
-        return Row(record.get(name) for name in self.names)
+        return tuple(record.get(name) for name in self.names)
 
     def _of_sequence(self, record: Sequence[Any]) -> Row:
         if self.names is None or not self._given:
@@ -81,7 +79,7 @@ class Columns:
             self.last = None
         elif len(record) != len(self.names):
             raise ValueError(f"a record has {len(record)} values for {len(self.names)} fields")
-        return Row(record)
+        return tuple(record)
 
 
 def different(one: tuple[Any, ...] | None, other: tuple[Any, ...] | None) -> ValueError:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from mrpy.light import TYPE_CHECKING, Any, Frozen
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = {None: "", "gzip": ".gz", "bz2": ".bz2", "xz": ".xz"}
 BUFFER = 1 << 18  # bytes; out of the air
+_LIKE_ASCII = ("utf-8", "utf-8-sig", "ascii", "iso8859-1")  # in which its characters are the same bytes
 LEVEL = 6  # of gzip: the program's own default, and twice as fast as Python's
 
 Liner: TypeAlias = Callable[[Any], str]
@@ -38,7 +40,7 @@ class Text(Frozen):
         return f".txt{SUFFIXES[self.compression]}"
 
     def writer(self, file: PartFile) -> LineWriter:
-        return LineWriter(file, _text, self.encoding, self.compression)
+        return _TextWriter(file, _text, self.encoding, self.compression)
 
 
 class JsonLines(Frozen):
@@ -72,10 +74,7 @@ class Csv(Frozen):
         return f".csv{SUFFIXES[self.compression]}"
 
     def writer(self, file: PartFile) -> LineWriter:
-        columns = Columns(self.fields)
-        line = self.line()
-        liner: Liner = lambda record: line(columns.row(record))[:-2] + "\n"  # noqa: E731
-        return _CsvWriter(file, liner, self.encoding, self.compression, columns)
+        return _CsvWriter(file, self.line(), self.encoding, self.compression, Columns(self.fields))
 
     def line(self) -> Any:
         """What makes a line of values. Raises what `csv` raises for a delimiter that is none."""
@@ -96,29 +95,44 @@ class LineWriter:
         self._encoding = encoding
         self._errors = errors
         self._mark = "".encode(encoding)  # of the byte order, which some begin with: once is enough
+        self._is_like_ascii = codecs.lookup(encoding).name in _LIKE_ASCII
         self._opening = Opening(compression)
         self._buffer = io.BufferedWriter(file, BUFFER)
         self._out: Any = _compressed(self._buffer, compression)
         self._begun = False
 
-    def encode(self, record: Any) -> bytes:
-        return self._liner(record).encode(self._encoding, self._errors)[len(self._mark) :]
+    def encode(self, record: Any) -> str | bytes:
+        return self._line(self._liner(record))
+
+    def over(self, items: Iterator[Any]) -> Iterator[str | bytes]:
+        liner, like_ascii = self._liner, self._is_like_ascii
+        for item in items:
+            line = liner(item)
+            yield line if like_ascii and line.isascii() else self._line(line)
+
+    def _line(self, text: str) -> str | bytes:
+        """A line in bytes; or as it is, where it has no character that could not be written: many of these
+        are encoded at once."""
+        if self._is_like_ascii and text.isascii():
+            return text
+        return text.encode(self._encoding, self._errors)[len(self._mark) :]
 
     def write(self, items: Iterator[Any]) -> int:
         count = 0
         for lines in batches(items):
             if not self._begun:
                 self._begun = True
-                self._out.write(self._mark + self._header())
-            self._out.write(b"".join(lines))
+                self._out.write(self._head())
+            self._out.write(_joined(lines))
             count += len(lines)
         return count
 
-    def _header(self) -> bytes:
-        return b""
+    def _head(self) -> bytes:
+        """What stands above all records."""
+        return self._mark
 
     def join(self, paths: Sequence[str], columns: tuple[Any, ...] | None) -> None:
-        head = len(self._mark + self._header())
+        head = len(self._head())
         for number, path in enumerate(paths):
             with self._opening.open(path) as part:
                 if number:
@@ -136,11 +150,27 @@ class LineWriter:
                 each.close()
 
 
+class _TextWriter(LineWriter):
+    def over(self, items: Iterator[Any]) -> Iterator[str | bytes]:
+        like_ascii = self._is_like_ascii
+        for item in items:
+            usual = like_ascii and type(item) is str and item.isascii()
+            yield f"{item}\n" if usual else self.encode(item)
+
+
 class _CsvWriter(LineWriter):
+    """``row``: from values to a line, which it ends with "\\r\\n"."""
+
     def __init__(
-        self, file: PartFile, liner: Liner, encoding: str, compression: str | None, columns: Columns
+        self,
+        file: PartFile,
+        row: Callable[[Iterable[Any]], str],
+        encoding: str,
+        compression: str | None,
+        columns: Columns,
     ) -> None:
-        super().__init__(file, liner, encoding, compression)
+        super().__init__(file, lambda record: row(columns.row(record))[:-2] + "\n", encoding, compression)
+        self._row = row
         self._columns = columns
 
     @property
@@ -151,18 +181,28 @@ class _CsvWriter(LineWriter):
     def problem(self) -> Exception | None:  # type: ignore[override]
         return self._columns.problem
 
-    def encode(self, record: Any) -> bytes:
+    def encode(self, record: Any) -> str | bytes:
         line = super().encode(record)
         self._columns.keep()
         return line
+
+    def over(self, items: Iterator[Any]) -> Iterator[str | bytes]:
+        columns, row, like_ascii = self._columns, self._row, self._is_like_ascii
+        for record in items:
+            if type(record) is dict and tuple(record) == columns.names:
+                line = row(record.values())[:-2] + "\n"
+                yield line if like_ascii and line.isascii() else self._line(line)
+            else:
+                yield self.encode(record)
 
     def join(self, paths: Sequence[str], columns: tuple[Any, ...] | None) -> None:
         self._columns.names = columns
         super().join(paths, columns)
 
-    def _header(self) -> bytes:
+    def _head(self) -> bytes:
         names = self._columns.names
-        return self.encode(dict(zip(names, names, strict=True))) if names is not None else b""
+        header = [] if names is None else [self.encode(dict(zip(names, names, strict=True)))]
+        return self._mark + _joined(header)
 
 
 class _Echo:
@@ -170,6 +210,14 @@ class _Echo:
 
     def write(self, text: str) -> str:
         return text
+
+
+def _joined(lines: list[Any]) -> bytes:
+    """Lines, of which some may be in bytes."""
+    try:
+        return "".join(lines).encode()
+    except TypeError:
+        return b"".join(line if type(line) is bytes else line.encode() for line in lines)
 
 
 def _text(record: Any) -> str:

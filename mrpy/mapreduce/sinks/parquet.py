@@ -63,7 +63,7 @@ class ParquetWriter:
         self._columns = Columns(format.fields, named=True)
         self._typed = [] if format.schema is None else [_Typed(self._arrow, field) for field in format.schema]
         self._buffer = io.BufferedWriter(file)
-        self._rows: list[Row] = []
+        self._values: list[list[Any]] = []  # of each column
 
     @property
     def problem(self) -> Exception | None:
@@ -72,22 +72,39 @@ class ParquetWriter:
     def encode(self, record: Any) -> Row:
         row = self._columns.row(record)
         self._columns.keep()
+        self._check(row)
+        return row
+
+    def over(self, items: Iterator[Any]) -> Iterator[Row]:
+        columns = self._columns
+        for record in items:
+            if type(record) is dict and tuple(record) == columns.names:
+                row = tuple(record.values())
+                if self._typed:
+                    self._check(row)
+                yield row
+            else:
+                yield self.encode(record)
+
+    def _check(self, row: Row) -> None:
         for value, column in zip(row, self._typed, strict=False):
             if type(value) not in column.surely:
                 column.check(value)
-        return row
 
     def write(self, items: Iterator[Any]) -> int:
-        before = len(self._rows)
-        for rows in batches(items):
-            self._rows += rows
-        return len(self._rows) - before
+        count = 0
+        for rows in batches(items):  # a tuple for each of all rows at once would take Python far longer
+            self._values = self._values or [[] for _ in rows[0]]
+            for at, values in enumerate(self._values):
+                values += [row[at] for row in rows]
+            count += len(rows)
+        return count
 
     def finish(self) -> None:
         names, schema = self._columns.names, self._format.schema
-        if names is None or not self._rows:
+        if names is None or not self._values:
             return
-        columns = zip(names, zip(*self._rows, strict=True), strict=True)
+        columns = zip(names, self._values, strict=True)
         if schema is None:
             arrays = [typed.array_of(self._arrow, name, values) for name, values in columns]
             table = self._arrow.Table.from_arrays(arrays, names=names)

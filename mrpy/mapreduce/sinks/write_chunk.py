@@ -11,7 +11,7 @@ from mrpy.light import Any, Frozen
 from mrpy.mapreduce.chunks import Chunk, partly
 from mrpy.mapreduce.folds import Fold, FoldChunk, in_leaves
 from mrpy.mapreduce.kernels import Announce
-from mrpy.mapreduce.plan import Map, Step
+from mrpy.mapreduce.plan import Step
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.sinks.parts import Format, Part, PartFile, Writer
 from mrpy.mapreduce.skipped import Skipped
@@ -71,7 +71,7 @@ class WriteChunk(Frozen):
         on_error = rules.on_error
         if callable(on_error):  # what it gives has not been through the last step
             rules = rules.replaced(on_error=lambda error: writer.encode(on_error(error)))
-        kernel = FoldChunk((*self.steps, Map(writer.encode)), fold, rules)
+        kernel = FoldChunk((*self.steps, writer), fold, rules)
         nodes, done = in_leaves(chunk, lambda parts: kernel.nodes(chunk, parts, skipped, announce))
         return sum(node.value for node in nodes), done
 
