@@ -8,7 +8,7 @@ come too early to be heard, before the worker is there, or an item may take long
 from __future__ import annotations
 
 from mrpy.light import TYPE_CHECKING
-from mrpy.mapreduce.plan import GENEXPR, Body, Step
+from mrpy.mapreduce.plan import looks_at_single_items
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ BRIEF = 0.002  # the same where fewer chunks are out than there are workers: to 
 def may_cut_again(kernel: Any, options: Options, backend: Backend) -> bool:
     """Whether no step is hurt by more cuts, amid a chunk. A kernel that goes ``in_leaves`` is cut where they
     end, and its steps begin anew in any case."""
-    hurts_none = kernel.in_leaves or all(map(_looks_at_single_items, kernel.steps))
+    hurts_none = kernel.in_leaves or all(map(looks_at_single_items, kernel.steps))
     return hurts_none and backend.threaded and options.checkpoint is None
 
 
@@ -56,11 +56,3 @@ def ask_back(slots: Mapping[Key, Slot], job: Job) -> None:
 
 def _could_give(slot: Slot) -> bool:
     return slot.chunk.gives_back and len(slot.chunk.data) > 1
-
-
-def _looks_at_single_items(step: Step) -> bool:
-    """Whether a step sees nothing of where stretches begin: a stage may have to set something up there."""
-    if not isinstance(step, Body):
-        return not hasattr(step, "begin")  # one that reads stays over several stretches
-    code = getattr(step.function, "__code__", None)
-    return code is not None and code.co_name == GENEXPR

@@ -4,8 +4,8 @@ The fast path hands the whole chunk to the nested generators and collects what c
 something raises, the iterator underneath still knows how many items were taken from it: that is the
 failing item's index, and the same iterator goes on behind it. So the fast path costs nothing per item.
 
-The careful path takes items one by one. It is used where that is what was asked for: retries, a
-timeout, a chunk that killed its worker or holds something that does not pickle.
+The careful path takes items one by one. It is used where nothing else would do: for a stage whose items may
+be tried again, for what killed its worker or does not pickle. Other retries and timeouts: ``noted.py``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from mrpy.scheduler.rests import in_hand
 if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
+    from mrpy.mapreduce import noted
     from mrpy.mapreduce.files.reading import Reading
     from mrpy.mapreduce.plan import Step
     from mrpy.scheduler import failure as failing
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from mrpy.scheduler.rests import offered
 else:
     failing, policy = later("mrpy.scheduler.failure"), later("mrpy.scheduler.policy")
+    noted = later("mrpy.mapreduce.noted")
 
 Announce: TypeAlias = "Callable[[At | None], None]"
 Made: TypeAlias = "tuple[list[Any] | Outcome, int | None]"
@@ -64,12 +66,14 @@ class MapChunk(Frozen):
     def results(self, chunk: Chunk, skipped: Skipped, announce: Announce | None = None) -> Made:
         """The results, and of how many items (None: of all); what is skipped is added there."""
         rules = self.rules if chunk.seed is None else self.rules.replaced(seed=chunk.seed)
-        out = _Collector(rules, chunk, skipped)
+        out = Collector(rules, chunk, skipped)
         fast = announce is None and not chunk.excluded and not chunk.separately and not rules.retries
 
         def run(rest: offered) -> None:
             if fast:
                 run_fast(self.steps, chunk, rest, out)
+            elif noted.may_be_noted(self.steps, chunk):
+                noted.run_noted(self.steps, chunk, rest, out, announce)
             else:
                 run_careful(self.steps, chunk, rest, out, announce)
 
@@ -110,7 +114,7 @@ def begun(
     return chain.from_iterable(reading), steps[1:], reading
 
 
-def run_fast(steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: _Collector) -> None:
+def run_fast(steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: Collector) -> None:
     """The whole chunk at once."""
     data, items = chunk.data, rest.items
     ended: list[bool] = []
@@ -175,10 +179,10 @@ def _by_pieces(
 
 
 def run_careful(
-    steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: _Collector, announce: Announce | None
+    steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: Collector, announce: Announce | None
 ) -> None:
     """One item after the other."""
-    attempt = _Attempt(steps, chunk, out.rules, announce)
+    attempt = Attempt(steps, chunk, out.rules, announce)
     over = inf if chunk.budget is None else time.perf_counter() + chunk.budget
     for index, item in enumerate(rest.items):
         if index in chunk.excluded:
@@ -186,7 +190,7 @@ def run_careful(
             if not out.put_failure(chunk.excluded[index], index):
                 break
             continue
-        if not _tried(attempt, index, item, out):
+        if not tried(attempt, index, item, out):
             break
         if time.perf_counter() > over:
             rest.give_back()
@@ -194,7 +198,7 @@ def run_careful(
         announce(None)  # who dies of a fold, or of pickling the results, is not to be blamed on the last item
 
 
-def _tried(attempt: _Attempt, index: int, item: Any, out: _Collector) -> bool:
+def tried(attempt: Attempt, index: int, item: Any, out: Collector) -> bool:
     """An item; or, where the first step reads, one after the other of the records that it stands for. Say
     whether to go on."""
     records, reading = attempt.records(item)
@@ -246,13 +250,14 @@ class _Untaken(BaseException):
         self.error = error
 
 
-class _Attempt(Frozen):
-    """All that one item yields; again after a pause if it raises, as often as the rules allow."""
+class Attempt(Frozen):
+    """All that one item yields; again after a pause if it raises. ``failures``: it has raised so often."""
 
     steps: tuple[Step, ...]
     chunk: Chunk
     rules: Rules
     announce: Announce | None
+    failures: int = 0
 
     def records(self, item: Any) -> tuple[Iterator[Any], Reading | None]:
         """What is tried by itself of an item: it, unless the first step reads."""
@@ -263,9 +268,10 @@ class _Attempt(Frozen):
         return records, reading
 
     def __call__(self, at: At, item: Any, values: list[Any], reading: Reading | None) -> None:
-        failures = 0
-        before = len(values)
+        failures, before = self.failures, len(values)
         while True:
+            if failures:
+                self.pause(failures, at)
             if self.announce is not None:
                 self.announce(at)  # each attempt has its own time
             try:
@@ -276,7 +282,6 @@ class _Attempt(Frozen):
                 if failures > self.rules.retries:
                     raise
                 del values[before:]
-                self.pause(failures, at)
 
     def hands_over(self) -> None:
         """What follows is `on_error`, if that is a function: its time is no item's."""
@@ -306,7 +311,7 @@ class _Attempt(Frozen):
             raise
 
 
-class _Collector:
+class Collector:
     """Gathers the values of a chunk, and puts failures where `on_error` says."""
 
     def __init__(self, rules: Rules, chunk: Chunk, skipped: Skipped) -> None:

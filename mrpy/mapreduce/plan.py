@@ -185,6 +185,14 @@ class Body(Frozen):
         return text_of(code) if code is not None and code.co_name == GENEXPR else name_of(self.function)
 
 
+def looks_at_single_items(step: Step) -> bool:
+    """Whether a step sees nothing of where stretches begin: a stage may have to set something up there."""
+    if not isinstance(step, Body):
+        return not hasattr(step, "begin")  # one that reads stays over several stretches
+    code = getattr(step.function, "__code__", None)
+    return code is not None and code.co_name == GENEXPR
+
+
 class Plan(Frozen):
     """A source and the steps over it."""
 
