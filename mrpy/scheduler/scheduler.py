@@ -129,7 +129,8 @@ class Scheduler:
         record.item, timeout = fact.item, record.task.timeout
         if timeout is not None:
             rest = self._policy.rest(timeout, record.task.size)
-            self._timers.set(record, self._now + (timeout if fact.item is not None else rest))
+            seconds = timeout if fact.item is not None else rest
+            self._timers.set(record, (fact.since or self._now) + seconds)
 
     def _through(self, fact: m.Through) -> None:
         record = self.records.get(fact.key)

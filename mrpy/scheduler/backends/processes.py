@@ -310,6 +310,8 @@ class ProcessesBackend(Backend):
         for worker in list(self._team):
             if worker in self._team:  # else it was buried just now
                 self._hear(worker)
+            if (began := worker.look()) is not None:
+                self._facts.append(began)
 
     def _hear_some(self) -> bool:
         """As `listen`, before we sleep; until one has said something."""

@@ -46,7 +46,7 @@ AT_ONCE = 32  # segments that one frame lends
 AVAILABLE = hasattr(os, "memfd_create")
 # Before 3.13 a mapping keeps a descriptor, and closes it in the end; in a forked child that has closed all
 # that it inherited, as daemons do, the number may be another file's by then.
-_BARE: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+BARE: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 # What the borrower is told of one segment: the loan's number, and for each part in it (index of the part,
 # offset, length). The descriptors come with the frame, in the order of the loans.
@@ -69,7 +69,7 @@ class Segment:
         self.fd = os.memfd_create("mrpy")
         try:
             os.ftruncate(self.fd, self.size)
-            self.map = mmap.mmap(self.fd, self.size, **_BARE)
+            self.map = mmap.mmap(self.fd, self.size, **BARE)
         except BaseException:
             os.close(self.fd)
             raise
@@ -284,7 +284,7 @@ class Borrower:
         try:
             for (number, places), fd in zip(loans, mine, strict=True):
                 extent = max(offset + length for _, offset, length in places)
-                whole = memoryview(mmap.mmap(fd, extent, access=mmap.ACCESS_COPY, **_BARE))
+                whole = memoryview(mmap.mmap(fd, extent, access=mmap.ACCESS_COPY, **BARE))
                 views = [(index, whole[offset : offset + length]) for index, offset, length in places]
                 if self.mapped() < MAPPED:
                     self._watch(number, whole.obj)
