@@ -32,14 +32,15 @@ REFUSALS = (Exception, SystemExit, GeneratorExit)  # by which a class of the use
 class Payload(NamedTuple):
     """A pickled value: the pickle and the large buffers it refers to."""
 
-    body: bytes | bytearray | memoryview
+    body: Any  # bytes, or what has `nbytes`
     buffers: tuple[Any, ...] = ()  # of bytes, each with `nbytes` and `readonly`
 
     @property
     def nbytes(self) -> int:
         """How many bytes will travel."""
         large = sum([int(buffer.nbytes) for buffer in self.buffers]) if self.buffers else 0
-        return len(self.body) + large
+        body = self.body
+        return int(len(body) if isinstance(body, bytes | bytearray) else body.nbytes) + large
 
 
 class Way:
@@ -91,7 +92,8 @@ def encode_apart(value: Any, *, back: bool = True) -> Payload:
 def encode_for_disk(value: Any) -> bytes | bytearray | memoryview:
     """The same in one piece, for a file. Raises `SerializationError`."""
     try:
-        return encode(value, whole=True).body
+        body: bytes | bytearray = encode(value, whole=True).body
+        return body
     except SerializationError as error:
         problem = error if error.__cause__ is None else error.__cause__
     raise SerializationError(

@@ -1,4 +1,4 @@
-"""Large buffers between processes: anonymous shared memory, lent by the one that wrote it to another.
+"""Large buffers and pickles between processes: anonymous shared memory, lent by who wrote it to another.
 
     lender                                           borrower
       copies buffers into a segment (memfd)
@@ -122,26 +122,25 @@ class Pool:
         self._lock = RLock()  # a `Held` may be collected while this very thread has it
 
     def shelve(self, payload: Payload) -> Payload:
-        """The same payload, its large buffers copied into a segment; as it is where there can be none."""
-        if not payload.buffers:
+        """The same payload, its large parts copied into a segment; as it is where there can be none."""
+        if (not payload.buffers and len(payload.body) < SHARED) or not AVAILABLE:
             return payload
-        large = [view for view in payload.buffers if isinstance(view, memoryview) and view.nbytes >= SHARED]
-        if not large or not AVAILABLE:
+        parts = [_seen(part) for part in (payload.body, *payload.buffers)]
+        large = [view for view in parts if type(view) is memoryview and view.nbytes >= SHARED]
+        if not large:
             return payload
         try:
             held = Held(self._segment(sum(_aligned(view.nbytes) for view in large)), self)
         except OSError:  # too many of them, too little memory: then by the socket
             return payload
         offset = 0
-        shelved: list[Any] = []
-        for view in payload.buffers:
-            if not isinstance(view, memoryview) or view.nbytes < SHARED:
-                shelved.append(view)
-                continue
-            copy(held, offset, view, self._threads)
-            shelved.append(Shelved(held, offset, view.nbytes, view.readonly))
-            offset += _aligned(view.nbytes)
-        return payload._replace(buffers=tuple(shelved))
+        for place, view in enumerate(parts):
+            if type(view) is memoryview and view.nbytes >= SHARED:
+                copy(held, offset, view, self._threads)
+                parts[place] = Shelved(held, offset, view.nbytes, view.readonly)
+                offset += _aligned(view.nbytes)
+        body, *buffers = parts
+        return payload._replace(body=body if type(body) is Shelved else payload.body, buffers=tuple(buffers))
 
     def take_back(self, segment: Segment) -> None:
         """Keep a segment that is not in use any more, and give up the oldest that are too many."""
@@ -190,6 +189,10 @@ class Pool:
     def _give_up(self, segment: Segment) -> None:
         segment.close()
         self._made -= 1
+
+
+def _seen(part: Any) -> Any:
+    return memoryview(part) if isinstance(part, bytes | bytearray) else part
 
 
 def _aligned(length: int) -> int:
@@ -284,6 +287,7 @@ class Borrower:
         try:
             for (number, places), fd in zip(loans, mine, strict=True):
                 extent = max(offset + length for _, offset, length in places)
+                bytearray(extent)  # not touched: glibc keeps pages from now on, as such sizes come and go
                 whole = memoryview(mmap.mmap(fd, extent, access=mmap.ACCESS_COPY, **BARE))
                 views = [(index, whole[offset : offset + length]) for index, offset, length in places]
                 if self.mapped() < MAPPED:
