@@ -128,8 +128,7 @@ class Scheduler:
             return
         record.item, timeout = fact.item, record.task.timeout
         if timeout is not None:
-            rest = self._policy.rest(timeout, record.task.size)
-            seconds = timeout if fact.item is not None else rest
+            seconds = timeout if fact.item is not None else self._policy.rest(timeout, record.task.size)
             self._timers.set(record, (fact.since or self._now) + seconds)
 
     def _through(self, fact: m.Through) -> None:

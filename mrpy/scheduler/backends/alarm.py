@@ -85,9 +85,9 @@ class _BySignal(Alarm):
         _ours.append(self)
 
     def begin(self, item: At | None) -> None:
-        seconds = self._rest if item is None else self._seconds
-        self.item, self.deadline = item, time.monotonic() + seconds
+        super().begin(item)
         if _ours == [self]:  # the same as below, in less time: for each item
+            seconds = self._rest if item is None else self._seconds
             signal.setitimer(signal.ITIMER_REAL, min(LONGEST_WAIT, max(1e-6, seconds)), AGAIN)
         else:
             _set_timer()

@@ -218,17 +218,17 @@ class WorkerHandle:
             self.look_at = since + ticket.timeout
         return Began(ticket.key, ticket.attempt, item, since)
 
-    def look(self) -> Began | None:
-        """Whether it has begun with another item since it was looked at last."""
+    def look(self) -> list[Began]:
+        """The item that it has begun with since it was looked at last, if there is one."""
         if not self.queue or self._page is None:
-            return None
+            return []
         ticket = self.queue[0]
         noted = at_work.read(self._page, ticket.number)
         if noted is None or noted.since <= ticket.since:
-            return None
+            return []
         ticket.since = noted.since
         began = self._began(ticket, *noted)
-        return None if ticket.through else began
+        return [] if ticket.through else [began]
 
     def ask_back(self) -> None:
         """Have it give back what it has not begun of its task."""
