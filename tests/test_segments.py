@@ -387,12 +387,3 @@ def test_a_segment_is_not_used_again_while_a_thread_still_writes_there(monkeypat
     monkeypatch.setattr(np, "copyto", copyto)
     go_on.set()
     assert eventually(lambda: len(pool._free) == 1)
-
-
-@pytest.mark.parametrize("value", ["t" * SHARED, bytes(SHARED), list(range(SHARED))])
-def test_a_large_pickle_goes_as_large_buffers_do(value: Any) -> None:
-    pool, payload = Pool(), codec.encode(value)
-    shelved = pool.shelve(payload)
-    assert type(shelved.body) is Shelved
-    assert shelved.nbytes == payload.nbytes
-    assert shelved.body.bytes() == payload.body

@@ -140,8 +140,7 @@ def packed(items: list[Any]) -> bytes | bytearray | memoryview:
     """A list as bytes. They need not be searched for names where there can be none, which takes as long."""
     if set(map(type, items)) <= PLAIN:
         return pickle.dumps(items, 5)
-    body: bytes | bytearray = codec.encode(items, whole=True, back=True).body
-    return body
+    return codec.encode(items, whole=True, back=True).body
 
 
 def unpacked(data: Any) -> list[Any]:

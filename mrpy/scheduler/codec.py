@@ -32,15 +32,14 @@ REFUSALS = (Exception, SystemExit, GeneratorExit)  # by which a class of the use
 class Payload(NamedTuple):
     """A pickled value: the pickle and the large buffers it refers to."""
 
-    body: Any  # bytes, or what has `nbytes`
+    body: bytes | bytearray | memoryview
     buffers: tuple[Any, ...] = ()  # of bytes, each with `nbytes` and `readonly`
 
     @property
     def nbytes(self) -> int:
         """How many bytes will travel."""
         large = sum([int(buffer.nbytes) for buffer in self.buffers]) if self.buffers else 0
-        body = self.body
-        return int(len(body) if isinstance(body, bytes | bytearray) else body.nbytes) + large
+        return len(self.body) + large
 
 
 class Way:
@@ -92,8 +91,7 @@ def encode_apart(value: Any, *, back: bool = True) -> Payload:
 def encode_for_disk(value: Any) -> bytes | bytearray | memoryview:
     """The same in one piece, for a file. Raises `SerializationError`."""
     try:
-        body: bytes | bytearray = encode(value, whole=True).body
-        return body
+        return encode(value, whole=True).body
     except SerializationError as error:
         problem = error if error.__cause__ is None else error.__cause__
     raise SerializationError(

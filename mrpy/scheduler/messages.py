@@ -64,13 +64,11 @@ class Added(NamedTuple):
 
 class Began(NamedTuple):
     """The worker starts with item `item` of the task (sent only when somebody has to know). None: it is
-    through with the items, and what follows is nobody's in particular. ``since``: when; None: just now. Of
-    cheap items the backend says only which is at work when it is to `listen`, as a time may be over."""
+    through with the items, and what follows is nobody's in particular."""
 
     key: Key
     attempt: int
     item: At | None
-    since: float | None = None
 
 
 class Through(NamedTuple):

@@ -128,8 +128,8 @@ class Scheduler:
             return
         record.item, timeout = fact.item, record.task.timeout
         if timeout is not None:
-            seconds = timeout if fact.item is not None else self._policy.rest(timeout, record.task.size)
-            self._timers.set(record, (fact.since or self._now) + seconds)
+            rest = self._policy.rest(timeout, record.task.size)
+            self._timers.set(record, self._now + (timeout if fact.item is not None else rest))
 
     def _through(self, fact: m.Through) -> None:
         record = self.records.get(fact.key)

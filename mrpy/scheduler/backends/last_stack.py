@@ -75,13 +75,11 @@ def _nameless_file() -> int:
 
 
 def get_ready() -> None:
-    """Import what looks at items, and makes a text of a report, where time is kept. For all it would be too
-    slow; behind a Ctrl-C it would be too late, as Python 3.11 then forgets that it was ended by one."""
+    """Import what makes a text of a report, where time is kept. For all it would be too slow; behind a Ctrl-C
+    it would be too late, as Python 3.11 then forgets that it was ended by one."""
     import re  # noqa: F401
     import tokenize  # noqa: F401  # from 3.13 on, traceback brings it in when it has lines to show
     import traceback  # noqa: F401
-
-    import mrpy.scheduler.backends.at_work  # noqa: F401
 
 
 def as_traceback(report: str) -> str:

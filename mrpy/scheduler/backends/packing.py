@@ -1,4 +1,4 @@
-"""What goes to the workers of a pool: functions once, large parts by shared memory.
+"""What goes to the workers of a pool: functions once, large buffers by shared memory.
 
 All of it is copied when it is packed, in the thread that reads the source: what the user changes afterwards,
 an array that is filled again for the next item, changes nothing that is on its way.
@@ -41,7 +41,7 @@ class Packer:
         """The same call, with data that does not change any more. Raises `SerializationError`."""
         self.function(call.code)
         payload = codec.encode(call.data, way=call.code.way)
-        if payload.buffers or len(payload.body) >= SHARED:
+        if payload.buffers:
             payload = self._copied(payload, call.shared)
         return Call(call.code, payload)
 

@@ -36,7 +36,7 @@ from mrpy.scheduler.backends.team import GRACE, Team
 from mrpy.scheduler.backends.transport import Frame
 from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle
 from mrpy.scheduler.calls import Call
-from mrpy.scheduler.failure import of
+from mrpy.scheduler.failure import Failure, of
 from mrpy.scheduler.queues import sooner
 from mrpy.scheduler.said import Said
 
@@ -310,7 +310,6 @@ class ProcessesBackend(Backend):
         for worker in list(self._team):
             if worker in self._team:  # else it was buried just now
                 self._hear(worker)
-            self._facts += worker.look()
 
     def _hear_some(self) -> bool:
         """As `listen`, before we sleep; until one has said something."""
@@ -363,7 +362,8 @@ class ProcessesBackend(Backend):
             if self._team.learn(worker, ticket.code, seconds):
                 self._facts.append(m.Slots(self._team.depth * self.workers))
         else:
-            self._facts.append(m.Failed(ticket.key, ticket.attempt, codec.decode(codec.Payload(parts[0]))))
+            told: Failure = codec.decode(codec.Payload(parts[0]))
+            self._facts.append(m.Failed(ticket.key, ticket.attempt, told))
 
     def _punch(self, worker: WorkerHandle, ticket: Ticket) -> None:
         """The ticket is answered."""

@@ -1,4 +1,4 @@
-"""Large buffers and pickles between processes: anonymous shared memory, lent by who wrote it to another.
+"""Large buffers between processes: anonymous shared memory, lent by the one that wrote it to another.
 
     lender                                           borrower
       copies buffers into a segment (memfd)
@@ -46,7 +46,7 @@ AT_ONCE = 32  # segments that one frame lends
 AVAILABLE = hasattr(os, "memfd_create")
 # Before 3.13 a mapping keeps a descriptor, and closes it in the end; in a forked child that has closed all
 # that it inherited, as daemons do, the number may be another file's by then.
-BARE: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+_BARE: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 # What the borrower is told of one segment: the loan's number, and for each part in it (index of the part,
 # offset, length). The descriptors come with the frame, in the order of the loans.
@@ -69,7 +69,7 @@ class Segment:
         self.fd = os.memfd_create("mrpy")
         try:
             os.ftruncate(self.fd, self.size)
-            self.map = mmap.mmap(self.fd, self.size, **BARE)
+            self.map = mmap.mmap(self.fd, self.size, **_BARE)
         except BaseException:
             os.close(self.fd)
             raise
@@ -122,25 +122,26 @@ class Pool:
         self._lock = RLock()  # a `Held` may be collected while this very thread has it
 
     def shelve(self, payload: Payload) -> Payload:
-        """The same payload, its large parts copied into a segment; as it is where there can be none."""
-        if (not payload.buffers and len(payload.body) < SHARED) or not AVAILABLE:
+        """The same payload, its large buffers copied into a segment; as it is where there can be none."""
+        if not payload.buffers:
             return payload
-        parts = [_seen(part) for part in (payload.body, *payload.buffers)]
-        large = [view for view in parts if type(view) is memoryview and view.nbytes >= SHARED]
-        if not large:
+        large = [view for view in payload.buffers if isinstance(view, memoryview) and view.nbytes >= SHARED]
+        if not large or not AVAILABLE:
             return payload
         try:
             held = Held(self._segment(sum(_aligned(view.nbytes) for view in large)), self)
         except OSError:  # too many of them, too little memory: then by the socket
             return payload
         offset = 0
-        for place, view in enumerate(parts):
-            if type(view) is memoryview and view.nbytes >= SHARED:
-                copy(held, offset, view, self._threads)
-                parts[place] = Shelved(held, offset, view.nbytes, view.readonly)
-                offset += _aligned(view.nbytes)
-        body, *buffers = parts
-        return payload._replace(body=body if type(body) is Shelved else payload.body, buffers=tuple(buffers))
+        shelved: list[Any] = []
+        for view in payload.buffers:
+            if not isinstance(view, memoryview) or view.nbytes < SHARED:
+                shelved.append(view)
+                continue
+            copy(held, offset, view, self._threads)
+            shelved.append(Shelved(held, offset, view.nbytes, view.readonly))
+            offset += _aligned(view.nbytes)
+        return payload._replace(buffers=tuple(shelved))
 
     def take_back(self, segment: Segment) -> None:
         """Keep a segment that is not in use any more, and give up the oldest that are too many."""
@@ -189,10 +190,6 @@ class Pool:
     def _give_up(self, segment: Segment) -> None:
         segment.close()
         self._made -= 1
-
-
-def _seen(part: Any) -> Any:
-    return memoryview(part) if isinstance(part, bytes | bytearray) else part
 
 
 def _aligned(length: int) -> int:
@@ -287,8 +284,7 @@ class Borrower:
         try:
             for (number, places), fd in zip(loans, mine, strict=True):
                 extent = max(offset + length for _, offset, length in places)
-                bytearray(extent)  # not touched: glibc keeps pages from now on, as such sizes come and go
-                whole = memoryview(mmap.mmap(fd, extent, access=mmap.ACCESS_COPY, **BARE))
+                whole = memoryview(mmap.mmap(fd, extent, access=mmap.ACCESS_COPY, **_BARE))
                 views = [(index, whole[offset : offset + length]) for index, offset, length in places]
                 if self.mapped() < MAPPED:
                     self._watch(number, whole.obj)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from weakref import WeakSet
 
 from mrpy.errors import WorkerCrashed
-from mrpy.light import TYPE_CHECKING, NamedTuple, later
+from mrpy.light import TYPE_CHECKING, NamedTuple
 from mrpy.scheduler import codec, rests
 from mrpy.scheduler.backends.last_stack import get_ready
 from mrpy.scheduler.backends.orphans import state
@@ -29,11 +29,8 @@ from mrpy.scheduler.policy import LONGEST_WAIT
 if TYPE_CHECKING:
     from typing import Any
 
-    from mrpy.scheduler.backends import at_work
     from mrpy.scheduler.failure import At
     from mrpy.scheduler.messages import Task
-else:
-    at_work = later("mrpy.scheduler.backends.at_work")
 
 CODES_KEPT = 64  # functions a worker holds; out of the air
 LIGHT = 1 << 16  # bytes of a task that waits behind another, at most; out of the air
@@ -55,8 +52,8 @@ class Ticket:
     """One attempt that an answer is owed for, by a worker once it has one."""
 
     __slots__ = (
-        "attempt", "code", "granted", "item", "key", "message", "number", "since", "stopping", "through",
-        "timeout", "torn_down", "worker",
+        "attempt", "code", "granted", "item", "key", "message", "number", "stopping", "timeout", "torn_down",
+        "worker",
     )  # fmt: skip
 
     def __init__(self, number: int, task: Task, attempt: int) -> None:
@@ -65,9 +62,7 @@ class Ticket:
         self.torn_down = task.call.code.torn_down
         self.attempt = attempt
         self.worker: WorkerHandle | None = None
-        self.item: At | None = None  # the last one announced, or seen in the page of its worker
-        self.since = 0.0  # when that began, where it was seen
-        self.through = False  # all that is the user's is behind it
+        self.item: At | None = None  # the last one announced
         self.stopping = False
         self.granted = False  # it waits behind another task, and may be taken back
         self.message: Any = ()  # what to send, until that cannot be necessary again
@@ -111,7 +106,6 @@ class WorkerHandle:
         self.look_every = 0.0
         self._codes: OrderedDict[int, None] = OrderedDict()
         self._tracker: Tracker | None = None  # that it shares
-        self._page: int | None = None  # see `at_work.py`
         self.lender = Lender()
         self.borrower = Borrower(tell)
         _alive.add(self)
@@ -206,29 +200,11 @@ class WorkerHandle:
     def fact_of(self, ticket: Ticket, frame: Frame) -> Began | Through:
         """It says which item of a task it begins with, or that it is through with all that is the user's."""
         if frame.kind == THROUGH:
-            ticket.through = True
             return Through(ticket.key, ticket.attempt)
-        if len(frame.parts) > 1:
-            self._page = self.end.fds.popleft()
-        return self._began(ticket, marshal.loads(frame.parts[0]), time.monotonic())
-
-    def _began(self, ticket: Ticket, item: At | None, since: float) -> Began:
-        ticket.item = item
+        ticket.item = marshal.loads(frame.parts[0])
         if ticket.timeout is not None:  # just before its time is up, see whether it could use it
-            self.look_at = since + ticket.timeout
-        return Began(ticket.key, ticket.attempt, item, since)
-
-    def look(self) -> list[Began]:
-        """The item that it has begun with since it was looked at last, if there is one."""
-        if not self.queue or self._page is None:
-            return []
-        ticket = self.queue[0]
-        noted = at_work.read(self._page, ticket.number)
-        if noted is None or noted.since <= ticket.since:
-            return []
-        ticket.since = noted.since
-        began = self._began(ticket, *noted)
-        return [] if ticket.through else [began]
+            self.look_at = time.monotonic() + ticket.timeout
+        return Began(ticket.key, ticket.attempt, ticket.item)
 
     def ask_back(self) -> None:
         """Have it give back what it has not begun of its task."""
@@ -244,7 +220,6 @@ class WorkerHandle:
     def kill(self) -> Death:
         """End it, have its children end, give back what it took, and say how it died."""
         death = Death(how_it_died(self._kill()), self.stack.text())
-        self.look()
         self.close()
         return death
 
@@ -271,11 +246,10 @@ class WorkerHandle:
         for each in (self.end, self.claims, self.stack, self.lender, self.lifeline):
             with contextlib.suppress(OSError):  # somebody has closed what is not his
                 each.close()
-        watches = [fd for fd in (self.exit_watch, self._page) if fd is not None]
-        self.exit_watch = self._page = None
-        for fd in watches:
+        watch, self.exit_watch = self.exit_watch, None
+        if watch is not None:
             with contextlib.suppress(OSError):
-                os.close(fd)
+                os.close(watch)
 
 
 def is_light(parts: list[Any]) -> bool:

@@ -8,8 +8,7 @@
       RUN   ticket   meta, data, inputs   ──────>   decode ─> perform ─> encode; or nothing, where it waited
                                                     behind another and was taken back (``claims.py``)
                                           <──────   READY once, when it is up
-                                          <──────   BEGAN  ticket  place      (only where `careful`; of the
-                                                    items behind the first in ``at_work.py``)
+                                          <──────   BEGAN  ticket  place      (only where `careful`)
                                           <──────   THROUGH ticket            (there, too: the rest is ours)
                                           <──────   DONE   ticket  meta, value
                                           <──────   FAILED ticket  meta, failure
@@ -33,7 +32,7 @@ import marshal
 import os
 import sys
 from _contextvars import Context
-from _socket import SO_TYPE, SOL_SOCKET, socket
+from _socket import socket
 from collections.abc import Sequence
 from time import perf_counter
 
@@ -51,11 +50,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mrpy.scheduler import failure as failures
-    from mrpy.scheduler.backends import at_work
     from mrpy.scheduler.failure import At
     from mrpy.scheduler.here import Here
 else:
-    failures, at_work = later("mrpy.scheduler.failure"), later("mrpy.scheduler.backends.at_work")
+    failures = later("mrpy.scheduler.failure")
 
 CODE, FORGET, RUN, LEAVE, TRACKER = 1, 2, 3, 4, 5
 READY, BEGAN, DONE, FAILED, SAID, THROUGH = 11, 12, 13, 14, 15, 16
@@ -138,7 +136,6 @@ class Worker:
         self._blobs: dict[int, codec.Payload] = {}
         self._codes: dict[int, tuple[Any, bool, Here, Context]] = {}
         self._place: Here | None = None
-        self._page: at_work.Page | None = None  # from when on somebody has to know which item is at work
         self._say_all = relay.relay_streams(self._say)
         relay.relay_warnings(self._say)
 
@@ -228,36 +225,10 @@ class Worker:
         self._answer(DONE, number, (seconds, pickling, in_parts, shape, said), parts)
 
     def _announcer(self, number: int) -> Any:
-        """The first item is told, and so is one that has a name; all are noted, where they can be. An item
-        begins when it was told: that may take as long as the parent does not read."""
-        told, ask = False, self._end.sock.getsockopt
-
         def announce(item: At | None) -> None:
-            nonlocal told
-            page = self._page
-            if page is None:
-                page = self._tell_with_page(number, item)
-            elif not told or type(item) is str:
-                page.note(number, "")
-                self._end.send(BEGAN, number, [marshal.dumps(item)])
-            if page is not None:
-                ask(SOL_SOCKET, SO_TYPE)  # fails where the last item has closed all there are: it is to blame
-                page.note(number, item)
-            told = True
+            self._end.send(BEGAN, number, [marshal.dumps(item)])
 
         return announce
-
-    def _tell_with_page(self, number: int, item: At | None) -> at_work.Page | None:
-        """Where the others will be noted, if that can be."""
-        try:
-            page = at_work.Page()
-        except OSError:
-            self._end.send(BEGAN, number, [marshal.dumps(item)])
-            return None
-        self._end.send(BEGAN, number, [marshal.dumps(item), b"with the page"], (page.fd,))
-        page.close()
-        self._page = page
-        return page
 
     def _is_through(self, announce: Any, number: int) -> None:
         """With all that is the user's: where its time is kept, that is over. What is to be said now may have
