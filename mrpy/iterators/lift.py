@@ -112,9 +112,10 @@ def _why_not(generator: GeneratorType[Any, Any, Any]) -> str:
 
 def _puts_off(generator: GeneratorType[Any, Any, Any]) -> bool:
     """Whether it names `joblib.delayed`: its items may be calls that nobody does."""
-    joblib = sys.modules.get("joblib")
+    if (joblib := sys.modules.get("joblib")) is None:
+        return False
     names = {*generator.gi_code.co_names, *generator.gi_code.co_freevars}
-    if joblib is None or "delayed" not in names:
+    if "delayed" not in names:
         return False
     frame: Any = generator.gi_frame
     known = (frame.f_locals.get(name, frame.f_globals.get(name)) for name in names)

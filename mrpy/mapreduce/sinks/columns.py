@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from mrpy.light import TYPE_CHECKING, Any
 from mrpy.mapreduce.plan import name_of
@@ -58,6 +58,21 @@ class Columns:
             return self._of_sequence(record)
         what = name_of(kind)
         raise TypeError(f"a record has to be a dict, a named tuple or a sequence, and this is a {what}")
+
+    def over(
+        self, records: Iterable[Any], encode: Callable[[Any], Any], check: Callable[[Row], object] | None
+    ) -> Iterator[Any]:
+        """``map(encode, records)``, where that is to make a row and to see that it has these columns. Usual
+        records, dictionaries with just these, take no call but to ``check``, if there is something to see."""
+        for record in records:
+            if type(record) is dict and tuple(record) == self.names:
+                self.last = self.names
+                row = tuple(record.values())
+                if check is not None:
+                    check(row)
+                yield row
+            else:
+                yield encode(record)
 
     def _of_mapping(self, record: Mapping[Any, Any]) -> Row:
         names = tuple(record)

@@ -76,15 +76,7 @@ class ParquetWriter:
         return row
 
     def over(self, items: Iterator[Any]) -> Iterator[Row]:
-        columns = self._columns
-        for record in items:
-            if type(record) is dict and tuple(record) == columns.names:
-                row = tuple(record.values())
-                if self._typed:
-                    self._check(row)
-                yield row
-            else:
-                yield self.encode(record)
+        return self._columns.over(items, self.encode, self._check if self._typed else None)
 
     def _check(self, row: Row) -> None:
         for value, column in zip(row, self._typed, strict=False):

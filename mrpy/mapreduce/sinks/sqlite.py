@@ -59,28 +59,24 @@ class RowWriter:
 
     def encode(self, record: Any) -> Row:
         row = self._columns.row(record)
-        self._check(row, self._columns.last or ())
+        self._check(row)
         self._columns.keep()
         return row
 
     def over(self, items: Iterator[Any]) -> Iterator[Row]:
-        columns = self._columns
-        for record in items:
-            if type(record) is dict and tuple(record) == columns.names:
-                row = tuple(record.values())
-                for value in row:
-                    kind = type(value)
-                    fits = kind in _FITS or (kind is str and value.isascii())
-                    if not fits and not (kind is int and -_LARGEST <= value < _LARGEST):
-                        self._check(row, columns.names)
-                        break
-                yield row
-            else:
-                yield self.encode(record)
+        return self._columns.over(items, self.encode, self._check)
 
-    def _check(self, row: Row, names: tuple[str, ...]) -> None:
-        """Raise where a value does not fit: the first one."""
-        for name, value in zip(names, row, strict=True):
+    def _check(self, row: Row) -> None:
+        """Raise where a value does not fit."""
+        for value in row:
+            kind = type(value)
+            fits = kind in _FITS or (kind is str and value.isascii())
+            if not fits and not (kind is int and -_LARGEST <= value < _LARGEST):
+                self._look_at_each(row)
+                break
+
+    def _look_at_each(self, row: Row) -> None:
+        for name, value in zip(self._columns.last or (), row, strict=True):
             if not (value is None or isinstance(value, int | float | str | bytes)):
                 raise TypeError(f"SQLite has no place for a {name_of(type(value))}, which {name!r} is")
             if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
