@@ -487,6 +487,13 @@ def test_a_run_that_is_told_to_end_leaves_nothing_beside_its_file(jobs: Path, en
     assert [name for name in os.listdir(jobs) if "out.tsv" in name] == []
 
 
+def test_a_ctrl_c_amid_a_string_that_is_run_is_one_like_any_other(jobs: Path) -> None:
+    """As named tuples and data classes run them, when they are made in an import. Python notes that, and ends by
+    the signal whatever becomes of the exception."""
+    (jobs / "pressed.py").write_text("exec('raise KeyboardInterrupt')")
+    assert run(jobs, "run", "pressed:Words", "a.txt") == (130, "", "")
+
+
 def test_what_a_killed_run_has_left_beside_its_file_goes_with_the_next_one(jobs: Path) -> None:
     assert _writing(jobs, signal.SIGKILL)[0] == -signal.SIGKILL
     assert [name for name in os.listdir(jobs) if "out.tsv" in name] != ["out.tsv"]

@@ -19,4 +19,5 @@ def main() -> None:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:
         status = INTERRUPTED
+    exec("")  # after a Ctrl-C amid a string that was run, `-m` would end by the signal until another is run
     sys.exit(status)
