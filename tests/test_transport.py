@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -80,3 +83,28 @@ def test_small_parts_are_one_buffer_and_large_ones_are_sent_from_where_they_lie(
     assert [len(buffer) for buffer in pack(1, 2, [b"a", b"bc"])] == [14 + 16 + 3]
     assert [len(buffer) for buffer in pack(1, 2, [b"a", large, b"bc"])] == [14 + 24 + 1, SMALL, 2]
     assert pack(1, 2, [b"a", large])[1] is large
+
+
+QUIET = """
+import os, signal, socket
+from mrpy.scheduler.backends.transport import ParentEnd, WorkerEnd
+
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+for kind in (ParentEnd, WorkerEnd):
+    for parts, fds in ([], ()), ([b"x" * 2**20], ()), ([b"x"], (0,)):
+        ours, other = socket.socketpair()
+        other.close()
+        end = kind(ours)
+        try:
+            end.send(1, 1, parts, fds)
+            end.flush()
+        except BrokenPipeError:
+            print(kind.__name__)
+"""
+
+
+@pytest.mark.skipif(not hasattr(socket, "MSG_NOSIGNAL"), reason="the system has no write without a signal")
+def test_a_write_to_an_end_that_is_gone_ends_no_program() -> None:
+    """Scripts whose output goes to ``head`` let SIGPIPE end them; a dead worker is nothing of that kind."""
+    done = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["ParentEnd"] * 3 + ["WorkerEnd"] * 3, "")

@@ -164,6 +164,7 @@ _NOTHING = memoryview(b"")
 _PASSED = 64  # descriptors that come with one read, at most
 _ANCILLARY = CMSG_SPACE(_PASSED * struct.calcsize("i"))
 _OURS = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)  # not for what is started meanwhile
+_QUIET = getattr(_socket, "MSG_NOSIGNAL", 0)  # scripts that print to `head` let SIGPIPE end them
 
 
 def _with_fds(fds: Sequence[int]) -> list[tuple[int, int, Any]]:
@@ -231,14 +232,14 @@ class ParentEnd(_End):
     def _write(self) -> int:
         """Write once: up to the next buffer that descriptors go with."""
         if len(self._waiting) == 1 and not self._going:
-            return self.sock.send(self._waiting[0])
+            return self.sock.send(self._waiting[0], _QUIET)
         some = [self._waiting[0]]
         for place in range(1, min(GATHER, len(self._waiting))):
             if self._going and id(self._waiting[place]) in self._going:
                 break
             some.append(self._waiting[place])
         fds = self._going.get(id(some[0]), ())
-        sent = self.sock.sendmsg(some, _with_fds(fds))
+        sent = self.sock.sendmsg(some, _with_fds(fds), _QUIET)
         if fds:
             del self._going[id(some[0])]
         return sent
@@ -321,10 +322,10 @@ class WorkerEnd(_End):
     def _write(self, waiting: list[bytes | memoryview], fds: Sequence[int]) -> None:
         while waiting:
             if fds or len(waiting) > 1:
-                sent = self.sock.sendmsg(waiting[:GATHER], _with_fds(fds))
+                sent = self.sock.sendmsg(waiting[:GATHER], _with_fds(fds), _QUIET)
                 fds = ()
             else:
-                sent = self.sock.send(waiting[0])
+                sent = self.sock.send(waiting[0], _QUIET)
             while waiting and sent >= len(waiting[0]):
                 sent -= len(waiting.pop(0))
             if sent:
