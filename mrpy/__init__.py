@@ -81,6 +81,7 @@ _PACKAGES = ("errors", "iterators", "options", "scheduler")
 
 def _named(name: str) -> object:
     if name in __all__:
+        imported("mrpy.scheduler.unraisable").hear_of()  # before all that is imported: see there
         value = getattr(imported(_ELSEWHERE.get(name, "mrpy.api")), name)
         if name != "mapreduce":
             globals()[name] = value

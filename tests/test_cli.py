@@ -11,8 +11,10 @@ import stat
 import subprocess
 import sys
 import termios
+import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -485,6 +487,38 @@ def test_a_run_that_is_told_to_end_leaves_nothing_beside_its_file(jobs: Path, en
     status, said = _writing(jobs, end)
     assert status == (130 if end == signal.SIGINT else -end), said
     assert [name for name in os.listdir(jobs) if "out.tsv" in name] == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_told_to_end_leaves_no_workers_and_no_spill_files(
+    jobs: Path, tmp_path_factory: pytest.TempPathFactory, end: signal.Signals
+) -> None:
+    spilled = tmp_path_factory.mktemp("spilled")
+    with start(jobs, "run", "jobs:Slow", "a.txt", TMPDIR=str(spilled)) as process:
+        workers = _workers_of(process)
+        assert eventually(lambda: os.listdir(spilled), DEADLINE)
+        process.send_signal(end)
+        out, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, out, err) == (-end, "", "")
+    assert psutil.wait_procs(workers, timeout=DEADLINE)[1] == []
+    assert os.listdir(spilled) == []
+
+
+def _workers_of(process: subprocess.Popen[Any]) -> list[psutil.Process]:
+    assert eventually(lambda: len(psutil.Process(process.pid).children()) > 0, DEADLINE)
+    return psutil.Process(process.pid).children()
+
+
+def test_who_ignores_a_hangup_goes_on(jobs: Path) -> None:
+    """As what `nohup` has started."""
+    code = "import signal, mrpy.cli; signal.signal(signal.SIGHUP, signal.SIG_IGN); mrpy.cli.main()"
+    with subprocess.Popen([sys.executable, "-c", code, "run", "jobs:Slow", "a.txt"], cwd=jobs) as process:
+        _workers_of(process)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 130
 
 
 def test_a_ctrl_c_amid_a_string_that_is_run_is_one_like_any_other(jobs: Path) -> None:

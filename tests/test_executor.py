@@ -484,6 +484,23 @@ def test_a_call_on_dask_may_come_when_the_main_thread_has_ended() -> None:
     assert (done.stdout, done.stderr) == ("2\n", "")
 
 
+@pytest.mark.fault(16)
+@pytest.mark.parametrize("when", ["atexit.register", "outlive"])
+def test_the_first_one_may_be_made_when_the_main_thread_has_ended(when: str) -> None:
+    done = run_script(
+        f"""
+        import atexit, mrpy, threading
+        def outlive(run):
+            threading.Thread(target=lambda: (threading.main_thread().join(), run())).start()
+        def run():
+            with mrpy.Executor(workers=2) as executor:
+                print(list(executor.map(abs, [-1, -2])))
+        {when}(run)
+        """
+    )
+    assert (done.stdout, done.stderr) == ("[1, 2]\n", "")
+
+
 @pytest.mark.fault(23)
 def test_a_forked_child_may_have_one_of_its_own() -> None:
     done = run_script(

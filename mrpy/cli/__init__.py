@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import sys
 
+from mrpy.scheduler import unraisable
+
 INTERRUPTED = 130  # what shells expect of a program that was ended by Ctrl-C
 
 
 def main() -> None:
     """Run the command line of this process, and end the process."""
     try:
+        unraisable.hear_of()
+        from mrpy.cli import endings
+
+        endings.hear_of()
         from mrpy.cli.commands import run  # click and rich: not for workers
 
         status = run(sys.argv[1:])

@@ -7,10 +7,8 @@ import contextlib
 import errno
 import importlib.util
 import os
-import signal
 import stat
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from importlib.machinery import PathFinder
 from types import ModuleType
@@ -26,7 +24,6 @@ from mrpy.mapreduce.sinks.staging import Staging, clear_stale, publish_file
 _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"})
 
 _AS_BYTES = "mrpy-as-bytes"  # how what has come of bytes that are no text is written
-_ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # Ctrl-C is an exception
 
 
 class NoJob(Exception):
@@ -133,11 +130,9 @@ def output(path: str | None, *, overwrite: bool) -> Iterator[TextIO]:
         raise FileExistsError(errno.EEXIST, "there already; --overwrite replaces it", path)
     target = os.path.realpath(path)  # where a link leads to
     with contextlib.ExitStack() as stack:
-        staging = Staging(target)
-        stack.enter_context(_gone_by_signals(staging))
         try:
             clear_stale(target)
-            stack.enter_context(staging)
+            staging = stack.enter_context(Staging(target))
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from None  # and not the name of the folder
         part = os.path.join(staging.attempts, "part")
@@ -177,24 +172,3 @@ def _told_of_room(path: str) -> Iterator[None]:
         if error.filename is not None or item_of(error) or key_said(error):
             raise
         raise explained(error, os.path.abspath(path), 1) from None
-
-
-@contextlib.contextmanager
-def _gone_by_signals(staging: Staging) -> Iterator[None]:
-    """Have what is prepared gone before a signal ends the process."""
-
-    def end(number: int, _: object) -> None:
-        staging.__exit__()
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
-
-    # Not behind `nohup`; and who has threads, in a test say, has signal handlers of his own.
-    alone = threading.current_thread() is threading.main_thread()
-    ours = [number for number in _ENDINGS if alone and signal.getsignal(number) is signal.SIG_DFL]
-    for number in ours:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)

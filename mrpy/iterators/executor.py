@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import concurrent.futures.thread  # noqa: F401 - it ends in the order of imports, the last one first
 import os
 import threading
 import time
@@ -26,6 +25,9 @@ from mrpy.options import resolve
 from mrpy.scheduler.current import opened_for, single_call_of
 from mrpy.scheduler.session import Session, program_ended_by
 from mrpy.scheduler.states import ON_BACKEND
+
+with suppress(RuntimeError):  # Python ends already; else it ends in the order of imports, the last one first
+    import concurrent.futures.thread  # noqa: F401
 
 LINGER = 0.05  # seconds that the thread which tells futures of their end waits for more to do
 

@@ -1,21 +1,21 @@
 """What is raised in a finalizer, where Python has nobody to raise it to: it says that it is ignored.
 
-A Ctrl-C may come there, as between any two instructions: while a result is freed, or a generator is closed by
-the garbage collector. The program would go on as if nobody had pressed. So it is pressed once more, a moment
-later. And what stops a task on threads may arrive in a finalizer that runs there. Of that nothing is said:
-nobody listens to this task any more.
+A Ctrl-C may come there, as between any two instructions: while a result is freed, a generator is closed by
+the garbage collector, or the lock of a module is freed that was imported. The program would go on as if
+nobody had pressed. So it is pressed once more, a moment later. And what stops a task on threads may arrive in
+a finalizer that runs there. Of that nothing is said: nobody listens to this task any more.
+
+This is the first that is imported when something of mrpy is used: so it imports nothing that takes time.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from _thread import get_ident, start_new_thread
 from collections.abc import Callable
 
 from mrpy.light import Any, signal
-from mrpy.scheduler.calls import TaskStopped
 
 A_MOMENT = 0.001  # seconds, in which a finalizer that was interrupted is left
 
@@ -28,11 +28,11 @@ class _Hook:
 
     def __call__(self, told: Any) -> None:
         kind = told.exc_type or Exception  # it may be called by hand
-        if TaskStopped is None:  # at the very end of Python modules are emptied, and this one was
+        if sys is None:  # at the very end of Python modules are emptied, and this one was
             self._before(told)
         elif issubclass(kind, KeyboardInterrupt) and _in_main() and _is_heard():
             start_new_thread(_press, (get_ident(),))
-        elif not issubclass(kind, TaskStopped):
+        elif not issubclass(kind, _of("mrpy.scheduler.calls", "TaskStopped") or ()):
             self._before(told)
 
 
@@ -43,7 +43,13 @@ def hear_of() -> None:
 
 
 def _in_main() -> bool:
-    return get_ident() == threading.main_thread().ident
+    main_thread = _of("threading", "main_thread")  # without it there is but one
+    return main_thread is None or get_ident() == main_thread().ident
+
+
+def _of(module: str, name: str) -> Any:
+    """This, or None where nobody has imported it: amid an import is no time to do so."""
+    return getattr(sys.modules.get(module), name, None)
 
 
 def _is_heard() -> bool:

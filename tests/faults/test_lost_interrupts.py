@@ -195,6 +195,37 @@ def test_a_task_that_is_stopped_in_a_finalizer_says_nothing_of_it() -> None:
     assert done.stderr == ""
 
 
+AMID_AN_IMPORT = """
+import _thread, sys
+
+def press(frame, event, argument):  # in what Python calls when the lock of an import is freed
+    if event == "call" and frame.f_code.co_name == "cb" and "importlib" in frame.f_code.co_filename:
+        if {{"mrpy.iterators", "mrpy.cli.commands"}} & set(sys.modules):
+            sys.setprofile(None)
+            _thread.interrupt_main()
+
+import mrpy, mrpy.cli
+sys.argv[1:] = ["run", "nowhere:Job", "a.txt"]
+sys.setprofile(press)
+{work}
+print("not reached")
+"""
+IMPORTING = ["list(mrpy.pmap(abs, range(-3, 0), workers=2))", "mrpy.Executor(2)", "mrpy.read_text", "mrpy.submit(abs, 1).result()"]
+
+
+@pytest.mark.parametrize("work", IMPORTING)
+def test_a_ctrl_c_amid_the_imports_of_the_first_run_is_heard(work: str) -> None:
+    done = ended(AMID_AN_IMPORT.format(work=work))
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, ""), done.stderr
+    assert done.stderr.endswith("KeyboardInterrupt\n")
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_ctrl_c_amid_the_imports_of_the_command_is_heard() -> None:
+    done = ended(AMID_AN_IMPORT.format(work="mrpy.cli.main()"))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_what_else_a_finalizer_raises_is_told_as_ever() -> None:
     code = """
     import mrpy, sys
@@ -228,9 +259,15 @@ def test_what_a_finalizer_raises_at_the_very_end_is_told_as_ever(tmp_path: Path)
 
 
 def run(code: str) -> subprocess.CompletedProcess[Any]:
+    done = ended(code)
+    done.check_returncode()
+    return done
+
+
+def ended(code: str) -> subprocess.CompletedProcess[Any]:
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60,
-        env=script_environment(), check=True,
+        env=script_environment(), check=False,
     )  # fmt: skip
 
 
