@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from time import perf_counter
 
 from mrpy.light import TYPE_CHECKING, Frozen, later
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from typing import Any, Protocol, Self
 
     from mrpy.mapreduce import batches as made_of
+    from mrpy.mapreduce import refilled
     from mrpy.scheduler import failure, sizes
 else:
     made_of, sizes = later("mrpy.mapreduce.batches"), later("mrpy.scheduler.sizes")
-    failure = later("mrpy.scheduler.failure")
+    failure, refilled = later("mrpy.scheduler.failure"), later("mrpy.mapreduce.refilled")
     Protocol = object
 
 
@@ -234,7 +235,7 @@ class Pulls(Limited):
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._iterator = iterator
         self._error: list[BaseException] = []  # one at most: whoever raises it lets go of it
-        self._ended = False
+        self._ended = self._watched = False
 
     def take(self, count: int) -> Sequence[Any]:
         if self._error:
@@ -243,8 +244,11 @@ class Pulls(Limited):
         items: list[Any] = []
         if self._ended:  # an iterator that has ended is not asked again
             return items
+        iterator = self._iterator
+        if not self._watched and count > 2:
+            self._watched, iterator = True, chain(refilled.watched(iterator), iterator)
         try:
-            self._ended = self._pull(items, count)  # keeps what came before an error
+            self._ended = self._pull(iterator, items, count)  # keeps what came before an error
         except BaseException as error:
             if not items or not waits_its_turn(error):
                 self._ended = True
@@ -252,15 +256,15 @@ class Pulls(Limited):
             self._error.append(error)
         return items
 
-    def _pull(self, items: list[Any], count: int) -> bool:
+    def _pull(self, iterator: Iterator[Any], items: list[Any], count: int) -> bool:
         """Add so many, or as many as are enough; whether the iterator has ended."""
         looks, large, self.nbytes = self.enough < math.inf, count > AT_ONCE, 0
         end = perf_counter() + self.patience
         while len(items) < count:
             before, behind = len(items), min(count, len(items) + AT_ONCE) if looks else count
             if not looks:
-                items.extend(islice(self._iterator, behind - before))
-            elif self._pull_until(end, items, behind - before):
+                items.extend(islice(iterator, behind - before))
+            elif _pull_until(end, iterator, items, behind - before):
                 behind = len(items)  # the rest may take long
             if len(items) < behind:
                 return True
@@ -270,18 +274,19 @@ class Pulls(Limited):
                     count, looks = min(count, len(items) + self.rest(len(items))), False
         return False
 
-    def _pull_until(self, end: float, items: list[Any], count: int) -> bool:
-        """Add so many, or those that come until then; whether it was too late for more. The clock is looked
-        at for each: what was fast may stand still at any item."""
-        add, now = items.append, perf_counter
-        for item in islice(self._iterator, count):
-            add(item)
-            if now() > end:
-                return True
-        return False
-
     def remaining(self) -> int | None:
         return None if not self._ended or self._error else 0
+
+
+def _pull_until(end: float, iterator: Iterator[Any], items: list[Any], count: int) -> bool:
+    """Add so many, or those that come until then; whether it was too late for more. The clock is looked at
+    for each: what was fast may stand still at any item."""
+    add, now = items.append, perf_counter
+    for item in islice(iterator, count):
+        add(item)
+        if now() > end:
+            return True
+    return False
 
 
 def is_run(iterable: object) -> bool:

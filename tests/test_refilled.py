@@ -1,0 +1,120 @@
+"""A source that fills the same object again and again is read ahead like any other: the answer is another one than
+that of a plain loop, and this is said."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from laws import BACKENDS
+
+import mrpy
+
+
+def filled() -> Iterator[Any]:
+    buffer = np.zeros(2)
+    for number in range(20):
+        buffer[:] = number
+        yield buffer
+
+
+def listed() -> Iterator[list[int]]:
+    rows: list[int] = []
+    for number in range(20):
+        rows[:] = [number]
+        yield rows
+
+
+class Frames:
+    """As a trajectory, or a video, goes through its frames."""
+
+    def __iter__(self) -> Iterator[Any]:
+        self.number = -1
+        return self
+
+    def __next__(self) -> Any:
+        self.number += 1
+        if self.number == 20:
+            raise StopIteration
+        return self
+
+
+SOURCES = {
+    "array": lambda: (mrpy.pmap(np.sum, filled()), "ndarray"),
+    "list": lambda: (mrpy.pmap(sum, listed()), "list"),
+    "iterator": lambda: (mrpy.pmap(lambda frame: frame.number, Frames()), "Frames"),
+    "copies in an expression, which is taken apart": lambda: (mrpy.pmap(np.sum, (x.copy() for x in filled())), "ndarray"),
+    "map": lambda: (mrpy.parallel(map(np.copy, filled())), "ndarray"),
+    "stream": lambda: (mrpy.stream(filled()).map(np.sum), "ndarray"),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_source_that_fills_the_same_object_is_told_of_once(backend: str, source: str) -> None:
+    with mrpy.session(backend, workers=2), pytest.warns(RuntimeWarning) as told:
+        run, kind = SOURCES[source]()
+        list(run)
+    [one] = [each for each in told if "fills it anew" in str(each.message)]
+    assert f"the same {kind} again and again" in str(one.message)
+    assert one.filename == __file__
+
+
+def copies() -> Iterator[Any]:
+    for each in filled():
+        yield each.copy()
+
+
+SAME: Any = object()
+INNOCENT: dict[str, Any] = {
+    "copies": copies,
+    "one object": lambda: iter([[1]] * 20),
+    "objects without a pickle": lambda: iter([io.BytesIO().getbuffer()] * 20),
+    "numbers": lambda: iter([1] * 20),
+    "nothing": lambda: iter([None] * 20),
+    "one": lambda: iter([[1]]),
+    "two": lambda: iter([[1]] * 2),
+    "in turns": lambda: iter([SAME, [], SAME, []] * 5),
+}
+
+
+@pytest.mark.parametrize("source", INNOCENT)
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+def test_what_does_not_change_is_not_told_of(backend: str, source: str) -> None:
+    items = list(INNOCENT[source]())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(mrpy.pmap(id, INNOCENT[source](), backend=backend, workers=2))) == len(items)
+
+
+@pytest.mark.parametrize("how", [{"buffersize": 1}, {"chunksize": 1, "backend": "processes"}])
+def test_where_each_is_used_or_copied_before_the_next_all_is_well(how: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(mrpy.pmap(np.sum, filled(), workers=2, **how)) == [2 * number for number in range(20)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_copies_from_a_generator_function_are_what_the_readme_says(backend: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        assert list(mrpy.pmap(np.sum, copies(), backend=backend, workers=2)) == [2 * number for number in range(20)]
+
+
+def test_an_error_among_the_first_items_comes_behind_them() -> None:
+    def raising() -> Iterator[list[int]]:
+        row = [0]
+        yield row
+        row[0] = 1
+        yield row
+        raise KeyError("third")
+
+    got = []
+    with pytest.raises(KeyError, match="third"):
+        for each in mrpy.pmap(len, raising(), backend="serial"):
+            got.append(each)
+    assert got == [1, 1]
