@@ -18,6 +18,7 @@ from laws import BACKENDS, LOCAL, MORE, THOROUGH, eventually
 
 import mrpy
 from mrpy.mapreduce import compile as compiling
+from mrpy.mapreduce.chunking import OVERHEAD, Chunker
 from mrpy.mapreduce.window import Receipt, Window, shared
 from mrpy.options import Options
 
@@ -355,6 +356,29 @@ def test_a_small_buffer_does_not_make_chunks_of_one_for_ever(backend: str) -> No
     with mrpy.pmap(abs, iter(range(50_000).__iter__().__next__, None), backend=backend, workers=2, buffersize=1000) as run:
         assert sum(1 for _ in run) == 50_000
     assert run._account.chunks < 2000
+
+
+@over_local
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_nor_does_it_keep_chunks_of_a_small_size_from_travelling_together(backend: str, chunksize: int) -> None:
+    options: dict[str, Any] = {"backend": backend, "workers": 2, "chunksize": chunksize, "buffersize": 100}
+    with mrpy.pmap(abs, iter(range(6000).__iter__().__next__, None), **options) as run:
+        assert sum(1 for _ in run) == 6000
+    assert run._account.tasks < 3000 // chunksize
+
+
+@pytest.mark.parametrize("chunksize", ["auto", 1, 2])
+@pytest.mark.parametrize(("cost", "size"), [(1e-7, 50), (5e-5, 20), (1e-3, 6)])
+def test_chunks_of_a_small_buffer_are_large_enough_to_be_worth_a_round_trip(
+    cost: float, size: int, chunksize: Any
+) -> None:
+    """Half of the buffer where items take next to no time; where they take long there is one for each worker,
+    and another."""
+    chunker, window = Chunker(chunksize, 8), Window(Options(buffersize=100, chunksize=chunksize), 8)
+    first = window.room(chunker, None)
+    assert first <= 2, "nobody knows yet what an item costs"
+    chunker.learn(1000, 1000 * cost + OVERHEAD, 0)
+    assert window.room(chunker, None) == (first if first == chunksize and cost == 1e-3 else size)
 
 
 def test_the_soak_runs_and_says_what_it_found() -> None:

@@ -103,6 +103,10 @@ class Chunker:
         growing = self._growing and self.chunksize is None
         return self._workers * AT_WORK_GROWING if growing else self.ahead()
 
+    def worthwhile(self) -> int:
+        """How many items take several round trips; 0: nobody knows yet."""
+        return 0 if self._cost is None else int(SMALLEST / self._cost)
+
     def sees(self, nbytes: int) -> None:
         """Items are seen to take so many bytes each: the next chunks have fewer at once."""
         self._nbytes = max(self._nbytes, nbytes)

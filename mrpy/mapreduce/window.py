@@ -97,18 +97,22 @@ class Window:
         ):
             return 0
         if isinstance(limit, int):
-            size = min(self._room_in_items(size, limit), self._share(limit))
+            size = min(self._room_in_items(size, limit, chunker.worthwhile()), self._share(limit))
         if self._options.buffer_bytes is not None:
             size = min(size, self._room_in_bytes(self._options.buffer_bytes))
         return size
 
-    def _room_in_items(self, size: int, limit: int) -> int:
-        left = self._left(limit)
-        if isinstance(self._options.chunksize, int):
-            return min(size, left, max(self._options.chunksize, limit // (2 * self._workers)))
+    def _room_in_items(self, size: int, limit: int, worthwhile: int) -> int:
+        left, given = self._left(limit), self._options.chunksize
+        # Two chunks are out at least; more of them where the round trip of one of that size does not show.
+        most = max(1, limit // (2 * self._workers), min(limit // 2, worthwhile))
+        if isinstance(given, int):
+            size = min(size, max(given, most - most % given))
+            if size <= given:
+                return min(size, left)
         # Chunks are not made smaller to fill what is left: small ones would free little room in their
         # turn, and stay small for ever (as TCP segments did: Clark, RFC 813).
-        size = min(size, max(1, limit // (2 * self._workers)))
+        size = min(size, most)
         return size if size <= left else left if self._items == 0 else 0
 
     def _left(self, limit: int) -> int:
