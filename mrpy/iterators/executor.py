@@ -181,12 +181,10 @@ class _Future(futures.Future[Any]):
                 super().cancel()
             if self.set_running_or_notify_cancel():
                 try:
-                    error, value = self.pending.exception(), None
-                    if error is None:
-                        value = self.pending.result()
+                    failed, value = self.pending._outcome(None)
                 except BaseException as problem:  # whatever a value may raise as it is opened
-                    error = problem
-                self.set_exception(error) if error is not None else self.set_result(value)
+                    failed, value = True, problem
+                self.set_exception(value) if failed else self.set_result(value)
         finally:
             if self._done_callbacks:  # from here on nobody adds any: they are called at once
                 self.pending._driver.aside.call(self._call_back)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -34,9 +33,10 @@ from mrpy.scheduler.queues import sooner
 from mrpy.scheduler.scheduler import Observer, Scheduler
 from mrpy.scheduler.shield import Shield
 from mrpy.scheduler.states import State
-from mrpy.scheduler.trace import Trace
+from mrpy.scheduler.trace import Trace, tell
 
 A_TURN = 0.01  # seconds that the driver's thread may take to let go of the lock; most take 0.1 ms
+SOON = 0.0005  # seconds; so long who adds one task after the other need not look after the workers
 _AMID = "what is called while a session decides (a finalizer, an observer) cannot wait for a run in it"
 _LOST = "a Ctrl-C has cost this session what it was to do next; open another"
 _NO_THREAD = "no thread can be started (there are too many, or Python ends): backend='processes' needs none"
@@ -56,7 +56,6 @@ class Delivery(NamedTuple):
 
 Receiver = Callable[[Delivery], None]
 _TOLD: tuple[Receiver, bool] = (lambda _: None), True  # by another thread, which has found that this ends
-
 
 _FOR_HERE = (m.Report, m.Release, m.WakeAt)  # orders with which the backend has nothing to do
 _yes, _no = partial(bool, True), partial(bool, False)
@@ -83,6 +82,7 @@ class Driver:
         self._sleeps_until = 0.0  # the driver's thread, where others drive: the time of the clock
         self.shield = Shield(backend.wake)
         self._deciding = False
+        self._decided = -math.inf  # when, the last time
         self._thread: threading.Thread | None = None
         self.threadless = False  # no thread can be started: who waits has to drive
         self.aside = Aside()
@@ -183,8 +183,18 @@ class Driver:
             if self._thread is None and not self.threadless:
                 self._start_thread()
             drives = self.backend.inline and (type(fact) is m.Added or self.threadless)
-            if not drives or not self._drive() or self._inbox:
+            if drives and not self.threadless and self._is_taken_in_soon():
+                return
+            if not drives or self._inline.locked() or not self._drive() or self._inbox:
                 self.backend.wake()
+
+    def _is_taken_in_soon(self) -> bool:
+        """Whether what was just added can wait: every worker has something to do, and to do next. The next
+        answer brings it on. Who takes that in may have to wait for the interpreter lock, 5 ms where somebody
+        adds in a loop; so that one looks himself from time to time."""
+        scheduler = self.scheduler  # another thread may be deciding: it looks into the inbox once more
+        enough = 0 < min(scheduler.slots, 2 * self.backend.workers) <= scheduler.busy
+        return enough and time.monotonic() < self._decided + SOON
 
     def _drive(self, arrived: Callable[[], bool] = _yes, until: float | None = None) -> bool:
         """Drive in this thread, if no other does just now: take in what was added, and go on until `arrived`
@@ -326,7 +336,7 @@ class Driver:
     def _decide(self, facts: list[m.Fact]) -> list[m.Order]:
         while self._inbox:
             facts.append(self._inbox.popleft())
-        now = time.monotonic()
+        self._decided = now = time.monotonic()
         if self._wake_at is not None and now >= self._wake_at and self.backend.threaded:
             self.backend.listen()  # who was away for long hears first what has come meanwhile
             while heard := self.backend.wait(0):
@@ -334,7 +344,7 @@ class Driver:
         if self._trace is not None:
             self._trace.told(facts, now)
         self._deciding = True
-        self.scheduler.observer = self._observed if self.observers else None
+        self.scheduler.observer = partial(tell, self.observers) if self.observers else None
         try:
             orders = self.scheduler.handle(facts, now)
             for order in orders:
@@ -371,15 +381,6 @@ class Driver:
         value = self.backend.fetch(key) if state is State.DONE else None
         nbytes, note = (value.nbytes, value.note) if value is not None else (0, None)
         receiver(Delivery(key, state, failure, seconds, None if keep else value, pickling, nbytes, note))
-
-    def _observed(self, moved: m.Moved) -> None:
-        """Tell the observers. One that raises is dropped: observers never steer."""
-        for observer in tuple(self.observers):
-            try:
-                observer(moved)
-            except Exception as error:
-                self.observers.remove(observer)
-                print(f"mrpy: an observer was dropped: {error!r}", file=sys.stderr)
 
     def _shut(self, why: MrpyError) -> None:
         with self._inline, self._turning:  # who leads has been woken, and gives it up

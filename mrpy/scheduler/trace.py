@@ -6,13 +6,24 @@ trace takes the same decisions as one without.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterable
 
 from mrpy.light import NamedTuple
 from mrpy.scheduler.messages import Fact, Key, Moved, Order
 from mrpy.scheduler.policy import DEFAULT, Policy
-from mrpy.scheduler.scheduler import Scheduler
+from mrpy.scheduler.scheduler import Observer, Scheduler
+
+
+def tell(observers: list[Observer], moved: Moved) -> None:
+    """Tell the observers. One that raises is dropped: observers never steer."""
+    for observer in tuple(observers):
+        try:
+            observer(moved)
+        except Exception as error:
+            observers.remove(observer)
+            print(f"mrpy: an observer was dropped: {error!r}", file=sys.stderr)
 
 
 class Step(NamedTuple):

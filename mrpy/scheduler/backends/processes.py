@@ -92,7 +92,6 @@ class ProcessesBackend(Backend):
         ticket.message = function, (code.number, order.careful, shape), parts
         self._tickets[ticket.number] = ticket
         self._backlog.append(ticket)
-        self._deal()
 
     def stop(self, key: m.Key, attempt: int) -> None:
         for ticket in self._tickets.values():
@@ -119,6 +118,8 @@ class ProcessesBackend(Backend):
 
     def wait(self, timeout: float | None) -> list[m.Fact]:
         """Send what was started, take in what has come."""
+        if self._backlog:
+            self._deal()
         if timeout != 0:
             self._send_all()
             if not self._facts:
@@ -134,6 +135,8 @@ class ProcessesBackend(Backend):
                 for worker in self._team.stopped(bool(self._backlog)):
                     self._bury(worker, stopped=True)
                 self._team.orphans.look()
+            if self._facts:  # some are through
+                self._deal()
             self._send()  # who is up now, or through, may have got a task
         facts, self._facts = self._facts, []
         return facts
@@ -236,12 +239,10 @@ class ProcessesBackend(Backend):
 
     def _send_all(self) -> None:
         """All that there is to tell the workers."""
-        if self._through:
-            self._dismiss()
+        self._dismiss()
         if self._unused or segments.GONE:
             self._send_news()
-        if self._unsent:
-            self._send()
+        self._send()
 
     def _have_leave(self, worker: WorkerHandle) -> None:
         """It ends by itself, or is killed if that takes too long."""
@@ -377,7 +378,6 @@ class ProcessesBackend(Backend):
                 self._through.append(worker)
         if worker.kill_at is not None and not any(other.stopping for other in worker.queue):
             worker.kill_at = None
-        self._deal()
 
     def _bury(self, worker: WorkerHandle, *, stopped: bool = False) -> None:
         """A worker is dead, or is to be: say what became of its tasks. ``stopped``: by SIGSTOP."""

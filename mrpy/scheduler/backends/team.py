@@ -22,6 +22,8 @@ from mrpy.scheduler.messages import Key
 GRACE = 0.2  # seconds that a stopped task has to end by itself before its worker is killed
 QUEUE_BELOW = 0.005  # seconds; tasks shorter than this are queued ahead. A round trip takes 0.1 ms
 DEPTH = 3  # tasks a worker holds then: one runs, two wait in its socket
+BRIEF_BELOW = 0.0002  # seconds; of tasks shorter than this more wait, if they can be taken back: to wake a
+MOST = 16  # worker for each, and to be woken, takes longer than they do
 WAIT_BELOW = 0.1  # seconds; of tasks shorter than this one waits, if it can be taken back
 
 
@@ -58,10 +60,11 @@ class Team:
                     return worker
                 if worker.since >= late and (best is None or len(worker.queue) < len(best.queue)):
                     best = worker
-        if best is None or len(best.queue) >= DEPTH:
+        if best is None or len(best.queue) >= MOST:
             return None
-        seconds = max(map(self._takes, (ticket, *best.queue)))
-        if seconds >= QUEUE_BELOW and not self._may_wait(ticket):
+        codes = {ticket.code, *[each.code for each in best.queue]}
+        seconds = max([self._seconds.get(code, math.inf) for code in codes])
+        if (seconds >= QUEUE_BELOW or len(best.queue) >= DEPTH) and not self._may_wait(ticket):
             return None
         return best if len(best.queue) < self._depth(seconds) else None
 
@@ -81,14 +84,13 @@ class Team:
                 return ticket
         return None
 
-    def _takes(self, ticket: Ticket) -> float:
-        return self._seconds.get(ticket.code, math.inf)
-
     def _depth(self, seconds: float) -> int:
         """How many tasks that take so long a worker may have. What is counted is not queued ahead."""
         if seconds >= WAIT_BELOW or self._lifespan.max_tasks is not None:
             return 1
-        return DEPTH if seconds < QUEUE_BELOW else 2
+        if seconds >= QUEUE_BELOW:
+            return 2
+        return DEPTH if seconds >= BRIEF_BELOW else MOST
 
     def ask_back(self, key: Key) -> bool:
         """See `Backend.ask_back`. For any thread: it may have ended by now, and another be at work."""
