@@ -58,7 +58,6 @@ class Checkpoint:
         self._path = os.fspath(path)
         self._program = program
         self._runs = runs
-        self._problem = sqlite3.Error
         _make_private(self._path)
         try:
             self._file = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
@@ -115,7 +114,7 @@ class Checkpoint:
     def _row(self, query: str, *of: object) -> Any:
         try:
             return self._file.execute(query, of).fetchone()
-        except self._problem:  # damaged where it was
+        except sqlite3.Error:  # damaged where it was
             return None
 
     def _digest(self, first: int, count: object, body: bytes) -> bytes:
@@ -136,7 +135,7 @@ class Checkpoint:
                 self._file.execute("delete from file where first = ?", (first,))
                 rows = ((name, first, kept_runs.this_process()) for name in files)
                 self._file.executemany("insert or replace into file values (?, ?, ?)", rows)
-        except self._problem as error:
+        except sqlite3.Error as error:
             damaged = _code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
             cure = "; remove it, and begin afresh" if damaged else ""
             raise CheckpointError(f"{self._path} cannot be written: {_said(error)}{cure}") from error
@@ -159,7 +158,7 @@ class Checkpoint:
         """All chunks are there: what was left by those that were cut short may go. If nothing of them is on
         disk, the file is free for another run."""
         if self._runs is not None:
-            with suppress(self._problem):  # damaged: nobody knows what may go
+            with suppress(sqlite3.Error):  # damaged: nobody knows what may go
                 self._runs.sweep({name for (name,) in self._file.execute("select name from file")})
         if self._runs is None or not self._runs.referred:
             self.close()
