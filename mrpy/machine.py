@@ -67,10 +67,8 @@ def _used(folder: str) -> float:
 
 
 def _limit_of_a_process() -> float:
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return math.inf
+    import resource  # as above
+
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return math.inf if limit == resource.RLIM_INFINITY else limit
 

@@ -226,7 +226,7 @@ def _make_private(path: str) -> None:
 
 def refuse_others(what: str, found: os.stat_result) -> None:
     """Raises `CheckpointError` where it is not its user's alone to write."""
-    if hasattr(os, "getuid") and found.st_uid != os.getuid():
+    if found.st_uid != os.getuid():
         raise CheckpointError(f"{what} belongs to somebody else")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise CheckpointError(f"{what} may be written by others (mode {found.st_mode & 0o777:o})")

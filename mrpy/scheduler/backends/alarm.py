@@ -36,7 +36,7 @@ SOON = 0.01  # seconds until it is tried again, where nothing may be thrown just
 def alarm(seconds: float, rest: float) -> Alarm:
     """The alarm that can interrupt this thread."""
     in_main = threading.current_thread() is threading.main_thread()
-    if in_main and hasattr(signal, "setitimer") and not _is_blocked() and (_ours or _nobody_uses_it()):
+    if in_main and not _is_blocked() and (_ours or _nobody_uses_it()):
         return _BySignal(seconds, rest)
     return _ByWatchdog(seconds, rest)
 
