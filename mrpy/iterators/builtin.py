@@ -292,7 +292,7 @@ def _items(items: Any, lift: Lift, given: Given) -> Plan | None:
 def _groupby(iterator: Any, lift: Lift, given: Given) -> Plan:
     """A group is gone when the next one is asked for: each is kept as it comes."""
 
-    def kept() -> Iterator[Any]:  # as above
+    def kept() -> Iterator[Any]:
         for key, group in iterator:
             yield key, iter(list(group))
 

@@ -48,7 +48,7 @@ _READ = frozenset(  # what is done to a file, a generator or a cursor
 _UNNAMED = {
     TAKEN: ("__iter__",), PASSED: ("__call__", "__getitem__"), LOOKED_AT: (), ASKED: ("__contains__",),
 }  # fmt: skip
-_FUNCTIONS = 100  # that are looked into; likewise
+_FUNCTIONS = 100  # that are looked into; out of the air
 _MOST = 10_000  # things that are looked at; likewise
 
 
