@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import cache
 from itertools import islice, takewhile
 
-from mrpy.light import TYPE_CHECKING, Frozen, NamedTuple
+from mrpy.light import TYPE_CHECKING, Frozen, NamedTuple, later
 from mrpy.mapreduce.files.blocks import Block
 from mrpy.mapreduce.files.opening import Opening
 from mrpy.mapreduce.files.reading import Among, Raising
@@ -19,7 +19,11 @@ from mrpy.mapreduce.files.reading import Among, Raising
 if TYPE_CHECKING:
     from typing import Any
 
+    import sqlalchemy as sa
+
     from mrpy.mapreduce.files.reading import Place
+else:
+    sa = later("sqlalchemy")  # optional: the extra "sql"
 
 ROWS = 1024  # that are made into objects at once
 PARTITIONS = 128  # if nobody says how many: as blocks of files
@@ -94,8 +98,6 @@ class Query(Frozen):
         """The blocks: about as many ranges of the key, found by asking for the least and the greatest."""
         if self.key is None:
             return [self._block(0, Range())]
-        import sqlalchemy as sa
-
         rows = self._subquery()
         key = _column(rows, self.key)
         with _Connection(self.url) as connection:
@@ -145,8 +147,6 @@ class Query(Frozen):
 
     def _left(self, range: Range, tail: _Tail) -> _Left | None:
         """What there is behind the row that cannot be read, which follows `tail`. None: that is not known."""
-        import sqlalchemy as sa
-
         try:
             rows = self._subquery()
             key = _column(rows, tail.key)
@@ -171,8 +171,6 @@ class Query(Frozen):
         return Block(self.name, number, number + 1, 1, range)
 
     def _subquery(self) -> Any:
-        import sqlalchemy as sa
-
         if isinstance(self.text, sa.TextClause):
             return self.text.columns().subquery()
         if not isinstance(self.text, str):
@@ -183,8 +181,6 @@ class Query(Frozen):
         return sa.table(table, schema=".".join(schema) or None)
 
     def _statement(self, range: Range) -> Any:
-        import sqlalchemy as sa
-
         if self.key is None and isinstance(self.text, sa.SelectBase | sa.TextClause):
             return self.text  # as it is: SQLAlchemy knows best of what types its columns are
         rows = self._subquery()
@@ -199,8 +195,6 @@ class Query(Frozen):
 def said(query: Any, url: str) -> tuple[Any, ...]:
     """What a query says that SQLAlchemy has made: its text in SQL, the parameters, and the types of columns,
     which may be classes of the user's own."""
-    import sqlalchemy as sa
-
     if isinstance(query, str):
         return ()
     statement = Query(query, url)._statement(Range())
@@ -212,8 +206,6 @@ def said(query: Any, url: str) -> tuple[Any, ...]:
 def _all_of(query: Any, rows: Any) -> Any:
     """A choice of all columns of the rows of a query, with their types where SQLAlchemy knows these. It does
     not where there are some that it does not know at all: text among the columns, a ``*``."""
-    import sqlalchemy as sa
-
     first = query
     while isinstance(first, sa.CompoundSelect):
         first = getattr(first.selects[0], "element", first.selects[0])  # it may be in brackets
@@ -232,8 +224,6 @@ def _all_of(query: Any, rows: Any) -> Any:
 def _column(rows: Any, name: str) -> Any:
     """A column of these rows. By itself a name that is none of theirs would be a text to SQLite. Its type is
     known where SQLite has none of the kind; what others would make of numbers may be rounded."""
-    import sqlalchemy as sa
-
     types = [each.type for each in getattr(rows, "c", ()) if each.name == name]
     dates = len(types) == 1 and isinstance(types[0], sa.Date | sa.DateTime)
     column: Any = sa.column(name, types[0] if dates else None)
@@ -245,7 +235,6 @@ def _column(rows: Any, name: str) -> Any:
 @cache
 def _verbatim() -> Any:
     """The kind of clause that is what somebody wrote: `text` would take ``:name`` for a parameter."""
-    import sqlalchemy as sa
     from sqlalchemy.ext.compiler import compiles
 
     def holds(clause: Any, text: str) -> None:
@@ -336,10 +325,7 @@ class _Connection:
     """A connection of one's own, which ends with the block."""
 
     def __init__(self, url: str) -> None:
-        import sqlalchemy as sa
-        from sqlalchemy.pool import NullPool
-
-        self._engine = sa.create_engine(url, poolclass=NullPool)
+        self._engine = sa.create_engine(url, poolclass=sa.NullPool)
 
     def __enter__(self) -> Any:
         # elsewhere rows would only be fetched ahead, and those before a bad one be lost with it
@@ -355,9 +341,7 @@ class _Connection:
 def database(url: str) -> str:
     """The URL of a database, from any working directory. Raises `FileNotFoundError` for a file of SQLite that
     is not there: who opens it makes it."""
-    from sqlalchemy.engine import make_url
-
-    made = make_url(url)
+    made = sa.make_url(url)
     path = made.database
     if made.get_backend_name() != "sqlite" or not path or path == ":memory:" or path.startswith("file:"):
         return url
