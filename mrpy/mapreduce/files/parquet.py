@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from mrpy.errors import DataError
-from mrpy.light import TYPE_CHECKING, Frozen
+from mrpy.light import TYPE_CHECKING, Frozen, later
 from mrpy.mapreduce.files.blocks import Block
 from mrpy.mapreduce.files.found import File, is_url
 from mrpy.mapreduce.files.opening import Opening
@@ -19,7 +19,13 @@ from mrpy.scheduler.failure import short_repr
 if TYPE_CHECKING:
     from typing import Any
 
+    import pyarrow
+    from pyarrow import ipc, parquet
+
     from mrpy.mapreduce.files.reading import Place
+else:
+    pyarrow = later("pyarrow")  # optional: the extra "parquet"
+    ipc, parquet = later("pyarrow.ipc"), later("pyarrow.parquet")
 
 ROWS = 4096  # that are made into objects at once
 MAPPED = 1 << 26  # bytes: a larger batch of Arrow, which cannot be read in parts, is mapped; out of the air
@@ -44,7 +50,7 @@ class Columns(Frozen):
                 whole = _arrow(opened)
                 self._check(file.path, whole.schema.names)
             else:
-                whole = _parquet(opened)
+                whole = parquet.ParquetFile(opened)
                 self._check(file.path, whole.schema_arrow.names, whole.schema)
             weights = [_weight(whole, opened, at) for at in range(_groups(whole))]
         for at, weight in enumerate(weights):
@@ -75,7 +81,7 @@ class Columns(Frozen):
         of_arrow = _is_arrow(opened)
         if of_arrow and block.weight > MAPPED and not is_url(block.path):
             opened = _mapped(block, opening)
-        whole = _arrow(opened, columns) if of_arrow else _parquet(opened)
+        whole = _arrow(opened, columns) if of_arrow else parquet.ParquetFile(opened)
         if block.start >= _groups(whole) or _weight(whole, opened, block.start) != block.weight:
             why = "its groups of rows are others than when the run was made: is somebody writing to it?"
             raise DataError(block.path, None, why)
@@ -144,11 +150,9 @@ def needed() -> None:
 @contextmanager
 def _named(path: str) -> Iterator[None]:
     """What Arrow says of the bytes of a file, said with its name."""
-    from pyarrow import ArrowException
-
     try:
         yield
-    except ArrowException as error:
+    except pyarrow.ArrowException as error:
         raise DataError(path, None, str(error)) from error
     except OSError as error:
         if error.errno is not None or type(error) is not OSError:  # of a system; of fsspec
@@ -157,17 +161,13 @@ def _named(path: str) -> Iterator[None]:
 
 
 def _opened(block: Block, opening: Opening) -> AbstractContextManager[Any]:
-    from pyarrow import OSFile
-
-    return opening.open(block.path) if is_url(block.path) else _local(OSFile, block, opening)
+    return opening.open(block.path) if is_url(block.path) else _local(pyarrow.OSFile, block, opening)
 
 
 def _mapped(block: Block, opening: Opening) -> Any:
     """A file of which what is read needs no room in memory. If somebody cuts it off meanwhile the process is
     killed (SIGBUS), and on serial and threads that is the user's: so it is for very large batches only."""
-    from pyarrow import memory_map
-
-    return _local(memory_map, block, opening)
+    return _local(pyarrow.memory_map, block, opening)
 
 
 def _local(opened: Callable[[bytes], Any], block: Block, opening: Opening) -> Any:
@@ -181,9 +181,8 @@ def _is_arrow(opened: Any) -> bool:
     begin: bytes = opened.read(len(ARROW))
     opened.seek(0)
     if begin.startswith(STREAM):
-        from pyarrow import ArrowInvalid
-
-        raise ArrowInvalid("it is a stream of Arrow's; pyarrow.ipc.new_file writes what can be read in parts")
+        why = "it is a stream of Arrow's; pyarrow.ipc.new_file writes what can be read in parts"
+        raise pyarrow.ArrowInvalid(why)
     return begin == ARROW
 
 
@@ -202,16 +201,8 @@ def _weight(whole: Any, opened: Any, group: int) -> int:
 
 def _arrow(opened: Any, columns: list[str] | None = None) -> Any:
     """The whole of it. Only these columns are read where that is known."""
-    from pyarrow.ipc import IpcReadOptions, open_file
-
-    whole = open_file(opened)
+    whole = ipc.open_file(opened)
     if columns is None:
         return whole
     places = [at for at, name in enumerate(whole.schema.names) if name in columns]
-    return open_file(opened, options=IpcReadOptions(included_fields=places))
-
-
-def _parquet(opened: Any) -> Any:
-    from pyarrow.parquet import ParquetFile
-
-    return ParquetFile(opened)
+    return ipc.open_file(opened, options=ipc.IpcReadOptions(included_fields=places))
