@@ -104,8 +104,6 @@ def rng() -> numpy.random.Generator:
     ...                               backend="threads", chunksize=3))
     True
     """
-    from numpy.random import Generator, Philox, SeedSequence  # heavy, and only for those who ask
-
     position = -1 if inside.position is None else inside.position()
     if position < 0:
         raise MrpyError(
@@ -118,6 +116,7 @@ def rng() -> numpy.random.Generator:
     if _here.reading is not None:
         key += (_here.reading.number(),)
     if _here.made is None or _here.made[0] != key:
-        _here.made = key, Generator(Philox(SeedSequence(key)))
+        draws = numpy.random
+        _here.made = key, draws.Generator(draws.Philox(draws.SeedSequence(key)))
     generator: numpy.random.Generator = _here.made[1]
     return generator
