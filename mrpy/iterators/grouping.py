@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import functools
 import operator
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least, function_for
 from mrpy.iterators.inner import ByItself
+from mrpy.iterators.reshaping import Chainable
 from mrpy.iterators.sharing import see_that_they_are_apart
-from mrpy.light import TYPE_CHECKING, Any, Generic, R, S, T, later, overload
+from mrpy.light import TYPE_CHECKING, Any, R, S, T, later, overload
 from mrpy.mapreduce.plan import Plan, Step, is_said_of_items
 from mrpy.mapreduce.sources import Pulled
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from mrpy.iterators import beside, keyed, repartition, stream
     from mrpy.mapreduce import by_key, folds, groups, keys, lookup, statistics
-    from mrpy.options import Options
 else:
     keyed, stream = later("mrpy.iterators.keyed"), later("mrpy.iterators.stream")
     beside, repartition = later("mrpy.iterators.beside"), later("mrpy.iterators.repartition")
@@ -38,7 +38,7 @@ else:
 Partitions = int | str
 
 
-class Grouping(ABC, Generic[T]):
+class Grouping(Chainable[T]):
     """What brings items together by key.
 
     A ``key`` is a function of an item, or what to look up in it (an index, or a name: that of a column, or of
@@ -56,14 +56,6 @@ class Grouping(ABC, Generic[T]):
     @abstractmethod
     def _probes(self, key: Callable[[Any], Any] | None) -> tuple[Step, ...]:
         """The step that asks items for their keys, where it matters whose error that is."""
-
-    @abstractmethod
-    def _then(self, step: Step) -> stream.ParallelIterator[Any]:
-        """This one with a step more."""
-
-    @abstractmethod
-    def _options(self) -> Options:
-        """The options of a run."""
 
     @abstractmethod
     def _behind(self) -> dict[str, Any]:

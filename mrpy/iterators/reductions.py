@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import builtins
 import operator
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least, function_for, key_for
-from mrpy.light import TYPE_CHECKING, Any, Generic, R, Self, T, later, overload
+from mrpy.iterators.reshaping import Chainable
+from mrpy.light import TYPE_CHECKING, Any, R, T, later, overload
 from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.random import fresh_seed
 from mrpy.mapreduce.sources import ahead
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from mrpy.mapreduce import sorting as sorts
     from mrpy.mapreduce.folds import Fold
     from mrpy.mapreduce.plan import Step
-    from mrpy.options import Options
 else:
     folds, statistics = later("mrpy.mapreduce.folds"), later("mrpy.mapreduce.statistics")
     frequencies, moments = later("mrpy.mapreduce.frequencies"), later("mrpy.mapreduce.moments")
@@ -34,34 +34,12 @@ else:
     sorting, sorts = later("mrpy.iterators.sorting"), later("mrpy.mapreduce.sorting")
 
 
-class Reductions(ABC, Generic[T]):
+class Reductions(Chainable[T]):
     """What reduces a parallel iterator."""
 
     @abstractmethod
     def _fold(self, fold: Fold, *steps: Step) -> Any:
         """Run a fold over what the steps make of the items."""
-
-    @property
-    @abstractmethod
-    def _stages(self) -> int:
-        """How many stages the items have been through."""
-
-    @property
-    @abstractmethod
-    def _takes(self) -> list[tuple[Any, int]]:
-        """The iterators that this takes its items from: see `mrpy.mapreduce.sources.taken_by`."""
-
-    @abstractmethod
-    def _to_run(self) -> Self:
-        """What is run by a chain on this one."""
-
-    @abstractmethod
-    def _options(self) -> Options:
-        """The options of the run."""
-
-    @abstractmethod
-    def _after(self, items: Iterable[R]) -> stream.ParallelIterator[R]:
-        """A parallel iterator over what `items` yields, with the same options."""
 
     @overload
     def reduce(self, operator: Callable[[T, T], T | R]) -> T | R: ...

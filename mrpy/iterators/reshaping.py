@@ -28,14 +28,8 @@ else:
     partition = later("mrpy.mapreduce.partition")
 
 
-class Reshaping(ABC, Generic[T]):
-    """What rearranges a parallel iterator."""
-
-    @abstractmethod
-    def __iter__(self) -> Iterator[T]: ...
-
-    @abstractmethod
-    def close(self) -> None: ...
+class Chainable(ABC, Generic[T]):
+    """What each part of the chain asks of the parallel iterator."""
 
     @property
     @abstractmethod
@@ -62,6 +56,16 @@ class Reshaping(ABC, Generic[T]):
     @abstractmethod
     def _then(self, step: Any) -> stream.ParallelIterator[Any]:
         """This iterator with one more narrow step."""
+
+
+class Reshaping(Chainable[T]):
+    """What rearranges a parallel iterator."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[T]: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
 
     def _by(
         self, name: str, function: Callable[..., Iterator[Any]], *arguments: Any
