@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from mrpy.light import Frozen
 from mrpy.mapreduce.files.blocks import Block
 from mrpy.mapreduce.files.lines import OnlyText, lines_for
 from mrpy.mapreduce.files.opening import Opening
@@ -17,8 +17,7 @@ OPENING = Opening()
 _WORD = re.compile(r"[^\W\d_]+")
 
 
-@dataclass(frozen=True, slots=True)
-class CountWords:
+class CountWords(Frozen):
     """The mapper, and the plain loop as well: both count this way, one batch by batch, one all at once.
 
     It takes text as `mrpy.read_text` does, though not line by line: words are found faster in all of it.

@@ -27,7 +27,6 @@ import pickle
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
 from typing import Any, SupportsIndex
@@ -35,6 +34,7 @@ from typing import Any, SupportsIndex
 from distributed import Reschedule, get_worker
 from distributed.utils import sync
 
+from mrpy.light import Frozen
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends import relay
 from mrpy.scheduler.backends.dask_ending import GRACE, STUCK, begins, is_through, look_after, watch
@@ -103,16 +103,14 @@ def _is_aligned(buffer: Any) -> bool:
     return not len(buffer) or int(numpy.frombuffer(buffer, numpy.uint8).ctypes.data) % ALIGNED == 0
 
 
-@dataclass(frozen=True, slots=True)
-class Care:
+class Care(Frozen):
     """Whether items are announced; and whether each waits until that is heard: it may kill its worker."""
 
     careful: bool
     sure: bool
 
 
-@dataclass(frozen=True, slots=True)  # not a tuple: Dask would look for its own keys in it
-class Sent:
+class Sent(Frozen):  # no tuple: Dask would look for its own keys in it
     """What a call is sent with. ``parts``: which part of each input it wants, None for all of it."""
 
     topic: str
