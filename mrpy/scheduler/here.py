@@ -58,11 +58,15 @@ def here() -> Here:
     return place
 
 
-def keep_limits(limits: tuple[int, int]) -> None:
-    """Have these in this process."""
-    deep, digits = limits
-    sys.setrecursionlimit(deep)
-    sys.set_int_max_str_digits(digits)
+def go_there(place: Here, before: Here | None) -> None:
+    """Have this process be at that place, as far as it is the same for all of ours. ``before``: the last."""
+    sys.path[:], sys.argv[:] = place.path, place.arguments
+    if before is None or place.limits != before.limits:  # else a module here may have set its own
+        deep, digits = place.limits
+        sys.setrecursionlimit(deep)
+        sys.set_int_max_str_digits(digits)
+    if place.folder is not None:
+        os.chdir(place.folder)
 
 
 def _key() -> bytes | None:

@@ -44,7 +44,7 @@ from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.worker_main import encode_failure
 from mrpy.scheduler.calls import Parts, TaskStopped, apart, perform
 from mrpy.scheduler.failure import At
-from mrpy.scheduler.here import Here, keep_limits
+from mrpy.scheduler.here import Here, go_there
 from mrpy.scheduler.policy import LONGEST_WAIT
 
 RUNS, BEGAN, THROUGH, SAID, ALL_SAID = 1, 2, 3, 4, 5
@@ -253,11 +253,7 @@ def _go_to(place: Here, ours: bool) -> None:
     if not ours:
         sys.path.extend(entry for entry in place.path if entry not in sys.path)
     else:
-        sys.path[:], sys.argv[:] = place.path, place.arguments
-        if _place is None or place.limits != _place.limits:  # else a module here may have set its own
-            keep_limits(place.limits)
-        if place.folder is not None:
-            os.chdir(place.folder)
+        go_there(place, _place)
         if place.levels is not None and _relayed is not None:
             theirs = [each for each in place.levels if each[0].split(".")[0] not in _OF_DASK]
             relay.relay_logging(tuple(theirs), _relayed[0])

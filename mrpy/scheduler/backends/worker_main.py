@@ -44,7 +44,7 @@ from mrpy.scheduler.backends.claims import Claimed
 from mrpy.scheduler.backends.segments import Borrower, Lender, Pool
 from mrpy.scheduler.backends.transport import Frame, WorkerEnd
 from mrpy.scheduler.calls import Parts, apart, perform
-from mrpy.scheduler.here import keep_limits
+from mrpy.scheduler.here import go_there
 
 if TYPE_CHECKING:
     from typing import Any
@@ -255,11 +255,7 @@ class Worker:
         if place is self._place or place == self._place:
             _go_back(place.folder)
             return
-        sys.path[:], sys.argv[:] = place.path, place.arguments
-        if self._place is None or place.limits != self._place.limits:  # else a module may have set its own
-            keep_limits(place.limits)
-        if place.folder is not None:
-            os.chdir(place.folder)
+        go_there(place, self._place)
         if place.levels is not None:
             relay.relay_logging(place.levels, self._say)
         if place.key is not None:
