@@ -46,14 +46,13 @@ from tornado.ioloop import IOLoop
 
 from mrpy.scheduler.backends import orphans, worker_handle
 from mrpy.scheduler.backends.frozen import is_frozen
-from mrpy.scheduler.backends.spawn import HASH_SEED, environment, interpreter
+from mrpy.scheduler.backends.spawn import HASH_SEED, HOME, environment, interpreter
 from mrpy.scheduler.backends.worker_main import die_with_parent, show_hash_seed
 
 EVENTS_KEPT = 1000  # by the scheduler, which is in the user's process; nobody reads them
 LONGEST_KEY = 4096  # bytes; those that `multiprocessing` makes have 32
 PAUSE = 0.1  # seconds between the death of a worker and the next
 A_MOMENT = 1.0  # seconds between the end of a worker's connection, and that of its process
-_HOME = str(Path(__file__).resolve().parents[3])  # the folder that holds the package
 # there is always an HTTP server; without an address it would be on port 8787, for all the world
 _PLACE: dict[str, Any] = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
 # by what the process has, which may be the user's own; values go to disk by what they themselves take
@@ -107,7 +106,7 @@ class WorkerProcess(ProcessInterface):
         ours.sendall(b"=" + current_process().authkey)
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         told = (theirs.fileno(), self._scheduler, self._spill, os.environ.get(HASH_SEED))
-        boot = _BOOT.format(home=_HOME, told=told)
+        boot = _BOOT.format(home=HOME, told=told)
         threads = {name: str(n) for name, n in dask.config.get("distributed.nanny.pre-spawn-environ").items()}
         with theirs:
             process = await asyncio.create_subprocess_exec(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-_HOME = os.path.dirname(_PACKAGE)  # the folder that holds the package
+HOME = os.path.dirname(_PACKAGE)  # the folder that holds the package
 _BOOT = (
     "import sys; sys.path.append({home!r}); from mrpy.scheduler.backends.worker_main import main; main{told}"
 )
@@ -123,7 +123,7 @@ def _start(fds: tuple[int, int, int, int], threads: int) -> int:
     if is_frozen():
         around[WORKER] = repr((*fds, ours))
     else:
-        arguments += [*_flags(), "-S", "-P", "-c", _BOOT.format(home=_HOME, told=(*fds, ours))]
+        arguments += [*_flags(), "-S", "-P", "-c", _BOOT.format(home=HOME, told=(*fds, ours))]
     streams = [fd for fd in range(3) if fd == 0 or not os.get_inheritable(fd)]  # it has no input of ours
     return os.posix_spawn(
         program,
