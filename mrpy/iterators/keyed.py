@@ -38,7 +38,6 @@ from mrpy.scheduler.current import job_for
 from mrpy.scheduler.job import Job
 
 Functions: TypeAlias = tuple[Callable[..., Any], Reducer, Reducer | None]
-Given: TypeAlias = Mapping[str, Any]
 
 
 class Keyed:
@@ -53,7 +52,7 @@ class Keyed:
         combiner: Reducer | None,
         partitions: int,
         sort: bool,
-        given: Given,
+        given: Mapping[str, Any],
         with_keys: bool,
     ) -> None:
         self._sides = sides
@@ -247,7 +246,7 @@ def keyed_of_two(
     partitions: int | str,
     given: dict[str, Any],
     *,
-    with_keys: bool = True,
+    with_keys: bool,
 ) -> ParallelIterator[Any]:
     """The same of two inputs, whose mappers make (key, (0, value)) and (key, (1, value)). Of each key the
     values of the left one come first."""
@@ -268,7 +267,7 @@ def _iterator(
     sort: bool,
     given: dict[str, Any],
     *,
-    with_keys: bool = True,
+    with_keys: bool,
 ) -> ParallelIterator[Any]:
     if partitions == "auto":
         partitions = DEFAULT

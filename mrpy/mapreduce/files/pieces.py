@@ -129,9 +129,7 @@ class _Stretch:
     """A stretch of a file: `data`, of which the first byte has the offset `position`. ``to_the_end``: where
     less is read than was asked for the file ends."""
 
-    def __init__(
-        self, block: Block, rule: Rule, read: Callable[[int], bytes], *, to_the_end: bool = False
-    ) -> None:
+    def __init__(self, block: Block, rule: Rule, read: Callable[[int], bytes], *, to_the_end: bool) -> None:
         self._read = read
         self._to_the_end = to_the_end
         self._block = block
