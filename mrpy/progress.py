@@ -86,12 +86,7 @@ def _total(source: Any) -> int | None:
     """What there is to do: items, or what the source says they weigh (see `Task.size`)."""
     if hasattr(source, "weight"):
         return int(source.weight(source.blocks))
-    return source.reader().remaining() if sized(source) else None
-
-
-def sized(source: Any) -> bool:
-    """Whether a source can say how many items it has without being walked."""
-    return not hasattr(source, "iterable")
+    return None if hasattr(source, "iterable") else source.reader().remaining()  # that would be walked
 
 
 def _can_be_drawn() -> bool:
