@@ -211,6 +211,14 @@ def _positive_or(*words: Any, of: str = "") -> Callable[[Any], str]:
     return check
 
 
+def _from_zero(or_none: str = "") -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        fine = (_is_int(value) and value >= 0) or (or_none and value is None)
+        return "" if fine else f"must be a whole number from 0 up{or_none}"
+
+    return check
+
+
 def truth(name: str, value: Any) -> bool:
     """An argument that is either. A word like "no" would be true, and what it says be done."""
     value = value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value
@@ -236,24 +244,10 @@ def _on_error(value: Any) -> str:
     return "" if fine else "must be 'raise', 'skip', 'return' or a callable"
 
 
-def _retries(value: Any) -> str:
-    return "" if _is_int(value) and value >= 0 else "must be a whole number from 0 up"
-
-
-def _max_errors(value: Any) -> str:
-    fine = value is None or (_is_int(value) and value >= 0)
-    return "" if fine else "must be a whole number from 0 up, or None for no limit"
-
-
 def _timeout(value: Any) -> str:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     fine = value is None or (number and 0 < value <= sys.float_info.max)
     return "" if fine else "must be a number of seconds above 0, or None for no limit"
-
-
-def _seed(value: Any) -> str:
-    fine = value is None or (_is_int(value) and value >= 0)
-    return "" if fine else "must be a whole number from 0 up, or None"
 
 
 def _path(value: Any) -> str:
@@ -275,11 +269,11 @@ _CHECKS: dict[str, Callable[[Any], str]] = {
     "buffer_bytes": _positive_or(None, of=_BYTES),
     "memory": _positive_or("auto", of=_BYTES),
     "on_error": _on_error,
-    "max_errors": _max_errors,
-    "retries": _retries,
+    "max_errors": _from_zero(", or None for no limit"),
+    "retries": _from_zero(),
     "timeout": _timeout,
     "progress": _truth,
-    "seed": _seed,
+    "seed": _from_zero(", or None"),
     "checkpoint": _path,
     "check": _truth,
     "name": _text,
