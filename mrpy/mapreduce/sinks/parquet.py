@@ -12,20 +12,21 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
-from mrpy.light import Frozen
+from mrpy.light import Frozen, later
 from mrpy.mapreduce.sinks import typed
 from mrpy.mapreduce.sinks.columns import Columns, Row
 from mrpy.mapreduce.sinks.parts import PartFile, batches
+from mrpy.mapreduce.sinks.typed import arrow
+
+parquet: Any = later("pyarrow.parquet")
 
 
-def pyarrow() -> Any:
-    """The library. Raises ImportError that says how to get it."""
+def needed() -> None:
+    """Raise `ImportError`, which says how to get it, where there is no pyarrow."""
     try:
-        import pyarrow
-        import pyarrow.parquet
+        import pyarrow.parquet  # noqa: F401 - optional: the extra "parquet"
     except ImportError as error:
         raise ImportError("Parquet files need pyarrow: pip install 'mrpy[parquet]'") from error
-    return pyarrow
 
 
 class Parquet(Frozen):
@@ -42,13 +43,12 @@ class Parquet(Frozen):
     @property
     def columns(self) -> tuple[Any, ...] | None:
         """The names of its columns, with their types, where these are known."""
-        return None if self.schema is None else _columns_of(pyarrow(), self.schema)
+        return None if self.schema is None else _columns_of(self.schema)
 
     def merged(self, paths: Sequence[str]) -> Parquet:
         """The same with the schema that all of these parts would have as one. Raises `ValueError` where they
         have none."""
-        arrow = pyarrow()
-        schemas = [arrow.parquet.read_schema(_mapped(arrow, path)) for path in paths]
+        schemas = [parquet.read_schema(_mapped(path)) for path in paths]
         return self.replaced(schema=_merged(schemas))
 
 
@@ -58,10 +58,10 @@ class ParquetWriter:
     columns: tuple[Any, ...] | None = None
 
     def __init__(self, file: PartFile, format: Parquet) -> None:
-        self._arrow = pyarrow()
+        needed()
         self._format = format
         self._columns = Columns(format.fields, named=True)
-        self._typed = [] if format.schema is None else [_Typed(self._arrow, field) for field in format.schema]
+        self._typed = [] if format.schema is None else [_Typed(field) for field in format.schema]
         self._buffer = io.BufferedWriter(file)
         self._values: list[list[Any]] = []  # of each column
 
@@ -98,22 +98,22 @@ class ParquetWriter:
             return
         columns = zip(names, self._values, strict=True)
         if schema is None:
-            arrays = [typed.array_of(self._arrow, name, values) for name, values in columns]
-            table = self._arrow.Table.from_arrays(arrays, names=names)
+            arrays = [typed.array_of(name, values) for name, values in columns]
+            table = arrow.Table.from_arrays(arrays, names=names)
         else:
-            arrays = [self._arrow.array(values, schema.field(name).type) for name, values in columns]
-            table = self._arrow.Table.from_arrays(arrays, schema=schema)
+            arrays = [arrow.array(values, schema.field(name).type) for name, values in columns]
+            table = arrow.Table.from_arrays(arrays, schema=schema)
         self._write_table(table)
 
     def join(self, paths: Sequence[str], columns: tuple[Any, ...] | None) -> None:
-        tables = [self._arrow.parquet.read_table(_mapped(self._arrow, path)) for path in paths]
+        tables = [parquet.read_table(_mapped(path)) for path in paths]
         if (schema := self._format.schema) is not None:
-            tables = [_cast(self._arrow, table, schema) for table in tables]
-        self._write_table(self._arrow.concat_tables(tables))
+            tables = [_cast(table, schema) for table in tables]
+        self._write_table(arrow.concat_tables(tables))
 
     def _write_table(self, table: Any) -> None:
-        self.columns = _columns_of(self._arrow, table.schema)
-        self._arrow.parquet.write_table(table, self._buffer, compression=self._format.compression or "none")
+        self.columns = _columns_of(table.schema)
+        parquet.write_table(table, self._buffer, compression=self._format.compression or "none")
         self._buffer.flush()
 
     def abandon(self) -> None:
@@ -121,32 +121,29 @@ class ParquetWriter:
             self._buffer.close()
 
 
-def _columns_of(arrow: Any, schema: Any) -> tuple[Any, ...]:
-    return tuple(
-        (field.name, None if typed.is_open(arrow, field.type) else str(field.type)) for field in schema
-    )
+def _columns_of(schema: Any) -> tuple[Any, ...]:
+    return tuple((field.name, None if typed.is_open(field.type) else str(field.type)) for field in schema)
 
 
-def _mapped(arrow: Any, path: str) -> Any:
+def _mapped(path: str) -> Any:
     return arrow.memory_map(os.fsencode(path))  # a name need not be UTF-8
 
 
-def _cast(arrow: Any, table: Any, schema: Any) -> Any:
+def _cast(table: Any, schema: Any) -> Any:
     columns = zip(schema, table.columns, strict=True)
-    fitting = [typed.fitted(arrow, field.name, column, field.type) for field, column in columns]
+    fitting = [typed.fitted(field.name, column, field.type) for field, column in columns]
     return arrow.Table.from_arrays(fitting, schema=schema)
 
 
 def _merged(schemas: Sequence[Any]) -> Any:
-    arrow = pyarrow()
     fields = list(schemas[0])
     for schema in schemas[1:]:
         fields = [
-            one.with_type(typed.wider(arrow, one.name, one.type, other.type))
+            one.with_type(typed.wider(one.name, one.type, other.type))
             for one, other in zip(fields, schema, strict=True)
         ]
     for field in fields:
-        if typed.is_open(arrow, field.type):
+        if typed.is_open(field.type):
             text = f"column {field.name!r} has nothing but empty dictionaries, which Parquet cannot hold"
             raise ValueError(f"{text}; schema= says what it is")
     return arrow.schema(fields)
@@ -154,11 +151,11 @@ def _merged(schemas: Sequence[Any]) -> Any:
 
 def check_compression(name: str | None) -> None:
     """Raise `ValueError` where there is none of that name."""
-    arrow = pyarrow()
+    needed()
     if name is not None and not isinstance(name, str):
         raise ValueError(f"compression={name!r}: it has to be a name, or None")
     try:
-        arrow.parquet.write_table(arrow.table({"a": [1]}), io.BytesIO(), compression=name or "none")
+        parquet.write_table(arrow.table({"a": [1]}), io.BytesIO(), compression=name or "none")
     except (arrow.ArrowException, OSError) as error:
         raise ValueError(f"compression={name!r}: {error}") from error
 
@@ -170,8 +167,9 @@ class _Typed:
     ``surely``  types of which all values fit
     """
 
-    def __init__(self, arrow: Any, field: Any) -> None:
-        kinds = arrow.types
+    def __init__(self, field: Any) -> None:
+        self._kinds, self._array = arrow.types, arrow.array
+        kinds = self._kinds
         self.surely: set[type] = {type(None)} if field.nullable else set()
         if kinds.is_float64(field.type):
             self.surely.add(float)
@@ -182,7 +180,6 @@ class _Typed:
             signed, width = kinds.is_signed_integer(field.type), field.type.bit_width
             self._least, self._most = -signed << width - 1, (1 << width - signed) - 1
         self._is_text = kinds.is_string(field.type) or kinds.is_large_string(field.type)
-        self._arrow = arrow
         self._field = field
 
     def check(self, value: Any) -> None:
@@ -195,8 +192,8 @@ class _Typed:
         try:
             if value is None:
                 raise TypeError("the schema has no room for None")
-            made = self._arrow.array([value], self._field.type)
-            if _is_changed(self._arrow.types, value, made):
+            made = self._array([value], self._field.type)
+            if _is_changed(self._kinds, value, made):
                 raise TypeError(f"{reprlib.repr(value)} would be another value as {self._field.type}")
         except Exception as error:
             raise ValueError(f"column {self._field.name!r}: {error}") from error
