@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from operator import length_hint
 
 from mrpy.errors import DataError
 from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce.files.opening import Opening, is_damage
 from mrpy.mapreduce.files.pieces import PIECE, damaged, named, reading, see_that_it_is_there
+from mrpy.mapreduce.files.reading import Among
 
 if TYPE_CHECKING:
     from typing import Any
@@ -89,20 +89,13 @@ def _read(read: Callable[[int], bytes], count: int) -> tuple[bytes, Exception | 
     return b"".join(got), None
 
 
-class _Place:
-    """Where a piece stands."""
+class _Place(Among):
+    """The same of records of so many bytes, the first of which begins at an offset."""
 
     def __init__(self, path: str, offset: int, size: int, count: int, records: Iterator[Any]) -> None:
-        self._path = path
+        super().__init__(repr(path), count, records)
         self._offset = offset
         self._size = size
-        self._count = count
-        self._records = records
 
     def where(self) -> str:
-        """What to call the record that was given out last."""
-        return f"{self._path!r}, byte {self._offset + self.number() * self._size:,}"
-
-    def number(self) -> int:
-        """Its number in this piece."""
-        return max(0, self._count - length_hint(self._records) - 1)
+        return f"{self._name}, byte {self._offset + self.number() * self._size:,}"
