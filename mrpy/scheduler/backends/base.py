@@ -1,8 +1,8 @@
 """The seam between *when* and *where*: what a backend is, and what it promises.
 
 A backend runs calls. It decides nothing: the scheduler says what starts, the backend says what became
-of it. `start`, `stop`, `wait`, `due` and `release` are called by one thread at a time, the one that drives
-the scheduler; the others by any, `fetch` where the value is kept.
+of it. `start`, `stop`, `wait`, `listen`, `due` and `release` are called by one thread at a time, the one
+that drives the scheduler; the others by any, `fetch` where the value is kept.
 
 The contract (``tests/test_backends.py`` holds every backend to it)
 -------------------------------------------------------------------
