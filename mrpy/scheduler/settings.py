@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sys
 
-from mrpy.light import TYPE_CHECKING, NamedTuple
+from mrpy.light import TYPE_CHECKING, NamedTuple, imported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,29 +126,19 @@ class applied:
         context, errors, printing, filters = self._settings
         with ExitStack() as stack:
             if context is not None:
-                import decimal
-
-                make: Any = decimal.Context
+                decimal = imported("decimal")
                 *numbers, traps = context
                 signals = [getattr(decimal, name) for name in traps]
-                stack.enter_context(decimal.localcontext(make(*numbers, [], signals)))
-            how: Any
+                stack.enter_context(decimal.localcontext(decimal.Context(*numbers, [], signals)))
             if errors is not None:
-                import numpy
-
-                how = dict(errors)
-                stack.enter_context(numpy.errstate(**how))
+                stack.enter_context(imported("numpy").errstate(**dict(errors)))
             if printing is not None:
-                import numpy
-
-                how = dict(printing)
-                stack.enter_context(numpy.printoptions(**how))
+                stack.enter_context(imported("numpy").printoptions(**dict(printing)))
             if filters is not None:
-                import warnings
-
+                warnings = imported("warnings")
                 stack.enter_context(warnings.catch_warnings())
                 warnings.resetwarnings()
-                warnings.filters.extend(_here(filters))  # type: ignore[attr-defined]
+                warnings.filters.extend(_here(filters))
             self._open = stack.pop_all()
 
     def __exit__(self, *_: object) -> None:
