@@ -310,7 +310,7 @@ class _feeding:
         self._open.__exit__(*problem)
 
 
-def _code(steps: tuple[Step, ...], name: str, rules: Rules, *, travels: bool) -> Code:
+def _code(steps: tuple[Step, ...], name: str, rules: Rules, *, travels: bool = True) -> Code:
     """The code of a map: that of the last run, if it was the same."""
 
     def make() -> Code:
