@@ -20,6 +20,7 @@ from mrpy.iterators.arguments import check_callable
 from mrpy.iterators.pending import PendingResult
 from mrpy.iterators.together import wait as wait_for
 from mrpy.light import P, R
+from mrpy.mapreduce.anew import Once
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import resolve
 from mrpy.scheduler.current import opened_for, single_call_of
@@ -85,8 +86,9 @@ class Executor(futures.Executor):
         **given: Any,
     ) -> Iterator[R]:
         """As in `ProcessPoolExecutor`: all items are sent at once, `chunksize` of them as one call; each as
-        one where there is an ``on_error``, ``retries`` or a ``timeout`` for it. `mrpy.pmap` cuts by itself,
-        and keeps memory level.
+        one where there is an ``on_error``, ``retries`` or a ``timeout`` for it. On processes what `fn` holds,
+        and where you are, counts as it is when the first is sent. `mrpy.pmap` cuts by itself, and keeps
+        memory level.
 
         >>> import mrpy
         >>> with mrpy.Executor(backend="serial") as executor:
@@ -98,7 +100,7 @@ class Executor(futures.Executor):
             raise ValueError(f"chunksize={chunksize!r}: must be at least 1")
         one_by_one = self._options.on_error != "raise" or self._options.retries or self._options.timeout
         if chunksize == 1 or one_by_one:
-            return self._map("calls", fn, iterables, timeout, given)
+            return self._map("calls", Once(fn), iterables, timeout, given)
 
         def each(chunk: list[tuple[Any, ...]]) -> list[Any]:
             return [fn(*arguments) for arguments in chunk]
@@ -106,7 +108,7 @@ class Executor(futures.Executor):
         each.__qualname__ = name_of(fn)
         items = zip(*iterables, strict=False)
         chunks = iter(lambda: list(islice(items, chunksize)), [])
-        lists = self._map("chunks", each, (chunks,), timeout, given)
+        lists = self._map("chunks", Once(each), (chunks,), timeout, given)
         return (value for values in lists for value in values)
 
     def _map(

@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any
 from mrpy.errors import OF_THE_SESSION, Cancelled, SerializationError
 from mrpy.inside import giving_way, waiting
 from mrpy.light import Generic, T
-from mrpy.mapreduce.kernels import Submitted
+from mrpy.mapreduce.anew import single_code
 from mrpy.mapreduce.plan import name_of
 from mrpy.options import Options
 from mrpy.scheduler import codec
-from mrpy.scheduler.calls import Call, Code
+from mrpy.scheduler.calls import Call
 from mrpy.scheduler.current import SingleCall, single_call
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.failure import capture, without_frames
 from mrpy.scheduler.job import LoopGate, next_of, shown
 from mrpy.scheduler.messages import Key
-from mrpy.scheduler.reuse import code_for
 from mrpy.scheduler.states import State
 
 
@@ -52,15 +51,10 @@ class PendingResult(Generic[T]):
         self._on_error = options.on_error
         job, number = call or single_call(options)
         self._driver = job.driver
-
-        def make() -> Code:
-            return Code(Submitted(function), name, announce=True)
-
-        travels = self._driver.backend.remote
         self._key: Key = None
         try:
-            code = code_for((function,), make, name) if travels else make()
-            to_do = Call(code, (args, kwargs, options.seed, number))
+            code, own = single_code(function, name, self._driver.backend)
+            to_do = Call(code, (args, kwargs, options.seed, number, *own))
             task = job.task(to_do, retries=options.retries, timeout=options.timeout)
         except SerializationError as error:  # it cannot travel: that is how it ends
             told = capture(without_frames(error), travels=False)  # which have this one

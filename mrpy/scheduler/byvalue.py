@@ -32,6 +32,7 @@ from weakref import WeakKeyDictionary
 import cloudpickle
 
 from mrpy.errors import SerializationError
+from mrpy.scheduler import classes
 from mrpy.scheduler.classes import as_it_is, goes_by_name, member_of
 from mrpy.scheduler.importable import PIPES, is_found, is_importable
 from mrpy.scheduler.simple_functions import globals_of
@@ -71,7 +72,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, thing: Any) -> Any:
         """Asked for all but numbers, strings and containers."""
         kind = type(thing)
-        if kind in self._plain:
+        if kind in self._plain or (kind is FunctionType and thing in _TOOLS):
             return NotImplemented
         reduced = self._reduced(thing, kind)
         if reduced is NotImplemented and _is_like_all_its_kind(thing, kind):
@@ -285,3 +286,12 @@ def _fill_dispatcher(dispatcher: Any, registry: dict[type, Any]) -> None:
     for kind, function in registry.items():
         dispatcher.register(kind, function)
     functools.update_wrapper(dispatcher, registry[object])
+
+
+# By which copies are made: half of all that the pickler is asked for, and workers have them.
+_TOOLS = frozenset(
+    tool
+    for room in (vars(cloudpickle.cloudpickle), vars(classes), globals())
+    for tool in room.values()
+    if type(tool) is FunctionType
+)

@@ -42,6 +42,11 @@ class Payload(NamedTuple):
         return len(self.body) + large
 
 
+class Apart(bytes):
+    """The pickle of something within data, which never becomes part of theirs: it was made by value where it
+    had to be, and may mention a main module all the same."""
+
+
 class Way:
     """How the last of several values went that are much alike, as those of a run are."""
 
@@ -109,7 +114,7 @@ def _collector() -> tuple[list[memoryview], Callable[[pickle.PickleBuffer], bool
             view = buffer.raw()
         except BufferError:  # not contiguous
             return True
-        if view.nbytes < IN_BAND:
+        if view.nbytes < IN_BAND and type(view.obj) is not Apart:
             return True
         buffers.append(view)
         return False

@@ -50,10 +50,18 @@ os.register_at_fork(after_in_child=_codes.clear)
 def code_for(functions: Sequence[Any], make: Callable[[], Code], *also: Any, afresh: bool = False) -> Code:
     """The code made before for these functions, or a new one. ``also``: what else it is made of. ``afresh``:
     nothing is to be seen of what was run before."""
+    code = reused(functions, make, *also, afresh=afresh)
+    return make() if code is None else code
+
+
+def reused(
+    functions: Sequence[Any], make: Callable[[], Code], *also: Any, afresh: bool = False
+) -> Code | None:
+    """The same; None where the code of these can only be for once."""
     few = len(functions) <= KEPT and all(type(value) in CONSTANT for value in also)
     held = _held(functions) if few else None
     if held is None or (afresh and _writes(held, functions)):
-        return make()
+        return None
     place = here()  # goes with the functions
     key = tuple(map(id, functions)), also
     known = _codes.get(key)
