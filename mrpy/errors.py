@@ -182,12 +182,13 @@ class DataError(MrpyError, ValueError):
 class SpillError(MrpyError):
     """What does not fit into memory could not be written to disk, or is not there any more as it was.
 
-    ``chunk``: the first item of those that it was made from, where it was damaged; else None.
+    ``chunk``  the first item of those that it was made from, where it was damaged; else None
+    ``path``   the file, likewise
     """
 
-    def __init__(self, text: str, chunk: int | None = None) -> None:
+    def __init__(self, text: str, chunk: int | None = None, path: str = "") -> None:
         super().__init__(text)
-        self.chunk = chunk
+        self.chunk, self.path = chunk, path
 
 
 class BackendError(MrpyError):

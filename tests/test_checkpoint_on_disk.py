@@ -418,8 +418,11 @@ def test_a_session_may_have_the_checkpoint(folder: Path) -> None:
 
 
 def test_a_session_that_skips_does_not_skip_what_is_damaged(folder: Path) -> None:
+    def once() -> Iterator[int]:
+        yield from range(20_000, 0, -1)
+
     with mrpy.session("threads", workers=2, on_error="skip", memory=1):
-        run = iter(mrpy.stream(range(20_000, 0, -1)).sorted())
+        run = iter(mrpy.stream(once()).sorted())
         next(run)
         for path in (folder / "temporary").glob(f"*/*{spill.RUN}"):
             damage(path)

@@ -187,9 +187,12 @@ def test_what_is_bad_before_it_is_one_item(
 def test_what_was_damaged_on_disk_is_never_left_out(
     backend: str, on_error: Any, key: Any, spilled: Path
 ) -> None:
-    """The last parts are damaged when the first ones are there. What a part is made of is made again: so some
-    have to be there already."""
-    run = mrpy.stream(range(20_000), backend=backend, workers=2, memory=1, on_error=on_error)
+    """The last parts are damaged when the first ones are there, and cannot be made again."""
+
+    def once() -> Iterator[int]:
+        yield from range(20_000)
+
+    run = mrpy.stream(once(), backend=backend, workers=2, memory=1, on_error=on_error)
     parted = run.repartition(400, key).map(str)
     with pytest.raises(SpillError, match="damaged"):
         for number, _ in enumerate(parted):

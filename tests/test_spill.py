@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import functools
@@ -25,7 +26,19 @@ from hypothesis import strategies as st
 
 import mrpy
 from mrpy.errors import SerializationError, SpillError
-from mrpy.mapreduce import made, own_file, own_folder, slices, sort_memory, sorted_runs, sorting, spill
+from mrpy.iterators import parts
+from mrpy.mapreduce import (
+    made,
+    made_again,
+    own_file,
+    own_folder,
+    slices,
+    sort_feeder,
+    sort_memory,
+    sorted_runs,
+    sorting,
+    spill,
+)  # fmt: skip
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.partition import stable_hash
 from mrpy.mapreduce.sorted_runs import write_sorted
@@ -524,33 +537,153 @@ def test_what_was_reduced_and_is_damaged_is_reduced_again(backend: str, sort: bo
 def test_what_cannot_be_made_again_is_an_error_that_names_it(spilled: Path, tmp_path_factory: Any) -> None:
     reducer = damaged_once(str(tmp_path_factory.mktemp("marker") / "done"), spilled)
 
-    def once() -> Iterator[int]:
-        yield from range(800)
-
     with pytest.raises(SpillError, match="damaged"):
-        list(mrpy.mapreduce(pairs, reducer, once(), memory=1, workers=1, chunksize=200, partitions=2))
+        list(mrpy.mapreduce(pairs, reducer, once(800), memory=1, workers=1, chunksize=200, partitions=2))
+
+
+def wide(number: int) -> tuple[int, str]:
+    return number * 7919 % 500, "v" * 300 + str(number)
+
+
+def wide_or_not(number: int) -> tuple[int, str]:
+    if number % 97 == 5:
+        raise ValueError(number)
+    return wide(number)
+
+
+def once(count: int) -> Iterator[int]:
+    yield from range(count)
+
+
+VERBS: dict[str, Any] = {
+    "sorted": lambda items: items.sorted(0),
+    "sorted, of a shuffle": lambda items: items.group_by(0).sorted(0),
+    "repartition": lambda items: items.repartition(6),
+    "repartition by key": lambda items: items.repartition(6, 0),
+    "repartition of a shuffle": lambda items: items.group_by(0).repartition(6),
+    "group_by of a shuffle": lambda items: items.group_by(0).map(lambda row: (row[0] % 7, row)).group_by(0),
+    "cogroup of a shuffle": lambda items: items.group_by(0).cogroup([(n, "v" * 300) for n in range(500)], 0),
+}
+over_verbs = pytest.mark.parametrize("verb", VERBS)
+
+
+def harm(folder: Path, how: str) -> None:
+    """Do so to all that was spilled."""
+    harmed = list(folder.glob(f"{spill.PREFIX}*/*{spill.RUN}"))
+    assert harmed
+    for path in harmed:
+        with contextlib.suppress(FileNotFoundError):  # of a task that was given up
+            data = path.read_bytes()
+            path.write_bytes(data[:30] if how == "cut off" else data[:-1] + bytes(byte ^ 1 for byte in data[-1:]))
+            if how == "removed":
+                path.unlink()
 
 
 @pytest.mark.fault(25)
 @pytest.mark.parametrize("how", ["damaged", "cut off", "removed"])
-@pytest.mark.parametrize("verb", ["sorted", "repartition", "group_by of a shuffle"])
-def test_what_others_have_on_disk_is_an_error_where_it_is_not_what_was_written(verb: str, how: str, spilled: Path) -> None:
-    items = mrpy.stream(range(4000), backend="serial", memory=1 << 16, chunksize=100).map(lambda n: (n * 7919 % 500, "v" * 300 + str(n)))
-    rows = {
-        "sorted": lambda: items.sorted(0),
-        "repartition": lambda: items.repartition(6),
-        "group_by of a shuffle": lambda: items.group_by(0).map(lambda row: (row[0] % 7, row)).group_by(0),
-    }[verb]()
+@over_verbs
+def test_what_others_have_on_disk_is_an_error_where_its_items_come_but_once(verb: str, how: str, spilled: Path) -> None:
+    items = mrpy.stream(once(4000), backend="serial", memory=1 << 16, chunksize=100).map(wide)
+    rows = VERBS[verb](items)
     next(rows)
-    harmed = [path for path in spilled.glob(f"{spill.PREFIX}*/*{spill.RUN}")]
-    assert harmed
-    for path in harmed:
-        if how == "removed":
-            path.unlink()
-        else:
-            path.write_bytes(path.read_bytes()[:30] if how == "cut off" else bytes(path.stat().st_size))
+    harm(spilled, how)
     with pytest.raises(SpillError, match="spilled part"):
         list(rows)
+
+
+@pytest.mark.fault(25)
+@pytest.mark.parametrize("backend", HERE)
+@pytest.mark.parametrize("how", ["damaged", "cut off", "removed"])
+@over_verbs
+def test_what_others_have_on_disk_and_is_damaged_is_made_again(
+    verb: str, how: str, backend: str, spilled: Path
+) -> None:
+    """With the same rows, and what was skipped of them is counted once."""
+    options: Any = {"backend": backend, "workers": 2, "chunksize": 100, "on_error": "skip", "max_errors": 42}
+
+    def run(memory: int) -> Any:
+        items = mrpy.stream(range(4000), memory=memory, **options).map(wide_or_not)
+        return VERBS[verb](items)
+
+    expected = list(run(1 << 30))
+    rows = run(1 << 16)
+    found = [next(rows)]
+    harm(spilled, how)
+    assert [*found, *rows] == expected
+    assert rows.skipped.count == 42
+    assert "again" in rows.explain() or backend != "serial"  # there all may have been read before
+
+
+@pytest.mark.fault(25)
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_small_parts_of_a_sort_that_went_to_disk_together_are_made_again(backend: str, spilled: Path, monkeypatch: Any) -> None:
+    def again(self: Any, slots: list[Any]) -> list[str]:
+        several.append(len(slots))
+        return together_again(self, slots)
+
+    several: list[int] = []
+    together_again = sort_feeder.Written._together_again
+    monkeypatch.setattr(sort_feeder.Written, "_together_again", again)
+    items = mrpy.stream(range(12_000), backend=backend, workers=2, memory=1 << 22, chunksize=10).map(wide)
+    rows = items.sorted(0)
+    found = [next(rows)]
+    harm(spilled, "damaged")
+    assert [*found, *rows] == sorted(map(wide, range(12_000)), key=lambda row: row[0])
+    assert max(several) > 1
+
+
+@pytest.mark.fault(25)
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "repartition by key"])  # which makes parts one by one
+def test_what_others_find_damaged_again_and_again_is_made_three_times(
+    verb: str, times: int, spilled: Path, monkeypatch: Any
+) -> None:
+    def harmed_again(files: list[str], places: list[str]) -> bool:
+        put = put_in_place(files, places)
+        moved.extend(places)
+        for place in places:
+            if moved.count(place) < times:
+                Path(place).write_bytes(b"nothing")
+        return put
+
+    moved: list[str] = []
+    put_in_place = made_again.put_in_place
+    monkeypatch.setattr(made_again, "put_in_place", harmed_again)
+    monkeypatch.setattr(parts, "put_in_place", harmed_again)
+    items = mrpy.stream(range(2000), backend="serial", memory=1 << 16, chunksize=100).map(wide)
+    expected = list(VERBS[verb](items))
+    rows = VERBS[verb](items)
+    found = [next(rows)]
+    harm(spilled, "damaged")
+    if times == 3:
+        with pytest.raises(SpillError, match="spilled part is damaged"):
+            list(rows)
+    else:
+        assert [*found, *rows] == expected
+    assert max(map(moved.count, moved)) == min(times, 2)
+
+
+class Other:
+    """Gives other items each time."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __iter__(self) -> Iterator[int]:
+        self.times += 1
+        return iter(range(10_000 * self.times, 10_000 * self.times + 4000))
+
+
+@pytest.mark.fault(25)
+@over_verbs
+def test_of_other_items_nothing_is_made_again(verb: str, spilled: Path) -> None:
+    source = Other()
+    rows = VERBS[verb](mrpy.stream(source, backend="serial", memory=1 << 16, chunksize=100).map(wide))
+    found, before = [next(rows)], source.times
+    harm(spilled, "damaged")
+    with pytest.raises(SpillError, match="spilled part is damaged"):
+        found.extend(rows)
+    assert source.times > before
 
 
 @pytest.mark.fault(24)

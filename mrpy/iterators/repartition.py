@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from functools import partial
 from typing import Any
 
 from mrpy.iterators.arguments import see_that_all_are_items
@@ -10,6 +11,7 @@ from mrpy.iterators.keyed import Keyed
 from mrpy.iterators.parts import Side
 from mrpy.iterators.reductions import Reduced
 from mrpy.mapreduce.files.reading import Reads
+from mrpy.mapreduce.made_again import Files, files_of
 from mrpy.mapreduce.parted import PartSource, batches_of
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.repartition import Cut, Part, Records, WithPart, cut, passing
@@ -34,28 +36,29 @@ class Parted(Reduced):
         return f"{self._parts} parts"
 
     def __iter__(self) -> Iterator[Part]:
-        return self.into(SpillFolder())
+        return self.into(SpillFolder(), Files())
 
-    def into(self, folder: SpillFolder) -> Generator[Part, None, None]:
-        """The parts. What does not fit into memory is in this folder, as long as they are needed."""
-        for number, cuts in enumerate(self._cut(folder)):
+    def into(self, folder: SpillFolder, files: Files) -> Generator[Part, None, None]:
+        """The parts. What does not fit into memory is in this folder, as long as they are needed; in files
+        of which these say how they are made again."""
+        for number, cuts in enumerate(self._cut(folder, files)):
             yield Part(number, self._parts, cuts)
 
-    def _cut(self, folder: SpillFolder) -> Iterator[list[Cut]]:
+    def _cut(self, folder: SpillFolder, files: Files) -> Iterator[list[Cut]]:
         raise NotImplementedError
 
 
 class InOrder(Parted):
     """Parts of the same number of items, in their order."""
 
-    def _cut(self, folder: SpillFolder) -> Iterator[list[Cut]]:
+    def _cut(self, folder: SpillFolder, files: Files) -> Iterator[list[Cut]]:
         items = self._items
         see_that_all_are_items(items._options(), "they are not to be moved")
         if items._options().checkpoint is not None:  # a file has results, not batches: two runs
             items = items._by("checkpoint", iter)
         plan, options = items._taken(), items._starting(reducing=True)
         with job_for(options) as job, watched(job, plan, options):
-            batches = batches_of(plan, job, options, items._account, folder)
+            batches = batches_of(plan, job, options, items._account, folder, files)
         return cut(batches, self._parts)
 
 
@@ -75,6 +78,14 @@ class ByKey(Parted):
     def _stages(self) -> int:
         return self._shuffle._stages
 
-    def _cut(self, folder: SpillFolder) -> Iterator[list[Cut]]:
-        for batches in self._shuffle.parts(folder):
+    def _cut(self, folder: SpillFolder, files: Files) -> Iterator[list[Cut]]:
+        spare: dict[int, list[str]] = {}
+        for number, batches in enumerate(self._shuffle.parts(folder)):
+            files.add(files_of(batches), partial(self._again, number, spare, folder))
             yield [Cut(batch, 0, len(batch)) for batch in batches if len(batch)]
+
+    def _again(self, number: int, spare: dict[int, list[str]], folder: SpillFolder) -> list[str]:
+        """The files of a part, by the same shuffle once more. What that makes of the others is spare."""
+        if number not in spare and (shuffle := self._shuffle.again()) is not None:
+            spare.update(enumerate(map(files_of, shuffle.parts(folder))))
+        return spare.pop(number, [])

@@ -9,7 +9,7 @@ from typing import Any, cast
 from mrpy.iterators.arguments import see_that_all_are_items
 from mrpy.iterators.reductions import Reduced
 from mrpy.mapreduce.plan import FlatMap, Plan
-from mrpy.mapreduce.sort_feeder import all_runs, runs_of
+from mrpy.mapreduce.sort_feeder import runs_of
 from mrpy.mapreduce.sort_memory import sort_memory
 from mrpy.mapreduce.sorted_runs import SortedRun
 from mrpy.mapreduce.sorting import MergeTask, Order, opened, ranges
@@ -42,15 +42,16 @@ class Sorted(Reduced):
             with job_for(options) as job, watched(job, plan, options):
                 memory, remote = sort_memory(options, job), job.driver.backend.remote
                 store = memory.store(job, options, stack)
-                parts = runs_of(plan, order, job, options, items._account, store, stack)
-            if store is None or not any(type(part) is SortedRun for part in parts):
-                yield from order.together(cast("list[list[Any]]", parts))
+                parts, written = runs_of(plan, order, job, options, items._account, store, stack)
+            if store is None or not any(type(part) is SortedRun for part, _ in parts):
+                yield from order.together(cast("list[Any]", part) for part, _ in parts)
                 return
-            runs = all_runs(parts, order, store)
+            runs = written.all_runs(parts)
             parts.clear()
             cut = ranges(runs, memory.for_a_range(runs))
             given = {name: value for name, value in items._given.items() if name in PLACE}
             given |= ALONE | {"chunksize": 1, "buffersize": options.worker_count + 1}
-            merged = type(items)(Plan(Pulled(cut), (FlatMap(MergeTask(order, remote)),)), given)
+            mend = written.files.mend if options.checkpoint is None else None
+            merged = type(items)(Plan(Pulled(cut, mend), (FlatMap(MergeTask(order, remote)),)), given)
             for batch in merged:
                 yield from opened(batch)

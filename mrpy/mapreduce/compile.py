@@ -77,6 +77,7 @@ class Feeder:
         self._most: int = getattr(plan.source, "most", sys.maxsize)  # items of a chunk, but of one of leaves
         reader = plan.source.reader()
         self._close_source: Callable[[], object] = getattr(reader, "close", int)
+        self._mend = getattr(reader, "mend", lambda *_: False)
         self._window = Window(options, workers)
         self._cutter = Cutter(reader, self._chunker, self._window, options, remote=self._remote)
 
@@ -342,6 +343,9 @@ class Feeder:
     def _send_again(self, slot: Slot, failure: Failure) -> bool:
         """Whether a chunk that failed as a whole can be saved without the one that is to blame."""
         chunk, at = slot.chunk, failure.index
+        if self._mend(failure, slot.key, self._slots):
+            self._resend(slot, chunk)
+            return True
         known = chunk.excluded.get(at) if at is not None else None
         if known is not None and isinstance(known.index, int):
             return False

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.batches import Batch
+from mrpy.mapreduce.made_again import Files
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.repartition import PackTask
 from mrpy.mapreduce.rules import ready
@@ -30,14 +31,16 @@ class PartSource(Pulled):
         """As that of any iterator; but how many bytes a part has here depends on where it was made. What is
         on disk is gone when the reader is closed."""
         parted: Any = self.iterable
-        folder = SpillFolder()
-        reader = Pulls(parted.into(folder))
-        reader.sealed, reader.close = True, folder.close
+        folder, files = SpillFolder(), Files()
+        reader = Pulls(parted.into(folder, files))
+        reader.sealed, reader.close, reader.mend = True, folder.close, files.mend
         return reader
 
 
-def batches_of(plan: Plan, job: Job, options: Options, account: Account, folder: Any) -> deque[Batch]:
-    """What a plan yields, in batches. `folder`: for what does not fit into memory."""
+def batches_of(
+    plan: Plan, job: Job, options: Options, account: Account, folder: SpillFolder, files: Files
+) -> deque[Batch]:
+    """What a plan yields, in batches. `folder`: for what does not fit into memory; `files`: these."""
     plan, rules = ready(plan, options, job)
     name, remote = options.name or "repartition", job.driver.backend.remote
     slots: list[Slot] = []
@@ -53,4 +56,9 @@ def batches_of(plan: Plan, job: Job, options: Options, account: Account, folder:
         ):
             for _ in completed(feeder, slots.append):
                 pass
-    return deque(batch for slot in sorted(slots, key=first_of) for batch in cast("list[Batch]", slot.result))
+    batches: deque[Batch] = deque()
+    for slot in sorted(slots, key=first_of):
+        made, slot.result = cast("list[Batch]", slot.result), []
+        files.of_task(made, slot, plan.source, options, account)
+        batches += made
+    return batches

@@ -14,8 +14,8 @@ class Slot:
     """A chunk on its way: what was sent, under which key, and what came back."""
 
     __slots__ = (
-        "asked", "chunk", "counted", "done", "end", "failure", "key", "nbytes", "nbytes_back", "passed",
-        "receipts", "result", "travelling",
+        "asked", "chunk", "code", "counted", "done", "end", "failure", "key", "nbytes", "nbytes_back",
+        "passed", "receipts", "result", "travelling",
     )  # fmt: skip
 
     def __init__(self, chunk: Chunk, receipts: Receipts) -> None:
@@ -23,6 +23,7 @@ class Slot:
         self.receipts = receipts  # for what was pulled from other runs to make it
         self.passed = 0  # items of which the consumer has all results
         self.key: Key = None
+        self.code: Any = None  # of its task, where that may have to be run once more
         self.done = False
         self.end = 0  # the position behind its last item, when it is done
         self.asked = False  # to give back what was not begun

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from itertools import groupby, takewhile
@@ -12,11 +11,13 @@ from typing import Any, cast
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.kept_runs import kept_for
+from mrpy.mapreduce.made_again import Files, results_again
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.rules import ready
 from mrpy.mapreduce.slots import Slot, first_of
 from mrpy.mapreduce.sorted_runs import SortedRun, write_sorted
 from mrpy.mapreduce.sorting import Order, Part, SortTask
+from mrpy.mapreduce.sources import Source
 from mrpy.mapreduce.spill import Store
 from mrpy.mapreduce.spilling import SpillingFeeder
 from mrpy.mapreduce.turns import completed
@@ -35,11 +36,10 @@ class SortingFeeder(SpillingFeeder):
 
     part = 0.5  # workers wait while it is written
 
-    def __init__(self, order: Order, folder: str, *arguments: Any) -> None:
+    def __init__(self, written: Written, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._order = order
-        self._folder = folder  # for what is written here
-        self._parts: list[Part] = []  # those of the first slots, which are on disk
+        self._written = written
+        self._parts: list[tuple[Part, Slot]] = []  # those of the first slots, which are on disk
         self._sent: list[Slot] = []  # the others
         self._runs = 0  # since they became larger
 
@@ -52,11 +52,13 @@ class SortingFeeder(SpillingFeeder):
                 self._runs = 0
         return slot
 
-    def parts(self) -> list[Part]:
-        """The source, sorted in parts."""
+    def parts(self) -> list[tuple[Part, Slot]]:
+        """The source, sorted in parts, each with what it came of."""
         for _ in completed(self, partial(insort, self._sent, key=first_of)):
             pass
         self._retire(len(self._sent))
+        for _, slot in self._parts:  # which stays; its parts are to go as soon as they are merged
+            slot.result = []
         return self._parts
 
     def has_too_much(self, store: Store) -> None:
@@ -67,26 +69,69 @@ class SortingFeeder(SpillingFeeder):
         for slot in self._sent:
             parts = cast("list[Part]", slot.result) if slot.done else []
             if not slot.done or slot.chunk.first != end or (parts and type(parts[0]) is SortedRun):
-                self._write(held, store)
+                self._write(held)
                 held = []
             if parts and type(parts[-1]) is not SortedRun:
                 held.append(slot)
             end = slot.end
-        self._write(held, store)
+        self._write(held)
         self.held = 0
         done = takewhile(lambda slot: slot.done and not self.has_a_gap(slot.chunk.first), self._sent)
         self._retire(sum(1 for _ in done))
 
     def _retire(self, count: int) -> None:
-        self._parts += [part for slot in self._sent[:count] for part in cast("list[Part]", slot.result)]
+        for slot in self._sent[:count]:
+            self._written.by_task(slot)
+            self._parts += [(part, slot) for part in cast("list[Part]", slot.result)]
         del self._sent[:count]
 
-    def _write(self, slots: list[Slot], store: Store) -> None:
+    def _write(self, slots: list[Slot]) -> None:
         if slots:
             parts: list[Any] = [cast("list[Part]", slot.result).pop() for slot in slots]
-            first = cast("list[Part]", slots[0].result)
-            store = store.replaced(folder=self._folder)  # that of the tasks may be a checkpoint's
-            first.append(as_run(parts, self._order, store, slots[0].chunk.first))
+            cast("list[Part]", slots[0].result).append(self._written.together(parts, slots))
+
+
+class Written:
+    """What is on disk of a sort: written by tasks, or here, and made again of the same items if need be.
+
+    ``store``  for what is written here: that of the tasks may be a checkpoint's
+    ``files``  all of it
+    """
+
+    def __init__(
+        self, order: Order, store: Store | None, source: Source, options: Options, account: Account
+    ) -> None:
+        self.files = Files()
+        self._order, self._store = order, store
+        self._again = source, options, account
+
+    def by_task(self, slot: Slot) -> None:
+        """What the task of a chunk has written."""
+        self.files.of_task(slot.result, slot, *self._again)
+
+    def together(self, parts: list[list[Any]], slots: list[Slot]) -> SortedRun:
+        """Sorted lists that follow each other, each the last part of what a task has made, on disk."""
+        run = self._run_of(parts, slots)
+        self.files.add([run.path], partial(self._together_again, slots))
+        return run
+
+    def _together_again(self, slots: list[Slot]) -> list[str]:
+        parts = [made[-1] for made in results_again(slots, *self._again) if made]
+        return [self._run_of(parts, slots).path] if all(isinstance(part, list) for part in parts) else []
+
+    def _run_of(self, parts: list[list[Any]], slots: list[Slot]) -> SortedRun:
+        assert self._store is not None
+        items = self._order.together(parts)
+        each = estimated(items) // len(items) + self._order.weight(items[-1])
+        return write_sorted(self._store, items, self._order.rank, slots[0].chunk.first, each)
+
+    def all_runs(self, parts: list[tuple[Part, Slot]]) -> list[SortedRun]:
+        """The parts, all of them on disk."""
+        runs: list[Any] = []
+        for in_memory, group in groupby(parts, lambda each: type(each[0]) is not SortedRun):
+            several, slots = map(list, zip(*group, strict=True))
+            runs += [self.together(several, slots)] if in_memory else several
+        return runs
 
 
 def runs_of(
@@ -97,9 +142,9 @@ def runs_of(
     account: Account,
     store: Store | None,
     stack: ExitStack,
-) -> list[Part]:
-    """The source, sorted in parts. A checkpoint that has some of them on disk is in use until `stack` is
-    closed."""
+) -> tuple[list[tuple[Part, Slot]], Written]:
+    """The source, sorted in parts, and what of it is on disk. A checkpoint that has some of that is in use
+    until `stack` is closed."""
     plan, rules = ready(plan, options, job)
     tasks_store, runs = kept_for(options.checkpoint, store)
     program = (*plan.steps, order.key, *(("reverse",) if order.reverse else ()))
@@ -108,31 +153,13 @@ def runs_of(
     def code_for(store: Store | None) -> Code:
         return Code(SortTask(plan.steps, order, rules, store), options.name or "sort", announce=True)
 
-    folder = store.folder if store is not None else ""
+    written = Written(order, store, plan.source, options, account)
     with (
-        SortingFeeder(order, folder, job, plan, options, account, tasks_store, code_for) as feeder,
+        SortingFeeder(written, job, plan, options, account, tasks_store, code_for) as feeder,
         account.running(job),
     ):
         feeder.checkpoint = checkpoint
         parts = feeder.parts()
     if checkpoint is not None:
         checkpoint.finished()
-    return parts
-
-
-def all_runs(parts: list[Part], order: Order, store: Store) -> list[SortedRun]:
-    """The same, all of it on disk."""
-    runs: list[SortedRun] = []
-    for in_memory, group in groupby(parts, lambda part: type(part) is not SortedRun):
-        if in_memory:
-            runs.append(as_run(cast("list[list[Any]]", list(group)), order, store, 0))
-        else:
-            runs += cast("Iterator[SortedRun]", group)
-    return runs
-
-
-def as_run(parts: list[list[Any]], order: Order, store: Store, chunk: int) -> SortedRun:
-    """Sorted lists that follow each other, on disk."""
-    items = order.together(parts)
-    each = estimated(items) // len(items) + order.weight(items[-1])
-    return write_sorted(store, items, order.rank, chunk, each)
+    return parts, written

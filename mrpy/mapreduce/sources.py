@@ -111,15 +111,17 @@ class Zipped(Frozen):
 
 
 class Pulled(Frozen):
-    """Any iterable. It is pulled only while the consumer asks."""
+    """Any iterable. It is pulled only while the consumer asks. ``mend``: see `Limited`."""
 
     iterable: Iterable[Any]
+    mend: Callable[..., bool] | None = None
 
     def reader(self) -> Reader:
         make = getattr(self.iterable, "batches", None) if is_run(self.iterable) else None
         batches = make() if make is not None else None
         items = iter(self.iterable) if batches is None else batches
         reader = Pulls(asked(items)) if batches is None else made_of.BatchReader(batches)
+        reader.mend = self.mend or reader.mend
         if is_run(self.iterable) and items is not self.iterable:  # else somebody else may go on with it
             reader.close = getattr(items, "close", int)
         return reader
@@ -219,6 +221,7 @@ class Limited:
     ``nbytes``    bytes of the items that were given out last, about, if there is a limit to them
     ``sealed``    what is given out is not to be looked at
     ``close``     to be called when nothing of it is needed any more
+    ``mend``      to be asked where a task has failed: whether what it was given can be read now
     """
 
     enough = math.inf
@@ -227,6 +230,7 @@ class Limited:
     nbytes = 0
     sealed = False
     close: Callable[[], object] = staticmethod(int)
+    mend: Callable[..., bool] = staticmethod(lambda *_: False)
 
 
 class Pulls(Limited):

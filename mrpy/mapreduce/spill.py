@@ -100,7 +100,7 @@ def read_from(path: str, offset: int, length: int, chunk: int) -> bytes:
             file.seek(offset)
             return file.read(length)
     except OSError as error:
-        raise SpillError(f"a spilled part cannot be read: {error}", chunk) from error
+        raise SpillError(f"a spilled part cannot be read: {error}", chunk, path) from error
 
 
 def opened(data: Any, digest: bytes, packed: bool, where: tuple[str, int, int]) -> Any:
@@ -108,7 +108,7 @@ def opened(data: Any, digest: bytes, packed: bool, where: tuple[str, int, int]) 
     of those that it was made from."""
     if _digest(data) != digest:
         path, offset, chunk = where
-        raise SpillError(f"a spilled part is damaged: {path}, {len(data)} bytes at {offset}", chunk)
+        raise SpillError(f"a spilled part is damaged: {path}, {len(data)} bytes at {offset}", chunk, path)
     return zlib.decompress(data) if packed else data
 
 

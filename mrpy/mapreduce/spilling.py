@@ -15,6 +15,7 @@ from mrpy.options import Options
 from mrpy.scheduler.calls import Code, Parts, apart
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import Job
+from mrpy.scheduler.messages import Task
 from mrpy.scheduler.sizes import about_dict
 
 SPILLING = 4.0  # seconds that a chunk takes then, about: so its runs are as large as the memory that it has
@@ -44,6 +45,10 @@ class SpillingFeeder(Feeder):
         self.held = 0  # bytes
         self._taken = 0  # results
         self._spills = False
+
+    def _task(self, slot: Slot) -> Task:
+        slot.code = self.code
+        return super()._task(slot)
 
     def take(self, delivery: Delivery) -> Slot | None:
         slot = super().take(delivery)
