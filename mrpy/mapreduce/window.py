@@ -104,12 +104,13 @@ class Window:
 
     def _room_in_items(self, size: int, limit: int, worthwhile: int) -> int:
         left, given = self._left(limit), self._options.chunksize
-        # Two chunks are out at least; more of them where the round trip of one of that size does not show.
-        most = max(1, limit // (2 * self._workers), min(limit // 2, worthwhile))
+        most = max(1, limit // (2 * self._workers))
         if isinstance(given, int):
             size = min(size, max(given, most - most % given))
             if size <= given:
                 return min(size, left)
+        else:  # two are out at least; more of them where the round trip of one of that size does not show
+            most = max(most, min(limit // 2, worthwhile))
         # Chunks are not made smaller to fill what is left: small ones would free little room in their
         # turn, and stay small for ever (as TCP segments did: Clark, RFC 813).
         size = min(size, most)
