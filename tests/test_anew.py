@@ -100,6 +100,23 @@ def test_each_call_has_a_copy_of_its_own(way: Callable[[Any], Any], backend: str
             assert [told for _, told in given] == [(1, 1)] * 3
 
 
+class Counting(mrpy.Executor):
+    """A class of somebody's, as they are made over executors of the standard library."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        def counted(*args: Any) -> Any:
+            return fn.__name__, fn(*args)
+
+        return super().submit(counted, *args, **kwargs)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_submit_of_somebody_else_may_look_at_the_function_of_a_map_and_send_it_on(backend: str) -> None:
+    with Counting(backend=backend, workers=1) as executor:
+        for _ in range(2):
+            assert list(executor.map(abs, [-1, -2])) == [("abs", 1), ("abs", 2)]
+
+
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     """The names of the codes that are pickled, and of the functions."""

@@ -22,6 +22,7 @@ import toolz
 
 import mrpy
 from mrpy.errors import CheckpointError, OptionError
+from mrpy.iterators.stage import StageBody
 from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.program import program_of
 
@@ -146,6 +147,15 @@ def test_a_program_over_several_plain_sources_can_be_resumed(tmp_path: Path) -> 
         ran.clear()
         assert list(mrpy.parallel(program, backend="serial", checkpoint=tmp_path / "c")) == [0, 4, 8, 12, 16]
     assert ran == []
+
+
+def test_arguments_of_a_stage_are_part_of_the_program(tmp_path: Path) -> None:
+    shifted = mrpy.stage(_shifted)
+    path = tmp_path / "kept"
+    assert list(mrpy.stream(shifted(range(3), 0), checkpoint=path)) == [0, 1, 2]
+    with pytest.raises(CheckpointError):
+        list(mrpy.stream(shifted(range(3), 100), checkpoint=path))
+    assert list(mrpy.stream(shifted(range(3), 0), checkpoint=path)) == [0, 1, 2]
 
 
 def test_another_program_is_refused(tmp_path: Path) -> None:
@@ -487,6 +497,10 @@ partly = functools.partial(helper, k={add})
     return names
 
 
+def _shifted(items: Any, k: int) -> Any:
+    return (item + k for item in items)
+
+
 CALLED = "Derived derived method helped deeper decorated dispatched with_an_array with_a_set vectorized partly".split()
 CHANGED: dict[str, tuple[Any, Any]] = {
     "functions of NumPy": (numpy.sqrt, numpy.exp),
@@ -502,6 +516,10 @@ CHANGED: dict[str, tuple[Any, Any]] = {
     "a decorated function": (_decorated(1), _decorated(2)),
     "an object that is called": (CallsOne(), CallsTwo()),
     "a class": (MadeOne, MadeTwo),
+    "a method of a string": ("-".join, "+".join),
+    "a method of a pattern": (re.compile("a").findall, re.compile("b").findall),
+    "arguments of a stage": (StageBody(_shifted, (0,), {}, None), StageBody(_shifted, (100,), {}, None)),
+    "those with a name": (StageBody(_shifted, (), {"k": 0}, None), StageBody(_shifted, (), {"k": 100}, None)),
     "a default": (_with_default, _with_another),
     **{name: (_helped(1)[name], _helped(2)[name]) for name in CALLED},
 }

@@ -509,6 +509,27 @@ def _workers_of(process: subprocess.Popen[Any]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children()
 
 
+POOLED = """
+import mrpy, multiprocessing as mp
+
+def square(x):
+    return x * x
+
+class Pooled(mrpy.Job):
+    def map(self, line):
+        with mp.get_context("fork").Pool(2) as pool:  # which ends its processes by SIGTERM
+            yield "all", sum(pool.map(square, range(4)))
+    def reduce(self, key, values):
+        return sum(values)
+"""
+
+
+def test_what_a_job_forks_is_ended_by_signals_as_ever(jobs: Path) -> None:
+    (jobs / "pooled.py").write_text(POOLED)
+    (jobs / "many.txt").write_text("line\n" * 20)
+    assert run(jobs, "run", "pooled:Pooled", "many.txt", "-b", "serial", "-q") == (0, "all\t280\n", "")
+
+
 def test_who_ignores_a_hangup_goes_on(jobs: Path) -> None:
     """As what `nohup` has started."""
     code = "import signal, mrpy.cli; signal.signal(signal.SIGHUP, signal.SIG_IGN); mrpy.cli.main()"

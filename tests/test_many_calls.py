@@ -58,7 +58,7 @@ def known_to_be_quick(function: Any, *arguments: Any) -> None:
 def test_calls_that_have_to_wait_are_taken_in_together(
     session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drivers, "SOON", 60.0, raising=False)
+    monkeypatch.setattr(drivers, "SOON", 60.0)
     turns: list[int] = []
     decide = session.driver._decide
     gate = tmp_path / "gate"
@@ -84,7 +84,7 @@ def test_a_worker_is_given_several_of_the_quickest_at_a_time(
         give(self, ticket)
         longest = max(longest, len(self.queue))
 
-    monkeypatch.setattr(team, "BRIEF_BELOW", 0.004, raising=False)  # the machine may be busy
+    monkeypatch.setattr(team, "BRIEF_BELOW", 0.004)  # the machine may be busy
     monkeypatch.setattr(WorkerHandle, "give", counted)
     for _ in range(20):
         assert mrpy.gather([mrpy.submit(same, n) for n in range(500)]) == list(range(500))

@@ -4,6 +4,7 @@ that of a plain loop, and this is said."""
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from laws import BACKENDS
 
 import mrpy
+from mrpy.mapreduce.refilled import LOOKED_AT
 
 
 def filled() -> Iterator[Any]:
@@ -103,6 +105,26 @@ def test_copies_from_a_generator_function_are_what_the_readme_says(backend: str)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         assert list(mrpy.pmap(np.sum, copies(), backend=backend, workers=2)) == [2 * number for number in range(20)]
+
+
+class Refuses:
+    def __reduce__(self) -> Any:
+        raise SystemExit("no pickle")
+
+
+class Large:
+    """An object that is changed far behind the begin of its pickle, which is all that is looked at."""
+
+    def __reduce__(self) -> Any:
+        return bytes, (bytes(2 * LOOKED_AT) + os.urandom(8),)
+
+
+@pytest.mark.parametrize("kind", [Refuses, Large])
+def test_what_is_not_pickled_is_not_pickled_for_this(kind: Any) -> None:
+    thing = kind()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(mrpy.pmap(type, iter([thing] * 20), backend="serial")) == [kind] * 20
 
 
 def test_an_error_among_the_first_items_comes_behind_them() -> None:

@@ -205,9 +205,16 @@ assert dict(found) == slowest
 # all of it is there. If something fails, or the power does, there is the old output or none, never a half.
 
 # %%
+def is_slow(line):
+    return not line.startswith("#") and float(line.split()[-1]) > 200
+
+
 output = folder / "slow"
-mrpy.read_text(folder / "*.log").filter(lambda line: line.split()[-1] > "200").to_text(output)
+mrpy.read_text(folder / "*.log").filter(is_slow).to_text(output)
 print(sorted(path.name for path in output.iterdir())[:3])
+
+slow = mrpy.read_text(output)
+assert slow.count() == sum(float(took) > 200 for several in times.values() for took in several)
 
 # %%
 shutil.rmtree(folder)

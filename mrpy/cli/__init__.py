@@ -19,7 +19,7 @@ def main() -> None:
         unraisable.hear_of()
         from mrpy.cli import endings
 
-        endings.hear_of()
+        endings.take_as_ctrl_c()
         from mrpy.cli.commands import run  # click and rich: not for workers
 
         status = run(sys.argv[1:])

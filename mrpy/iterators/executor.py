@@ -87,8 +87,8 @@ class Executor(futures.Executor):
     ) -> Iterator[R]:
         """As in `ProcessPoolExecutor`: all items are sent at once, `chunksize` of them as one call; each as
         one where there is an ``on_error``, ``retries`` or a ``timeout`` for it. On processes what `fn` holds,
-        and where you are, counts as it is when the first is sent. `mrpy.pmap` cuts by itself, and keeps
-        memory level.
+        and where you are, counts as it is when the first is sent, and what calls write to a class of a script
+        stays in that worker to the end of the map. `mrpy.pmap` cuts by itself, and keeps memory level.
 
         >>> import mrpy
         >>> with mrpy.Executor(backend="serial") as executor:

@@ -99,7 +99,7 @@ def read_jsonl(
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> ParallelIterator[Any]:
-    """The values of files with one piece of JSON per line. Empty lines are passed over.
+    """The values of files with one piece of JSON per line. Blank lines are passed over.
 
     The arguments are those of `read_text`. A line that is no JSON, or nested too deeply for
     Python, is a `DataError` with its offset.

@@ -177,6 +177,7 @@ class Reshaping(Chainable[T]):
 
     def peek(self) -> tuple[T, stream.ParallelIterator[T]]:
         """``toolz.peek(self)``: the first item, and an iterator over all, the first one included.
+        Raises ValueError at no items.
 
         >>> import mrpy
         >>> first, all_of_them = mrpy.stream("abc", backend="serial").peek()

@@ -75,6 +75,8 @@ def _method(method: MethodType) -> Callable[..., Any]:
 class StageBody:
     """A stage with its arguments. What its set-up made is kept per worker and never travels."""
 
+    __slots__ = ("__dict__", "_arguments", "_function", "_keywords", "_setup")  # these a checkpoint compares
+
     def __init__(
         self, function: Callable[..., Any], arguments: Any, keywords: Any, setup: Callable[[], Any] | None
     ) -> None:

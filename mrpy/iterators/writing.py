@@ -44,8 +44,9 @@ class Writing(ABC):
         compression: str | None = None,
         **options: Any,
     ) -> parts.Written:
-        """Each item, a string, as a line, into ``path/part-00000.txt`` and so on. `compression`: None,
-        "gzip", "bz2" or "xz". Returns the paths, the number of records, and of bytes.
+        """Each item, a string, as a line, into ``path/part-00000.txt`` and so on. (One with line ends in it
+        is several lines there.) `compression`: None, "gzip", "bz2" or "xz". Returns the paths, the number of
+        records, and of bytes.
 
         >>> import mrpy, tempfile, pathlib
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +66,8 @@ class Writing(ABC):
         compression: str | None = None,
         **options: Any,
     ) -> parts.Written:
-        """``json.dumps(item)`` of each item as a line, into ``path/part-00000.jsonl`` and so on."""
+        """``json.dumps(item, ensure_ascii=False)`` of each item as a line, into ``path/part-00000.jsonl``
+        and so on."""
         format = lines.JsonLines(_compression(compression, lines.SUFFIXES))
         return self._write(lambda: folder.Folder(path, format, overwrite=overwrite), options)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from _contextvars import copy_context
 from collections.abc import Callable
+from functools import update_wrapper
 
 from mrpy.light import TYPE_CHECKING, Frozen, pickle
 from mrpy.mapreduce.kernels import Submitted
@@ -46,16 +47,24 @@ class SubmittedAnew(Frozen):
             return copy_context().run(function, *args, **kwargs)
 
 
+def _itself(function: Any) -> Any:
+    return function
+
+
 class Once:
     """A function for calls that are made at once: all of them find what it holds at the first of them."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        update_wrapper(self, function, updated=())  # a class of the user's may have a `submit` of its own
         self.function = function
         self.__qualname__ = name_of(function)
         self._found: tuple[Backend, Found] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        return _itself, (self.function,)
 
     def code(self, name: str, backend: Backend) -> Found:
         """The same for each call, where they are sent one by one."""

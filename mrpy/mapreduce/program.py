@@ -10,6 +10,7 @@ a `partial` holds all counts. Plain data go through a pickler, at its speed (`_P
 from __future__ import annotations
 
 import copyreg
+import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property, partial, partialmethod, singledispatchmethod
 from operator import attrgetter, itemgetter, methodcaller
@@ -50,6 +51,7 @@ DEEP = 1000  # steps from thing to thing; what is deeper does not pickle either
 ASKED = 10_000  # attributes that say of themselves that they lead to other code
 _PLAIN = (str, bytes, int, float, complex, bool, type(None))
 _AS_THEY_ARE = frozenset((str, bytes, int, float, bool, type(None), dict, tuple, list))
+_UNCHANGING = (*_PLAIN, tuple, frozenset)
 _GETTERS = (itemgetter, attrgetter, methodcaller)
 _NO_PARTS = ("__dict__", "__weakref__")
 
@@ -198,6 +200,10 @@ class _Walk:
         elif issubclass(kind, BuiltinFunctionType):
             of = thing.__self__  # such as `numpy.add` of `numpy.add.reduce`
             self.add(type(of), str(attribute(of, "__name__", "")))
+            if issubclass(type(of), _UNCHANGING):  # such as "-".join
+                self.add(of)
+            elif type(of) is re.Pattern:
+                self.add(of.pattern, of.flags)
         elif not issubclass(kind, type):
             self._held(thing, kind)
             self._search(attributes(thing))

@@ -293,5 +293,5 @@ _TOOLS = frozenset(
     tool
     for room in (vars(cloudpickle.cloudpickle), vars(classes), globals())
     for tool in room.values()
-    if type(tool) is FunctionType
+    if type(tool) is FunctionType and "." not in tool.__qualname__
 )

@@ -55,7 +55,7 @@ class Backend(ABC):
     name: ClassVar[str]
     threaded: ClassVar[bool] = True  # False: `wait` itself runs the tasks, in the caller's thread
     remote: ClassVar[bool] = True  # False: values never leave this process, nothing is pickled
-    near: ClassVar[bool] = True  # False: a value is fetched from afar when it is opened
+    near: ClassVar[bool] = True  # False: values are fetched from afar, and workers may have another Python
     elastic: ClassVar[bool] = False  # True: it can take more tasks than it has slots for, where it must
     inline: ClassVar[bool] = False  # True: any thread may drive, one at a time, and sleep in `block`
     spills: ClassVar[bool] = True  # False: what does not fit into memory is its own business
