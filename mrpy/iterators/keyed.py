@@ -21,7 +21,6 @@ from mrpy.mapreduce.checkpoint import Checkpoint, checkpoint_for
 from mrpy.mapreduce.groups import Reducer, grouping, is_exact
 from mrpy.mapreduce.job_tasks import Method
 from mrpy.mapreduce.kept_runs import kept_for
-from mrpy.mapreduce.made_again import source_again
 from mrpy.mapreduce.partition import DEFAULT, canonical, shown
 from mrpy.mapreduce.plan import Plan, name_of
 from mrpy.mapreduce.rules import Rules, ready, stage_seed
@@ -79,19 +78,7 @@ class Keyed:
         """What it yields, for another run; None where that is put together row by row."""
         return None if self._sort else self._run(self._rows, pack=True)
 
-    def again(self) -> Keyed | None:
-        """The same once more, with accounts of its own; None where an input of it cannot be read again."""
-        sides = []
-        for side in self._sides:
-            source = source_again(side.plan.source)
-            if source is None:
-                return None
-            sides.append(Side(side.plan.replaced(source=source), side.mapper))
-        self._reducing.again += 1
-        how = self._reducer, self._combiner, self._partitions, self._sort, self._given, self._with_keys
-        return Keyed(sides, *how)
-
-    def parts(self, folder: SpillFolder) -> Generator[list[Batch], None, None]:
+    def parts(self, folder: SpillFolder) -> Iterator[list[Batch]]:
         """Its parts, one after the other: in batches, some of them perhaps in this folder."""
         return self._run(self._by_part, pack=True, folder=folder)
 
@@ -186,7 +173,7 @@ class Keyed:
             feeder.checkpoint = checkpoint
             feeder.keep = checkpoint is None  # else the groups come here, to be written down
             for slot in completed(feeder, slots.append):
-                made[slot] = Mapped(side, slot, options)
+                made[slot] = Mapped(side, slot, options.timeout)
         return [made[slot] for slot in sorted(slots, key=first_of)]
 
     def _code(self, side: Side, options: Options, rules: Rules, store: Store | None) -> Code:

@@ -11,12 +11,11 @@ from mrpy.errors import SpillError
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.batches import Batch, rows_of
 from mrpy.mapreduce.groups import note_key
-from mrpy.mapreduce.made_again import TRIES, files_of, put_in_place, results_again, task_again
+from mrpy.mapreduce.made_again import TRIES, task_again
 from mrpy.mapreduce.output import OnDisk
 from mrpy.mapreduce.plan import Map, Plan
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled
-from mrpy.options import Options
 from mrpy.scheduler.calls import Call, Code, Parts
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import Job
@@ -41,7 +40,7 @@ class Mapped:
 
     side: Side
     slot: Slot
-    options: Options
+    timeout: float | None
     tries: int = 1
 
 
@@ -56,7 +55,7 @@ class ReduceTasks:
         self._made = made
         self._at_hand = at_hand
         self._account = account
-        self._inputs: dict[int, set[tuple[Key, int]]] = {}  # of the last attempt at a part
+        self._inputs: dict[int, set[Key]] = {}  # of the last attempt at a part
         self._part_of: dict[Key, int] = {}
         self._arrived: dict[int, list[Batch]] = {}
         self._failed: dict[int, BaseException] = {}
@@ -107,7 +106,7 @@ class ReduceTasks:
             inputs = [Input(each.slot.key, part) for each in self._made]
         task = self._job.task(Call(self._code, rows), inputs or ())
         self._part_of[task.key] = part
-        self._inputs[part] = {(each.slot.key, each.tries) for each in self._made}
+        self._inputs[part] = {each.slot.key for each in self._made}
         self._job.add(task)
 
     def _next(self) -> Delivery:
@@ -135,27 +134,22 @@ class ReduceTasks:
 
     def _make_again(self, error: SpillError, part: int) -> bool:
         """Whether what was spilled and is damaged is made once more: from a source that can be read again."""
-        damaged = [each for each in self._made if each.slot.chunk.first == error.chunk]  # one of each side
-        if self._at_hand or not damaged:  # the first: of a checkpoint, to which the next run sees
+        if self._at_hand:  # of a checkpoint: the next run sees to it before it begins
             return False
-        for each in damaged:
-            if (each.slot.key, each.tries) not in self._inputs[part]:
-                continue  # another part has seen to it
-            if each.tries == TRIES or not self._mapped_again(each):
-                return False
-            each.tries += 1
+        damaged = [each for each in self._made if each.slot.chunk.first == error.chunk]
+        if not damaged or any(isinstance(each.side.plan.source, Pulled) for each in damaged):
+            return False
+        if any(each.tries == TRIES and each.slot.key in self._inputs[part] for each in damaged):
+            return False
+        for each in damaged:  # one of each side
+            if each.slot.key in self._inputs[part]:  # else another part has seen to it
+                each.tries += 1
+                each.slot.key = self._mapped_again(each)
         self._start(part)
         self._account.again += 1
         return True
 
-    def _mapped_again(self, mapped: Mapped) -> bool:
-        """Whether the task is run again; in vain, where its items come of another run and are others then."""
-        source, slot, options = mapped.side.plan.source, mapped.slot, mapped.options
-        if isinstance(source, Pulled):
-            places = files_of(self._job.load(slot.key))
-            results = results_again([slot], source, options, self._account)
-            return put_in_place([file for each in results for file in files_of(each)], places)
-        task = task_again(self._job, source, slot, options.timeout)
+    def _mapped_again(self, mapped: Mapped) -> Key:
+        task = task_again(self._job, mapped.side.plan.source, mapped.slot, mapped.timeout)
         self._job.add(task)
-        slot.key = task.key
-        return True
+        return task.key

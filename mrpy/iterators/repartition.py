@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from functools import partial
 from typing import Any
 
 from mrpy.iterators.arguments import see_that_all_are_items
@@ -11,7 +10,7 @@ from mrpy.iterators.keyed import Keyed
 from mrpy.iterators.parts import Side
 from mrpy.iterators.reductions import Reduced
 from mrpy.mapreduce.files.reading import Reads
-from mrpy.mapreduce.made_again import Files, files_of
+from mrpy.mapreduce.made_again import Files
 from mrpy.mapreduce.parted import PartSource, batches_of
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.repartition import Cut, Part, Records, WithPart, cut, passing
@@ -79,13 +78,5 @@ class ByKey(Parted):
         return self._shuffle._stages
 
     def _cut(self, folder: SpillFolder, files: Files) -> Iterator[list[Cut]]:
-        spare: dict[int, list[str]] = {}
-        for number, batches in enumerate(self._shuffle.parts(folder)):
-            files.add(files_of(batches), partial(self._again, number, spare, folder))
+        for batches in self._shuffle.parts(folder):
             yield [Cut(batch, 0, len(batch)) for batch in batches if len(batch)]
-
-    def _again(self, number: int, spare: dict[int, list[str]], folder: SpillFolder) -> list[str]:
-        """The files of a part, by the same shuffle once more. What that makes of the others is spare."""
-        if number not in spare and (shuffle := self._shuffle.again()) is not None:
-            spare.update(enumerate(map(files_of, shuffle.parts(folder))))
-        return spare.pop(number, [])

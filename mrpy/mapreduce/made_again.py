@@ -2,8 +2,7 @@
 
 The task of a chunk is run once more, over the same items. `Files` then puts what it has written in the place
 of what is damaged. Who reads it knows what its blocks hash to: what is not the same to the bit is as damaged
-as what was there before. So there may be an error in the end, but never a wrong answer, whatever the source
-gave when it was read again.
+as what was there before.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from typing import Any
 from mrpy.errors import SpillError
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.slots import Slot
-from mrpy.mapreduce.sources import Pulled, Source, is_once, shows_its_plan
+from mrpy.mapreduce.sources import Pulled, Source
 from mrpy.options import Options
-from mrpy.scheduler.calls import Call, Parts
+from mrpy.scheduler.calls import Call
 from mrpy.scheduler.current import job_for
 from mrpy.scheduler.failure import Failure
 from mrpy.scheduler.job import Job
@@ -25,17 +24,6 @@ from mrpy.scheduler.messages import Key, Task
 
 PASSED = 64  # items that are passed over at once: some may be large
 TRIES = 3  # at a chunk, where what was spilled of it turns out to be damaged
-
-
-def source_again(source: Source) -> Source | None:
-    """A source, to be read a second time; what is counted then is counted elsewhere. None: it cannot be."""
-    if not isinstance(source, Pulled):
-        return source
-    run: Any = source.iterable
-    if is_once(source) or not shows_its_plan(run):
-        return None if is_once(source) else source
-    made = run.again() if hasattr(run, "again") else None
-    return None if made is None else Pulled(made)
 
 
 def task_again(job: Job, source: Source, slot: Slot, timeout: float | None) -> Task:
@@ -54,13 +42,13 @@ def task_again(job: Job, source: Source, slot: Slot, timeout: float | None) -> T
 
 
 def results_again(slots: Iterable[Slot], source: Source, options: Options, account: Account) -> Iterator[Any]:
-    """What these tasks make, once more. Nothing where the source cannot be read again."""
-    again = source_again(source)
-    if again is None:
+    """What these tasks make, once more. Nothing where the source cannot be read again: of an iterable nobody
+    knows, and another run need not give the same rows, to the bit, in the same order."""
+    if isinstance(source, Pulled):
         return
     with job_for(options) as job:
         for slot in slots:
-            job.add(task_again(job, again, slot, options.timeout))
+            job.add(task_again(job, source, slot, options.timeout))
             delivery = job.next()
             if delivery.failure is not None:
                 raise delivery.failure.thrown()
@@ -71,8 +59,7 @@ def results_again(slots: Iterable[Slot], source: Source, options: Options, accou
 
 def files_of(made: Any) -> list[str]:
     """The files in which tasks have put what they made, or some of it."""
-    runs = (node.value for row in made for node in row) if isinstance(made, Parts) else made
-    return list(dict.fromkeys(run.path for run in runs if hasattr(run, "path")))
+    return list(dict.fromkeys(run.path for run in made if hasattr(run, "path")))
 
 
 def put_in_place(files: list[str], places: list[str]) -> bool:

@@ -116,8 +116,9 @@ class Written:
         return run
 
     def _together_again(self, slots: list[Slot]) -> list[str]:
-        parts = [made[-1] for made in results_again(slots, *self._again) if made]
-        return [self._run_of(parts, slots).path] if all(isinstance(part, list) for part in parts) else []
+        parts: list[Any] = [made[-1] if made else None for made in results_again(slots, *self._again)]
+        whole = len(parts) == len(slots) and all(isinstance(part, list) for part in parts)
+        return [self._run_of(parts, slots).path] if whole else []
 
     def _run_of(self, parts: list[list[Any]], slots: list[Slot]) -> SortedRun:
         assert self._store is not None
