@@ -196,7 +196,8 @@ def test_a_task_that_is_stopped_in_a_finalizer_says_nothing_of_it() -> None:
 
 
 AMID_AN_IMPORT = """
-import _thread, sys
+import _thread, sys, warnings
+warnings.simplefilter("ignore", ResourceWarning)  # of the file that an import has open when it is interrupted
 
 def press(frame, event, argument):  # in what Python calls when the lock of an import is freed
     if event == "call" and frame.f_code.co_name == "cb" and "importlib" in frame.f_code.co_filename:

@@ -86,6 +86,7 @@ def test_what_a_worker_said_before_it_died_still_counts() -> None:
         assert facts_of(1) == ["Succeeded"]
         [worker] = backend._team
         backend.start(second)
+        backend._deal()
         backend._send()
         assert select.select([worker.end.sock], [], [], 20)[0], "its answer is here, and nobody has read it"
         os.kill(worker.pid, signal.SIGKILL)
