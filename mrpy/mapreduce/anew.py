@@ -17,7 +17,6 @@ from functools import update_wrapper
 from mrpy.light import TYPE_CHECKING, Frozen, pickle
 from mrpy.mapreduce.kernels import Submitted
 from mrpy.mapreduce.plan import name_of
-from mrpy.mapreduce.random import at_positions
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.reuse import code_for, reused
@@ -40,11 +39,12 @@ class SubmittedAnew(Frozen):
         call: tuple[tuple[Any, ...], dict[str, Any], int | None, int, Callable[..., Any]],
         announce: Announce | None = None,
     ) -> Any:
-        if announce is not None:
-            announce(0)
         args, kwargs, seed, number, function = call
-        with at_positions(seed, lambda: number):
+
+        def apart(*args: Any, **kwargs: Any) -> Any:
             return copy_context().run(function, *args, **kwargs)
+
+        return Submitted(apart)((args, kwargs, seed, number), announce)
 
 
 def _itself(function: Any) -> Any:
