@@ -15,7 +15,7 @@ from mrpy.iterators.arguments import check_callable, see_that_all_are_iterable, 
 from mrpy.iterators.lift import lift, lift_program
 from mrpy.iterators.stream import ParallelIterator, stream_behind, stream_of
 from mrpy.light import TYPE_CHECKING, Any, P, R, S, T, later, overload
-from mrpy.mapreduce.plan import Filter, Map, StarMap
+from mrpy.mapreduce.steps import Filter, Map, StarMap
 from mrpy.mapreduce.tree import MISSING
 from mrpy.options import configure, of_session, over, plain, resolve
 from mrpy.scheduler.early import start_first_worker

@@ -21,8 +21,8 @@ from taking import APART, FUNCTIONS, SOURCES, TAKES, TAKES_BESIDE, TAKES_ITSELF,
 import mrpy
 from mrpy.errors import LiftError
 from mrpy.iterators.lift import lift
-from mrpy.mapreduce.plan import Body
 from mrpy.mapreduce.sources import Pulled
+from mrpy.mapreduce.steps import Body
 
 GLOBAL = 5
 

@@ -23,8 +23,8 @@ import toolz
 import mrpy
 from mrpy.errors import CheckpointError, OptionError
 from mrpy.iterators.stage import StageBody
-from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.program import program_of
+from mrpy.mapreduce.steps import Map
 
 ran: list[int] = []
 

@@ -11,8 +11,8 @@ import pytest
 
 DEADLINE = 60  # seconds, against hangs; each takes a tenth of one
 HEAVY = {
-    "cloudpickle", "concurrent.futures", "dataclasses", "enum", "inspect", "logging", "mrpy.options", "multiprocessing",
-    "re", "socket", "subprocess", "threading", "traceback", "typing",
+    "cloudpickle", "concurrent.futures", "dataclasses", "enum", "inspect", "logging", "mrpy.mapreduce.plan",
+    "mrpy.mapreduce.sources", "mrpy.options", "multiprocessing", "re", "socket", "subprocess", "threading", "traceback", "typing",
 }  # fmt: skip
 
 CHILDREN = """
@@ -80,6 +80,55 @@ print(sorted(numbers)[0], len(children()) > 0)
 )
 def test_no_more_workers_are_started_than_there_is_work_for(run: str, workers: int, tmp_path: Path) -> None:
     assert printed(f"import mrpy\n{run}\nprint(len(children()))", tmp_path) == [str(workers)]
+
+
+@pytest.mark.parametrize(("processors", "at_a_time"), [(1, 1), (2, 1), (3, 2)])
+def test_no_more_workers_boot_at_a_time_than_there_are_processors_for(
+    processors: int, at_a_time: int, tmp_path: Path
+) -> None:
+    script = f"""
+import time, mrpy
+from mrpy.scheduler.backends import team
+team.cpu_count = lambda: {processors}
+booting, hire = [], team.Team.hire
+def watched(workers, wanted):
+    hire(workers, wanted)
+    booting.append(sum(not worker.ready for worker in workers))
+team.Team.hire = watched
+list(mrpy.pmap(time.sleep, [0.2] * 16, workers=4, chunksize=1))
+print(max(booting), len(children()))
+"""
+    assert printed(script, tmp_path) == [f"{at_a_time} 4"]
+
+
+def test_the_first_task_is_sent_before_another_worker_is_started(tmp_path: Path) -> None:
+    script = """
+import os, time, mrpy
+from mrpy.scheduler.backends import team
+team.cpu_count = lambda: 2
+read, write = os.pipe()
+hire = team.Team.hire
+def slowly(workers, wanted):  # holds up all, as `posix_spawn` may
+    if wanted and len(workers):
+        print(os.read(read, 1))
+    hire(workers, wanted)
+team.Team.hire = slowly
+path = f"/proc/{os.getpid()}/fd/{write}"
+def told(x):
+    with open(path, "wb") as pipe:
+        pipe.write(b"!")
+    return x
+print(list(mrpy.pmap(told, range(2), workers=2, chunksize=1)))
+"""
+    assert printed(script, tmp_path)[0] == "b'!'"
+
+
+def test_workers_do_not_look_for_garbage_while_they_boot(tmp_path: Path) -> None:
+    script = """
+import gc, mrpy
+print(next(mrpy.pmap(lambda _: (gc.isenabled(), gc.get_freeze_count() > 1000), [0])))
+"""
+    assert printed(script, tmp_path) == ["(True, True)"]
 
 
 def test_a_worker_that_nobody_asked_for_ends_with_the_script(tmp_path: Path) -> None:

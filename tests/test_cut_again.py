@@ -28,9 +28,9 @@ from mrpy.mapreduce.chunks import Chunk, Outcome, said
 from mrpy.mapreduce.cut_again import BRIEF, PATIENCE, ask_back, patience
 from mrpy.mapreduce.folds import Fold, FoldChunk, reduction
 from mrpy.mapreduce.kernels import MapChunk
-from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.slots import Slot
+from mrpy.mapreduce.steps import Map
 from mrpy.scheduler import rests
 from mrpy.scheduler.calls import apart
 from mrpy.scheduler.job import Job

@@ -21,8 +21,8 @@ from mrpy.mapreduce.chunks import Chunk, Outcome, said, visible_bytes
 from mrpy.mapreduce.cutting import Stretch
 from mrpy.mapreduce.folds import Fold, FoldChunk
 from mrpy.mapreduce.kernels import MapChunk
-from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.rules import Rules
+from mrpy.mapreduce.steps import Map
 from mrpy.mapreduce.window import Receipt, Window
 from mrpy.options import resolve
 from mrpy.scheduler.calls import apart

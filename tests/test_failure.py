@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, WorkerCrashed
 from mrpy.mapreduce.kernels import collect, through
-from mrpy.mapreduce.plan import Map
+from mrpy.mapreduce.steps import Map
 from mrpy.scheduler.failure import (
     PLACES,
     TEXT_LIMIT,

@@ -34,8 +34,8 @@ import mrpy
 from mrpy.errors import LiftError
 from mrpy.iterators import sharing
 from mrpy.iterators.lift import lift
-from mrpy.mapreduce.plan import Body
 from mrpy.mapreduce.sources import Pulled, Sliced
+from mrpy.mapreduce.steps import Body
 
 over_local = pytest.mark.parametrize("backend", LOCAL)
 

@@ -15,8 +15,8 @@ import mrpy
 from mrpy.mapreduce import kernels, noted
 from mrpy.mapreduce.chunks import Chunk, Outcome
 from mrpy.mapreduce.kernels import MapChunk
-from mrpy.mapreduce.plan import Filter, FlatMap, Map, Probe, Step
 from mrpy.mapreduce.rules import Rules
+from mrpy.mapreduce.steps import Filter, FlatMap, Map, Probe, Step
 from mrpy.scheduler.calls import TaskStopped, apart
 
 ITEMS = 12

@@ -23,8 +23,8 @@ import pytest
 
 import mrpy
 from mrpy.errors import CheckpointError
-from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.program import program_of
+from mrpy.mapreduce.steps import Map
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +136,7 @@ def test_equal_data_are_the_same_whether_they_are_one_object_or_several() -> Non
 
 def test_a_program_is_the_same_in_every_process() -> None:
     program = """
-from mrpy.mapreduce.plan import Map
+from mrpy.mapreduce.steps import Map
 from mrpy.mapreduce.program import program_of
 def f(x, held=[{"b", "a", "c"}, {("b", 1): frozenset("xyz")}, 1 + 2j]):
     return x in {"one", "two", "three"}

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from mrpy.iterators.lift import lift
 from mrpy.light import pickle
 from mrpy.mapreduce.kernels import MapChunk
-from mrpy.mapreduce.plan import Body, Map
 from mrpy.mapreduce.rules import Rules
+from mrpy.mapreduce.steps import Body, Map
 from mrpy.scheduler import byvalue, reuse, simple_functions
 from mrpy.scheduler.here import here
 from mrpy.scheduler.simple_functions import NotSimple

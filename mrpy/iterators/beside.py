@@ -12,7 +12,8 @@ from mrpy.iterators.stream import ParallelIterator
 from mrpy.mapreduce import lookup
 from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.keys import Named
-from mrpy.mapreduce.plan import Map, Plan
+from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.steps import Map
 
 
 class Small:

@@ -21,8 +21,9 @@ from mrpy.iterators.inner import Chained, inner, inner_in_order, joined
 from mrpy.iterators.sharing import share, takes
 from mrpy.light import TYPE_CHECKING, T, later
 from mrpy.mapreduce.account import Account
-from mrpy.mapreduce.plan import Filter, Map, Plan, StarMap
+from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.sources import Backwards, Counted, Pulled, Sliced, Zipped, asked, can_be_sliced, run_of
+from mrpy.mapreduce.steps import Filter, Map, StarMap
 
 if TYPE_CHECKING:
     from typing import Any, Self, TypeAlias

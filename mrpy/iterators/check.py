@@ -9,7 +9,7 @@ from typing import Any
 
 from mrpy.iterators.stage import Stage
 from mrpy.mapreduce.check import check_body, check_operator
-from mrpy.mapreduce.plan import name_of
+from mrpy.mapreduce.steps import name_of
 
 SAMPLE = 64  # items of a sample that are looked at
 

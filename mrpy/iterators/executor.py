@@ -21,7 +21,7 @@ from mrpy.iterators.pending import PendingResult
 from mrpy.iterators.together import wait as wait_for
 from mrpy.light import P, R
 from mrpy.mapreduce.anew import Once
-from mrpy.mapreduce.plan import name_of
+from mrpy.mapreduce.steps import name_of
 from mrpy.options import resolve
 from mrpy.scheduler.current import opened_for, single_call_of
 from mrpy.scheduler.session import Session, program_ended_by

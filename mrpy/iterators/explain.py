@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 from mrpy.inside import inside
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.chunking import AHEAD, ITEMS_AHEAD, TARGET, Chunker
-from mrpy.mapreduce.plan import Plan, for_records, name_of
+from mrpy.mapreduce.plan import Plan, for_records
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.sources import Pulled, shows_its_plan
+from mrpy.mapreduce.steps import name_of
 from mrpy.options import Options, origin
 
 Given: TypeAlias = Mapping[str, Any]

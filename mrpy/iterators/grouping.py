@@ -20,8 +20,9 @@ from mrpy.iterators.inner import ByItself
 from mrpy.iterators.reshaping import Chainable
 from mrpy.iterators.sharing import see_that_they_are_apart
 from mrpy.light import TYPE_CHECKING, Any, R, S, T, later, overload
-from mrpy.mapreduce.plan import Plan, Step, is_said_of_items
+from mrpy.mapreduce.plan import Plan, is_said_of_items
 from mrpy.mapreduce.sources import Pulled
+from mrpy.mapreduce.steps import Step
 
 if TYPE_CHECKING:
     from typing import Literal

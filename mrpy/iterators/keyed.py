@@ -22,14 +22,15 @@ from mrpy.mapreduce.groups import Reducer, grouping, is_exact
 from mrpy.mapreduce.job_tasks import Method
 from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.partition import DEFAULT, canonical, shown
-from mrpy.mapreduce.plan import Plan, name_of
-from mrpy.mapreduce.rules import Rules, ready, stage_seed
+from mrpy.mapreduce.plan import Plan, ready
+from mrpy.mapreduce.rules import Rules, stage_seed
 from mrpy.mapreduce.shuffle import MapTask, ReduceTask, kept_apart, step_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot, first_of
 from mrpy.mapreduce.sources import Pulled, ahead, stages_of, taken_by
 from mrpy.mapreduce.spill import SpillFolder, Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder
+from mrpy.mapreduce.steps import name_of
 from mrpy.mapreduce.turns import completed
 from mrpy.options import Options, plain, resolve, truth
 from mrpy.progress import watched

@@ -20,8 +20,9 @@ from mrpy.errors import LiftError
 from mrpy.iterators.builtin import HANDLERS, NONE_GIVEN, is_too_deep
 from mrpy.iterators.sharing import takes_from_its_source
 from mrpy.light import TYPE_CHECKING, later
-from mrpy.mapreduce.plan import GENEXPR, Body, Map, Plan
+from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.sources import asked, run_of, source_of
+from mrpy.mapreduce.steps import GENEXPR, Body, Map
 
 if TYPE_CHECKING:
     import opcode

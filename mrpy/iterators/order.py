@@ -17,10 +17,11 @@ from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.marks import Settled
-from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, StarMap, for_records, of_single_items
-from mrpy.mapreduce.rules import Rules, ready
+from mrpy.mapreduce.plan import Plan, for_records, of_single_items, ready
+from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled, is_run
+from mrpy.mapreduce.steps import Filter, FlatMap, Map, StarMap
 from mrpy.mapreduce.turns import WAIT, advance, blocking, results_of, turns
 from mrpy.mapreduce.window import Window
 from mrpy.options import Options
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from mrpy.iterators.builtin import Given
     from mrpy.mapreduce import check
-    from mrpy.mapreduce.plan import Step
+    from mrpy.mapreduce.steps import Step
 else:
     check = later("mrpy.mapreduce.check")
 

@@ -13,9 +13,10 @@ from mrpy.mapreduce.batches import Batch, rows_of
 from mrpy.mapreduce.groups import note_key
 from mrpy.mapreduce.made_again import TRIES, task_again
 from mrpy.mapreduce.output import OnDisk
-from mrpy.mapreduce.plan import Map, Plan
+from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled
+from mrpy.mapreduce.steps import Map
 from mrpy.scheduler.calls import Call, Code, Parts
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import Job

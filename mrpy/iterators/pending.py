@@ -16,7 +16,7 @@ from mrpy.errors import OF_THE_SESSION, Cancelled, SerializationError
 from mrpy.inside import giving_way, waiting
 from mrpy.light import Generic, T
 from mrpy.mapreduce.anew import single_code
-from mrpy.mapreduce.plan import name_of
+from mrpy.mapreduce.steps import name_of
 from mrpy.options import Options
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import Call

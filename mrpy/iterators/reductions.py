@@ -15,9 +15,9 @@ from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least, function_for, key_for
 from mrpy.iterators.reshaping import Chainable
 from mrpy.light import TYPE_CHECKING, Any, R, T, later, overload
-from mrpy.mapreduce.plan import Map
 from mrpy.mapreduce.random import fresh_seed
 from mrpy.mapreduce.sources import ahead
+from mrpy.mapreduce.steps import Map
 from mrpy.mapreduce.tree import MISSING
 from mrpy.options import plain
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mrpy.mapreduce import folds, frequencies, moments, statistics
     from mrpy.mapreduce import sorting as sorts
     from mrpy.mapreduce.folds import Fold
-    from mrpy.mapreduce.plan import Step
+    from mrpy.mapreduce.steps import Step
 else:
     folds, statistics = later("mrpy.mapreduce.folds"), later("mrpy.mapreduce.statistics")
     frequencies, moments = later("mrpy.mapreduce.frequencies"), later("mrpy.mapreduce.moments")

@@ -16,8 +16,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from mrpy.iterators.arguments import all_iterable, at_least, function_for, key_for, see_that_all_are_items
 from mrpy.iterators.sharing import see_that_they_are_apart
 from mrpy.light import TYPE_CHECKING, Any, Generic, R, S, Self, T, later, overload
-from mrpy.mapreduce.plan import Body, FlatMap
 from mrpy.mapreduce.sources import AHEAD, LEFT, ON_DEMAND, taken_by
+from mrpy.mapreduce.steps import Body, FlatMap
 
 if TYPE_CHECKING:
     from mrpy.iterators import explain, stream

@@ -8,12 +8,13 @@ from typing import Any, cast
 
 from mrpy.iterators.arguments import see_that_all_are_items
 from mrpy.iterators.reductions import Reduced
-from mrpy.mapreduce.plan import FlatMap, Plan
+from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.sort_feeder import runs_of
 from mrpy.mapreduce.sort_memory import sort_memory
 from mrpy.mapreduce.sorted_runs import SortedRun
 from mrpy.mapreduce.sorting import MergeTask, Order, opened, ranges
 from mrpy.mapreduce.sources import Pulled
+from mrpy.mapreduce.steps import FlatMap
 from mrpy.progress import watched
 from mrpy.scheduler.current import job_for
 

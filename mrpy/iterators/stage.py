@@ -23,8 +23,8 @@ from typing import Any
 from mrpy.errors import OptionError
 from mrpy.iterators.stream import ParallelIterator, stream_of
 from mrpy.light import Generic, R, T, overload
-from mrpy.mapreduce.plan import Body, name_of
 from mrpy.mapreduce.set_up import SetUp
+from mrpy.mapreduce.steps import Body, name_of
 
 
 class Stage(Generic[T]):

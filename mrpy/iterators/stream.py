@@ -21,9 +21,10 @@ from mrpy.iterators.reshaping import Reshaping
 from mrpy.iterators.writing import Writing
 from mrpy.light import TYPE_CHECKING, Any, R, Self, T, later, overload
 from mrpy.mapreduce.account import Account
-from mrpy.mapreduce.plan import Filter, FlatMap, Map, Plan, Probe, StarMap
+from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.skipped import together
 from mrpy.mapreduce.sources import ON_DEMAND, LetGo, Pulled, ahead, is_once, shows_its_plan, taken_by
+from mrpy.mapreduce.steps import Filter, FlatMap, Map, Probe, StarMap
 from mrpy.options import over, resolve
 from mrpy.scheduler.early import start_first_worker
 from mrpy.scoped import blocks_here
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
     from mrpy.iterators.order import Run
     from mrpy.mapreduce import folds, reduce
     from mrpy.mapreduce.folds import Fold
-    from mrpy.mapreduce.plan import Step
     from mrpy.mapreduce.sinks import writing
     from mrpy.mapreduce.sinks.parts import Written
     from mrpy.mapreduce.sinks.writing import Sink
     from mrpy.mapreduce.skipped import Skipped
+    from mrpy.mapreduce.steps import Step
     from mrpy.options import Options
     from mrpy.scheduler import current
     from mrpy.scheduler.current import Stopper

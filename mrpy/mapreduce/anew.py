@@ -16,7 +16,7 @@ from functools import update_wrapper
 
 from mrpy.light import TYPE_CHECKING, Frozen, pickle
 from mrpy.mapreduce.kernels import Submitted
-from mrpy.mapreduce.plan import name_of
+from mrpy.mapreduce.steps import name_of
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.reuse import code_for, reused

@@ -27,8 +27,8 @@ from mrpy.mapreduce.keys import (
     names_of,
     quick,
 )
-from mrpy.mapreduce.plan import name_of
 from mrpy.mapreduce.shuffle import OnePair, Ours
+from mrpy.mapreduce.steps import name_of
 from mrpy.mapreduce.tree import NOTHING, merged
 
 LEAST = 16  # values folded at once; of a thousand keys `aggregate_by` took half as long as with 1

@@ -21,8 +21,8 @@ from typing import Any
 from mrpy.errors import CheckFailed, SerializationError
 from mrpy.mapreduce.folds import Fold, FoldLeaf, ReduceLeaf
 from mrpy.mapreduce.kernels import through
-from mrpy.mapreduce.plan import Body, Step, name_of
 from mrpy.mapreduce.random import at_positions
+from mrpy.mapreduce.steps import Body, Step, name_of
 from mrpy.mapreduce.tree import NOTHING
 from mrpy.scheduler.failure import short_repr
 

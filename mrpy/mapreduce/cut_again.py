@@ -8,7 +8,7 @@ come too early to be heard, before the worker is there, or an item may take long
 from __future__ import annotations
 
 from mrpy.light import TYPE_CHECKING
-from mrpy.mapreduce.plan import looks_at_single_items
+from mrpy.mapreduce.steps import looks_at_single_items
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,10 +23,10 @@ from mrpy.light import TYPE_CHECKING, Any, Frozen
 from mrpy.mapreduce.chunks import Chunk, Outcome, moved, partly
 from mrpy.mapreduce.clock import Clock
 from mrpy.mapreduce.kernels import Announce, MapChunk, begun, counted, through
-from mrpy.mapreduce.plan import FlatMap, Step
 from mrpy.mapreduce.random import ahead_of, at_positions
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
+from mrpy.mapreduce.steps import FlatMap, Step
 from mrpy.mapreduce.tree import MISSING, NOTHING, Node, Nothing, combine, leaf_end, leaf_index, merged, total
 from mrpy.scheduler.calls import TaskStopped
 from mrpy.scheduler.rests import in_hand, offered

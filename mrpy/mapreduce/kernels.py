@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from mrpy.mapreduce import noted
     from mrpy.mapreduce.files.reading import Reading
-    from mrpy.mapreduce.plan import Step
+    from mrpy.mapreduce.steps import Step
     from mrpy.scheduler import failure as failing
     from mrpy.scheduler import policy
     from mrpy.scheduler.failure import At, Failure

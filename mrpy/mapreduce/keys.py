@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import BuiltinMethodType, MethodType
 
 from mrpy.light import Any
-from mrpy.mapreduce.plan import name_of
+from mrpy.mapreduce.steps import name_of
 
 Key = Callable[[Any], Any]
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from mrpy.errors import pin
 from mrpy.light import TYPE_CHECKING
 from mrpy.mapreduce.kernels import Attempt, collect, tried
-from mrpy.mapreduce.plan import looks_at_single_items
 from mrpy.mapreduce.random import at_positions
+from mrpy.mapreduce.steps import looks_at_single_items
 from mrpy.scheduler.calls import TaskStopped
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mrpy.mapreduce.chunks import Chunk
     from mrpy.mapreduce.kernels import Announce, Collector
-    from mrpy.mapreduce.plan import Step
+    from mrpy.mapreduce.steps import Step
     from mrpy.scheduler.rests import offered
 
 

@@ -9,9 +9,8 @@ from typing import Any, cast
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.made_again import Files
-from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.plan import Plan, ready
 from mrpy.mapreduce.repartition import PackTask
-from mrpy.mapreduce.rules import ready
 from mrpy.mapreduce.slots import Slot, first_of
 from mrpy.mapreduce.sources import Pulled, Pulls, Reader
 from mrpy.mapreduce.spill import SpillFolder, Store, store_for

@@ -26,7 +26,7 @@ from types import (
 
 from mrpy.light import TYPE_CHECKING, later, pickle
 from mrpy.mapreduce.marks import Settled
-from mrpy.mapreduce.plan import Probe
+from mrpy.mapreduce.steps import Probe
 from mrpy.mapreduce.users_code import (
     CODE,
     MEMBERS,

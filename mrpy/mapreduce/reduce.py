@@ -26,9 +26,9 @@ from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.folds import Finish, Fold, FoldChunk, MergeNodes, is_plain, is_quick
 from mrpy.mapreduce.kernels import MapChunk
-from mrpy.mapreduce.plan import Plan
+from mrpy.mapreduce.plan import Plan, ready
 from mrpy.mapreduce.random import ahead_of
-from mrpy.mapreduce.rules import Rules, ready
+from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.tree import NOTHING, Node, combine, leaf_end, leaf_index, merged, total
 from mrpy.mapreduce.turns import blocking, completed, results_of

@@ -23,11 +23,11 @@ from mrpy.mapreduce.kernels import Announce
 from mrpy.mapreduce.keys import Key, key_name
 from mrpy.mapreduce.output import Output
 from mrpy.mapreduce.partition import canonical, parts_of, stable_hash
-from mrpy.mapreduce.plan import Step
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.shuffle import OnePair
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.spill import Store
+from mrpy.mapreduce.steps import Step
 
 
 class Cut(NamedTuple):

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from mrpy.light import TYPE_CHECKING, Frozen
-from mrpy.mapreduce.plan import of_single_items
 from mrpy.mapreduce.random import fresh_seed
-from mrpy.mapreduce.sources import stages_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mrpy.mapreduce.plan import Plan
     from mrpy.options import OnError, Options
-    from mrpy.scheduler.job import Job
 
 
 class Rules(Frozen):
@@ -33,17 +29,6 @@ class Rules(Frozen):
         """The part of `options` that concerns workers."""
         seed = stage_seed(options, stage)
         return cls(options.on_error, options.retries, options.timeout, seed, options.max_errors)
-
-
-def ready(plan: Plan, options: Options, job: Job) -> tuple[Plan, Rules]:
-    """The plan for one run in this job, which begins in this thread - some steps need something for each
-    run - and its rules."""
-    plan = of_single_items(plan, options)
-    if any(hasattr(step, "ready") for step in plan.steps):
-        travels = job.driver.backend.remote
-        made = (step.ready(travels=travels) if hasattr(step, "ready") else step for step in plan.steps)
-        plan = plan.replaced(steps=tuple(made))
-    return plan, Rules.of(options, stages_of(plan.source))
 
 
 def stage_seed(options: Options, stage: int) -> int:

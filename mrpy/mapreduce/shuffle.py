@@ -25,12 +25,12 @@ from mrpy.mapreduce.kernels import Announce
 from mrpy.mapreduce.made import ByRank, Combining, Gathering, Made
 from mrpy.mapreduce.output import Output
 from mrpy.mapreduce.partition import PLAIN, canonical, number_of, shown, stable_hash
-from mrpy.mapreduce.plan import ITERATED_IN_C, Step, name_of
 from mrpy.mapreduce.random import at_positions
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slices import Streamed, merged
 from mrpy.mapreduce.spill import Store
+from mrpy.mapreduce.steps import ITERATED_IN_C, Step, name_of
 from mrpy.mapreduce.tree import NOTHING, Node, leaf_index
 from mrpy.scheduler.calls import Parts
 from mrpy.scheduler.failure import short_repr

@@ -12,8 +12,7 @@ from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import checkpoint_for
 from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.made_again import Files, results_again
-from mrpy.mapreduce.plan import Plan
-from mrpy.mapreduce.rules import ready
+from mrpy.mapreduce.plan import Plan, ready
 from mrpy.mapreduce.slots import Slot, first_of
 from mrpy.mapreduce.sorted_runs import SortedRun, write_sorted
 from mrpy.mapreduce.sorting import Order, Part, SortTask

@@ -22,11 +22,11 @@ from mrpy.mapreduce.chunks import Chunk, partly
 from mrpy.mapreduce.folds import take_in
 from mrpy.mapreduce.kernels import Announce
 from mrpy.mapreduce.keys import key_among, key_function
-from mrpy.mapreduce.plan import Step
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.sorted_runs import PLAIN, SortedRun, Stretch, packed, unpacked, write_sorted
 from mrpy.mapreduce.spill import Store
+from mrpy.mapreduce.steps import Step
 from mrpy.mapreduce.tree import NOTHING, Nothing
 from mrpy.scheduler.sizes import estimated, weight
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from mrpy.light import TYPE_CHECKING, Any
-from mrpy.mapreduce.plan import name_of
+from mrpy.mapreduce.steps import name_of
 
 if TYPE_CHECKING:
     from typing import TypeAlias

@@ -13,9 +13,9 @@ from contextlib import suppress
 from mrpy.light import TYPE_CHECKING, Any, Frozen
 from mrpy.mapreduce.files.opening import Opening
 from mrpy.mapreduce.own_file import own
-from mrpy.mapreduce.plan import name_of
 from mrpy.mapreduce.sinks.columns import Columns
 from mrpy.mapreduce.sinks.parts import PartFile, batches
+from mrpy.mapreduce.steps import name_of
 
 if TYPE_CHECKING:
     from typing import TypeAlias

@@ -10,8 +10,8 @@ from mrpy.errors import of_no_item
 from mrpy.light import TYPE_CHECKING, NamedTuple
 from mrpy.mapreduce.own_file import OwnFile, for_the_owner
 from mrpy.mapreduce.own_folder import no_room
-from mrpy.mapreduce.plan import Step
 from mrpy.mapreduce.sinks.columns import different
+from mrpy.mapreduce.steps import Step
 
 if TYPE_CHECKING:
     from typing import Any, Protocol

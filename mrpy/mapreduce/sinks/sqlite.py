@@ -16,10 +16,10 @@ from typing import Any
 
 from mrpy.light import Frozen
 from mrpy.mapreduce.own_file import own
-from mrpy.mapreduce.plan import name_of
 from mrpy.mapreduce.sinks.columns import Columns, Row
 from mrpy.mapreduce.sinks.parts import Part, PartFile, Written, batches, explained
 from mrpy.mapreduce.sinks.staging import Staging, place_of, publish_file, sync_folder
+from mrpy.mapreduce.steps import name_of
 from mrpy.options import truth
 
 ROWS = "rows"  # the table in the database of a part

@@ -11,10 +11,10 @@ from mrpy.light import Any, Frozen
 from mrpy.mapreduce.chunks import Chunk, partly
 from mrpy.mapreduce.folds import Fold, FoldChunk, in_leaves
 from mrpy.mapreduce.kernels import Announce
-from mrpy.mapreduce.plan import Step
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.sinks.parts import Format, Part, PartFile, Writer
 from mrpy.mapreduce.skipped import Skipped
+from mrpy.mapreduce.steps import Step
 
 
 class WriteChunk(Frozen):

@@ -16,8 +16,7 @@ from mrpy.mapreduce.chunking import BYTES as BYTES_IN_MEMORY
 from mrpy.mapreduce.chunking import LARGEST_UNSEEN
 from mrpy.mapreduce.compile import Feeder
 from mrpy.mapreduce.parted import PartSource
-from mrpy.mapreduce.plan import Plan
-from mrpy.mapreduce.rules import ready
+from mrpy.mapreduce.plan import Plan, ready
 from mrpy.mapreduce.sinks.parts import Format, Part, Written, settled
 from mrpy.mapreduce.sinks.staging import Staging
 from mrpy.mapreduce.sinks.write_chunk import WriteChunk

@@ -36,7 +36,7 @@ from mrpy.scheduler.backends.team import GRACE, Team
 from mrpy.scheduler.backends.transport import Frame
 from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle
 from mrpy.scheduler.calls import Call
-from mrpy.scheduler.failure import Failure, of
+from mrpy.scheduler.failure import of
 from mrpy.scheduler.queues import sooner
 from mrpy.scheduler.said import Said
 
@@ -224,8 +224,10 @@ class ProcessesBackend(Backend):
         self._backlog.append(ticket)
 
     def _hire(self) -> None:
+        if wanted := self._team.wanted(len(self._backlog)):
+            self._send()  # to start one may take milliseconds, in which nobody else has the interpreter
         try:
-            self._team.hire(len(self._backlog))
+            self._team.hire(wanted)
         except OSError as error:
             if not len(self._team):  # else somebody will come to it
                 self._give_up(f"the task could not be handed to a worker: {error}")
@@ -363,8 +365,7 @@ class ProcessesBackend(Backend):
             if self._team.learn(worker, ticket.code, seconds):
                 self._facts.append(m.Slots(self._team.depth * self.workers))
         else:
-            told: Failure = codec.decode(codec.Payload(parts[0]))
-            self._facts.append(m.Failed(ticket.key, ticket.attempt, told))
+            self._facts.append(m.Failed(ticket.key, ticket.attempt, codec.decode(codec.Payload(parts[0]))))
 
     def _punch(self, worker: WorkerHandle, ticket: Ticket) -> None:
         """The ticket is answered."""
@@ -386,8 +387,7 @@ class ProcessesBackend(Backend):
         if not worker.ready:
             self._failed_boots += 1
             if self._failed_boots >= BOOTS:
-                what = f"worker processes die before they are up ({death.how})"
-                self._give_up(f"{what}; see their standard error")
+                self._give_up(f"worker processes die before they are up ({death.how}); see what they printed")
         for place, ticket in enumerate(worker.queue):
             del self._tickets[ticket.number]
             if ticket.stopping:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 HOME = os.path.dirname(_PACKAGE)  # the folder that holds the package
-_BOOT = (
-    "import sys; sys.path.append({home!r}); from mrpy.scheduler.backends.worker_main import main; main{told}"
+_BOOT = (  # nothing is garbage until a worker is up: to look for it would take a tenth of the imports
+    "import gc, sys; gc.disable(); sys.path.append({home!r}); "
+    "from mrpy.scheduler.backends.worker_main import main; main{told}"
 )
 NOT_KNOWN = 256  # an exit code that there is not
 THREAD_COUNTS = (  # what libraries with threads of their own obey, if it is set when they are loaded

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from mrpy.machine import cpu_count
 from mrpy.options import threads_each
 from mrpy.scheduler.backends.lifespan import Lifespan
 from mrpy.scheduler.backends.orphans import Orphans
@@ -116,13 +117,18 @@ class Team:
         for code in codes:
             self._seconds.pop(code, None)
 
-    def hire(self, waiting: int) -> None:
-        """Start workers for so many tasks that nobody can take, as far as there may be more. Raises OSError
-        where one cannot be started."""
+    def wanted(self, waiting: int) -> int:
+        """How many workers to start for so many tasks that nobody can take, as far as there may be more. No
+        more boot at a time than there are processors beside that of this program: they keep each other, and
+        us, from coming up."""
         booting = sum(not worker.ready for worker in self._workers)
         staying = sum(not worker.leaving for worker in self._workers)
         room = min(self._size - staying, 2 * self._size - len(self._workers))  # some take long to leave
-        for _ in range(min(waiting - booting, room)):
+        return max(0, min(waiting - booting, room, max(1, cpu_count() - 1) - booting))
+
+    def hire(self, wanted: int) -> None:
+        """Start so many. Raises OSError where one cannot be started."""
+        for _ in range(wanted):
             worker = WorkerHandle(self._tell, threads_each(self._size))
             self._workers.append(worker)
             self._poller.add(worker.end.sock.fileno(), worker)

@@ -28,6 +28,7 @@ This module is imported at the start of every worker. Keep it light.
 
 from __future__ import annotations
 
+import gc
 import marshal
 import os
 import sys
@@ -142,6 +143,8 @@ class Worker:
     def serve(self) -> None:
         """The loop."""
         self._end.send(READY, 0, [])
+        gc.freeze()  # what is there is there for good: no collection has to go through it
+        gc.enable()
         while (frame := self._end.receive()) is not None:
             if frame.kind == RUN:
                 self._run(frame)
@@ -169,8 +172,6 @@ class Worker:
             self._answer(RETURNED, 0, (), [])
 
     def _drop_all(self) -> None:
-        import gc
-
         self._blobs.clear()
         self._codes.clear()
         gc.collect()
