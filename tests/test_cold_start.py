@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 DEADLINE = 60  # seconds, against hangs; each takes a tenth of one
 HEAVY = {
     "cloudpickle", "concurrent.futures", "dataclasses", "enum", "inspect", "logging", "mrpy.mapreduce.plan",
@@ -40,6 +41,21 @@ def test_a_worker_imports_nothing_heavy_before_the_users_function(tmp_path: Path
     [line] = printed(script, tmp_path)
     assert "mrpy.mapreduce.kernels" in line.split()
     assert not set(line.split()) & HEAVY
+
+
+def test_nor_does_the_script(tmp_path: Path) -> None:
+    """Without ``site``: in an editable install that has imported half of these already."""
+    script = f"""
+import sys
+sys.path[:0], sys.orig_argv[1:] = [{str(REPOSITORY)!r}], []
+import mrpy
+print(*mrpy.pmap(abs, range(9), workers=2))
+print(*{HEAVY | {"pathlib", "queue", "signal", "urllib"}} & {{*sys.modules}})
+"""
+    needed = {"enum", "mrpy.mapreduce.plan", "mrpy.mapreduce.sources", "mrpy.options", "threading"}
+    line, heavy = printed(script, tmp_path, "-S")
+    assert line == "0 1 2 3 4 5 6 7 8"
+    assert set(heavy.split()) == needed
 
 
 @pytest.mark.parametrize("run", ["sum()", "sorted().to_list()", "map(str).to_text('out')", "count_by(abs).to_list()"])

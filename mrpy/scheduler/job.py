@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
+from _queue import Empty, SimpleQueue
 from _thread import LockType, allocate_lock
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count
-from queue import Empty, SimpleQueue
 from threading import get_ident
 
 from mrpy.errors import BackendError, Cancelled

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
-from pathlib import Path
+
+from mrpy.light import signal
 
 CHILDREN = 0.3  # seconds that those of a worker have for their end; out of the air
 LOOK = 0.01  # seconds from one look to the next: a number is no other group's that soon
@@ -100,10 +100,10 @@ def _group_of(pid: int) -> int | None:
 def state(pid: int) -> bytes:
     """The letter that Linux has for what a process does. Empty where that cannot be told."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0]
     except OSError:
         return b""
-    return stat.rpartition(b")")[2].split()[0]
 
 
 def _reap(group: int) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import marshal
 import os
-import signal
 import sys
 import time
 from collections import OrderedDict, deque
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from weakref import WeakSet
 
 from mrpy.errors import WorkerCrashed
-from mrpy.light import TYPE_CHECKING, NamedTuple
+from mrpy.light import TYPE_CHECKING, NamedTuple, signal
 from mrpy.scheduler import codec, rests
 from mrpy.scheduler.backends.last_stack import get_ready
 from mrpy.scheduler.backends.orphans import state
@@ -271,8 +270,10 @@ def how_it_died(code: int) -> str:
     if code == NOT_KNOWN:
         return "how it ended is not known (this process ignores SIGCHLD, or waits for any child that ends)"
     if code < 0:
+        from signal import Signals  # what it imports takes 2 ms, in scripts whose workers do not die
+
         try:
-            return f"killed by {signal.Signals(-code).name}"
+            return f"killed by {Signals(-code).name}"
         except ValueError:
             return f"killed by signal {-code}"
     return f"exited with code {code}"
