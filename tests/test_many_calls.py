@@ -50,6 +50,11 @@ def session(request: pytest.FixtureRequest) -> Iterator[Any]:
         yield session
 
 
+def waits_for(path: Path | None, data: bytes) -> None:
+    if path is not None:
+        until(path)
+
+
 def known_to_be_quick(function: Any, *arguments: Any) -> None:
     for _ in range(30):
         mrpy.gather([mrpy.submit(function, *arguments) for _ in range(20)])
@@ -136,3 +141,14 @@ def test_what_has_not_begun_can_be_cancelled(session: Any, tmp_path: Path) -> No
     assert sorted(map(int, log.read_text().split())) == list(range(1, 100, 2))
     with pytest.raises(mrpy.errors.Cancelled):
         pending[0].result()
+
+
+def test_a_call_that_is_too_large_to_be_taken_back_does_not_wait_behind_a_long_one(tmp_path: Path) -> None:
+    path, large = tmp_path / "go", bytes(100_000)
+    with mrpy.session("processes", workers=2):
+        known_to_be_quick(waits_for, None, large)
+        long = mrpy.submit(waits_for, path, large)
+        mrpy.gather([mrpy.submit(waits_for, None, large) for _ in range(6)])
+        assert not long.done()
+        path.touch()
+        long.result(30)

@@ -10,9 +10,11 @@ from _contextvars import Context
 from _thread import RLock, get_ident
 from collections.abc import Callable, Sequence
 from itertools import count
+from math import inf
+from time import monotonic
 
 from mrpy.inside import Place, inside, taken
-from mrpy.light import TYPE_CHECKING, NamedTuple, pickle
+from mrpy.light import TYPE_CHECKING, NamedTuple, later, pickle
 from mrpy.scheduler import codec
 from mrpy.scheduler.here import here
 from mrpy.scheduler.settings import Settings, applied, settings
@@ -20,14 +22,45 @@ from mrpy.scheduler.settings import Settings, applied, settings
 if TYPE_CHECKING:
     from typing import Any
 
-    from mrpy.scheduler.failure import At
+    from mrpy.scheduler import failure as failures
+    from mrpy.scheduler.failure import At, Failure
     from mrpy.scheduler.messages import Task
+else:
+    failures = later("mrpy.scheduler.failure")
 
 _numbers = count(1)
 
 
 class TaskStopped(BaseException):
     """Thrown into a thread whose task is no longer wanted; to be let through by whoever catches all."""
+
+
+class Watch:
+    """Tells of each item of a call as it begins, and keeps its time. Whoever is to stop one that is late may
+    be kept from looking, by who has the interpreter lock say, and hear of it when it is through.
+
+    ``item``  the one at work; None: what is no item's, for which there are ``rest`` seconds
+    """
+
+    def __init__(self, tell: Callable[[At | None], None], timeout: float, rest: float) -> None:
+        self.item: At | None = None
+        self._tell, self._timeout, self._rest = tell, timeout, rest
+        self._due = monotonic() + rest
+
+    def __call__(self, item: At | None) -> None:
+        if self.is_late():
+            raise TaskStopped
+        self.item, self._due = item, inf
+        self._tell(item)  # it may have to wait for who is to hear it
+        self._due = monotonic() + (self._rest if item is None else self._timeout)
+
+    def is_late(self) -> bool:
+        """Whether that has taken longer than it may."""
+        return monotonic() > self._due
+
+    def overran(self) -> Failure:
+        """What became of it then."""
+        return failures.overran(self._timeout, self.item)
 
 
 class Parts(tuple["Any", ...]):

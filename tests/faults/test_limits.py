@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import ctypes
 import subprocess
 import sys
 import time
@@ -44,6 +45,30 @@ def test_a_clock_that_jumps_changes_no_timeout(backend: str, monkeypatch: pytest
     got: list[Any] = list(mrpy.pmap(nap, range(5), timeout=1, on_error="return", backend=backend, workers=2))
     assert isinstance(got.pop(2), ItemTimeout)
     assert got == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_an_item_that_kept_all_others_from_looking_is_late_all_the_same(backend: str) -> None:
+    """As `sorted` and the like do: who has the interpreter lock cannot be stopped, and is through when he is."""
+
+    def work(x: int) -> int:
+        if x == 1:
+            ctypes.PyDLL(None).usleep(1_000_000)
+        return x
+
+    got = list(mrpy.pmap(work, range(3), timeout=0.3, on_error="return", chunksize=3, backend=backend, workers=2))
+    assert isinstance(got.pop(1), ItemTimeout)
+    assert got == [0, 2]
+
+
+def test_an_item_is_late_though_the_parent_was_kept_from_looking() -> None:
+    with mrpy.session("processes", workers=1):
+        options: dict[str, Any] = {"timeout": 0.3, "on_error": "return", "chunksize": 1}
+        run = mrpy.pmap(lambda x: time.sleep(1 if x == 1 else 0) or x, range(4), **options)
+        assert next(run) == 0
+        ctypes.PyDLL(None).usleep(2_000_000)
+        late, *rest = run
+        assert isinstance(late, ItemTimeout) and rest == [2, 3]
 
 
 @pytest.mark.fault(36)

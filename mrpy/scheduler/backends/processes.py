@@ -89,7 +89,7 @@ class ProcessesBackend(Backend):
             self._facts.append(m.Failed(task.key, order.attempt, failure))
             return
         ticket = Ticket(next(self._numbers), task, order.attempt)
-        ticket.message = function, (code.number, order.careful, shape), parts
+        ticket.message = function, (code.number, ticket.care if order.careful else None, shape), parts
         self._tickets[ticket.number] = ticket
         self._backlog.append(ticket)
 

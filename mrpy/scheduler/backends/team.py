@@ -52,7 +52,8 @@ class Team:
         return worker in self._workers
 
     def free_for(self, ticket: Ticket) -> WorkerHandle | None:
-        """A worker that has nothing to do; else, if the task is short, one that is through soon."""
+        """A worker that has nothing to do; else, if the task is short, one that is through soon. A single
+        call that is too large to be taken back waits here: the one before it may turn out to be long."""
         best: WorkerHandle | None = None
         late = time.monotonic() - WAIT_BELOW
         for worker in self._workers:
@@ -62,6 +63,8 @@ class Team:
                 if worker.since >= late and (best is None or len(worker.queue) < len(best.queue)):
                     best = worker
         if best is None or len(best.queue) >= MOST:
+            return None
+        if ticket.single and self._size > 1 and not is_light(ticket.message[-1]):
             return None
         codes = {ticket.code, *[each.code for each in best.queue]}
         seconds = max([self._seconds.get(code, math.inf) for code in codes])

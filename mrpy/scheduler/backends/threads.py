@@ -20,17 +20,18 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from mrpy.errors import BackendError
 from mrpy.inside import Place, inside
-from mrpy.scheduler import rests
+from mrpy.scheduler import policy, rests
 from mrpy.scheduler.backends.alarm import SOON, throws_into
 from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.memory import Store
-from mrpy.scheduler.calls import Call, TaskStopped, perform
+from mrpy.scheduler.calls import Call, TaskStopped, Watch, perform
 from mrpy.scheduler.failure import At, capture, stack_text
 from mrpy.scheduler.messages import Began, Fact, Failed, Key, Slots, Start, Stopped, Succeeded
 from mrpy.scoped import current_frames
@@ -225,17 +226,27 @@ def _serve(lane: _Lane, outcome: SimpleQueue[Any]) -> None:
 def _run(lane: _Lane, order: Start, inputs: list[Any], outcome: SimpleQueue[Any]) -> tuple[Fact, Any]:
     task, attempt = order.task, order.attempt
     call: Call = task.call
-    announce = None
+    announce: Callable[[At | None], None] | None = None
+    watch = None
     if order.careful and call.code.announce:
 
         def announce(item: At | None) -> None:
             outcome.put((lane, Began(task.key, attempt, item), None))
+
+        if task.timeout is not None:
+            rest = policy.DEFAULT.rest(task.timeout, task.size)
+            announce = watch = Watch(announce, task.timeout, rest)
 
     began = time.perf_counter()
     try:
         value = call.code.context_here().run(
             perform, call.code.function, call.data, inputs, announce, Place.THREAD, call.code.settings
         )
+        failure = None
     except BaseException as error:
-        return Failed(task.key, attempt, capture(error, travels=False)), None
+        failure = capture(error, travels=False)
+    if watch is not None and watch.is_late():
+        failure = watch.overran()
+    if failure is not None:
+        return Failed(task.key, attempt, failure), None
     return Succeeded(task.key, attempt, time.perf_counter() - began), value

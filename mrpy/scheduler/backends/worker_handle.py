@@ -23,7 +23,7 @@ from mrpy.scheduler.backends.transport import Frame, ParentEnd
 from mrpy.scheduler.backends.worker_main import CODE, FORGET, LEAVE, RETURNED, RUN, THROUGH, TRACKER
 from mrpy.scheduler.failure import Failure, of, overran
 from mrpy.scheduler.messages import Began, Through
-from mrpy.scheduler.policy import LONGEST_WAIT
+from mrpy.scheduler.policy import DEFAULT, LONGEST_WAIT
 
 if TYPE_CHECKING:
     from typing import Any
@@ -51,14 +51,17 @@ class Ticket:
     """One attempt that an answer is owed for, by a worker once it has one."""
 
     __slots__ = (
-        "attempt", "code", "granted", "item", "key", "message", "number", "stopping", "timeout", "torn_down",
-        "worker",
+        "attempt", "care", "code", "granted", "item", "key", "message", "number", "single", "stopping",
+        "timeout", "torn_down", "worker",
     )  # fmt: skip
 
     def __init__(self, number: int, task: Task, attempt: int) -> None:
         self.number = number
         self.key, self.code, self.timeout = task.key, task.call.code.number, task.timeout
         self.torn_down = task.call.code.torn_down
+        self.single = task.call.shared is None  # no chunk of a run
+        rest = () if task.timeout is None else (task.timeout, DEFAULT.rest(task.timeout, task.size))
+        self.care = rest  # what a careful worker is told of times: see `Watch`
         self.attempt = attempt
         self.worker: WorkerHandle | None = None
         self.item: At | None = None  # the last one announced

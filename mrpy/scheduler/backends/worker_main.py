@@ -44,7 +44,7 @@ from mrpy.scheduler.backends import last_stack, relay, tracker
 from mrpy.scheduler.backends.claims import Claimed
 from mrpy.scheduler.backends.segments import Borrower, Lender, Pool
 from mrpy.scheduler.backends.transport import Frame, WorkerEnd
-from mrpy.scheduler.calls import Parts, apart, perform
+from mrpy.scheduler.calls import Parts, TaskStopped, Watch, apart, perform
 from mrpy.scheduler.here import go_there
 
 if TYPE_CHECKING:
@@ -193,9 +193,9 @@ class Worker:
 
     def _run(self, frame: Frame) -> None:
         number = frame.number
-        announce = None
+        announce: Any = None
         received = perf_counter()
-        (code, careful, shape, waits), parts = self._opened(frame)
+        (code, care, shape, waits), parts = self._opened(frame)
         if waits and not self._claimed.is_ours(number):
             return
         payloads = codec.unflatten(shape, parts)
@@ -205,9 +205,11 @@ class Worker:
             self._go_to(place)
             data, *inputs = [codec.decode(each) for each in payloads]  # a `map` would end at a StopIteration
             del payloads
-            announce = self._announcer(number) if careful and announces else None
+            announce = self._announcer(number, care) if care is not None and announces else None
             began = perf_counter()
             made = context.run(perform, function, data, inputs, announce, settings=place.settings)
+            if _is_late(announce):
+                raise TaskStopped
             value, note = apart(made)
             seconds = perf_counter() - began
             del data, inputs, made
@@ -215,7 +217,8 @@ class Worker:
             answers = [codec.encode(part, back=True) for part in (value if in_parts else (value,))]
             said = None if note is None else pickle.dumps(note, 5)
         except BaseException as error:
-            failed = encode_failure(error)
+            late = _is_late(announce)
+            failed = pickle.dumps(announce.overran(), 5) if late else encode_failure(error)
             self._is_through(announce, number)
             self._answer(FAILED, number, (), [failed])
             return
@@ -225,11 +228,11 @@ class Worker:
         pickling = perf_counter() - received - seconds
         self._answer(DONE, number, (seconds, pickling, in_parts, shape, said), parts)
 
-    def _announcer(self, number: int) -> Any:
+    def _announcer(self, number: int, care: tuple[float, float] | tuple[()]) -> Any:
         def announce(item: At | None) -> None:
             self._end.send(BEGAN, number, [marshal.dumps(item)])
 
-        return announce
+        return Watch(announce, *care) if care else announce
 
     def _is_through(self, announce: Any, number: int) -> None:
         """With all that is the user's: where its time is kept, that is over. What is to be said now may have
@@ -280,6 +283,10 @@ def _folder() -> str | None:
         return os.getcwd()
     except OSError:  # it was removed
         return None
+
+
+def _is_late(announce: Any) -> bool:
+    return type(announce) is Watch and announce.is_late()
 
 
 def encode_failure(error: BaseException) -> bytes:
