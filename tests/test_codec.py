@@ -12,7 +12,7 @@ import threading
 import time
 import typing
 from collections.abc import Iterator
-from types import FunctionType, SimpleNamespace
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -22,6 +22,7 @@ import pytest
 from mrpy.errors import SerializationError
 from mrpy.scheduler import byvalue, codec
 from mrpy.scheduler.culprit import culprit
+from mrpy.scheduler.importable import look_around, mentions_lost
 
 
 class Counted:
@@ -54,6 +55,31 @@ def test_what_comes_after_data_of_the_main_module_goes_by_value_at_once(of_main:
     assert not way.by_value  # there was nothing of it, so the next is tried plainly
     codec.encode([alone], way=way)
     assert (third.times, alone.times) == (1, 1)
+
+
+@pytest.mark.parametrize("around", ["a long text " * 9, b"\x93" * 9, "\u2013" * 9, 2.5])
+def test_objects_of_the_main_module_are_seen_wherever_they_are_among_values(of_main: Any, around: Any) -> None:
+    """Only so much of a pickle is searched as may name something."""
+    view = np.arange(12.0).reshape(3, 4)[:, ::2]
+    for found, data in {
+        True: [[of_main], [around, of_main], [of_main, around], [around, [of_main, around], around], [type(of_main), around]],
+        False: [[around], [around, view], [view, around], [Counted, around], [around, pickle.dumps(around)]],
+    }.items():
+        for each in data:
+            assert mentions_lost(pickle.dumps(each, 5)) is found, each
+    sent = codec.decode(codec.encode([around, view, around]))
+    assert sent[1].strides[1] == 16 and sent[0] == sent[2] == around
+
+
+def test_a_module_that_cython_makes_for_itself_is_not_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = ModuleType("_cython_3_9_9")
+    made.generator = type("generator", (), {"__module__": made.__name__})  # type: ignore[attr-defined]
+    other = ModuleType("made_by_hand")
+    other.kind = type("kind", (), {"__module__": other.__name__})  # type: ignore[attr-defined]
+    for module in (made, other):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    look_around()
+    assert not mentions_lost(b"\x8c\x0d_cython_3_9_9\x93") and mentions_lost(b"\x8c\x0cmade_by_hand\x93")
 
 
 def test_it_is_remembered_for_a_run_only(of_main: Any) -> None:

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from mrpy.errors import CheckpointError
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.scheduler import codec, views
-from mrpy.scheduler.importable import mentions_pipes
+from mrpy.scheduler.importable import end_of_names, mentions_pipes
 
 if TYPE_CHECKING:
     import hashlib
@@ -145,7 +145,7 @@ class Checkpoint:
         the same classes, and no use for copies of those that once were."""
         with suppress(*codec.REFUSALS):
             body = views.dumps(results)
-            if not mentions_pipes(body):
+            if not mentions_pipes(body, end_of_names(body)):
                 return body
         from mrpy.scheduler import byvalue  # heavy: only where plain pickle does not do
 

@@ -127,7 +127,7 @@ def _is_sound(run: Any, *, ours: bool) -> bool:
         for offset, length, digest, packed in run.pieces():
             file.seek(offset)
             data = opened(file.read(length), digest, packed, (run.path, offset, run.chunk))
-            if not ours and mentions_lost(data):
+            if not ours and mentions_lost(data, by_value=True):
                 return False
     return True
 

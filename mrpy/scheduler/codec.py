@@ -83,7 +83,7 @@ def encode(value: Any, *, whole: bool = False, back: bool = False, way: Way | No
             return encode(value, whole=whole, back=back, way=way)
         raise SerializationError(_why_not(value, problem, back=back)) from problem
     if way is not None:
-        way.by_value = mentions_lost(body)
+        way.by_value = mentions_lost(body, by_value=True)
     return Payload(body, tuple(buffers))
 
 

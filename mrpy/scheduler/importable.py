@@ -13,6 +13,7 @@ from mrpy.light import Any
 
 MAIN = ("__main__", "__mp_main__")  # modules that workers do not have; so a child of multiprocessing calls it
 OF_MAIN = b"_main__"  # how their names end
+_NAMED = b"\x93"  # STACK_GLOBAL: what was named before it
 PIPES = "multiprocessing.connection"  # where the ends of pipes are from
 
 _found: dict[str, bool] = {}  # of modules, as far as it was asked
@@ -79,18 +80,26 @@ def _note_moves() -> None:
         _found, _lost, _looked = {}, {}, set()  # others may go through those
 
 
-def mentions_lost(pickled: bytes | bytearray) -> bool:
-    """Whether something in there may be by its name that no worker can import; or the end of a pipe. Searched
-    from the end, which takes CPython half as long."""
+def mentions_lost(pickled: bytes | bytearray, *, by_value: bool = False) -> bool:
+    """Whether something in there may be by its name that no worker can import; or the end of a pipe.
+    ``by_value``: classes and functions may be in there so, with the names of modules among their values."""
     lost = list(_lost.values())  # another thread may find more
-    there = pickled.rfind(OF_MAIN) >= 0 or any(pickled.rfind(name) >= 0 for names in lost for name in names)
-    return there or mentions_pipes(pickled)
+    end = len(pickled) if by_value else end_of_names(pickled)
+    there = any(pickled.rfind(name, 0, end) >= 0 for names in ((OF_MAIN,), *lost) for name in names)
+    return there or mentions_pipes(pickled, end)
 
 
-def mentions_pipes(pickled: bytes | bytearray) -> bool:
+def mentions_pipes(pickled: bytes | bytearray, end: int) -> bool:
     """Whether an end of a `multiprocessing.Pipe` may be in there: to `pickle` that is an object like others,
     with the number of a descriptor that is another's wherever it is opened. ``byvalue.py`` refuses it."""
-    return PIPES in sys.modules and pickled.rfind(PIPES.encode()) >= 0
+    return PIPES in sys.modules and pickled.rfind(PIPES.encode(), 0, end) >= 0
+
+
+def end_of_names(pickled: bytes | bytearray) -> int:
+    """Up to where a plain pickle may name a class or a function: the last opcode for that. Behind it are
+    values, of a long text all; to search these takes longer than to pickle them. (Searches go from the end,
+    which takes CPython half as long.)"""
+    return pickled.rfind(_NAMED) + 1
 
 
 def look_around() -> None:
@@ -113,8 +122,9 @@ def look_around() -> None:
 
 
 def _has_something(name: str, module: ModuleType) -> bool:
-    """Whether anything is of it: modules that Cython makes for itself have nothing."""
-    return any(getattr(part, "__module__", None) == name for part in list(vars(module).values()))
+    """Whether anything is of it that may be named: what Cython makes for itself is not."""
+    parts = () if name.startswith("_cython_") else list(vars(module).values())
+    return any(getattr(part, "__module__", None) == name for part in parts)
 
 
 def _is_in_its_place(name: str, module: ModuleType, path: list[str]) -> bool:
