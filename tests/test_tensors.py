@@ -14,7 +14,7 @@ from laws import CONCURRENT
 import mrpy
 from mrpy.scheduler import byvalue, codec
 
-ROWS = np.random.default_rng(7).random((100, 5000))
+ROWS = np.random.default_rng(7).random((100, 10_000))
 
 
 class Tensor:

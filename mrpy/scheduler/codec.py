@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LARGE = 1 << 16  # bytes of a pickle that may hold so many objects that the collector shows
-IN_BAND = 8 * 1024  # bytes; below it a buffer of its own costs more than the copy
+IN_BAND = 64 * 1024  # bytes; below it a buffer of its own costs more than the copy, up to twice as much
 _CURES = {  # of results that nobody wanted to be what they are
     "generator": "the function yields: return a list, or have its items be the results, as by flat_map",
     "coroutine": "the function is async: call it by asyncio.run() in one that is not",
