@@ -15,6 +15,7 @@ import copyreg
 import io
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 
 from mrpy.light import TYPE_CHECKING, later, pickle
 from mrpy.scheduler.importable import end_of_names
@@ -79,24 +80,25 @@ def _reduced(array: Any) -> Any:
     if flags.c_contiguous or flags.f_contiguous or dtype.hasobject or dtype.kind == "T":  # of texts
         return array.__reduce_ex__(5)
     _expected = True
-    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    shape = array.shape
+    order, steps, size, first, once = _layout(shape, array.strides, array.itemsize)
     upright = array.transpose(order)
     if upright.flags.c_contiguous:  # newer versions of NumPy do so themselves
         return numpy.transpose, (upright, sorted(order, key=order.__getitem__))
-    steps, size = _layout(order, array)
     odd = not flags.aligned  # as a field of packed records: NumPy goes through these in another way
     memory = numpy.zeros(size + odd, "u1")
-    backwards = [axis for axis in order if steps[axis] < 0]
-    first = odd - sum((array.shape[axis] - 1) * steps[axis] for axis in backwards)
-    once = tuple(slice(None if step else 1) for step in steps)
-    numpy.ndarray(array.shape, dtype, memory, first, steps)[once] = array[once]
+    numpy.ndarray(shape, dtype, memory, first + odd, steps)[once] = array[once]
     memory.flags.writeable = flags.writeable
-    return numpy.ndarray, (array.shape, dtype, memory, first, steps)
+    return numpy.ndarray, (shape, dtype, pickle.PickleBuffer(memory), first + odd, steps)
 
 
-def _layout(order: list[int], array: Any) -> tuple[tuple[int, ...], int]:
-    """The steps of the copy, and how many bytes it has. ``order``: of the axes, the longest step first."""
-    shape, strides, itemsize = array.shape, array.strides, array.itemsize
+@lru_cache(maxsize=100)  # tiles of an image have one
+def _layout(
+    shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int
+) -> tuple[list[int], tuple[int, ...], int, int, tuple[slice, ...]]:
+    """Of the copy of such a view: the axes, that of the longest step first; their steps; how many bytes it
+    has; where its first item is; and what of the view is copied, each item once."""
+    order = sorted(range(len(shape)), key=lambda axis: -abs(strides[axis]))
     steps = [0] * len(shape)
     end = end_there = 0  # bytes to the next stretch of the axes so far, if there is no gap: here, in the view
     for axis in reversed(order):
@@ -112,5 +114,7 @@ def _layout(order: list[int], array: Any) -> tuple[tuple[int, ...], int]:
             step = end if there == end_there else end + itemsize
         end, end_there = step * shape[axis], there * shape[axis]
         steps[axis] = step if strides[axis] > 0 else -step
-    last = sum((length - 1) * abs(step) for length, step in zip(shape, steps, strict=True))
-    return tuple(steps), last + itemsize
+    ways = [(length - 1) * step for length, step in zip(shape, steps, strict=True)]
+    first = sum(-way for way in ways if way < 0)
+    once = tuple(slice(None if step else 1) for step in steps)
+    return order, tuple(steps), sum(map(abs, ways)) + itemsize, first, once
