@@ -117,6 +117,23 @@ print(max(booting), len(children()))
     assert printed(script, tmp_path) == [f"{at_a_time} 4"]
 
 
+def test_nobody_waits_for_a_worker_that_does_not_come_up(tmp_path: Path) -> None:
+    script = """
+import os, signal, mrpy
+from mrpy.scheduler.backends import spawn, team
+team.cpu_count = lambda: 2
+start, pids = spawn._start, []
+def stopped(*arguments):
+    pids.append(start(*arguments))
+    if len(pids) == 1:
+        os.kill(pids[0], signal.SIGSTOP)
+    return pids[-1]
+spawn._start = stopped
+print(*mrpy.pmap(abs, range(9), workers=2), len(pids))
+"""
+    assert printed(script, tmp_path) == ["0 1 2 3 4 5 6 7 8 2"]
+
+
 def test_the_first_task_is_sent_before_another_worker_is_started(tmp_path: Path) -> None:
     script = """
 import os, time, mrpy

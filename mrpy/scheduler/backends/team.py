@@ -25,6 +25,7 @@ QUEUE_BELOW = 0.005  # seconds; tasks shorter than this are queued ahead. A roun
 DEPTH = 3  # tasks a worker holds then: one runs, two wait in its socket
 BRIEF_BELOW = 0.0002  # seconds; of tasks shorter than this more wait, if they can be taken back: to wake a
 MOST = 16  # worker for each, and to be woken, takes longer than they do
+BOOT = 1.0  # seconds in which a worker that boots keeps others from it; most take 0.02
 WAIT_BELOW = 0.1  # seconds; of tasks shorter than this one waits, if it can be taken back
 
 
@@ -39,6 +40,7 @@ class Team:
         self._tell = tell
         self._workers: list[WorkerHandle] = []
         self._timed: set[WorkerHandle] = set()  # of these a time is kept, or was until lately
+        self._booted: float | None = None  # when those that boot should be up: else more are started
         self.orphans = Orphans()
         self._seconds: dict[int, float] = {}  # how long tasks of a code took lately
 
@@ -123,14 +125,18 @@ class Team:
     def wanted(self, waiting: int) -> int:
         """How many workers to start for so many tasks that nobody can take, as far as there may be more. No
         more boot at a time than there are processors beside that of this program: they keep each other, and
-        us, from coming up."""
+        us, from coming up. But nobody waits for one that is stopped, or hangs."""
         booting = sum(not worker.ready for worker in self._workers)
+        late = time.monotonic() - BOOT
+        just_begun = sum(not worker.ready and worker.since > late for worker in self._workers)
         staying = sum(not worker.leaving for worker in self._workers)
         room = min(self._size - staying, 2 * self._size - len(self._workers))  # some take long to leave
-        return max(0, min(waiting - booting, room, max(1, cpu_count() - 1) - booting))
+        return max(0, min(waiting - booting, room, max(1, cpu_count() - 1) - just_begun))
 
     def hire(self, wanted: int) -> None:
         """Start so many. Raises OSError where one cannot be started."""
+        if wanted:
+            self._booted = time.monotonic() + BOOT
         for _ in range(wanted):
             worker = WorkerHandle(self._tell, threads_each(self._size))
             self._workers.append(worker)
@@ -168,9 +174,9 @@ class Team:
 
     def due(self) -> float | None:
         """When to look at one of them, or at what they have left, at the latest."""
-        if not self._timed:
+        if not self._timed and self._booted is None:
             return self.orphans.look_at
-        times = (*(each.due() for each in self._timed), self.orphans.look_at)
+        times = (*(each.due() for each in self._timed), self._booted, self.orphans.look_at)
         return min((at for at in times if at is not None), default=None)
 
     def timed(self) -> list[WorkerHandle]:
@@ -181,6 +187,8 @@ class Team:
     def overdue(self) -> Iterator[WorkerHandle]:
         """Those to be killed: their time to stop a task, or to end, is over."""
         now = time.monotonic()
+        if self._booted is not None and self._booted <= now:
+            self._booted = None
         for worker in self.timed():
             if worker.kill_at is None or worker.kill_at > now:
                 continue
