@@ -108,6 +108,14 @@ def test_a_module_says_what_it_is_for(name: str) -> None:
     assert importlib.import_module(name).__doc__
 
 
+def test_nobody_is_told_to_install_mrpy_from_a_package_index() -> None:
+    """There the name is another project's."""
+    texts = [*PAGES, *(file for folder in ("mrpy", "examples", "tutorials", "benchmarks") for file in (ROOT / folder).rglob("*.py"))]
+    told = re.compile(r"\bmrpy\[[a-z]+\]['`]|pip install [^`]*\bmrpy\b")
+    found = [(text.name, line) for text in texts for line in text.read_text(encoding="utf-8").splitlines() if told.search(line)]
+    assert found == []
+
+
 # ---- what agrees ---------------------------------------------------------------------------------
 
 

@@ -654,12 +654,14 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(sys.modules, "zstandard", types.ModuleType("zstandard"))  # it says nothing of files that were cut off
     zstd.cache_clear()
-    with pytest.raises(ImportError, match=r"pip install 'mrpy\[parquet\]'"):
+    with pytest.raises(ImportError, match=r"need pyarrow: pip install pyarrow$"):
         mrpy.read_parquet(__file__)
-    with pytest.raises(ImportError, match=r"pip install 'mrpy\[sql\]'"):
+    with pytest.raises(ImportError, match=r"needs SQLAlchemy: pip install sqlalchemy$"):
         mrpy.read_sql("t", "sqlite://")
-    with pytest.raises(ImportError, match=r"pip install 'mrpy\[zstd\]'"):
+    with pytest.raises(ImportError, match=r"backports\.zstd: pip install backports\.zstd$"):
         mrpy.read_text(__file__, compression="zstd")
+    with pytest.raises(ImportError, match=r"need pyarrow: pip install pyarrow$"):
+        mrpy.stream([{"a": 1}]).to_parquet("out")
 
 
 # ---- SQL ------------------------------------------------------------------------------------------------------

@@ -268,11 +268,10 @@ def read_parquet(
 ) -> ParallelIterator[dict[str, Any]]:
     """The rows of Parquet files, or of files in Arrow's own format, as dictionaries, by groups of rows.
 
-    ``columns``  the names of those to be read, which all files have; None: all. Needs
-                 ``pip install 'mrpy[parquet]'``.
+    ``columns``  the names of those to be read, which all files have; None: all
 
-    A row with a value that Python has no place for is a `DataError`. In folders names with ``_`` in front are
-    passed over (``_SUCCESS``, ``_metadata``). What names of folders say (``year=2024``) is no column.
+    Needs ``pyarrow``. A row with a value that Python has no place for is a `DataError`. In folders names with
+    ``_`` in front are passed over (``_SUCCESS``). What names of folders say (``year=2024``) is no column.
     """
     from mrpy.mapreduce.files import parquet
 
@@ -306,7 +305,7 @@ def read_sql(
     Values are those of the driver, or have the types that SQLAlchemy knows: ``sa.select(table)``, and a table
     with columns, are what they are in a program of its own. With a `key` they are the driver's where there is
     text among the columns (``*`` is), and those of ``sa.text(...).columns(...)``. A table whose name has
-    blanks is ``sa.table("my table")``. Needs ``pip install 'mrpy[sql]'``.
+    blanks is ``sa.table("my table")``. Needs ``sqlalchemy``.
     """
     from mrpy.mapreduce.files import sql
 

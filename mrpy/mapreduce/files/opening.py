@@ -202,7 +202,7 @@ def zstd() -> Any:
             return importlib.import_module(name)
         except ImportError:
             continue
-    raise ImportError("zstd files need Python 3.14, or backports.zstd: pip install 'mrpy[zstd]'")
+    raise ImportError("zstd files need Python 3.14, or backports.zstd: pip install backports.zstd")
 
 
 def is_damage(error: Exception, *, packed: bool) -> bool:

@@ -143,8 +143,8 @@ def needed() -> None:
     """Raise `ImportError` where there is no pyarrow."""
     try:
         import pyarrow.parquet  # noqa: F401 - optional: the extra "parquet"
-    except ImportError:
-        raise ImportError("read_parquet() needs pyarrow: pip install 'mrpy[parquet]'") from None
+    except ImportError as error:
+        raise ImportError("Parquet files need pyarrow: pip install pyarrow") from error
 
 
 @contextmanager

@@ -354,5 +354,5 @@ def needed() -> None:
     """Raise `ImportError` where there is no SQLAlchemy."""
     try:
         import sqlalchemy  # noqa: F401 - optional: the extra "sql"
-    except ImportError:
-        raise ImportError("read_sql() needs SQLAlchemy: pip install 'mrpy[sql]'") from None
+    except ImportError as error:
+        raise ImportError("read_sql() needs SQLAlchemy: pip install sqlalchemy") from error

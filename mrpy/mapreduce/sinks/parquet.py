@@ -26,7 +26,7 @@ def needed() -> None:
     try:
         import pyarrow.parquet  # noqa: F401 - optional: the extra "parquet"
     except ImportError as error:
-        raise ImportError("Parquet files need pyarrow: pip install 'mrpy[parquet]'") from error
+        raise ImportError("Parquet files need pyarrow: pip install pyarrow") from error
 
 
 class Parquet(Frozen):
