@@ -171,8 +171,15 @@ def test_help_lists_the_commands(tmp_path: Path, arguments: list[str]) -> None:
 def test_help_on_a_command_lists_its_options(tmp_path: Path) -> None:
     status, out, _ = run(tmp_path, "wordcount", "--help")
     assert status == 0
+    assert "compressed (.gz, .bz2, .xz, .zst)" in " ".join(out.split())
     for option in ("--top", "--backend", "--workers", "--encoding", "--errors", "--no-plain", "--quiet"):
         assert option in out
+
+
+def test_help_says_what_stands_for_standard_input_and_output(tmp_path: Path) -> None:
+    out = " ".join(run(tmp_path, "run", "--help")[1].split())
+    assert "compressed (.gz, .bz2, .xz, .zst)" in out and "- alone, for standard input" in out
+    assert "by default, and for -, to standard output" in out
 
 
 def test_version(tmp_path: Path) -> None:
@@ -186,6 +193,7 @@ def test_version(tmp_path: Path) -> None:
     ("path", "says"),
     [
         ("missing.txt", "there is no file missing.txt"),
+        ("-", "there is no file -; standard input is for mrpy run, where - stands alone"),
         ("binary.dat", "binary.dat is not text at byte 3"),
         ("latin.txt", "latin.txt is not text at byte 2"),
         ("n*.md", "no file matches n*.md"),
@@ -639,7 +647,7 @@ def test_more_lines_that_fail_than_may_be_skipped_end_the_run(jobs: Path) -> Non
     assert (status, rows(out)["the"]) == (0, "4")
     err = refused(jobs, "run", "jobs:Picky", "more.txt", "--on-error", "skip", "--max-errors", "1")
     assert "max_errors" in err and "'more.txt', byte 21" in err
-    assert "for on_error='skip' only" in refused(
+    assert "--max-errors 1 is for --on-error skip only" in refused(
         jobs, "run", "jobs:Picky", "more.txt", "--max-errors", "1", status=2
     )
 
@@ -650,7 +658,7 @@ def test_how_many_may_be_skipped_is_for_those_jobs_of_a_chain_that_skip(jobs: Pa
     status, out, _ = run(jobs, "run", "chains:both", "more.txt", "--max-errors", "2")
     assert (status, rows(out)["the"]) == (0, "4")
     assert "max_errors=1" in refused(jobs, "run", "chains:both", "more.txt", "--max-errors", "1")
-    assert "for on_error='skip' only" in refused(jobs, "run", "chains:none", "more.txt", "--max-errors", "1", status=2)
+    assert "--max-errors 1 is for --on-error skip only" in refused(jobs, "run", "chains:none", "more.txt", "--max-errors", "1", status=2)
 
 
 def test_lines_are_those_of_a_text_file_and_tabs_in_fields_are_written_out(jobs: Path) -> None:
@@ -714,7 +722,7 @@ def test_a_folder_of_the_name_of_a_module_of_python_hides_nothing(jobs: Path) ->
         (["a.txt", "-o", "nowhere/out"], 1, "nowhere/out: no such file or directory"),
         (["a.txt", "-o", "nothing"], 1, "nothing: is a directory"),
         (["a.txt", "-o", ""], 2, "'-o' / '--output': it has no name"),
-        (["a.txt", "-"], 1, "there is no file -"),
+        (["a.txt", "-"], 1, "there is no file -; standard input is for mrpy run, where - stands alone"),
         (["a.txt", "--encoding", "martian"], 2, "no text encoding"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import time
 import traceback
@@ -30,6 +31,9 @@ CACHEABLE = 2**30  # bytes of input that the operating system is sure to keep in
 READ = 2**20  # bytes
 
 _TRACEBACK = "mrpy.cli.traceback"
+
+_MAX_ERRORS = re.compile(r"max_errors=(\d+) is for on_error='skip' only.*")
+_OF_FLAGS = r"--max-errors \1 is for --on-error skip only"
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -92,7 +96,7 @@ class _Group(click.Group):
 
 def _explain(error: BaseException) -> NoReturn:
     if isinstance(error, OptionError | NoJob):
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(_MAX_ERRORS.sub(_OF_FLAGS, str(error))) from None
     if isinstance(error, DataError):
         where = "" if error.offset is None else f" is not text at byte {error.offset:,}"
         why = error.why.replace("errors='replace'", "--errors replace")
@@ -199,8 +203,9 @@ def wordcount(
 ) -> None:
     """Count the words of texts, in parallel.
 
-    A PATH is a file, a directory (all texts below it), a pattern such as '*.txt', or a .gz of any of these.
-    Without one, the sources and texts of this Python itself are counted: tens of megabytes.
+    A PATH is a file, a directory (all texts below it), or a pattern such as '*.txt'. Files may be compressed
+    (.gz, .bz2, .xz, .zst). Without a PATH, the sources and texts of this Python itself are counted: tens of
+    megabytes.
 
     A word is a run of letters; case does not matter. Files that were named have to be text. In directories,
     what is not text is passed over.
@@ -249,7 +254,7 @@ def wordcount(
     "out",
     metavar="FILE",
     callback=_with_name,
-    help="Where the pairs go; by default to the terminal.",
+    help="Where the pairs go; by default, and for -, to standard output.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the FILE that is there.")
 @click.option(
@@ -278,8 +283,8 @@ def run_job(
     """Run a mrpy.Job over the lines of texts, in parallel.
 
     MODULE:JOB is a subclass of mrpy.Job, or an instance, in a module or in a file: wordcount.py:CountWords.
-    An INPUT is a file, a directory (all texts below it), a pattern such as '*.txt', or a .gz of any of these;
-    or - alone, for standard input.
+    An INPUT is a file, a directory (all texts below it), or a pattern such as '*.txt'; or - alone, for
+    standard input. Files may be compressed (.gz, .bz2, .xz, .zst).
 
     Each pair is a line: key, tab, value; tabs, ends of lines and backslashes within them are written \\t, \\n
     and \\\\. A FILE is there when all of it was written. Counters, what was skipped, and which files of

@@ -180,7 +180,8 @@ def _why(error: OSError) -> str:
     if path is None:  # of whatever fsspec asks, which has its own words
         return str(error) or what
     if what == os.strerror(errno.ENOENT):
-        return f"there is no file {path}"
+        hint = "; standard input is for mrpy run, where - stands alone" if path == "-" else ""
+        return f"there is no file {path}{hint}"
     if error.errno == errno.ENOENT:
         return f"{what} {path}"
     return f"{path} is {what}" if error.errno == errno.EINVAL else f"{path} cannot be read: {what.lower()}"
