@@ -1,6 +1,6 @@
 """The verbs. Each is a few lines: lift, plan, run.
 
-All take the same options as keywords (see `mrpy.options.Options`); one that does not exist is an
+All but `submit` take the same options as keywords (see `mrpy.options.Options`); one that does not exist is an
 `OptionError`. Verbs that return many things are lazy, as `map` is.
 """
 

@@ -93,7 +93,8 @@ class Options(Frozen):
     ``checkpoint``  a file in which finished chunks are kept, so that the same run can be resumed
     ``check``       before the run, see on copies of a few items, in this process, that the answer does not
                     depend on the cut
-    ``name``        what to call the run in progress bars, plans and errors
+    ``name``        what to call the run in its progress bar, and its tasks on a Dask cluster (but those of
+                    folds); a call of `submit` also in its errors
     """
 
     backend: str = "processes"

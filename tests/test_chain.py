@@ -422,6 +422,8 @@ WRONG: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "reduce(3)": (lambda s: s.reduce(3), TypeError, "reduce.. needs a function"),
     "fold(3)": (lambda s: s.fold(3, 0), TypeError, "fold.. needs a function"),
     "fold combine": (lambda s: s.fold(operator.add, 0, 3), TypeError, "fold.. needs a function"),
+    "distinct(0)": (lambda s: s.distinct(0), TypeError, r"distinct.. needs a function, not int 0; .*itemgetter\(0\)"),
+    "max(key=name)": (lambda s: s.max(key="n"), TypeError, r"max.. needs a function, not str 'n'; .*itemgetter\('n'\)"),
     "min(key)": (lambda s: s.min(3), TypeError, "min.. needs a function"),
     "sorted(reverse)": (lambda s: s.sorted(reverse="desc"), TypeError, "reverse=True or"),
     "tee(-1)": (lambda s: s.tee(-1), ValueError, "n must be >= 0|tee"),

@@ -54,7 +54,11 @@ def see_that_all_are_iterable(verb: str, iterables: tuple[Any, ...]) -> None:
 
 
 def key_for(name: str, key: Any) -> Callable[[Any], Any] | None:
-    """The key function, or None."""
+    """The key function, or None. A place or a name may be meant as in `topk`, which looks it up."""
+    if isinstance(key, int | str):
+        shown = f"{key!r:.60}"
+        kind = type(key).__name__
+        raise TypeError(f"{name}() needs a function, not {kind} {shown}; operator.itemgetter({shown}) is one")
     return None if key is None else function_for(name, key)
 
 

@@ -75,7 +75,7 @@ class Reshaping(Chainable[T]):
         return self._after(_Reshaped(self, " ".join([name, *shown]), function, arguments, others))
 
     def batch(self, size: int) -> stream.ParallelIterator[tuple[T, ...]]:
-        """``itertools.batched(self, size)``: tuples of so many items, the last one shorter.
+        """``itertools.batched(self, size)`` (of Python 3.12): tuples of so many items, the last one shorter.
 
         >>> import mrpy
         >>> mrpy.stream(range(5), backend="serial").batch(2).to_list()

@@ -41,7 +41,13 @@ class Stage(Generic[T]):
         return stream_of(iterable, {})._then(Body(body))
 
     def with_options(self, **options: Any) -> Callable[..., ParallelIterator[T]]:
-        """The stage with run options: ``primes.with_options(workers=2)(range(100))``."""
+        """The stage with run options.
+
+        >>> import mrpy
+        >>> halves = mrpy.stage(lambda numbers: (n / 2 for n in numbers))
+        >>> halves.with_options(backend="serial")(range(3)).to_list()
+        [0.0, 0.5, 1.0]
+        """
         return lambda iterable, *arguments, **keywords: stream_of(iterable, options)._then(
             Body(self.body(*arguments, **keywords))
         )
@@ -111,7 +117,8 @@ def stage(function: Any = None, /, *, setup: Callable[[], Any] | None = None) ->
     """Mark a generator function, from an iterable to an iterator, as safe to run chunk by chunk.
 
     Calling it on anything gives a `ParallelIterator`, and stages chain: ``dedupe(parse(lines))``. It must
-    not carry anything from one item to the next; `mrpy.check` says whether it does.
+    not carry anything from one item to the next; `mrpy.check` says whether it does. Run options are given by
+    ``dedupe.with_options(workers=2)(lines)``.
 
     In a class it is a method, of which workers have a copy of the object: ``model.predict(rows)``.
 
