@@ -63,8 +63,7 @@ def read_text(
                      whole files. Lines are never cut
     ``only_text``    True: a file in a directory that was given is passed over, as a whole, where it cannot be
                      decoded, unpacked or read, or has a NUL in it. In one that was named these are errors
-    ``compression``  ``"infer"`` it from the ending of the name; ``"gzip"``, ``"bz2"``, ``"xz"``, ``"zstd"``;
-                     None
+    ``compression``  ``"infer"`` it from the name; ``"gzip"``, ``"bz2"``, ``"xz"``, ``"zstd"``; None
     ``storage_options``  what fsspec is told of the place: keys, endpoints
 
     Up to eight compressed files of more than 1 MB are unpacked in the consumer's process, as far as it is
@@ -229,11 +228,10 @@ def read_records(
 ) -> ParallelIterator[Any]:
     """The records of binary files, all of the same size.
 
-    ``record``  how many bytes one has: then it is `bytes`; or a NumPy dtype: then it is a scalar of that. The
-                other arguments are those of `read_text`
+    ``record``  how many bytes one has: then it is `bytes`; or a NumPy dtype: then it is a scalar of that
 
     A record of several fields is a view of up to 256 kB that were read at once: who keeps few of many on
-    serial or threads keeps a ``record.copy()``.
+    serial or threads keeps a ``record.copy()``. The other arguments are those of `read_text`.
 
     >>> import mrpy, tempfile
     >>> with tempfile.NamedTemporaryFile() as file:
@@ -306,6 +304,12 @@ def read_sql(
     with columns, are what they are in a program of its own. With a `key` they are the driver's where there is
     text among the columns (``*`` is), and those of ``sa.text(...).columns(...)``. A table whose name has
     blanks is ``sa.table("my table")``. Needs ``sqlalchemy``.
+
+    >>> import mrpy, tempfile
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     _ = mrpy.stream([{"a": 1}, {"a": 2}], backend="serial").to_sqlite(file.name, "numbers")
+    ...     mrpy.read_sql("numbers", f"sqlite:///{file.name}", "a", backend="serial").to_list()
+    [{'a': 1}, {'a': 2}]
     """
     from mrpy.mapreduce.files import sql
 

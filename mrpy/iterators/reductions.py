@@ -73,7 +73,12 @@ class Reductions(Chainable[T]):
         return answer
 
     def count(self) -> int:
-        """``sum(1 for _ in self)``: the number of items."""
+        """``sum(1 for _ in self)``: the number of items.
+
+        >>> import mrpy
+        >>> mrpy.stream("abba", backend="serial").filter("a".__eq__).count()
+        2
+        """
         return int(self._fold(statistics.COUNT))
 
     def sum(self, start: Any = 0) -> Any:
@@ -86,14 +91,24 @@ class Reductions(Chainable[T]):
         return self._fold(statistics.total_from(start))
 
     def mean(self) -> Any:
-        """``statistics.fmean(self)``. Raises ValueError where there are no items."""
+        """``statistics.fmean(self)``. Raises ValueError where there are no items.
+
+        >>> import mrpy
+        >>> mrpy.stream([1, 2, 6], backend="serial").mean()
+        3.0
+        """
         return self._fold(statistics.MEAN)
 
     def std(self, ddof: int = 0) -> Any:
         """``statistics.pstdev(self)``, or ``statistics.stdev(self)`` with ``ddof=1``: the divisor is the
         number of items less `ddof`. Of arrays it is ``numpy.std(list(self), axis=0, ddof=ddof)``, an array of
         their shape; so it is of complex numbers. Of others it is a float. Raises
-        ValueError where the divisor is not above zero."""
+        ValueError where the divisor is not above zero.
+
+        >>> import mrpy
+        >>> mrpy.stream([1, 3], backend="serial").std()
+        1.0
+        """
         return self._fold(moments.deviation(ddof))
 
     @overload
@@ -102,7 +117,12 @@ class Reductions(Chainable[T]):
     def min(self, key: Callable[[T], Any] | None = ..., default: R = ...) -> T | R: ...
 
     def min(self, key: Callable[[T], Any] | None = None, default: Any = MISSING) -> Any:
-        """``min(self, key=key, default=default)``."""
+        """``min(self, key=key, default=default)``.
+
+        >>> import mrpy
+        >>> mrpy.stream([3, -1, 2], backend="serial").min(), mrpy.stream([], backend="serial").min(default=0)
+        (-1, 0)
+        """
         return self._fold(statistics.extreme(builtins.min, key_for("min", key), default))
 
     @overload
@@ -111,7 +131,12 @@ class Reductions(Chainable[T]):
     def max(self, key: Callable[[T], Any] | None = ..., default: R = ...) -> T | R: ...
 
     def max(self, key: Callable[[T], Any] | None = None, default: Any = MISSING) -> Any:
-        """``max(self, key=key, default=default)``."""
+        """``max(self, key=key, default=default)``.
+
+        >>> import mrpy
+        >>> mrpy.stream(["a", "quick", "fox"], backend="serial").max(key=len)
+        'quick'
+        """
         return self._fold(statistics.extreme(builtins.max, key_for("max", key), default))
 
     def histogram(
@@ -119,7 +144,13 @@ class Reductions(Chainable[T]):
     ) -> tuple[Any, Any]:
         """``numpy.histogram(list(self), bins, range)``: the counts, shape (bins,), and the edges, shape
         (bins + 1,). With a number of bins it needs a range: the items are looked at only once. Of arrays all
-        elements are counted."""
+        elements are counted.
+
+        >>> import mrpy
+        >>> counts, edges = mrpy.stream([1, 2, 7], backend="serial").histogram(2, range=(0, 10))
+        >>> counts.tolist(), edges.tolist()
+        ([2, 1], [0.0, 5.0, 10.0])
+        """
         bins = plain(bins)
         if isinstance(bins, str):
             raise OptionError("histogram() looks at items once: bins= is a number, with range=, or the edges")
@@ -131,14 +162,25 @@ class Reductions(Chainable[T]):
     def sample(self, count: int, seed: int | None = None) -> list[T]:
         """``random.sample(list(self), count)``: some items, each with the same chance, in the order of
         the source; all where there are fewer. The same seed takes the same ones everywhere; None: that of
-        the run, if it has one."""
+        the run, if it has one.
+
+        >>> import mrpy
+        >>> mrpy.stream(range(100), backend="serial").sample(3, seed=1)
+        [19, 30, 64]
+        """
         count = at_least("sample", count, 0)
         seed = self._options().seed if seed is None else at_least("sample", seed, 0, " as seed")
         chosen = fresh_seed() if seed is None else seed
         return list(self._fold(statistics.sample(count, chosen)))
 
     def foreach(self, function: Callable[[T], Any]) -> None:
-        """``for item in self: function(item)``, on the workers; what it returns is dropped there."""
+        """``for item in self: function(item)``, on the workers; what it returns is dropped there.
+
+        >>> import mrpy
+        >>> mrpy.stream("ab", backend="serial").foreach(print)
+        a
+        b
+        """
         self._fold(statistics.COUNT, Map(function_for("foreach", function)))
 
     def frequencies(self) -> stream.ParallelIterator[tuple[T, int]]:

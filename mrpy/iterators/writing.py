@@ -67,7 +67,14 @@ class Writing(ABC):
         **options: Any,
     ) -> parts.Written:
         """``json.dumps(item, ensure_ascii=False)`` of each item as a line, into ``path/part-00000.jsonl``
-        and so on."""
+        and so on.
+
+        >>> import mrpy, tempfile, pathlib
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path] = mrpy.stream([{"a": 1}, [2]], backend="serial").to_jsonl(f"{folder}/out").paths
+        ...     pathlib.Path(path).read_text()
+        '{"a": 1}\\n[2]\\n'
+        """
         format = lines.JsonLines(_compression(compression, lines.SUFFIXES))
         return self._write(lambda: folder.Folder(path, format, overwrite=overwrite), options)
 
@@ -115,7 +122,14 @@ class Writing(ABC):
         none has one, or without where all have). Without it the types are what pyarrow makes of the values;
         where these are of several types it is a wider one that changes none of them (whole numbers and
         floats are floats, times of several zones are in UTC), and `ValueError` if there is none.
-        `compression` is one that pyarrow knows, or None."""
+        `compression` is one that pyarrow knows, or None.
+
+        >>> import mrpy, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     written = mrpy.stream([{"a": 1}, {"a": 2}], backend="serial").to_parquet(f"{folder}/out")
+        ...     mrpy.read_parquet(written.paths, backend="serial").to_list()
+        [{'a': 1}, {'a': 2}]
+        """
         parquet.check_compression(compression)
         if schema is not None:
             if fields is not None:
@@ -135,7 +149,13 @@ class Writing(ABC):
         **options: Any,
     ) -> parts.Written:
         """``executemany("insert into ...", self)``: each item, as for `to_csv`, as a row of a table of the
-        database `path`, in one transaction. `overwrite` replaces the table, not the database."""
+        database `path`, in one transaction. `overwrite` replaces the table, not the database.
+
+        >>> import mrpy, tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     mrpy.stream([{"a": 1}, {"a": 2}], backend="serial").to_sqlite(file.name, "numbers").records
+        2
+        """
         chosen = None if fields is None else columns.checked(fields)
         rows = sqlite.Rows(chosen)
         return self._write(lambda: sqlite.Table(path, table, rows, overwrite=overwrite), options)
