@@ -1,6 +1,6 @@
 """Pi by throwing darts. With a seed the answer is the same on every backend, to the last digit.
 
-    python examples/pi_montecarlo.py [THROWS]
+    python examples/pi_montecarlo.py [THROWS]      (in handfuls of 100,000)
 """
 
 import operator
@@ -17,6 +17,6 @@ def hits(handful):
     return int((x * x + y * y < 1.0).sum())
 
 
-handfuls = throws // HANDFUL
+handfuls = max(1, throws // HANDFUL)
 inside = mrpy.preduce(operator.add, (hits(handful) for handful in range(handfuls)), 0, seed=1)
 print(f"pi is about {4 * inside / (handfuls * HANDFUL):.5f}, after {handfuls * HANDFUL:,} throws")

@@ -40,6 +40,7 @@ def test_primes(tmp_path: Path) -> None:
 def test_pi(tmp_path: Path) -> None:
     first = run("pi_montecarlo.py", tmp_path, "1000000")
     assert first.startswith("pi is about 3.14") and run("pi_montecarlo.py", tmp_path, "1000000") == first
+    assert run("pi_montecarlo.py", tmp_path, "1").endswith(", after 100,000 throws\n")
 
 
 def test_spectra(tmp_path: Path) -> None:
@@ -50,6 +51,11 @@ def test_a_factor_is_found(tmp_path: Path) -> None:
     assert run("submit.py", tmp_path, str(10007 * 10009)) == "100,160,063 = 10,007 x 10,009\n"
 
 
+@pytest.mark.parametrize(("number", "says"), [(4, "4 = 2 x 2"), (15, "15 = 3 x 5"), (7, "7: no factor was found, it may be prime")])
+def test_a_search_that_comes_to_the_number_itself_has_found_none(tmp_path: Path, number: int, says: str) -> None:
+    assert run("submit.py", tmp_path, str(number)) == f"{says}\n"
+
+
 @pytest.mark.parametrize(
     ("name", "size", "says"),
     [
@@ -57,6 +63,7 @@ def test_a_factor_is_found(tmp_path: Path) -> None:
         ("histogram.py", "1", "1 million pixels, mostly {"),
         ("linear_regression.py", "20000", "20,000 points: y = "),
         ("kmeans.py", "20000", "20,000 points, 8 rounds: "),
+        ("kmeans.py", "10", "10 points, 8 rounds: "),
         ("matrix_multiply.py", "30", "30 x 30: the trace is "),
         ("pca.py", "40", "40 sensors: one direction has "),
         ("string_match.py", "500", "500 words tried, found: "),

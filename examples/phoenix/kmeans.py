@@ -13,7 +13,7 @@ from beside import beside, folder
 import mrpy
 
 number = int(sys.argv[1]) if len(sys.argv) > 1 else 400_000
-CENTRES, DIMENSIONS, ROUNDS = 50, 8, 8
+CENTRES, DIMENSIONS, ROUNDS = min(50, number), 8, 8
 path = os.path.join(folder(), "points.npy")
 draw = np.random.default_rng(1)
 around = draw.uniform(-100, 100, (CENTRES, DIMENSIONS))
