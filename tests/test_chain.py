@@ -385,7 +385,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "peek": (lambda s: s.peek(), ValueError, "peek.. at no items"),
     "mean": (lambda s: s.mean(), ValueError, "mean.. of no items"),
     "std": (lambda s: s.std(), ValueError, "needs more than 0 items"),
-    "std of one": (lambda s: s.chain([1]).std(ddof=1), ValueError, "needs more than 1 items"),
+    "std of one": (lambda s: s.chain([1]).std(ddof=1), ValueError, "needs more than 1 item$"),
     "min": (lambda s: s.min(), ValueError, "min.. .*empty"),
     "max": (lambda s: s.max(key=abs), ValueError, "max.. .*empty"),
     "reduce": (lambda s: s.reduce(operator.add), TypeError, "empty iterable with no initial value"),

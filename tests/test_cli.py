@@ -684,7 +684,7 @@ def test_lines_are_those_of_a_text_file_and_tabs_in_fields_are_written_out(jobs:
         ("jobs", 2, "jobs names no job; write module:Job, or file.py:Job"),
         ("jobs:", 2, "names no job"),
         ("jobs:Wrods", 2, "jobs has no Wrods; there is Words, Top, Picky, Careless, Exits, ExitsLate, Unsure, Hasty, Slow, Needs"),
-        ("jobs:number", 2, "jobs has a number that is no mrpy.Job"),
+        ("jobs:number", 2, "jobs has number, which is no mrpy.Job"),
         ("jobs:Needs", 2, "cannot be made without arguments"),
         ("away/glob.py:Words", 2, "hidden by another module of that name"),
         ("away/my.jobs.py:Words", 2, "away/my.jobs.py: the name of a module has no dot in it; rename the file"),

@@ -97,8 +97,8 @@ def test_printed_it_shows_its_plan_and_runs_nothing(name: str) -> None:
 def test_sources_are_shown_in_words() -> None:
     shown = {str(mrpy.stream(source)) for source in (range(3), [1, 2], "ab", {1: 2}, iter([1, 2]), zip([1], [2]))}
     assert shown == {
-        "range(0, 3)", "2 items of a list", "2 items of a str", "1 items of a list",
-        "zip of 1 items of a list, 1 items of a list",
+        "range(0, 3)", "2 items of a list", "2 items of a str", "1 item of a list",
+        "zip of 1 item of a list, 1 item of a list",
     }  # fmt: skip
 
 

@@ -420,6 +420,12 @@ def test_records_are_slices(tmp_path: Path, data: bytes, size: int, blocksize: i
             assert all(isinstance(item, DataError) and item.offset == whole for item in rest)
 
 
+@pytest.mark.parametrize(("left", "says"), [(1, "it ends 1 byte into a record of 3"), (2, "it ends 2 bytes into a record of 3")])
+def test_a_file_that_ends_within_a_record_says_how_far(tmp_path: Path, left: int, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        mrpy.read_records(written(tmp_path / "a.bin", bytes(3 + left)), 3, backend="serial").to_list()
+
+
 @pytest.mark.parametrize("blocksize", ["auto", None])
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "xz"])
 def test_records_before_the_damage_of_a_compressed_file_are_read(tmp_path: Path, suffix: str, blocksize: Any) -> None:

@@ -498,14 +498,14 @@ def test_nothing_runs_before_the_first_result_is_asked_for() -> None:
 
 def test_a_plan_says_what_is_the_key() -> None:
     stream = mrpy.stream(["a"])
-    assert str(stream.group_by(len)) == "1 items of a list -> map (len, item) -> by key -> reduce listed"
+    assert str(stream.group_by(len)) == "1 item of a list -> map (len, item) -> by key -> reduce listed"
     assert "(item[0], 1) -> by key" in str(stream.count_by(0))
     assert "(item['a', 'b'], item)" in str(stream.group_by(["a", "b"]))
     shown = str(stream.join(["b"], 0, how="left", partitions=8))
     assert shown.endswith("-> by key -> reduce left join -> rows") and shown.count("(item[0], item)") == 2
     assert "part 0" in str(stream.join(["b"], 0, how="right").graph())
-    assert str(stream.join(["b"], 0)) == "1 items of a list -> inner join by item[0] with 1 items of a list"
-    assert "left join by len = item[1] with 1 items" in str(stream.join([(0, 1)], len, 1, how="left"))
+    assert str(stream.join(["b"], 0)) == "1 item of a list -> inner join by item[0] with 1 item of a list"
+    assert "left join by len = item[1] with 1 item of" in str(stream.join([(0, 1)], len, 1, how="left"))
 
 
 @pytest.mark.parametrize("name", sorted(AGGREGATES))

@@ -489,7 +489,7 @@ def test_a_record_that_cannot_be_written_is_its_items_error(backend: str, out: P
     """So it can be skipped, as any other."""
     records: list[Any] = ["a", "b", 3, "d", "\ud800"]
     given: Options = {"backend": backend, "workers": 2, "chunksize": 5}
-    with pytest.raises(TypeError, match="to_text.. writes strings, and this is a int") as caught:
+    with pytest.raises(TypeError, match="to_text.. writes strings, not int") as caught:
         mrpy.stream(records, **given).to_text(out)
     assert caught.value.mrpy_item.position == 2
     assert together(mrpy.stream(records, on_error="skip", **given).to_text(out)) == "a\nb\nd\n"

@@ -114,7 +114,7 @@ def test_a_stage_keeps_what_the_function_was() -> None:
 
 
 def test_what_cannot_be_a_stage_is_an_error_at_once() -> None:
-    with pytest.raises(TypeError, match="generator function, not a int"):
+    with pytest.raises(TypeError, match="generator function, not int"):
         mrpy.stage(3)  # type: ignore[call-overload]
     with pytest.raises(OptionError, match="setup=3"):
         mrpy.stage(setup=3)(doubled.plain)  # type: ignore[call-overload]
@@ -287,7 +287,7 @@ def test_a_method_keeps_what_the_function_was() -> None:
     assert list(inspect.signature(method).parameters) == ["rows", "add"]
     assert list(method.plain([1, 2])) == [3, 6]
     assert repr(method) == "<stage Model.predict>"
-    assert str(method([1])) == "1 items of a list -> Model.predict"
+    assert str(method([1])) == "1 item of a list -> Model.predict"
     assert Model.predict is Model.predict
     mrpy.check(method, range(9))
 

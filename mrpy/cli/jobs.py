@@ -50,7 +50,7 @@ def job_of(target: str) -> mrpy.Job:
             raise NoJob(f"{target} cannot be made without arguments: {error}; name an instance") from error
     if isinstance(found, mrpy.Job):
         return found
-    problem = f"has no {name}" if found is None else f"has a {name} that is no mrpy.Job"
+    problem = f"has no {name}" if found is None else f"has {name}, which is no mrpy.Job"
     there = [each for each, value in vars(module).items() if _is_job(value) and value is not mrpy.Job]
     raise NoJob(f"{where} {problem}" + (f"; there is {', '.join(there)}" if there else ""))
 

@@ -145,7 +145,7 @@ def stage_of(function: Any, setup: Callable[[], Any] | None) -> Stage[Any]:
     if isinstance(function, Stage):
         return function
     if not callable(function):
-        raise TypeError(f"@mrpy.stage marks a generator function, not a {type(function).__name__}")
+        raise TypeError(f"@mrpy.stage marks a generator function, not {type(function).__name__}")
     if setup is not None and not callable(setup):
         raise OptionError(f"setup={setup!r}: must be a function without arguments")
     return Stage(function, setup)

@@ -102,7 +102,8 @@ class _Deviation(Frozen):
 
     def __call__(self, value: Any) -> Any:
         if value is NOTHING or value.number <= self.ddof:
-            raise ValueError(f"std() with ddof={self.ddof} needs more than {self.ddof} items")
+            least = f"{self.ddof} item{'' if self.ddof == 1 else 's'}"
+            raise ValueError(f"std() with ddof={self.ddof} needs more than {least}")
         square = value.squares / (value.number - self.ddof)
         is_plain = isinstance(square, numbers.Real) or exact_kind(square) is not None
         if isinstance(square, float) or (is_plain and not hasattr(square, "shape")):

@@ -68,7 +68,8 @@ class Sliced(Frozen):
         if isinstance(self.sequence, range):
             return failure.short_repr(self.sequence[self.start :])
         kind = getattr(self.sequence, "kind", type(self.sequence).__name__)
-        return f"{len(self.sequence) - self.start} items of a {kind}"
+        number = len(self.sequence) - self.start
+        return f"{number} item{'' if number == 1 else 's'} of a {kind}"
 
 
 class Backwards:

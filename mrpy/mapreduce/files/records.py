@@ -64,7 +64,8 @@ class Records(Frozen):
                     return
 
     def _cut_off(self, block: Block, position: int, left: int) -> DataError:
-        return DataError(block.path, position, f"it ends {left:,} bytes into a record of {self.size:,}")
+        where = f"{left:,} byte{'' if left == 1 else 's'} into a record of {self.size:,}"
+        return DataError(block.path, position, f"it ends {where}")
 
     def _records(self, data: bytes) -> Any:
         if self.dtype is None:

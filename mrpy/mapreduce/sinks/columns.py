@@ -57,7 +57,7 @@ class Columns:
         if isinstance(record, Sequence) and not isinstance(record, str | bytes | bytearray):
             return self._of_sequence(record)
         what = name_of(kind)
-        raise TypeError(f"a record has to be a dict, a named tuple or a sequence, and this is a {what}")
+        raise TypeError(f"a record has to be a dict, a named tuple or a sequence, not {what}")
 
     def over(
         self, records: Iterable[Any], encode: Callable[[Any], Any], check: Callable[[Row], object] | None

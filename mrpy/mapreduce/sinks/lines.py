@@ -223,7 +223,7 @@ def _joined(lines: list[Any]) -> bytes:
 def _text(record: Any) -> str:
     if not isinstance(record, str):
         kind = name_of(type(record))
-        raise TypeError(f"to_text() writes strings, and this is a {kind}: map(str) makes one of it")
+        raise TypeError(f"to_text() writes strings, not {kind}: map(str) makes one of it")
     return f"{record}\n"
 
 
