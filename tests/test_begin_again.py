@@ -246,7 +246,7 @@ def test_paths_and_pending_results_are_asked_for_once(tmp_path: Path) -> None:
         assert (list(mrpy.read_text(paths)), paths.asked) == (["0", "1", "2"], 1)
         for wait in (mrpy.gather, mrpy.as_completed, mrpy.wait):
             pending = Again(mrpy.submit(abs, number) for number in range(3))
-            wait(pending)
+            list(wait(pending))
             assert pending.asked == 1
 
 
