@@ -37,7 +37,7 @@ from watching import alive, once, run_script, script_environment
 import mrpy
 from mrpy.errors import BackendError, ItemTimeout, OptionError, WorkerCrashed
 from mrpy.scheduler import codec
-from mrpy.scheduler.backends import dask_cluster, dask_worker
+from mrpy.scheduler.backends import dask_cluster, dask_reach, dask_worker
 from mrpy.scheduler.backends.dask_values import Far
 from mrpy.scheduler.backends.dask_worker import Stored
 
@@ -700,10 +700,19 @@ def test_the_log_is_silent_until_the_last_cluster_is_gone_whichever_that_is(monk
     assert handler.level == logging.INFO != before
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:http", "tcp://127.0.0.1", "", 123])
+UNREACHABLE = ["127.0.0.1:http", "tcp://127.0.0.1", "", 123, "http://127.0.0.1:8786", "nonsense://x"]
+
+
+@pytest.mark.parametrize("address", UNREACHABLE)
 def test_an_address_at_which_nobody_could_be_is_refused_at_once(address: Any) -> None:
     with pytest.raises(OptionError, match="must be like 'tcp://host:8786'"), mrpy.session("dask", address=address):
         pass
+
+
+def test_an_address_in_any_way_that_dask_knows_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(distributed.comm.registry.backends, "carrier-pigeon", object())
+    for scheme in ("inproc", "ws", "wss", "carrier-pigeon"):
+        dask_reach.check_address(f"{scheme}://127.0.0.1:8786")
 
 
 def test_where_memory_runs_out_for_a_result_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import socket
 from typing import Any
 
 from distributed import Client
+from distributed.comm import registry
 from distributed.comm.addressing import get_address_host_port, parse_address
 
 from mrpy.errors import BackendError, OptionError
@@ -24,7 +25,9 @@ def check_address(address: Any) -> None:
             return
         raise OptionError(f"address={address!r}: must be like 'tcp://host:8786'")
     try:
-        if parse_address(address)[0] in ("tcp", "tls"):
+        scheme = parse_address(address)[0]
+        registry.get_backend(scheme)
+        if scheme in ("tcp", "tls"):
             socket.getaddrinfo(*get_address_host_port(address))
     except ValueError as error:
         raise OptionError(f"address={address!r}: must be like 'tcp://host:8786' ({error})") from None
