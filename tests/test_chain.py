@@ -265,6 +265,14 @@ def test_a_sum_of_decimals_and_floats_is_the_error_of_a_loop() -> None:
             mrpy.stream(xs, backend="serial").sum()
 
 
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("verb", ["sum", "mean", "std"])
+def test_text_among_what_is_added_is_named(verb: str, backend: str) -> None:
+    for xs, kind in ((["1", "2"], "str '1'"), ([b"1", b"2"], "bytes b'1'"), ([bytearray(b"1")], "bytearray")):
+        with pytest.raises(TypeError, match=rf"{verb}\(\) needs numbers, not {kind}.*in a map\(\) before"):
+            getattr(mrpy.stream(xs, backend=backend, workers=2), verb)()
+
+
 @given(xs=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=200))
 @settings(deadline=None, max_examples=60)
 def test_mean_and_std_are_those_of_statistics(xs: list[float]) -> None:

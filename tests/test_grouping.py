@@ -508,6 +508,16 @@ def test_a_plan_says_what_is_the_key() -> None:
     assert "left join by len = item[1] with 1 item of" in str(stream.join([(0, 1)], len, 1, how="left"))
 
 
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("how", ["sum", "mean", "std"])
+def test_an_aggregate_of_text_says_which_it_is(how: str, backend: str) -> None:
+    rows = [{"name": "ale", "n": str(n)} for n in range(100)]
+    run = mrpy.stream(rows, backend=backend, workers=2)
+    with pytest.raises(TypeError, match=rf"{how}\(\) needs numbers, not str '\d+'.*in a map\(\) before") as raised:
+        run.aggregate_by("name", all="count", last=("n", "last"), usual=("n", how)).to_list()
+    assert "mrpy: raised for usual= of aggregate_by()" in raised.value.__notes__
+
+
 @pytest.mark.parametrize("name", sorted(AGGREGATES))
 def test_every_aggregate_is_in_the_docstring(name: str) -> None:
     assert name in (mrpy.ParallelIterator.aggregate_by.__doc__ or "")

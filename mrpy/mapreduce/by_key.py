@@ -259,8 +259,14 @@ class Aggregates:
     def __call__(self, rows: Iterator[tuple[Any, ...]]) -> tuple[Any, ...]:
         """Column by column."""
         listed = list(rows)
-        columns = (map(operator.itemgetter(place), listed) for place in range(len(self.folds)))
-        return tuple([fold.leaf(column) for fold, column in zip(self.folds, columns, strict=True)])
+        made: list[Any] = []
+        try:
+            for place, fold in enumerate(self.folds):
+                made.append(fold.leaf(map(operator.itemgetter(place), listed)))
+        except TypeError as error:
+            error.add_note(f"mrpy: raised for {self.names[len(made)]}= of aggregate_by()")
+            raise
+        return tuple(made)
 
     def merge(self, left: tuple[Any, ...], right: tuple[Any, ...]) -> tuple[Any, ...]:
         """The same."""

@@ -42,7 +42,7 @@ def moments_leaf(items: Iterator[Any]) -> Any:
         total = sum(values)
         squares = number * sum(value * value for value in values) - total * total
         return Moments(number, fractions.Fraction(total, number), fractions.Fraction(squares, number))
-    mean = sum_finish(sum_leaf(iter(values))) / number
+    mean = sum_finish(sum_leaf(iter(values), "std")) / number
     squares = sum_finish(sum_leaf(_square(value - mean) for value in values))
     if type(mean) is not float or not math.isfinite(squares):
         return Moments(number, mean, squares)

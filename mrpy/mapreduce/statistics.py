@@ -34,8 +34,8 @@ class Compensated(NamedTuple):
     low: float
 
 
-def sum_leaf(items: Iterator[Any]) -> Any:
-    """The sum of a leaf: exact for integers, correctly rounded for floats."""
+def sum_leaf(items: Iterator[Any], verb: str = "sum") -> Any:
+    """The sum of a leaf: exact for integers, correctly rounded for floats. ``verb``: for what it is."""
     for first in items:
         if type(first) is float:
             return _float_sum(chain((first,), items))
@@ -43,8 +43,10 @@ def sum_leaf(items: Iterator[Any]) -> Any:
             return sum(items, first)
         try:
             first = 0 + first  # as `sum` begins: of booleans it counts those that are true
-        except Exception:  # noqa: S110 - of its own `__radd__`, which takes its own kind only
-            pass
+        except Exception:  # of its own `__radd__`, which takes its own kind only
+            if isinstance(first, str | bytes | bytearray):
+                text = f"{verb}() needs numbers, not {type(first).__name__} {first!r:.60}"
+                raise TypeError(f"{text}: make numbers of text in a map() before") from None
         return sum(items, start=first)
     return NOTHING
 
@@ -164,7 +166,7 @@ def total_from(start: Any) -> Fold:
 def mean_leaf(items: Iterator[Any]) -> Any:
     """How many, and their sum."""
     values = widened(items)
-    return (len(values), sum_leaf(iter(values))) if values else NOTHING
+    return (len(values), sum_leaf(iter(values), "mean")) if values else NOTHING
 
 
 def mean_merge(left: tuple[int, Any], right: tuple[int, Any]) -> tuple[int, Any]:
