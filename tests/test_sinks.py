@@ -660,8 +660,9 @@ def test_overwriting_removes_nothing_but_parts(what: str, out: Path) -> None:
         put_there(out)
         (out / "precious.txt").write_text("x") if what == "other files" else (out / "part-1").mkdir()
     before = [path for path in out.parent.rglob("*")]
+    found = {"file": "a file", "other files": "'precious.txt'", "subfolder": "'part-1'"}[what]
     for overwrite in (False, True):
-        with pytest.raises(FileExistsError):
+        with pytest.raises(FileExistsError, match=f"an output is a folder of its own .*: here is {found}"):
             mrpy.stream("ab", backend="serial").to_text(out, overwrite=overwrite)
     assert [path for path in out.parent.rglob("*")] == before
 

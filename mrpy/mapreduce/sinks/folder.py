@@ -69,15 +69,15 @@ class Folder:
     def _check(self) -> None:
         if not os.path.lexists(self.path):
             return
-        if not self._overwrite:
-            text = "there is an output already (overwrite=True replaces it)"
-            raise FileExistsError(errno.EEXIST, text, self.path)
-        if os.path.ismount(self.path):
+        if self._overwrite and os.path.ismount(self.path):
             text = "a file system is mounted here, and cannot be replaced: name a folder in it"
             raise OSError(errno.EBUSY, text, self.path)
         others = _others(self.path)
         if others:
-            text = f"overwrite=True replaces folders of parts, and nothing else: here {others}"
+            text = f"an output is a folder of its own (overwrite=True replaces nothing else): here {others}"
+            raise FileExistsError(errno.EEXIST, text, self.path)
+        if not self._overwrite:
+            text = "there is an output already (overwrite=True replaces it)"
             raise FileExistsError(errno.EEXIST, text, self.path)
 
 
