@@ -192,6 +192,13 @@ def test_a_schema_says_the_types(out: Path) -> None:
         mrpy.stream(records, backend="serial").to_parquet(out, fields=["n"], schema=schema, overwrite=True)
 
 
+@pytest.mark.parametrize("schema", [{"a": "int64"}, [("a", "int64")], 5, ""])
+def test_what_is_no_schema_is_refused(schema: Any, out: Path) -> None:
+    pytest.importorskip("pyarrow")
+    with pytest.raises(TypeError, match=r"to_parquet\(\) needs schema=pyarrow\.schema\(\[.*\]\), not (dict|list|int|str) "):
+        mrpy.stream([{"a": 1}], backend="serial").to_parquet(out, schema=schema)
+
+
 @pytest.mark.parametrize("backend", LOCAL)
 def test_a_value_that_does_not_fit_its_column_is_an_error_of_its_record(backend: str, out: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")

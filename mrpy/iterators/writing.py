@@ -134,7 +134,7 @@ class Writing(ABC):
         if schema is not None:
             if fields is not None:
                 raise TypeError("to_parquet() takes fields= or schema=: a schema says which fields there are")
-            fields = schema.names
+            fields = parquet.names_in(schema)
         chosen = None if fields is None else columns.checked(fields)
         format = parquet.Parquet(chosen, schema, compression)
         return self._write(lambda: folder.Folder(path, format, overwrite=overwrite), options)

@@ -149,6 +149,14 @@ def _merged(schemas: Sequence[Any]) -> Any:
     return arrow.schema(fields)
 
 
+def names_in(schema: Any) -> list[str]:
+    """The columns of a schema. Raises `TypeError` where it is none."""
+    if not isinstance(schema, arrow.Schema):
+        wanted = 'schema=pyarrow.schema([("name", pyarrow.int64()), ...])'
+        raise TypeError(f"to_parquet() needs {wanted}, not {type(schema).__name__} {schema!r:.60}")
+    return list(schema.names)
+
+
 def check_compression(name: str | None) -> None:
     """Raise `ValueError` where there is none of that name."""
     needed()
