@@ -46,6 +46,7 @@ _ELSEWHERE = {  # what other libraries call it
 }  # fmt: skip
 _OF_SOME = {  # what other libraries call an argument that only some verbs have
     "sep": ("delimiter",), "names": ("fieldnames", "fields"), "columns": ("fieldnames", "fields"),
+    "initializer": ("initial",),  # as the docs of `functools.reduce` had it for long
 }  # fmt: skip
 _SET_UP = "what a worker needs is made in mrpy.stage(setup=...), or in setup() of a mrpy.Job"
 _ENDS = "what a worker does last goes into teardown() of a mrpy.Job"
@@ -157,15 +158,15 @@ def threads_each(workers: int) -> int:
 
 
 def _unknown(name: str) -> str:
+    names = [*_keywords(), *_CHECKS]
+    for ours in _OF_SOME.get(name, ()):
+        if ours in names:
+            return f"there is no option {name}=; it is called {ours}= here"
     if name in _ELSEWHERE:
         there = _ELSEWHERE[name]
         return f"there is no option {name}=; it is called {there if '=' in there else there + '='} here"
     if name in _OTHERWISE:
         return f"there is no option {name}=; {_OTHERWISE[name]}"
-    names = [*_keywords(), *_CHECKS]
-    for ours in _OF_SOME.get(name, ()):
-        if ours in names:
-            return f"there is no option {name}=; it is called {ours}= here"
     near = difflib.get_close_matches(name, names, 1)
     hint = f"; did you mean {near[0]}=?" if near else f"; there are {', '.join(dict.fromkeys(names))}"
     return f"there is no option {name}={hint}"

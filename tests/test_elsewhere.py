@@ -170,6 +170,8 @@ def test_an_argument_of_another_library_is_not_taken_for_another_one(tmp_path: p
         (lambda: mrpy.read_csv(table, sep=";"), "sep=; it is called delimiter= here"),
         (lambda: mrpy.stream([]).to_csv(table, sep=";"), "sep=; it is called delimiter= here"),
         (lambda: mrpy.stream([]).to_csv(table, columns=["a"]), "columns=; it is called fields= here"),
+        (lambda: mrpy.preduce(operator.add, [], initializer=0), "initializer=; it is called initial= here"),
+        (lambda: mrpy.pfold(operator.add, [], 0, initializer=0), "initializer=; it is called initial= here"),
         (lambda: mrpy.pmap(abs, [], names="a"), "names=; did you mean name=?"),
         (lambda: mrpy.pmap(abs, [], address="tcp:"), r"address=; it is called mrpy.session\('dask', address=...\) here"),
         (lambda: mrpy.configure(client=1), r"client=; it is called mrpy.session\('dask', client=...\) here"),
