@@ -159,17 +159,16 @@ def threads_each(workers: int) -> int:
 
 def _unknown(name: str) -> str:
     names = [*_keywords(), *_CHECKS]
-    for ours in _OF_SOME.get(name, ()):
-        if ours in names:
-            return f"there is no option {name}=; it is called {ours}= here"
+    hints = [f"it is called {ours}= here" for ours in _OF_SOME.get(name, ()) if ours in names][:1]
     if name in _ELSEWHERE:
         there = _ELSEWHERE[name]
-        return f"there is no option {name}=; it is called {there if '=' in there else there + '='} here"
+        hints.append(f"it is called {there if '=' in there else there + '='} here")
     if name in _OTHERWISE:
-        return f"there is no option {name}=; {_OTHERWISE[name]}"
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f"; did you mean {near[0]}=?" if near else f"; there are {', '.join(dict.fromkeys(names))}"
-    return f"there is no option {name}={hint}"
+        hints.append(_OTHERWISE[name])
+    if not hints:
+        near = difflib.get_close_matches(name, names, 1)
+        hints.append(f"did you mean {near[0]}=?" if near else f"there are {', '.join(dict.fromkeys(names))}")
+    return "; ".join([f"there is no option {name}=", *hints])
 
 
 _TAKES_OPTIONS = 0x08  # what `inspect` calls CO_VARKEYWORDS
