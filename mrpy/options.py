@@ -19,6 +19,7 @@ from mrpy.scoped import Scoped
 
 if TYPE_CHECKING:
     import difflib
+    from types import CodeType
     from typing import Literal, TypeAlias
 
     OnError: TypeAlias = Literal["raise", "skip", "return"] | Callable[[BaseException], Any]
@@ -158,7 +159,8 @@ def threads_each(workers: int) -> int:
 
 
 def _unknown(name: str) -> str:
-    names = [*_keywords(), *_CHECKS]
+    verbs = _verbs()
+    names = [*_keywords(verbs), *_CHECKS]
     hints = [f"it is called {ours}= here" for ours in _OF_SOME.get(name, ()) if ours in names][:1]
     if name in _ELSEWHERE:
         there = _ELSEWHERE[name]
@@ -168,27 +170,37 @@ def _unknown(name: str) -> str:
     if not hints:
         near = difflib.get_close_matches(name, names, 1)
         hints.append(f"did you mean {near[0]}=?" if near else f"there are {', '.join(dict.fromkeys(names))}")
+        if not near and any(verb.co_name in _OF_A_FUNCTION for verb in verbs):
+            hints.append(f"what the function takes goes into it: functools.partial(f, {name}=...)")
     return "; ".join([f"there is no option {name}=", *hints])
 
 
 _TAKES_OPTIONS = 0x08  # what `inspect` calls CO_VARKEYWORDS
+_OF_A_FUNCTION = ("pmap", "pstarmap", "pfilter")  # whose further arguments may be meant
 _AMONG_OPTIONS = {  # what these take out of them before
     "session": ("address", "client", "max_tasks_per_worker", "memory_limit"),
     "read_csv": ("delimiter", "quotechar", "escapechar", "doublequote", "skipinitialspace", "quoting"),
 }
 
 
-def _keywords() -> list[str]:
-    """What the verbs take besides options that the user has called."""
-    names: list[str] = []
-    frame: Any = sys._getframe(2)
+def _verbs() -> list[CodeType]:
+    """Those that the user has called, and that take options."""
+    verbs: list[CodeType] = []
+    frame: Any = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").startswith("mrpy."):
-        code = frame.f_code
-        if code.co_flags & _TAKES_OPTIONS:
-            taken = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
-            names += [each for each in taken if each != "self"]
-            names += _AMONG_OPTIONS.get(code.co_name, ())
+        if frame.f_code.co_flags & _TAKES_OPTIONS:
+            verbs.append(frame.f_code)
         frame = frame.f_back
+    return verbs
+
+
+def _keywords(verbs: list[CodeType]) -> list[str]:
+    """What they take besides options."""
+    names: list[str] = []
+    for code in verbs:
+        taken = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
+        names += [each for each in taken if each != "self"]
+        names += _AMONG_OPTIONS.get(code.co_name, ())
     return names
 
 

@@ -181,6 +181,15 @@ def test_an_argument_of_another_library_is_not_taken_for_another_one(tmp_path: p
             list(call())
 
 
+def test_what_a_function_is_to_get_besides_its_item_goes_into_it() -> None:
+    for call in (lambda: mrpy.pmap(pow, [], mod=3), lambda: mrpy.pstarmap(pow, [], mod=3), lambda: mrpy.pfilter(pow, [], mod=3)):
+        with pytest.raises(mrpy.errors.OptionError, match=r"there are backend, .*; .*functools\.partial\(f, mod=...\)"):
+            call()
+    with pytest.raises(mrpy.errors.OptionError, match="there are backend") as raised:
+        mrpy.configure(mod=3)
+    assert "partial" not in str(raised.value)
+
+
 MANY = ("num_cpus", "concurrency", "max_concurrency", "max_concurrent", "n_processes", "num_threads", "n_threads")
 
 

@@ -189,6 +189,14 @@ def test_options_of_the_class_are_defaults() -> None:
         CountWords().run([], n_jobs=3)
 
 
+@pytest.mark.parametrize("given", [{"partitions": 3}, {"sort": True}, {"combine": None}])
+def test_what_is_an_attribute_of_a_job_is_no_option_of_a_run(given: dict[str, Any]) -> None:
+    [(name, value)] = given.items()
+    for job in (CountWords(), CountWords() | CountWords()):
+        with pytest.raises(OptionError, match=f"{name}= is an attribute of a mrpy.Job: .*{name} = {value}"):
+            job.run([], **given)
+
+
 def test_options_of_a_class_are_not_those_of_the_jobs_behind_it() -> None:
     class Skipping(mrpy.Job):
         options = {"on_error": "skip"}

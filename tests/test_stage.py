@@ -105,6 +105,13 @@ def test_options_are_given_with_with_options(backend: str) -> None:
         doubled.with_options(n_jobs=2)([])
 
 
+def test_options_where_a_stage_is_marked_are_told_where_to_go() -> None:
+    with pytest.raises(OptionError, match=r"mrpy\.stage\(\) takes no workers=; write .*\.with_options\(workers=2\)\(items\)"):
+        mrpy.stage(workers=2)(doubled.plain)  # type: ignore[call-overload]
+    with pytest.raises(OptionError, match=r"no option set_up=; did you mean setup="):
+        mrpy.stage(doubled.plain, set_up=dict)  # type: ignore[call-overload]
+
+
 def test_a_stage_keeps_what_the_function_was() -> None:
     assert (doubled.__name__, doubled.__doc__, doubled.__wrapped__) == ("doubled", "Twice each number.", doubled.plain)  # type: ignore[attr-defined]
     assert repr(doubled) == "<stage doubled>"

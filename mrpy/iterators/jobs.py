@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from mrpy.errors import OptionError
 from mrpy.iterators.keyed import keyed
 from mrpy.iterators.stream import ParallelIterator, stream_of
 from mrpy.light import R, T
@@ -18,6 +19,7 @@ _HERE = {  # what other libraries call it
     "mapper_init": "setup", "combiner_init": "setup", "reducer_init": "setup", "set_up": "setup",
     "mapper_final": "teardown", "reducer_final": "teardown", "cleanup": "teardown", "tear_down": "teardown",
 }  # fmt: skip
+_ATTRIBUTES = ("partitions", "sort", "combine")  # arguments of the verb `mapreduce`
 
 
 class Job:
@@ -120,6 +122,9 @@ class Chain(Job):
 
     def run(self, inputs: Iterable[Any], /, **options: Any) -> Pairs:
         """The pairs of the last job, lazily; the counters of all of them. A checkpoint is for the first."""
+        for name in options.keys() & set(_ATTRIBUTES):
+            text = f"{name}= is an attribute of a mrpy.Job"
+            raise OptionError(f"{text}: write {name} = {options[name]!r} in its class")
         counters: dict[str, int] = {}
         theirs = inputs._given if isinstance(inputs, ParallelIterator) else {}
         (first, given), *others = self._given_to_each(options, theirs)

@@ -25,6 +25,7 @@ from mrpy.iterators.stream import ParallelIterator, stream_of
 from mrpy.light import Generic, R, T, overload
 from mrpy.mapreduce.set_up import SetUp
 from mrpy.mapreduce.steps import Body, name_of
+from mrpy.options import resolve
 
 
 class Stage(Generic[T]):
@@ -113,7 +114,7 @@ def stage(
 ) -> Callable[[Callable[..., Iterable[R]]], Stage[R]]: ...
 
 
-def stage(function: Any = None, /, *, setup: Callable[[], Any] | None = None) -> Any:
+def stage(function: Any = None, /, *, setup: Callable[[], Any] | None = None, **options: Any) -> Any:
     """Mark a generator function, from an iterable to an iterator, as safe to run chunk by chunk.
 
     Calling it on anything gives a `ParallelIterator`, and stages chain: ``dedupe(parse(lines))``. It must
@@ -135,6 +136,11 @@ def stage(function: Any = None, /, *, setup: Callable[[], Any] | None = None) ->
     ...     odd(range(6)).to_list()
     [1, 3, 5]
     """
+    if options:
+        resolve(options)  # a wrong one is told of as such
+        name, value = next(iter(options.items()))
+        there = f"stage.with_options({name}={value!r})(items) where it is used"
+        raise OptionError(f"mrpy.stage() takes no {name}=; write {there}")
     if function is None:
         return lambda marked: stage_of(marked, setup)
     return stage_of(function, setup)
