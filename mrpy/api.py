@@ -11,7 +11,7 @@ import operator as operators
 from collections.abc import Callable, Iterable, Iterator
 
 from mrpy.errors import OptionError
-from mrpy.iterators.arguments import check_callable, see_that_all_are_iterable, see_that_none_is_a_function
+from mrpy.iterators.arguments import check_callable, see_that_all_are_iterable
 from mrpy.iterators.lift import lift, lift_program
 from mrpy.iterators.stream import ParallelIterator, stream_behind, stream_of
 from mrpy.light import TYPE_CHECKING, Any, P, R, S, T, later, overload
@@ -54,7 +54,6 @@ def parallel(iterable: Iterable[R], /, **options: Any) -> ParallelIterator[R]:
     """
     if isinstance(iterable, ParallelIterator):
         return stream_of(iterable, options)
-    see_that_none_is_a_function("parallel", iterable)
     return ParallelIterator(lift_program(iterable, options), options)
 
 
@@ -88,7 +87,6 @@ def pmap(function: Callable[..., R], /, *iterables: Iterable[Any], **options: An
     check_callable("pmap", function, *iterables)
     if len(iterables) == 1:
         return stream_behind(iterables[0], options)._then(Map(function))
-    see_that_all_are_iterable("pmap", iterables)
     return ParallelIterator(lift(zip(*iterables, strict=False), options).then(StarMap(function)), options)
 
 
@@ -230,7 +228,7 @@ def stream(iterable: Iterable[R], /, **options: Any) -> ParallelIterator[R]:
     >>> mrpy.stream(range(6), backend="serial").map(abs).filter(lambda n: n % 2).to_list()
     [1, 3, 5]
     """
-    see_that_none_is_a_function("stream", iterable)
+    see_that_all_are_iterable("stream", iterable)
     return stream_of(iterable, options)
 
 

@@ -435,6 +435,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "min(key)": (lambda s: s.min(3), TypeError, "min.. needs a function"),
     "sorted(reverse)": (lambda s: s.sorted(reverse="desc"), TypeError, "reverse=True or"),
     "tee(-1)": (lambda s: s.tee(-1), ValueError, "n must be >= 0|tee"),
+    "tee(-2)": (lambda s: s.tee(-2), ValueError, r"tee\(\) needs a whole number from 0 up, not -2"),
     "zip(3)": (lambda s: s.zip(3), TypeError, "not iterable"),
     "chain(3)": (lambda s: s.chain(3), TypeError, "not iterable"),
     "enumerate('a')": (lambda s: s.enumerate("a"), TypeError, "cannot be interpreted|whole number"),

@@ -268,6 +268,13 @@ def test_at_the_end_of_the_program_they_are_waited_for() -> None:
     assert done.stdout == "[0, 1, 2] 3 3\n", done.stderr
 
 
+def test_what_cannot_be_called_back_is_an_error_at_once() -> None:
+    with mrpy.session("serial"):
+        pending = mrpy.submit(abs, 1)
+        with pytest.raises(TypeError, match=r"add_done_callback\(\) needs a function, not int 3"):
+            pending.add_done_callback(3)  # type: ignore[arg-type]
+
+
 def test_what_is_no_pending_result_is_an_error() -> None:
     with mrpy.session("serial"):
         one = mrpy.submit(abs, 1)

@@ -1045,6 +1045,25 @@ def test_a_function_in_the_place_of_what_it_makes_is_said_to_be_one(verb: Any) -
         verb(numbers)
 
 
+@pytest.mark.parametrize(
+    ("verb", "call"),
+    {
+        "parallel": lambda it: mrpy.parallel(it), "stream": lambda it: mrpy.stream(it),
+        "pmap": lambda it: mrpy.pmap(abs, it), "pstarmap": lambda it: mrpy.pstarmap(abs, it),
+        "pfilter": lambda it: mrpy.pfilter(None, it), "preduce": lambda it: mrpy.preduce(operator.add, it, [1]),
+        "pfold": lambda it: mrpy.pfold(operator.add, it, 0), "mapreduce": lambda it: mrpy.mapreduce(abs, max, it),
+        "gather": lambda it: mrpy.gather(it), "wait": lambda it: mrpy.wait(it), "as_completed": lambda it: mrpy.as_completed(it),
+        "zip": lambda it: mrpy.stream([1]).zip([2], it), "chain": lambda it: mrpy.stream([1]).chain(it),
+        "join": lambda it: mrpy.stream([1]).join(it, abs), "cogroup": lambda it: mrpy.stream([1]).cogroup(it, abs),
+    }.items(),
+)  # fmt: skip
+def test_what_cannot_be_gone_through_is_named_with_the_verb(verb: str, call: Callable[[Any], Any]) -> None:
+    for thing in (None, 5):
+        with pytest.raises(TypeError, match=rf"^{verb}\(\) needs something to iterate over(, not|:).*{type(thing).__name__}") as raised:
+            call(thing)
+        assert "chunksize" not in str(raised.value), "it is in the place of the items"
+
+
 def test_a_backend_of_the_environment_that_is_none_is_said_to_be_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MRPY_BACKEND", "process")
     with pytest.raises(OptionError, match="the environment says MRPY_BACKEND='process'; must be one of .*did you mean 'processes'"):

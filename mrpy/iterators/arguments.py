@@ -32,25 +32,23 @@ def check_callable(verb: str, function: Any, *iterables: Any) -> None:
     """The same of a verb, which has what it is to go through behind its function."""
     if not callable(function):
         raise TypeError(f"{verb}() needs a function first, not {type(function).__name__} {function!r:.60}")
-    see_that_none_is_a_function(verb, *iterables)
+    see_that_all_are_iterable(verb, *iterables)
     if iterables:
         function_for(verb, function, *iterables)
 
 
-def see_that_none_is_a_function(verb: str, *iterables: Any) -> None:
-    """Raises `TypeError` where one is: it may be one that is to be called."""
-    for iterable in iterables:
-        if callable(iterable) and not hasattr(iterable, "__iter__") and not hasattr(iterable, "__getitem__"):
-            raise TypeError(f"{verb}() needs something to iterate over, not the function {iterable!r}")
-
-
-def see_that_all_are_iterable(verb: str, iterables: tuple[Any, ...]) -> None:
-    """Raises `TypeError` where one of several is not. A number may be meant as in `Pool.map`."""
-    for each in iterables:
-        if not hasattr(each, "__iter__") and not hasattr(each, "__getitem__"):
-            meant = f"; how many items a task takes is chunksize={each}" if isinstance(each, int) else ""
-            kind = type(each).__name__
-            raise TypeError(f"{verb}() needs something to iterate over, not {kind} {each!r:.60}{meant}")
+def see_that_all_are_iterable(verb: str, *iterables: Any) -> None:
+    """Raises `TypeError` where one is not. A function may be one that is to be called, and a number behind
+    the first one may be meant as in `Pool.map`."""
+    for place, each in enumerate(iterables):
+        if hasattr(each, "__iter__") or hasattr(each, "__getitem__"):
+            continue
+        if callable(each):
+            raise TypeError(f"{verb}() needs something to iterate over, not the function {each!r}")
+        size = place > 0 and isinstance(each, int)
+        meant = f"; how many items a task takes is chunksize={each}" if size else ""
+        kind = type(each).__name__
+        raise TypeError(f"{verb}() needs something to iterate over, not {kind} {each!r:.60}{meant}")
 
 
 def key_for(name: str, key: Any) -> Callable[[Any], Any] | None:
@@ -76,9 +74,12 @@ def at_least(name: str, value: Any, least: int, of: str = "") -> int:
     return operator.index(number)
 
 
-def all_iterable(others: tuple[Any, ...]) -> tuple[Iterable[Any], ...]:
+def all_iterable(name: str, others: tuple[Any, ...]) -> tuple[Iterable[Any], ...]:
     """The arguments, if each can be iterated; nothing is pulled from them."""
     for other in others:
         if not hasattr(type(other), "__iter__"):
-            iter(other)  # raises the error of the builtins
+            try:
+                iter(other)
+            except TypeError as error:
+                raise TypeError(f"{name}() needs something to iterate over: {error}") from None
     return others

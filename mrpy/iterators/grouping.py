@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 
 from mrpy.errors import OptionError
-from mrpy.iterators.arguments import at_least, function_for
+from mrpy.iterators.arguments import all_iterable, at_least, function_for
 from mrpy.iterators.inner import ByItself
 from mrpy.iterators.reshaping import Chainable
 from mrpy.iterators.sharing import see_that_they_are_apart
@@ -352,7 +352,7 @@ class Grouping(Chainable[T]):
         if itself:
             both = by_key.OnBothSides(*mappers)
             return self._keyed(both, by_key.LeftFirst(reducer), None, partitions, with_keys=with_keys)
-        see_that_they_are_apart(name, [self, other], lambda one, other: True)
+        see_that_they_are_apart(name, [self, *all_iterable(name, (other,))], lambda one, other: True)
         left, right = self._to_key(), _plan_of(other, self._given)
 
         def shuffled(left: Plan, given: dict[str, Any]) -> stream.ParallelIterator[Any]:

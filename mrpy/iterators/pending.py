@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrpy.errors import OF_THE_SESSION, Cancelled, SerializationError
 from mrpy.inside import giving_way, waiting
+from mrpy.iterators.arguments import function_for
 from mrpy.light import Generic, T
 from mrpy.mapreduce.anew import single_code
 from mrpy.mapreduce.steps import name_of
@@ -107,6 +108,7 @@ class PendingResult(Generic[T]):
     def add_done_callback(self, function: Callable[[PendingResult[T]], Any]) -> None:
         """Have ``function(self)`` called at the end, in a thread of mrpy's, the session that is open now in
         force; at once if it has ended. What it raises is printed."""
+        function_for("add_done_callback", function)
         with self._driver.shield, self._lock:
             if not self.done():
                 self._driver.check_owner()

@@ -120,12 +120,13 @@ class Reshaping(Chainable[T]):
         >>> mrpy.stream("ab", backend="serial").zip(range(9)).to_list()
         [('a', 0), ('b', 1)]
         """
-        see_that_they_are_apart("zip", [self, *all_iterable(others)], lambda one, other: one or other)
+        see_that_they_are_apart("zip", [self, *all_iterable("zip", others)], lambda one, other: one or other)
         return self._by("zip", _zipped, others, strict)
 
     def chain(self, *others: Iterable[R]) -> stream.ParallelIterator[T | R]:
         """``itertools.chain(self, *others)``."""
-        see_that_they_are_apart("chain", [self, *all_iterable(others)], lambda one, other: one == LEFT)
+        inputs = [self, *all_iterable("chain", others)]
+        see_that_they_are_apart("chain", inputs, lambda one, other: one == LEFT)
         return self._by("chain", _chained, others)
 
     def take(self, count: int) -> stream.ParallelIterator[T]:
@@ -200,6 +201,7 @@ class Reshaping(Chainable[T]):
         >>> once.to_list(), again.count()
         (['A', 'B', 'C'], 3)
         """
+        count = at_least("tee", count, 0)
         copies = itertools.tee(_Lasting(iter(self)), count)
         return tuple(self._after(_Same("tee", copy, self)) for copy in copies)
 

@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Literal, TypeAlias
 
 from mrpy.inside import waiting
+from mrpy.iterators.arguments import see_that_all_are_iterable
 from mrpy.iterators.pending import PendingResult
 from mrpy.light import Generic, NamedTuple, R, T
 from mrpy.scheduler.driver import Driver
@@ -184,6 +185,7 @@ def _until_all_have(
 def _checked(verb: str, pending: Any) -> list[PendingResult[Any]]:
     if isinstance(pending, PendingResult):
         raise TypeError(f"{verb}() takes several pending results: [{pending!r}]")
+    see_that_all_are_iterable(verb, pending)
     given = list(pending)
     for each in given:
         if not isinstance(each, PendingResult):
