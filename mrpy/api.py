@@ -54,6 +54,7 @@ def parallel(iterable: Iterable[R], /, **options: Any) -> ParallelIterator[R]:
     """
     if isinstance(iterable, ParallelIterator):
         return stream_of(iterable, options)
+    see_that_all_are_iterable("parallel", iterable)
     return ParallelIterator(lift_program(iterable, options), options)
 
 

@@ -17,7 +17,6 @@ from functools import lru_cache
 from types import AsyncGeneratorType, CellType, CodeType, FunctionType, GeneratorType
 
 from mrpy.errors import LiftError
-from mrpy.iterators.arguments import see_that_all_are_iterable
 from mrpy.iterators.builtin import HANDLERS, NONE_GIVEN, is_too_deep
 from mrpy.iterators.sharing import takes_from_its_source
 from mrpy.light import TYPE_CHECKING, later
@@ -77,7 +76,6 @@ def lift_program(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
             "a generator of a compiled module cannot be taken apart, since nothing says what it does with "
             "its items; use mrpy.pmap(function, source) there"
         )
-    see_that_all_are_iterable("parallel", iterable)
     return lift(iterable, given)
 
 
