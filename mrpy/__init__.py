@@ -88,7 +88,7 @@ def _named(name: str) -> object:
         return value
     if name in _PACKAGES:
         return imported(f"mrpy.{name}")
-    raise AttributeError(imported("mrpy.iterators.elsewhere").verb_called_here(name))
+    raise AttributeError(imported("mrpy.iterators.elsewhere").verb_called_here(name, __dir__()))
 
 
 if not TYPE_CHECKING:  # type checkers would take any name for one of ours

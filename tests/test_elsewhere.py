@@ -139,6 +139,24 @@ def test_what_is_no_verb_says_what_to_write(theirs: str) -> None:
         getattr(mrpy, theirs)
 
 
+def test_an_exception_is_said_to_be_in_errors() -> None:
+    for name in ("DataError", "OptionError", "MrpyError"):
+        with pytest.raises(AttributeError, match=f"module 'mrpy' has no attribute '{name}'; it is mrpy.errors.{name}$"):
+            getattr(mrpy, name)
+    for name in ("NamedTuple", "pin"):
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'$"):
+            getattr(mrpy, name)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("pmapp", "pmap"), ("read_cvs", "read_csv"), ("sumbit", "submit"), ("error", "errors")])
+def test_a_misspelt_name_says_what_may_be_meant(theirs: str, ours: str) -> None:
+    with pytest.raises(AttributeError, match=f"module 'mrpy' has no attribute '{theirs}'; did you mean '{ours}'\\?$"):
+        getattr(mrpy, theirs)
+    for name in (f"_{theirs}", "take", "run", "read"):
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'$"):
+            getattr(mrpy, name)
+
+
 def test_a_name_has_one_hint() -> None:
     for here, otherwise in ((_HERE, _OTHERWISE), (_VERBS, _VERBS_OTHERWISE)):
         names = [*itertools.chain.from_iterable(here.values()), *otherwise]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from mrpy.light import TYPE_CHECKING
+import mrpy.errors as errors
+from mrpy.light import TYPE_CHECKING, later
 
 if TYPE_CHECKING:
+    import difflib
     from typing import Any
+else:
+    difflib = later("difflib")  # only for those who mistype
+
+NEAR = 0.75  # of a name to one of ours: with less "take" would be near to "stage"
 
 _HERE = {
     "map": ("imap", "apply", "select", "transform", "map_elements", "amap"),
@@ -167,12 +173,20 @@ def result_called_here(name: str) -> str:
     return f"{text}; {_OF_A_RESULT[name]}" if name in _OF_A_RESULT else text
 
 
-def verb_called_here(name: str) -> str:
-    """The same to somebody who asked `mrpy` itself."""
+def verb_called_here(name: str, ours: list[str]) -> str:
+    """The same to somebody who asked `mrpy` itself, which has `ours`."""
     text = f"module 'mrpy' has no attribute {name!r}"
     if name in _VERBS_OTHERWISE:
         return f"{text}; {_VERBS_OTHERWISE[name]}"
-    return f"{text}; it is called {_VERB_NAMES[name]!r} here" if name in _VERB_NAMES else text
+    if name in _VERB_NAMES:
+        return f"{text}; it is called {_VERB_NAMES[name]!r} here"
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        return f"{text}; it is mrpy.errors.{name}"
+    if name.startswith("_"):  # of Python's own, which tools ask any module for
+        return text
+    near = difflib.get_close_matches(name, ours, 1, NEAR)
+    return f"{text}; did you mean {near[0]!r}?" if near else text
 
 
 def called(item: Any) -> Any:
