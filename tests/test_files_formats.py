@@ -118,6 +118,18 @@ def test_csv_takes_what_csv_takes(tmp_path: Path) -> None:
     assert list(mrpy.read_csv(wide, "utf-16", backend="serial")) == [{"é": "ü"}]
 
 
+def test_a_dialect_that_is_none_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", b"a,b\n")
+    with pytest.raises(csv.Error, match=r"dialect='foo': there are .*excel"):
+        mrpy.read_csv(path, dialect="foo")
+
+
+def test_names_of_fields_are_no_single_string(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", b"ale,1\n")
+    with pytest.raises(TypeError, match=r"read_csv\(\) needs fieldnames=\['name'\], a list of names"):
+        mrpy.read_csv(path, fieldnames="name")
+
+
 def test_a_long_field_is_read_where_the_user_allows_it(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", b"a\n" + b"x" * 200_000 + b"\n3\n")
     with pytest.raises(DataError, match="field limit"):
@@ -705,6 +717,14 @@ def test_sql_without_a_key_and_of_an_empty_table(database: str) -> None:
     assert mrpy.read_sql("points", database, backend="serial").count() == 1000
     assert list(mrpy.read_sql("none", database, "id", backend="serial")) == []
     assert list(mrpy.read_sql("select count(*) as n from points", database, backend="serial")) == [{"n": 1000}]
+
+
+@pytest.mark.parametrize("url", ["x.db", "sqlite:x.db", "user:secret@host/name", Path("x.db"), 5])
+def test_what_is_no_url_of_a_database_is_told_how_to_write_one(url: Any) -> None:
+    sa = pytest.importorskip("sqlalchemy")
+    with pytest.raises((TypeError, sa.exc.ArgumentError), match="needs the URL of a database.*'sqlite:///x.db'") as raised:
+        mrpy.read_sql("points", url)
+    assert "secret" not in str(raised.value)
 
 
 def test_a_database_is_meant_from_where_it_was_asked_for_and_none_is_made(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,8 @@ def read_csv(
     asked = _Asked("read_csv", paths, blocksize, compression, storage_options)
     given = {name: options.pop(name) for name in (*tables.PARAMETERS, *tables.ALSO) if name in options}
     parameters = tables.parameters_of(dialect, given)
+    if isinstance(fieldnames, str):
+        raise TypeError(f"read_csv() needs fieldnames=[{fieldnames!r}], a list of names")
     lines = lines_for(encoding, errors)
     names = None if fieldnames is None else tuple(fieldnames)
     rows = tables.Rows(lines, names, restkey, restval, parameters, tables.limit())
@@ -317,7 +319,7 @@ def read_sql(
     count = sql.PARTITIONS if partitions == "auto" else at_least("read_sql", partitions, 1)
     shown = url.render_as_string(hide_password=False) if hasattr(url, "render_as_string") else url
     if not isinstance(shown, str):
-        raise TypeError(f"read_sql() needs the URL of a database, not {type(url).__name__}")
+        raise TypeError(f"{sql.NEEDED}, not {type(url).__name__}")
     url = sql.database(shown)
     format = sql.Query(query, url, key, sql.said(query, url))
     blocks = format.cut(count)

@@ -36,6 +36,7 @@ _TOKENS = [
     )
     for inner in (r".", r"(?:\\.|[^\\])")
 ]
+NEEDED = "read_sql() needs the URL of a database, like 'sqlite:///x.db' for a file of SQLite"
 _CUTTABLE = (int, float, Decimal, datetime.date)  # a `datetime` is a date
 
 
@@ -341,7 +342,10 @@ class _Connection:
 def database(url: str) -> str:
     """The URL of a database, from any working directory. Raises `FileNotFoundError` for a file of SQLite that
     is not there: who opens it makes it."""
-    made = sa.make_url(url)
+    try:
+        made = sa.make_url(url)
+    except sa.exc.ArgumentError:  # it may hold a password
+        raise sa.exc.ArgumentError(NEEDED) from None
     path = made.database
     if made.get_backend_name() != "sqlite" or not path or path == ":memory:" or path.startswith("file:"):
         return url

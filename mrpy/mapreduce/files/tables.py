@@ -79,6 +79,8 @@ class Rows(Frozen):
 def parameters_of(dialect: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of a dialect, which may be known by its name in this process alone. Raises what `csv`
     raises for wrong ones."""
+    if isinstance(dialect, str) and dialect not in csv.list_dialects():
+        raise csv.Error(f"dialect={dialect!r}: there are {', '.join(map(repr, csv.list_dialects()))}")
     made = csv.reader((), dialect, **given).dialect
     return {name: getattr(made, name) for name in PARAMETERS}
 
