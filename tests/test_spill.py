@@ -7,6 +7,7 @@ import datetime
 import errno
 import functools
 import math
+import operator
 import os
 import re
 import shutil
@@ -530,6 +531,73 @@ def test_what_was_reduced_and_is_damaged_is_reduced_again(backend: str, sort: bo
     assert damaged
     assert [*found, *run] == expected
     assert "run again" in run.explain()
+
+
+def added_up(_: object, numbers: Iterator[int]) -> int:
+    return sum(numbers)
+
+
+def often(_: object, numbers: Iterator[int]) -> Iterator[tuple[int, int, str]]:
+    total = sum(numbers)
+    yield from ((total, place, "x" * 50) for place in range(20_000))
+
+
+def all_in_the_first(_: object, lists: Iterator[list[int]]) -> Iterator[list[int]]:
+    whole = next(lists)
+    for each in lists:
+        whole += each
+    yield from ([len(whole), place, *"x" * 50] for place in range(5_000))
+
+
+@pytest.mark.fault(25)
+@pytest.mark.parametrize("combiner", [added_up, None])
+@pytest.mark.parametrize("backend", HERE)
+def test_what_is_reduced_again_is_not_made_of_leftovers(backend: str, combiner: Any, spilled: Path) -> None:
+    """On serial and threads a task merges into the very groups that it was given, as a reducer may into its values."""
+    options: Any = {"backend": backend, "workers": 2, "chunksize": 100, "memory": 8_000_000}
+    mapper, reducer = (lambda _: ("k", 1), often) if combiner else (lambda number: ("k", [number]), all_in_the_first)
+    rows = mrpy.mapreduce(mapper, reducer, range(1000), combiner=combiner, **options)
+    found = [next(rows)]
+    harm(spilled, "damaged")
+    assert {row[0] for _, row in [*found, *rows]} == {1000}
+    assert "run again" in rows.explain()
+
+
+@pytest.mark.fault(25)
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+def test_what_is_reduced_again_and_cannot_be_as_it_was_is_an_error(backend: str, spilled: Path) -> None:
+    options: Any = {"backend": backend, "workers": 2, "chunksize": 100, "memory": 8_000_000}
+    rows = mrpy.mapreduce(lambda _: ("k", 1), often, once(1000), combiner=added_up, **options)
+    next(rows)
+    harm(spilled, "damaged")
+    with pytest.raises(SpillError, match="damaged"):
+        list(rows)
+
+
+def appended(numbers: list[int], number: int) -> list[int]:
+    numbers.append(number)
+    return numbers
+
+
+@pytest.mark.fault(25)
+@pytest.mark.parametrize("backend", HERE)
+def test_an_operator_that_changes_what_it_gets_finds_it_as_it_was_when_a_part_is_tried_again(
+    backend: str, spilled: Path, tmp_path_factory: Any
+) -> None:
+    marker = tmp_path_factory.mktemp("marker") / "done"
+
+    def harmed(number: int) -> int:
+        """The last item finds what others have on disk; and that this does not hold all of them."""
+        if number == 59_999 and not marker.exists():
+            marker.touch()
+            first = min(spilled.glob(f"{spill.PREFIX}*/*{spill.RUN}"))
+            first.write_bytes(b"nothing")
+        return number
+
+    items = mrpy.stream(range(60_000), backend=backend, workers=2, memory=30_000_000, chunksize=5000).map(harmed)
+    groups = dict(items.fold_by(lambda number: number % 50, appended, [], operator.iadd, partitions=1))
+    assert marker.exists()
+    assert groups == {key: list(range(key, 60_000, 50)) for key in range(50)}
 
 
 @pytest.mark.fault(25)

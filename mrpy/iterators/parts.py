@@ -1,4 +1,9 @@
-"""The reduce side of a shuffle: a task per part, and what they make as it arrives."""
+"""The reduce side of a shuffle: a task per part, and what they make as it arrives.
+
+A task that runs here, on serial or threads, is given the very groups that the map tasks have made. It merges
+into them, and a reducer or an operator may change the values that it gets. To copy them would be for nothing,
+since hardly any task runs a second time. So where one does, all that it was given is mapped again.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +60,7 @@ class ReduceTasks:
         self._code = code
         self._made = made
         self._at_hand = at_hand
+        self._used_up = not job.driver.backend.remote  # whether what a task was given is not as it was
         self._account = account
         self._inputs: dict[int, set[Key]] = {}  # of the last attempt at a part
         self._part_of: dict[Key, int] = {}
@@ -84,10 +90,8 @@ class ReduceTasks:
                     given += len(batch)
                 return
             except SpillError:
-                if tries == TRIES or part in self._failed:
+                if tries == TRIES or part in self._failed or not self._start_again(part, []):
                     raise
-                self._start(part)
-                self._account.again += 1
 
     def _behind(self, part: int, given: int) -> Iterator[Batch]:
         """What comes behind so many rows."""
@@ -137,15 +141,23 @@ class ReduceTasks:
         """Whether what was spilled and is damaged is made once more: from a source that can be read again."""
         if self._at_hand:  # of a checkpoint: the next run sees to it before it begins
             return False
-        damaged = [each for each in self._made if each.slot.chunk.first == error.chunk]
-        if not damaged or any(isinstance(each.side.plan.source, Pulled) for each in damaged):
+        damaged = [each for each in self._made if each.slot.chunk.first == error.chunk]  # one of each side
+        used = [each for each in damaged if each.slot.key in self._inputs[part]]  # others have been
+        if not damaged or any(each.tries == TRIES for each in used):
             return False
-        if any(each.tries == TRIES and each.slot.key in self._inputs[part] for each in damaged):
+        for each in used:
+            each.tries += 1
+        return self._start_again(part, damaged)
+
+    def _start_again(self, part: int, damaged: list[Mapped]) -> bool:
+        """Whether a part could be started once more: over what is damaged made again, and what is used up."""
+        wanted = self._made if self._used_up else damaged
+        stale = [each for each in wanted if each.slot.key in self._inputs[part]]
+        if any(self._at_hand or isinstance(each.side.plan.source, Pulled) for each in stale):
             return False
-        for each in damaged:  # one of each side
-            if each.slot.key in self._inputs[part]:  # else another part has seen to it
-                each.tries += 1
-                each.slot.key = self._mapped_again(each)
+        for each in stale:
+            before, each.slot.key = each.slot.key, self._mapped_again(each)
+            self._job.drop([before])
         self._start(part)
         self._account.again += 1
         return True
