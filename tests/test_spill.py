@@ -574,6 +574,17 @@ def test_what_is_reduced_again_and_cannot_be_as_it_was_is_an_error(backend: str,
         list(rows)
 
 
+@pytest.mark.parametrize("backend", HERE)
+def test_a_combiner_may_yield_nothing_for_some_keys_or_for_all(backend: str, spilled: Path) -> None:
+    def odd(_: object, numbers: Iterator[int]) -> Iterator[int]:
+        return (number for number in numbers if number % 2)
+
+    options: Any = {"backend": backend, "workers": 2, "memory": 1, "combiner": odd}
+    for keys, step in ((500, 1), (1, 2)):
+        found = dict(mrpy.mapreduce(lambda n: (n % keys, n), lambda key, ns: sum(odd(key, ns)), range(0, 20_000, step), **options))
+        assert found == {key: sum(n for n in range(key, 20_000, keys) if n % 2) if step == 1 else 0 for key in range(keys)}
+
+
 def appended(numbers: list[int], number: int) -> list[int]:
     numbers.append(number)
     return numbers

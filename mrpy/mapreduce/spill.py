@@ -254,9 +254,10 @@ def _one_by_one(
 def _weights(entries: list[Entry]) -> tuple[int, int]:
     """About how many bytes an entry takes without its values, and one of these: from some of them."""
     some = entries[:: max(1, len(entries) // WEIGHED)]
-    values = [entry[2][0] if type(entry[2]) is list else entry[2] for entry in some]
+    values = [value for _, _, group in some for value in (group[:1] if type(group) is list else (group,))]
     keys = sum(weight(entry[1]) for entry in some) // len(some)
-    return PER_ENTRY + keys, 8 + sum(map(weight, values)) // len(some)
+    each = sum(map(weight, values)) // len(values) if values else 0  # a combiner may have left none
+    return PER_ENTRY + keys, 8 + each
 
 
 def _pieces(entry: Entry, count: int, each: int) -> Iterator[tuple[list[Entry], int]]:
