@@ -157,6 +157,11 @@ def test_records_of_numpy_are_keys_of_counts_as_of_groups(backend: str) -> None:
     for key in (lambda row: row, lambda row: (row, 1)):
         run = mrpy.stream(rows, backend=backend, workers=2, chunksize=7)
         assert sorted(count for _, count in run.count_by(key)) == [10, 20]
+    for batches in (np.split(rows, 3), [rows[:0], *np.split(rows, 3)]):
+        parts = mrpy.stream(batches, backend=backend, workers=2).flat_map(lambda batch: batch)
+        assert sorted(count for _, count in parts.frequencies()) == [10, 20]
+        parts = mrpy.stream(batches, backend=backend, workers=2).flat_map(list)
+        assert sorted(count for _, count in parts.frequencies()) == [10, 20]
     with pytest.raises(TypeError, match="not hashable"):
         mrpy.stream(rows, backend=backend, workers=2).count_by(lambda row: [row]).to_list()
 

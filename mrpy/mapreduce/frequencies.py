@@ -82,9 +82,17 @@ def _of_text(text: str, counts: Sequence[int]) -> Frequencies:
 
 def count_each(items: Iterator[Any]) -> Any:
     """What a leaf holds, counted."""
-    for first in items:
-        items = chain((first,), items)
-        return Frequencies.of((map(canonical, items) if MAY_BE_NAN[type(first)] is RECORD else items,))
+    return count_many(iter((items,)))
+
+
+def count_many(many: Iterator[Iterable[Any]]) -> Any:
+    """The same of what these hold, one after the other."""
+    for things in many:
+        rest = iter(things)
+        for first in rest:
+            parts = chain((chain((first,), rest),), many)
+            is_record = MAY_BE_NAN[type(first)] is RECORD
+            return Frequencies.of((map(canonical, part) for part in parts) if is_record else parts)
     return Frequencies.of(())
 
 
@@ -100,5 +108,5 @@ def counted_pairs(value: Any) -> Frequencies:
 
 
 FREQUENCIES = Fold(
-    count_each, add_counts, counted_pairs, "frequencies", exact=True, leaf_of_many=Frequencies.of
+    count_each, add_counts, counted_pairs, "frequencies", exact=True, leaf_of_many=count_many
 )
