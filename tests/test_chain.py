@@ -307,6 +307,52 @@ def test_std_of_what_is_large_and_close_to_each_other(xs: list[float], chunksize
     assert math.isclose(found["spread"], statistics.pstdev(xs), rel_tol=1e-9)
 
 
+FAR = {  # what is too large, or too small, to be squared as a float
+    "large": [1e200, -1e200],
+    "twice as large": [1e154, 3e154],
+    "the largest": [1.7e308, -1.7e308] * 300,
+    "the largest, all the same": [1.7e308] * 1000,
+    "large, beside others": [*map(float, range(700)), 1e200, *map(float, range(700))],
+    "small": [1e-165, 3e-165],
+    "small, and more of them": [1e-165 * n for n in range(1000)],
+    "small, behind others": [*[0.5] * 1000, *(0.5 + 1e-165 * n for n in range(1000))],
+    "small, all the same": [0.1e-300] * 1000,
+    "subnormal": [5e-324 * n for n in range(300)],
+    "large and small": [1e-200, 1e200] * 200,
+    "integers": [10**200, -(10**200)],
+    "integers and others": [10**200, 0.5, -(10**200), *[2.5, 7] * 300],
+    "integers, then others": [*[10**200] * 300, *[0.5] * 300],
+    "fractions": [Fraction(1, 10**200), Fraction(3, 10**200)] * 200,
+    "decimals": [Decimal("1e200"), Decimal("-1e200")] * 200,
+    "integers that are no floats": [[10**17 + 3, 10**17 + 1, 1e17][n * n % 7 % 3] for n in range(700)],
+}
+
+
+@pytest.mark.parametrize("kind", FAR)
+@pytest.mark.parametrize("chunksize", [1, 7, 1000])
+def test_std_of_what_cannot_be_squared(kind: str, chunksize: int) -> None:
+    run = mrpy.stream(FAR[kind], backend="serial", chunksize=chunksize)
+    expected = float(statistics.pstdev(FAR[kind]))
+    assert math.isclose(run.std(), expected, rel_tol=1e-15)
+    [(_, found)] = run.aggregate_by(lambda _: 0, spread="std")
+    assert math.isclose(found["spread"], expected, rel_tol=1e-15)
+
+
+def test_std_that_is_no_float_is_an_overflow_as_in_statistics() -> None:
+    for xs in ([1.7e308, -1.7e308], [10**400, -(10**400)], [10**400, 5], [Fraction(10**400), 0]):
+        with pytest.raises(OverflowError):
+            statistics.stdev(xs)
+        with pytest.raises(OverflowError):
+            mrpy.stream(xs, backend="serial").std(ddof=1)
+
+
+@pytest.mark.parametrize("other", [0.0, 1e200, 1e-200, 10**17])
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_std_of_what_is_not_finite_is_nan(odd: float, other: float) -> None:
+    for xs in ([odd], [odd, other], [other, odd, other], [other] * 700 + [odd], [other, -other] * 300 + [odd, other]):
+        assert math.isnan(mrpy.stream(xs, backend="serial").std())
+
+
 @pytest.mark.parametrize("make", [int, float, Fraction, Decimal, numpy.float64, numpy.int32], ids=lambda f: f.__name__)
 def test_mean_and_std_of_every_kind_of_number(make: Any) -> None:
     xs = [make(x % 13) for x in range(300)]

@@ -107,6 +107,4 @@ def counted_pairs(value: Any) -> Frequencies:
     return Frequencies([], []) if value is NOTHING else value.finished()
 
 
-FREQUENCIES = Fold(
-    count_each, add_counts, counted_pairs, "frequencies", exact=True, leaf_of_many=count_many
-)
+FREQUENCIES = Fold(count_each, add_counts, counted_pairs, "frequencies", exact=True, leaf_of_many=count_many)
