@@ -43,6 +43,25 @@ def test_means_and_deviations_are_those_of_statistics(name: str, backend: str) -
     assert found == pytest.approx(statistics.fmean(numbers), rel=1e-12)
 
 
+TO_ADD = {"tenths": [0.1] * 100_000, "cancelled": [1e16, 1.0, -1e16] * 3000, "too large": [1e308] * 300, "infinite": [1.0, math.inf] * 200}
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize("chunksize", [50, "auto"])
+@pytest.mark.parametrize("name", TO_ADD)
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+def test_a_sum_of_doubles_is_that_of_floats_to_the_bit(name: str, backend: str, chunksize: Any) -> None:
+    floats = TO_ADD[name]
+    with mrpy.session(backend, workers=2, chunksize=chunksize):
+        expected = mrpy.stream(floats).sum()
+        mixed = [np.float64(x) if place % 3 else x for place, x in enumerate(floats)]
+        for doubles in (np.array(floats), list(np.array(floats)), mixed):
+            found = mrpy.stream(doubles).sum()
+            assert (type(found), found) == (np.float64, expected)
+        for other in (np.float32, np.longdouble, complex):
+            assert type(mrpy.stream([np.float64(0.1), other(2), np.float64(0.1)] * 100).sum()) is type(np.float64(0.1) + other(2))
+
+
 @pytest.mark.parametrize("backend", ["serial", "processes"])
 def test_booleans_are_counted(backend: str) -> None:
     with mrpy.session(backend, workers=2):

@@ -82,7 +82,8 @@ class Reductions(Chainable[T]):
         return int(self._fold(statistics.COUNT))
 
     def sum(self, start: Any = 0) -> Any:
-        """``sum(self, start)``. Floats are added with compensation, to the same bits on every backend.
+        """``sum(self, start)``, to the same bits on every backend. Floats, and doubles of NumPy, are added
+        with compensation, except in stretches of the source that begin with an integer.
 
         >>> import mrpy
         >>> mrpy.stream([0.1] * 10, backend="serial").sum()

@@ -35,12 +35,15 @@ class Compensated(NamedTuple):
 
 
 def sum_leaf(items: Iterator[Any], verb: str = "sum") -> Any:
-    """The sum of a leaf: exact for integers, correctly rounded for floats. ``verb``: for what it is."""
+    """The sum of a leaf: exact for integers, correctly rounded for floats. If it begins with an integer it is
+    that of `sum`: to hold integers, in case that there is a float among them, takes a third longer. ``verb``:
+    for what it is."""
     for first in items:
-        if type(first) is float:
-            return _float_sum(chain((first,), items))
-        if type(first) is int:
+        kind = type(first)
+        if kind is int:
             return sum(items, first)
+        if kind is float or (isinstance(first, float) and kind.__module__ == "numpy"):
+            return _float_sum([first, *items], kind)
         try:
             first = 0 + first  # as `sum` begins: of booleans it counts those that are true
         except Exception:  # of its own `__radd__`, which takes its own kind only
@@ -78,13 +81,17 @@ def _is_of_numpy(kind: type) -> bool:
     return issubclass(kind, numpy.ndarray | numpy.generic)
 
 
-def _float_sum(items: Iterator[Any]) -> Any:
-    values = list(items)
-    total = sum(values)  # quick, and no float if `fsum` would make floats of what is none
+def _float_sum(values: list[Any], kind: type[float]) -> Any:
+    """Of values that begin with one of this kind: Python's, which are added in no time, or NumPy's, for which
+    that takes longer than to ask what all of them are."""
+    if kind is float or set(map(type, values)) != {kind}:
+        total = sum(values)  # no float if `fsum` would make floats of what is none
+        if not isinstance(total, kind):
+            return total
     try:
-        return Compensated(math.fsum(values), 0.0) if isinstance(total, float) else total
+        return Compensated(kind(math.fsum(values)), 0.0)
     except (TypeError, ValueError, OverflowError):  # of no real number; inf - inf; too large
-        return total
+        return sum(values)
 
 
 def sum_merge(left: Any, right: Any) -> Any:
