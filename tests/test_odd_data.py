@@ -182,3 +182,7 @@ def test_the_largest_are_those_that_sorted_puts_first(backend: str) -> None:
     tasks = [Task(i * 7 % 5, f"t{i}") for i in range(300)]
     with mrpy.session(backend, workers=2):
         assert mrpy.stream(tasks, chunksize=10).topk(6).to_list() == sorted(tasks, reverse=True)[:6]
+        for key in (lambda task: (0, task), lambda task: [(task,)]):
+            assert mrpy.stream(tasks, chunksize=10).topk(6, key=key).to_list() == sorted(tasks, key=key, reverse=True)[:6]
+        pairs = [(0, task) for task in tasks]
+        assert mrpy.stream(pairs, chunksize=10).topk(6).to_list() == sorted(pairs, reverse=True)[:6]

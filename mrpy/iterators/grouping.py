@@ -4,7 +4,7 @@ All of these are MapReduces, run by ``keyed.py``; but a join with what is small 
 ``beside.py``). Whatever can be folded is folded on the workers before it travels. They are lazy; the first
 result comes when all items were looked at. Keys come in an order that depends on the keys alone, the same
 everywhere. Keys that are equal in Python (``1``, ``1.0``, ``True``) are one key, shown as the first of them;
-all NaN are one key, and None is one.
+all NaN are one key, shown as a float, and None is one.
 """
 
 from __future__ import annotations

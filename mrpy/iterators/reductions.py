@@ -92,7 +92,8 @@ class Reductions(Chainable[T]):
         return self._fold(statistics.total_from(start))
 
     def mean(self) -> Any:
-        """``statistics.fmean(self)``. Raises ValueError where there are no items.
+        """``statistics.fmean(self)``. Raises ValueError where there are no items. Infinite where the sum of
+        floats is too large for one: there `fmean` raises.
 
         >>> import mrpy
         >>> mrpy.stream([1, 2, 6], backend="serial").mean()
@@ -186,7 +187,7 @@ class Reductions(Chainable[T]):
 
     def frequencies(self) -> stream.ParallelIterator[tuple[T, int]]:
         """``collections.Counter(self).items()``: pairs of an item and how often it came, in the order in
-        which items first came. All NaN are one item, as they are one key.
+        which items first came. All NaN are one item, as they are one key, which is shown as a float.
 
         >>> import mrpy
         >>> mrpy.stream("banana", backend="serial").frequencies().to_list()

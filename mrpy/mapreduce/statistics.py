@@ -268,9 +268,9 @@ class _Largest(Frozen):
         first: Any = next(items, NOTHING)
         if first is NOTHING:
             return []
-        kind: Any = type(first if self.key is None else _RANK(first))
+        rank = first if self.key is None else _RANK(first)
         items = chain((first,), items)
-        if kind.__module__ != "builtins":
+        if not _is_of_python(rank):
             return sorted(items, key=key, reverse=True)[: self.count]
         return heapq.nlargest(self.count, items, key=key)
 
@@ -278,6 +278,13 @@ class _Largest(Frozen):
         """The items alone."""
         found = or_empty(value)
         return found if self.key is None else [item for _, item in found]
+
+
+def _is_of_python(rank: Any) -> bool:
+    """Whether what is compared is of Python's own kinds: also what stands in a tuple, or in a list."""
+    if type(rank) in (tuple, list):
+        return all(map(_is_of_python, rank))
+    return type(rank).__module__ == "builtins"
 
 
 def largest(count: int, key: Any) -> Fold:
