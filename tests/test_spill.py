@@ -6,9 +6,11 @@ import contextlib
 import datetime
 import errno
 import functools
+import itertools
 import math
 import operator
 import os
+import random
 import re
 import shutil
 import tempfile
@@ -41,7 +43,7 @@ from mrpy.mapreduce import (
 )  # fmt: skip
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.partition import stable_hash
-from mrpy.mapreduce.sorted_runs import write_sorted
+from mrpy.mapreduce.sorted_runs import SortedRun, write_sorted
 from mrpy.mapreduce.spill import Run, RunFile, SpillFolder, write_entries
 from mrpy.mapreduce.tree import Node
 
@@ -261,6 +263,13 @@ def test_a_sort_on_disk_can_be_left(spilled: Path) -> None:
     assert mrpy.stream(range(20_000, 0, -1), memory=1, workers=2).sorted().take(3).to_list() == [1, 2, 3]
 
 
+def merged(runs: list[SortedRun], memory: int, order: sorting.Order, packs: bool) -> list[Any]:
+    """The items of runs, as the second part of a sort has them."""
+    merge = sorting.MergeTask(order, packs)
+    batches = (batch for part in sorting.ranges(runs, memory) for batch in merge(part))
+    return list(itertools.chain.from_iterable(sorting.each_once(batches, runs, order)))
+
+
 @given(
     runs=st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers()), min_size=1, max_size=60), max_size=6),
     memory=st.integers(1, 4000),
@@ -274,9 +283,7 @@ def test_ranges_have_all_items_once_and_in_order(runs: Any, memory: int, block: 
         patch.setattr(sorting, "BATCH", block)
         store = spill.Store(folder, memory)
         written = [write_sorted(store, sorted(run, key=lambda i: i[0]), order.rank, 0, 100) for run in runs]
-        merge = sorting.MergeTask(order, packs)
-        batches = [batch for part in sorting.ranges(written, memory) for batch in merge(part)]
-    items = [item for batch in batches for item in sorting.opened(batch)]
+        items = merged(written, memory, order, packs)
     assert items == sorted((item for run in runs for item in run), key=lambda item: item[0])
 
 
@@ -300,8 +307,7 @@ def test_ranges_have_all_items_once_where_ranks_have_no_order(
         patch.setattr(spill, "BLOCK", (block, block))
         store = spill.Store(folder, memory)
         written = [write_sorted(store, sorted(run, key=rank), rank, 0, 100) for run in runs]
-        merge = sorting.MergeTask(order, False)
-        items = [item for part in sorting.ranges(written, memory) for batch in merge(part) for item in batch]
+        items = merged(written, memory, order, packs=False)
     assert Counter(items) == Counter(item for run in runs for item in run)
 
 
@@ -331,6 +337,52 @@ def test_what_cmp_to_key_makes_is_a_key_everywhere(backend: str, memory: int) ->
     items = [(n * 7919 % 3, n) for n in range(20_000)]
     run = mrpy.stream(items, backend=backend, workers=2, memory=memory)
     assert run.sorted(key).to_list() == sorted(items, key=key)
+
+
+def at_random(one: int, other: int) -> int:
+    return random.choice((-1, 1))
+
+
+@pytest.mark.parametrize("backend", HERE)
+@pytest.mark.parametrize("key", [lambda _: random.random(), functools.cmp_to_key(at_random)])
+def test_a_key_that_is_another_each_time_is_an_error_where_it_is_asked_again(
+    backend: str, key: Any, spilled: Path
+) -> None:
+    """Items were lost, and others came twice. What fits is asked once for each, as by the builtin."""
+    items, options = range(100_000), {"backend": backend, "workers": 2}
+    fits = mrpy.stream(items, memory=10**9, **options).sorted(key).to_list()
+    assert fits != list(items)
+    assert sorted(fits) == list(items)
+    with pytest.raises(ValueError, match=r"sorted\(\) .* another answer"):
+        mrpy.stream(items, memory=1, **options).sorted(key).to_list()
+
+
+def test_a_shuffle_by_numbers_that_travel_with_the_items_may_go_to_disk(spilled: Path) -> None:
+    rows = mrpy.stream(range(50_000), memory=1, workers=2).map(lambda n: (random.random(), n)).sorted(0)
+    assert sorted(n for _, n in rows) == list(range(50_000))
+
+
+@given(
+    runs=st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=60), max_size=6),
+    answers=st.lists(st.integers(0, 9), min_size=1),
+    memory=st.integers(1, 4000),
+    block=st.integers(1, 2000),
+)
+def test_all_items_come_once_or_it_is_an_error_whatever_a_key_says(
+    runs: Any, answers: list[int], memory: int, block: int
+) -> None:
+    says = itertools.cycle(answers)
+    order = sorting.by(lambda item: next(says), False)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spill, "BLOCK", (block, block))
+        store = spill.Store(folder, memory)
+        written = [write_sorted(store, run, order.rank, 0, 100) for run in runs]
+        try:
+            items = merged(written, memory, order, packs=False)
+        except ValueError as error:
+            assert "another answer" in str(error)  # noqa: PT017
+        else:
+            assert Counter(items) == Counter(itertools.chain.from_iterable(runs))
 
 
 @pytest.fixture

@@ -199,7 +199,8 @@ class Reductions(Chainable[T]):
         self, key: Callable[[T], Any] | object = None, reverse: bool = False
     ) -> stream.ParallelIterator[T]:
         """``sorted(self, key=key, reverse=reverse)``: stable; `key` a function, an index or a name. What does
-        not fit into `memory` is sorted on disk.
+        not fit into `memory` is sorted on disk; `key` is asked for it more than once, and where the answer is
+        another each time, as that of `random.random` is, that is a ValueError.
 
         >>> import mrpy
         >>> mrpy.stream(["bb", "a", "cc"], backend="serial").sorted(len, reverse=True).to_list()

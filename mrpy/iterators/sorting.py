@@ -12,7 +12,7 @@ from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.sort_feeder import runs_of
 from mrpy.mapreduce.sort_memory import sort_memory
 from mrpy.mapreduce.sorted_runs import SortedRun
-from mrpy.mapreduce.sorting import MergeTask, Order, opened, ranges
+from mrpy.mapreduce.sorting import MergeTask, Order, each_once, ranges
 from mrpy.mapreduce.sources import Pulled
 from mrpy.mapreduce.steps import FlatMap
 from mrpy.progress import watched
@@ -54,5 +54,5 @@ class Sorted(Reduced):
             given |= ALONE | {"chunksize": 1, "buffersize": options.worker_count + 1}
             mend = written.files.mend if options.checkpoint is None else None
             merged = type(items)(Plan(Pulled(cut, mend), (FlatMap(MergeTask(order, remote)),)), given)
-            for batch in merged:
-                yield from opened(batch)
+            for batch in each_once(merged, runs, order):
+                yield from batch

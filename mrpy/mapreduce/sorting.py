@@ -21,7 +21,7 @@ from mrpy.mapreduce.bounds import Bound, cuts
 from mrpy.mapreduce.chunks import Chunk, partly
 from mrpy.mapreduce.folds import take_in
 from mrpy.mapreduce.kernels import Announce
-from mrpy.mapreduce.keys import key_among, key_function
+from mrpy.mapreduce.keys import key_among, key_function, key_name
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.sorted_runs import PLAIN, SortedRun, Stretch, packed, unpacked, write_sorted
@@ -38,6 +38,7 @@ COSTLY = 2e-6  # seconds that a key takes which is carried, and not made once mo
 BATCH = 1 << 20  # bytes of memory of the items that the consumer opens at a time, about
 
 Part: TypeAlias = "list[Any] | SortedRun"  # sorted
+Place: TypeAlias = tuple[int, int]
 
 
 class Down:
@@ -237,28 +238,65 @@ def ranges(runs: Sequence[SortedRun], memory: int) -> Iterator[Range]:
         begin = end
 
 
+class Edges(NamedTuple):
+    """Of each stretch of a range the path of its run, and from where to where that was taken: the offset of a
+    block, and a place in it."""
+
+    of_stretches: list[tuple[str, Place, Place]]
+
+
 class MergeTask(Frozen):
-    """The step of the second part: a range to its items, sorted, in batches. ``packs``: as bytes."""
+    """The step of the second part: a range to its edges, and its items, sorted, in batches. ``packs``: as
+    bytes."""
 
     order: Order
     packs: bool
 
     def __call__(self, range: Range) -> list[Any]:
-        parts = (part for stretch in range.stretches for part in self._within(stretch, range))
+        edges = Edges([])
+        parts = (part for stretch in range.stretches for part in self._within(stretch, range, edges))
         items = self.order.together(parts)
-        return _batches(items) if self.packs and items else [items]
+        return [edges, *(_batches(items) if self.packs and items else [items])]
 
-    def _within(self, stretch: Stretch, range: Range) -> Iterator[list[Any]]:
+    def _within(self, stretch: Stretch, range: Range, edges: Edges) -> Iterator[list[Any]]:
         """Of the blocks what is in the range. Only the first and the last of them are cut: those between are
         not even looked at, for they were cut nowhere when the ranges beside this one were."""
         rank, last = self.order.rank, len(stretch.lengths) - 1
+        first, behind = (stretch.offset, 0), (stretch.offset + sum(stretch.lengths), 0)
         for number, items in enumerate(stretch.read()):
             begin, end = 0, len(items)
             if number == 0 and stretch.begins and range.begin is not None:
                 begin = range.begin.place(items, key=rank)
+                first = stretch.offset, begin
             if number == last and stretch.ends and range.end is not None:
                 end = range.end.place(items, key=rank)
+                behind = behind[0] - stretch.lengths[-1], end
             yield items[begin:end] if (begin, end) != (0, len(items)) else items
+        edges.of_stretches.append((stretch.path, first, behind))
+
+
+def each_once(batches: Iterable[Any], runs: Sequence[SortedRun], order: Order) -> Iterator[list[Any]]:
+    """The items of all ranges, batch by batch. Both ranges beside a cut ask for the keys of what lies there,
+    so a key that gives another answer each time may have them both take an item, or neither: `ValueError`."""
+    reached = {run.path: (run.offsets[0], 0) for run in runs}
+    for batch in batches:
+        if type(batch) is not Edges:
+            yield opened(batch)
+            continue
+        for path, begin, end in batch.of_stretches:
+            if not reached[path] == begin <= end:
+                raise ValueError(_asked_again(order.key))
+            reached[path] = end
+
+
+def _asked_again(key: Any) -> str:
+    again = "once more where they do not fit into memory=, and got another answer than before"
+    if key is None:
+        return f"sorted() compares items {again}"
+    return (
+        f"sorted() asks {key_name(key)} for the keys of items {again}; have the keys travel with the items, "
+        "as in .map(lambda item: (key(item), item)).sorted(0)"
+    )
 
 
 def _batches(items: list[Any]) -> list[Any]:
