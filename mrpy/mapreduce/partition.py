@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     import dataclasses
     import fractions
     import hashlib
+    import pathlib
 else:
     dataclasses = later("dataclasses")
     fractions = later("fractions")
     hashlib = later("hashlib")  # for those who draw random numbers in reducers
+    pathlib = later("pathlib")
 
 DEFAULT = 8  # partitions; not a multiple of the workers, whose number must not show in the order of results
 
@@ -214,9 +216,9 @@ def _rarer(key: Any) -> int:
         return _of_duration(key)
     if isinstance(key, uuid.UUID):
         return hash(key.int)
-    if isinstance(key, os.PathLike):
+    if isinstance(key, os.PathLike) and _is_equal_as(key, pathlib.PurePath):
         path = os.fspath(key)  # before it is bytes: of these only a to z would be lowered
-        return crc32(os.fsencode(path.lower() if "Windows" in kind.__name__ else path))
+        return crc32(os.fsencode(path.lower() if isinstance(key, pathlib.PureWindowsPath) else path))
     if kind.__module__ == "ipaddress":
         return crc32(str(key).encode())
     if isinstance(key, type) or _is_imported(key):
@@ -329,8 +331,8 @@ def _is_imported(key: Any) -> bool:
 
 def _compared_fields(kind: Any) -> list[str] | None:
     """Which fields two of this class are equal by, at most, where a library has written what compares them,
-    or their hash; None where it is the user's own business."""
-    if kind.__hash__ is None:
+    or their hash; None where it is the user's own business, or each is equal to itself alone."""
+    if kind.__hash__ is None or kind.__eq__ is object.__eq__:
         return None
     parameters = getattr(kind, "__dataclass_params__", None)
     if parameters is not None:

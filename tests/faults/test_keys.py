@@ -338,6 +338,52 @@ class Marked:
     marks: list[str] = attrs.field(factory=list, hash=False)
 
 
+@attrs.define(eq=False, unsafe_hash=True)
+class Itself:
+    """Equal to nothing but itself, for all that its hash says."""
+
+    x: int
+
+
+@dataclass(eq=False, unsafe_hash=True)
+class NothingElse:
+    """Likewise."""
+
+    x: int
+
+
+class Opened:
+    """Likewise, and a path."""
+
+    def __fspath__(self) -> str:
+        return "a"
+
+
+class Loose(pathlib.PurePosixPath):
+    """A path that is equal in a way of its own."""
+
+    def __eq__(self, other: object) -> bool:
+        return str(self).lower() == str(other).lower()
+
+    def __hash__(self) -> int:
+        return hash(str(self).lower())
+
+
+class Share(pathlib.PureWindowsPath):
+    """A path that is equal as those of its base."""
+
+
+@dataclass(frozen=True)
+class Filed:
+    """A path that is equal by its fields."""
+
+    path: str
+    version: float
+
+    def __fspath__(self) -> str:
+        return f"{self.path}-{self.version}"
+
+
 class Registered:
     """A number of another library, as those of gmpy2: it says so, and hashes as Python's do."""
 
@@ -386,6 +432,8 @@ EQUAL: dict[str, list[Any]] = {
     "a date": [Day.FIRST, datetime.date(2000, 1, 1)],
     "paths": [pathlib.PureWindowsPath("A"), pathlib.PureWindowsPath("a")],
     "paths, not of ASCII": [pathlib.PureWindowsPath("\N{LATIN CAPITAL LETTER E WITH ACUTE}"), pathlib.PureWindowsPath("\N{LATIN SMALL LETTER E WITH ACUTE}")],
+    "paths of a class of the user's": [Share("A"), Share("a")],
+    "paths of a dataclass": [Filed("a", 1), Filed("a", 1.0)],
     "bools": [np.True_, True, 1],
     "NaN": [math.nan, -math.nan, np.float32("nan"), np.float64("nan"), Decimal("nan"), complex(0, math.nan)],
     "NaN in a dataclass": [Measured(math.nan), Measured(float("nan"), 0), Measured(np.float64("nan"))],
@@ -438,7 +486,7 @@ def test_days_and_durations_of_numpy_are_keys(backend: str, memory: int) -> None
 
 
 @pytest.mark.fault(28)
-@pytest.mark.parametrize("key", [Folded("A"), Near(1), ByKey("a"), Money(1, "EUR"), Ratio(1, 7), lambda: 1, Fraction(1).limit_denominator])
+@pytest.mark.parametrize("key", [Folded("A"), Near(1), ByKey("a"), Money(1, "EUR"), Ratio(1, 7), lambda: 1, Fraction(1).limit_denominator, Itself(1), NothingElse(1), Opened(), Loose("a")])
 def test_what_is_equal_in_a_way_of_its_own_is_refused_by_name(backend: str, key: Any) -> None:
     with pytest.raises(TypeError, match="has no hash that is the same in every process"):
         list(mrpy.stream([1, 2]).count_by(lambda _: key))
