@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, count
 from typing import Any, TypeAlias
 
 from mrpy.errors import OptionError
@@ -24,13 +24,14 @@ from mrpy.mapreduce.kept_runs import kept_for
 from mrpy.mapreduce.partition import DEFAULT, canonical, shown
 from mrpy.mapreduce.plan import Plan, ready
 from mrpy.mapreduce.rules import Rules, stage_seed
-from mrpy.mapreduce.shuffle import MapTask, ReduceTask, kept_apart, step_of
+from mrpy.mapreduce.shuffle import MapTask, ReduceTask, kept_apart, no_order, step_of
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.slots import Slot, first_of
 from mrpy.mapreduce.sources import Pulled, ahead, stages_of, taken_by
 from mrpy.mapreduce.spill import SpillFolder, Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder
 from mrpy.mapreduce.steps import name_of
+from mrpy.mapreduce.tree import NOTHING
 from mrpy.mapreduce.turns import completed
 from mrpy.options import Options, plain, resolve, truth
 from mrpy.progress import watched
@@ -38,6 +39,7 @@ from mrpy.scheduler.calls import Code
 from mrpy.scheduler.current import job_for
 from mrpy.scheduler.job import Job
 
+Row: TypeAlias = tuple[Any, Any]
 Functions: TypeAlias = tuple[Callable[..., Any], Reducer, Reducer | None]
 
 
@@ -212,7 +214,7 @@ class Keyed:
             for part in range(self._partitions, self._parts):
                 yield from parts.opened(part)
             each = (map(rows_of, parts.opened(part)) for part in range(self._partitions))
-            yield heapq.merge(*map(chain.from_iterable, each), key=_rank)
+            yield _in_order([chain.from_iterable(rows) for rows in each])
         else:
             for part in range(self._parts):
                 yield from parts.opened(part)
@@ -221,8 +223,24 @@ class Keyed:
         return map(parts.batches, range(self._parts))
 
 
-def _rank(row: tuple[Any, Any]) -> Any:
-    return canonical(row[0])
+def _in_order(parts: list[Iterator[Row]]) -> Iterator[Row]:
+    """The rows of parts, each sorted by key, as one. Raises TypeError where keys of two parts have no order:
+    those of one part were looked at where it was made."""
+    return parts[0] if len(parts) == 1 else _merged(parts)
+
+
+def _merged(parts: list[Iterator[Row]]) -> Iterator[Row]:
+    before: Any = NOTHING
+    for rank, _, row in heapq.merge(*map(_ranked, count(), parts)):
+        if before is not NOTHING and not before < rank and before != rank:
+            raise no_order(before, rank)
+        before = rank
+        yield row
+
+
+def _ranked(part: int, rows: Iterator[Row]) -> Iterator[tuple[Any, int, Row]]:
+    """With what is compared, the number of the part being for ranks that have no order."""
+    return ((canonical(row[0]), part, row) for row in rows)
 
 
 def keyed(

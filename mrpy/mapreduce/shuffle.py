@@ -343,7 +343,12 @@ def in_order(groups: Iterator[tuple[Any, Group]]) -> Iterator[tuple[Any, Group]]
     before: Any = NOTHING
     for key, group in groups:
         if before is not NOTHING and not before < key:
-            names = f"{short_repr(shown(before))} and {short_repr(shown(key))}"
-            raise TypeError(f"the keys cannot be sorted (sort=True): {names} have no order")
+            raise no_order(before, key)
         before = key
         yield key, group
+
+
+def no_order(before: Any, key: Any) -> TypeError:
+    """What to raise where neither of these two is the first."""
+    names = f"{short_repr(shown(before))} and {short_repr(shown(key))}"
+    return TypeError(f"the keys cannot be sorted (sort=True): {names} have no order")

@@ -523,6 +523,33 @@ def test_keys_in_no_total_order_are_not_sorted_into_two_groups(backend: str, mem
         list(mrpy.mapreduce(lambda k: (k, 1), lambda k, v: sum(v), keys, sort=True, memory=memory))
 
 
+@dataclass(frozen=True)
+class Ranked:
+    """Two of these may come neither before nor behind each other, and are not equal."""
+
+    rank: int
+    name: str
+
+    def __lt__(self, other: Ranked) -> bool:
+        return self.rank < other.rank
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize("partitions", [1, 2, 8, 64])
+@pytest.mark.parametrize("make", [lambda n: Ranked(n % 2, str(n % 4)), lambda n: frozenset({"ab"[n % 2]})], ids=["ties", "sets"])
+def test_keys_in_no_total_order_are_refused_whatever_partitions_they_are_in(backend: str, make: Any, partitions: int) -> None:
+    pairs = mrpy.mapreduce(lambda n: (make(n), n), lambda k, v: sum(v), range(40), sort=True, partitions=partitions)
+    with pytest.raises(TypeError, match=r"cannot be sorted \(sort=True\): .* have no order"):
+        list(pairs)
+
+
+@pytest.mark.parametrize("partitions", [1, 8])
+def test_a_reducer_may_yield_several_pairs_of_keys_that_are_sorted(backend: str, partitions: int) -> None:
+    keys = [Ranked(n % 7, "a") for n in range(40)]
+    pairs = mrpy.mapreduce(lambda k: (k, k.rank), lambda k, v: (n for n in v), keys, sort=True, partitions=partitions)
+    assert [(key.rank, n) for key, n in pairs] == sorted((key.rank, key.rank) for key in keys)
+
+
 # ---- reducers that come too late -------------------------------------------------------------------------------
 
 
