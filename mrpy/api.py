@@ -199,8 +199,8 @@ def mapreduce(
     returns the value of a key, or yields several. ``combiner(key, values)`` has its shape; it is applied on
     the workers before anything travels, to values in the order of their positions, and must not change what
     the reducer comes to. It pays where a key comes often: to combine two or three values takes longer than
-    to send them. With ``sort=True`` the pairs come in the order of their keys: of any two
-    one has to be less than the other.
+    to send them. With ``sort=True`` the pairs come in the order of their keys: of any two one has to be less
+    than the other.
 
     Where the mapper fails, what a function as ``on_error`` returns stands for what that would have made: a
     pair, or pairs; so it does for a record that has killed its worker or has run too long. What it returns

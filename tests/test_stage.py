@@ -421,6 +421,13 @@ def without_repeats(items: Iterable[Any]) -> Iterator[Any]:
         last = item
 
 
+def infinite_but_the_first(items: Iterable[Any]) -> Iterator[float]:
+    best = 5.0
+    for _ in items:
+        yield best
+        best = math.inf
+
+
 BAD: dict[str, tuple[Any, list[Any], int]] = {  # and how many items the smallest example has
     "dedupe": (dedupe, [5, 3, 1, 4, 3, 9], 2),
     "running mean": (running_mean, [2.0, 2.0, 2.0, 5.0, 1.0], 2),
@@ -430,6 +437,7 @@ BAD: dict[str, tuple[Any, list[Any], int]] = {  # and how many items the smalles
     "header": (headed, [1, 2, 3], 2),
     "sorting": (sorted_all, [1, 2, 5, 3, 7], 2),
     "without repeats": (without_repeats, [1, 2, 2, 3], 2),
+    "an infinity": (infinite_but_the_first, [1, 2, 3], 2),
 }
 
 
@@ -513,6 +521,14 @@ def test_check_fails_exactly_where_a_cut_shows(sample: list[int]) -> None:
 
 # ---- check: operators ------------------------------------------------------------------------------------------------
 
+
+class Sum:
+    """Equal to nothing but itself."""
+
+    def __init__(self, total: float) -> None:
+        self.total = total
+
+
 NOT_ASSOCIATIVE: dict[str, tuple[Any, list[Any]]] = {
     "subtraction": (operator.sub, [0, 1, 2]),
     "division": (operator.truediv, [1.0, 2.0, 4.0]),
@@ -524,11 +540,23 @@ NOT_ASSOCIATIVE: dict[str, tuple[Any, list[Any]]] = {
     "difference of sets": (operator.sub, [{1}, {1, 2}, {2}]),
     "absolute difference": (lambda a, b: abs(a - b), [1, 2, 4]),
     "nand": (lambda a, b: not (a and b), [True, False]),
+    "subtraction of what cancels": (operator.sub, [0.1, 0.2, -0.3]),
+    "subtraction of large floats": (operator.sub, [1e16, 1.0, -1e16]),
+    "subtraction beside large floats": (lambda a, b: (max(a[0], b[0]), a[1] - b[1]), [(1.7e9, 0.0), (1.7e9, 0.5)]),
 }
 ASSOCIATIVE: dict[str, tuple[Any, list[Any]]] = {
     "add": (operator.add, list(range(-9, 9))),
     "float add": (operator.add, [0.1, 0.2, 0.3, 1e10, -1e-3, 7.7]),
     "float multiply": (operator.mul, [0.1, 0.2, 3.3, 1e10]),
+    "floats that cancel": (operator.add, [0.1, 0.2, -0.3]),
+    "large floats that cancel": (operator.add, [1e16, 1.0, -1e16]),
+    "complex numbers that cancel": (operator.add, [0.1 + 1j, 0.2 + 1j, -0.3 - 2j]),
+    "sums that cancel, and counts": (lambda a, b: (a[0] + b[0], a[1] + b[1]), [(0.1, 1), (0.2, 1), (-0.3, 1)]),
+    "arrays that cancel": (operator.add, [np.array([0.1, 5.0]), np.array([0.2, 5.0]), np.array([-0.3, 5.0])]),
+    "rotations": (operator.matmul, [np.array([[math.cos(n), -math.sin(n)], [math.sin(n), math.cos(n)]]) * 7 for n in (0.5, 1.0, math.pi / 2 - 1.5)]),
+    "objects that cancel": (lambda a, b: Sum(a.total + b.total), [Sum(0.1), Sum(0.2), Sum(-0.3)]),
+    "infinities": (operator.add, [math.inf, 1.0, 2.0]),
+    "infinities and none": (operator.add, [math.inf, -math.inf, 2.0]),
     "max": (max, [3, 1, 2]),
     "min of tuples": (min, [(3, "a"), (1, "b")]),
     "concat": (operator.add, ["a", "bc", ""]),
@@ -710,6 +738,25 @@ def test_check_on_a_run_finds_a_bad_operator(backend: str) -> None:
     assert mrpy.preduce(operator.add, range(100), **options) == 4950
     assert mrpy.stream(range(100), **options).map(float).sum() == 4950.0
     assert mrpy.stream(range(100), **options).frequencies().count() == 100
+
+
+@over_local
+def test_check_on_a_run_lets_sums_pass_that_cancel(backend: str) -> None:
+    """They come to nearly nothing, and so to another number however they are cut."""
+    options: dict[str, Any] = {"backend": backend, "workers": 2, "check": True}
+    data = [0.1, 0.2, -0.3, 1e16, 1.0, -1e16]
+    mean = mrpy.mapreduce(
+        lambda x: (0, (x, 1)), lambda _, sums: operator.truediv(*map(sum, zip(*sums, strict=True))), data[:3],
+        combiner=lambda _, sums: tuple(map(sum, zip(*sums, strict=True))), **options,
+    )  # fmt: skip
+    assert mean.to_list() == [(0, pytest.approx(0))]
+    assert mrpy.preduce(operator.add, data[:3], **options) == pytest.approx(0)
+    assert mrpy.preduce(operator.add, data, **options) == pytest.approx(0, abs=2)
+    assert mrpy.pfold(lambda total, x: total + x, data, 0.0, **options) == pytest.approx(0, abs=2)
+    with pytest.raises(CheckFailed, match="not associative"):
+        mrpy.preduce(operator.sub, data[:3], **options)
+    with pytest.raises(CheckFailed, match="must be neutral"):
+        mrpy.pfold(operator.add, data[:3], 5.0, **options)
 
 
 @over_local
