@@ -284,6 +284,13 @@ def test_mean_and_std_are_those_of_statistics(xs: list[float]) -> None:
     assert math.isclose(stream().std(ddof=1), statistics.stdev(xs), rel_tol=1e-9, abs_tol=1e-9)
 
 
+@pytest.mark.parametrize("chunksize", [1, 7, 1000])
+def test_a_mean_of_floats_among_integers_is_that_of_floats(chunksize: int) -> None:
+    xs = [1, 1e16, 1.0, -1e16, 0.1, True] * 1000
+    options: Any = {"backend": "serial", "chunksize": chunksize}
+    assert mrpy.stream(xs, **options).mean() == mrpy.stream(map(float, xs), **options).mean()
+
+
 def test_std_is_stable_far_from_zero() -> None:
     xs = [1e9 + x for x in (4, 7, 13, 16)] * 500
     assert math.isclose(mrpy.stream(xs, backend="serial").std(), math.sqrt(22.5), rel_tol=1e-9)

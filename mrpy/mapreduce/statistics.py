@@ -173,7 +173,10 @@ def total_from(start: Any) -> Fold:
 def mean_leaf(items: Iterator[Any]) -> Any:
     """How many, and their sum."""
     values = widened(items)
-    return (len(values), sum_leaf(iter(values), "mean")) if values else NOTHING
+    if not values:
+        return NOTHING
+    total = sum_leaf(iter(values), "mean")
+    return len(values), _float_sum(values, float) if type(total) is float else total
 
 
 def mean_merge(left: tuple[int, Any], right: tuple[int, Any]) -> tuple[int, Any]:
