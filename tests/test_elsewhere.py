@@ -251,3 +251,69 @@ def test_calls_that_joblib_has_put_off_are_refused(backend: str, monkeypatch: py
         assert list(mrpy.parallel(kept, backend=backend, workers=2)) == [(abs, (-1,), {}), (abs, (2,), {})]
     done = ([f(*args) for f, args, _ in [delayed(abs)(y) for y in range(-x, 0)]] for x in [1, 2])
     assert list(mrpy.parallel(done, backend=backend, workers=2)) == [[1], [2, 1]]
+
+
+JOBLIB = """
+import functools
+
+def delayed(function):
+    def delayed_function(*args, **kwargs):
+        return function, args, kwargs
+    return functools.wraps(function)(delayed_function)
+"""
+
+
+@pytest.fixture
+def joblib(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What mrpy looks at of it: where its code is from, and what that is called."""
+    module = types.ModuleType("joblib")
+    exec(compile(JOBLIB, "/there/joblib/parallel.py", "exec"), vars(module))
+    monkeypatch.setitem(sys.modules, "joblib", module)
+    return module
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_calls_that_are_put_off_by_another_name_are_refused(backend: str, joblib: Any) -> None:
+    import dask
+
+    D, later, lazily = joblib.delayed, joblib.delayed(abs), dask.delayed(abs)  # noqa: N806
+    lazy = dask.delayed
+    for calls in (
+        (later(x) for x in [-1, 2]), (D(abs)(x) for x in [-1, 2]), [later(x) for x in [-1, 2]], (later(2),),
+        (lazily(x) for x in [-1, 2]), (lazy(abs)(x) for x in [-1, 2]), [lazily(2)],
+        (dask.delayed(abs)(x) for x in [-1, 2]),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=r"write f\(x\) in its place.*mrpy\.stream\("):
+            next(mrpy.parallel(calls, backend=backend, workers=2))
+    computed = (lazily(x).compute(scheduler="sync") for x in [-1, 2])
+    assert list(mrpy.parallel(computed, backend=backend, workers=2)) == [1, 2]
+    assert mrpy.stream([later(2)], backend=backend).to_list() == [(abs, (2,), {})]
+
+
+def test_a_function_that_puts_its_calls_off_is_refused(joblib: Any) -> None:
+    import dask
+
+    for function in (joblib.delayed(abs), dask.delayed(abs)):
+        for call in (
+            lambda: mrpy.pmap(function, [1]), lambda: mrpy.pstarmap(function, [(1,)]), lambda: mrpy.submit(function, 1),
+            lambda: mrpy.stream([1]).map(function), lambda: mrpy.parallel(map(function, [1])),
+            lambda: mrpy.Executor(backend="serial").submit(function, 1),
+        ):  # fmt: skip
+            with pytest.raises(TypeError, match=r"\(\) needs the function itself.*delayed"):
+                call()
+
+
+def test_a_function_of_the_users_with_such_a_name_is_his_own(joblib: Any) -> None:
+    assert list(mrpy.pmap(delayed(abs), [1], backend="serial")) == [(abs, (1,), {})]
+    calls = [(abs, (-1,), {}), (abs, (2,), {})]
+    done = mrpy.parallel((f(*args) for f, args, _ in calls), backend="serial")
+    assert list(done) == [1, 2]
+
+
+def test_the_delayed_of_joblib_itself_is_known() -> None:
+    joblib = pytest.importorskip("joblib")
+    for made in ((joblib.delayed(abs)(x) for x in [-1, 2]), [joblib.delayed(abs)(2)]):
+        with pytest.raises(TypeError, match=r"write f\(x\) in its place"):
+            next(mrpy.parallel(made, backend="serial"))
+    with pytest.raises(TypeError, match="needs the function itself"):
+        mrpy.pmap(joblib.delayed(abs), [1])

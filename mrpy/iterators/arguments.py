@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable
+from types import FunctionType
 
 from mrpy.errors import LiftError, OptionError
 from mrpy.iterators.sharing import takes
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
     from mrpy.options import Options
 
 
+_OF_DELAYED = ("joblib/parallel.py", "sklearn/utils/parallel.py")  # where there is a function of that name
+
+
 def function_for(name: str, function: Any, *sources: Iterable[Any]) -> Callable[..., Any]:
     """The function, if it is one, and takes nothing from the sources by itself."""
     if not callable(function):
         raise TypeError(f"{name}() needs a function, not {type(function).__name__} {function!r:.60}")
+    see_that_it_is_called(name, function)
     if takes(function, sources):
         raise LiftError(
             f"the function of {name}() takes items from what it goes over, too, so that none is done apart "
@@ -32,9 +37,27 @@ def check_callable(verb: str, function: Any, *iterables: Any) -> None:
     """The same of a verb, which has what it is to go through behind its function."""
     if not callable(function):
         raise TypeError(f"{verb}() needs a function first, not {type(function).__name__} {function!r:.60}")
+    see_that_it_is_called(verb, function)
     see_that_all_are_iterable(verb, *iterables)
     if iterables:
         function_for(verb, function, *iterables)
+
+
+def puts_off(function: Any) -> bool:
+    """Whether `delayed`, that of joblib or Dask, has made it: to call it calls nothing yet."""
+    if type(function) is FunctionType:
+        code = function.__code__
+        return code.co_name == "delayed_function" and code.co_filename.endswith(_OF_DELAYED)
+    return type(function).__module__ == "dask.delayed"
+
+
+def see_that_it_is_called(verb: str, function: Any) -> None:
+    """Raises `TypeError` where it would be put off."""
+    if puts_off(function):
+        raise TypeError(
+            f"{verb}() needs the function itself, and calls it: what delayed() of joblib or Dask makes of a "
+            "function calls nothing"
+        )
 
 
 def see_that_all_are_iterable(verb: str, *iterables: Any) -> None:

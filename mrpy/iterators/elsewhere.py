@@ -155,6 +155,10 @@ _OF_A_RESULT = {
     "_condition": "write mrpy.wait([pending]) or mrpy.as_completed([pending]); those of concurrent.futures "
     "take its own futures only",
 }
+_PUT_OFF = (
+    "delayed(f)(x) calls nothing, and makes {} that only {}: write f(x) in its place, as in "
+    "mrpy.parallel(f(x) for x in xs). (mrpy.stream(...) leaves it as it is)"
+)
 _NAMES = {theirs: ours for ours, many in _HERE.items() for theirs in many}
 _VERB_NAMES = {theirs: ours for ours, many in _VERBS.items() for theirs in many}
 
@@ -190,12 +194,14 @@ def verb_called_here(name: str, ours: list[str]) -> str:
 
 
 def called(item: Any) -> Any:
-    """The item, where it is none of the calls that `joblib.delayed` has put off."""
+    """The item, where it is none of the calls that `delayed`, that of joblib or Dask, has put off."""
+    told = ""
     if type(item) is tuple and len(item) == 3:
         function, args, kwargs = item
         if callable(function) and type(args) is tuple and type(kwargs) is dict:
-            raise TypeError(
-                "delayed(f)(x) calls nothing, and makes a tuple that only joblib calls: write f(x) in its "
-                "place, as in mrpy.parallel(f(x) for x in xs)"
-            )
+            told = _PUT_OFF.format("a tuple", "joblib calls")
+    elif type(item).__module__ == "dask.delayed":
+        told = _PUT_OFF.format("an object", "dask.compute() calls")
+    if told:
+        raise TypeError(told)
     return item

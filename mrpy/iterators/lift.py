@@ -17,6 +17,7 @@ from functools import lru_cache
 from types import AsyncGeneratorType, CellType, CodeType, FunctionType, GeneratorType
 
 from mrpy.errors import LiftError
+from mrpy.iterators.arguments import puts_off, see_that_it_is_called
 from mrpy.iterators.builtin import HANDLERS, NONE_GIVEN, is_too_deep
 from mrpy.iterators.sharing import takes_from_its_source
 from mrpy.light import TYPE_CHECKING, later
@@ -76,7 +77,9 @@ def lift_program(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
             "a generator of a compiled module cannot be taken apart, since nothing says what it does with "
             "its items; use mrpy.pmap(function, source) there"
         )
-    return lift(iterable, given)
+    plan = lift(iterable, given)
+    _see_that_none_is_put_off(iterable, plan)
+    return plan
 
 
 def _why_not(generator: GeneratorType[Any, Any, Any]) -> str:
@@ -112,15 +115,30 @@ def _why_not(generator: GeneratorType[Any, Any, Any]) -> str:
 
 
 def _puts_off(generator: GeneratorType[Any, Any, Any]) -> bool:
-    """Whether it names `joblib.delayed`: its items may be calls that nobody does."""
-    if (joblib := sys.modules.get("joblib")) is None:
-        return False
-    names = {*generator.gi_code.co_names, *generator.gi_code.co_freevars}
-    if "delayed" not in names:
+    """Whether it names a `delayed`, that of joblib or Dask, or what one has made: its items may be calls that
+    nobody does."""
+    theirs = _that_put_off()
+    if not theirs:
         return False
     frame: Any = generator.gi_frame
-    known = (frame.f_locals.get(name, frame.f_globals.get(name)) for name in names)
-    return any(each is joblib or each is getattr(joblib, "delayed", joblib) for each in known)
+    names = {*generator.gi_code.co_names, *generator.gi_code.co_freevars}
+    known = [frame.f_locals.get(name, frame.f_globals.get(name)) for name in names]
+    own = [getattr(module, "delayed", module) for module in theirs]
+    own += theirs if "delayed" in names else []
+    return any(puts_off(each) or any(each is one for one in own) for each in known)
+
+
+def _that_put_off() -> list[Any]:
+    """The modules of others that do, if they are imported."""
+    return [sys.modules[name] for name in ("joblib", "sklearn.utils.parallel", "dask") if name in sys.modules]
+
+
+def _see_that_none_is_put_off(iterable: Any, plan: Plan) -> None:
+    """Raises `TypeError` where the calls were put off before: a look at the first one."""
+    for step in plan.steps:
+        see_that_it_is_called("parallel", getattr(step, "function", None))
+    if type(iterable) in (list, tuple) and iterable and _that_put_off():
+        elsewhere.called(iterable[0])
 
 
 def _from_generator(
