@@ -302,3 +302,35 @@ def test_who_copies_it_is_told_how_to_have_two() -> None:
             copy.copy(run)
         with pytest.raises(TypeError, match="has begun"):
             copy.deepcopy(run)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        numpy.array, numpy.asarray, numpy.argmax, numpy.unique, numpy.ndim, lambda run: numpy.asarray(run, float),
+        lambda run: numpy.save("unused.npy", run), lambda run: numpy.isin([1], run),
+    ],
+)  # fmt: skip
+def test_numpy_takes_it_for_no_single_thing(use: Callable[[Any], Any], tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = mrpy.Job().run([(1, 2)], backend="serial")
+    for run in (made(), made().batch(2), lines):
+        with pytest.raises(TypeError, match=r"no array: write numpy\.array\(list\(this\)\), or numpy\.fromiter\("):
+            use(run)
+    assert list(lines) == [(1, 2)]
+
+
+def test_what_goes_through_it_item_by_item_still_does() -> None:
+    assert numpy.fromiter(made(), int).tolist() == list(range(6)) == numpy.array(list(made())).tolist()
+    run = made()
+    assert not hasattr(run, "__array__")  # whom pandas and others ask before they go through its items
+    for number in (numpy.int64(3), numpy.float64(3), numpy.array([3, 4]), numpy.array(3)):
+        assert number not in [run] and run not in [number] and run != number
+    assert list(pickle.loads(pickle.dumps(run))) == list(run) == list(range(6))
+
+
+def test_frames_of_pandas_are_made_of_it_as_ever() -> None:
+    pandas = pytest.importorskip("pandas")
+    pairs = lambda: mrpy.pmap(lambda n: (n, str(n)), range(2), backend="serial")
+    assert pandas.DataFrame(pairs(), columns=["n", "text"]).to_dict("list") == {"n": [0, 1], "text": ["0", "1"]}
+    assert pandas.Series(made()).tolist() == pandas.Index(made()).tolist() == list(range(6))

@@ -163,6 +163,17 @@ _NAMES = {theirs: ours for ours, many in _HERE.items() for theirs in many}
 _VERB_NAMES = {theirs: ours for ours, many in _VERBS.items() for theirs in many}
 
 
+def none_of(name: str) -> Exception:
+    """What to raise where a parallel iterator is asked for `name`. NumPy asks for an ``__array_struct__``
+    where it is to make an array of one, and would take it for a single thing; nobody else does, so that to
+    others, as pandas, it is no array."""
+    if name == "__array_struct__":
+        return TypeError(
+            "an iterator is no array: write numpy.array(list(this)), or numpy.fromiter(this, float), say"
+        )
+    return AttributeError(called_here(name))
+
+
 def called_here(name: str) -> str:
     """What to say to somebody who asked a parallel iterator for `name`."""
     text = f"a ParallelIterator has no attribute {name!r}"

@@ -266,8 +266,10 @@ class ParallelIterator(Beginning[T], Reshaping[T], Reductions[T], Grouping[T], W
 
     if not TYPE_CHECKING:  # type checkers would take any name for one of its own
 
+        __array_ufunc__ = None  # NumPy's numbers would be compared with an array of it: see `none_of`
+
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(elsewhere.called_here(name))
+            raise elsewhere.none_of(name)
 
     # ---- narrow steps: fused ---------------------------------------------------------------------
 
