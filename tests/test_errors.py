@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import multiprocessing
 import operator
 import os
 import pickle
@@ -1007,6 +1008,46 @@ def test_a_generator_or_a_coroutine_as_a_result_says_what_to_do(kind: str, cure:
         for run in (lambda: list(mrpy.pmap(function, [1])), lambda: mrpy.submit(function, 1).result()):
             with pytest.raises(SerializationError, match=f"cannot pickle '{kind}' object .*{cure}"):
                 run()
+
+
+@pytest.mark.parametrize(
+    ("make", "cure"),
+    {
+        **dict.fromkeys(("Lock", "Queue", "SimpleQueue", "Event", "Semaphore"), r"\(take one of multiprocessing\.Manager\(\)"),
+        "Value": r"\(take one of multiprocessing\.Manager\(\)", "Array": "return what changes", "RawArray": "return what changes",
+    }.items(),
+)  # fmt: skip
+@pytest.mark.parametrize("held", ["by the function", "by an item", "by a job"])
+def test_what_multiprocessing_shares_by_inheritance_is_not_to_be_made_in_the_function(make: str, cure: str, held: str) -> None:
+    given = {"Value": ("i", 0), "Array": ("i", 3), "RawArray": ("i", 3)}
+    shared = getattr(multiprocessing, make)(*given.get(make, ()))
+
+    class Sharing(mrpy.Job):
+        def __init__(self) -> None:
+            self.shared = shared
+
+    run = {
+        "by the function": lambda: list(mrpy.pmap(lambda n: (n, shared), [1])),
+        "by an item": lambda: list(mrpy.pmap(type, [[shared]])),
+        "by a job": lambda: list(Sharing().run([(1, 2)])),
+    }[held]
+    with mrpy.session("processes", workers=1), pytest.raises(SerializationError, match=cure) as caught:
+        run()
+    assert "or use backend='threads')" in str(caught.value)
+    assert "inside the function" not in str(caught.value)
+
+
+def test_what_a_manager_makes_is_shared() -> None:
+    with multiprocessing.get_context("spawn").Manager() as manager, mrpy.session("processes", workers=2):
+        total, lock, seen = manager.Value("i", 0), manager.Lock(), manager.dict()
+
+        def add(number: int) -> None:
+            with lock:
+                total.value += number
+            seen[number] = True
+
+        list(mrpy.pmap(add, range(10), chunksize=1))
+        assert (total.value, len(seen)) == (45, 10)
 
 
 def test_a_chunksize_as_the_third_argument_is_named() -> None:

@@ -16,6 +16,13 @@ from mrpy.scheduler import byvalue
 from mrpy.scheduler.codec import REFUSALS, let_through
 from mrpy.scheduler.simple_functions import names_in
 
+_MANAGED = "take one of multiprocessing.Manager(), as its Lock(), Queue() or Value()"
+_PLAIN = "pass what it holds, as an array say, and return what changes"
+_SHARED = {  # by inheritance only: where it is from, and what to do. Made in a function nobody else has it
+    "multiprocessing.synchronize": _MANAGED, "multiprocessing.queues": _MANAGED,
+    "multiprocessing.sharedctypes": _PLAIN, "multiprocessing.heap": _PLAIN,
+    "multiprocessing.sharedctypes.Synchronized": _MANAGED,  # a Value
+}  # fmt: skip
 DEEPEST = 12  # parts inside parts; out of the air. What is nested so deeply is its own culprit
 
 
@@ -43,10 +50,17 @@ def culprit(value: Any) -> tuple[str, str]:
     """
     try:
         path, cure = _path(value)
+        shared = [_cure_of_shared(each) for each in (value, *(part.value for part in path))]
     except Exception as problem:  # of a method of the user's that has been asked what there is
         let_through(problem)
         return "", ""
-    return _in_words(path), cure
+    return _in_words(path), next(filter(None, shared), cure)
+
+
+def _cure_of_shared(value: Any) -> str:
+    """What to do where `multiprocessing` would have it shared."""
+    module = type(value).__module__
+    return _SHARED.get(f"{module}.{type(value).__name__}") or _SHARED.get(module, "")
 
 
 def _in_words(path: list[_Part]) -> str:
