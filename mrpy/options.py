@@ -33,11 +33,16 @@ _ELSEWHERE = {  # what other libraries call it
     "processes": "workers", "nodes": "workers", "ncpus": "workers", "num_cpus": "workers",
     "n_processes": "workers", "n_threads": "workers", "num_threads": "workers",
     "concurrency": "workers", "max_concurrency": "workers", "max_concurrent": "workers",
+    "jobs": "workers", "threads": "workers", "cpus": "workers", "nprocs": "workers", "n_procs": "workers",
+    "num_processes": "workers", "num_proc": "workers", "n_cpu": "workers", "nthreads": "workers",
+    "pool_size": "workers", "batch": "chunksize",
     "batch_size": "chunksize", "chunk_size": "chunksize", "partition_size": "chunksize",
     "prefetch": "buffersize", "buffer_size": "buffersize",
+    "max_tasks_active": "buffersize", "prefetch_factor": "buffersize",
     "max_retries": "retries", "prefer": "backend", "scheduler": "backend", "pool": "backend",
     "progress_bar": "progress", "verbose": "progress", "return_exceptions": "on_error='return'",
-    "error_callback": "on_error", "random_state": "seed", "in_order": "ordered", "desc": "name",
+    "raise_exception": "on_error", "random_state": "seed", "random_seed": "seed", "rng": "seed",
+    "in_order": "ordered", "desc": "name",
     "maxtasksperchild": "mrpy.session(max_tasks_per_worker=...)",
     "max_tasks_per_child": "mrpy.session(max_tasks_per_worker=...)",
     "max_tasks_per_worker": "mrpy.session(max_tasks_per_worker=...)",
@@ -54,11 +59,14 @@ _ENDS = "what a worker does last goes into teardown() of a mrpy.Job"
 _COUNTED = "progress=True sees how many items there are where the source has a length"
 _STARTS = "there is one way to start worker processes, without a main guard"
 _ARRAYS = "large arrays go to worker processes by shared memory, without being asked"
+_DONE = "mrpy.submit(...).add_done_callback(f), where f gets the pending result"
+_PARTS = "chunksize= says how many items a task takes; .repartition(n) makes n parts"
 _OTHERWISE = {  # what is done in another way
-    "npartitions": "chunksize= says how many items a task takes; .repartition(n) makes n parts",
+    "npartitions": _PARTS, "n_splits": _PARTS,
     "pre_dispatch": "buffersize= says how many items are pulled ahead",
     "return_as": "results come in order, as you ask for them; ordered=False gives them as they are completed",
-    "callback": "loop over the results, or write mrpy.submit(...).add_done_callback(...)",
+    "callback": f"loop over the results, or write {_DONE}",
+    "error_callback": "on_error= may be a function, and what that returns stands in place of the result",
     "initializer": _SET_UP, "initargs": _SET_UP, "max_nbytes": _ARRAYS, "mmap_mode": _ARRAYS,
     "worker_init": _SET_UP, "use_worker_state": _SET_UP, "worker_exit": _ENDS,
     "total": _COUNTED, "iterable_len": _COUNTED,
@@ -244,12 +252,35 @@ def _truth(value: Any) -> str:
     return "" if isinstance(value, bool) else "must be True or False"
 
 
+_BACKENDS_ELSEWHERE = {
+    "loky": "processes", "multiprocessing": "processes", "multithreading": "threads", "threading": "threads",
+}  # fmt: skip
+
+
 def _backend(value: Any) -> str:
     if isinstance(value, str) and value in BACKENDS:
         return ""
-    near = difflib.get_close_matches(str(value), BACKENDS, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    theirs = _BACKENDS_ELSEWHERE.get(str(value))
+    near = [theirs] if theirs else difflib.get_close_matches(str(value), BACKENDS, 1)
+    hint = _meant(value) or (f"; did you mean {near[0]!r}?" if near else "")
     return f"must be one of {', '.join(BACKENDS)}{hint}"
+
+
+def _workers(value: Any) -> str:
+    if value is None or (_is_int(value) and value >= 1):
+        return ""
+    hint = _meant(value) or "; without it all processors are taken"
+    return f"must be a whole number from 1 up, or None{hint}"
+
+
+def _meant(value: Any) -> str:
+    """What one of the two might be that was given in place of the other."""
+    if _is_int(value) and value >= 1:
+        return f"; did you mean workers={value}?"
+    if isinstance(value, str) and value in BACKENDS:
+        return f"; did you mean backend={value!r}?"
+    at = isinstance(value, str) and "://" in value
+    return f"; did you mean mrpy.session('dask', address={value!r})?" if at else ""
 
 
 def _on_error(value: Any) -> str:
@@ -275,7 +306,7 @@ _BYTES = " of bytes (512 * 2**20, say)"
 
 _CHECKS: dict[str, Callable[[Any], str]] = {
     "backend": _backend,
-    "workers": _positive_or(None),
+    "workers": _workers,
     "ordered": _truth,
     "chunksize": _positive_or("auto"),
     "buffersize": _positive_or("auto"),

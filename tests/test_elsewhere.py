@@ -99,6 +99,12 @@ def test_runs_of_equal_keys_are_not_the_items_of_a_key() -> None:
     assert [(key, list(items)) for key, items in evaluated(runs, PAIRS)] == [(key, [(key, n)]) for key, n in PAIRS]
 
 
+def test_the_square_of_a_deviation_keeps_its_ddof() -> None:
+    for theirs in ("var", "variance"):
+        [code] = shown(_OTHERWISE[theirs])
+        assert evaluated(code.replace("ddof=0", "ddof=1"), [1.0, 3.0]) == 2.0000000000000004
+
+
 ALL_SHOWN = sorted({code for text in _OTHERWISE.values() for code in shown(text)})
 
 
@@ -120,6 +126,8 @@ def test_what_is_to_be_written_in_place_of_a_verb_runs(tmp_path: pathlib.Path) -
     (tmp_path / "a.txt").write_text("x\ny\n")
     path = str(tmp_path / "a.txt")
     expected = {"wholeTextFiles": [(path, "x\ny\n")], "apply": 1}
+    assert {"ThreadPool", "init", "put", "compute", "parallel_backend", "parallel_config"} <= _VERBS_OTHERWISE.keys()
+    assert {"LocalCluster", "scatter", "cpu_count"} <= _VERBS_OTHERWISE.keys()
     opened = {"ProcessPoolExecutor": "processes", "ThreadPoolExecutor": "threads"}
     for theirs, text in _VERBS_OTHERWISE.items():
         for code in shown(text):
@@ -208,7 +216,10 @@ def test_what_a_function_is_to_get_besides_its_item_goes_into_it() -> None:
     assert "partial" not in str(raised.value)
 
 
-MANY = ("num_cpus", "concurrency", "max_concurrency", "max_concurrent", "n_processes", "num_threads", "n_threads")
+MANY = (
+    "num_cpus", "concurrency", "max_concurrency", "max_concurrent", "n_processes", "num_threads", "n_threads", "jobs",
+    "threads", "cpus", "nprocs", "n_procs", "num_processes", "num_proc", "n_cpu", "nthreads", "pool_size",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -218,11 +229,35 @@ MANY = ("num_cpus", "concurrency", "max_concurrency", "max_concurrent", "n_proce
         "worker_exit": "teardown", "worker_lifespan": r"mrpy\.session\(max_tasks_per_worker=...\)",
         "total": "progress=True", "iterable_len": "progress=True", "temp_folder": "TMPDIR",
         "start_method": "one way to start", "shared_objects": "functools.partial",
+        "batch": "called chunksize= here", "n_splits": r"\.repartition\(n\)", "max_tasks_active": "called buffersize= here",
+        "prefetch_factor": "called buffersize= here", "random_seed": "called seed= here", "rng": "called seed= here",
+        "raise_exception": "called on_error= here",
+        "error_callback": "on_error=.* what that returns stands in place of the result",
+        "callback": r"add_done_callback\(f\), where f gets the pending result",
     }.items(),
 )  # fmt: skip
 def test_an_option_of_another_library_says_what_does_that_here(theirs: str, says: str) -> None:
     with pytest.raises(mrpy.errors.OptionError, match=f"there is no option {theirs}=; .*{says}"):
         mrpy.pmap(abs, [], **{theirs: 1})
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: mrpy.pmap(abs, [], backend="loky"), "did you mean 'processes'"),
+        (lambda: mrpy.pmap(abs, [], backend="multiprocessing"), "did you mean 'processes'"),
+        (lambda: mrpy.pmap(abs, [], backend="multithreading"), "did you mean 'threads'"),
+        (lambda: mrpy.pmap(abs, [], backend="threading"), "did you mean 'threads'"),
+        (lambda: mrpy.pmap(abs, [], workers=-1), "without it all processors are taken"),
+        (lambda: mrpy.session(2), "did you mean workers=2"),
+        (lambda: mrpy.session("tcp://here:8786"), r"did you mean mrpy\.session\('dask', address='tcp://here:8786'\)"),
+        (lambda: mrpy.session("dask", "tcp://here:8786"), r"did you mean mrpy\.session\('dask', address='tcp://here"),
+        (lambda: mrpy.Executor("threads"), "did you mean backend='threads'"),
+    ],
+)
+def test_a_value_as_another_library_has_it_says_what_it_is_here(call: Callable[[], Any], says: str) -> None:
+    with pytest.raises(mrpy.errors.OptionError, match=f"must be .*; {says}"):
+        call()
 
 
 def delayed(function: Any) -> Any:

@@ -281,8 +281,13 @@ def test_what_is_no_pending_result_is_an_error() -> None:
         for verb in (mrpy.gather, mrpy.wait, mrpy.as_completed):
             with pytest.raises(TypeError, match=rf"{verb.__name__}\(\) takes several pending results: \[<Pending"):
                 verb(one)
+            with pytest.raises(TypeError, match=r"pending results: \[<PendingResult abs: done>, ...\], one iterable of them"):
+                verb(one, one)
             with pytest.raises(TypeError, match=rf"{verb.__name__}\(\) takes what mrpy.submit\(\) returned, not int 3"):
                 verb([one, 3])
+            with mrpy.Executor() as executor:
+                with pytest.raises(TypeError, match=r"not _Future .*; concurrent\.futures has a .*\(\) for futures"):
+                    verb([executor.submit(abs, 1)])
         with pytest.raises(ValueError, match="return_when='first': must be one of ALL_COMPLETED, FIRST"):
             mrpy.wait([one], return_when="first")
 

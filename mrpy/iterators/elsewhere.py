@@ -58,6 +58,7 @@ _HERE = {
 _VERBS = {
     "stream": ("from_sequence", "parallelize", "from_iterable", "from_iter", "from_list", "seq"),
     "submit": ("apply_async", "remote"),
+    "gather": ("get",),
     "pmap": ("map", "imap", "parallel_map", "p_map", "p_imap", "map_async", "amap", "process_map"),
     "pstarmap": ("starmap", "istarmap", "starmap_async"),
     "pfilter": ("filter",),
@@ -105,7 +106,7 @@ _OTHERWISE = {  # behind "write" is code, up to the end or a semicolon; "this" i
     **dict.fromkeys(("foldByKey", "combineByKey", "aggregateByKey"), _FOLDED),
     **dict.fromkeys(("partition_by", "partitionby"), _RUNS),
     **dict.fromkeys(("mapPartitions", "map_partitions"), _PIECES),
-    **dict.fromkeys(("var", "variance"), "write std() ** 2"),
+    **dict.fromkeys(("var", "variance"), "std() has their ddof=, too: write std(ddof=0) ** 2"),
     **dict.fromkeys(("takeOrdered", "nsmallest"), "write sorted().take(n)"),
     "tail": "write collections.deque(this, n)",
     "mapValues": "write starmap(lambda key, value: (key, f(value)))",
@@ -133,9 +134,16 @@ _OTHERWISE = {  # behind "write" is code, up to the end or a semicolon; "this" i
     **dict.fromkeys(("imap_unordered", "map_unordered", "uimap"), "use map() and the option ordered=False"),
 }
 _POOL = "none has to be opened: write mrpy.pmap(f, xs); for a block's own write mrpy.session(workers=n)"
+_HELD = "what a function holds goes along with it, once for each worker: write mrpy.pmap(f, xs)"
 _VERBS_OTHERWISE = {
     "wholeTextFiles": "write mrpy.pmap(lambda path: (path, pathlib.Path(path).read_text()), paths)",
-    **dict.fromkeys(("Pool", "WorkerPool", "ProcessPool"), _POOL),
+    **dict.fromkeys(("Pool", "WorkerPool", "ProcessPool", "init"), _POOL),
+    **dict.fromkeys(("put", "scatter"), _HELD),
+    **dict.fromkeys(("parallel_backend", "parallel_config"), "write mrpy.session('threads', workers=n)"),
+    "ThreadPool": "write mrpy.pmap(f, xs, backend='threads')",
+    "LocalCluster": "write mrpy.session('dask', workers=n)",
+    "cpu_count": "without workers= all processors are taken: write mrpy.pmap(f, xs)",
+    "compute": "write mrpy.pmap(f, xs).to_list()",
     **dict.fromkeys(
         ("imap_unordered", "map_unordered", "uimap", "p_umap"), "write mrpy.pmap(f, xs, ordered=False)"
     ),

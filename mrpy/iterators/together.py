@@ -184,15 +184,23 @@ def _until_all_have(
 
 def _checked(verb: str, pending: Any) -> list[PendingResult[Any]]:
     if isinstance(pending, PendingResult):
-        raise TypeError(f"{verb}() takes several pending results: [{pending!r}]")
+        raise TypeError(f"{verb}() takes several pending results: [{pending!r}, ...], one iterable of them")
     see_that_all_are_iterable(verb, pending)
     given = list(pending)
     for each in given:
         if not isinstance(each, PendingResult):
             raise TypeError(
                 f"{verb}() takes what mrpy.submit() returned, not {type(each).__name__} {each!r:.60}"
+                + _cure_of_a_future(verb, each)
             )
     return given
+
+
+def _cure_of_a_future(verb: str, thing: Any) -> str:
+    from concurrent.futures import Future  # only where there is an error to explain
+
+    theirs = "as_completed" if verb == "as_completed" else "wait"
+    return f"; concurrent.futures has a {theirs}() for futures" if isinstance(thing, Future) else ""
 
 
 def _end(timeout: float | None) -> float | None:
