@@ -141,6 +141,50 @@ def test_a_program_whose_parts_would_share_the_file_is_refused(program: Callable
         list(mrpy.parallel(program(), backend="serial", checkpoint=tmp_path / "c"))
 
 
+BESIDE = {
+    "zipped with itself": lambda s, f: s.zip(s.map(f)).map(sum),
+    "chained to itself": lambda s, f: s.chain(s.map(f)).map(str),
+    "zipped later": lambda s, f: s.batch(1).zip(s.map(f)).batch(2).map(len),
+    "of one run, twice": lambda s, f: (lambda one, other: one.zip(other))(*s.map(f).tee()),
+    "with itself": lambda s, f: (lambda run: run.zip(run))(s.map(f)),
+    "beside a run without one": lambda s, f: s.map(f).zip(mrpy.stream(range(60), backend="serial").map(abs)).map(sum),
+}
+
+
+@pytest.mark.parametrize("program", BESIDE)
+def test_the_first_run_of_several_beside_each_other_has_the_file(program: str, tmp_path: Path) -> None:
+    def answer(**options: object) -> list[object]:
+        ran.clear()
+        source = mrpy.stream(range(60), backend="threads", workers=2, chunksize=10, **options)
+        return list(BESIDE[program](source, note))
+
+    plain = answer()
+    for _ in range(2):
+        assert answer(checkpoint=tmp_path / "c") == plain
+    assert ran == []
+
+
+SHARED = {
+    "zip": lambda s, more: s.map(abs).zip(s.map(note)),
+    "chain": lambda s, more: s.map(note).chain(more.map(note)),
+    "zip of tees": lambda s, more: (lambda one, other: one.map(abs).zip(other.map(note)))(*s.tee()),
+    "zip behind others": lambda s, more: s.map(abs).batch(2).zip(more.map(abs).sorted()),
+    "chain of reductions": lambda s, more: s.frequencies().chain(more.frequencies()),
+    "chain of groups": lambda s, more: s.count_by(abs).chain(more.count_by(abs)),
+    "pmap": lambda s, more: mrpy.pmap(max, s.map(abs), s.map(note), backend="serial"),
+    "zip of Python": lambda s, more: mrpy.parallel(zip(s.map(abs), more.map(abs), strict=False), backend="serial"),
+    "chain of Python": lambda s, more: mrpy.parallel(itertools.chain(s.map(abs), more.map(abs)), backend="serial"),
+}
+
+
+@pytest.mark.parametrize("program", SHARED)
+def test_several_runs_with_one_file_are_refused_with_the_reason(program: str, tmp_path: Path) -> None:
+    """The second found it in use; and where it came when the first had ended, it took the results of that."""
+    source, more = (mrpy.stream(each, backend="serial", checkpoint=tmp_path / "c") for each in (range(5), range(5, 9)))
+    with pytest.raises(OptionError, match=f"of several runs with checkpoint='{tmp_path}/c': a file keeps the chunks of one"):
+        list(SHARED[program](source, more))
+
+
 def test_a_program_over_several_plain_sources_can_be_resumed(tmp_path: Path) -> None:
     for _ in range(2):
         program = (note(a + b) for a, b in zip(range(5), itertools.count()))  # noqa: B905
@@ -388,8 +432,9 @@ def test_a_window_that_keeps_other_things_says_so(tmp_path: Path) -> None:
         return mrpy.stream(numbers(), backend="serial", checkpoint=tmp_path / "c", **options).sum()
 
     assert run() == run()
-    with pytest.raises(CheckpointError, match="another buffersize="):
-        run(buffersize=50)
+    for options in ({"buffersize": 50}, {"buffer_bytes": 1 << 20}):
+        with pytest.raises(CheckpointError, match="another buffersize= or buffer_bytes=,"):
+            run(**options)
 
 
 def test_another_process_cannot_use_the_file_meanwhile(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from mrpy.options import resolve
 if TYPE_CHECKING:
     from typing import Any, Self
 
-    from mrpy.iterators import explain, graph, order
+    from mrpy.iterators import explain, graph, kept, order
     from mrpy.iterators.builtin import Given
     from mrpy.iterators.graph import Graph
     from mrpy.iterators.stream import ParallelIterator
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 else:
     order = later("mrpy.iterators.order")  # what it takes to run something
     explain, graph = later("mrpy.iterators.explain"), later("mrpy.iterators.graph")  # or to look at it
+    kept = later("mrpy.iterators.kept")
 
 
 class Part:
@@ -96,6 +97,7 @@ class Joined(Part):
         return [run for part in self._parts for run in explain.upstream(Plan(Pulled(part)))]
 
     def __iter__(self) -> Iterator[Any]:
+        kept.see_that_each_has_its_own(self.label, self._parts)
         made = self._function(*map(self._as_this, self._parts))
         return marks_for_rows(made) if self.marks else iter(made)
 
@@ -110,6 +112,7 @@ class Chained(Joined):
     """What is in the parts that ``function(*parts)`` gives, one part after the other."""
 
     def __iter__(self) -> Iterator[Any]:
+        kept.see_that_each_has_its_own(self.label, self._parts)
         parts = self._function(*self._parts)
         yield from chain.from_iterable(map(self._as_this, parts))  # that closes nothing that others hold
 

@@ -20,12 +20,12 @@ from mrpy.mapreduce.sources import AHEAD, LEFT, ON_DEMAND, taken_by
 from mrpy.mapreduce.steps import Body, FlatMap
 
 if TYPE_CHECKING:
-    from mrpy.iterators import explain, stream
+    from mrpy.iterators import explain, kept, stream
     from mrpy.mapreduce import partition
     from mrpy.options import Options
 else:
     explain, stream = later("mrpy.iterators.explain"), later("mrpy.iterators.stream")
-    partition = later("mrpy.mapreduce.partition")
+    partition, kept = later("mrpy.mapreduce.partition"), later("mrpy.iterators.kept")
 
 
 class Chainable(ABC, Generic[T]):
@@ -72,6 +72,8 @@ class Reshaping(Chainable[T]):
     ) -> stream.ParallelIterator[Any]:
         shown = [repr(argument) for argument in arguments if type(argument) is int]
         others = [other for group in arguments if type(group) is tuple for other in group]
+        if others:
+            kept.see_that_each_has_its_own(f"{name}()", [self, *others])
         return self._after(_Reshaped(self, " ".join([name, *shown]), function, arguments, others))
 
     def batch(self, size: int) -> stream.ParallelIterator[tuple[T, ...]]:

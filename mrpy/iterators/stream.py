@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from typing import TypeGuard
 
     import mrpy.progress as progress
-    from mrpy.iterators import elsewhere, explain, order
+    from mrpy.iterators import elsewhere, explain, kept, order
     from mrpy.iterators import graph as drawing
     from mrpy.iterators.order import Run
     from mrpy.mapreduce import folds, reduce
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
 else:
     # What it takes to run a plan, or to look at it: most of mrpy, and nothing that making one needs.
     order, reduce = later("mrpy.iterators.order"), later("mrpy.mapreduce.reduce")
-    folds = later("mrpy.mapreduce.folds")
+    folds, writing = later("mrpy.mapreduce.folds"), later("mrpy.mapreduce.sinks.writing")
     current, progress = later("mrpy.scheduler.current"), later("mrpy.progress")
     explain, drawing = later("mrpy.iterators.explain"), later("mrpy.iterators.graph")
-    elsewhere, writing = later("mrpy.iterators.elsewhere"), later("mrpy.mapreduce.sinks.writing")
+    elsewhere, kept = later("mrpy.iterators.elsewhere"), later("mrpy.iterators.kept")
 
 
 class _NoCopy:
@@ -310,7 +310,9 @@ class ParallelIterator(Beginning[T], Reshaping[T], Reductions[T], Grouping[T], W
         return type(self)(self._taken().then(step), self._given)
 
     def _after(self, items: Iterable[R]) -> ParallelIterator[R]:
-        given = self._behind() if self._plan.steps or isinstance(items, Reduced) else self._given
+        file = self._given.get("checkpoint")
+        behind = self._plan.steps or isinstance(items, Reduced) or (file and kept.is_taken(file, items))
+        given = self._behind() if behind else self._given
         made: ParallelIterator[Any] = type(self)(Plan(Pulled(items)), given)
         return made
 

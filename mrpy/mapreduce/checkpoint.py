@@ -46,7 +46,7 @@ _OTHERS = (  # by what differs in what is known of it
     _OTHER_PROGRAM,
     "a run over other files or rows: they were changed since, or others are read now",
     "a run with another seed=",
-    "a run with another buffersize=, which has kept what it was folded from",
+    "a run with another buffersize= or buffer_bytes=, which has kept what it was folded from",
 )
 
 
