@@ -529,6 +529,10 @@ class Sum:
         self.total = total
 
 
+def means_of_two(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    return min(a[0], b[0]), (a[1] + b[1]) / 2
+
+
 NOT_ASSOCIATIVE: dict[str, tuple[Any, list[Any]]] = {
     "subtraction": (operator.sub, [0, 1, 2]),
     "division": (operator.truediv, [1.0, 2.0, 4.0]),
@@ -543,6 +547,26 @@ NOT_ASSOCIATIVE: dict[str, tuple[Any, list[Any]]] = {
     "subtraction of what cancels": (operator.sub, [0.1, 0.2, -0.3]),
     "subtraction of large floats": (operator.sub, [1e16, 1.0, -1e16]),
     "subtraction beside large floats": (lambda a, b: (max(a[0], b[0]), a[1] - b[1]), [(1.7e9, 0.0), (1.7e9, 0.5)]),
+    "small subtraction beside large floats": (
+        lambda a, b: (a[0] * b[0], a[1] - b[1]), [(1.0, 1e-15), (1.0, 2e-15), (1.0, 3e-15)],
+    ),
+    "small subtraction beside large floats in arrays": (
+        lambda a, b: np.array([max(a[0], b[0]), a[1] - b[1]]), [np.array([1.7e9, x]) for x in (1e-5, 2e-5, 5e-5)],
+    ),
+    "subtraction at large keys": (
+        lambda a, b: {k: a.get(k, 0) - b.get(k, 0) for k in a | b}, [{1.7e9: 1e-5}, {1.7e9: 2e-5}, {1.7e9: 5e-5}],
+    ),
+    "subtraction beside a large value of a dict": (
+        lambda a, b: {"at": max(a["at"], b["at"]), "x": a["x"] - b["x"]},
+        [{"at": 1.7e9, "x": x} for x in (1e-5, 2e-5, 5e-5)],
+    ),
+    "the mean beside the largest float": (
+        means_of_two, [(sys.float_info.max, float(i)) for i in range(10)],
+    ),
+    "the mean of floats": (lambda a, b: (a + b) / 2, [1e-5, 2e-5, 9e-5, 1.7e9]),
+    "sums of complex numbers that overflow": (
+        operator.add, [complex(1.7e308, 1.7e308), complex(-1.7e308, -1.7e308), 2j],
+    ),  # two of the first are infinite, and are left so
 }
 ASSOCIATIVE: dict[str, tuple[Any, list[Any]]] = {
     "add": (operator.add, list(range(-9, 9))),
@@ -550,6 +574,7 @@ ASSOCIATIVE: dict[str, tuple[Any, list[Any]]] = {
     "float multiply": (operator.mul, [0.1, 0.2, 3.3, 1e10]),
     "floats that cancel": (operator.add, [0.1, 0.2, -0.3]),
     "large floats that cancel": (operator.add, [1e16, 1.0, -1e16]),
+    "dicts of sums that cancel": (lambda a, b: {"x": a["x"] + b["x"]}, [{"x": 0.1}, {"x": 0.2}, {"x": -0.3}]),
     "complex numbers that cancel": (operator.add, [0.1 + 1j, 0.2 + 1j, -0.3 - 2j]),
     "sums that cancel, and counts": (lambda a, b: (a[0] + b[0], a[1] + b[1]), [(0.1, 1), (0.2, 1), (-0.3, 1)]),
     "arrays that cancel": (operator.add, [np.array([0.1, 5.0]), np.array([0.2, 5.0]), np.array([-0.3, 5.0])]),
@@ -745,11 +770,12 @@ def test_check_on_a_run_lets_sums_pass_that_cancel(backend: str) -> None:
     """They come to nearly nothing, and so to another number however they are cut."""
     options: dict[str, Any] = {"backend": backend, "workers": 2, "check": True}
     data = [0.1, 0.2, -0.3, 1e16, 1.0, -1e16]
-    mean = mrpy.mapreduce(
-        lambda x: (0, (x, 1)), lambda _, sums: operator.truediv(*map(sum, zip(*sums, strict=True))), data[:3],
-        combiner=lambda _, sums: tuple(map(sum, zip(*sums, strict=True))), **options,
-    )  # fmt: skip
-    assert mean.to_list() == [(0, pytest.approx(0))]
+
+    def total(_: Any, sums: Iterator[float]) -> float:
+        return sum(sums)
+
+    sums = mrpy.mapreduce(lambda x: (0, x), total, data[:3], combiner=total, **options)
+    assert sums.to_list() == [(0, pytest.approx(0))]
     assert mrpy.preduce(operator.add, data[:3], **options) == pytest.approx(0)
     assert mrpy.preduce(operator.add, data, **options) == pytest.approx(0, abs=2)
     assert mrpy.pfold(lambda total, x: total + x, data, 0.0, **options) == pytest.approx(0, abs=2)
@@ -757,6 +783,22 @@ def test_check_on_a_run_lets_sums_pass_that_cancel(backend: str) -> None:
         mrpy.preduce(operator.sub, data[:3], **options)
     with pytest.raises(CheckFailed, match="must be neutral"):
         mrpy.pfold(operator.add, data[:3], 5.0, **options)
+
+
+@over_local
+def test_check_on_a_run_measures_no_float_by_a_large_one_beside_it(backend: str) -> None:
+    options: dict[str, Any] = {"backend": backend, "workers": 2, "check": True}
+
+    def means(_: Any, rows: Iterator[tuple[float, float]]) -> tuple[float, float]:
+        times, values = zip(*rows, strict=True)
+        return max(times), sum(values) / len(values)
+
+    rows = [("k", (1.7e9, 1e-5 * (i % 3 + 1) if i < 3000 else 9e-5)) for i in range(4000)]
+    for reducer in (means, lambda key, rows: means(key, rows)[1]):
+        with pytest.raises(CheckFailed, match="means changes the answer"):
+            mrpy.mapreduce(lambda row: row, reducer, rows, combiner=means, **options).to_list()
+    with pytest.raises(CheckFailed, match="not associative"):
+        mrpy.preduce(means_of_two, [(sys.float_info.max, float(i)) for i in range(10)], **options)
 
 
 @over_local

@@ -19,8 +19,9 @@ def check(subject: Callable[..., Any], sample: Iterable[Any]) -> None:
 
     A `stage` (or a generator function of one argument) is run under many cuttings of the sample; a
     function of two arguments is tried for ``op(op(a, b), c) == op(a, op(b, c))``. Floats count as equal
-    when they agree to nine digits, or when they differ by no more than large ones lose to rounding where they
-    cancel. Raises `CheckFailed` with the smallest example that was found.
+    when they agree to nine digits, or when they differ by no more than those that the items have at the
+    same place lose to rounding, as where they cancel. Raises `CheckFailed` with the smallest example that
+    was found.
 
     >>> import mrpy, operator
     >>> mrpy.check(operator.add, [1, 2, 3])

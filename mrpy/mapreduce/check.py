@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice, pairwise
@@ -32,7 +32,7 @@ TRIPLES = 2000  # triples tried of an operator, at most
 # a key, which may be many of each: the work grows with their third power.
 ON_A_RUN = 24
 NEAR = 1e-9  # of a float, what two of them may differ by that are the same
-ROUNDED = 1e-13  # of the largest float at hand, likewise: some hundred roundings
+ROUNDED = 1e-13  # of the largest that they are made of, likewise: some hundred roundings
 
 Function = Callable[[Iterator[Any]], Iterator[Any]]
 Reducer = Callable[[Any, Iterator[Any]], Any]
@@ -112,7 +112,7 @@ def check_initial(fold: Fold, initial: Any, items: Sequence[Any]) -> None:
     for part in (*pairwise(items), items):  # small examples first
         for cut in range(1, len(part)):
             whole, joined = over(part), fold.merge(over(part[:cut]), over(part[cut:]))
-            if not comes_to_the_same(whole, joined, part):
+            if not same(whole, joined, part):
                 raise CheckFailed(
                     f"{fold.name} depends on the cut: over {short_repr(list(part))} as a whole it comes to "
                     f"{short_repr(whole)}, but cut before item {cut} and combined to {short_repr(joined)}; "
@@ -129,7 +129,7 @@ def check_combiner(combiner: Reducer, reducer: Reducer, key: Any, values: list[A
     whole = _made(reducer, key, values)
     for cut in range(1, len(values)):
         part = _made(reducer, key, combined(combined(values[:cut]) + combined(values[cut:])))
-        if not comes_to_the_same(whole, part, values):
+        if not same(whole, part, [[value] for value in values]):
             raise CheckFailed(
                 f"the combiner {name_of(combiner)} changes the answer: of the values {short_repr(values)} of "
                 f"the key {short_repr(key)} the reducer makes {short_repr(whole)}, but {short_repr(part)} "
@@ -209,7 +209,7 @@ def check_operator(operator: Callable[[Any, Any], Any], items: Sequence[Any], na
     for a, b, c in islice(_triples(items), TRIPLES):
         left = operator(operator(_fresh(a), _fresh(b)), _fresh(c))
         right = operator(_fresh(a), operator(_fresh(b), _fresh(c)))
-        if not comes_to_the_same(left, right, (a, b, c)):
+        if not same(left, right, (a, b, c)):
             x, y, z = short_repr(a), short_repr(b), short_repr(c)
             raise CheckFailed(
                 f"{name} is not associative: {name}({name}({x}, {y}), {z}) is {short_repr(left)}, "
@@ -255,80 +255,62 @@ def _iterators_too() -> Iterator[None]:
         yield
 
 
-def comes_to_the_same(left: Any, right: Any, items: Sequence[Any]) -> bool:
-    """Whether two answers are the same that are made of these items. Where large floats have cancelled, what
-    is left may be nothing but what rounding has made of them."""
-    return same(left, right) or same(left, right, ROUNDED * largest([left, right, *items]))
-
-
-def same(left: Any, right: Any, slack: float = 0.0, seen: frozenset[int] = frozenset()) -> bool:
-    """Whether two answers are the same. Floats need agree to nine digits only, or but for `slack`, whatever
-    holds them: their sums depend on the order by their nature, and are made to be the same by the tree, not
-    by the operator. What is equal to nothing, or to nothing but itself, is compared by what it holds; `seen`
-    are those that hold these."""
+def same(left: Any, right: Any, items: Sequence[Any] = (), seen: frozenset[int] = frozenset()) -> bool:
+    """Whether two answers are the same that are made of these items. Floats need agree to nine digits only,
+    whatever holds them: their sums depend on the order by their nature, and are made to be the same by the
+    tree, not by the operator. Where large ones cancel, what is left may be nothing but rounding: it is
+    measured by the floats that the items have at the same place. What is equal to nothing, or to nothing but
+    itself, is compared by what it holds; `seen` are those that hold these."""
     if left is right or id(left) in seen:
         return True
     if isinstance(left, float | complex) and isinstance(right, float | complex):
-        return _agree(left, right, slack)
+        return _agree(left, right, items)
     if hasattr(type(left), "tolist") and hasattr(type(right), "tolist"):  # arrays compare element by element
-        return same(left.tolist(), right.tolist(), slack)
+        lists = [item.tolist() for item in items if hasattr(type(item), "tolist")]
+        return same(left.tolist(), right.tolist(), lists)
     if type(left) is not type(right) or isinstance(left, type):
         return _equal(left, right) is True
+    alike = [item for item in items if type(item) is type(left)]
     if isinstance(left, list | tuple):
-        pairs = zip(left, right, strict=True)
-        return len(left) == len(right) and all(same(a, b, slack, seen) for a, b in pairs)
+        alike = [item for item in alike if len(item) == len(left)]
+        return len(left) == len(right) and all(
+            same(a, b, at, seen) for a, b, *at in zip(left, right, *alike, strict=True)
+        )
     if isinstance(left, dict):
         both = left.keys() & right.keys()
         mine, theirs = ([pair for pair in each.items() if pair[0] not in both] for each in (left, right))
-        held = all(same(left[key], right[key], slack, seen) for key in both)
-        return held and _same_somehow(mine, theirs, slack, seen)
+        return all(
+            same(left[key], right[key], [item[key] for item in alike if key in item], seen) for key in both
+        ) and _same_somehow(mine, theirs, seen)
     if isinstance(left, set | frozenset):
-        return _same_somehow(list(left - right), list(right - left), slack, seen)
+        return _same_somehow(list(left - right), list(right - left), seen)
     equal = _equal(left, right)
     if equal is not None:
         return equal
-    return same(_parts(left), _parts(right), slack, seen | {id(left)})
+    return same(_parts(left), _parts(right), [_parts(item) for item in alike], seen | {id(left)})
 
 
-def _agree(left: complex, right: complex, slack: float) -> bool:
+def _agree(left: complex, right: complex, items: Sequence[Any]) -> bool:
     if left == right or (left != left and right != right):
         return True
-    near = max(NEAR * abs(left), NEAR * abs(right), slack)
-    return abs(left - right) <= near < math.inf  # which is near nothing but itself
+    near = [_share(NEAR, left), _share(NEAR, right)]
+    near += [_share(ROUNDED, item) for item in items if isinstance(item, float | complex)]
+    return _share(1.0, left - right) <= max(filter(math.isfinite, near), default=0.0)
 
 
-def _same_somehow(left: list[Any], right: list[Any], slack: float, seen: frozenset[int]) -> bool:
+def _share(share: float, number: complex) -> float:
+    """A share of its absolute value, which itself may be too large for a float where it is complex."""
+    return math.hypot(share * number.real, share * number.imag)
+
+
+def _same_somehow(left: list[Any], right: list[Any], seen: frozenset[int]) -> bool:
     """Whether they are the same in some order."""
     for a in left:
-        place = next((place for place, b in enumerate(right) if same(a, b, slack, seen)), None)
+        place = next((place for place, b in enumerate(right) if same(a, b, (), seen)), None)
         if place is None:
             return False
         del right[place]
     return not right
-
-
-def largest(value: Any, seen: frozenset[int] = frozenset()) -> float:
-    """How large the finite floats are, at most, that a value holds; `seen` are those that hold it."""
-    if isinstance(value, float | complex):
-        return abs(value) if math.isfinite(abs(value)) else 0.0
-    if id(value) in seen:
-        return 0.0
-    return max((largest(member, seen | {id(value)}) for member in _members(value)), default=0.0)
-
-
-def _members(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return [*value, *value.values()]
-    if isinstance(value, list | tuple | set | frozenset):
-        return value
-    if hasattr(type(value), "tolist"):
-        return [value.tolist()]
-    if type(value).__module__ == "builtins" or isinstance(value, type):
-        return ()
-    try:
-        return [_parts(value)]
-    except Exception:  # it cannot be pickled, and was copied in a way of its own
-        return ()
 
 
 def _equal(left: Any, right: Any) -> bool | None:
