@@ -32,6 +32,7 @@ import mrpy
 from mrpy.errors import OptionError
 from mrpy.iterators import order
 from mrpy.iterators.elsewhere import _HERE, _VERBS, called_here
+from mrpy.mapreduce import moments
 
 Options = dict[str, Any]
 EXAMPLES = {"serial": 40, "threads": 15, "processes": 6}
@@ -351,6 +352,27 @@ def test_std_that_is_no_float_is_an_overflow_as_in_statistics() -> None:
             statistics.stdev(xs)
         with pytest.raises(OverflowError):
             mrpy.stream(xs, backend="serial").std(ddof=1)
+
+
+    for xs in ([10**400, -(10**400)], [Fraction(10**400), 0], [1.7e308, -1.7e308]):
+        with pytest.raises(OverflowError, match=r"^std\(\): the deviation is too large for a float$"):
+            mrpy.stream(xs, backend="serial").std(ddof=1)
+
+
+@pytest.mark.parametrize("chunksize", [1, 1000])
+@pytest.mark.parametrize(
+    ("xs", "expected"),
+    [
+        (["1e400", "1"], math.inf), (["1e200000", "1"], math.inf), (["1e499999", "1"], math.inf),
+        (["1e-200000", "3e-200000"], 0.0), (["1e-200", "3e-200"], 1e-200), (["1e300", "3e300"], 1e300),
+        (["nan", "1"], math.nan),
+    ],
+)  # fmt: skip
+def test_std_of_decimals_with_large_exponents_is_quick(xs: list[str], expected: float, chunksize: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fractions of these would be integers of as many digits: none are made."""
+    monkeypatch.setattr(moments, "fractions", None)
+    run = mrpy.stream(map(Decimal, xs), backend="serial", chunksize=chunksize)
+    assert run.std() == pytest.approx(expected, rel=1e-15, abs=0, nan_ok=True)
 
 
 @pytest.mark.parametrize("other", [0.0, 1e200, 1e-200, 10**17])

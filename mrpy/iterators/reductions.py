@@ -104,8 +104,9 @@ class Reductions(Chainable[T]):
     def std(self, ddof: int = 0) -> Any:
         """``statistics.pstdev(self)``, or ``statistics.stdev(self)`` with ``ddof=1``: the divisor is the
         number of items less `ddof`. Of arrays it is ``numpy.std(list(self), axis=0, ddof=ddof)``, an array of
-        their shape; so it is of complex numbers. Of others it is a float. Raises
-        ValueError where the divisor is not above zero.
+        their shape; so it is of complex numbers. Of others it is a float. Raises ValueError where the divisor
+        is not above zero, and OverflowError where the deviation is too large for a float; that of decimals is
+        infinite then.
 
         >>> import mrpy
         >>> mrpy.stream([1, 3], backend="serial").std()

@@ -147,10 +147,10 @@ class _Deviation(Frozen):
             least = f"{self.ddof} item{'' if self.ddof == 1 else 's'}"
             raise ValueError(f"std() with ddof={self.ddof} needs more than {least}")
         square = value.squares / (value.number - self.ddof)
-        if exact_kind(square) is not None:
-            with suppress(OverflowError, ValueError):  # a Decimal may be a NaN
-                square = fractions.Fraction(square)
-            return _root(square) if isinstance(square, fractions.Fraction) else math.sqrt(square)
+        kind = exact_kind(square)
+        if kind is not None:
+            # a fraction of a Decimal may be an integer of as many digits as its exponent says
+            return float(square.sqrt()) if kind.__module__ == "decimal" else _root(square)
         if isinstance(square, float) or (isinstance(square, numbers.Real) and not hasattr(square, "shape")):
             return math.sqrt(square)
         return square**0.5  # digits and units stay
@@ -159,7 +159,11 @@ class _Deviation(Frozen):
 def _root(square: fractions.Fraction) -> float:
     """The square root, also of what is no float itself. One that is too large is an OverflowError."""
     size = square.numerator.bit_length() - square.denominator.bit_length()
-    return math.ldexp(math.sqrt(square / fractions.Fraction(4) ** (size // 2)), size // 2)
+    root = math.sqrt(square / fractions.Fraction(4) ** (size // 2))
+    try:
+        return math.ldexp(root, size // 2)
+    except OverflowError:
+        raise OverflowError("std(): the deviation is too large for a float") from None
 
 
 def deviation(ddof: int) -> Fold:
