@@ -719,7 +719,7 @@ def test_sql_without_a_key_and_of_an_empty_table(database: str) -> None:
     assert list(mrpy.read_sql("select count(*) as n from points", database, backend="serial")) == [{"n": 1000}]
 
 
-@pytest.mark.parametrize("url", ["x.db", "sqlite:x.db", "user:secret@host/name", Path("x.db"), 5])
+@pytest.mark.parametrize("url", ["x.db", "sqlite:x.db", "user:secret@host/name", "postgresql://user:p@ss:secret@host/db", Path("x.db"), 5])
 def test_what_is_no_url_of_a_database_is_told_how_to_write_one(url: Any) -> None:
     sa = pytest.importorskip("sqlalchemy")
     with pytest.raises((TypeError, sa.exc.ArgumentError), match="needs the URL of a database.*'sqlite:///x.db'") as raised:

@@ -344,7 +344,7 @@ def database(url: str) -> str:
     is not there: who opens it makes it."""
     try:
         made = sa.make_url(url)
-    except sa.exc.ArgumentError:  # it may hold a password
+    except (sa.exc.ArgumentError, ValueError):  # of the port; it may hold a password, or a part of one
         raise sa.exc.ArgumentError(NEEDED) from None
     path = made.database
     if made.get_backend_name() != "sqlite" or not path or path == ":memory:" or path.startswith("file:"):
