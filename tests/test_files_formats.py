@@ -124,10 +124,12 @@ def test_a_dialect_that_is_none_is_named(tmp_path: Path) -> None:
         mrpy.read_csv(path, dialect="foo")
 
 
-def test_names_of_fields_are_no_single_string(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", ["name", b"ab", bytearray(b"ab"), 3, 0])
+def test_names_of_fields_are_no_single_string(names: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", b"ale,1\n")
-    with pytest.raises(TypeError, match=r"read_csv\(\) needs fieldnames=\['name'\], a list of names"):
-        mrpy.read_csv(path, fieldnames="name")
+    with pytest.raises(TypeError, match=r"read_csv\(\) needs fieldnames=\['name'\], a list of names") as raised:
+        mrpy.read_csv(path, fieldnames=names)
+    assert str(raised.value).endswith(f", not {type(names).__name__} {names!r}")
 
 
 def test_a_long_field_is_read_where_the_user_allows_it(tmp_path: Path) -> None:

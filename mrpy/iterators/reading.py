@@ -155,10 +155,8 @@ def read_csv(
     asked = _Asked("read_csv", paths, blocksize, compression, storage_options)
     given = {name: options.pop(name) for name in (*tables.PARAMETERS, *tables.ALSO) if name in options}
     parameters = tables.parameters_of(dialect, given)
-    if isinstance(fieldnames, str):
-        raise TypeError(f"read_csv() needs fieldnames=[{fieldnames!r}], a list of names")
+    names = tables.given_names(fieldnames)
     lines = lines_for(encoding, errors)
-    names = None if fieldnames is None else tuple(fieldnames)
     rows = tables.Rows(lines, names, restkey, restval, parameters, tables.limit())
     parts = partial(row_starts.parts, rows)
     return asked.read(rows, options, lines.bytes_of, cuttable=lines.cuttable, parts=parts)

@@ -28,6 +28,17 @@ PARAMETERS = (  # of a dialect, as far as readers look at them
 ALSO = ("dialect", "lineterminator")  # what else a reader is given
 
 
+def given_names(fieldnames: Any) -> tuple[str, ...] | None:
+    """The names of fields, if some are given. A text would be a name per letter, and bytes one per byte."""
+    if fieldnames is None:
+        return None
+    if isinstance(fieldnames, str | bytes | bytearray) or not hasattr(fieldnames, "__iter__"):
+        name = fieldnames if isinstance(fieldnames, str) else "name"
+        given = f"{type(fieldnames).__name__} {fieldnames!r:.60}"
+        raise TypeError(f"read_csv() needs fieldnames=[{name!r}], a list of names, not {given}")
+    return tuple(fieldnames)
+
+
 class Rows(Frozen):
     """Rows as dictionaries, by the names in the first row of each file, or by those that were given."""
 
