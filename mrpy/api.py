@@ -9,6 +9,7 @@ from __future__ import annotations
 import copyreg
 import operator as operators
 from collections.abc import Callable, Iterable, Iterator
+from types import AsyncGeneratorType
 
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import check_callable, see_that_all_are_iterable
@@ -54,7 +55,8 @@ def parallel(iterable: Iterable[R], /, **options: Any) -> ParallelIterator[R]:
     """
     if isinstance(iterable, ParallelIterator):
         return stream_of(iterable, options)
-    see_that_all_are_iterable("parallel", iterable)
+    if not isinstance(iterable, AsyncGeneratorType):  # `lift_program` knows more about it
+        see_that_all_are_iterable("parallel", iterable)
     return ParallelIterator(lift_program(iterable, options), options)
 
 

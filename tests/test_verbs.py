@@ -1064,6 +1064,30 @@ def test_what_cannot_be_gone_through_is_named_with_the_verb(verb: str, call: Cal
         assert "chunksize" not in str(raised.value), "it is in the place of the items"
 
 
+class Awaited:
+    """An iterator that is asynchronous, and nothing else."""
+
+    def __aiter__(self) -> Any:
+        return self
+
+
+async def awaited() -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize("make", [Awaited, awaited])
+def test_what_is_asynchronous_is_named_with_the_verb_in_any_place(make: Any) -> None:
+    calls: list[tuple[str, Callable[[Any], Any]]] = [
+        ("pmap", lambda it: mrpy.pmap(abs, it)), ("pmap", lambda it: mrpy.pmap(max, [1, 2], it)), ("stream", mrpy.stream),
+        ("gather", mrpy.gather), ("pfilter", lambda it: mrpy.pfilter(None, it)),
+    ]  # fmt: skip
+    for verb, call in calls:
+        with pytest.raises(TypeError, match=rf"^{verb}\(\) needs something to iterate over, not {type(make()).__name__}"):
+            call(make())
+    with pytest.raises(TypeError, match=r"^parallel\(\) needs something|^an asynchronous generator cannot be run in parallel"):
+        mrpy.parallel(make())
+
+
 def test_a_backend_of_the_environment_that_is_none_is_said_to_be_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MRPY_BACKEND", "process")
     with pytest.raises(OptionError, match="the environment says MRPY_BACKEND='process'; must be one of .*did you mean 'processes'"):

@@ -64,8 +64,8 @@ def see_that_all_are_iterable(verb: str, *iterables: Any) -> None:
     """Raises `TypeError` where one is not. A function may be one that is to be called, and a number behind
     the first one may be meant as in `Pool.map`."""
     for place, each in enumerate(iterables):
-        if hasattr(each, "__iter__") or hasattr(each, "__getitem__") or hasattr(each, "__aiter__"):
-            continue  # what is asynchronous `lift_program` knows more about
+        if hasattr(each, "__iter__") or hasattr(each, "__getitem__"):
+            continue
         if callable(each):
             raise TypeError(f"{verb}() needs something to iterate over, not the function {each!r}")
         size = place > 0 and isinstance(each, int)
