@@ -378,10 +378,11 @@ def refusal(key: Any) -> str:
         hash(key)
     except TypeError as error:
         return f"the key {short_repr(key)} of type {name} cannot be a key: it is not hashable ({error})"
-    return (
-        f"the key {short_repr(key)} of type {name} has no hash that is the same in every process; "
-        "use a string, a number, a tuple of these, or a frozen dataclass"
-    )
+    instead = "a string, a number, a tuple of these, or a frozen dataclass"
+    if isinstance(key, os.PathLike):
+        instead = "os.fspath(key) or str(key)"
+    problem = "has no hash that is the same in every process"
+    return f"the key {short_repr(key)} of type {name} {problem}; use {instead}"
 
 
 def _named(thing: Any, name: str) -> int:

@@ -493,6 +493,12 @@ def test_what_is_equal_in_a_way_of_its_own_is_refused_by_name(backend: str, key:
 
 
 @pytest.mark.fault(28)
+def test_a_path_of_another_library_that_is_refused_is_told_how_to_be_a_key() -> None:
+    with pytest.raises(TypeError, match=r"use os.fspath\(key\) or str\(key\)\n"):
+        list(mrpy.stream([1, 2], backend="serial").count_by(lambda _: Loose("a")))
+
+
+@pytest.mark.fault(28)
 def test_an_error_of_comparing_keys_is_told_as_it_is() -> None:
     class Odd(int):
         def __eq__(self, other: object) -> bool:
