@@ -239,7 +239,8 @@ def _merged(parts: list[Iterator[Row]]) -> Iterator[Row]:
 
 
 def _ranked(part: int, rows: Iterator[Row]) -> Iterator[tuple[Any, int, Row]]:
-    """With what is compared, the number of the part being for ranks that have no order."""
+    """With what heapq compares: the rank and, where neither of two is less, the number of the part. These
+    differ, so that no rows are compared."""
     return ((canonical(row[0]), part, row) for row in rows)
 
 

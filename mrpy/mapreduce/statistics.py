@@ -12,6 +12,7 @@ import math
 import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import chain, count
 
@@ -82,16 +83,15 @@ def _is_of_numpy(kind: type) -> bool:
 
 
 def _float_sum(values: list[Any], kind: type[float]) -> Any:
-    """Of values that begin with one of this kind: Python's, which are added in no time, or NumPy's, for which
-    that takes longer than to ask what all of them are."""
-    if kind is float or set(map(type, values)) != {kind}:
-        total = sum(values)  # no float if `fsum` would make floats of what is none
-        if not isinstance(total, kind):
-            return total
-    try:
-        return Compensated(kind(math.fsum(values)), 0.0)
-    except (TypeError, ValueError, OverflowError):  # of no real number; inf - inf; too large
-        return sum(values)
+    """Of values that begin with a float of this kind: correctly rounded if the sum of all is one, else
+    (`fsum` would make floats of what is none) that of Python."""
+    # NumPy's take longer to add than to be asked what they are; Python's do not
+    alike = kind is not float and set(map(type, values)) == {kind}
+    total = None if alike else sum(values)
+    if alike or isinstance(total, kind):
+        with suppress(TypeError, ValueError, OverflowError):  # of no real number; inf - inf; too large
+            return Compensated(kind(math.fsum(values)), 0.0)
+    return sum(values) if alike else total
 
 
 def sum_merge(left: Any, right: Any) -> Any:
