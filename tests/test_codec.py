@@ -74,12 +74,12 @@ def test_objects_of_the_main_module_are_seen_wherever_they_are_among_values(of_m
 def test_a_module_that_cython_makes_for_itself_is_not_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
     made = ModuleType("_cython_3_9_9")
     made.generator = type("generator", (), {"__module__": made.__name__})  # type: ignore[attr-defined]
-    other = ModuleType("made_by_hand")
+    other = ModuleType("_cython_magic_9")  # a cell of a notebook
     other.kind = type("kind", (), {"__module__": other.__name__})  # type: ignore[attr-defined]
     for module in (made, other):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     look_around()
-    assert not mentions_lost(b"\x8c\x0d_cython_3_9_9\x93") and mentions_lost(b"\x8c\x0cmade_by_hand\x93")
+    assert not mentions_lost(b"\x8c\x0d_cython_3_9_9\x93") and mentions_lost(b"\x8c\x0f_cython_magic_9\x93")
 
 
 def test_it_is_remembered_for_a_run_only(of_main: Any) -> None:

@@ -107,8 +107,8 @@ import time, mrpy
 from mrpy.scheduler.backends import team
 team.cpu_count = lambda: {processors}
 booting, hire = [], team.Team.hire
-def watched(workers, wanted):
-    hire(workers, wanted)
+def watched(workers, waiting):
+    hire(workers, waiting)
     booting.append(sum(not worker.ready for worker in workers))
 team.Team.hire = watched
 list(mrpy.pmap(time.sleep, [0.2] * 16, workers=4, chunksize=1))
@@ -117,9 +117,16 @@ print(max(booting), len(children()))
     assert printed(script, tmp_path) == [f"{at_a_time} 4"]
 
 
-def test_nobody_waits_for_a_worker_that_does_not_come_up(tmp_path: Path) -> None:
-    script = """
-import os, signal, mrpy
+@pytest.mark.parametrize("run", ["print(*mrpy.pmap(abs, range(9), workers=2))", """
+with mrpy.session(workers=2):
+    calls = [mrpy.submit(abs, x) for x in range(9)]
+    while not calls[-1].done():  # nobody waits who would look from time to time
+        time.sleep(0.01)
+    print(*mrpy.gather(calls))
+"""])  # fmt: skip
+def test_nobody_waits_for_a_worker_that_does_not_come_up(run: str, tmp_path: Path) -> None:
+    script = f"""
+import os, signal, time, mrpy
 from mrpy.scheduler.backends import spawn, team
 team.cpu_count = lambda: 2
 start, pids = spawn._start, []
@@ -129,23 +136,45 @@ def stopped(*arguments):
         os.kill(pids[0], signal.SIGSTOP)
     return pids[-1]
 spawn._start = stopped
-print(*mrpy.pmap(abs, range(9), workers=2), len(pids))
+{run}
+print(len(pids))
 """
-    assert printed(script, tmp_path) == ["0 1 2 3 4 5 6 7 8 2"]
+    assert printed(script, tmp_path) == ["0 1 2 3 4 5 6 7 8", "2"]
+
+
+def test_a_worker_that_dies_as_soon_as_it_is_up_is_buried_once(tmp_path: Path) -> None:
+    script = """
+import os, signal, time, mrpy
+from mrpy.scheduler.backends import processes, worker_main
+take, up = processes.ProcessesBackend._take, []
+def taken(self, worker, frame):
+    if frame.kind == worker_main.READY:
+        up.append(worker.pid)
+        if len(up) == 1:
+            os.kill(worker.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+            time.sleep(0.05)
+    return take(self, worker, frame)
+processes.ProcessesBackend._take = taken
+with mrpy.session("processes", workers=4):
+    print(*mrpy.pmap(abs, range(9), chunksize=1))
+"""
+    assert printed(script, tmp_path) == ["0 1 2 3 4 5 6 7 8"]
 
 
 def test_the_first_task_is_sent_before_another_worker_is_started(tmp_path: Path) -> None:
     script = """
 import os, time, mrpy
-from mrpy.scheduler.backends import team
+from mrpy.scheduler.backends import spawn, team
 team.cpu_count = lambda: 2
 read, write = os.pipe()
-hire = team.Team.hire
-def slowly(workers, wanted):  # holds up all, as `posix_spawn` may
-    if wanted and len(workers):
+start, started = spawn._start, []
+def slowly(*arguments):  # holds up all, as `posix_spawn` may
+    if started:
         print(os.read(read, 1))
-    hire(workers, wanted)
-team.Team.hire = slowly
+    started.append(start(*arguments))
+    return started[-1]
+spawn._start = slowly
 path = f"/proc/{os.getpid()}/fd/{write}"
 def told(x):
     with open(path, "wb") as pipe:

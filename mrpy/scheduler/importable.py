@@ -122,8 +122,10 @@ def look_around() -> None:
 
 
 def _has_something(name: str, module: ModuleType) -> bool:
-    """Whether anything is of it that may be named: what Cython makes for itself is not."""
-    parts = () if name.startswith("_cython_") else list(vars(module).values())
+    """Whether anything is of it that may be named: of what Cython makes for itself, one for each of its
+    versions, nothing is."""
+    of_cython = name.startswith("_cython_") and name[8:9].isdigit()
+    parts = () if of_cython else list(vars(module).values())
     return any(getattr(part, "__module__", None) == name for part in parts)
 
 

@@ -7,10 +7,9 @@
                     └─> facts, values by key (still pickled: the consumer opens them)
 
 Workers are started when there is work for them and kept until `close`. A worker that dies is told by its
-socket or by its process descriptor, whichever comes first; the task at the head of its queue was running
-and is Lost, those behind it are lost without blame, and the next start brings a new worker.
-
-What cannot go to a worker now stays in the backlog: nothing waits for one that boots while another is free.
+socket or by its process descriptor, whichever comes first; the task at the head of its queue was running and
+is Lost, those behind it are lost without blame, and the next turn brings a new worker. What cannot go to a
+worker now stays in the backlog: nothing waits for one that boots while another is free.
 """
 
 from __future__ import annotations
@@ -118,10 +117,12 @@ class ProcessesBackend(Backend):
 
     def wait(self, timeout: float | None) -> list[m.Fact]:
         """Send what was started, take in what has come."""
+        self._team.note_boots()
         if self._backlog:
             self._deal()
         if timeout != 0:
             self._send_all()
+            self._hire()
             if not self._facts:
                 self._poller.sleep(sooner(timeout, self.due(), time.monotonic()))
         first = len(self._tickets) == 1 and bool(self._unsent) and timeout == 0
@@ -138,6 +139,7 @@ class ProcessesBackend(Backend):
             if self._facts:  # some are through
                 self._deal()
             self._send()  # who is up now, or through, may have got a task
+            self._hire()
         facts, self._facts = self._facts, []
         return facts
 
@@ -192,8 +194,7 @@ class ProcessesBackend(Backend):
     # ---- workers ---------------------------------------------------------------------------------
 
     def _deal(self) -> None:
-        """Hand out what can go now - of the backlog, or, where that is empty, of what waits with others - and
-        start workers for the rest."""
+        """Hand out what can go now: of the backlog, or, where that is empty, of what waits with others."""
         while True:
             left: deque[Ticket] = deque()
             for ticket in self._backlog:
@@ -207,9 +208,6 @@ class ProcessesBackend(Backend):
             if (waits := self._team.taken_back()) is None:
                 break
             self._put_back(waits)
-        if left:
-            self._hire()
-            self._team.look_after_boots(left)
 
     def _take_back(self, worker: WorkerHandle) -> None:
         """What it has not begun is to be handed out again."""
@@ -224,13 +222,15 @@ class ProcessesBackend(Backend):
         self._backlog.append(ticket)
 
     def _hire(self) -> None:
-        if wanted := self._team.wanted(len(self._backlog)):
-            self._send()  # to start one may take milliseconds, in which nobody else has the interpreter
+        """Start workers for what is left, now that all was sent: it takes ms, in which no thread goes on."""
+        if not self._backlog:
+            return
         try:
-            self._team.hire(wanted)
+            self._team.hire(len(self._backlog))
         except OSError as error:
             if not len(self._team):  # else somebody will come to it
                 self._give_up(f"the task could not be handed to a worker: {error}")
+        self._team.look_after_boots(self._backlog)
 
     def _give_up(self, problem: str) -> None:
         """There are no workers for what is left."""

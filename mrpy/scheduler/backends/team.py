@@ -25,7 +25,7 @@ QUEUE_BELOW = 0.005  # seconds; tasks shorter than this are queued ahead. A roun
 DEPTH = 3  # tasks a worker holds then: one runs, two wait in its socket
 BRIEF_BELOW = 0.0002  # seconds; of tasks shorter than this more wait, if they can be taken back: to wake a
 MOST = 16  # worker for each, and to be woken, takes longer than they do
-BOOT = 1.0  # seconds in which a worker that boots keeps others from it; most take 0.02
+BOOT = 0.2  # seconds in which a worker that boots keeps others from it; most take 0.02
 WAIT_BELOW = 0.1  # seconds; of tasks shorter than this one waits, if it can be taken back
 
 
@@ -40,7 +40,7 @@ class Team:
         self._tell = tell
         self._workers: list[WorkerHandle] = []
         self._timed: set[WorkerHandle] = set()  # of these a time is kept, or was until lately
-        self._booted: float | None = None  # when those that boot should be up: else more are started
+        self._boots: set[WorkerHandle] = set()  # that have begun to lately
         self.orphans = Orphans()
         self._seconds: dict[int, float] = {}  # how long tasks of a code took lately
 
@@ -122,27 +122,30 @@ class Team:
         for code in codes:
             self._seconds.pop(code, None)
 
-    def wanted(self, waiting: int) -> int:
-        """How many workers to start for so many tasks that nobody can take, as far as there may be more. No
-        more boot at a time than there are processors beside that of this program: they keep each other, and
-        us, from coming up. But nobody waits for one that is stopped, or hangs."""
+    def hire(self, waiting: int) -> None:
+        """Start workers for so many tasks that nobody can take, as far as there may be more. Raises OSError
+        where one cannot be started.
+
+        No more boot at a time than there are processors beside that of this program: they keep each other,
+        and us, from coming up. But nobody waits for one that takes long: see `note_boots`."""
         booting = sum(not worker.ready for worker in self._workers)
-        late = time.monotonic() - BOOT
-        just_begun = sum(not worker.ready and worker.since > late for worker in self._workers)
+        just_begun = sum(not worker.ready for worker in self._boots)
         staying = sum(not worker.leaving for worker in self._workers)
         room = min(self._size - staying, 2 * self._size - len(self._workers))  # some take long to leave
-        return max(0, min(waiting - booting, room, max(1, cpu_count() - 1) - just_begun))
-
-    def hire(self, wanted: int) -> None:
-        """Start so many. Raises OSError where one cannot be started."""
-        if wanted:
-            self._booted = time.monotonic() + BOOT
-        for _ in range(wanted):
+        for _ in range(min(waiting - booting, room, max(1, cpu_count() - 1) - just_begun)):
             worker = WorkerHandle(self._tell, threads_each(self._size))
             self._workers.append(worker)
+            self._boots.add(worker)
             self._poller.add(worker.end.sock.fileno(), worker)
             if worker.exit_watch is not None:
                 self._poller.add(worker.exit_watch, worker)
+
+    def note_boots(self) -> None:
+        """Those that are up, and those that take long, keep no other worker from booting. To be called before
+        it is seen whether there are to be more."""
+        if self._boots:
+            late = time.monotonic() - BOOT
+            self._boots = {each for each in self._boots if not each.ready and each.born > late}
 
     def watch(self, worker: WorkerHandle) -> None:
         """Have us be told when its socket takes bytes again, if some wait."""
@@ -174,9 +177,10 @@ class Team:
 
     def due(self) -> float | None:
         """When to look at one of them, or at what they have left, at the latest."""
-        if not self._timed and self._booted is None:
+        if not self._timed and not self._boots:
             return self.orphans.look_at
-        times = (*(each.due() for each in self._timed), self._booted, self.orphans.look_at)
+        boots = (each.born + BOOT for each in self._boots)
+        times = (*(each.due() for each in self._timed), *boots, self.orphans.look_at)
         return min((at for at in times if at is not None), default=None)
 
     def timed(self) -> list[WorkerHandle]:
@@ -187,8 +191,6 @@ class Team:
     def overdue(self) -> Iterator[WorkerHandle]:
         """Those to be killed: their time to stop a task, or to end, is over."""
         now = time.monotonic()
-        if self._booted is not None and self._booted <= now:
-            self._booted = None
         for worker in self.timed():
             if worker.kill_at is None or worker.kill_at > now:
                 continue
@@ -229,6 +231,7 @@ class Team:
     def let_go(self, worker: WorkerHandle) -> None:
         """It is not one of us any more."""
         self._timed.discard(worker)
+        self._boots.discard(worker)
         self._poller.remove(worker.end.sock.fileno())
         if worker.exit_watch is not None:
             self._poller.remove(worker.exit_watch)

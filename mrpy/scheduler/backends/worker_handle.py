@@ -89,6 +89,7 @@ class WorkerHandle:
     ``threads``: how many the libraries in it may use."""
 
     def __init__(self, tell: Callable[[], None], threads: int) -> None:
+        self.born = time.monotonic()
         new = spawned(threads)
         self.process, self.lifeline = new.process, new.lifeline
         self.claims, self.stack = new.claims, new.stack
@@ -98,7 +99,7 @@ class WorkerHandle:
         self.watched = False  # we are told when its socket takes bytes again
         self.ready = False  # it has said that it is up
         self.queue: deque[Ticket] = deque()  # in the order it will answer; the first one runs
-        self.since = time.monotonic()  # when that has begun, about; its boot, at first
+        self.since = 0.0  # when that has begun, about
         self.tasks = 0  # that it was given
         self.leaving = False  # it gets no more
         self.tears_down = False  # something of what it has run does something at its end

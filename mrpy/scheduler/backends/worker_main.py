@@ -76,6 +76,8 @@ def main(channel: int, lifeline: int, claims: int, stack: int, theirs: tuple[Any
     rests.be_asked()
     show_hash_seed(hash_seed)
     late = _late_site(prefixes)
+    gc.freeze()  # what is there is there for good: no collection has to go through it
+    gc.enable()
     if customized:
         late.load()  # here, behind the closing of descriptors: it may open some
     _pretend(no_site=no_site, safe_path=safe_path)
@@ -143,8 +145,6 @@ class Worker:
     def serve(self) -> None:
         """The loop."""
         self._end.send(READY, 0, [])
-        gc.freeze()  # what is there is there for good: no collection has to go through it
-        gc.enable()
         while (frame := self._end.receive()) is not None:
             if frame.kind == RUN:
                 self._run(frame)
@@ -209,7 +209,7 @@ class Worker:
             began = perf_counter()
             made = context.run(perform, function, data, inputs, announce, settings=place.settings)
             if _is_late(announce):
-                raise TaskStopped
+                raise TaskStopped  # as if it had been, in time
             value, note = apart(made)
             seconds = perf_counter() - began
             del data, inputs, made
