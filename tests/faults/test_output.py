@@ -21,10 +21,11 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from laws import eventually
+from laws import BACKENDS, eventually
 from watching import run_script, script_environment
 
 import mrpy
+from mrpy.scheduler.backends import relay
 
 
 def printed(function: Any, items: Any, **options: Any) -> list[str]:
@@ -294,6 +295,50 @@ def test_a_warning_is_shown_once_whoever_gives_it_how_often() -> None:
         list(mrpy.pmap(warn, range(40), workers=2, chunksize=1))
     assert [str(each.message) for each in seen] == ["once is enough"]
     assert seen[0].filename == __file__
+
+
+def warns(x: int) -> int:
+    warnings.warn("again", RuntimeWarning, stacklevel=1)
+    return x
+
+
+@pytest.mark.parametrize("call", ["pmap", "submit"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_warning_is_shown_as_often_as_the_parents_filters_want_it(backend: str, call: str) -> None:
+    """Workers have given it before, and are kept."""
+
+    def run() -> int:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.resetwarnings()  # where some are errors, as with these tests, tasks have filters of their own
+            warnings.simplefilter("always")
+            mrpy.submit(warns, 1).result() if call == "submit" else list(mrpy.pmap(warns, [1]))
+        return len(seen)
+
+    with mrpy.session(backend, workers=1):
+        assert [run() for _ in range(4)] == [1] * 4
+
+
+@pytest.mark.parametrize("backend", BACKENDS[2:])
+def test_what_a_task_has_set_of_warnings_stays(backend: str) -> None:
+    """As in the library that it has imported, which does so."""
+    with mrpy.session(backend, workers=1), warnings.catch_warnings(record=True) as seen:
+        warnings.resetwarnings()
+        warnings.simplefilter("always")
+        assert list(mrpy.pmap(warns, [1])) == [1] and len(seen) == 1
+        mrpy.submit(warnings.filterwarnings, "ignore", "again").result()
+        assert list(mrpy.pmap(warns, [1])) == [1] and len(seen) == 1
+        mrpy.submit(warnings.filterwarnings, "error", "again").result()
+        with pytest.raises(RuntimeWarning, match="again"):
+            list(mrpy.pmap(warns, [1]))
+
+
+def test_a_flood_of_equal_warnings_is_not_sent_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    monkeypatch.setattr(relay, "_warn", lambda *told: sent.append(told))
+    with mrpy.session("processes", workers=1), warnings.catch_warnings():
+        warnings.resetwarnings()
+        assert sum(mrpy.pmap(lambda n: [warns(0) for _ in range(n)] and n, [4000])) == 4000
+        assert len(sent) == 1
 
 
 @pytest.mark.parametrize("filename", ["<string>", "/somewhere/else.py", ""])

@@ -263,7 +263,8 @@ def _go_to(place: Here, ours: bool) -> None:
 # ---- what calls say ------------------------------------------------------------------------------
 
 _OF_DASK = ("distributed", "dask", "tornado", "asyncio")  # it logs in this process, too, and not for the user
-_relayed: tuple[relay.Say, Callable[[], None]] | None = None  # how something is said; what ends its lines
+# How something is said; what ends its lines; and what has warnings be said anew.
+_relayed: tuple[relay.Say, Callable[[], None], Callable[[], None]] | None = None
 
 
 def _say(topic: str) -> None:
@@ -276,8 +277,8 @@ def _say(topic: str) -> None:
             if os.getpid() == pid:  # else it is a child that a call has forked
                 worker.log_event(topic, (0, SAID, pid, marshal.dumps(message)))
 
-        _relayed = say, relay.relay_streams(say)
-        relay.relay_warnings(say)
+        _relayed = say, relay.relay_streams(say), relay.relay_warnings(say)
+    _relayed[2]()
 
 
 def _say_all() -> None:

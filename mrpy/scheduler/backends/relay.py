@@ -3,7 +3,7 @@
     worker                                                       parent
       print ─> sys.stdout ─> whole lines ──── SAID ──────────>   sys.stdout, a line at a time, "(item 7) ..."
       logging ─> root handler ─> plain record ── SAID ───────>   the logger of that name, and its handlers
-      warnings ─> showwarning ────────────────── SAID ───────>   warned of there, so once, by its filters
+      warnings ─> showwarning, once a task ───── SAID ───────>   warned of there, so once, by its filters
 
 So a notebook shows it in the cell, a captured stream captures it, lines of several workers do not get mixed
 up, and each says which item it is about. What C code or a child process writes to descriptors 1 and 2 goes
@@ -19,6 +19,7 @@ import sys
 from _thread import RLock
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from itertools import accumulate
 
 from mrpy.inside import inside
@@ -112,8 +113,9 @@ def _item() -> int | None:
     return None if position is None or position < 0 else position  # below it, it is that of no item
 
 
-def relay_warnings(say: Say) -> None:
-    """Have warnings go to the parent, each place of the code once from this worker."""
+def relay_warnings(say: Say) -> Callable[[], None]:
+    """Have warnings go to the parent, each place of the code once from each task. Returns what to call when
+    one begins."""
     import warnings
 
     def show(message: Any, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
@@ -128,6 +130,9 @@ def relay_warnings(say: Say) -> None:
     os.register_at_fork(after_in_child=give_back)
     if not sys.warnoptions:
         warnings.simplefilter("default")  # the parent's filters decide what is seen
+    # It changes no filter, and what was said before counts as old: for the parent it may be new, if it has
+    # other filters now, or catches what comes.
+    return partial(warnings.simplefilter, "default", append=True)
 
 
 _levelled: set[str] = set()  # loggers whose levels we have set: one that is not told any more was taken back

@@ -140,7 +140,7 @@ class Worker:
         self._codes: dict[int, tuple[Any, bool, Here, Context]] = {}
         self._place: Here | None = None
         self._say_all = relay.relay_streams(self._say)
-        relay.relay_warnings(self._say)
+        self._warn_anew = relay.relay_warnings(self._say)
 
     def serve(self) -> None:
         """The loop."""
@@ -206,6 +206,7 @@ class Worker:
             data, *inputs = [codec.decode(each) for each in payloads]  # a `map` would end at a StopIteration
             del payloads
             announce = self._announcer(number, care) if care is not None and announces else None
+            self._warn_anew()
             began = perf_counter()
             made = context.run(perform, function, data, inputs, announce, settings=place.settings)
             if _is_late(announce):
