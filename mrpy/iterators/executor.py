@@ -125,8 +125,8 @@ class Executor(futures.Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; wait for those that are under way, or stop them with `cancel_futures`, and for
-        their callbacks. A call cannot wait for itself: there it is a `RuntimeError`; nor a callback for
-        others, which come behind it."""
+        their callbacks. A call cannot wait for itself: there it is a `RuntimeError`; nor a callback for others,
+        which come behind it."""
         self._shut = True
         if cancel_futures:
             for future in self._calls():
