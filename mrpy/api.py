@@ -335,10 +335,10 @@ class _Session:
             self.__exit__(*problem)
             raise
         if self._own is not None:
-            left = self._own.end(hurry=KeyboardInterrupt in problem[:1])
+            left = self._own.left() if problem[0] is None else []
+            self._own.close(hurry=KeyboardInterrupt in problem[:1])
             self._own = None
-            if problem[0] is None:
-                sessions.warn_of_left(left, "session")
+            sessions.warn_of_left(left, "session")
 
 
 _SETTINGS = {  # what is no option, and for which backend it is

@@ -6,12 +6,12 @@ import atexit
 import os
 import threading
 import time
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from contextlib import suppress
-from functools import partial
 from itertools import islice
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from mrpy.errors import Cancelled, OptionError
@@ -24,11 +24,13 @@ from mrpy.mapreduce.anew import Once
 from mrpy.mapreduce.steps import name_of
 from mrpy.options import resolve
 from mrpy.scheduler.current import opened_for, single_call_of
-from mrpy.scheduler.session import Session, nobody_waits, program_ended_by
+from mrpy.scheduler.session import Session, program_ended_by
 from mrpy.scheduler.states import ON_BACKEND
 
 with suppress(RuntimeError):  # Python ends already; else it ends in the order of imports, the last one first
     import concurrent.futures.thread  # noqa: F401
+
+LINGER = 0.05  # seconds that the thread which tells futures of their end waits for more to do
 
 
 class Executor(futures.Executor):
@@ -66,12 +68,8 @@ class Executor(futures.Executor):
         check_callable("submit", fn)
         call = single_call_of(self._own_session(), self._options)
         pending = PendingResult(fn, args, kwargs, self._options, call)
-        future = _Future(pending, self)
-        if not pending._driver.backend.threaded:  # it has ended
-            pending._outcome(None)  # a Ctrl-C in a function that deals with errors is none of its outcomes
-            future.settle()
-            return future
         with pending._driver.shield:  # one that is noted and does not follow would be waited for for ever
+            future = _Future(pending, self)
             _under_way.add(future)
             future.follow()
         if self._shut:  # meanwhile, by another thread, which may not have seen this one
@@ -124,9 +122,8 @@ class Executor(futures.Executor):
         return _in_time([self.submit(fn, *each) for each in zip(*iterables, strict=False)], problem, until)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; wait for those that are under way, or stop them with `cancel_futures`, and for
-        their callbacks. A call cannot wait for itself: there it is a `RuntimeError`; nor a callback for others,
-        which come behind it."""
+        """Take no more calls; wait for those that are under way, or stop them with `cancel_futures`. One of
+        them cannot wait: there it is a `RuntimeError`."""
         self._shut = True
         if cancel_futures:
             for future in self._calls():
@@ -167,6 +164,7 @@ class _Future(futures.Future[Any]):
         self.executor = executor
         self._settled = allocate_lock()  # open when this has ended, and all its callbacks were called
         self._settled.acquire()
+        self._caller: int | None = None  # of these
 
     def follow(self) -> None:
         """Settle as soon as that has ended."""
@@ -174,7 +172,9 @@ class _Future(futures.Future[Any]):
             self._ends(self.pending)
 
     def _ends(self, _: PendingResult) -> None:
-        self.pending._driver.aside.settling.call(self.settle)
+        _ended.put(self)
+        if _settling.acquire(blocking=False):
+            self.pending._driver.aside.call(_settle_all)
 
     def settle(self) -> None:
         """Take over how that has ended, and see to it that whoever wants to is called back."""
@@ -189,19 +189,15 @@ class _Future(futures.Future[Any]):
                 self.set_exception(value) if failed else self.set_result(value)
         finally:
             if self._done_callbacks:  # from here on nobody adds any: they are called at once
-                self.pending._driver.aside.callbacks.call(self._call_back)
+                self.pending._driver.aside.call(self._call_back)
             else:
                 self._is_settled()
 
     def _invoke_callbacks(self) -> None:
         """By `settle`, which others wait for: callbacks may take long, and have a thread of their own."""
 
-    def add_done_callback(self, fn: Callable[[futures.Future[Any]], object]) -> None:
-        """As ever; but one is called after the other, also where it is called at once."""
-        callbacks = self.pending._driver.aside.callbacks
-        super().add_done_callback(lambda future: callbacks.now(partial(fn, future)))
-
     def _call_back(self) -> None:
+        self._caller = get_ident()
         try:
             super()._invoke_callbacks()  # type: ignore[misc]
         finally:
@@ -216,11 +212,12 @@ class _Future(futures.Future[Any]):
         return self.pending._driver.backend.runs_here(self.pending._key)
 
     def finish(self) -> None:
-        """Wait until it has ended, and all its callbacks were called; but no callback waits for others."""
+        """Wait until it has ended, and all its callbacks were called."""
         wait_for([self.pending])
-        aside = self.pending._driver.aside
-        aside.catch_up()
-        if not aside.callbacks.amid:
+        with self.pending._driver.shield:  # whoever has taken one to settle it has to do so
+            _settle_those_that_ended()
+        self.pending._driver.aside.catch_up()  # where no thread does so
+        if self._caller != get_ident():  # else this is one of them
             with self._settled:
                 pass
 
@@ -272,7 +269,35 @@ def _in_time(calls: list[Any], problem: str, until: float) -> Iterator[Any]:
 
 
 _under_way: set[_Future] = set()
-os.register_at_fork(after_in_child=_under_way.clear)  # nothing of them arrives there
+_ended: SimpleQueue[_Future] = SimpleQueue()  # of these, and not settled yet
+_settling = allocate_lock()  # whoever has it does so: one thread for all that end at about the same time
+
+
+def _settle_all() -> None:
+    while True:
+        _settle_those_that_ended(LINGER)
+        _settling.release()
+        if _ended.empty() or not _settling.acquire(blocking=False):  # one may have come in between
+            return
+
+
+def _settle_those_that_ended(patience: float = 0) -> None:
+    while True:
+        try:
+            future = _ended.get(timeout=patience)
+        except Empty:
+            return
+        future.settle()
+        del future  # it may be the last one for a while
+
+
+def _forget_after_fork() -> None:
+    global _settling, _ended
+    _settling, _ended = allocate_lock(), SimpleQueue()
+    _under_way.clear()  # nothing of them arrives there
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 _nobody_waits = False  # any more, for calls that are made now: Python ends
@@ -288,18 +313,12 @@ def _finish_the_last() -> None:
 
 def _finish_all() -> None:
     """At the end of the program wait for what is under way, as the standard library does; but stop it where
-    Ctrl-C has ended the program, or comes amid this."""
-    try:
-        if program_ended_by() is not KeyboardInterrupt:
-            for future in list(_under_way):
-                future.finish()
-    except BaseException:
-        nobody_waits()
-        raise
-    finally:
-        if program_ended_by() is KeyboardInterrupt:
-            for future in list(_under_way):
-                future.cancel()
+    Ctrl-C has ended the program."""
+    if program_ended_by() is KeyboardInterrupt:
+        for future in list(_under_way):
+            future.cancel()
+    for future in list(_under_way):
+        future.finish()
 
 
 with suppress(RuntimeError):  # Python ends already

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -99,8 +98,7 @@ class PendingResult(Generic[T]):
             self._cancelled = True
             callbacks = self._let_in()
         self._driver.abandon([self._key])
-        with self._driver.shield:
-            self._call(callbacks)
+        self._call(callbacks)
         return True
 
     def cancelled(self) -> bool:
@@ -109,8 +107,7 @@ class PendingResult(Generic[T]):
 
     def add_done_callback(self, function: Callable[[PendingResult[T]], Any]) -> None:
         """Have ``function(self)`` called at the end, in a thread of mrpy's, the session that is open now in
-        force; at once, and here, if it has ended. In a session one callback is called after the other, in the
-        order in which calls end, and its end waits for them. What one raises is printed."""
+        force; at once if it has ended. What it raises is printed."""
         function_for("add_done_callback", function)
         with self._driver.shield, self._lock:
             if not self.done():
@@ -118,10 +115,7 @@ class PendingResult(Generic[T]):
                 context = copy_context()
                 self._callbacks.append(lambda self: context.run(function, self))
                 return
-        try:
-            self._driver.aside.callbacks.now(partial(self._call_back, function))
-        except Exception:
-            sys.excepthook(*sys.exc_info())
+        self._driver.aside.here(partial(self._call_back, function))
 
     def __await__(self) -> Generator[Any, None, T]:
         """In asyncio ``await pending`` is its `result`, and does not block the event loop. Who is cancelled
@@ -190,7 +184,7 @@ class PendingResult(Generic[T]):
 
     def _call(self, callbacks: list[Callable[[PendingResult[T]], Any]]) -> None:
         for function in callbacks:
-            self._driver.aside.callbacks.call(partial(self._call_back, function))
+            self._driver.aside.call(partial(self._call_back, function))
 
     def _call_back(self, function: Callable[[PendingResult[T]], Any]) -> None:
         self._show()

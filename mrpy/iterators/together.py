@@ -81,8 +81,7 @@ def wait(
     """Wait for them, `timeout` seconds at most; return ``(done, not_done)``, two sets.
 
     As in `concurrent.futures`. `return_when` may also be ``"FIRST_COMPLETED"``, or ``"FIRST_EXCEPTION"``:
-    until one of them has raised. Callbacks (`add_done_callback`) may still be under way; the end of the session
-    waits for them, or that of the program.
+    until one of them has raised.
 
     >>> import mrpy
     >>> with mrpy.session("serial"):

@@ -85,7 +85,7 @@ class Driver:
         self._decided = -math.inf  # when, the last time
         self._thread: threading.Thread | None = None
         self.threadless = False  # no thread can be started: who waits has to drive
-        self.aside = Aside(self.shield)
+        self.aside = Aside()
         self._pid = os.getpid()
 
     # ---- for any thread --------------------------------------------------------------------------
@@ -140,6 +140,7 @@ class Driver:
             thread.join(0.0 if self.backend.deaf else None)
         if not leads:
             self.backend.said.end(hurried=self.backend.hurried)
+            self.aside.catch_up()
 
     @property
     def closed(self) -> bool:
@@ -173,7 +174,8 @@ class Driver:
                     break
             if self.threadless and self.end is not None:
                 self._give_up(self.end)
-        self.aside.catch_up()
+        if self.aside:
+            self.aside.catch_up()
 
     def _tell(self, fact: m.Fact) -> None:
         self._inbox.append(fact)

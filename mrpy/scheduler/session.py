@@ -18,7 +18,7 @@ from weakref import WeakMethod, WeakSet
 from mrpy.errors import SerializationError, SessionClosed
 from mrpy.inside import inside
 from mrpy.light import TYPE_CHECKING, Any
-from mrpy.scheduler.aside import finish_all, threads_start
+from mrpy.scheduler.aside import threads_start
 from mrpy.scheduler.backends import make
 from mrpy.scheduler.driver import Driver
 from mrpy.scheduler.job import Job
@@ -85,24 +85,16 @@ class Session:
         raise stays_here()
 
     def close(self, *, hurry: bool = False) -> None:
-        """Wait for what is to be called back, then stop the workers. Work that is under way fails with
-        `SessionClosed`. ``hurry``: without waiting for that, nor for jobs to be torn down; so does Ctrl-C."""
-        self.end(hurry=hurry)
-
-    def end(self, *, hurry: bool) -> list[str]:
-        """The same. Returns what calls it stops, as `left`."""
+        """Stop the workers. Work that is under way fails with `SessionClosed`. ``hurry``: without waiting for
+        jobs to be torn down; so does Ctrl-C."""
         if hurry and not self.driver.closed:
             self.driver.backend.hurry()
         try:
-            self._finish_callbacks()
-            left = self.left()
             self._close_all()
-            self._finish_callbacks()  # of those
-        except BaseException:  # of a signal handler, before the driver was told or after that
+        except KeyboardInterrupt:  # it may have come before the driver was told
             self.driver.backend.hurry()
             self._close_all()
             raise
-        return left
 
     def close_at_exit(self) -> None:
         """At the end of the process: in a hurry, if a Ctrl-C has ended the program."""
@@ -116,13 +108,6 @@ class Session:
         singles = [receiver for key, (receiver, _) in told.items() if key[0] == self._singles.number]
         names = (receiver.__self__._left() for receiver in singles)
         return [name for name in names if name is not None]
-
-    def _finish_callbacks(self) -> None:
-        """Not in a thread that drives, for which they may have to wait."""
-        driver = self.driver
-        drives = threading.get_ident() in (driver._leader, driver._thread and driver._thread.ident)
-        if not (drives or driver.backend.hurried):
-            driver.aside.callbacks.wait()
 
     def _close_all(self) -> None:
         self.driver.close()
@@ -159,7 +144,6 @@ def starts(backend: str) -> bool:
 
 # ---- the sessions of this process ----------------------------------------------------------------
 
-_nobody_waits = False
 _shared: dict[tuple[str, int], Session] = {}
 _lock = threading.RLock()  # a signal handler, or a finalizer, may come amid what is done with it
 
@@ -202,28 +186,19 @@ def close_shared() -> None:
         while _shared:
             sessions.append(_shared.popitem()[1])
     _close_at_exit(sessions)
-    if program_ended_by() is not KeyboardInterrupt:
-        finish_all()
 
 
 def _close_at_exit(sessions: list[Session]) -> None:
     raised = program_ended_by()
-    left = [name for session in sessions for name in session.end(hurry=raised is KeyboardInterrupt)]
-    if raised is None:
-        warn_of_left(left, "program", stacklevel=99)  # no line of anybody has brought it about
+    left = [name for session in sessions if raised is None for name in session.left()]
+    for session in sessions:
+        session.close(hurry=raised is KeyboardInterrupt)
+    warn_of_left(left, "program", stacklevel=99)  # no line of anybody has brought it about
 
 
 def program_ended_by() -> type[BaseException] | None:
     """What was raised and has ended the program, if anything was: at a prompt it has ended a line."""
-    if _nobody_waits:
-        return KeyboardInterrupt
     return None if hasattr(sys, "ps1") else getattr(sys, "last_type", None)
-
-
-def nobody_waits() -> None:
-    """At the end of the program what was waited for was ended by a Ctrl-C: so that is the end of all else."""
-    global _nobody_waits
-    _nobody_waits = True
 
 
 def warn_of_left(names: list[str], ended: str, stacklevel: int = 3) -> None:

@@ -31,10 +31,7 @@ class _Hook:
         if sys is None:  # at the very end of Python modules are emptied, and this one was
             self._before(told)
         elif issubclass(kind, KeyboardInterrupt) and _in_main() and _is_heard():
-            try:
-                start_new_thread(_press, (get_ident(),))
-            except RuntimeError:  # nor does it start any then
-                self._before(told)
+            start_new_thread(_press, (get_ident(),))
         elif not issubclass(kind, _of("mrpy.scheduler.calls", "TaskStopped") or ()):
             self._before(told)
 
