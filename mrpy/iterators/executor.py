@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 import time
-from _thread import allocate_lock, get_ident
+from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from contextlib import suppress
@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from mrpy.errors import Cancelled, OptionError
-from mrpy.inside import inside
+from mrpy.inside import LOOK_EVERY, inside
 from mrpy.iterators.arguments import check_callable
 from mrpy.iterators.pending import PendingResult
 from mrpy.iterators.together import wait as wait_for
@@ -164,7 +164,6 @@ class _Future(futures.Future[Any]):
         self.executor = executor
         self._settled = allocate_lock()  # open when this has ended, and all its callbacks were called
         self._settled.acquire()
-        self._caller: int | None = None  # of these
 
     def follow(self) -> None:
         """Settle as soon as that has ended."""
@@ -174,7 +173,7 @@ class _Future(futures.Future[Any]):
     def _ends(self, _: PendingResult) -> None:
         _ended.put(self)
         if _settling.acquire(blocking=False):
-            self.pending._driver.aside.call(_settle_all)
+            self.pending._driver.aside.call_apart(_settle_all)
 
     def settle(self) -> None:
         """Take over how that has ended, and see to it that whoever wants to is called back."""
@@ -197,7 +196,6 @@ class _Future(futures.Future[Any]):
         """By `settle`, which others wait for: callbacks may take long, and have a thread of their own."""
 
     def _call_back(self) -> None:
-        self._caller = get_ident()
         try:
             super()._invoke_callbacks()  # type: ignore[misc]
         finally:
@@ -212,14 +210,16 @@ class _Future(futures.Future[Any]):
         return self.pending._driver.backend.runs_here(self.pending._key)
 
     def finish(self) -> None:
-        """Wait until it has ended, and all its callbacks were called."""
+        """Wait until it has ended, and all its callbacks were called; but no callback waits for others."""
         wait_for([self.pending])
         with self.pending._driver.shield:  # whoever has taken one to settle it has to do so
             _settle_those_that_ended()
-        self.pending._driver.aside.catch_up()  # where no thread does so
-        if self._caller != get_ident():  # else this is one of them
-            with self._settled:
-                pass
+        aside = self.pending._driver.aside
+        while not aside.amid:
+            aside.catch_up()  # where no thread does so
+            if self._settled.acquire(timeout=LOOK_EVERY):
+                self._settled.release()
+                return
 
     def cancel(self) -> bool:
         return self.pending.cancel()

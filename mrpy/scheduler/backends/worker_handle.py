@@ -265,6 +265,15 @@ def is_stopped(pid: int) -> bool:
     return state(pid) in (b"T", b"t")
 
 
+# By their numbers; of two names, as SIGCHLD and SIGCLD, the first. `signal.Signals` says the same, but takes
+# 2 ms to import, and behind a Ctrl-C nothing may be.
+_SIGNALS = {
+    getattr(signal, name): name
+    for name in sorted(dir(signal), reverse=True)
+    if name.startswith("SIG") and "_" not in name
+}
+
+
 def how_it_died(code: int) -> str:
     """An exit code in words.
 
@@ -274,12 +283,7 @@ def how_it_died(code: int) -> str:
     if code == NOT_KNOWN:
         return "how it ended is not known (this process ignores SIGCHLD, or waits for any child that ends)"
     if code < 0:
-        from signal import Signals  # what it imports takes 2 ms, in scripts whose workers do not die
-
-        try:
-            return f"killed by {Signals(-code).name}"
-        except ValueError:
-            return f"killed by signal {-code}"
+        return f"killed by {_SIGNALS.get(-code, f'signal {-code}')}"
     return f"exited with code {code}"
 
 
