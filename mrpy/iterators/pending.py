@@ -107,8 +107,8 @@ class PendingResult(Generic[T]):
 
     def add_done_callback(self, function: Callable[[PendingResult[T]], Any]) -> None:
         """Have ``function(self)`` called at the end, in a thread of mrpy's, the session that is open now in
-        force; at once, and here, if it has ended. In that thread one callback is called after the other, in the
-        order in which calls end; the end of the session waits for none. What one raises is printed."""
+        force; at once, and here, if it has ended. In that thread callbacks are called one after the other, in
+        the order in which calls end; the end of the session waits for none. What one raises is printed."""
         function_for("add_done_callback", function)
         with self._driver.shield, self._lock:
             if not self.done():
