@@ -6,6 +6,7 @@ The functions that raise are local, so that they travel by value and no worker h
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import multiprocessing
 import operator
@@ -105,6 +106,26 @@ def test_the_cause_is_the_remote_traceback(backend: str) -> None:
     assert "remote line" in cause
     assert "KeyError: 5" in cause
     assert "kernels.py" not in cause.split("remote line")[1]
+
+
+ENDS: dict[str, Callable[[Any], object]] = {
+    "loop": lambda f: list(mrpy.pmap(f, [0])),
+    "sum": lambda f: mrpy.pmap(f, [0]).sum(),
+    "result": lambda f: mrpy.submit(f, 0).result(),
+    "gather": lambda f: mrpy.gather([mrpy.submit(f, 0)]),
+    "Executor": lambda f: mrpy.Executor().submit(f, 0).result(),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("backend", LOCAL)
+def test_the_frames_of_a_traceback_have_their_arguments(backend: str, end: str) -> None:
+    """Where one is gone IPython says that it failed to resolve them."""
+    with mrpy.session(backend, workers=1), pytest.raises(ZeroDivisionError) as caught:
+        ENDS[end](lambda x: 1 // x)
+    for frame, _ in traceback.walk_tb(caught.value.__traceback__):
+        given = inspect.getargvalues(frame)
+        assert [name for name in given.args if name not in given.locals] == [], frame
 
 
 @over_chunks

@@ -63,6 +63,13 @@ def stopped(run: Callable[[], Any]) -> TooManyErrors:
     return caught.value
 
 
+def test_a_failure_is_shown_in_a_few_words() -> None:
+    """As the last line of a cell."""
+    items = mrpy.pmap(third, range(5), backend="serial", on_error="skip")
+    assert len(list(items)) == 4
+    assert repr(items.skipped.failures) == "[<Failure of item 3: 3: ValueError('bad 3')>]"
+
+
 # ---- counting, whatever runs ---------------------------------------------------------------------------------
 
 RUNS: dict[str, tuple[Run, Any]] = {

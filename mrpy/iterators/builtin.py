@@ -119,7 +119,7 @@ class _BlocksOf:
         except StopIteration:
             raise
         except BaseException as error:
-            return order.raising(error)
+            return order.raising([error])
 
 
 def _sequence_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:

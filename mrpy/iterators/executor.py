@@ -241,7 +241,7 @@ class _Future(futures.Future[Any]):
             self._raise_if_cancelled()
             raise
         finally:
-            del self  # as there
+            self = None  # type: ignore[assignment]  # as there
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         error = self.pending.exception(timeout)

@@ -115,7 +115,7 @@ class Shared:
         except StopIteration:
             raise
         except BaseException as error:
-            return raising(error)
+            return raising([error])
 
     def some(self) -> list[Any]:
         """The next items, as many as are there at once, or one that is computed first; none at the end."""
@@ -125,13 +125,10 @@ class Shared:
         return []
 
 
-def raising(error: BaseException) -> Iterator[Any]:
-    """An iterator that raises it, and then ends."""
-    try:
-        raise error
-        yield
-    finally:
-        del error  # which holds this frame
+def raising(error: list[BaseException]) -> Iterator[Any]:
+    """An iterator that raises the one that is there, and then ends. This frame does not hold it."""
+    raise error.pop()
+    yield
 
 
 def _blocks(

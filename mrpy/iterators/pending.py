@@ -80,8 +80,8 @@ class PendingResult(Generic[T]):
         try:
             value: T = _given(*self._outcome(timeout))
             return value
-        finally:
-            del self  # which has what is raised here, and that would have this frame
+        finally:  # it has what is raised here, and that would have this frame, whose arguments IPython shows
+            self = None  # type: ignore[assignment]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end; return what the function raised, or None."""
@@ -126,7 +126,7 @@ class PendingResult(Generic[T]):
             value: T = _given(*(yield from self._awaited()))
             return value
         finally:
-            del self  # as in `result`
+            self = None  # type: ignore[assignment]  # as in `result`
 
     def _awaited(self) -> Generator[Any, None, tuple[bool, Any]]:
         if self._driver.threadless:
@@ -277,5 +277,5 @@ def _given(failed: bool, value: Any) -> Any:
         try:
             raise value
         finally:
-            del value  # else it had itself, and all frames it passes, until the garbage collector comes
+            value = None  # else it had itself, and all frames it passes, until the garbage collector comes
     return value

@@ -51,6 +51,7 @@ TEXT_LIMIT = 20_000  # characters of traceback that travel; a RecursionError can
 # a task that has no items but works on one thing after another, what that is called.
 At: TypeAlias = "int | tuple[int, int] | str"
 EVERY = -1  # in the place of the number of a record: each of its item, by itself
+_NOT_SENT = {(AttributeError, "obj")}
 
 
 class Failure(NamedTuple):
@@ -71,6 +72,9 @@ class Failure(NamedTuple):
     index: At | None = None  # type: ignore[assignment]  # a tuple's method of that name is not missed here
     stated: MrpyError | None = None
     held: list[BaseException] = []  # one at most
+
+    def __repr__(self) -> str:
+        return f"<Failure of {self.item}: {self.type_name}({self.message!r})>"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Failure) and self[:-2] == other[:-2]
@@ -166,8 +170,7 @@ def _no_end(error: StopIteration) -> RuntimeError:
     instead = RuntimeError(f"a function raised {error!r}")
     instead.__cause__ = error
     instead.__traceback__ = error.__traceback__
-    item = item_of(error)
-    if item is not None:
+    if (item := item_of(error)) is not None:
         pin(instead, item)
     return instead
 
@@ -362,9 +365,6 @@ def _parts(error: BaseException) -> dict[tuple[int, str], Any]:
                 with suppress(Exception):  # a slot may be empty
                     parts[place, name] = part.__get__(error)
     return {where: part for where, part in parts.items() if part is not None}
-
-
-_NOT_SENT = {(AttributeError, "obj")}
 
 
 def _put_together(
