@@ -2,6 +2,6 @@
 
 from hypothesis import settings
 
-# How long an example takes is the machine's business; tests that hang have deadlines of their own.
+# How long an example takes is the machine's business; those that hang are ended by pytest.
 settings.register_profile("mrpy", deadline=None)
 settings.load_profile("mrpy")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import faulthandler
 import importlib.util
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,18 +60,6 @@ REDUCED: dict[str, Callable[[Any], Any]] = {
     "failing": lambda run: run.map(lambda x: x if x % 7 else 1 // 0).sum(),
     "repartition": lambda run: list(run.repartition(3)),
 }
-
-
-def deadline_of(seconds: float, *, autouse: bool = False) -> Any:
-    """A fixture for the module that calls it `deadline`: a hang is a failure, with the stacks of all threads."""
-
-    @pytest.fixture(autouse=autouse)
-    def deadline() -> Iterator[None]:
-        faulthandler.dump_traceback_later(seconds, exit=True)
-        yield
-        faulthandler.cancel_dump_traceback_later()
-
-    return deadline
 
 
 class Alive:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import signal
 import subprocess
@@ -28,7 +27,6 @@ from mrpy.scheduler.backends.base import Backend
 from mrpy.scheduler.calls import Call, Code, Noted, Parts
 
 PATIENCE = 30.0  # seconds until silence counts as a hang
-BEYOND_HELP = 90  # seconds until a test that does not even return is shot, with its stacks
 
 ENDS = (m.Succeeded, m.Failed, m.Lost, m.Stopped)
 
@@ -102,14 +100,6 @@ class Bench:
         for key in keys:
             self.backend.release(key)
         return values == [42] * len(keys)
-
-
-@pytest.fixture(autouse=True)
-def watchdog() -> Iterator[None]:
-    """A hang is a failure, and says where."""
-    faulthandler.dump_traceback_later(BEYOND_HELP, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="module")

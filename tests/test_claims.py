@@ -9,12 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from laws import deadline_of
 
 import mrpy
 from mrpy.scheduler.backends.claims import Claimed, Claims
-
-deadline = deadline_of(60, autouse=True)
 
 
 @pytest.fixture

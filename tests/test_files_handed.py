@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from laws import LOCAL, deadline_of
+from laws import LOCAL
 
 import mrpy
 from mrpy.errors import DataError
@@ -28,7 +28,6 @@ from mrpy.mapreduce.files import handed, opening, pieces, records, row_starts
 from mrpy.mapreduce.files.blocks import Block
 from mrpy.mapreduce.files.opening import Opening
 
-deadline = deadline_of(120, autouse=True)
 MANY = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 READ: dict[str, Callable[..., Any]] = {

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from laws import THOROUGH, deadline_of
+from laws import THOROUGH
 
 import mrpy
 from mrpy.mapreduce.chunks import Chunk
@@ -41,11 +41,6 @@ PACKED = {".txt": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma
 Work = Callable[[], object]
 
 at_each_moment = pytest.mark.skipif(not THOROUGH, reason="for `make soak`")
-
-DEADLINE = 60  # seconds for one test, on a machine that is busy with others
-
-
-deadline = deadline_of(DEADLINE, autouse=True)  # who is stopped may have held a lock
 
 
 def stopped(work: Work, moment: int) -> bool:

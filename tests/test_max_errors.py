@@ -15,20 +15,15 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from laws import BACKENDS, EXAMPLES, LOCAL, deadline_of, with_chunks
+from laws import BACKENDS, EXAMPLES, LOCAL, with_chunks
 
 import mrpy
 from mrpy.errors import DataError, ItemTimeout, MrpyError, OptionError, TooManyErrors, WorkerCrashed
-
-DEADLINE = 120  # seconds for one test, on a machine that is busy with others
 
 Run = Callable[[Any], Any]
 
 over_backends = pytest.mark.parametrize("backend", BACKENDS)
 over_local = pytest.mark.parametrize("backend", LOCAL)
-
-
-deadline = deadline_of(DEADLINE, autouse=True)
 
 
 @pytest.fixture(autouse=True)

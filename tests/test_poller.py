@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from laws import deadline_of
 
 import mrpy
 from mrpy.errors import ItemTimeout
@@ -22,9 +21,6 @@ from mrpy.scheduler.backends.transport import ParentEnd, pack
 
 KINDS = [Poller, pytest.param(EpollPoller, marks=pytest.mark.skipif(not hasattr(select, "epoll"), reason="no epoll"))]
 each_kind = pytest.mark.parametrize("kind", KINDS)
-
-
-deadline = deadline_of(60, autouse=True)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws import BACKENDS, EXAMPLES, LOCAL, THOROUGH, Alive, deadline_of
+from laws import BACKENDS, EXAMPLES, LOCAL, THOROUGH, Alive
 
 import mrpy
 from mrpy.errors import OptionError, SpillError
@@ -27,7 +27,6 @@ from mrpy.mapreduce.repartition import cut
 over_all = pytest.mark.parametrize("backend", BACKENDS)
 over_local = pytest.mark.parametrize("backend", LOCAL)
 over_memory = pytest.mark.parametrize("memory", ["auto", 1])
-deadline = deadline_of(120, autouse=True)
 
 
 def some(n: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""What all tests of faults have: a deadline, and a session of two worker processes for those that ask for one."""
+"""What tests of faults may ask for: a session of two worker processes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from laws import MORE, deadline_of
 
 import mrpy
-
-DEADLINE = 60 * MORE  # seconds for one test, on a machine that is busy with others
-
-
-deadline = deadline_of(DEADLINE, autouse=True)
 
 
 @pytest.fixture
