@@ -5,13 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from laws import deadline_of
 
 import mrpy
 from mrpy.scheduler.backends import brief
 from mrpy.scheduler.backends.brief import LONGEST, Brief
-
-deadline = deadline_of(60, autouse=True)
 
 
 class World:

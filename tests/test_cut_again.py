@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws import REDUCED, deadline_of
+from laws import REDUCED
 
 import mrpy
 from mrpy.errors import ItemTimeout, item_of
@@ -36,7 +36,6 @@ from mrpy.scheduler.calls import apart
 from mrpy.scheduler.job import Job
 
 over_both = pytest.mark.parametrize("backend", ["threads", "processes"])
-deadline = deadline_of(120, autouse=True)
 
 
 # ---- the iterator ------------------------------------------------------------------------------------------

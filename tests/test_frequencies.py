@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from laws import BACKENDS, LOCAL, deadline_of, eventually
+from laws import BACKENDS, LOCAL, eventually
 
 import mrpy
 from mrpy.errors import SessionClosed
@@ -25,12 +25,7 @@ from mrpy.mapreduce.frequencies import Frequencies
 from mrpy.scheduler.messages import Moved
 from mrpy.scheduler.states import State
 
-DEADLINE = 120  # seconds for one test, on a machine that is busy with others
-
 over_local = pytest.mark.parametrize("backend", LOCAL)
-
-
-deadline = deadline_of(DEADLINE, autouse=True)
 
 
 THINGS = [1, "a", True, 2.0, (1, None), 2, "b", 1.0] * 40 + [f"late {n % 90}" for n in range(700)]

@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 from faults.watching import run_script
-from laws import BACKENDS, deadline_of, eventually, fails
+from laws import BACKENDS, eventually, fails
 
 import mrpy
 from mrpy.errors import ItemTimeout, OptionError, WorkerCrashed
 
 dask = pytest.importorskip("dask")
 over_backends = pytest.mark.parametrize("backend", BACKENDS)
-in_time = deadline_of(120, autouse=True)
 
 GRAPH: dict[Any, Any] = {
     "one": 1,

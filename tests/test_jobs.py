@@ -18,7 +18,7 @@ import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from laws import BACKENDS, LOCAL, deadline_of, eventually
+from laws import BACKENDS, LOCAL, eventually
 
 import mrpy
 from mrpy.errors import OptionError, SerializationError
@@ -307,10 +307,6 @@ def test_an_attempt_that_is_retried_is_not_counted(backend: str, tmp_path: Path)
     assert pairs.counters["records"] == 30
 
 
-deadline = deadline_of(DEADLINE)
-
-
-@pytest.mark.usefixtures("deadline")
 def test_a_chunk_whose_worker_dies_is_counted_once(tmp_path: Path) -> None:
     class Deadly(CountWords):
         def map(self, number: int) -> Any:

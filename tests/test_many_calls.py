@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from laws import deadline_of
 
 import mrpy
 from mrpy.scheduler import driver as drivers
 from mrpy.scheduler.backends import team
 from mrpy.scheduler.backends.worker_handle import WorkerHandle
-
-deadline = deadline_of(60, autouse=True)
 
 
 def same(x: Any) -> Any:

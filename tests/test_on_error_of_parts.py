@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from laws import BACKENDS, LOCAL, deadline_of, with_chunks
+from laws import BACKENDS, LOCAL, with_chunks
 
 import mrpy
 from mrpy.errors import ItemTimeout, OptionError, TooManyErrors, WorkerCrashed
 from mrpy.mapreduce.marks import Mark
 
-deadline = deadline_of(300, autouse=True)
 over_local = pytest.mark.parametrize("backend", LOCAL)
 
 LABELS = "abcdefghijkl"

@@ -9,12 +9,10 @@ import time
 from typing import Any
 
 import pytest
-from laws import deadline_of, eventually
+from laws import eventually
 
 from mrpy.scheduler import said
 from mrpy.scheduler.said import Said
-
-deadline = deadline_of(60, autouse=True)
 
 
 def test_all_is_shown_in_its_order_by_one_thread_at_a_time() -> None:

@@ -20,7 +20,7 @@ GRIDS = [
 def main(arguments: list[str]) -> int:
     """Run them; the status of pytest."""
     tests = [str(TESTS / name) for name in GRIDS]
-    command = [sys.executable, "-m", "pytest", "-q", "-o", "faulthandler_timeout=600", *tests, *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "faulthandler_timeout=900", *tests, *arguments]
     return subprocess.run(command, env={**os.environ, "THOROUGH": "1"}, check=False).returncode
 
 
