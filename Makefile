@@ -16,9 +16,9 @@ help: ## show this list
 demo: $(STAMP)-core ## count the words of many files in parallel (INPUT='a.txt dir/ *.gz')
 	@$(BIN)/mrpy wordcount $(INPUT)
 
-# Tests wait more than they compute: so two at a time.
+# Tests wait more than they compute: so three at a time on two cores.
 test: $(STAMP)-test ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: $(STAMP)-lint ## ruff, and mypy --strict on mrpy/ and on typed programs
 	$(BIN)/ruff check .
