@@ -561,6 +561,20 @@ def test_what_is_gone_over_is_not_looked_into() -> None:
     assert sharing.share([many])
 
 
+ENDED = """
+import itertools, mrpy
+rows = itertools.zip_longest(["name", "a", "b"], ["size"])
+next(rows), next(rows)
+print(list(mrpy.parallel(map(str, rows), backend="serial")))
+"""
+
+
+def test_zip_longest_of_which_an_input_has_ended_is_a_source() -> None:
+    """Python has nothing in the place of that input, and crashes where one goes through the tuple of them."""
+    done = subprocess.run([sys.executable, "-c", ENDED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, """["('b', None)"]\n"""), done.stderr
+
+
 @over_local
 def test_a_body_that_takes_from_its_source_is_refused_as_a_program_and_a_source_otherwise(backend: str) -> None:
     def pairs() -> Iterator[tuple[int, int | None]]:

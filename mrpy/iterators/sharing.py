@@ -378,7 +378,8 @@ def _held_by(one: Any) -> list[Any]:
     elif type(getattr(kind, "__next__", None)) is FunctionType:  # of a class of the user's
         with suppress(Exception):
             held += list(one.__dict__.values())
-    return [part for each in held for part in (each if _is_looked_into(each) else (each,))]
+    # no loop over a tuple: that of `zip_longest` has nothing, not even None, for an input that has ended
+    return [part for each in held for part in (gc.get_referents(each) if _is_looked_into(each) else (each,))]
 
 
 def _is_looked_into(part: Any) -> bool:
