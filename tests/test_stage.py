@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import inspect
 import itertools
 import math
@@ -254,6 +255,25 @@ class Model:
             yield row // 2
 
 
+    @mrpy.stage
+    @classmethod
+    def named(cls, rows: Iterable[int]) -> Iterator[Any]:
+        for row in rows:
+            yield cls.__name__, row
+
+    @classmethod
+    @mrpy.stage
+    def named_too(cls, rows: Iterable[int]) -> Iterator[Any]:
+        for row in rows:
+            yield cls.__name__, row
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter("none of these is an item")
+
+    only_items = mrpy.stage(lambda rows: (row + 1 for row in rows))
+    of_module = several
+
+
 class Shifted(Model):
     @mrpy.stage
     def predict(self, rows: Iterable[int]) -> Iterator[int]:
@@ -286,6 +306,73 @@ def test_a_static_stage_has_no_instance(backend: str) -> None:
         for owner in (Model, Model(3)):
             assert owner.negated(range(3)).to_list() == [0, -1, -2]
             assert owner.halved(range(3)).to_list() == [0, 0, 1]
+
+
+@over_local
+def test_a_stage_that_is_found_through_its_class_takes_the_object_first(backend: str) -> None:
+    model = Model(3)
+    with mrpy.session(backend, workers=2, chunksize=2):
+        assert Model.predict(model, [1, 2]).to_list() == [3, 6]
+        assert Model.predict(model, [1, 2], add=1).to_list() == [4, 7]
+        assert Model.moved(model, [1, 2], -1).to_list() == [97, 94]
+        assert Model.predict.with_options(chunksize=1)(Shifted(2), [1, 2]).to_list() == [2, 4]
+        assert [run.to_list() for run in map(Model.predict, [model], [[1, 2]])] == [[3, 6]]
+        assert Model.only_items([1, 2]).to_list() == [2, 3]
+        assert Model.of_module([1, 2], 2).to_list() == [1, 1, 2, 2]
+        assert list(mrpy.pmap(lambda n: list(Model.predict(model, [n])), [1, 2])) == [[3], [6]]
+    with pytest.raises(TypeError, match="predict: self comes first, and then what it goes over"):
+        Model.predict(model)
+    with pytest.raises(TypeError, match="predict: self comes first, and then what it goes over"):
+        Model.predict(model, rows=[1])
+
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = 2
+
+    @mrpy.stage
+    @classmethod
+    def of(cls, numbers: Iterable[int]) -> Iterator[Any]:
+        for n in numbers:
+            yield cls(n).name
+
+    @classmethod
+    @mrpy.stage
+    def of_too(cls, numbers: Iterable[int]) -> Iterator[Any]:
+        for n in numbers:
+            yield cls(n).name
+
+
+Colour.__module__ = "__main__"
+
+
+@over_local
+def test_a_stage_of_the_class_takes_the_class(backend: str) -> None:
+    with mrpy.session(backend, workers=2, chunksize=1):
+        for owner in (Shifted, Shifted(2)):
+            assert owner.named([1, 2]).to_list() == [("Shifted", 1), ("Shifted", 2)]
+            assert owner.named_too([1, 2]).to_list() == [("Shifted", 1), ("Shifted", 2)]
+        assert Colour.of([1, 2]).to_list() == Colour.of_too([1, 2]).to_list() == ["RED", "BLUE"]
+    assert Colour.of.with_options(backend=backend, workers=1)([1]).to_list() == ["RED"]
+
+
+def test_options_of_a_stage_of_the_class_are_taken_or_refused() -> None:
+    """From Python 3.13 on a ``@classmethod`` does not ask what is below it to be bound."""
+    if sys.version_info < (3, 13):
+        assert Colour.of_too.with_options(backend="serial")([1]).to_list() == ["RED"]
+    else:
+        with pytest.raises(TypeError, match=r"cls comes first.*write @mrpy\.stage above @classmethod"):
+            Colour.of_too.with_options(backend="serial")([1])
+
+
+def test_arguments_of_a_stage_may_have_any_name() -> None:
+    @mrpy.stage
+    def named(rows: Iterable[int], iterable: int = 0, self: int = 0) -> Iterator[Any]:
+        for row in rows:
+            yield row, iterable, self
+
+    assert named.with_options(backend="serial")([1], iterable=5, self=4).to_list() == [(1, 5, 4)]
+    assert named([1], iterable=5, self=4).to_list() == [(1, 5, 4)]
 
 
 def test_a_method_keeps_what_the_function_was() -> None:

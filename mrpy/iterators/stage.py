@@ -36,10 +36,17 @@ class Stage(Generic[T]):
         self.plain = function
         self._setup = setup
 
-    def __call__(self, iterable: Iterable[Any], /, *arguments: Any, **keywords: Any) -> ParallelIterator[T]:
-        """A parallel iterator over what the function yields. Further arguments are the function's."""
-        body = self.body(*arguments, **keywords)
-        return stream_of(iterable, {})._then(Body(body))
+    @overload
+    def __call__(self, iterable: Iterable[Any], /, *args: Any, **kwargs: Any) -> ParallelIterator[T]: ...
+    @overload
+    def __call__(
+        self, instance: object, iterable: Iterable[Any], /, *args: Any, **kwargs: Any
+    ) -> ParallelIterator[T]: ...
+
+    def __call__(self, first: Any, /, *arguments: Any, **keywords: Any) -> ParallelIterator[T]:
+        """A parallel iterator over what the function yields. Further arguments are the function's. Of one
+        that takes `self`, and was found through its class, the object is the first, as of any function."""
+        return self._over({}, first, arguments, keywords)
 
     def with_options(self, **options: Any) -> Callable[..., ParallelIterator[T]]:
         """The stage with run options.
@@ -49,9 +56,20 @@ class Stage(Generic[T]):
         >>> halves.with_options(backend="serial")(range(3)).to_list()
         [0.0, 0.5, 1.0]
         """
-        return lambda iterable, *arguments, **keywords: stream_of(iterable, options)._then(
-            Body(self.body(*arguments, **keywords))
-        )
+        return lambda first, /, *arguments, **keywords: self._over(options, first, arguments, keywords)
+
+    def _over(
+        self, options: dict[str, Any], first: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> ParallelIterator[T]:
+        if not (own := _takes_own(self.plain)):
+            return stream_of(first, options)._then(Body(self.body(*arguments, **keywords)))
+        if not arguments:
+            raise TypeError(
+                f"{name_of(self.plain)}: {own} comes first, and then what it goes over; call it on the "
+                "object, as in model.predict(rows), and write @mrpy.stage above @classmethod"
+            )
+        bound: Stage[T] = Stage(_method(MethodType(self.plain, first)), self._setup)
+        return bound._over(options, arguments[0], arguments[1:], keywords)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Stage[T]:
         """In a class it is a method, as a function is."""
@@ -61,7 +79,7 @@ class Stage(Generic[T]):
             made = _method(made)
         return self if made is self.plain else Stage(made, self._setup)
 
-    def body(self, *arguments: Any, **keywords: Any) -> StageBody:
+    def body(self, /, *arguments: Any, **keywords: Any) -> StageBody:
         """What runs on a worker, from an iterator of items to an iterator."""
         return StageBody(self.plain, arguments, keywords, self._setup)
 
@@ -70,6 +88,17 @@ class Stage(Generic[T]):
 
     def __reduce__(self) -> Any:
         return Stage, (self.plain, self._setup)
+
+
+def _takes_own(function: Any) -> str:
+    """What a function that is not bound calls the object, or the class, that it takes first; empty where it
+    takes none. The name is all that tells it from one of items: on Python 3.13 and later a `classmethod` does
+    not ask what it is around to bind itself."""
+    while "__wrapped__" in getattr(function, "__dict__", ()):
+        function = function.__wrapped__
+    code = getattr(function, "__code__", None)
+    first = code.co_varnames[0] if code is not None and code.co_argcount > 1 else ""
+    return first if first in ("self", "cls") else ""
 
 
 def _method(method: MethodType) -> Callable[..., Any]:
@@ -121,7 +150,9 @@ def stage(function: Any = None, /, *, setup: Callable[[], Any] | None = None, **
     not carry anything from one item to the next; `mrpy.check` says whether it does. Run options are given by
     ``dedupe.with_options(workers=2)(lines)``.
 
-    In a class it is a method, of which workers have a copy of the object: ``model.predict(rows)``.
+    In a class it is a method, of which workers have a copy of the object: ``model.predict(rows)``. It
+    stands above `classmethod` and `staticmethod` there. What comes before the items has to be called `self`,
+    or `cls`: so ``Model.predict(model, rows)`` knows it, too.
 
     With ``setup=connect`` the function ``connect()`` is called once per worker, and what it returns is
     handed to the stage behind the items: ``def rows(keys, database): ...``.
@@ -150,7 +181,7 @@ def stage_of(function: Any, setup: Callable[[], Any] | None) -> Stage[Any]:
     """A stage, if `function` can be one."""
     if isinstance(function, Stage):
         return function
-    if not callable(function):
+    if not callable(function) and not isinstance(function, classmethod):
         raise TypeError(f"@mrpy.stage marks a generator function, not {type(function).__name__}")
     if setup is not None and not callable(setup):
         raise OptionError(f"setup={setup!r}: must be a function without arguments")

@@ -206,12 +206,20 @@ class Scale:
     def apply(self, numbers: Iterable[int]) -> Iterator[int]:
         yield from numbers
 
+    @mrpy.stage
+    @classmethod
+    def named(cls, numbers: Iterable[int]) -> Iterator[str]:
+        for n in numbers:
+            yield f"{cls.__name__} {n}"
+
 
 def stages() -> None:
     assert_type(digits([12]), ParallelIterator[int])
     assert_type(scaled(digits([12]), more=0.5), ParallelIterator[float])
     assert_type(digits.with_options(workers=2)([12]).to_list(), list[int])
     assert_type(Scale().apply([1]), ParallelIterator[int])
+    assert_type(Scale.apply(Scale(), [1]), ParallelIterator[int])
+    assert_type(Scale.named([1]), ParallelIterator[str])
 
 
 class CountWords(mrpy.Job):
