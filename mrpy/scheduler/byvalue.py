@@ -7,7 +7,9 @@ file is refused: cloudpickle would send a copy of what is left to read, which is
 standard output and error are the worker's own there. So is an end of a pipe: it would send a number. Code
 keeps the name of its file, which cloudpickle takes away from 3.1.3 on: a traceback without its lines helps
 nobody. An object whose ``__getattr__`` would turn in a circle while it is opened is filled without being
-asked. What cloudpickle does not see of classes is in ``classes.py``, and of type parameters in ``typed.py``.
+asked. A constant of a library that is compared by `is`, as `dataclasses.MISSING`, is the worker's own, where
+classes mention it. What cloudpickle does not see of classes is in ``classes.py``, and of type parameters in
+``typed.py``.
 
 Each is made first and filled afterwards, so that functions may refer to themselves.
 """
@@ -33,7 +35,7 @@ import cloudpickle
 
 from mrpy.errors import SerializationError
 from mrpy.scheduler import classes
-from mrpy.scheduler.classes import as_it_is, goes_by_name, member_of
+from mrpy.scheduler.classes import as_it_is, goes_by_name, held_as, member_of
 from mrpy.scheduler.importable import PIPES, is_found, is_importable
 from mrpy.scheduler.simple_functions import globals_of
 from mrpy.scheduler.structs import is_meta, reduce_meta
@@ -125,7 +127,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             raise SerializationError(_NO_PIPES)
         if kind is not FunctionType and isinstance(thing, FunctionType):
             return _proxy(thing, kind)
-        if not isinstance(thing, type) and kind not in self.dispatch_table and _fails_empty(kind):
+        ordinary = not isinstance(thing, type) and kind not in self.dispatch_table and _is_ordinary(kind)
+        if ordinary and (name := _name_of_constant(thing, kind)):
+            return _constant, (kind, name)
+        if ordinary and _fails_empty(kind):
             make, arguments, state, items, pairs = (*thing.__reduce_ex__(5), None, None, None)[:5]
             return make, arguments, state, items, pairs, _set_state
         reduced = super().reducer_override(thing)
@@ -134,14 +139,42 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return as_it_is(thing, reduced) if isinstance(thing, type) and type(reduced) is tuple else reduced
 
 
+def _is_ordinary(kind: Any) -> bool:
+    """Whether its objects are pickled as those of most classes: a new one, and then its state."""
+    return kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
+
+
+_constants: WeakKeyDictionary[type, dict[int, str]] = WeakKeyDictionary()  # by ids, of those in its module
+
+
+def _name_of_constant(thing: Any, kind: type) -> str | None:
+    """By which the module of its class has it, where that is all there is to it: it has no state."""
+    if kind not in _constants:
+        parts = dict(vars(sys.modules[kind.__module__])) if is_importable(kind) else {}
+        _constants[kind] = {id(part): name for name, part in parts.items() if type(part) is kind}
+    name = _constants[kind].get(id(thing))
+    is_there = name is not None and held_as(kind.__module__, name) is thing
+    return name if is_there and _has_no_state(thing) else None
+
+
+def _has_no_state(thing: Any) -> bool:
+    _, arguments, *state = thing.__reduce_ex__(5)
+    return len(arguments) == 1 and all(part is None for part in state)
+
+
+def _constant(kind: Any, name: str) -> Any:
+    """That which is here, unless it is something else here, or has been given a state since."""
+    held = held_as(kind.__module__, name)
+    return held if type(held) is kind and _has_no_state(held) else kind.__new__(kind)
+
+
 _empty_fails: WeakKeyDictionary[type, bool] = WeakKeyDictionary()  # what was found of kinds
 
 
 def _fails_empty(kind: Any) -> bool:
     """Whether one that is being opened, and has nothing yet, fails where it is asked for ``__setstate__``:
     its ``__getattr__`` looks among what it has, in a circle perhaps (pydantic has such, for calls)."""
-    ordinary = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
-    if not ordinary or type(getattr(kind, "__getattr__", None)) is not FunctionType:
+    if type(getattr(kind, "__getattr__", None)) is not FunctionType:
         return False
     if kind not in _empty_fails:
         try:
@@ -172,7 +205,8 @@ def _one_table(tables: Any) -> dict[type, Any]:
 
 def _is_like_all_its_kind(thing: Any, kind: type) -> bool:
     """Whether all others of its kind go the same way. Proxies are of the kind that they say."""
-    return not issubclass(kind, _ONE_BY_ONE) and getattr(thing, "__class__", None) is kind
+    one_by_one = issubclass(kind, _ONE_BY_ONE) or _constants.get(kind)
+    return not one_by_one and getattr(thing, "__class__", None) is kind
 
 
 def _by_value_too(name: str | None) -> None:

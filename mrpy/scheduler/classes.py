@@ -181,7 +181,7 @@ def _another_name(kind: type) -> tuple[str, str, str, int] | None:
         names = ((module, name) for module, parts in held for name, part in parts.items() if part is kind)
         _names[kind] = next(names, None)
     name = _names[kind]
-    return (*name, *_looks(kind)) if name is not None and _held_as(*name) is kind else None
+    return (*name, *_looks(kind)) if name is not None and held_as(*name) is kind else None
 
 
 def _looks(kind: type) -> tuple[str, int]:
@@ -194,7 +194,8 @@ def _is_found(kind: type) -> bool:
     return type(kind.__module__) is str and is_found(kind.__module__)
 
 
-def _held_as(module: str, name: str) -> Any:
+def held_as(module: str, name: str) -> Any:
+    """What a module that is here has by this name."""
     return getattr(sys.modules.get(module), "__dict__", {}).get(name)
 
 
@@ -205,7 +206,7 @@ def _held_here(module: str, name: str, *looks: Any) -> type | None:
         __import__(module)
     except Exception:
         return None
-    kind = _held_as(module, name)
+    kind = held_as(module, name)
     return kind if isinstance(kind, type) and _looks(kind) == looks else None
 
 

@@ -957,3 +957,62 @@ def test_objects_that_are_asked_for_what_they_have_not_travel(tmp_path: Path) ->
         print(mrpy.submit(lambda: type(registered) is dict).result())
     """)
     assert (done.stdout, done.stderr) == ("[11, 12]\n[21, 22]\n[31, 32]\n5\nTrue\n", "")
+
+
+SENTINELS = """
+class Missing:
+    def __repr__(self): return "MISSING"
+class Settled(Missing):
+    __slots__ = ()
+class Late(Missing): pass
+MISSING, SETTLED, late = Missing(), Settled(), None
+class Field:
+    def __init__(self, default=MISSING): self.default = default
+    def is_required(self): return self.default is MISSING
+class Notes: pass
+NOTES = Notes()
+def noted(): return sorted(vars(NOTES))
+"""
+
+
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_classes_keep_the_constants_of_the_library_that_made_them(backend: str, tmp_path: Path) -> None:
+    """Of which there is one, and which are compared by `is`. What is not there in a worker is copied."""
+    (tmp_path / "sentinels.py").write_text(SENTINELS)
+    done = run_script(f"""
+        import dataclasses, mrpy, sentinels
+        from sentinels import Field, NOTES, SETTLED
+        mrpy.configure(backend={backend!r}, workers=1)
+
+        @dataclasses.dataclass
+        class Row:
+            name: str
+            many: list = dataclasses.field(default_factory=list)
+            n: int = 0
+        class Schema:
+            other, name, n = sentinels.Missing(), Field(), Field(0)
+            none: object = SETTLED
+
+        def required(row):
+            return [f.name for f in dataclasses.fields(row) if f.default is f.default_factory is dataclasses.MISSING]
+        def narrow(name):
+            @dataclasses.dataclass
+            class Narrow(Row):
+                k: int = 1
+            return Narrow(name).n, Narrow(name).many
+        def look(schema):
+            return schema.name.is_required(), schema.n.is_required(), schema.none is SETTLED, schema.other is sentinels.MISSING
+        def note(x):
+            NOTES.x = x
+            return sorted(vars(NOTES)), sentinels.noted()
+
+        print(*mrpy.pmap(required, [Row("a")]), *mrpy.pmap(narrow, ["a"]))
+        print(*mrpy.pmap(look, [Schema(), Schema]))
+        sentinels.late = late = sentinels.Late()
+        print(*mrpy.pmap(lambda x: (late, sentinels.late), [0]))
+        NOTES.y = 1
+        print(*mrpy.pmap(note, [1]))
+    """, cwd=tmp_path)  # fmt: skip
+    looked = "(True, False, True, False)"
+    there = "(MISSING, None)\n(['x', 'y'], [])"
+    assert (done.stderr, done.stdout) == ("", f"['name'] (0, [])\n{looked} {looked}\n{there}\n")
