@@ -457,6 +457,39 @@ def test_an_output_is_not_written_where_too_much_was_skipped(backend: str, check
     assert sorted(path.name for path in tmp_path.iterdir() if path.name[0] not in "c.") == ["out"]
 
 
+def written(sink: str, tmp_path: Path, **options: Any) -> tuple[int, Any]:
+    """How many records that makes of items of which the step skips the third, and the sink two; and what it was
+    that was skipped."""
+    good, bad = "a" if sink == "to_text" else {"a": 1}, object if sink == "to_jsonl" else 1
+    arguments = ["table"] if sink == "to_sqlite" else []
+    items = mrpy.stream([good, bad, None, bad, good], on_error="skip").map(lambda item: item if item else 1 // 0)
+    return getattr(items, sink)(tmp_path / "out", *arguments, **options).records, items.skipped
+
+
+@over_backends
+@pytest.mark.parametrize("sink", ["to_text", "to_jsonl", "to_csv", "to_parquet", "to_sqlite"])
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_what_an_output_skips_is_counted_with_what_the_steps_skip(
+    backend: str, sink: str, checkpoint: bool, tmp_path: Path
+) -> None:
+    if sink == "to_parquet":
+        pytest.importorskip("pyarrow")
+    kept: dict[str, Any] = {"checkpoint": tmp_path / "c"} if checkpoint else {}
+    error = stopped(lambda: written(sink, tmp_path, max_errors=2, **kept))
+    assert (error.count, (tmp_path / "out").exists()) == (3, False)
+    records, skipped = written(sink, tmp_path, max_errors=3, **kept)
+    assert (records, skipped.count, len(skipped.failures)) == (2, 3, 3)
+
+
+def test_what_an_output_has_skipped_is_not_counted_in_the_next_run(tmp_path: Path) -> None:
+    items = mrpy.stream(["a", 1, "b"], on_error="skip").map(lambda item: item)
+    for n in range(2):
+        assert items.to_text(tmp_path / str(n), checkpoint=tmp_path / "c").records == 2
+        assert items.skipped.count == 1
+    assert items.count() == 3
+    assert items.skipped.count == 0
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a generator that is stopped at its end
 @over_backends
 def test_lines_in_a_wrong_encoding_are_listed_with_file_and_offset(backend: str, tmp_path: Path) -> None:

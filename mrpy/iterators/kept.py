@@ -4,7 +4,7 @@ has there begins at the same places, of another source, and would be taken for i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from mrpy.errors import OptionError
 from mrpy.iterators.builtin import Items
@@ -12,6 +12,7 @@ from mrpy.iterators.inner import ByItself, Inner, Joined
 from mrpy.iterators.reductions import Reduced
 from mrpy.iterators.stream import ParallelIterator
 from mrpy.light import TYPE_CHECKING
+from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.sources import Pulled, run_of, shows_its_plan
 
 if TYPE_CHECKING:
@@ -35,6 +36,20 @@ def see_that_each_has_its_own(what: str, inputs: Iterable[Any]) -> None:
 def is_taken(file: str | os.PathLike[str], items: object) -> bool:
     """Whether a run that these items come from has it."""
     return os.path.abspath(file) in dict(files_of(items))
+
+
+def results_of(computed: ParallelIterator[Any]) -> ParallelIterator[Any]:
+    """What is computed with a file, for a run over it that has none. To the user they are one: what either of
+    them skips is counted together."""
+    account = Account()
+    results = computed._by("checkpoint", _counted_in, account)
+    results._account = account
+    return results
+
+
+def _counted_in(computed: ParallelIterator[Any], account: Account) -> Iterator[Any]:
+    account.skipped = computed._account.skipped  # of this run, which has begun
+    return iter(computed)
 
 
 def files_of(thing: Any) -> set[tuple[str, int]]:

@@ -359,7 +359,7 @@ class ParallelIterator(Beginning[T], Reshaping[T], Reductions[T], Grouping[T], W
         if options.checkpoint is not None and self._plan.steps:  # a file has results, not parts: two runs
             computed = type(self)(self._taken(), given)
             computed._account = self._account
-            return computed._by("checkpoint", iter)._write(lambda: sink, {"checkpoint": None})
+            return kept.results_of(computed)._write(lambda: sink, {"checkpoint": None})
         plan = self._taken()
         self._account = self._account.begun()
         if not plan.source.is_empty():
