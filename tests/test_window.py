@@ -18,7 +18,7 @@ from laws import BACKENDS, LOCAL, MORE, THOROUGH, eventually
 
 import mrpy
 from mrpy.mapreduce import compile as compiling
-from mrpy.mapreduce.chunking import OVERHEAD, Chunker
+from mrpy.mapreduce.chunking import BYTES, BYTES_AHEAD, OVERHEAD, Chunker
 from mrpy.mapreduce.window import Receipt, Window, shared
 from mrpy.options import Options
 
@@ -265,6 +265,15 @@ def test_results_count_as_bytes_too(backend: str) -> None:
         meter.worst = 0
         meter.over(run, 200)
     assert meter.worst <= 9
+
+
+def test_results_that_are_small_as_pickles_only_are_not_many_at_once() -> None:
+    """As lists are: these take eight times as much when they are open, as they are here."""
+    meter = Meter()
+    nbytes = sys.getsizeof(made := (None,) * 20_000)
+    with mrpy.pmap(lambda n: (None,) * len(made), meter, backend="processes", workers=2) as run:
+        meter.over(run, 5000)
+    assert meter.worst * nbytes <= 2 * BYTES_AHEAD + BYTES
 
 
 @over_local

@@ -266,7 +266,7 @@ class Feeder:
             self._put_back(slot, done)
         nbytes = slot.travelling * len(slot.chunk.data) // items
         if delivery.value is not None:
-            nbytes += delivery.value.nbytes
+            nbytes += max(delivery.value.nbytes, about(slot.result))  # lists, say, are small as pickles only
         else:
             self.kept = max(self.kept, delivery.nbytes)
         if not slot.chunk.excluded:  # these cost nothing
