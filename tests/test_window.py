@@ -276,6 +276,26 @@ def test_results_that_are_small_as_pickles_only_are_not_many_at_once() -> None:
     assert meter.worst * nbytes <= 2 * BYTES_AHEAD + BYTES
 
 
+HERE = pytest.mark.parametrize("backend", ["serial", "threads"])
+
+
+@HERE
+def test_how_large_the_items_of_a_list_are_does_not_matter_where_they_do_not_travel(backend: str) -> None:
+    """They are here anyway."""
+    with mrpy.pmap(len, [bytes(1000 * KB)] * 4000, backend=backend, workers=2) as run:
+        assert set(run) == {1000 * KB}
+    assert run._account.tasks < 250
+
+
+@HERE
+def test_it_does_where_they_are_made_for_it(backend: str) -> None:
+    meter = Meter()
+    source = iter((bytes(1000 * KB) for _ in meter).__next__, None)
+    with mrpy.pmap(len, source, backend=backend, workers=2) as run:
+        meter.over(run, 1500)
+    assert meter.worst * 1000 * KB <= 2 * BYTES_AHEAD + BYTES
+
+
 @over_local
 def test_an_item_larger_than_the_buffer_still_goes(backend: str) -> None:
     blocks = [bytes(10 * KB)] * 5

@@ -186,7 +186,7 @@ class Feeder:
         task = self._packed(slot)
         self.account.pickling += perf_counter() - began
         data = task.call.data.data if isinstance(task.call.data, Chunk) else task.call.data
-        slot.travelling = about(data)
+        slot.travelling = about(data) if self._cutter.counts_bytes else 0
         if self._window.counts_bytes and slot.key is None:  # when sent again it counts as it did
             slot.nbytes = size_of(data)
         slot.key = task.key

@@ -45,7 +45,7 @@ class Stretch(NamedTuple):
 
 class Cutter:
     """Cuts a source, from its beginning to its end. ``remote``: chunks travel, so that it matters
-    how large their items are."""
+    how large their items are. It does so, too, where these are made as they are pulled."""
 
     def __init__(
         self, reader: Reader, chunker: Chunker, window: Window, options: Options, *, remote: bool
@@ -59,6 +59,7 @@ class Cutter:
         self._window = window
         self._limit = options.buffersize
         self._remote = remote
+        self.counts_bytes = remote or self._limited is not None
         self._position = 0
         self._ended = False
         self._rests: list[Stretch] = []  # what was put back, in the order of the source
