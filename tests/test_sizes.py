@@ -93,6 +93,15 @@ def test_containers_weigh_what_they_hold(value: Any) -> None:
     assert 1000 < weight(value) < 4000
 
 
+@pytest.mark.parametrize("one", [7, 2**70, 0.5, 1j, True, None, "text", b"bytes"])
+def test_many_plain_values_are_asked_in_c_and_take_what_each_weighs(one: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [one, 1, "é" * 100] * 10
+    expected = sys.getsizeof(values) + sum(map(weight, values))
+    assert size_of([*values, [], (1, 2)]) > expected  # what is not plain counts as ever
+    monkeypatch.setattr("mrpy.scheduler.sizes.weight", None)
+    assert size_of(values) == expected
+
+
 def test_a_dict_that_is_changed_while_it_is_measured_is_measured() -> None:
     class Changes:
         @property

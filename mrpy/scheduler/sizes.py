@@ -24,6 +24,7 @@ SMALL = 32  # bytes of a number, or of anything of which no more is known
 SEQUENCES: tuple[Any, ...] = (list, tuple)
 CONTAINERS: tuple[Any, ...] = (list, tuple, dict, set, frozenset)
 STRINGS: tuple[Any, ...] = (str, bytes, bytearray)
+PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None)})  # hold nothing, and have no ``nbytes``
 WRITTEN_IN_C: Any = type(object.__sizeof__)
 
 
@@ -103,7 +104,8 @@ def size_of(value: Any) -> int:
     if (nbytes := stated(value)) is not None:
         return nbytes
     if (kind := builtin(type(value), SEQUENCES)) is not None:
-        return _own(value) + sum(map(weight, kind.__iter__(value)))
+        plain = PLAIN.issuperset(map(type, kind.__iter__(value)))  # several times faster
+        return _own(value) + sum(map(sys.getsizeof if plain else weight, kind.__iter__(value)))
     return weight(value)
 
 
