@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import errno
 import os
 import select
 import socket
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 import mrpy
-from mrpy.errors import ItemTimeout
+from mrpy.errors import BackendError, ItemTimeout
 from mrpy.scheduler.backends import poller, processes
 from mrpy.scheduler.backends.poller import EpollPoller, Event, Poller
 from mrpy.scheduler.backends.transport import ParentEnd, pack
@@ -139,6 +140,29 @@ def test_a_read_gets_all_that_is_there_also_behind_descriptors_and_the_end_is_to
     assert len(end.fds) == 3
     watch.close()
     end.close()
+
+
+@each_kind
+@pytest.mark.parametrize("refused", [0, 1])
+def test_a_worker_that_cannot_be_watched_is_ended_and_what_waits_for_it_told(
+    monkeypatch: Any, kind: Any, refused: int
+) -> None:
+    """The system has a limit of watches, and of memory for them. Nobody would hear that the worker is up."""
+    add, owners = kind.add, []
+
+    def full(self: Poller, fd: int, owner: Any) -> None:
+        owners.append(owner)
+        if len(owners) == refused + 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        add(self, fd, owner)
+
+    monkeypatch.setattr(processes, "poller", kind)
+    monkeypatch.setattr(kind, "add", full)
+    with mrpy.session("processes", workers=1):
+        with pytest.raises(BackendError, match="No space left"):
+            mrpy.submit(abs, -1).result(20)
+        assert owners[0].exited()
+        assert mrpy.submit(abs, -1).result(20) == 1
 
 
 # ---- without epoll ----------------------------------------------------------------------------------------

@@ -108,8 +108,9 @@ class Poller:
             self._selector.modify(fd, events, key.data)
 
     def remove(self, fd: int) -> None:
-        """Before it is closed."""
-        self._selector.unregister(fd)
+        """Before it is closed; also where it could not be added."""
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(fd)
 
     def sleep(self, timeout: float | None, *, leading: bool = False, brief: bool = False) -> None:
         """Until something happens; for the one who drives, also where others were told of something.

@@ -136,9 +136,13 @@ class Team:
             worker = WorkerHandle(self._tell, threads_each(self._size))
             self._workers.append(worker)
             self._boots.add(worker)
-            self._poller.add(worker.end.sock.fileno(), worker)
-            if worker.exit_watch is not None:
-                self._poller.add(worker.exit_watch, worker)
+            try:
+                self._poller.add(worker.end.sock.fileno(), worker)
+                if worker.exit_watch is not None:
+                    self._poller.add(worker.exit_watch, worker)
+            except OSError:  # nobody would hear that it is up
+                self.end([worker])
+                raise
 
     def note_boots(self) -> None:
         """Those that are up, and those that take long, keep no other worker from booting. To be called before
