@@ -223,6 +223,25 @@ print(next(mrpy.pmap(lambda x: os.environ.get("SAID_SINCE"), [0], workers=1)), l
     assert printed(script, tmp_path) == ["yes 1"]
 
 
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_worker_started_ahead_may_have_died_where_nobody_has_to_wait_for_children(changed: bool, tmp_path: Path) -> None:
+    """It is not taken, as the environment has changed; or nobody asks for it until the exit."""
+    script = f"""
+import mrpy, select, signal
+from mrpy.scheduler.backends import spawn
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+numbers = mrpy.pmap(abs, [1, -2], workers=1)
+iter(numbers)
+[(_, worker)] = spawn._ahead
+watch = os.pidfd_open(worker.process.pid)
+os.kill(worker.process.pid, signal.SIGKILL)
+select.select([watch], [], [])
+os.environ["SAID_SINCE"] = "yes"
+print(*(numbers if {changed} else []))
+"""
+    assert printed(script, tmp_path) == (["1 2"] if changed else [""])
+
+
 FROZEN = """
 import os, sys
 print(len(os.environ.get("MRPY_WORKER", "")) > 0, flush=True)

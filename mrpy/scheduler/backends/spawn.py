@@ -216,8 +216,9 @@ def _wanted(threads: int) -> tuple[int, dict[str, str]]:
 
 
 def _end(unused: Spawned) -> None:
-    os.killpg(unused.process.pid, signal.SIGKILL)
-    unused.process.wait()
+    if unused.process.poll() is None:  # else its number may be another's by now
+        os.killpg(unused.process.pid, signal.SIGKILL)
+        unused.process.wait()
     unused.close()
 
 
