@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from typing import Any
+
+import pytest
+
+import mrpy
 from mrpy.scheduler.failure import Failure
 from mrpy.scheduler.messages import (
     Abandoned,
@@ -11,6 +18,7 @@ from mrpy.scheduler.messages import (
     Failed,
     Input,
     Lost,
+    Moved,
     Order,
     Report,
     Slots,
@@ -123,3 +131,54 @@ def test_a_limit_bounds_steps_and_moves_and_keeps_the_last() -> None:
         ("b", Move.CANCEL),
         ("a", Move.RELEASE),
     ]
+
+
+# ---- observers -------------------------------------------------------------------------------------------
+
+
+class Broken:
+    """An observer that raises; ``by_itself``: it has taken itself out before."""
+
+    def __init__(self, driver: Any, *, by_itself: bool, error: Exception) -> None:
+        self.driver, self.by_itself, self.error = driver, by_itself, error
+        self.told = 0
+
+    def __call__(self, moved: Moved) -> None:
+        self.told += 1
+        if self.by_itself:
+            self.driver.unobserve(self)
+        raise self.error
+
+
+class Mute(Exception):
+    """It cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise self
+
+
+@pytest.mark.parametrize("problem", ["it is gone", "no standard error", "no repr"])
+def test_an_observer_that_raises_is_dropped_whatever_comes_on_top(monkeypatch: Any, problem: str) -> None:
+    if problem == "no standard error":
+        closed = open(os.devnull, "w")
+        closed.close()
+        monkeypatch.setattr(sys, "stderr", closed)
+    with mrpy.session("threads", workers=1) as session:
+        error = Mute() if problem == "no repr" else ValueError()
+        broken = Broken(session.driver, by_itself=problem == "it is gone", error=error)
+        session.driver.observe(broken)
+        assert list(mrpy.pmap(abs, [1, -2])) == [1, 2]
+        assert broken.told == 1
+        assert session.driver.observers == []
+
+
+def test_an_observer_that_is_dropped_just_then_can_be_taken_out() -> None:
+    class DroppedAmid(list[Any]):
+        def __contains__(self, observer: object) -> bool:
+            there = super().__contains__(observer)
+            self.clear()  # the driver's thread does so, at any moment
+            return there
+
+    with mrpy.session("threads", workers=1) as session:
+        session.driver.observers = DroppedAmid([print])
+        session.driver.unobserve(print)

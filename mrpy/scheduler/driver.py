@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from mrpy.errors import BackendError, MrpyError, SchedulerError, SessionClosed
@@ -120,7 +121,7 @@ class Driver:
 
     def unobserve(self, observer: Observer) -> None:
         """The opposite. An observer that is not there is fine: it may have been dropped."""
-        if observer in self.observers:
+        with suppress(ValueError):  # at any moment: also between a look and this
             self.observers.remove(observer)
 
     def close(self) -> None:

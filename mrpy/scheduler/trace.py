@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 
 from mrpy.light import NamedTuple
 from mrpy.scheduler.messages import Fact, Key, Moved, Order
@@ -22,8 +23,9 @@ def tell(observers: list[Observer], moved: Moved) -> None:
         try:
             observer(moved)
         except Exception as error:
-            observers.remove(observer)
-            print(f"mrpy: an observer was dropped: {error!r}", file=sys.stderr)
+            with suppress(Exception):  # it is gone already, or there is no standard error
+                observers.remove(observer)
+                print(f"mrpy: an observer was dropped: {error!r}", file=sys.stderr)
 
 
 class Step(NamedTuple):
