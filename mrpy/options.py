@@ -217,9 +217,10 @@ def _is_int(value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """A whole number of NumPy's as one of Python's: who goes through an `arange` of workers has those."""
-    numbers = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
-    return value.item() if numbers and hasattr(value, "__index__") else value
+    """A whole number or a truth value of NumPy's as one of Python's: an `arange` of workers has those."""
+    of_numpy = type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
+    known = hasattr(value, "__index__") or type(value).__name__ in ("bool", "bool_")
+    return value.item() if of_numpy and known else value
 
 
 def _positive_or(*words: Any, of: str = "") -> Callable[[Any], str]:
@@ -242,7 +243,7 @@ def _from_zero(or_none: str = "") -> Callable[[Any], str]:
 
 def truth(name: str, value: Any) -> bool:
     """An argument that is either. A word like "no" would be true, and what it says be done."""
-    value = value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value
+    value = plain(value)
     if not isinstance(value, bool):
         raise OptionError(f"{name}={value!r:.60}: {_truth(value)}")
     return value

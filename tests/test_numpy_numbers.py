@@ -17,6 +17,7 @@ import pytest
 
 import mrpy
 from mrpy.errors import OptionError
+from mrpy.options import Options
 
 MASK = np.arange(20) % 3 == 0
 ITEMS = {
@@ -190,6 +191,20 @@ def test_bins_have_no_names() -> None:
 
 def test_partitions_may_be_a_number_of_numpys() -> None:
     assert len(list(mrpy.stream(range(4), backend="serial").count_by(abs, partitions=np.int64(2)))) == 4
+
+
+@pytest.mark.parametrize("value", [np.True_, np.False_])
+@pytest.mark.parametrize("option", ["ordered", "progress", "check"])
+def test_what_is_on_or_off_may_be_a_truth_value_of_numpys(option: str, value: Any) -> None:
+    assert getattr(Options().but({option: value}), option) is bool(value)
+    given: Any = {option: value, "backend": "serial"}
+    assert list(mrpy.pmap(abs, [1, -2], **given)) == [1, 2]
+
+
+@pytest.mark.parametrize("option", ["workers", "retries", "timeout", "name"])
+def test_and_nothing_else_may_be_one(option: str) -> None:
+    with pytest.raises(OptionError, match=f"{option}=True: must be"):
+        Options().but({option: np.True_})
 
 
 HALVES = (np.arange(100) % 10 / 10).astype("f4")
