@@ -1,4 +1,4 @@
-"""Whether this thread runs a task just now, where, and on which item. The lowest room: everyone may look."""
+"""Whether this thread runs a task just now, where, and on which item. Everyone above may look."""
 
 from __future__ import annotations
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import doctest
 import importlib
 import inspect
+import keyword
 import pkgutil
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -96,6 +101,66 @@ def test_the_page_of_a_room_names_every_file_in_it_and_no_other(room: Path) -> N
 def test_files_of_the_package_that_a_page_names_exist(page: Path) -> None:
     named = set(re.findall(r"`(mrpy/[\w/]+(?:\.py|/))`", page.read_text(encoding="utf-8")))
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+MAPS = [ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *(room / "README.md" for room in ROOMS)]
+ELSEWHERE = set("click memfd posix_spawn rich sitecustomize PYTHONHASHSEED SimpleQueue xs".split())  # in these pages, and not ours
+each_map = pytest.mark.parametrize("page", MAPS, ids=lambda page: str(page.relative_to(ROOT)))
+Named = dict[str, set[str]]
+
+
+@cache
+def definitions() -> tuple[Named, Named, set[str]]:
+    """What each file defines, what each class has, and all names of the package, those of arguments too."""
+    files: Named = {}
+    classes: Named = {}
+    everything = {*sys.stdlib_module_names, *dir(builtins), *keyword.kwlist, *ELSEWHERE}
+    for file in PACKAGE.rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        nodes = list(ast.walk(tree))
+        everything |= {file.stem, *stored(nodes), *(node.arg for node in nodes if isinstance(node, ast.arg))}
+        files[str(file.relative_to(PACKAGE.parent))] = defined(nodes) | stored(
+            inner for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign) for inner in ast.walk(node)
+        )
+        for node in nodes:
+            if isinstance(node, ast.ClassDef):
+                inside = list(ast.walk(node))
+                classes.setdefault(node.name, set()).update(defined(inside) | stored(inside))
+    return files, classes, everything.union(*files.values())
+
+
+def defined(nodes: Iterable[ast.AST]) -> set[str]:
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return {node.name for node in nodes if isinstance(node, kinds)}
+
+
+def stored(nodes: Iterable[ast.AST]) -> set[str]:
+    """Names and attributes that something is assigned to."""
+    targets = [node for node in nodes if isinstance(getattr(node, "ctx", None), ast.Store)]
+    return {name for node in targets for name in (getattr(node, "id", ""), getattr(node, "attr", "")) if name}
+
+
+@each_map
+def test_what_a_page_says_is_in_a_file_is_defined_there(page: Path) -> None:
+    files, _, _ = definitions()
+    said = re.findall(r"`([\w.]+)`,?\s+in\s+`([\w/]+\.py)`", page.read_text(encoding="utf-8"))
+    assert said or page.name != "ARCHITECTURE.md"
+    for name, path in said:
+        [there] = [names for file, names in files.items() if file in (path, f"mrpy/{page.parent.name}/{path}")]
+        assert name.split(".")[-1] in there, f"{name} is not in {path}"
+
+
+@each_map
+def test_what_a_page_says_a_class_has_is_there(page: Path) -> None:
+    _, classes, _ = definitions()
+    for owner, name in re.findall(r"`([A-Z]\w+)\.(\w+)`", page.read_text(encoding="utf-8")):
+        assert name in classes.get(owner, ()), f"{owner}.{name}"
+
+
+@each_map
+def test_a_name_on_a_page_is_one_of_the_package(page: Path) -> None:
+    named = set(re.findall(r"`([A-Za-z_]\w*)`", page.read_text(encoding="utf-8")))
+    assert named - definitions()[2] == set()
 
 
 @pytest.mark.parametrize("name", sorted(set(mrpy.__all__) - {"__version__"}))
