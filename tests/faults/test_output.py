@@ -167,6 +167,59 @@ def test_records_come_to_the_logger_of_their_name_with_their_item(caplog: pytest
     assert "LookupError: gone" in (oh.exc_text or "")
 
 
+@pytest.mark.parametrize("backend", ["threads", "processes", "dask"])
+def test_what_looks_at_the_parts_of_a_record_finds_them_as_they_were_given(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As formatters that write JSON do, filters, and services that count what is alike."""
+
+    def talk(x: int) -> None:
+        log = logging.getLogger("structured")
+        log.warning("value %d of %s", x, Path("there"), extra={"user": {"id": 7, "of": ("a", Path("b"))}})
+        log.warning("%(n)d %%", {"n": x}, stack_info=True)
+        log.warning({"n": x, "where": Path("there")})
+        log.warning("100 %")
+        log.warning("loss %.2f", np.float64(0.5))
+
+    np = pytest.importorskip("numpy")
+    with mrpy.session(backend, workers=1):
+        list(mrpy.pmap(talk, [3]))
+    first, second, third, fourth, fifth = [each for each in caplog.records if each.name == "structured"]
+    copied = backend != "threads"
+    about, text = ("(item 0) ", str) if copied else ("", Path)
+    assert (first.msg, first.args) == (f"{about}value %d of %s", (3, text("there")))
+    assert first.user == {"id": 7, "of": ("a", text("b"))}  # type: ignore[attr-defined]
+    assert (second.msg, second.args, second.getMessage()) == (f"{about}%(n)d %%", {"n": 3}, f"{about}3 %")
+    assert "in talk" in (second.stack_info or "")
+    assert (third.msg, third.args) == ({"n": 3, "where": text("there")}, ())
+    assert fourth.getMessage() == f"{about}100 %"
+    assert (fifth.msg, fifth.args) == (f"{about}loss %.2f", (0.5,))
+    assert [getattr(each, "mrpy_item", None) for each in (first, third)] == [0 if copied else None] * 2
+
+
+def test_a_record_whose_arguments_are_not_plain_says_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    def talk(x: int) -> None:
+        knot: list[Any] = []
+        knot += knot, knot
+        deep: list[Any] = []
+        for _ in range(100_000):
+            deep = [deep]
+        log = logging.getLogger("odd")
+        log.warning("%r", Path("there"))
+        log.warning("%s", knot)
+        log.warning(knot)
+        log.warning("%d", "none")
+        log.warning(LookupError("gone"))
+        log.warning(deep)
+
+    list(mrpy.pmap(talk, [0], workers=1))
+    said = [record.getMessage() for record in caplog.records if record.name == "odd"]
+    assert said[:2] == [f"(item 0) {Path('there')!r}", "(item 0) [[...], [...]]"]
+    assert said[2] == str(["[[...], [...]]"] * 2) and "arguments do not fit" in said[3]
+    assert said[4] == "(item 0) gone"
+    assert "RecursionError" in said[5]
+
+
 def test_a_level_that_is_set_later_holds_for_the_next_call(caplog: pytest.LogCaptureFixture) -> None:
     def talk(x: int) -> None:
         logging.getLogger("loud").debug("hear me")

@@ -7,8 +7,8 @@
 
 So a notebook shows it in the cell, a captured stream captures it, lines of several workers do not get mixed
 up, and each says which item it is about. What C code or a child process writes to descriptors 1 and 2 goes
-where those of the parent go. A record travels as plain numbers and strings: the parent opens nothing of the
-user's.
+where those of the parent go. A record travels as plain numbers, strings, and containers of these: the parent
+opens nothing of the user's.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 OUT, ERR, LOG, WARNING = "out", "err", "log", "warning"
 
 PLAIN = (str, int, float, bool, type(None))
+DEEP = 20  # containers within each other, in a log record; out of the air
 
 
 # ---- in the worker ---------------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ def relay_logging(levels: Levels, say: Say) -> None:
 
     class ToParent(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            say((LOG, _item(), _plain(record)))
+            say((LOG, _item(), _fields(record)))
 
     if not any(type(handler).__name__ == ToParent.__name__ for handler in logging.root.handlers):
         handler = ToParent()
@@ -181,20 +182,47 @@ def _when_made(levels: dict[str, int]) -> None:
     manager.getLogger = get_logger  # type: ignore[method-assign]
 
 
-def _plain(record: Any) -> dict[str, Any]:
-    """A log record as plain values, formatted here: its arguments need not travel."""
-    fields = {name: value if type(value) in PLAIN else _text(value) for name, value in vars(record).items()}
-    try:
-        fields["msg"] = record.getMessage()
-    except Exception as problem:
-        fields["msg"] = f"{record.msg!r} (its arguments do not fit it: {problem!r})"
-    fields["args"] = None
-    fields["exc_info"] = fields["stack_info"] = None
+def _fields(record: Any) -> dict[str, Any]:
+    """A log record as plain values."""
+    fields = {name: _plain(value) for name, value in vars(record).items() if name != "exc_info"}
+    fields["msg"], fields["args"] = _message(record, fields["msg"], fields["args"])
     if record.exc_info and not record.exc_text:
         import logging
 
         fields["exc_text"] = logging.Formatter().formatException(record.exc_info)
     return fields
+
+
+def _message(record: Any, msg: Any, args: Any) -> tuple[Any, Any]:
+    """These two, plain as they are, where they say the same: who counts what is alike goes by them. Else what
+    the record says, as text."""
+    if not record.args:
+        return msg, args
+    try:
+        said = record.getMessage()
+    except Exception as problem:
+        return f"{record.msg!r} (its arguments do not fit it: {problem!r})", None
+    try:
+        same = msg % args == said
+    except Exception:  # a text is there in place of something else
+        same = False
+    return (msg, args) if same else (said, None)
+
+
+def _plain(value: Any, within: tuple[int, ...] = ()) -> Any:
+    """The same as strings, numbers, and containers of such; what is none of these as a text. ``within``: what
+    it lies in, which it may hold itself."""
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
+        value = value.item()
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    if kind not in (list, tuple, dict) or len(within) == DEEP or id(value) in within:
+        return _text(value)
+    within = (*within, id(value))
+    if kind is dict:
+        return {_plain(name, within): _plain(each, within) for name, each in [*value.items()]}
+    return kind([_plain(each, within) for each in value])
 
 
 def _text(value: Any) -> str:
@@ -245,7 +273,9 @@ def _tell(problem: str) -> None:
 def _log(fields: dict[str, Any], about: str, item: int | None) -> None:
     import logging
 
-    record = logging.makeLogRecord({**fields, "msg": about + fields["msg"], "mrpy_item": item})
+    msg = fields["msg"]
+    told = about + msg if isinstance(msg, str) else msg  # a dict, say, is for who takes it apart
+    record = logging.makeLogRecord({**fields, "msg": told, "mrpy_item": item})
     logger = logging.getLogger(record.name)
     if logger.isEnabledFor(record.levelno):
         logger.handle(record)
