@@ -40,13 +40,16 @@ class Item(NamedTuple):
 
     >>> print(Item(3, "'data/b.csv'"))
     item 3: 'data/b.csv'
+    >>> print(Item(50, "or one of the 49 after it"))
+    item 50, or one of the 49 after it
     """
 
     position: int
     text: str
 
     def __str__(self) -> str:
-        return f"item {self.position}: {self.text}" if self.text else f"item {self.position}"
+        between = ", " if self.text.startswith("or ") else ": "  # where nobody knows which of several it was
+        return f"item {self.position}{between}{self.text}" if self.text else f"item {self.position}"
 
 
 class _Pins(_local):

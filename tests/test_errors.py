@@ -1083,3 +1083,11 @@ def test_a_function_of_one_argument_has_nothing_to_be_checked() -> None:
     for function in (abs, lambda x: x, lambda: None):
         with pytest.raises(TypeError, match=r"check\(\) takes a stage, or a function of two arguments, which "):
             mrpy.check(function, [1, 2, 3])
+
+
+@over_backends
+def test_where_nobody_knows_which_of_several_items_it_was_that_is_said(backend: str) -> None:
+    for items, said in (([1, "a", None], "or one of the 2 after it"), ([1, "a"], "or the one after it")):
+        with pytest.raises(TypeError, match="not supported between") as caught:
+            mrpy.stream(items, backend=backend, chunksize=3).sorted().to_list()
+        assert caught.value.__notes__ == [f"mrpy: raised at item 0, {said}"]

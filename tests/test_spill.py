@@ -213,7 +213,7 @@ def test_what_cannot_be_written_to_disk_is_said_to_be_that(backend: str, verb: s
     locked = run.map(lambda n: threading.Lock() if n == 57 else n)
     with pytest.raises(SerializationError, match="memory= cannot be written to disk because of.* a lock") as caught:
         (locked.group_by(type) if verb == "group_by" else locked.repartition(2)).to_list()
-    assert verb != "group_by" or "item 50: or one of the 49 after it" in str(caught.value.__notes__)
+    assert verb != "group_by" or "item 50, or one of the 49 after it" in str(caught.value.__notes__)
 
 
 def test_a_reducer_that_raises_leaves_no_file(spilled: Path) -> None:

@@ -109,7 +109,8 @@ class Chunk(NamedTuple):
     def some_item(self) -> Item:
         """What to call an item of this chunk, where nobody knows which it was."""
         more = len(self.data) - 1
-        return Item(self.first, f"or one of the {more} after it") if more > 0 else self.item(0)
+        several = f"or one of the {more} after it" if more > 1 else "or the one after it"
+        return Item(self.first, several) if more > 0 else self.item(0)
 
     def known(self, at: At) -> Failure | None:
         """Why an item is not to be run, or one of its records, where it is excluded."""
