@@ -3,14 +3,18 @@ of lifting, here and under other Pythons."""
 
 from __future__ import annotations
 
+import array
 import collections
 import csv
 import functools
+import heapq
 import io
 import itertools
 import logging
+import math
 import operator
 import queue
+import statistics
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -250,6 +254,30 @@ def with_default(x: int, items: Any) -> Any:
     return x, next(items, None)
 
 
+GIVEN = (
+    "frozenset(it)", "bytes(it)", "collections.Counter(it)", "array.array('i', it)", "heapq.nsmallest(2, it)", "math.prod(it)",
+    "operator.contains(it, x + 1)", "operator.countOf(it, x == 3)", "next(itertools.pairwise(it), None)",
+    "next(itertools.groupby(it), None)", "set().union(it)", "[].extend(it)", "dict.fromkeys(it)", "statistics.mean(it)",
+    "functools.reduce(operator.add, it, 0)", "some.thing(x, f'{x}', it)",
+)  # fmt: skip
+
+
+MODULES = {each.__name__: each for each in (array, collections, functools, heapq, itertools, math, operator, statistics)}
+
+
+def given_to(text: str) -> Any:
+    """Over an iterator, a function that does that with it."""
+    return eval(f"(lambda it: (lambda f: (f(x) for x in it))(lambda x: {text}))(iter(range(6)))", dict(MODULES))
+
+
+class Collecting:
+    def __init__(self) -> None:
+        self.items = iter(range(6))
+
+    def collected(self) -> Any:
+        return collections.Counter(self.items)
+
+
 TAKES_BESIDE: dict[str, Callable[[], Any]] = {
     "bound __next__": lambda: bound(Counting(), "__next__"),
     "bound __next__ of a file": lambda: bound(lines(), "__next__"),
@@ -299,6 +327,12 @@ TAKES_BESIDE: dict[str, Callable[[], Any]] = {
     "deque": lambda: (lambda some: ((x, next(some[0])) for x in some[0]))(collections.deque([iter("abcd")])),
     "UserDict": lambda: (lambda d: ((x, next(d["it"])) for x in d["it"]))(collections.UserDict(it=iter("abcd"))),
     "get overridden": lambda: (lambda rows: ((x, rows.get(x)) for x in rows.it))(Getting(iter("abcd"))),
+    "spread with keywords": lambda: (lambda it: (dict(a=print(*it, end="", file=io.StringIO())) for x in it))(iter("abcd")),
+    "spread in a function": lambda: (lambda it: (lambda f: (f(x) for x in it))(lambda x: log(*it, x=x)))(iter("abcd")),
+    "by keyword": lambda: (lambda it: (lambda f: (f(x) for x in it))(lambda x: with_default(x, items=it)))(iter("abcd")),
+    "by keywords": lambda: (lambda it: (lambda f: (f(x) for x in it))(lambda x: with_default(items=it, x=x)))(iter("abcd")),
+    "in a method": lambda: (lambda t: (t.collected() for x in t.items))(Collecting()),
+    **{f"given in a function: {text}": lambda text=text: given_to(text) for text in GIVEN},
     "behind many": lambda: eval(f"(lambda d: (zip(({', '.join('x1' * 12)},), d) for x in d))(it)".replace("x1", "x, 1"), {"it": iter("ab")}),
 }  # fmt: skip
 
@@ -484,8 +518,12 @@ def set_to(settings: dict[str, Any], line: str) -> Any:
     return line
 
 
-def log(*args: Any) -> int:
+def log(*args: Any, **named: Any) -> int:
     return len(args)
+
+
+def kept(x: int, *, items: Any = (), other: Any = ()) -> Any:
+    return x, list(items), other is None
 
 
 def kind_of(file: Any) -> Any:
@@ -624,6 +662,11 @@ APART: dict[str, Callable[[], Any]] = {
     "logged in a body": lambda: (lambda it: (log("x", it) for x in it))(iter([1, 2])),
     "printed": lambda: (lambda it: map(lambda x: print(it, file=io.StringIO()), it))(iter([1, 2])),
     "hint": lambda: (lambda it: map(lambda x: operator.length_hint(it) >= 0, it))(iter([1, 2])),
+    "logged as a text": lambda: (lambda it: map(lambda x: "{}{}".format(it, logging.debug("at %s", it)) > "", it))(iter([1, 2])),
+    "logged behind a text": lambda: (lambda it: map(lambda x: log(f"{x}", it), it))(iter([1, 2])),
+    "logged by keyword": lambda: (lambda it: map(lambda x: kept(x, other=it), it))(iter([1, 2])),
+    "compared in a call": lambda: (lambda it: map(lambda x: str.upper(str(it is log())), it))(iter([1, 2])),
+    "in a list in a call": lambda: (lambda it: map(lambda x: operator.not_([it, log()]), it))(iter([1, 2])),
     "kind": lambda: (lambda f: map(lambda line: (kind_of(f), io.StringIO("a").read()), f))(lines()),
     "kind in a body": lambda: (lambda f: ((kind_of(f), io.StringIO("a").read()) for line in f))(lines()),
     "file by another name": lambda: (lambda s: map(s.renamed, s.file))(Stateful()),

@@ -44,8 +44,7 @@ _OVER_ITEMS: tuple[Any, ...] = (type(iter(())), type(iter([])))  # of what these
 _READ = frozenset(  # what is done to a file, a generator or a cursor
     ("next", "__next__", "send", "read", "readline", "readlines", "fetchone", "fetchmany", "fetchall")
 )
-# methods that may be called then
-_UNNAMED = {
+_UNNAMED = {  # methods that may be called then
     TAKEN: ("__iter__",), PASSED: ("__call__", "__getitem__"), LOOKED_AT: (), ASKED: ("__contains__",),
 }  # fmt: skip
 _FUNCTIONS = 100  # that are looked into; out of the air
@@ -177,7 +176,7 @@ def _body_takes(code: CodeType, variables: dict[str, Any], source: _Source, in_d
 
 def _is_passed(how: Any, variables: dict[str, Any]) -> bool:
     if type(how) is Handed:  # a function is looked into
-        return type(variables.get(how[0])) is not FunctionType
+        return how[1] is None or type(variables.get(how[0])) is not FunctionType
     return bool(how == PASSED)
 
 
@@ -298,15 +297,16 @@ def _item_takes(thing: Any, key: Any, path: tuple[Any, ...], how: Any, source: _
 
 
 def _helper_takes(thing: Any, handed: Handed, source: _Source, variables: dict[str, Any]) -> bool:
-    """Whether the function does that the thing is handed to."""
-    name, place = handed
-    function = variables.get(name)
-    if type(function) is not FunctionType or place >= function.__code__.co_argcount:
+    """Whether what it is handed to does: what is no function of Python does, from an iterator."""
+    function = variables.get(handed[0])
+    if type(function) is not FunctionType:
+        return _is_taken_from(thing) and _is_one_of(thing, source)
+    parameter = handed.parameter_of(function.__code__)
+    use = (id(thing), function, parameter)
+    if not parameter or use in source.seen or len(source.seen) > _FUNCTIONS:
         return False
-    if (id(thing), function, place) in source.seen or len(source.seen) > _FUNCTIONS:
-        return False
-    source.seen.add((id(thing), function, place))
-    return _function_takes(function, {function.__code__.co_varnames[place]: thing}, source)
+    source.seen.add(use)
+    return _function_takes(function, {parameter: thing}, source)
 
 
 def _any_takes(thing: Any, codes: list[Code], source: _Source) -> bool:

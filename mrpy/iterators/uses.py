@@ -5,6 +5,7 @@
     self.file is None       ("file",) LOOKED_AT          f"{self.file}: {row}"    ("file",) LOOKED_AT
     next(parts["rows"])     (("rows",),) TAKEN           next(parts[name])        (ANY,) TAKEN
     row in self.rows        ("rows",) ASKED              helper(self.rows)        ("rows",) Handed(helper, 0)
+                                                         Counter(f(x), self.rows) ("rows",) Handed(Counter, None)
 
 The steps of the bytecode right before and behind tell, in all Pythons alike. Where they do not, it is
 passed on, to whoever. Of `rows = self.rows` what is done with `rows` counts, too.
@@ -17,12 +18,10 @@ from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from types import CodeType, FunctionType
 
-from mrpy.light import TYPE_CHECKING
+from mrpy.light import TYPE_CHECKING, Any
 from mrpy.scheduler.simple_functions import globals_of
 
 if TYPE_CHECKING:
-    from typing import Any
-
     Steps = list[tuple[str, Any]]  # the operation, and what it is done to
     Code = tuple[CodeType, frozenset[str]]  # and the names of variables in it
     Use = tuple[tuple[Any, ...], Any]  # the path, and one of these, or `Handed`
@@ -31,8 +30,15 @@ TAKEN, PASSED, LOOKED_AT, ASKED = "taken", "passed", "looked at", "asked whether
 ANY = ("any item",)
 
 
-class Handed(tuple[str, int]):
-    """To a function of a name, as its parameter at a place."""
+class Handed(tuple[str, Any]):
+    """To a function of a name, as its parameter at a place, or of a name; None where that is not known."""
+
+    def parameter_of(self, code: CodeType) -> str:
+        """The parameter of that function; empty where it is not known, or one of others."""
+        place, count = self[1], code.co_argcount
+        if type(place) is int:
+            return code.co_varnames[place] if place < count else ""
+        return place if place in code.co_varnames[: count + code.co_kwonlyargcount] else ""
 
 
 class Callee(str):
@@ -51,8 +57,9 @@ TAKERS = frozenset(
 )
 _LOOKS = frozenset(
     ("isinstance", "hasattr", "getattr", "callable", "type", "id", "repr", "str", "len", "print", "bool")
-    + ("length_hint",)
+    + ("length_hint", "format")
 )
+_LOGS = frozenset(("debug", "info", "warning", "error", "exception", "critical", "log"))
 _TEXT = ("FORMAT_", "CONVERT_VALUE")  # of an f-string
 _TESTS = (*_TEXT, "POP_", "TO_BOOL", "UNARY_NOT", "IS_OP", "COMPARE_OP", "STORE_ATTR", "DELETE_ATTR")
 _COMPARISONS = ("IS_OP", "COMPARE_OP")
@@ -64,6 +71,8 @@ _PLAIN = (*_VARIABLE, "LOAD_CONST", "LOAD_SMALL_INT")
 _CONSTANT = ("LOAD_CONST", "LOAD_SMALL_INT")
 _SUBSCRIPT = (("BINARY_SUBSCR", None), ("BINARY_OP", 26))  # the latter in Python 3.14
 _NOTHING = ("", None)
+_OF_ONE = ("LOAD_ATTR", "LOAD_METHOD", "UNARY_NEGATIVE", "UNARY_NOT", "FORMAT_SIMPLE", "CONVERT_VALUE")
+_OF_TWO = (*_COMPARISONS, "CONTAINS_OP", "BINARY_OP", "BINARY_SUBSCR", "DICT_MERGE", "FORMAT_WITH_SPEC")
 _INSIDE: dict[type, str] = {
     property: "fget", cached_property: "func", staticmethod: "__func__", classmethod: "__func__",
     type(lru_cache(len)): "__wrapped__", FunctionType: "__wrapped__",
@@ -128,9 +137,15 @@ def _steps(code: CodeType) -> Steps:
     import dis  # heavy, and only where an object may take from a source
 
     steps: Steps = []
-    null = False
+    null = named = False
     for step in dis.get_instructions(code):
         name = step.opname.replace("_BORROW", "")  # of Python 3.14
+        if name == "KW_NAMES":  # before Python 3.13, which loads them as a constant
+            steps.append(("LOAD_CONST", code.co_consts[step.arg or 0]))
+            named = True
+            continue
+        if name == "CALL" and named:
+            name, named = "CALL_KW", False
         if name.count("_FAST") == 2 and type(step.argval) is tuple:  # LOAD_FAST_LOAD_FAST and its like
             first, second = name.split("_FAST_")
             steps += zip((f"{first}_FAST", second), step.argval, strict=True)
@@ -186,10 +201,19 @@ def _how(steps: Steps, at: int, end: int) -> Any:
     compared = step.startswith("LOAD_") and behind[1][0] in _COMPARISONS
     if step.startswith(_TESTS) or compared or (step == "LOAD_CONST" and _has_spec(*behind[1])):
         return LOOKED_AT
+    call = _call_with(steps, end)
+    if call == "CALL_FUNCTION_EX":
+        return TAKEN
     callee = _callee(steps, at, end)
     if callee in TAKERS or callee in _LOOKS:
         return TAKEN if callee in TAKERS else LOOKED_AT
-    return LOOKED_AT if _is_raised(behind) else _handed(steps, at, end) or PASSED
+    if _is_raised(behind):
+        return LOOKED_AT
+    if handed := _handed(steps, at, end):
+        return handed
+    if callee in _LOGS:
+        return LOOKED_AT
+    return Handed((callee, None)) if callee and call else PASSED
 
 
 def _callee(steps: Steps, at: int, end: int) -> str | None:
@@ -204,15 +228,38 @@ def _callee(steps: Steps, at: int, end: int) -> str | None:
             behind = place + 1
             while steps[behind][0] in _ATTRIBUTE and behind < at:  # of a module, say
                 behind += 1
-            return steps[behind - 1][1] if behind == at or _is_argument(steps, end) else None
+            return steps[behind - 1][1] if behind == at or _call_with(steps, end) else None
         calls -= 1
     return None
 
 
-def _is_argument(steps: Steps, end: int) -> bool:
-    while steps[end][0].startswith(("LOAD_", "KW_NAMES")):
-        end += 1
-    return steps[end][0] in _CALLS
+def _call_with(steps: Steps, end: int) -> str:
+    """The kind of call that it is an argument of; empty where that is none, or where it is not seen: what is
+    made there for arguments behind it is followed as far as each step makes one value of some."""
+    above = 0  # values of the stack
+    for step, argument in steps[end:]:
+        if step == "CALL_FUNCTION_EX":  # with keywords; without any it is right behind
+            return step if argument == above == 1 else ""
+        count = _made_of(step, argument)
+        if count is None or (count > above and step not in _CALLS):
+            return ""
+        if step in _CALLS and count >= above:
+            return step if count > above else ""  # else it is called itself
+        above -= count if step in _CALLS else count - 1
+    return ""
+
+
+def _made_of(step: str, argument: Any) -> int | None:
+    """How many values it makes one of, beside what is called; None where it does something else."""
+    if step.startswith("BUILD_"):
+        return int(argument) * (1 + (step == "BUILD_MAP")) + (step == "BUILD_CONST_KEY_MAP")
+    if step in ("CALL", "CALL_KW"):
+        return int(argument) + (step == "CALL_KW")  # the names
+    if step in _OF_TWO or step in _OF_ONE:
+        return 1 + (step in _OF_TWO)
+    if step == "FORMAT_VALUE":
+        return 1 + bool(argument[1])
+    return 0 if step in _PLAIN else None
 
 
 def _has_spec(step: str, argument: Any) -> bool:
@@ -226,12 +273,17 @@ def _handed(steps: Steps, at: int, end: int) -> Handed | None:
     while steps[call][0] in _PLAIN:
         call += 1
     step, count = steps[call]
-    place = count - 1 - (call - end) if step == "CALL" else -1
+    if step not in ("CALL", "CALL_KW"):
+        return None
+    names = steps[call - 1][1] if step == "CALL_KW" else ()
+    place = count - 1 - (call - end - (step == "CALL_KW"))
     between = steps[max(at - place, 0) : at]
     if place < 0 or any(step not in _PLAIN for step, _ in between):
         return None
     step, name = steps[at - place - 1]
-    return Handed((name, place)) if step in _VARIABLE and type(name) is Callee else None
+    by_place = count - len(names)
+    parameter = place if place < by_place else names[place - by_place]
+    return Handed((name, parameter)) if step in _VARIABLE and type(name) is Callee else None
 
 
 def _is_raised(behind: Steps) -> bool:
@@ -239,6 +291,6 @@ def _is_raised(behind: Steps) -> bool:
     for at, (step, _) in enumerate(behind):
         if step in ("CALL", "CALL_KW"):
             return any(step == "RAISE_VARARGS" for step, _ in behind[at + 1 : at + 3])
-        if not step.startswith(("LOAD_", "BUILD_", "KW_NAMES", *_TEXT)):
+        if not step.startswith(("LOAD_", "BUILD_", *_TEXT)):
             return False
     return False
