@@ -19,7 +19,7 @@ A copy is made by what cloudpickle says, with some arguments changed, and filled
   metaclass and its names are set where they have changed.
 * ``__init_subclass__`` of a base is called once more, without what the class was defined with. All that it
   has done to the class is in the copy already. That of a base which is imported may enter the copy in a
-  registry of this process, if it can do with what there is.
+  registry of this process, if it can do with what there is. So it is with metaclasses.
 """
 
 from __future__ import annotations
@@ -230,20 +230,20 @@ def _once(known_as: tuple[Any, ...] | None, make: Callable[..., Any], *arguments
         return kind
 
 
-def _made(make: Callable[..., Any], *arguments: Any) -> Any:
-    try:
-        return _quietly(make, *arguments)
-    except Exception:  # a metaclass wants more than the class begins with
-        meta, *rest = arguments
-        if not (isinstance(meta, type) and issubclass(meta, type)) or is_importable(meta):
-            raise
-        return _quietly(make, partial(_without_say, meta), *rest)
+def _made(make: Callable[..., Any], meta: Any, *arguments: Any) -> Any:
+    if isinstance(meta, type) and issubclass(meta, type) and not is_importable(meta):
+        above: Any = next(filter(is_importable, type.mro(meta)))
+        meta = partial(_without_say, meta, above)
+        meta.__prepare__ = above.__prepare__
+    return _quietly(make, meta, *arguments)
 
 
-def _without_say(meta: Any, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> Any:
-    """A class as it is made before a metaclass of the user's has its say, which it had."""
-    above: Any = next(base for base in meta.__mro__ if is_importable(base))
-    return above.__new__(meta, name, bases, space)
+def _without_say(meta: Any, above: Any, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> Any:
+    """A class as it is made before a metaclass of the user's has its say, which it had: what it has counted
+    is here, and it may want more than the class begins with."""
+    kind = above.__new__(meta, name, bases, space)
+    above.__init__(kind, name, bases, space)
+    return kind
 
 
 def _quietly(make: Callable[..., Any], *arguments: Any) -> Any:

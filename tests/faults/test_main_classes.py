@@ -664,6 +664,46 @@ def test_classes_come_though_their_metaclass_wants_more_than_they_begin_with() -
     assert (done.stderr, done.stdout) == ("", "[('users', True, 'T', 3)]\nTrue\n")
 
 
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_a_metaclass_of_a_script_counts_a_class_once(backend: str, tmp_path: Path) -> None:
+    """What it has done when the class was defined has come along. One that it derives from has its say."""
+    (tmp_path / "plugins.py").write_text(textwrap.dedent("""
+        known = {}
+        class Space(dict): pass
+        class Meta(type):
+            @classmethod
+            def __prepare__(meta, name, bases): return Space()
+            def __new__(meta, name, bases, space):
+                assert type(space) is Space
+                return super().__new__(meta, name, bases, space)
+            def __init__(cls, *given):
+                super().__init__(*given)
+                known[cls.__name__] = cls
+    """))
+    done = run_script(f"""
+        import mrpy, plugins
+        mrpy.configure(backend={backend!r}, workers=1)
+        class Listed(plugins.Meta):
+            names, ended = [], 0
+            def __new__(meta, name, bases, space):
+                Listed.names.append(name)
+                return super().__new__(meta, name, bases, space)
+            def __init__(cls, *given):
+                super().__init__(*given)
+                Listed.ended += 1
+        class A(metaclass=Listed): pass
+        class B(A): pass
+        def look(x):
+            return Listed.names, Listed.ended, plugins.known == {{"A": A, "B": B}}, type(x) is B
+        print(*mrpy.pmap(look, [B()]), look(B()))
+        class C(B): pass
+        print(*mrpy.pmap(lambda x: (Listed.names, Listed.ended), [C()]), Listed.names)
+    """, cwd=tmp_path)  # fmt: skip
+    looked = "(['A', 'B'], 2, True, True)"
+    names = "['A', 'B', 'C']"
+    assert (done.stderr, done.stdout) == ("", f"{looked} {looked}\n({names}, 3) {names}\n")
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="there are none")
 def test_type_aliases_of_a_main_module_travel() -> None:
     done = run_script("""
