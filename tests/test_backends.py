@@ -582,7 +582,7 @@ def test_site_is_made_up_for_late_but_never_within_an_import_of_the_standard_lib
 
 def test_an_unknown_setting_is_named() -> None:
     with pytest.raises(OptionError, match="colour"):
-        make("serial", 1, colour="blue")
+        mrpy.session("serial", colour="blue")
 
 
 # ---- the end -------------------------------------------------------------------------------------

@@ -30,7 +30,6 @@ from mrpy.scheduler.messages import (
     Succeeded,
     Task,
     Through,
-    Ticked,
     WakeAt,
 )
 from mrpy.scheduler.policy import Policy
@@ -407,8 +406,8 @@ def test_a_retry_waits_for_the_end_of_its_back_off() -> None:
     play, a = Play(policy=STEADY), task("a", retries=1)
     play(add(a))
     assert play(Failed("a", 1, BOOM), at=10.0) == [WakeAt(11.0)]
-    assert play(Ticked(), at=10.9) == []
-    assert play(Ticked(), at=11.0) == [start(a, 2), WakeAt(None)]
+    assert play(at=10.9) == []
+    assert play(at=11.0) == [start(a, 2), WakeAt(None)]
     assert play(Failed("a", 2, BOOM), at=12.0) == [Report("a", FAILED, BOOM)]
 
 
@@ -426,7 +425,7 @@ def test_the_back_off_doubles_up_to_its_bound() -> None:
         (wake,) = only(WakeAt, play(Failed("a", attempt, BOOM), at=now))
         waits.append(wake.time - now)
         now = wake.time
-        assert len(only(Start, play(Ticked(), at=now))) == 1
+        assert len(only(Start, play(at=now))) == 1
     assert waits == [1.0, 2.0, 4.0, 4.0]
 
 
@@ -450,7 +449,7 @@ def test_a_back_off_can_be_abandoned() -> None:
     play(Failed("a", 1, BOOM), at=10.0)
     assert reports(play(Abandoned(("a",)), at=10.5)) == {"a": CANCELLED}
     assert play.alive == set()
-    assert only(Start, play(Ticked(), at=99.0)) == []
+    assert only(Start, play(at=99.0)) == []
 
 
 def test_a_retry_is_not_hidden_behind_the_timeout_of_the_attempt_before() -> None:
@@ -458,7 +457,7 @@ def test_a_retry_is_not_hidden_behind_the_timeout_of_the_attempt_before() -> Non
     play(add(a))
     assert play(Began("a", 1, 0)) == [WakeAt(100.0)]
     assert play(Failed("a", 1, BOOM), at=1.0) == [WakeAt(2.0)]
-    assert only(Start, play(Ticked(), at=2.0)) == [start(a, 2, careful=True, suspect=False)]
+    assert only(Start, play(at=2.0)) == [start(a, 2, careful=True, suspect=False)]
 
 
 def test_the_timeout_of_an_earlier_attempt_does_not_stop_a_later_one() -> None:
@@ -466,11 +465,11 @@ def test_the_timeout_of_an_earlier_attempt_does_not_stop_a_later_one() -> None:
     play(add(a))
     play(Began("a", 1, 0))
     play(Failed("a", 1, BOOM), at=1.0)
-    play(Ticked(), at=2.0)
-    assert only(Stop, play(Ticked(), at=3.0)) == []  # the second attempt has not begun an item
+    play(at=2.0)
+    assert only(Stop, play(at=3.0)) == []  # the second attempt has not begun an item
     play(Began("a", 2, 0), at=3.5)
-    assert only(Stop, play(Ticked(), at=6.0)) == []
-    assert only(Stop, play(Ticked(), at=6.5)) == [Stop("a", 2)]
+    assert only(Stop, play(at=6.0)) == []
+    assert only(Stop, play(at=6.5)) == [Stop("a", 2)]
 
 
 def test_the_timeout_of_a_lost_attempt_does_not_stop_the_next_one() -> None:
@@ -478,7 +477,7 @@ def test_the_timeout_of_a_lost_attempt_does_not_stop_the_next_one() -> None:
     play(add(task("a", timeout=3.0)))
     play(Began("a", 1, 0))
     assert len(only(Start, play(Lost("a", 1, DEAD, blame=False), at=1.0))) == 1
-    assert only(Stop, play(Ticked(), at=50.0)) == []
+    assert only(Stop, play(at=50.0)) == []
     assert play(Began("a", 2, 0), at=60.0) == [WakeAt(63.0)]
 
 
@@ -493,11 +492,11 @@ def test_a_task_with_a_timeout_announces_its_items() -> None:
 def test_the_time_counts_from_the_items_own_start() -> None:
     play = Play()
     play(add(task("a", timeout=5.0)))
-    assert play(Ticked(), at=100.0) == []
+    assert play(at=100.0) == []
     assert play(Began("a", 1, 0), at=100.0) == [WakeAt(105.0)]
     assert play(Began("a", 1, 1), at=104.0) == []
-    assert play(Ticked(), at=105.0) == [WakeAt(109.0)]
-    assert play(Ticked(), at=109.0) == [Stop("a", 1), WakeAt(None)]
+    assert play(at=105.0) == [WakeAt(109.0)]
+    assert play(at=109.0) == [Stop("a", 1), WakeAt(None)]
 
 
 def test_no_time_is_kept_of_what_is_on_its_way() -> None:
@@ -506,7 +505,7 @@ def test_no_time_is_kept_of_what_is_on_its_way() -> None:
     play(Began("a", 1, 0))
     play(Began("a", 1, None), at=1.0)
     assert play(Through("a", 1), at=2.0) == []
-    assert play(Ticked(), at=100.0) == [WakeAt(None)]
+    assert play(at=100.0) == [WakeAt(None)]
     assert [order.state for order in play(Succeeded("a", 1), at=101.0) if isinstance(order, Report)] == [State.DONE]
 
 
@@ -516,16 +515,16 @@ def test_what_is_no_items_has_the_time_of_all_items_and_some_seconds_at_least(ti
     play(add(task("a", timeout=timeout, size=3)))
     play(Began("a", 1, 0))
     play(Began("a", 1, None), at=0.1)
-    assert play(Ticked(), at=rest) == [WakeAt(0.1 + rest)]
-    assert play(Ticked(), at=0.1 + rest) == [Stop("a", 1), WakeAt(None)]
+    assert play(at=rest) == [WakeAt(0.1 + rest)]
+    assert play(at=0.1 + rest) == [Stop("a", 1), WakeAt(None)]
 
 
 def test_an_item_that_ran_over_is_named_and_is_not_retried() -> None:
     play = Play()
     play(add(task("a", timeout=5.0, retries=3), task("b", "a")))
     play(Began("a", 1, 7), at=1.0)
-    assert only(Stop, play(Ticked(), at=6.0)) == [Stop("a", 1)]
-    assert play(Ticked(), at=60.0) == []
+    assert only(Stop, play(at=6.0)) == [Stop("a", 1)]
+    assert play(at=60.0) == []
     orders = play(Stopped("a", 1), at=60.0)
     assert reports(orders) == {"a": CANCELLED, "b": FAILED}
     for report in only(Report, orders):
@@ -539,7 +538,7 @@ def test_whatever_comes_back_after_a_timeout_it_stays_a_timeout(answer: Fact) ->
     play = Play()
     play(add(task("a", timeout=5.0, retries=3)))
     play(Began("a", 1, 7))
-    play(Ticked(), at=5.0)
+    play(at=5.0)
     orders = play(answer, at=5.1)
     (report,) = only(Report, orders)
     assert (report.state, report.failure.type_name) == (CANCELLED, "ItemTimeout")
@@ -551,7 +550,7 @@ def test_a_kept_timeout_fails_those_that_join_it_later() -> None:
     play = Play()
     play(add(task("a", timeout=5.0, keep=True)))
     play(Began("a", 1, 0))
-    play(Ticked(), at=5.0)
+    play(at=5.0)
     play(Stopped("a", 1), at=5.0)
     (report,) = play(add(task("b", "a")), at=6.0)
     assert (report.state, report.failure.type_name) == (FAILED, "ItemTimeout")
@@ -671,7 +670,7 @@ def test_an_answer_during_a_back_off_is_ignored(fact: Fact) -> None:
     play(add(a))
     play(Failed("a", 1, BOOM))
     assert play(fact) == []
-    assert play(Ticked(), at=1.0) == [start(a, 2), WakeAt(None)]
+    assert play(at=1.0) == [start(a, 2), WakeAt(None)]
 
 
 # ---- abandoning ----------------------------------------------------------------------------------
@@ -828,7 +827,7 @@ def test_timers_of_the_dead_are_not_kept_until_their_time() -> None:
         play(Began(i, 1, 0), at=i)
         play(Succeeded(i, 1), at=i)
     assert len(play.scheduler._timers.entries) < 100
-    assert only(Stop, play(Ticked(), at=3600.0)) == [Stop("long", 1)]
+    assert only(Stop, play(at=3600.0)) == [Stop("long", 1)]
 
 
 def test_of_the_tasks_of_each_waiter_one_runs_be_it_beyond_the_slots() -> None:

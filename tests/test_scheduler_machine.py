@@ -34,7 +34,6 @@ from mrpy.scheduler.messages import (
     Succeeded,
     Task,
     Through,
-    Ticked,
     WakeAt,
 )
 from mrpy.scheduler.policy import Policy
@@ -168,14 +167,14 @@ class SchedulersLife(RuleBasedStateMachine):
     @rule(seconds=waits)
     def tick(self, seconds: float) -> None:
         self.now += seconds
-        self.tell(Ticked())
+        self.flush()
 
     @precondition(lambda self: self.wake is not None)
     @rule()
     def wake_up(self) -> None:
         assert self.wake is not None
         self.now = max(self.now, self.wake)
-        self.tell(Ticked())
+        self.flush()
         assert self.wake is None or self.wake > self.now
 
     @rule(key=st.sampled_from(NAMES), attempt=st.integers(0, 3), kind=st.integers(0, 5))

@@ -26,7 +26,6 @@ from mrpy.scheduler.messages import (
     Stopped,
     Succeeded,
     Task,
-    Ticked,
 )
 from mrpy.scheduler.policy import Policy
 from mrpy.scheduler.scheduler import Scheduler
@@ -54,7 +53,7 @@ RUN: list[tuple[float, list[Fact]]] = [
     ),
     (1.5, [Began("slow", 1, 3)]),
     (2.0, [Failed("a", 1, BOOM)]),
-    (4.0, [Ticked()]),
+    (4.0, []),
     (5.0, [Lost("a", 2, DEAD)]),
     (7.0, [Succeeded("a", 3, 0.5)]),
     (7.5, [Stopped("slow", 1)]),
@@ -97,7 +96,7 @@ def test_a_replay_needs_the_policy_of_the_run() -> None:
     facts: list[Fact] = [Slots(1), Added((Task("a", None, retries=1),)), Failed("a", 1, BOOM)]
     trace.told(facts[:2], 0.0)
     trace.told(facts[2:], 1.0)
-    trace.told([Ticked()], 30.0)
+    trace.told([], 30.0)
     orders = [scheduler.handle(step.facts, step.time) for step in list(trace.steps)]
     assert replay(trace.steps, patient) == orders
     assert any(isinstance(order, Start) for order in replay(trace.steps)[-1])

@@ -34,7 +34,7 @@ from mrpy.scheduler.queues import sooner
 from mrpy.scheduler.scheduler import Observer, Scheduler
 from mrpy.scheduler.shield import Shield
 from mrpy.scheduler.states import State
-from mrpy.scheduler.trace import Trace, tell
+from mrpy.scheduler.trace import tell
 
 A_TURN = 0.01  # seconds that the driver's thread may take to let go of the lock; most take 0.1 ms
 SOON = 0.0005  # seconds; so long who adds one task after the other need not look after the workers
@@ -65,12 +65,9 @@ _yes, _no = partial(bool, True), partial(bool, False)
 class Driver:
     """Runs one scheduler over one backend."""
 
-    def __init__(self, backend: Backend, trace: Trace | None = None) -> None:
+    def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.observers: list[Observer] = []
-        self._trace = trace
-        if trace is not None:
-            self.observers.append(trace)
         self.scheduler = Scheduler()
         self._inbox: deque[m.Fact] = deque()
         self._receivers: dict[m.Key, tuple[Receiver, bool]] = {}
@@ -342,8 +339,6 @@ class Driver:
             self.backend.listen()  # who was away for long hears first what has come meanwhile
             while heard := self.backend.wait(0):
                 facts += heard
-        if self._trace is not None:
-            self._trace.told(facts, now)
         self._deciding = True
         self.scheduler.observer = partial(tell, self.observers) if self.observers else None
         try:

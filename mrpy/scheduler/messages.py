@@ -130,13 +130,7 @@ class Slots(NamedTuple):
     count: int  # type: ignore[assignment]  # a tuple's method of that name is not missed here
 
 
-class Ticked(NamedTuple):
-    """Time passed; nothing else happened."""
-
-
-Fact: TypeAlias = (
-    Added | Began | Through | Succeeded | Failed | Lost | Stopped | Abandoned | Slots | Ticked
-)
+Fact: TypeAlias = Added | Began | Through | Succeeded | Failed | Lost | Stopped | Abandoned | Slots
 
 
 # ---- orders: what shall be done ------------------------------------------------------------------
@@ -176,7 +170,7 @@ class Report(NamedTuple):
 
 
 class WakeAt(NamedTuple):
-    """Say Ticked at this time, unless something happens before. Replaces the last one; None: no need."""
+    """Call `handle` at this time, unless something happens before. Replaces the last one; None: no need."""
 
     time: float | None
 

@@ -216,9 +216,6 @@ class Scheduler:
     def _slots(self, fact: m.Slots) -> None:
         self.slots = fact.count
 
-    def _ticked(self, fact: m.Ticked) -> None:
-        """Nothing: `handle` looks at the timers in any case."""
-
     # ---- moves -----------------------------------------------------------------------------------
 
     def _move(self, record: Record, move: Move) -> None:
@@ -396,5 +393,4 @@ _HANDLERS: dict[type, Callable[..., None]] = {
     m.Stopped: Scheduler._stopped,
     m.Abandoned: Scheduler._abandoned,
     m.Slots: Scheduler._slots,
-    m.Ticked: Scheduler._ticked,
 }

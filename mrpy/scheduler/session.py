@@ -22,7 +22,6 @@ from mrpy.scheduler.aside import threads_start
 from mrpy.scheduler.backends import make
 from mrpy.scheduler.driver import Driver
 from mrpy.scheduler.job import Job
-from mrpy.scheduler.trace import Trace
 from mrpy.scheduler.unraisable import hear_of
 
 _AS_SERIAL = "Python ends, and nothing can be started on backend={!r} any more: this runs serially instead"
@@ -35,15 +34,12 @@ _LEFT = ": wait for them (mrpy.wait, .result()), or cancel() them; an mrpy.Execu
 class Session:
     """A backend and its driver. Made at the first use; closed by `close` or the end of the process."""
 
-    def __init__(
-        self, backend: str, workers: int, settings: dict[str, Any] | None = None, trace: bool = False
-    ) -> None:
+    def __init__(self, backend: str, workers: int, settings: dict[str, Any] | None = None) -> None:
         if not starts(backend):
             warnings.warn(_AS_SERIAL.format(backend), RuntimeWarning, stacklevel=2)
             backend, settings = "serial", None
         self.submits = count()  # numbers its single calls, for their random numbers
-        self.trace = Trace() if trace else None
-        self.driver = Driver(make(backend, workers, **(settings or {})), self.trace)
+        self.driver = Driver(make(backend, workers, **(settings or {})))
         self._singles = Job(self.driver)
         self._of_jobs = WeakSet[Driver]()  # those of them that have their own
         self.driver.backend.end_in_order = WeakMethod(self.close_at_exit)
@@ -67,7 +63,7 @@ class Session:
 
     def _driver_of_its_own(self) -> Driver:
         """Who waits here runs what he waits for. Others would wait for that, and it may wait for them."""
-        driver = Driver(make("serial", 1), self.trace)
+        driver = Driver(make("serial", 1))
         driver.observers = self.driver.observers
         self._of_jobs.add(driver)
         return driver

@@ -1,7 +1,8 @@
 """What happened, written down: replay a run from its facts, tell the story of one task.
 
-A `Trace` is an observer. The driver also gives it every batch of facts. It never steers: a run with a
-trace takes the same decisions as one without.
+A `Trace` is an observer, which is told of every batch of facts too by whoever has the scheduler: the tests of
+the state machine, and who looks for a fault in it. No session makes one. It never steers: a run with a trace
+takes the same decisions as one without.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Trace:
         self.moves: deque[Moved] = deque(maxlen=limit)
 
     def told(self, facts: Iterable[Fact], now: float) -> None:
-        """The driver handed these facts to the scheduler."""
+        """Somebody handed these facts to the scheduler."""
         self.steps.append(Step(now, tuple(facts)))
 
     def __call__(self, moved: Moved) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mrpy.errors import OptionError
 from mrpy.light import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,12 +24,7 @@ def make(name: str, workers: int, **settings: Any) -> Backend:
         from importlib import import_module  # each backend brings what is heavy in it
 
         factory = getattr(import_module(f"{__name__}.{name}"), f"{name.capitalize()}Backend")
-        try:
-            backend: Backend = factory(workers, **settings)
-        except TypeError as error:
-            if settings and "unexpected keyword" in str(error):
-                raise OptionError(f"backend {name!r} does not know {', '.join(sorted(settings))}") from None
-            raise
+        backend: Backend = factory(workers, **settings)
         return backend
 
     # a client of the user's says only here whether it belongs to the loop that runs here
