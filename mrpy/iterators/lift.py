@@ -24,6 +24,7 @@ from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.sources import asked, run_of, source_of
 from mrpy.mapreduce.steps import GENEXPR, Body, Map
+from mrpy.scheduler.simple_functions import steps_of
 
 if TYPE_CHECKING:
     import opcode
@@ -171,14 +172,10 @@ def _rebuilt(
 @lru_cache(maxsize=1000)
 def _bound(code: CodeType) -> frozenset[str]:
     """The names of the scope around it that a walrus in a generator expression binds."""
-    raw = code.co_code  # two bytes a step: the operation, and what it is done to
-    high = 0  # of an operand that takes more than one byte
     store_global, store_cell = opcode.opmap["STORE_GLOBAL"], opcode.opmap["STORE_DEREF"]
     free = _first_free(code)
     names = set()
-    for place in range(0, len(raw), 2):
-        step, operand = raw[place], high | raw[place + 1]
-        high = operand << 8 if step == opcode.EXTENDED_ARG else 0
+    for step, operand in steps_of(code):
         if step == store_global:
             names.add(code.co_names[operand])
         if step == store_cell and operand >= free:

@@ -23,7 +23,7 @@ from mrpy.scheduler import codec
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.current import SingleCall, single_call
 from mrpy.scheduler.driver import Delivery
-from mrpy.scheduler.failure import capture, without_frames
+from mrpy.scheduler.failure import capture, no_end, without_frames
 from mrpy.scheduler.job import LoopGate, next_of, shown
 from mrpy.scheduler.messages import Key
 from mrpy.scheduler.states import State
@@ -249,10 +249,8 @@ class PendingResult(Generic[T]):
             return False, value
         try:
             return False, self._on_error(value)
-        except StopIteration as error:  # where somebody waits, it would end a loop of his in silence
-            instead = RuntimeError(f"a function raised {error!r}")
-            instead.__cause__ = error
-            return True, instead
+        except StopIteration as error:
+            return True, no_end(error)
         except Exception as error:
             return True, error
 

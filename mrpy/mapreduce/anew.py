@@ -16,7 +16,7 @@ from functools import update_wrapper
 
 from mrpy.light import TYPE_CHECKING, Frozen, pickle
 from mrpy.mapreduce.kernels import Submitted
-from mrpy.mapreduce.steps import name_of
+from mrpy.mapreduce.steps import itself, name_of
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.reuse import code_for, reused
@@ -47,10 +47,6 @@ class SubmittedAnew(Frozen):
         return Submitted(apart)((args, kwargs, seed, number), announce)
 
 
-def _itself(function: Any) -> Any:
-    return function
-
-
 class Once:
     """A function for calls that are made at once: all of them find what it holds at the first of them."""
 
@@ -64,7 +60,7 @@ class Once:
         return self.function(*args, **kwargs)
 
     def __reduce__(self) -> Any:
-        return _itself, (self.function,)
+        return itself, (self.function,)
 
     def code(self, name: str, backend: Backend) -> Found:
         """The same for each call, where they are sent one by one."""

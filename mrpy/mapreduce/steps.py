@@ -180,6 +180,11 @@ class Body(Frozen):
         return text_of(code) if code is not None and code.co_name == GENEXPR else name_of(self.function)
 
 
+def itself(value: Any) -> Any:
+    """For where a function has to be, and nothing is to be done."""
+    return value
+
+
 def looks_at_single_items(step: Step) -> bool:
     """Whether a step sees nothing of where stretches begin: a stage may have to set something up there."""
     if not isinstance(step, Body):

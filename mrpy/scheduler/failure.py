@@ -154,7 +154,7 @@ def _another(error: MrpyError) -> BaseException:
 def capture(error: BaseException, *, travels: bool) -> Failure:
     """Turn a caught exception into data. ``travels``: it will leave this process, so it is pickled now."""
     if isinstance(error, StopIteration):
-        error = _no_end(error)
+        error = no_end(error)
     return Failure(
         type_name=type(error).__qualname__,
         message=short_str(error),
@@ -165,7 +165,7 @@ def capture(error: BaseException, *, travels: bool) -> Failure:
     )
 
 
-def _no_end(error: StopIteration) -> RuntimeError:
+def no_end(error: StopIteration) -> RuntimeError:
     """What a generator makes of it: raised where somebody waits, it would end a loop of his in silence."""
     instead = RuntimeError(f"a function raised {error!r}")
     instead.__cause__ = error

@@ -140,17 +140,13 @@ def _refuse_packages(values: Iterable[Any]) -> None:
 
 def globals_of(code: CodeType) -> Iterator[str]:
     """The names of the global variables that code, and code inside it, reads or writes."""
-    raw = code.co_code  # two bytes a step: the operation, and what it is done to
-    high = 0  # of an operand that takes more than one byte
-    load, extended = opcode.opmap["LOAD_GLOBAL"], opcode.EXTENDED_ARG
+    load = opcode.opmap["LOAD_GLOBAL"]
     # type parameters in a class look in the class first, from Python 3.12 on
     others = tuple(map(opcode.opmap.get, ("STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS")))
     # the body of a class looks names up another way: what it does not have itself, up to there, is global
     look_up, store = opcode.opmap["LOAD_NAME"], opcode.opmap["STORE_NAME"]
     own = set()
-    for place in range(0, len(raw), 2):
-        step, operand = raw[place], high | raw[place + 1]
-        high = operand << 8 if step == extended else 0
+    for step, operand in steps_of(code):
         if step == load:
             yield code.co_names[operand >> 1]  # the last bit is about calls
         elif step in others or (step == look_up and operand not in own):
@@ -160,6 +156,16 @@ def globals_of(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from globals_of(constant)
+
+
+def steps_of(code: CodeType) -> Iterator[tuple[int, int]]:
+    """The operations of a code, each with what it is done to."""
+    raw, extended = code.co_code, opcode.EXTENDED_ARG
+    high = 0  # of an operand that takes more than one byte
+    for step, low in zip(raw[::2], raw[1::2], strict=True):
+        operand = high | low
+        high = operand << 8 if step == extended else 0
+        yield step, operand
 
 
 def names_in(code: CodeType) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ class _OneByOne:
 
 
 def needed() -> None:
-    """Raise `ImportError` where there is no pyarrow."""
+    """Raise `ImportError`, which says how to get it, where there is no pyarrow."""
     try:
         import pyarrow.parquet  # noqa: F401 - optional: the extra "parquet"
     except ImportError as error:

@@ -13,20 +13,13 @@ from decimal import Decimal
 from typing import Any
 
 from mrpy.light import Frozen, later
+from mrpy.mapreduce.files.parquet import needed
 from mrpy.mapreduce.sinks import typed
 from mrpy.mapreduce.sinks.columns import Columns, Row
 from mrpy.mapreduce.sinks.parts import PartFile, batches
 from mrpy.mapreduce.sinks.typed import arrow
 
 parquet: Any = later("pyarrow.parquet")
-
-
-def needed() -> None:
-    """Raise `ImportError`, which says how to get it, where there is no pyarrow."""
-    try:
-        import pyarrow.parquet  # noqa: F401 - optional: the extra "parquet"
-    except ImportError as error:
-        raise ImportError("Parquet files need pyarrow: pip install pyarrow") from error
 
 
 class Parquet(Frozen):

@@ -14,7 +14,7 @@ from mrpy.mapreduce.kernels import Announce
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.sinks.parts import Format, Part, PartFile, Writer
 from mrpy.mapreduce.skipped import Skipped
-from mrpy.mapreduce.steps import Step
+from mrpy.mapreduce.steps import Step, itself
 
 
 class WriteChunk(Frozen):
@@ -66,7 +66,7 @@ class WriteChunk(Frozen):
         self, writer: Writer, chunk: Chunk, skipped: Skipped, announce: Announce | None
     ) -> tuple[int, int | None]:
         """Write what comes out of the steps; how many records that was, and of how many items (None: all)."""
-        fold = Fold(writer.write, operator.add, _itself, self.format.label)
+        fold = Fold(writer.write, operator.add, itself, self.format.label)
         rules = self.rules.replaced(ends=lambda error: error is writer.problem)
         on_error = rules.on_error
         if callable(on_error):  # what it gives has not been through the last step
@@ -74,7 +74,3 @@ class WriteChunk(Frozen):
         kernel = FoldChunk((*self.steps, writer), fold, rules)
         nodes, done = in_leaves(chunk, lambda parts: kernel.nodes(chunk, parts, skipped, announce))
         return sum(node.value for node in nodes), done
-
-
-def _itself(value: Any) -> Any:
-    return value
