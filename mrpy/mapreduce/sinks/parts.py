@@ -190,7 +190,7 @@ def _joined(parts: list[Part], format: Format, folder: str, output: str) -> Part
     """These in one, which takes their place."""
     file = PartFile(folder, 0, output)
     try:
-        writer: Any = format.writer(file)  # a `Joiner`
+        writer: Joiner = format.writer(file)  # type: ignore[assignment]  # of a sink that joins
         try:
             paths = [os.path.join(folder, part.name) for part in parts]
             writer.join(paths, parts[0].columns)

@@ -31,7 +31,7 @@ def make(name: str, workers: int, **settings: Any) -> Backend:
     return _aside(made) if name == "dask" and "client" not in settings else made()
 
 
-def _aside(make: Callable[[], Backend]) -> Backend:
+def _aside(maker: Callable[[], Backend]) -> Backend:
     """What that makes, in a thread of its own. A cluster takes seconds: a Ctrl-C in the middle would leave
     half a package behind, or half a client, with which nothing works any more. If who waits for it goes, it
     is closed as soon as it is made."""
@@ -42,7 +42,7 @@ def _aside(make: Callable[[], Backend]) -> Backend:
 
     def run() -> None:
         try:
-            made.set_result(make())
+            made.set_result(maker())
         except BaseException as problem:
             made.set_exception(problem)
 
@@ -50,7 +50,7 @@ def _aside(make: Callable[[], Backend]) -> Backend:
         thread = threading.Thread(target=run, daemon=True, name="mrpy-cluster")
         thread.start()
     except RuntimeError:  # there is none to be had
-        return make()
+        return maker()
     try:
         thread.join()
     except BaseException:
