@@ -179,6 +179,7 @@ async def run_map_async(
     options = says()
     plan = for_records(plan)
     apart = isinstance(plan.source, Pulled) and is_run(plan.source.iterable)
+    # By its name, before there is a session to ask: that starts a cluster, for which the loop would wait.
     apart = apart or getattr(plan.source, "is_read", False) or options.backend == "dask"
     apart = apart or any(hasattr(step, "ready") for step in plan.steps)
     if apart or not plan.steps or not session_for(options).driver.backend.threaded:
