@@ -220,9 +220,8 @@ def mapreduce(
         if not callable(function) and (function is not None or name == "reducer"):
             raise TypeError(f"mapreduce() needs a callable {name}, not {type(function).__name__}")
     records = stream_of(inputs, options)  # a run that has not begun is taken over, with its options
-    return mapreducing.keyed(
-        records._taken(), (mapper, reducer, combiner), partitions, sort, records._given
-    )
+    shuffle = mapreducing.Shuffle(reducer, combiner, partitions, sort)
+    return mapreducing.keyed([mapreducing.Side(records._taken(), mapper)], shuffle, records._given)
 
 
 def stream(iterable: Iterable[R], /, **options: Any) -> ParallelIterator[R]:

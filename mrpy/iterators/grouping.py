@@ -75,7 +75,7 @@ class Grouping(Chainable[T]):
         [(1, ['a', 'd']), (2, ['bc'])]
         """
         mapper = by_key.WithItem(keys.key_of("group_by", key))
-        return self._keyed(mapper, by_key.listed, None, partitions)
+        return self._keyed(mapper, keyed.Shuffle(by_key.listed, None, partitions))
 
     def count_by(
         self, key: Callable[[T], Any] | object, *, partitions: Partitions = "auto"
@@ -89,7 +89,7 @@ class Grouping(Chainable[T]):
         [(1, 2), (2, 1)]
         """
         mapper = by_key.WithConstant(keys.key_of("count_by", key), 1)
-        return self._keyed(mapper, groups.total, groups.total, partitions)
+        return self._keyed(mapper, keyed.Shuffle(groups.total, groups.total, partitions))
 
     def reduce_by(
         self,
@@ -108,7 +108,8 @@ class Grouping(Chainable[T]):
         {0: 4, 1: 5}
         """
         fold = by_key.Reduce(function_for("reduce_by", operator))
-        return self._keyed(by_key.WithItem(keys.key_of("reduce_by", key)), fold, fold, partitions)
+        mapper = by_key.WithItem(keys.key_of("reduce_by", key))
+        return self._keyed(mapper, keyed.Shuffle(fold, fold, partitions))
 
     def fold_by(
         self,
@@ -150,7 +151,7 @@ class Grouping(Chainable[T]):
         """
         fields, fold = by_key.aggregating(aggregates)
         mapper = by_key.WithFields(keys.key_of("aggregate_by", key), fields)
-        return self._keyed(mapper, by_key.Finish(fold), by_key.Combine(fold), partitions)
+        return self._keyed(mapper, keyed.Shuffle(by_key.Finish(fold), by_key.Combine(fold), partitions))
 
     def topk_by(
         self,
@@ -256,7 +257,8 @@ class Grouping(Chainable[T]):
         looked_up: Any = None
         if partitions == "auto" and how in lookup.HOW and not is_said_of_items(self._options()):
             looked_up = functools.partial(lookup.Lookup, mappers[0].key, how, default)
-        return self._keyed_with("join", other, mappers, reducer, partitions, looked_up, with_keys=False)
+        shuffle = keyed.Shuffle(reducer, None, partitions, with_keys=False)
+        return self._keyed_with("join", other, mappers, shuffle, looked_up)
 
     def cogroup(
         self,
@@ -276,7 +278,8 @@ class Grouping(Chainable[T]):
         [(1, (['a'], ['d'])), (2, (['bc'], [])), (3, ([], ['efg']))]
         """
         mappers = self._mappers("cogroup", key, other_key)
-        return self._keyed_with("cogroup", other, mappers, by_key.cogrouped, partitions)
+        shuffle = keyed.Shuffle(by_key.cogrouped, None, partitions)
+        return self._keyed_with("cogroup", other, mappers, shuffle)
 
     def repartition(
         self, partitions: int, key: Callable[[T], Any] | object = None
@@ -313,23 +316,15 @@ class Grouping(Chainable[T]):
         keyed.see_that_all_have_keys(self._options())
         return self._taken()
 
-    def _keyed(
-        self,
-        mapper: Any,
-        reducer: Any,
-        combiner: Any,
-        partitions: Partitions,
-        *steps: Step,
-        with_keys: bool = True,
-    ) -> stream.ParallelIterator[Any]:
-        functions, plan = (mapper, reducer, combiner), self._to_key().then(*steps)
-        return keyed.keyed(plan, functions, partitions, False, self._given, with_keys=with_keys)
+    def _keyed(self, mapper: Any, shuffle: keyed.Shuffle, *steps: Step) -> stream.ParallelIterator[Any]:
+        return keyed.keyed([keyed.Side(self._to_key().then(*steps), mapper)], shuffle, self._given)
 
     def _folded(
         self, name: str, key: Any, fold: folds.Fold, partitions: Partitions, *steps: Step
     ) -> stream.ParallelIterator[Any]:
         mapper = by_key.WithItem(keys.key_of(name, key))
-        return self._keyed(mapper, by_key.Finish(fold), by_key.Combine(fold), partitions, *steps)
+        shuffle = keyed.Shuffle(by_key.Finish(fold), by_key.Combine(fold), partitions)
+        return self._keyed(mapper, shuffle, *steps)
 
     def _mappers(self, name: str, key: Any, other_key: Any) -> tuple[Any, Any]:
         both = key, key if other_key is None else other_key
@@ -341,22 +336,20 @@ class Grouping(Chainable[T]):
         name: str,
         other: Any,
         mappers: tuple[Any, Any],
-        reducer: Any,
-        partitions: Partitions,
+        shuffle: keyed.Shuffle,
         looked_up: Callable[[beside.Small], Step] | None = None,
-        *,
-        with_keys: bool = True,
     ) -> stream.ParallelIterator[Any]:
         """``looked_up``: the step that does the same where all workers can have all of the other input."""
         itself: bool = other is self
         if itself:
-            both = by_key.OnBothSides(*mappers)
-            return self._keyed(both, by_key.LeftFirst(reducer), None, partitions, with_keys=with_keys)
+            left_first = shuffle.replaced(reducer=by_key.LeftFirst(shuffle.reducer))
+            return self._keyed(by_key.OnBothSides(*mappers), left_first)
         see_that_they_are_apart(name, [self, *all_iterable(name, (other,))], lambda one, other: True)
         left, right = self._to_key(), _plan_of(other, self._given)
 
         def shuffled(left: Plan, given: dict[str, Any]) -> stream.ParallelIterator[Any]:
-            return keyed.keyed_of_two(left, right, mappers, reducer, partitions, given, with_keys=with_keys)
+            sides = keyed.Side(left, mappers[0]), keyed.Side(right, mappers[1])
+            return keyed.keyed(sides, shuffle, given)
 
         if looked_up is not None and lookup.is_small(right):
             given = {**self._given, "checkpoint": None}

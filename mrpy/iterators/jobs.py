@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mrpy.errors import OptionError
-from mrpy.iterators.keyed import keyed
+from mrpy.iterators.keyed import Shuffle, Side, keyed
 from mrpy.iterators.stream import ParallelIterator, stream_of
 from mrpy.light import R, T
 from mrpy.mapreduce.job_tasks import Combining, OnWorker, Reducing, without_counts
@@ -106,8 +106,8 @@ class Job:
         records = stream_of(inputs, over(self._own_options(), given))
         worker = OnWorker(self)
         combiner = Combining(worker) if self.combine is not None else None
-        functions = Mapped(worker), Reducing(worker), combiner
-        pairs = keyed(records._taken(), functions, self.partitions, self.sort, records._given)
+        shuffle = Shuffle(Reducing(worker), combiner, self.partitions, self.sort)
+        pairs = keyed([Side(records._taken(), Mapped(worker))], shuffle, records._given)
         results = pairs._by("counters", without_counts, counters, worker, last)
         made: Pairs = JobRun(results._plan, results._given)
         made.counters = counters

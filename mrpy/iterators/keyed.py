@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain, count
 from typing import Any, TypeAlias
@@ -12,8 +12,9 @@ from mrpy.errors import OptionError
 from mrpy.iterators import explain, graph
 from mrpy.iterators.arguments import see_that_all_are_items
 from mrpy.iterators.graph import Graph
-from mrpy.iterators.parts import Mapped, ReduceTasks, Side
+from mrpy.iterators.parts import Mapped, ReduceTasks
 from mrpy.iterators.stream import ParallelIterator
+from mrpy.light import Frozen
 from mrpy.mapreduce import check
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.batches import Batch, rows_of
@@ -30,7 +31,7 @@ from mrpy.mapreduce.slots import Slot, first_of
 from mrpy.mapreduce.sources import Pulled, ahead, stages_of, taken_by
 from mrpy.mapreduce.spill import SpillFolder, Store, store_for
 from mrpy.mapreduce.spilling import SpillingFeeder
-from mrpy.mapreduce.steps import name_of
+from mrpy.mapreduce.steps import Map, name_of
 from mrpy.mapreduce.tree import NOTHING
 from mrpy.mapreduce.turns import completed
 from mrpy.options import Options, plain, resolve, truth
@@ -40,7 +41,32 @@ from mrpy.scheduler.current import job_for
 from mrpy.scheduler.job import Job
 
 Row: TypeAlias = tuple[Any, Any]
-Functions: TypeAlias = tuple[Callable[..., Any], Reducer, Reducer | None]
+
+
+class Side(Frozen):
+    """One input of a shuffle. Where there are two, the values of its mapper say which one this is: they are
+    (0, value) or (1, value)."""
+
+    plan: Plan
+    mapper: Callable[[Any], Any]
+
+    def to_be_shown(self) -> Plan:
+        """The plan with the mapper, though that may yield many pairs."""
+        return self.plan.then(Map(self.mapper))
+
+
+class Shuffle(Frozen):
+    """What becomes of the pairs of all sides. Of each key the values of the left one come first.
+
+    ``partitions``  into how many tasks the keys are divided: in a run it is a number
+    ``with_keys``   (key, value) pairs are made; else the values alone
+    """
+
+    reducer: Reducer
+    combiner: Reducer | None = None
+    partitions: Any = "auto"
+    sort: bool = False
+    with_keys: bool = True
 
 
 class Keyed:
@@ -48,38 +74,24 @@ class Keyed:
 
     run_of_its_own = True
 
-    def __init__(
-        self,
-        sides: list[Side],
-        reducer: Reducer,
-        combiner: Reducer | None,
-        partitions: int,
-        sort: bool,
-        given: Mapping[str, Any],
-        with_keys: bool,
-    ) -> None:
-        self._sides = sides
-        self._reducer, self._combiner = reducer, combiner
-        self._partitions = partitions
-        self._parts = partitions + (kept_apart(sides[0].mapper, sort) is not None)
-        self._sort = sort
-        self._with_keys = with_keys
-        self._given = given
+    def __init__(self, sides: Sequence[Side], shuffle: Shuffle, given: Mapping[str, Any]) -> None:
+        self._sides, self._shuffle, self._given = sides, shuffle, given
+        self._parts = shuffle.partitions + (kept_apart(sides[0].mapper, shuffle.sort) is not None)
         self._mapping, self._reducing = [Account() for _ in sides], Account()
         for account in self._mapping:  # what they skip counts together
             account.of_the_run = self._mapping
 
     def __str__(self) -> str:
         sides = " and ".join(f"{side.plan} -> map {name_of(side.mapper)}" for side in self._sides)
-        rows = "" if self._with_keys else " -> rows"
-        return f"{sides} -> by key -> reduce {name_of(self._reducer)}{rows}"
+        rows = "" if self._shuffle.with_keys else " -> rows"
+        return f"{sides} -> by key -> {self._reduce_name()}{rows}"
 
     def __iter__(self) -> Iterator[Any]:
         return chain.from_iterable(self._run(self._rows, pack=False))
 
     def batches(self) -> Iterator[Batch] | None:
         """What it yields, for another run; None where that is put together row by row."""
-        return None if self._sort else self._run(self._rows, pack=True)
+        return None if self._shuffle.sort else self._run(self._rows, pack=True)
 
     def parts(self, folder: SpillFolder) -> Iterator[list[Batch]]:
         """Its parts, one after the other: in batches, some of them perhaps in this folder."""
@@ -114,9 +126,9 @@ class Keyed:
         """By what a checkpoint knows this."""
         if options.checkpoint is not None and len(self._sides) > 1:
             raise OptionError("two inputs are brought together by key, and there is no checkpoint for that")
-        steps, mapper = self._sides[0].plan.steps, self._sides[0].mapper
-        order = ("sort", "apart")[: self._sort + (self._parts > self._partitions)]
-        return *steps, mapper, self._combiner, self._partitions, *order
+        side, how = self._sides[0], self._shuffle
+        order = ("sort", "apart")[: how.sort + (self._parts > how.partitions)]
+        return *side.plan.steps, side.mapper, how.combiner, how.partitions, *order
 
     @property
     def _stages(self) -> int:
@@ -128,11 +140,11 @@ class Keyed:
 
     def explain(self) -> str:
         """The text of `explain`: what is before the shuffle, and what is behind it."""
-        options = resolve(self._given)
-        rows = [("parts", f"{self._partitions}, by the value of the key")]
-        if self._combiner is not None:
-            rows.insert(0, ("combiner", f"{name_of(self._combiner)}, within a chunk and over its results"))
-        order = "sorted by key" if self._sort else "part by part, and in each by the hash of the key"
+        options, how = resolve(self._given), self._shuffle
+        rows = [("parts", f"{how.partitions}, by the value of the key")]
+        if how.combiner is not None:
+            rows.insert(0, ("combiner", f"{name_of(how.combiner)}, within a chunk and over its results"))
+        order = "sorted by key" if how.sort else "part by part, and in each by the hash of the key"
         text: list[str] = []
         for side, account in zip(self._sides, self._mapping, strict=True):
             plan = side.to_be_shown()
@@ -146,11 +158,12 @@ class Keyed:
         return [each for side, account in sides for each in explain.skips(side.plan, account)]
 
     def _draw(self, drawn: Graph) -> str:
-        plans, made = [side.to_be_shown() for side in self._sides], "pairs" if self._with_keys else "rows"
+        plans = [side.to_be_shown() for side in self._sides]
+        made = "pairs" if self._shuffle.with_keys else "rows"
         return graph.draw_shuffle(plans, drawn, self._reduce_name(), made)
 
     def _reduce_name(self) -> str:
-        return f"reduce {name_of(self._reducer)}"
+        return f"reduce {name_of(self._shuffle.reducer)}"
 
     def _map(
         self,
@@ -172,16 +185,16 @@ class Keyed:
         with SpillingFeeder(job, side.plan, options, account, store, code_for) as feeder:
             if options.check:
                 self._check(side, feeder.sample(check.ON_A_RUN))
-            feeder.aligned = not is_exact(self._combiner)
+            feeder.aligned = not is_exact(self._shuffle.combiner)
             feeder.checkpoint = checkpoint
             feeder.keep = checkpoint is None  # else the groups come here, to be written down
             for slot in completed(feeder, slots.append):
-                made[slot] = Mapped(side, slot, options.timeout)
+                made[slot] = Mapped(plan.source, slot, options.timeout)
         return [made[slot] for slot in sorted(slots, key=first_of)]
 
     def _code(self, side: Side, options: Options, rules: Rules, store: Store | None) -> Code:
-        plan, mapper = side.plan, side.mapper
-        kernel = MapTask(plan.steps, mapper, self._combiner, self._partitions, rules, self._sort, store)
+        steps, mapper, how = side.plan.steps, side.mapper, self._shuffle
+        kernel = MapTask(steps, mapper, how.combiner, how.partitions, rules, how.sort, store)
         name = options.name or f"map {name_of(mapper)}"
         return Code(kernel, name, announce=True, torn_down=isinstance(mapper, Method))
 
@@ -189,31 +202,33 @@ class Keyed:
         """See on some items that the answer does not depend on the cut."""
         steps, items = check.read(side.plan.steps, sample)
         check.check_steps(steps, items)
-        fold = getattr(self._combiner, "fold", None)
-        if self._combiner is None or (fold is not None and not check.is_theirs(fold)):
+        reducer, combiner = self._shuffle.reducer, self._shuffle.combiner
+        fold = getattr(combiner, "fold", None)
+        if combiner is None or (fold is not None and not check.is_theirs(fold)):
             return  # the reducer has all the values of a key, or what combines them is ours
         to_pairs = (*steps, step_of(side.mapper))
         pairs = check.made_of(to_pairs, check.passing(to_pairs, items))
         for key, group in grouping(None).leaf(iter(pairs)).items():
             name = key if type(key) is str else shown(key)
             values = group[: check.ON_A_RUN] if type(group) is list else [group]
-            check.check_combiner(self._combiner, self._reducer, name, values)
+            check.check_combiner(combiner, reducer, name, values)
 
     def _reduce(
         self, job: Job, made: list[Mapped], at_hand: bool, store: Store | None, *, pack: bool
     ) -> ReduceTasks:
-        pack = pack and job.driver.backend.remote
+        pack, how = pack and job.driver.backend.remote, self._shuffle
         seed = stage_seed(resolve(self._given), self._stages - 1)
-        kernel = ReduceTask(self._reducer, self._combiner, self._sort, seed, store, self._with_keys, pack)
-        code = Code(kernel, self._reduce_name(), announce=True, torn_down=isinstance(self._reducer, Method))
+        kernel = ReduceTask(how.reducer, how.combiner, how.sort, seed, store, how.with_keys, pack)
+        code = Code(kernel, self._reduce_name(), announce=True, torn_down=isinstance(how.reducer, Method))
         return ReduceTasks(job, code, made, self._parts, at_hand, self._reducing)
 
     def _rows(self, parts: ReduceTasks) -> Iterator[Any]:
         """The rows, many at a time: lists and the like, or such as are packed."""
-        if self._sort:
-            for part in range(self._partitions, self._parts):
+        if self._shuffle.sort:
+            partitions = self._shuffle.partitions
+            for part in range(partitions, self._parts):
                 yield from parts.opened(part)
-            each = (map(rows_of, parts.opened(part)) for part in range(self._partitions))
+            each = (map(rows_of, parts.opened(part)) for part in range(partitions))
             yield _in_order([chain.from_iterable(rows) for rows in each])
         else:
             for part in range(self._parts):
@@ -244,57 +259,17 @@ def _ranked(part: int, rows: Iterator[Row]) -> Iterator[tuple[Any, int, Row]]:
     return ((canonical(row[0]), part, row) for row in rows)
 
 
-def keyed(
-    plan: Plan,
-    functions: Functions,
-    partitions: int | str,
-    sort: bool,
-    given: dict[str, Any],
-    *,
-    with_keys: bool = True,
-) -> ParallelIterator[Any]:
-    """A MapReduce as a parallel iterator of (key, value) pairs; or of the values alone."""
-    mapper, reducer, combiner = functions
-    return _iterator([Side(plan, mapper)], reducer, combiner, partitions, sort, given, with_keys=with_keys)
-
-
-def keyed_of_two(
-    left: Plan,
-    right: Plan,
-    mappers: tuple[Callable[[Any], Any], Callable[[Any], Any]],
-    reducer: Reducer,
-    partitions: int | str,
-    given: dict[str, Any],
-    *,
-    with_keys: bool,
-) -> ParallelIterator[Any]:
-    """The same of two inputs, whose mappers make (key, (0, value)) and (key, (1, value)). Of each key the
-    values of the left one come first."""
-    sides = [Side(left, mappers[0]), Side(right, mappers[1])]
-    return _iterator(sides, reducer, None, partitions, False, given, with_keys=with_keys)
+def keyed(sides: Sequence[Side], shuffle: Shuffle, given: dict[str, Any]) -> ParallelIterator[Any]:
+    """A MapReduce as a parallel iterator of what it makes."""
+    partitions = DEFAULT if shuffle.partitions == "auto" else plain(shuffle.partitions)
+    if not isinstance(partitions, int) or isinstance(partitions, bool) or partitions < 1:
+        raise OptionError(f"partitions={partitions!r}: must be a whole number from 1 up, or 'auto'")
+    see_that_all_have_keys(resolve(given))  # and a wrong option is an error here
+    behind = {**given, "checkpoint": None}  # the file is the map side's, and not for what runs over the pairs
+    shuffle = shuffle.replaced(partitions=partitions, sort=truth("sort", shuffle.sort))
+    return ParallelIterator(Plan(Pulled(Keyed(sides, shuffle, given))), behind)
 
 
 def see_that_all_have_keys(options: Options) -> None:
     """Raises `OptionError` where exceptions would stand among the items."""
     see_that_all_are_items(options, "they have no key")
-
-
-def _iterator(
-    sides: list[Side],
-    reducer: Reducer,
-    combiner: Reducer | None,
-    partitions: int | str,
-    sort: bool,
-    given: dict[str, Any],
-    *,
-    with_keys: bool,
-) -> ParallelIterator[Any]:
-    if partitions == "auto":
-        partitions = DEFAULT
-    partitions = plain(partitions)
-    if not isinstance(partitions, int) or isinstance(partitions, bool) or partitions < 1:
-        raise OptionError(f"partitions={partitions!r}: must be a whole number from 1 up, or 'auto'")
-    see_that_all_have_keys(resolve(given))  # and a wrong option is an error here
-    behind = {**given, "checkpoint": None}  # the file is the map side's, and not for what runs over the pairs
-    run = Keyed(sides, reducer, combiner, partitions, truth("sort", sort), given, with_keys)
-    return ParallelIterator(Plan(Pulled(run)), behind)

@@ -7,10 +7,10 @@ since hardly any task runs a second time. So where one does, all that it was giv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, cast
+from typing import cast
 
 from mrpy.errors import SpillError
 from mrpy.mapreduce.account import Account
@@ -18,33 +18,19 @@ from mrpy.mapreduce.batches import Batch, rows_of
 from mrpy.mapreduce.groups import note_key
 from mrpy.mapreduce.made_again import TRIES, task_again
 from mrpy.mapreduce.output import OnDisk
-from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.slots import Slot
-from mrpy.mapreduce.sources import Pulled
-from mrpy.mapreduce.steps import Map
+from mrpy.mapreduce.sources import Pulled, Source
 from mrpy.scheduler.calls import Call, Code, Parts
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.messages import Input, Key
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One input of a shuffle. Where there are two, the values of its mapper say which one this is."""
-
-    plan: Plan
-    mapper: Callable[[Any], Any]
-
-    def to_be_shown(self) -> Plan:
-        """The plan with the mapper, though that may yield many pairs."""
-        return self.plan.then(Map(self.mapper))
-
-
 @dataclass(slots=True)
 class Mapped:
-    """A map task that is done: whose side it was, and what it takes to run it again."""
+    """A map task that is done, and what it takes to run it again."""
 
-    side: Side
+    source: Source
     slot: Slot
     timeout: float | None
     tries: int = 1
@@ -153,7 +139,7 @@ class ReduceTasks:
         """Whether a part could be started once more: over what is damaged made again, and what is used up."""
         wanted = self._made if self._used_up else damaged
         stale = [each for each in wanted if each.slot.key in self._inputs[part]]
-        if any(self._at_hand or isinstance(each.side.plan.source, Pulled) for each in stale):
+        if any(self._at_hand or isinstance(each.source, Pulled) for each in stale):
             return False
         for each in stale:
             before, each.slot.key = each.slot.key, self._mapped_again(each)
@@ -163,6 +149,6 @@ class ReduceTasks:
         return True
 
     def _mapped_again(self, mapped: Mapped) -> Key:
-        task = task_again(self._job, mapped.side.plan.source, mapped.slot, mapped.timeout)
+        task = task_again(self._job, mapped.source, mapped.slot, mapped.timeout)
         self._job.add(task)
         return task.key

@@ -6,8 +6,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from mrpy.iterators.arguments import see_that_all_are_items
-from mrpy.iterators.keyed import Keyed
-from mrpy.iterators.parts import Side
+from mrpy.iterators.keyed import Keyed, Shuffle, Side
 from mrpy.iterators.reductions import Reduced
 from mrpy.mapreduce.files.reading import Reads
 from mrpy.mapreduce.made_again import Files
@@ -67,16 +66,17 @@ class ByKey(Parted):
     def __init__(self, items: Any, parts: int, key: Any) -> None:
         super().__init__(items, parts)
         side = Side(items._taken(), WithPart(key, parts))
-        self._shuffle = Keyed([side], passing, None, parts, False, items._given, False)
+        shuffle = Shuffle(passing, partitions=parts, with_keys=False)
+        self._keyed = Keyed([side], shuffle, items._given)
 
     @property
     def upstream(self) -> list[Any]:
-        return [self._shuffle]
+        return [self._keyed]
 
     @property
     def _stages(self) -> int:
-        return self._shuffle._stages
+        return self._keyed._stages
 
     def _cut(self, folder: SpillFolder, files: Files) -> Iterator[list[Cut]]:
-        for batches in self._shuffle.parts(folder):
+        for batches in self._keyed.parts(folder):
             yield [Cut(batch, 0, len(batch)) for batch in batches if len(batch)]
