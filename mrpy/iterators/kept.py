@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from mrpy.errors import OptionError
 from mrpy.iterators.builtin import Items
 from mrpy.iterators.inner import ByItself, Inner, Joined
-from mrpy.iterators.reductions import Reduced
+from mrpy.iterators.reductions import OfAll
 from mrpy.iterators.stream import ParallelIterator
 from mrpy.light import TYPE_CHECKING
 from mrpy.mapreduce.account import Account
@@ -63,9 +63,8 @@ def files_of(thing: Any) -> set[tuple[str, int]]:
         return _files(run, run._given, run._plan, keeps=bool(run._plan.steps))
     if isinstance(run, Inner):  # which refuses to have one
         return _files(run, {}, run._plan, keeps=False)
-    if isinstance(run, Reduced):
-        items: Any = run._items
-        return _files(run, items._given, items._plan, keeps=True)
+    if isinstance(run, OfAll):
+        return _files(run, run._items._given, run._items._plan, keeps=True)
     if hasattr(run, "_sides"):  # of a shuffle
         return set().union(*(_files(run, run._given, side.plan, keeps=True) for side in run._sides))
     if isinstance(run, ByItself):

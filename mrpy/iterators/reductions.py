@@ -223,34 +223,37 @@ class Reductions(Chainable[T]):
         return self._after(Reduced(self, statistics.largest(at_least("topk", count, 0), key)))
 
 
-class Reduced:
-    """The answer of a fold that is run when somebody asks for the first of its items, over what it was about
-    when this was made: see `_to_run` of a parallel iterator."""
+class OfAll:
+    """What is made of all items of a run when somebody asks for the first of it: of the run as it was when
+    this was made, see `_to_run` of a parallel iterator."""
 
     run_of_its_own = True
 
-    def __init__(self, items: Reductions[Any], fold: Fold) -> None:
-        self._items = items._to_run()
-        self._fold = fold
+    def __init__(self, items: Any, label: str) -> None:
+        self._items, self.label = items._to_run(), label
 
     @property
-    def label(self) -> str:
-        return self._fold.name
-
-    @property
-    def upstream(self) -> list[Reductions[Any]]:
+    def upstream(self) -> list[Any]:
         return [self._items]
 
     @property
     def _stages(self) -> int:
-        return self._items._stages + 1
+        return int(self._items._stages + 1)
 
     @property
     def _takes(self) -> list[tuple[Any, int]]:
         return [each for run in self.upstream for each in ahead(run._takes)]
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._items._fold(self._fold))
-
     def __str__(self) -> str:
         return f"{self._items} -> {self.label}"
+
+
+class Reduced(OfAll):
+    """The answer of a fold."""
+
+    def __init__(self, items: Reductions[Any], fold: Fold) -> None:
+        super().__init__(items, fold.name)
+        self._fold = fold
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items._fold(self._fold))

@@ -7,7 +7,7 @@ from typing import Any
 
 from mrpy.iterators.arguments import see_that_all_are_items
 from mrpy.iterators.keyed import Keyed, Shuffle, Side
-from mrpy.iterators.reductions import Reduced
+from mrpy.iterators.reductions import OfAll
 from mrpy.mapreduce.files.reading import Reads
 from mrpy.mapreduce.made_again import Files
 from mrpy.mapreduce.parted import PartSource, batches_of
@@ -18,20 +18,16 @@ from mrpy.progress import watched
 from mrpy.scheduler.current import job_for
 
 
-class Parted(Reduced):
+class Parted(OfAll):
     """The parts of all items, which are computed when somebody asks for the first: subclasses say how."""
 
     def __init__(self, items: Any, parts: int) -> None:
-        self._items: Any = items._to_run()
+        super().__init__(items, f"{parts} parts")
         self._parts = parts
 
     def plan(self) -> Plan:
         """The records of all parts: a plan to build upon."""
         return Plan(PartSource(self), (Reads(Records()),))
-
-    @property
-    def label(self) -> str:
-        return f"{self._parts} parts"
 
     def __iter__(self) -> Iterator[Part]:
         return self.into(SpillFolder(), Files())

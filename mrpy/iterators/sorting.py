@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any, cast
 
 from mrpy.iterators.arguments import see_that_all_are_items
-from mrpy.iterators.reductions import Reduced
+from mrpy.iterators.reductions import OfAll
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.sort_feeder import runs_of
 from mrpy.mapreduce.sort_memory import sort_memory
@@ -25,18 +25,15 @@ ALONE = {  # it is run as if nothing had been said of the others: not even in a 
 }  # fmt: skip
 
 
-class Sorted(Reduced):
+class Sorted(OfAll):
     """All items in order, sorted when somebody asks for the first of them."""
 
-    label = "sorted"
-
     def __init__(self, items: Any, order: Order) -> None:
-        self._items = items._to_run()
+        super().__init__(items, "sorted")
         self._order = order
 
     def __iter__(self) -> Generator[Any, None, None]:
-        items: Any = self._items
-        order = self._order
+        items, order = self._items, self._order
         see_that_all_are_items(items._options(), "nothing to be sorted")
         plan, options = items._taken().then(*items._probes(order.key)), items._starting(reducing=True)
         with ExitStack() as stack:

@@ -16,7 +16,7 @@ from mrpy.iterators.builtin import Beginning
 from mrpy.iterators.grouping import Grouping
 from mrpy.iterators.inner import ByItself
 from mrpy.iterators.lift import lift
-from mrpy.iterators.reductions import Reduced, Reductions
+from mrpy.iterators.reductions import OfAll, Reductions
 from mrpy.iterators.reshaping import Reshaping
 from mrpy.iterators.writing import Writing
 from mrpy.light import TYPE_CHECKING, Any, R, Self, T, later, overload
@@ -311,7 +311,7 @@ class ParallelIterator(Beginning[T], Reshaping[T], Reductions[T], Grouping[T], W
 
     def _after(self, items: Iterable[R]) -> ParallelIterator[R]:
         file = self._given.get("checkpoint")
-        behind = self._plan.steps or isinstance(items, Reduced) or (file and kept.is_taken(file, items))
+        behind = self._plan.steps or isinstance(items, OfAll) or (file and kept.is_taken(file, items))
         given = self._behind() if behind else self._given
         made: ParallelIterator[Any] = type(self)(Plan(Pulled(items)), given)
         return made
