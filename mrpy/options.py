@@ -146,9 +146,7 @@ class Options(Frozen):
         for name, value in given.items():
             if name not in _CHECKS:
                 raise OptionError(_unknown(name))
-            problem = _CHECKS[name](value)
-            if problem:
-                raise OptionError(f"{name}={value!r}: {problem}")
+            checked(name, value, _CHECKS[name])
         return self.replaced(**given)._fitting(given) if given else self
 
     def _fitting(self, given: Mapping[str, Any]) -> Options:
@@ -223,30 +221,29 @@ def plain(value: Any) -> Any:
     return value.item() if of_numpy and known else value
 
 
-def _positive_or(*words: Any, of: str = "") -> Callable[[Any], str]:
+def checked(name: str, value: Any, check: Callable[[Any], str]) -> Any:
+    """The value of an argument. Raises `OptionError` where a check finds a problem with it."""
+    if problem := check(value):
+        raise OptionError(f"{name}={value!r:.60}: {problem}")
+    return value
+
+
+def whole_from(least: int, *words: Any, of: str = "", hint: str = "") -> Callable[[Any], str]:
+    """The check that a value is a whole number from there up, or one of these words (None, or a string)."""
+
     def check(value: Any) -> str:
-        named = any(value is word or (type(value) is str and value == word) for word in words)
-        if named or (_is_int(value) and value >= 1):
+        fine = value in words if isinstance(value, str | None) else _is_int(value) and value >= least
+        if fine:
             return ""
-        return f"must be a whole number{of} from 1 up, or {' or '.join(map(repr, words))}"
-
-    return check
-
-
-def _from_zero(or_none: str = "") -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        fine = (_is_int(value) and value >= 0) or (or_none and value is None)
-        return "" if fine else f"must be a whole number from 0 up{or_none}"
+        others = "".join(f", or {word!r}" for word in words)
+        return f"must be a whole number{of} from {least} up{others}{hint}"
 
     return check
 
 
 def truth(name: str, value: Any) -> bool:
     """An argument that is either. A word like "no" would be true, and what it says be done."""
-    value = plain(value)
-    if not isinstance(value, bool):
-        raise OptionError(f"{name}={value!r:.60}: {_truth(value)}")
-    return value
+    return bool(checked(name, plain(value), _truth))
 
 
 def _truth(value: Any) -> str:
@@ -268,10 +265,8 @@ def _backend(value: Any) -> str:
 
 
 def _workers(value: Any) -> str:
-    if value is None or (_is_int(value) and value >= 1):
-        return ""
-    hint = _meant(value) or "; without it all processors are taken"
-    return f"must be a whole number from 1 up, or None{hint}"
+    problem = whole_from(1, None)(value)
+    return problem and problem + (_meant(value) or "; without it all processors are taken")
 
 
 def _meant(value: Any) -> str:
@@ -309,16 +304,16 @@ _CHECKS: dict[str, Callable[[Any], str]] = {
     "backend": _backend,
     "workers": _workers,
     "ordered": _truth,
-    "chunksize": _positive_or("auto"),
-    "buffersize": _positive_or("auto"),
-    "buffer_bytes": _positive_or(None, of=_BYTES),
-    "memory": _positive_or("auto", of=_BYTES),
+    "chunksize": whole_from(1, "auto"),
+    "buffersize": whole_from(1, "auto"),
+    "buffer_bytes": whole_from(1, None, of=_BYTES),
+    "memory": whole_from(1, "auto", of=_BYTES),
     "on_error": _on_error,
-    "max_errors": _from_zero(", or None for no limit"),
-    "retries": _from_zero(),
+    "max_errors": whole_from(0, None, hint=" for no limit"),
+    "retries": whole_from(0),
     "timeout": _timeout,
     "progress": _truth,
-    "seed": _from_zero(", or None"),
+    "seed": whole_from(0, None),
     "checkpoint": _path,
     "check": _truth,
     "name": _text,

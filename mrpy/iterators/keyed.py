@@ -34,7 +34,7 @@ from mrpy.mapreduce.spilling import SpillingFeeder
 from mrpy.mapreduce.steps import Map, name_of
 from mrpy.mapreduce.tree import NOTHING
 from mrpy.mapreduce.turns import completed
-from mrpy.options import Options, plain, resolve, truth
+from mrpy.options import Options, checked, plain, resolve, truth, whole_from
 from mrpy.progress import watched
 from mrpy.scheduler.calls import Code
 from mrpy.scheduler.current import job_for
@@ -261,9 +261,8 @@ def _ranked(part: int, rows: Iterator[Row]) -> Iterator[tuple[Any, int, Row]]:
 
 def keyed(sides: Sequence[Side], shuffle: Shuffle, given: dict[str, Any]) -> ParallelIterator[Any]:
     """A MapReduce as a parallel iterator of what it makes."""
-    partitions = DEFAULT if shuffle.partitions == "auto" else plain(shuffle.partitions)
-    if not isinstance(partitions, int) or isinstance(partitions, bool) or partitions < 1:
-        raise OptionError(f"partitions={partitions!r}: must be a whole number from 1 up, or 'auto'")
+    partitions = checked("partitions", plain(shuffle.partitions), whole_from(1, "auto"))
+    partitions = DEFAULT if partitions == "auto" else partitions
     see_that_all_have_keys(resolve(given))  # and a wrong option is an error here
     behind = {**given, "checkpoint": None}  # the file is the map side's, and not for what runs over the pairs
     shuffle = shuffle.replaced(partitions=partitions, sort=truth("sort", shuffle.sort))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mrpy.errors import OptionError
 from mrpy.light import NamedTuple
+from mrpy.options import checked, whole_from
 
 
 class Lifespan(NamedTuple):
@@ -19,20 +19,14 @@ class Lifespan(NamedTuple):
     @classmethod
     def of(cls, max_tasks_per_worker: object, memory_limit: object) -> Lifespan:
         """From the settings of a session. Raises `OptionError`."""
-        tasks = _positive("max_tasks_per_worker", max_tasks_per_worker)
-        return cls(tasks, _positive("memory_limit", memory_limit, " of bytes"))
+        tasks = checked("max_tasks_per_worker", max_tasks_per_worker, whole_from(1, None))
+        return cls(tasks, checked("memory_limit", memory_limit, whole_from(1, None, of=" of bytes")))
 
     def is_over(self, pid: int, tasks: int) -> bool:
         """Whether the worker with this pid, which was given so many tasks, has had its time."""
         if self.max_tasks is not None and tasks >= self.max_tasks:
             return True
         return self.memory_limit is not None and _resident(pid) > self.memory_limit
-
-
-def _positive(name: str, value: object, what: str = "") -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        return value
-    raise OptionError(f"{name}={value!r}: must be a whole number{what} from 1 up, or None")
 
 
 def _resident(pid: int) -> int:
