@@ -92,6 +92,36 @@ def test_a_key_that_fails_names_its_item(backend: str, name: str) -> None:
     assert caught.value.mrpy_item.position == 321  # type: ignore[attr-defined]
 
 
+def text_of(item: Any) -> Any:
+    return item["text"]
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_a_key_that_is_not_there_names_what_was_looked_up(backend: str) -> None:
+    with mrpy.session(backend, workers=1):
+        for run, steps in (
+            (mrpy.stream([{"a": 1}]).count_by("b"), "map (item['b'], 1)"),
+            (mrpy.stream([{"a": 1}], retries=1).count_by("b"), "map (item['b'], 1)"),
+            (mrpy.stream([(3,)]).aggregate_by(0, s=(1, "sum")), "map (item[0], item[1])"),
+            (mrpy.stream([(3,)]).map(tuple).group_by(lambda row: row[0]).group_by(2), "map (item[2], item)"),
+            (mrpy.stream([{"a": 1}]).map(operator.itemgetter("b")).count_by(len), "map itemgetter -> map (len, 1)"),
+        ):
+            with pytest.raises((KeyError, IndexError)) as caught:
+                run.to_list()
+            assert caught.value.__notes__[1:] == [f"mrpy: raised on the way to its key: {steps}"]
+            assert "in perform" not in str(caught.value.__cause__), "the innermost place of ours is enough"
+        with pytest.raises(KeyError) as caught:
+            mrpy.stream([{"a": 1}]).count_by(text_of).to_list()
+        assert len(caught.value.__notes__) == 1, "the traceback has the line"
+
+
+@pytest.mark.parametrize("given", [5, [5], None])
+def test_a_mapper_that_gives_no_pairs_is_shown_without_what_is_around_it(given: Any) -> None:
+    with pytest.raises(TypeError, match="the mapper .*pairs") as caught:
+        list(mrpy.mapreduce(lambda item: given, lambda key, values: 1, [1], backend="processes", workers=1))
+    assert str(caught.value.__cause__).count("File ") == 1
+
+
 # ---- aggregates --------------------------------------------------------------------------------------------------
 
 ROWS = [(n % 7, n, float(n % 5)) for n in range(400)]

@@ -12,6 +12,7 @@ chunks end.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from types import GeneratorType
 
@@ -205,8 +206,22 @@ class MapTask(Frozen):
         skipped = Skipped(self.rules.max_errors)
         made = Made(chunk, self.partitions, self.sort, self.store, kept_apart(self.mapper, self.sort))
         run = self._gathered if self.combiner is None else self._combined
-        parts, done = run(chunk, made, skipped, announce)
+        try:
+            parts, done = run(chunk, made, skipped, announce)
+        except (LookupError, AttributeError) as error:
+            self._say_what_was_looked_up(error)
+            raise
         return partly(skipped.beside(parts), done)
+
+    def _say_what_was_looked_up(self, error: Exception) -> None:
+        """What an item does not have is a key, or another field, where no code of the user's has asked."""
+        frame = error.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        if frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("mrpy."):
+            steps = " -> ".join(map(str, (*self.steps, f"map {name_of(self.mapper)}")))
+            with suppress(Exception):  # a class may forbid it
+                error.add_note(f"mrpy: raised on the way to its key: {steps}")
 
     @property
     def in_leaves(self) -> bool:
