@@ -28,25 +28,23 @@ else:
 
 BACKENDS = ("serial", "threads", "processes", "dask")  # where each lives: mrpy/scheduler/backends
 
+_THREADS = ("threads", "n_threads", "num_threads", "nthreads")
+_WORKERS = (
+    "n_jobs", "njobs", "jobs", "max_workers", "n_workers", "num_workers", "nodes", "ncpus", "num_cpus",
+    "n_cpu", "cpus", "processes", "n_processes", "num_processes", "nproc", "nprocs", "n_procs", "num_proc",
+    "concurrency", "max_concurrency", "max_concurrent", "pool_size", *_THREADS,
+)  # fmt: skip
+_LIFESPAN = ("maxtasksperchild", "max_tasks_per_child", "max_tasks_per_worker", "worker_lifespan")
 _ELSEWHERE = {  # what other libraries call it
-    "n_jobs": "workers", "max_workers": "workers", "n_workers": "workers", "num_workers": "workers",
-    "processes": "workers", "nodes": "workers", "ncpus": "workers", "num_cpus": "workers",
-    "n_processes": "workers", "n_threads": "workers", "num_threads": "workers",
-    "concurrency": "workers", "max_concurrency": "workers", "max_concurrent": "workers",
-    "jobs": "workers", "threads": "workers", "cpus": "workers", "nprocs": "workers", "n_procs": "workers",
-    "num_processes": "workers", "num_proc": "workers", "n_cpu": "workers", "nthreads": "workers",
-    "pool_size": "workers", "batch": "chunksize",
-    "batch_size": "chunksize", "chunk_size": "chunksize", "partition_size": "chunksize",
-    "prefetch": "buffersize", "buffer_size": "buffersize",
-    "max_tasks_active": "buffersize", "prefetch_factor": "buffersize",
+    **dict.fromkeys(_WORKERS, "workers"),
+    **dict.fromkeys(("batch", "batch_size", "chunk_size", "partition_size"), "chunksize"),
+    **dict.fromkeys(("prefetch", "prefetch_factor", "buffer_size", "max_tasks_active"), "buffersize"),
     "max_retries": "retries", "prefer": "backend", "scheduler": "backend", "pool": "backend",
-    "progress_bar": "progress", "verbose": "progress", "return_exceptions": "on_error='return'",
+    **dict.fromkeys(("progress_bar", "verbose", "leave", "unit", "disable"), "progress=True"),
+    "return_exceptions": "on_error='return'",
     "raise_exception": "on_error", "random_state": "seed", "random_seed": "seed", "rng": "seed",
     "in_order": "ordered", "desc": "name",
-    "maxtasksperchild": "mrpy.session(max_tasks_per_worker=...)",
-    "max_tasks_per_child": "mrpy.session(max_tasks_per_worker=...)",
-    "max_tasks_per_worker": "mrpy.session(max_tasks_per_worker=...)",
-    "worker_lifespan": "mrpy.session(max_tasks_per_worker=...)",
+    **dict.fromkeys(_LIFESPAN, "mrpy.session(max_tasks_per_worker=...)"),
     "memory_limit": "mrpy.session(memory_limit=...)",
     "address": "mrpy.session('dask', address=...)", "client": "mrpy.session('dask', client=...)",
 }  # fmt: skip
@@ -62,6 +60,7 @@ _ARRAYS = "large arrays go to worker processes by shared memory, without being a
 _DONE = "mrpy.submit(...).add_done_callback(f), where f gets the pending result"
 _PARTS = "chunksize= says how many items a task takes; .repartition(n) makes n parts"
 _OTHERWISE = {  # what is done in another way
+    **dict.fromkeys(_THREADS, "backend='threads' has threads in the place of processes"),
     "npartitions": _PARTS, "n_splits": _PARTS,
     "pre_dispatch": "buffersize= says how many items are pulled ahead",
     "return_as": "results come in order, as you ask for them; ordered=False gives them as they are completed",
@@ -251,7 +250,9 @@ def _truth(value: Any) -> str:
 
 
 _BACKENDS_ELSEWHERE = {
-    "loky": "processes", "multiprocessing": "processes", "multithreading": "threads", "threading": "threads",
+    **dict.fromkeys(("loky", "multiprocessing", "mp", "fork", "forkserver", "spawn"), "processes"),
+    **dict.fromkeys(("multithreading", "threading"), "threads"), "distributed": "dask",
+    **dict.fromkeys(("synchronous", "sync", "single-threaded", "sequential"), "serial"),
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import functools
 import itertools
 import operator
 import pathlib
+import statistics
 import sys
 import types
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from mrpy.iterators.elsewhere import _HERE, _OF_A_RESULT, _OTHERWISE, _VERBS, _V
 
 PAIRS = [("b", 3), ("a", 1), ("b", 2)]
 OTHER = [("a", 9), ("c", 8)]
-MODULES = {each.__name__: each for each in (collections, functools, itertools, operator, pathlib, mrpy)}
+MODULES = {each.__name__: each for each in (collections, functools, itertools, operator, pathlib, statistics, mrpy)}
 
 
 def first(pair: Any) -> Any:
@@ -43,7 +44,7 @@ def evaluated(code: str, items: list[Any], **names: Any) -> Any:
     steps = {name: getattr(this, name) for name in dir(this) if not name.startswith("_")}
     known = {"this": this, "n": 2, "other": OTHER, "key": first, "f": operator.add, **names}
     with mrpy.session("serial"):
-        made = eval(code, {**steps, **MODULES, "list": list, "dict": dict, **known})
+        made = eval(code, {**steps, **MODULES, "list": list, "dict": dict, "set": set, "tuple": tuple, **known})
         return list(made) if isinstance(made, mrpy.ParallelIterator) else made
 
 
@@ -78,6 +79,12 @@ SHOWN = {
     "glom": ([1, 2, 3], {}, [(1, 2), (3,)]),
     "randomSplit": ([1, 2], {"share": 1}, [(True, [(True, 1), (True, 2)])]),
     "unzip": (PAIRS, {"place": 1}, [3, 1, 2]),
+    "to_dict": (PAIRS[:2], {}, {"b": 3, "a": 1}),
+    "to_set": ([1, 1], {}, {1}),
+    "to_tuple": ([1, 1], {}, (1, 1)),
+    "median": ([3, 1, 2], {}, 2),
+    "last": ([1, 2, 3], {}, 3),
+    "nth": ([1, 2, 3], {}, 3),
     "reduction": ([1, 2], {"step": operator.add, "initial": 0, "combine": operator.add}, 3),
 }  # fmt: skip
 
@@ -99,6 +106,13 @@ def test_runs_of_equal_keys_are_not_the_items_of_a_key() -> None:
     assert [(key, list(items)) for key, items in evaluated(runs, PAIRS)] == [(key, [(key, n)]) for key, n in PAIRS]
 
 
+def test_arrays_and_frames_are_made_of_a_list() -> None:
+    for theirs, module in (("to_numpy", "numpy"), ("to_pandas", "pandas")):
+        [code] = shown(_OTHERWISE[theirs])
+        made = evaluated(code, [1, 2], **{module: pytest.importorskip(module)})
+        assert made.shape[0] == 2 and made.sum() in (3, [3])
+
+
 def test_the_square_of_a_deviation_keeps_its_ddof() -> None:
     for theirs in ("var", "variance"):
         [code] = shown(_OTHERWISE[theirs])
@@ -115,6 +129,8 @@ def test_all_that_is_to_be_written_runs(code: str) -> None:
         names["key"] = 0
     elif "f(value)" in code or "stage" in code:
         names["f"] = str if "f(value)" in code else doubled
+    elif code.startswith(("numpy", "pandas", "statistics", "dict")):
+        return  # of other items, or with what may not be there: above
     elif "std" in code or "accumulate" in code or code.startswith("fold("):
         evaluated(code, [1.0, 2.0], **names)
         return
@@ -125,9 +141,10 @@ def test_all_that_is_to_be_written_runs(code: str) -> None:
 def test_what_is_to_be_written_in_place_of_a_verb_runs(tmp_path: pathlib.Path) -> None:
     (tmp_path / "a.txt").write_text("x\ny\n")
     path = str(tmp_path / "a.txt")
-    expected = {"wholeTextFiles": [(path, "x\ny\n")], "apply": 1}
+    expected = {"wholeTextFiles": [(path, "x\ny\n")], "apply": 1, "get": 1}
     assert {"ThreadPool", "init", "put", "compute", "parallel_backend", "parallel_config"} <= _VERBS_OTHERWISE.keys()
-    assert {"LocalCluster", "scatter", "cpu_count"} <= _VERBS_OTHERWISE.keys()
+    assert {"LocalCluster", "scatter", "cpu_count", "get", "t_map"} <= _VERBS_OTHERWISE.keys()
+    assert {"effective_n_jobs", "load_balanced_view"} <= _VERBS_OTHERWISE.keys()
     opened = {"ProcessPoolExecutor": "processes", "ThreadPoolExecutor": "threads"}
     for theirs, text in _VERBS_OTHERWISE.items():
         for code in shown(text):
@@ -227,7 +244,9 @@ MANY = (
     {
         **dict.fromkeys(("worker_init", "use_worker_state", "initializer"), r"mrpy\.stage\(setup=...\)"),
         "worker_exit": "teardown", "worker_lifespan": r"mrpy\.session\(max_tasks_per_worker=...\)",
-        "total": "progress=True", "iterable_len": "progress=True", "temp_folder": "TMPDIR",
+        **dict.fromkeys(("total", "iterable_len", "verbose", "leave", "unit", "disable"), "progress=True"),
+        **dict.fromkeys(("threads", "n_threads", "num_threads", "nthreads"), "called workers= here; backend='threads'"),
+        **dict.fromkeys(("njobs", "nproc"), "called workers= here$"), "temp_folder": "TMPDIR",
         "start_method": "one way to start", "shared_objects": "functools.partial",
         "batch": "called chunksize= here", "n_splits": r"\.repartition\(n\)", "max_tasks_active": "called buffersize= here",
         "prefetch_factor": "called buffersize= here", "random_seed": "called seed= here", "rng": "called seed= here",
@@ -241,6 +260,12 @@ def test_an_option_of_another_library_says_what_does_that_here(theirs: str, says
         mrpy.pmap(abs, [], **{theirs: 1})
 
 
+PLACES = (
+    ("synchronous", "serial"), ("single-threaded", "serial"), ("sync", "serial"), ("sequential", "serial"),
+    ("distributed", "dask"), ("fork", "processes"), ("spawn", "processes"), ("forkserver", "processes"), ("mp", "processes"),
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -248,6 +273,7 @@ def test_an_option_of_another_library_says_what_does_that_here(theirs: str, says
         (lambda: mrpy.pmap(abs, [], backend="multiprocessing"), "did you mean 'processes'"),
         (lambda: mrpy.pmap(abs, [], backend="multithreading"), "did you mean 'threads'"),
         (lambda: mrpy.pmap(abs, [], backend="threading"), "did you mean 'threads'"),
+        *((lambda name=name: mrpy.pmap(abs, [], backend=name), f"did you mean {ours!r}") for name, ours in PLACES),
         (lambda: mrpy.pmap(abs, [], workers=-1), "without it all processors are taken"),
         (lambda: mrpy.session(2), "did you mean workers=2"),
         (lambda: mrpy.session("tcp://here:8786"), r"did you mean mrpy\.session\('dask', address='tcp://here:8786'\)"),

@@ -288,6 +288,8 @@ def test_what_is_no_pending_result_is_an_error() -> None:
             with mrpy.Executor() as executor:
                 with pytest.raises(TypeError, match=r"not _Future .*; concurrent\.futures has a .*\(\) for futures"):
                     verb([executor.submit(abs, 1)])
+        with pytest.raises(TypeError, match=r"of a single one it is \.result\(\)$"):
+            mrpy.gather(one)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="return_when='first': must be one of ALL_COMPLETED, FIRST"):
             mrpy.wait([one], return_when="first")
 

@@ -58,7 +58,6 @@ _HERE = {
 _VERBS = {
     "stream": ("from_sequence", "parallelize", "from_iterable", "from_iter", "from_list", "seq"),
     "submit": ("apply_async", "remote"),
-    "gather": ("get",),
     "pmap": ("map", "imap", "parallel_map", "p_map", "p_imap", "map_async", "amap", "process_map"),
     "pstarmap": ("starmap", "istarmap", "starmap_async"),
     "pfilter": ("filter",),
@@ -125,6 +124,14 @@ _OTHERWISE = {  # behind "write" is code, up to the end or a semicolon; "this" i
     "any": "write any(this)",
     "all": "write all(this)",
     "isEmpty": "write not take(1).to_list()",
+    **dict.fromkeys(("to_dict", "asdict"), "write dict(this)"),
+    **dict.fromkeys(("to_set", "toSet"), "write set(this)"),
+    **dict.fromkeys(("to_tuple", "to_seq"), "write tuple(this)"),
+    **dict.fromkeys(("to_pandas", "toPandas", "to_dataframe", "toDF"), "write pandas.DataFrame(list(this))"),
+    **dict.fromkeys(("to_numpy", "to_array"), "write numpy.array(list(this))"),
+    "median": "it needs all items: write statistics.median(this)",
+    "last": "write collections.deque(this, 1).pop()",
+    **dict.fromkeys(("nth", "element_at"), "write skip(n).first()"),
     "lookup": "write filter(lambda pair: pair[0] == key).map(operator.itemgetter(1)).to_list()",
     "glom": f"{_CUT}; for tuples of n items write batch(n)",
     "randomSplit": "each item draws: write map(lambda item: (mrpy.rng().random() < share, item)).group_by(0)",
@@ -135,14 +142,18 @@ _OTHERWISE = {  # behind "write" is code, up to the end or a semicolon; "this" i
 }
 _POOL = "none has to be opened: write mrpy.pmap(f, xs); for a block's own write mrpy.session(workers=n)"
 _HELD = "what a function holds goes along with it, once for each worker: write mrpy.pmap(f, xs)"
+_EACH_FREE = "without workers= all processors are taken, each as it is free: write mrpy.pmap(f, xs)"
 _VERBS_OTHERWISE = {
     "wholeTextFiles": "write mrpy.pmap(lambda path: (path, pathlib.Path(path).read_text()), paths)",
     **dict.fromkeys(("Pool", "WorkerPool", "ProcessPool", "init"), _POOL),
     **dict.fromkeys(("put", "scatter"), _HELD),
     **dict.fromkeys(("parallel_backend", "parallel_config"), "write mrpy.session('threads', workers=n)"),
     "ThreadPool": "write mrpy.pmap(f, xs, backend='threads')",
+    **dict.fromkeys(("t_map", "t_imap"), "write mrpy.pmap(f, xs, backend='threads', progress=True)"),
+    **dict.fromkeys(("effective_n_jobs", "load_balanced_view"), _EACH_FREE),
+    "get": "write mrpy.submit(f, x).result(); of many results it is mrpy.gather(pending)",
     "LocalCluster": "write mrpy.session('dask', workers=n)",
-    "cpu_count": "without workers= all processors are taken: write mrpy.pmap(f, xs)",
+    "cpu_count": _EACH_FREE,
     "compute": "write mrpy.pmap(f, xs).to_list()",
     **dict.fromkeys(
         ("imap_unordered", "map_unordered", "uimap", "p_umap"), "write mrpy.pmap(f, xs, ordered=False)"

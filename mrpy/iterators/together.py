@@ -184,7 +184,8 @@ def _until_all_have(
 
 def _checked(verb: str, pending: Any) -> list[PendingResult[Any]]:
     if isinstance(pending, PendingResult):
-        raise TypeError(f"{verb}() takes several pending results: [{pending!r}, ...], one iterable of them")
+        several = f"{verb}() takes several pending results: [{pending!r}, ...], one iterable of them"
+        raise TypeError(f"{several}; of a single one it is .result()" if verb == "gather" else several)
     see_that_all_are_iterable(verb, pending)
     given = list(pending)
     for each in given:
