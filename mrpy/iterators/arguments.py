@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 _OF_DELAYED = ("joblib/parallel.py", "sklearn/utils/parallel.py")  # where there is a function of that name
 
 
-def function_for(name: str, function: Any, *sources: Iterable[Any]) -> Callable[..., Any]:
+def function_for(name: str, function: Any, *sources: Any, what: str = "a function") -> Callable[..., Any]:
     """The function, if it is one, and takes nothing from the sources by itself."""
     if not callable(function):
-        raise TypeError(f"{name}() needs a function, not {type(function).__name__} {function!r:.60}")
+        raise TypeError(f"{name}() needs {what}, not {type(function).__name__} {function!r:.60}")
     see_that_it_is_called(name, function)
     if takes(function, sources):
         raise LiftError(
@@ -35,12 +35,8 @@ def function_for(name: str, function: Any, *sources: Iterable[Any]) -> Callable[
 
 def check_callable(verb: str, function: Any, *iterables: Any) -> None:
     """The same of a verb, which has what it is to go through behind its function."""
-    if not callable(function):
-        raise TypeError(f"{verb}() needs a function first, not {type(function).__name__} {function!r:.60}")
-    see_that_it_is_called(verb, function)
+    function_for(verb, function, *iterables, what="a function first")
     see_that_all_are_iterable(verb, *iterables)
-    if iterables:
-        function_for(verb, function, *iterables)
 
 
 def puts_off(function: Any) -> bool:
