@@ -5,7 +5,7 @@
     self.file is None       ("file",) LOOKED_AT          f"{self.file}: {row}"    ("file",) LOOKED_AT
     next(parts["rows"])     (("rows",),) TAKEN           next(parts[name])        (ANY,) TAKEN
     row in self.rows        ("rows",) ASKED              helper(self.rows)        ("rows",) Handed(helper, 0)
-                                                         Counter(f(x), self.rows) ("rows",) Handed(Counter, None)
+                                                         Bag(x, self.rows)        ("rows",) Handed(Bag, None)
 
 The steps of the bytecode right before and behind tell, in all Pythons alike. Where they do not, it is
 passed on, to whoever. Of `rows = self.rows` what is done with `rows` counts, too.
