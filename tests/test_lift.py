@@ -548,6 +548,17 @@ class Row:
         self.rows = rows
 
 
+@over_local
+def test_a_dict_is_copied_when_the_iterator_is_made_and_a_list_is_read_as_it_is(backend: str) -> None:
+    amounts, numbers = {"a": 1}, [1]
+    of_dict = [mrpy.parallel((n * 10 for n in amounts.values()), backend=backend, workers=1)]
+    of_dict += [mrpy.pmap(abs, amounts.values(), backend=backend, workers=1)]
+    of_list = mrpy.parallel((n * 10 for n in numbers), backend=backend, workers=1)
+    amounts["a"] = numbers[0] = 7
+    assert [list(run) for run in of_dict] == [[10], [1]]
+    assert list(of_list) == [70]
+
+
 def test_an_attribute_is_no_global_variable() -> None:
     assert list(mrpy.parallel((len(row.rows) for row in [Row(1, 2), Row()]), backend="serial")) == [2, 0]
     assert list(mrpy.parallel((len(row.rows) for row in iter([Row(1, 2), Row()])), backend="serial")) == [2, 0]
