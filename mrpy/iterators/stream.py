@@ -23,7 +23,7 @@ from mrpy.light import TYPE_CHECKING, Any, R, Self, T, later, overload
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.plan import Plan
 from mrpy.mapreduce.skipped import together
-from mrpy.mapreduce.sources import ON_DEMAND, LetGo, Pulled, ahead, is_once, shows_its_plan, taken_by
+from mrpy.mapreduce.sources import ON_DEMAND, Pulled, ahead, is_once, taken_by
 from mrpy.mapreduce.steps import Filter, FlatMap, Map, Probe, StarMap
 from mrpy.options import over, resolve
 from mrpy.scheduler.early import start_first_worker
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import TypeGuard
 
     import mrpy.progress as progress
+    from mrpy.iterators import closed as left
     from mrpy.iterators import elsewhere, explain, kept, order
     from mrpy.iterators import graph as drawing
     from mrpy.iterators.order import Run
@@ -54,6 +55,7 @@ else:
     current, progress = later("mrpy.scheduler.current"), later("mrpy.progress")
     explain, drawing = later("mrpy.iterators.explain"), later("mrpy.iterators.graph")
     elsewhere, kept = later("mrpy.iterators.elsewhere"), later("mrpy.iterators.kept")
+    left = later("mrpy.iterators.closed")
 
 
 class _NoCopy:
@@ -113,10 +115,9 @@ class ParallelIterator(Beginning[T], Reshaping[T], Reductions[T], Grouping[T], W
             order.close_async(self._running_async, self._stopper)
 
     def _let_go(self) -> None:
-        """Of the source, if that can be gone through but once: a generator that nobody else has is closed."""
-        source = self._plan.source
-        if type(source) is Pulled and is_once(source) and not shows_its_plan(source.iterable):
-            self._plan = self._plan.replaced(source=Pulled(LetGo(str(source))))
+        """Of the source, if that can be gone through but once: what nobody else has of it is closed."""
+        if is_once(self._plan.source):
+            self._plan = left.closed(self._plan)
             if self._running is not None:
                 self._running.items.plan = self._plan
 
