@@ -757,3 +757,19 @@ def test_the_source_of_a_serial_run_is_closed_in_the_thread_in_which_it_is_pulle
 
     run(left)
     assert len(set(threads)) == 1 and "MainThread" not in threads
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_branches_of_tee_are_gone_through_side_by_side(backend: str) -> None:
+    def slow(n: int) -> int:
+        time.sleep(0.005)
+        return n
+
+    async def all_of(items: Any) -> list[int]:
+        return [item async for item in items]
+
+    async def both() -> list[list[int]]:
+        branches = mrpy.pmap(slow, range(30), backend=backend, workers=2, chunksize=1).tee()
+        return await asyncio.gather(*map(all_of, branches))
+
+    assert asyncio.run(both()) == [list(range(30))] * 2

@@ -16,16 +16,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from mrpy.iterators.arguments import all_iterable, at_least, function_for, key_for, see_that_all_are_items
 from mrpy.iterators.sharing import see_that_they_are_apart
 from mrpy.light import TYPE_CHECKING, Any, Generic, R, S, Self, T, later, overload
-from mrpy.mapreduce.sources import AHEAD, LEFT, ON_DEMAND, taken_by
+from mrpy.mapreduce.sources import AHEAD, LEFT, taken_by
 from mrpy.mapreduce.steps import Body, FlatMap
 
 if TYPE_CHECKING:
-    from mrpy.iterators import explain, kept, stream
+    from mrpy.iterators import branches, explain, kept, stream
     from mrpy.mapreduce import partition
     from mrpy.options import Options
 else:
     explain, stream = later("mrpy.iterators.explain"), later("mrpy.iterators.stream")
     partition, kept = later("mrpy.mapreduce.partition"), later("mrpy.iterators.kept")
+    branches = later("mrpy.iterators.branches")
 
 
 class Chainable(ABC, Generic[T]):
@@ -192,11 +193,12 @@ class Reshaping(Chainable[T]):
             item = next(items)
         except StopIteration:
             raise ValueError("peek() at no items") from None
-        return item, self._after(_Same("peek", itertools.chain((item,), items), self, close=True))
+        return item, self._after(branches.Same("peek", itertools.chain((item,), items), self, close=True))
 
     def tee(self, count: int = 2) -> tuple[stream.ParallelIterator[T], ...]:
         """``itertools.tee(self, count)``: iterators over the same items, computed once. What one has
-        read and another has not is kept. An error is raised in each of them, at its place.
+        read and another has not is kept. An error is raised in each of them, at its place. Threads, and tasks
+        of asyncio, may each go through one of them.
 
         >>> import mrpy
         >>> once, again = mrpy.stream("abc", backend="serial").map(str.upper).tee()
@@ -204,8 +206,8 @@ class Reshaping(Chainable[T]):
         (['A', 'B', 'C'], 3)
         """
         count = at_least("tee", count, 0)
-        copies = itertools.tee(_Lasting(iter(self)), count)
-        return tuple(self._after(_Same("tee", copy, self)) for copy in copies)
+        items = branches.Lasting(iter(self))
+        return tuple(self._after(branches.Branch(copy, self, items)) for copy in itertools.tee(items, count))
 
     def to_list(self) -> list[T]:
         """``list(self)``."""
@@ -282,60 +284,6 @@ def _with(arguments: tuple[Any, ...], runs: dict[int, Any]) -> tuple[Any, ...]:
 
 def _replaced(inputs: Iterable[Any], by: dict[int, Any]) -> list[Any]:
     return [by.get(id(each), each) for each in inputs]
-
-
-class _Same:
-    """An iterator over the items of `owner`, which is closed at its end where that is asked for."""
-
-    shows_plan = True
-
-    def __init__(
-        self, label: str, items: Iterator[Any], owner: Reshaping[Any], *, close: bool = False
-    ) -> None:
-        self.label = label
-        self.upstream = [owner]
-        self._items = items
-        self._close = close
-
-    def __iter__(self) -> Generator[Any, None, None]:
-        try:
-            yield from self._items
-        finally:
-            if self._close:
-                self.upstream[0].close()
-
-    @property
-    def _stages(self) -> int:
-        return self.upstream[0]._stages
-
-    @property
-    def _takes(self) -> list[tuple[Any, int]]:
-        return [(self._items, ON_DEMAND)]
-
-    def __str__(self) -> str:
-        return f"{self.upstream[0]} -> {self.label}"
-
-
-class _Lasting:
-    """An iterator that raises its error again where it is asked again."""
-
-    def __init__(self, items: Iterator[Any]) -> None:
-        self._items = items
-        self._error: Exception | None = None
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        if self._error is not None:
-            raise self._error
-        try:
-            return next(self._items)
-        except StopIteration:
-            raise
-        except Exception as error:
-            self._error = error
-            raise
 
 
 class _Unique:
