@@ -179,7 +179,8 @@ class DataError(MrpyError, ValueError):
 
     def __str__(self) -> str:
         where = "" if self.offset is None else f", byte {self.offset:,}"
-        return f"{self.path}{where}: {self.why}"
+        path = self.path if self.path.splitlines() == [self.path] else repr(self.path)
+        return f"{path}{where}: {self.why}"
 
 
 class SpillError(MrpyError):

@@ -509,6 +509,14 @@ def test_lines_in_a_wrong_encoding_are_listed_with_file_and_offset(backend: str,
         assert str(bad) in str(error)
 
 
+def test_a_line_end_in_the_name_of_a_file_takes_no_reason_away(tmp_path: Path) -> None:
+    path = tmp_path / "a\nb.txt"
+    path.write_bytes(b"ok\n\xff\n")
+    lines = mrpy.read_text(path, on_error="skip", backend="serial")
+    assert list(lines) == ["ok"]
+    assert f"(DataError: {str(path)!r}, byte 3: invalid start byte for utf-8" in str(lines.skipped)
+
+
 @over_local
 def test_a_file_that_cannot_be_read_counts_as_one(backend: str, tmp_path: Path) -> None:
     for name in "abc":
