@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
     from mrpy.iterators import keyed as mapreducing
     from mrpy.iterators import pending
-    from mrpy.scheduler import current
+    from mrpy.scheduler import current, shield
     from mrpy.scheduler import session as sessions
 else:
     # What it takes to run something: most of mrpy, and nothing that making a plan needs.
     mapreducing, pending = later("mrpy.iterators.keyed"), later("mrpy.iterators.pending")
     current, sessions = later("mrpy.scheduler.current"), later("mrpy.scheduler.session")
-    contextlib = later("contextlib")
+    contextlib, shield = later("contextlib"), later("mrpy.scheduler.shield")
 
 __all__ = [
     "configure", "mapreduce", "parallel", "pfilter", "pfold", "pmap", "preduce", "pstarmap", "session",
@@ -304,9 +304,11 @@ class _Session:
         if self._own is not None:
             raise RuntimeError("this session is open already; another mrpy.session(...) is another one")
         try:
-            self._own = own = sessions.Session(
-                self._options.backend, self._options.worker_count, self._settings
-            )
+            slow = self._options.backend == "dask"  # a cluster begins, which a Ctrl-C has to end
+            with contextlib.nullcontext() if slow else shield.Shield():  # else nobody could close it
+                self._own = own = sessions.Session(
+                    self._options.backend, self._options.worker_count, self._settings
+                )
             for each in (of_session.set(self._defaults), current.opened(own, self._options)):
                 self._set.append(each)  # before: a signal handler may raise amid its beginning
                 each.__enter__()

@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+import mrpy
+import mrpy.scheduler.session
 import mrpy.scheduler.shield
+from mrpy.scheduler.driver import Driver
 from mrpy.scheduler.shield import Shield
 
 
@@ -127,6 +130,25 @@ def test_a_handler_that_uses_it_while_it_rises_leaves_every_handler_in_its_place
         for number, handler in before.items():
             if callable(handler):
                 signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_a_handler_that_raises_while_a_session_opens_has_it_closed(
+    backend: str, came: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Driver] = []
+
+    class Interrupted(Driver):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+            signal.raise_signal(signal.SIGALRM)
+
+    monkeypatch.setattr(mrpy.scheduler.session, "Driver", Interrupted)
+    with pytest.raises(Stop), mrpy.session(backend, workers=1):
+        pytest.fail("it is not open")
+    assert made[0].closed, "its threads, or its workers, would stay for ever"
+    assert came == [signal.SIGALRM]
 
 
 def test_a_timer_whose_handler_waits_for_a_result_keeps_its_handler() -> None:
