@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import threading
 import time
 from collections import Counter
@@ -16,12 +17,13 @@ from hypothesis import strategies as st
 from laws import LOCAL, REDUCED, eventually
 
 import mrpy
-from mrpy.mapreduce.chunking import Chunker
+from mrpy.mapreduce.chunking import BYTES, Chunker
 from mrpy.mapreduce.chunks import Chunk, Outcome, said, visible_bytes
 from mrpy.mapreduce.cutting import Stretch
 from mrpy.mapreduce.folds import Fold, FoldChunk
 from mrpy.mapreduce.kernels import MapChunk
 from mrpy.mapreduce.rules import Rules
+from mrpy.mapreduce.sources import Pulls
 from mrpy.mapreduce.steps import Map
 from mrpy.mapreduce.window import Receipt, Window
 from mrpy.options import resolve
@@ -466,6 +468,31 @@ def test_what_is_cheap_to_make_and_dear_to_send_costs_what_that_takes(monkeypatc
     monkeypatch.setattr(Chunker, "learn", heard)
     assert sum(1 for _ in mrpy.pmap(lambda _: Dear(), range(600), backend="processes", workers=2)) == 600
     assert sum(took) >= 0.6
+
+
+def test_what_all_items_have_in_common_does_not_make_them_large() -> None:
+    """They travel with it once, and it is here once."""
+    big, large = "x" * 1_000_000, [str(n) * 1_000_000 for n in range(10)]
+    sources: dict[str, Any] = {
+        "in each": zip(itertools.repeat(big), range(10_000)),
+        "each": itertools.repeat(big),
+        "in two each": itertools.product((text[n:] for text in large for n in range(40)), "ab"),
+        "another each": ((big[n:], big) for n in range(1000)),
+    }
+    taken = {}
+    for name, source in sources.items():
+        reader = Pulls(iter(source))
+        reader.enough = BYTES
+        taken[name] = len(reader.take(600))
+    assert taken == {"in each": 600, "each": 600, "in two each": 256, "another each": 256}
+
+
+def test_chunks_grow_at_once_where_bytes_are_not_those_of_items() -> None:
+    chunker = Chunker("auto", 2)
+    chunker.learn(1, 1e-6, BYTES // 10)
+    assert chunker.size(None) == 10
+    chunker.learn(10, 1e-5, BYTES // 10)
+    assert chunker.size(None) == 100
 
 
 def test_items_of_no_bytes_for_ever_are_no_error() -> None:

@@ -118,7 +118,9 @@ class Chunker:
         if items <= 0:
             return self._cost
         each = nbytes / items
-        self._nbytes = max(each, 0.5 * (self._nbytes + each))
+        # Of a few items much may be what they have in common, which travels once.
+        far_more = items >= 8 * self._seen > 0
+        self._nbytes = each if far_more else max(each, 0.5 * (self._nbytes + each))
         cost = max(max(seconds - OVERHEAD, seconds / 8) / items, 1e-9)
         # The first items pay for imports and caches: what large chunks say counts for more.
         trust = 1.0 if sure or items >= 8 * self._seen else 0.5 if items * 2 >= self._size else 0.1

@@ -276,7 +276,9 @@ class Pulls(Limited):
             if len(items) < behind:
                 return True
             if looks:
-                self.nbytes += (behind - before) * sizes.contents(items[-1]) if large else 0
+                # what the first has too, all have, and it is here once; two neighbours alone may share it
+                each = sizes.contents_beside(items[-1], items[before]) if large else 0
+                self.nbytes += (behind - before) * each
                 if self.nbytes > self.enough or perf_counter() > end:
                     count, looks = min(count, len(items) + self.rest(len(items))), False
         return False

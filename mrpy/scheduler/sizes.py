@@ -90,6 +90,16 @@ def contents(value: Any, depth: int = DEEPEST) -> int:
     return SMALL + len(members) * sum(contents(each, depth - 1) for each in some) // len(some)
 
 
+def contents_beside(value: Any, other: Any) -> int:
+    """The same without what another value is, or has in the same place, where both are short tuples."""
+    if value is other:
+        return SMALL
+    if type(value) is not tuple or type(other) is not tuple or len(value) > SAMPLED_INSIDE:
+        return contents(value)
+    pairs = zip(value, other, strict=False)
+    return SMALL + sum(contents(one, DEEPEST - 1) for one, two in pairs if one is not two)
+
+
 def _step(count: int) -> int:
     return max(1, count // SAMPLED_WELL)
 
