@@ -646,6 +646,49 @@ def test_a_large_batch_of_arrow_is_mapped_and_of_others_what_is_asked_for_is_rea
         assert len(mapped) == (0 if most else 9)
 
 
+@pytest.fixture
+def arrow_files(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The files that pyarrow opens from now on."""
+    pa = pytest.importorskip("pyarrow")
+    files: list[Any] = []
+    for name in ("OSFile", "memory_map"):
+        def opened(*given: Any, real: Any = getattr(pa, name)) -> Any:
+            files.append(real(*given))
+            return files[-1]
+
+        monkeypatch.setattr(pa, name, opened)
+    return files
+
+
+@pytest.mark.parametrize("most", [0, 1 << 26])
+def test_files_of_arrow_are_closed_when_they_are_read(
+    tmp_path: Path, most: int, arrow_files: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the garbage collector comes by: also where another file has come into the place of one."""
+    import pyarrow as pa
+
+    from mrpy.mapreduce.files import parquet
+
+    monkeypatch.setattr(parquet, "MAPPED", most)
+    write_groups(tmp_path / "a.arrow", pa.table({"a": range(9)}), 4)
+    rows = mrpy.read_parquet(tmp_path / "a.arrow", backend="serial")
+    assert [row["a"] for row in rows] == [*range(9)]
+    assert arrow_files and all(file.closed for file in arrow_files)
+    rows = mrpy.read_parquet(tmp_path / "a.arrow", backend="serial")
+    write_groups(tmp_path / "b.arrow", pa.table({"a": range(9)}), 3)
+    (tmp_path / "b.arrow").replace(tmp_path / "a.arrow")
+    with pytest.raises(DataError, match="replaced"):
+        rows.to_list()
+    assert all(file.closed for file in arrow_files)
+
+
+def test_parts_of_parquet_that_are_joined_are_closed_before_they_are_removed(tmp_path: Path, arrow_files: list[Any]) -> None:
+    rows: list[dict[str, Any]] = [{"a": 1}, {"a": 2.5}]
+    mrpy.stream(rows, backend="serial", chunksize=1).to_parquet(tmp_path / "out")
+    assert mrpy.read_parquet(tmp_path / "out", backend="serial").to_list() == rows
+    assert len(arrow_files) > 2 and all(file.closed for file in arrow_files)
+
+
 def test_a_stream_of_arrow_is_said_to_be_one(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     import pyarrow.ipc

@@ -76,11 +76,16 @@ class Columns(Frozen):
                 yield rows, Among(group, begun + batch.num_rows, rows)
                 begun += batch.num_rows
 
-    def _batches(self, opened: Any, block: Block, opening: Opening) -> Iterable[Any]:
-        columns = None if self.columns is None else list(self.columns)
+    def _batches(self, opened: Any, block: Block, opening: Opening) -> Iterator[Any]:
         of_arrow = _is_arrow(opened)
         if of_arrow and block.weight > MAPPED and not is_url(block.path):
-            opened = _mapped(block, opening)
+            with _mapped(block, opening) as mapped:
+                yield from self._read(mapped, block, of_arrow)
+        else:
+            yield from self._read(opened, block, of_arrow)
+
+    def _read(self, opened: Any, block: Block, of_arrow: bool) -> Iterable[Any]:
+        columns = None if self.columns is None else list(self.columns)
         whole = _arrow(opened, columns) if of_arrow else parquet.ParquetFile(opened)
         if block.start >= _groups(whole) or _weight(whole, opened, block.start) != block.weight:
             why = "its groups of rows are others than when the run was made: is somebody writing to it?"
@@ -164,17 +169,18 @@ def _opened(block: Block, opening: Opening) -> AbstractContextManager[Any]:
     return opening.open(block.path) if is_url(block.path) else _local(pyarrow.OSFile, block, opening)
 
 
-def _mapped(block: Block, opening: Opening) -> Any:
+def _mapped(block: Block, opening: Opening) -> AbstractContextManager[Any]:
     """A file of which what is read needs no room in memory. If somebody cuts it off meanwhile the process is
     killed (SIGBUS), and on serial and threads that is the user's: so it is for very large batches only."""
     return _local(pyarrow.memory_map, block, opening)
 
 
-def _local(opened: Callable[[bytes], Any], block: Block, opening: Opening) -> Any:
+@contextmanager
+def _local(opened: Callable[[bytes], Any], block: Block, opening: Opening) -> Iterator[Any]:
     """A file of this machine, opened so, if it is still the one."""
-    file = opened(os.fsencode(place := opening.place(block.path)))
-    see_that_it_is_there(block, place)  # by its name: in old versions of pyarrow such a file has no number
-    return file
+    with opened(os.fsencode(place := opening.place(block.path))) as file:
+        see_that_it_is_there(block, place)  # by its name: in old versions of pyarrow a file has no number
+        yield file
 
 
 def _is_arrow(opened: Any) -> bool:

@@ -7,7 +7,7 @@ import io
 import math
 import os
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -41,7 +41,7 @@ class Parquet(Frozen):
     def merged(self, paths: Sequence[str]) -> Parquet:
         """The same with the schema that all of these parts would have as one. Raises `ValueError` where they
         have none."""
-        schemas = [parquet.read_schema(_mapped(path)) for path in paths]
+        schemas = [_read(parquet.read_schema, path) for path in paths]
         return self.replaced(schema=_merged(schemas))
 
 
@@ -99,7 +99,7 @@ class ParquetWriter:
         self._write_table(table)
 
     def join(self, paths: Sequence[str], columns: tuple[Any, ...] | None) -> None:
-        tables = [parquet.read_table(_mapped(path)) for path in paths]
+        tables = [_read(parquet.read_table, path) for path in paths]
         if (schema := self._format.schema) is not None:
             tables = [_cast(table, schema) for table in tables]
         self._write_table(arrow.concat_tables(tables))
@@ -118,8 +118,9 @@ def _columns_of(schema: Any) -> tuple[Any, ...]:
     return tuple((field.name, None if typed.is_open(field.type) else str(field.type)) for field in schema)
 
 
-def _mapped(path: str) -> Any:
-    return arrow.memory_map(os.fsencode(path))  # a name need not be UTF-8
+def _read(read: Callable[[Any], Any], path: str) -> Any:
+    with arrow.memory_map(os.fsencode(path)) as file:  # a name need not be UTF-8
+        return read(file)
 
 
 def _cast(table: Any, schema: Any) -> Any:
