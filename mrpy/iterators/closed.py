@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from mrpy.iterators.stream import ParallelIterator
 from mrpy.light import TYPE_CHECKING
-from mrpy.mapreduce.sources import LetGo, Pulled, is_once
+from mrpy.mapreduce.sources import Pulled, is_once
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from mrpy.mapreduce.plan import Plan
@@ -42,3 +43,22 @@ def _without_sources(run: Any) -> Any:
     else:
         made._plan = closed(run._plan)
     return made
+
+
+class LetGo:
+    """What is left of an iterator that was closed: what it says of itself."""
+
+    shows_plan = True
+    _stages, _takes = 0, ()
+
+    def __init__(self, name: str, label: str, upstream: list[Any], skipped: list[Any]) -> None:
+        self._name, self.label, self.upstream, self._skipped = name, label, upstream, skipped
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __str__(self) -> str:
+        return self._name
+
+    def _skips(self) -> list[Any]:
+        return [*self._skipped, *(each for run in self.upstream for each in run._skips())]

@@ -163,25 +163,6 @@ def _bare(iterable: Any) -> Any:
     return iterable.iterator if type(iterable) is Asked else iterable
 
 
-class LetGo:
-    """What is left of an iterator that was closed: what it says of itself."""
-
-    shows_plan = True
-    _stages, _takes = 0, ()
-
-    def __init__(self, name: str, label: str, upstream: list[Any], skipped: list[Any]) -> None:
-        self._name, self.label, self.upstream, self._skipped = name, label, upstream, skipped
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(())
-
-    def __str__(self) -> str:
-        return self._name
-
-    def _skips(self) -> list[Any]:
-        return [*self._skipped, *(each for run in self.upstream for each in run._skips())]
-
-
 class _Slices:
     def __init__(self, sequence: Any, start: int) -> None:
         self._sequence = sequence
