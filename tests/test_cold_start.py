@@ -105,7 +105,7 @@ def test_no_more_workers_boot_at_a_time_than_there_are_processors_for(
     script = f"""
 import time, mrpy
 from mrpy.scheduler.backends import team
-team.cpu_count = lambda: {processors}
+team.cpu_count, team.BOOT = lambda: {processors}, 60
 booting, hire = [], team.Team.hire
 def watched(workers, waiting):
     hire(workers, waiting)
