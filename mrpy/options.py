@@ -40,7 +40,7 @@ _ELSEWHERE = {  # what other libraries call it
     **dict.fromkeys(("batch", "batch_size", "chunk_size", "partition_size"), "chunksize"),
     **dict.fromkeys(("prefetch", "prefetch_factor", "buffer_size", "max_tasks_active"), "buffersize"),
     "max_retries": "retries", "prefer": "backend", "scheduler": "backend", "pool": "backend",
-    **dict.fromkeys(("progress_bar", "verbose", "leave", "unit", "disable"), "progress=True"),
+    "progress_bar": "progress", "verbose": "progress",
     "return_exceptions": "on_error='return'",
     "raise_exception": "on_error", "random_state": "seed", "random_seed": "seed", "rng": "seed",
     "in_order": "ordered", "desc": "name",
@@ -58,10 +58,11 @@ _COUNTED = "progress=True sees how many items there are where the source has a l
 _STARTS = "there is one way to start worker processes, without a main guard"
 _ARRAYS = "large arrays go to worker processes by shared memory, without being asked"
 _DONE = "mrpy.submit(...).add_done_callback(f), where f gets the pending result"
+_BAR = "progress=True shows a bar, without it is none; an argument of the function goes into functools.partial"
 _PARTS = "chunksize= says how many items a task takes; .repartition(n) makes n parts"
 _OTHERWISE = {  # what is done in another way
     **dict.fromkeys(_THREADS, "backend='threads' has threads in the place of processes"),
-    "npartitions": _PARTS, "n_splits": _PARTS,
+    "npartitions": _PARTS, "n_splits": _PARTS, "leave": _BAR, "unit": _BAR, "disable": _BAR,
     "pre_dispatch": "buffersize= says how many items are pulled ahead",
     "return_as": "results come in order, as you ask for them; ordered=False gives them as they are completed",
     "callback": f"loop over the results, or write {_DONE}",

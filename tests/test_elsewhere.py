@@ -244,7 +244,8 @@ MANY = (
     {
         **dict.fromkeys(("worker_init", "use_worker_state", "initializer"), r"mrpy\.stage\(setup=...\)"),
         "worker_exit": "teardown", "worker_lifespan": r"mrpy\.session\(max_tasks_per_worker=...\)",
-        **dict.fromkeys(("total", "iterable_len", "verbose", "leave", "unit", "disable"), "progress=True"),
+        **dict.fromkeys(("total", "iterable_len"), "progress=True"), "verbose": "called progress= here",
+        **dict.fromkeys(("leave", "unit", "disable"), "progress=True shows a bar, without it is none; .* functools.partial"),
         **dict.fromkeys(("threads", "n_threads", "num_threads", "nthreads"), "called workers= here; backend='threads'"),
         **dict.fromkeys(("njobs", "nproc"), "called workers= here$"), "temp_folder": "TMPDIR",
         "start_method": "one way to start", "shared_objects": "functools.partial",

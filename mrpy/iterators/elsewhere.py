@@ -149,7 +149,7 @@ _VERBS_OTHERWISE = {
     **dict.fromkeys(("put", "scatter"), _HELD),
     **dict.fromkeys(("parallel_backend", "parallel_config"), "write mrpy.session('threads', workers=n)"),
     "ThreadPool": "write mrpy.pmap(f, xs, backend='threads')",
-    **dict.fromkeys(("t_map", "t_imap"), "write mrpy.pmap(f, xs, backend='threads', progress=True)"),
+    **dict.fromkeys(("t_map", "t_imap"), "write mrpy.pmap(f, xs, backend='serial', progress=True)"),
     **dict.fromkeys(("effective_n_jobs", "load_balanced_view"), _EACH_FREE),
     "get": "write mrpy.submit(f, x).result(); of many results it is mrpy.gather(pending)",
     "LocalCluster": "write mrpy.session('dask', workers=n)",

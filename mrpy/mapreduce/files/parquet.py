@@ -175,12 +175,16 @@ def _mapped(block: Block, opening: Opening) -> AbstractContextManager[Any]:
     return _local(pyarrow.memory_map, block, opening)
 
 
-@contextmanager
-def _local(opened: Callable[[bytes], Any], block: Block, opening: Opening) -> Iterator[Any]:
-    """A file of this machine, opened so, if it is still the one."""
-    with opened(os.fsencode(place := opening.place(block.path))) as file:
+def _local(opened: Callable[[bytes], Any], block: Block, opening: Opening) -> Any:
+    """A file of this machine, opened so, if it is still the one. It is closed in C: a task that is stopped
+    would not come to code of ours that does so."""
+    file = opened(os.fsencode(place := opening.place(block.path)))
+    try:
         see_that_it_is_there(block, place)  # by its name: in old versions of pyarrow a file has no number
-        yield file
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _is_arrow(opened: Any) -> bool:
