@@ -448,28 +448,6 @@ def test_a_run_within_a_chain_that_is_counted_is_cut_short_too(
     assert list(outer) == list(range(1, 2001))
 
 
-class Dear:
-    """Takes a millisecond to be pickled."""
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        time.sleep(0.001)
-        return Dear, ()
-
-
-def test_what_is_cheap_to_make_and_dear_to_send_costs_what_that_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else it is too much for one worker, while others have nothing to do."""
-    took: list[float] = []
-    learn = Chunker.learn
-
-    def heard(chunker: Chunker, items: int, seconds: float, nbytes: int, *, sure: bool = False) -> float | None:
-        took.append(seconds)
-        return learn(chunker, items, seconds, nbytes, sure=sure)
-
-    monkeypatch.setattr(Chunker, "learn", heard)
-    assert sum(1 for _ in mrpy.pmap(lambda _: Dear(), range(600), backend="processes", workers=2)) == 600
-    assert sum(took) >= 0.6
-
-
 def test_what_all_items_have_in_common_does_not_make_them_large() -> None:
     """They travel with it once, and it is here once."""
     big, large = "x" * 1_000_000, [str(n) * 1_000_000 for n in range(10)]

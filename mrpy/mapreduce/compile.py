@@ -270,8 +270,8 @@ class Feeder:
         else:
             self.kept = max(self.kept, delivery.nbytes)
         if not slot.chunk.excluded:  # these cost nothing
-            seconds = delivery.seconds + delivery.pickling
-            self.code.cost = self._chunker.learn(len(slot.chunk.data), seconds, nbytes, sure=slot.asked)
+            made = len(slot.chunk.data)
+            self.code.cost = self._chunker.learn(made, delivery.seconds, nbytes, sure=slot.asked)
         slot.asked = False
 
     def _put_back(self, slot: Slot, items: int) -> None:

@@ -194,6 +194,7 @@ class Worker:
     def _run(self, frame: Frame) -> None:
         number = frame.number
         announce: Any = None
+        received = perf_counter()
         (code, care, shape, waits), parts = self._opened(frame)
         if waits and not self._claimed.is_ours(number):
             return
@@ -202,7 +203,6 @@ class Worker:
         try:
             function, announces, place, context = self._code(code)
             self._go_to(place)
-            opens = perf_counter()
             data, *inputs = [codec.decode(each) for each in payloads]  # a `map` would end at a StopIteration
             del payloads
             announce = self._announcer(number, care) if care is not None and announces else None
@@ -226,7 +226,7 @@ class Worker:
         del value
         self._is_through(announce, number)
         shape, parts = codec.flatten([self._pool.shelve(answer) for answer in answers])
-        pickling = perf_counter() - opens - seconds
+        pickling = perf_counter() - received - seconds
         self._answer(DONE, number, (seconds, pickling, in_parts, shape, said), parts)
 
     def _announcer(self, number: int, care: tuple[float, float] | tuple[()]) -> Any:
