@@ -58,7 +58,7 @@ _COUNTED = "progress=True sees how many items there are where the source has a l
 _STARTS = "there is one way to start worker processes, without a main guard"
 _ARRAYS = "large arrays go to worker processes by shared memory, without being asked"
 _DONE = "mrpy.submit(...).add_done_callback(f), where f gets the pending result"
-_BAR = "progress=True shows a bar, without it is none; an argument of the function goes into functools.partial"
+_BAR = "progress=True shows a bar, without it is none; what the function takes goes into functools.partial"
 _PARTS = "chunksize= says how many items a task takes; .repartition(n) makes n parts"
 _OTHERWISE = {  # what is done in another way
     **dict.fromkeys(_THREADS, "backend='threads' has threads in the place of processes"),

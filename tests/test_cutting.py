@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -471,6 +472,24 @@ def test_chunks_grow_at_once_where_bytes_are_not_those_of_items() -> None:
     assert chunker.size(None) == 10
     chunker.learn(10, 1e-5, BYTES // 10)
     assert chunker.size(None) == 100
+
+
+@pytest.mark.parametrize("with_it", [
+    lambda table, n: table, lambda table, n: (n, table), lambda table, n: [table, n], lambda table, n: {"n": n, "table": table},
+])
+def test_what_all_results_have_in_common_does_not_make_them_large(with_it: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes once with each chunk: the smaller these are, the more often."""
+    chunks: list[int] = []
+    learn = Chunker.learn
+
+    def heard(chunker: Chunker, items: int, seconds: float, nbytes: int, *, sure: bool = False) -> float | None:
+        chunks.append(items)
+        return learn(chunker, items, seconds, nbytes, sure=sure)
+
+    monkeypatch.setattr(Chunker, "learn", heard)
+    table = {n: str(n) * 3 for n in range(20_000)}
+    assert sum(1 for _ in mrpy.pmap(partial(with_it, table), range(2000), backend="processes", workers=2)) == 2000
+    assert len(chunks) < 100
 
 
 def test_items_of_no_bytes_for_ever_are_no_error() -> None:

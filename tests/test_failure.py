@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, WorkerCrashed, pin
-from mrpy.mapreduce.groups import FromPairs
+from mrpy.errors import Item, ItemTimeout, MrpyError, RemoteError, RemoteTraceback, WorkerCrashed
 from mrpy.mapreduce.kernels import collect, through
 from mrpy.mapreduce.steps import Map
 from mrpy.scheduler.failure import (
@@ -196,10 +195,6 @@ def test_frames_of_our_own_by_which_a_trace_begins_are_skipped_but_never_all() -
     assert text.count("in theirs") == text.count("in inner") == 1, "what is ours among theirs stays"
     error = raised_by(lambda: collect((), 1, []))  # type: ignore[arg-type]
     assert "in collect" in format_trace(error)
-    error = raised_by(lambda: FromPairs(None)(iter([5])))
-    assert "in __call__" in format_trace(error) and "in take_in" in format_trace(error)
-    pin(error, Item(0, "5"))
-    assert "in __call__" not in format_trace(error) and "in take_in" in format_trace(error), "it is an item's"
 
 
 def test_two_failures_are_equal_when_they_say_the_same() -> None:

@@ -33,7 +33,7 @@ from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.failure import EVERY, At, Failure
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.messages import Key, Task
-from mrpy.scheduler.sizes import about, size_of
+from mrpy.scheduler.sizes import about, about_apart, size_of
 from mrpy.scheduler.states import State
 
 KILLED = "killed by SIGKILL"  # how a worker ends that takes too much memory, among others
@@ -265,8 +265,8 @@ class Feeder:
             self._again += self._weight(slot.chunk.data[done:])
             self._put_back(slot, done)
         nbytes = slot.travelling * len(slot.chunk.data) // items
-        if delivery.value is not None:
-            nbytes += max(delivery.value.nbytes, about(slot.result))  # lists, say, are small as pickles only
+        if delivery.value is not None:  # lists, say, are small as pickles only
+            nbytes += max(delivery.value.nbytes, about_apart(slot.result) if self._remote else 0)
         else:
             self.kept = max(self.kept, delivery.nbytes)
         if not slot.chunk.excluded:  # these cost nothing

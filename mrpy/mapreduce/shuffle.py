@@ -21,7 +21,17 @@ from mrpy.light import Any, Frozen
 from mrpy.mapreduce.batches import Batch
 from mrpy.mapreduce.chunks import Chunk, partly
 from mrpy.mapreduce.folds import FoldChunk, Several, in_leaves, is_fast, singly
-from mrpy.mapreduce.groups import Group, Reducer, grouping, is_exact, joining, key_of, say_key, total
+from mrpy.mapreduce.groups import (
+    Group,
+    Reducer,
+    grouping,
+    is_exact,
+    joining,
+    key_of,
+    key_said,
+    say_key,
+    total,
+)
 from mrpy.mapreduce.kernels import Announce
 from mrpy.mapreduce.made import ByRank, Combining, Gathering, Made
 from mrpy.mapreduce.output import Output
@@ -218,7 +228,8 @@ class MapTask(Frozen):
         frame = error.__traceback__
         while frame is not None and frame.tb_next is not None:
             frame = frame.tb_next
-        if frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("mrpy."):
+        ours = frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("mrpy.")
+        if ours and not key_said(error):
             steps = " -> ".join(map(str, (*self.steps, f"map {name_of(self.mapper)}")))
             with suppress(Exception):  # a class may forbid it
                 error.add_note(f"mrpy: raised on the way to its key: {steps}")

@@ -201,10 +201,10 @@ def format_trace(error: BaseException, *, whole: bool = False) -> str:
     mrpy by which it begins, which tell the user nothing."""
     frames = error.__traceback__
     if not whole:
-        last = theirs = frames
+        theirs = frames
         while theirs is not None and theirs.tb_frame.f_code.co_filename.startswith(_OURS):
-            last, theirs = theirs, theirs.tb_next
-        frames = theirs or (last if item_of(error) else frames)  # there may be no others
+            theirs = theirs.tb_next
+        frames = theirs or frames  # unless there are no others
     try:
         text = _formatted(error, frames)
     except Exception as problem:  # a __str__ or a source file that raises

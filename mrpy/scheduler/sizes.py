@@ -57,6 +57,26 @@ def about(values: Any) -> int:
     return int(count * sum(map(weight, some)) // len(some))
 
 
+def about_apart(values: Any) -> int:
+    """The same, with what all have of the first counted once: it is here once."""
+    kind = builtin(type(values), SEQUENCES)
+    if stated(values) is not None or kind is None or (count := kind.__len__(values)) < 2:
+        return about(values)
+    first, *some = kind.__getitem__(values, slice(None, None, max(1, count // SAMPLED)))
+    return int(weight(first) + (count - 1) * sum(_beside(each, first) for each in some) // len(some))
+
+
+def _beside(value: Any, other: Any) -> int:
+    """What a value takes without what it shares with another, in the same place of both if they are short."""
+    if value is other:
+        return 0
+    kind = type(value)
+    if kind is not type(other) or kind not in (list, tuple, dict) or len(value) > SAMPLED_INSIDE:
+        return weight(value)
+    members = [each.values() if kind is dict else each for each in (value, other)]
+    return _own(value) + sum(weight(mine) for mine, its in zip(*members, strict=False) if mine is not its)
+
+
 def estimated(values: list[Any]) -> int:
     """About how many bytes of memory a long list and what it holds take, from more of the values than `about`
     looks at."""

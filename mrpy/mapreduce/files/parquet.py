@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 from mrpy.errors import DataError
 from mrpy.light import TYPE_CHECKING, Frozen, later
@@ -165,11 +165,11 @@ def _named(path: str) -> Iterator[None]:
         raise DataError(path, None, str(error)) from error
 
 
-def _opened(block: Block, opening: Opening) -> AbstractContextManager[Any]:
+def _opened(block: Block, opening: Opening) -> Any:
     return opening.open(block.path) if is_url(block.path) else _local(pyarrow.OSFile, block, opening)
 
 
-def _mapped(block: Block, opening: Opening) -> AbstractContextManager[Any]:
+def _mapped(block: Block, opening: Opening) -> Any:
     """A file of which what is read needs no room in memory. If somebody cuts it off meanwhile the process is
     killed (SIGBUS), and on serial and threads that is the user's: so it is for very large batches only."""
     return _local(pyarrow.memory_map, block, opening)
