@@ -538,6 +538,22 @@ def test_what_a_job_forks_is_ended_by_signals_as_ever(jobs: Path) -> None:
     assert run(jobs, "run", "pooled:Pooled", "many.txt", "-b", "serial", "-q") == (0, "all\t280\n", "")
 
 
+def test_a_signal_that_meets_a_child_which_has_just_been_forked_ends_it() -> None:
+    script = """
+import os, signal
+from mrpy.cli import endings
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))  # before ours
+endings.take_as_ctrl_c()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+child = os.fork()
+if not child:
+    os._exit(7)
+print(os.waitpid(child, 0)[1], *map(int, signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert done.stdout == f"{int(signal.SIGTERM)} {int(signal.SIGUSR1)}\n", done.stderr
+
+
 def test_who_ignores_a_hangup_goes_on(jobs: Path) -> None:
     """As what `nohup` has started."""
     code = "import signal, mrpy.cli; signal.signal(signal.SIGHUP, signal.SIG_IGN); mrpy.cli.main()"

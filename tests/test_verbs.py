@@ -689,18 +689,6 @@ def test_of_a_long_value_an_error_shows_the_beginning() -> None:
     assert len(str(raised.value)) < 200
 
 
-@pytest.mark.parametrize("partitions", [0, -1, True, 1.5, "many"])
-def test_wrong_partitions_are_the_same_error_wherever_they_are_given(partitions: Any) -> None:
-    pytest.importorskip("sqlalchemy")
-    for call in (
-        lambda: mrpy.stream([1]).group_by(abs, partitions=partitions),
-        lambda: mrpy.stream([1]).repartition(partitions),
-        lambda: mrpy.read_sql("numbers", "sqlite://", "a", partitions),
-    ):
-        with pytest.raises(OptionError, match=re.escape(f"partitions={partitions!r}: must be a whole number from 1 up")):
-            call()
-
-
 def test_a_setting_of_dask_is_refused_elsewhere() -> None:
     with pytest.raises(OptionError, match="dask"), mrpy.session("threads", address="tcp://127.0.0.1:1"):
         pass

@@ -10,12 +10,13 @@ import threading
 
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 _told: list[int] = []
+_mask = threading.local()  # of signals, of a thread that forks
 
 
 def take_as_ctrl_c() -> None:
     """From now on, and before anything else that is to be done at the end."""
     atexit.register(_end)
-    os.register_at_fork(after_in_child=_leave)
+    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_leave)
     if threading.current_thread() is threading.main_thread():
         for number in _ENDINGS:
             if signal.getsignal(number) is signal.SIG_DFL:  # not behind `nohup`
@@ -28,6 +29,16 @@ def _leave() -> None:
     for number in _ENDINGS:
         if signal.getsignal(number) is _hear:
             signal.signal(number, signal.SIG_DFL)
+    _let_go()
+
+
+def _hold() -> None:
+    """What comes before a child has left would be lost: it is noted for a handler that is not there then."""
+    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+
+
+def _let_go() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _mask.before)
 
 
 def _hear(number: int, _: object) -> None:

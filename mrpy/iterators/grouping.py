@@ -23,7 +23,6 @@ from mrpy.light import TYPE_CHECKING, Any, R, S, T, later, overload
 from mrpy.mapreduce.plan import Plan, is_said_of_items
 from mrpy.mapreduce.sources import Pulled
 from mrpy.mapreduce.steps import Step
-from mrpy.options import checked, plain, whole_from
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -301,7 +300,7 @@ class Grouping(Chainable[T]):
         >>> mrpy.stream(["a", "bc", "d", "ef"], backend="serial").repartition(2, key=len).to_list()
         ['a', 'd', 'bc', 'ef']
         """
-        count = checked("repartition(): partitions", plain(partitions), whole_from(1))
+        count = at_least("repartition", partitions, 1)
         if key is None:
             run: Any = repartition.InOrder(self, count)
         else:

@@ -22,7 +22,7 @@ from mrpy.mapreduce.files.lines import OnlyText, Parsed, Text, from_json, lines_
 from mrpy.mapreduce.files.opening import Opening, compression_for, zstd
 from mrpy.mapreduce.files.reading import Reads
 from mrpy.mapreduce.plan import Plan
-from mrpy.options import checked, plain, whole_from
+from mrpy.options import plain
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -314,13 +314,13 @@ def read_sql(
     from mrpy.mapreduce.files import sql
 
     sql.needed()
-    count = checked("partitions", plain(partitions), whole_from(1, "auto"))
+    count = sql.PARTITIONS if partitions == "auto" else at_least("read_sql", partitions, 1)
     shown = url.render_as_string(hide_password=False) if hasattr(url, "render_as_string") else url
     if not isinstance(shown, str):
         raise TypeError(f"{sql.NEEDED}, not {type(url).__name__}")
     url = sql.database(shown)
     format = sql.Query(query, url, key, sql.said(query, url))
-    blocks = format.cut(sql.PARTITIONS if count == "auto" else count)
+    blocks = format.cut(count)
     source = Blocks(tuple(blocks), 1, "query")
     return _over(source, Reads(format, files=_fingerprint([], blocks)), options)
 
