@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import inspect
 import itertools
 import math
@@ -363,6 +364,63 @@ def test_options_of_a_stage_of_the_class_are_taken_or_refused() -> None:
     else:
         with pytest.raises(TypeError, match=r"cls comes first.*write @mrpy\.stage above @classmethod"):
             Colour.of_too.with_options(backend="serial")([1])
+
+
+class Scaled:
+    """Its methods are no stages by themselves."""
+
+    def __init__(self) -> None:
+        self.factor = 3
+
+    def predict(self, rows: Iterable[int], weights: Iterable[int] = (1,)) -> Iterator[Any]:
+        for row in rows:
+            yield self.factor * row, [*weights]
+
+    @classmethod
+    def named(cls, rows: Iterable[int], more: Iterable[int] = ()) -> Iterator[Any]:
+        for row in rows:
+            yield 3 * row, [*more]
+
+    def __call__(self, rows: Iterable[int], weights: Iterable[int] = ()) -> Iterator[Any]:
+        return self.predict(rows, weights)
+
+
+Scaled.__module__ = "__main__"
+
+
+@over_local
+def test_a_bound_method_has_its_object_already(backend: str) -> None:
+    def wrapped(function: Any) -> Any:
+        return functools.wraps(function)(lambda *args: function(*args))
+
+    scaled = Scaled()
+    bound = [scaled.predict, Scaled.named, wrapped(scaled.predict), wrapped(wrapped(Scaled.named)), scaled]
+    bound.append(functools.update_wrapper(functools.partial(Scaled.predict, scaled), Scaled.predict))
+    bound.append(functools.update_wrapper(Scaled(), Scaled.predict))
+    with mrpy.session(backend, workers=2, chunksize=1):
+        for function in map(mrpy.stage, bound):
+            assert [value for value, _ in function([1, 2])] == [3, 6]
+            assert function([1, 2], [5, 6, 7]).to_list() == [(3, [5, 6, 7]), (6, [5, 6, 7])]
+            assert function.with_options(workers=1)([1], [5]).to_list() == [(3, [5])]
+
+
+@over_local
+def test_items_may_be_called_self(backend: str) -> None:
+    @mrpy.stage
+    def windows(self: Iterable[int], other: Iterable[int] = ()) -> Iterator[Any]:
+        for x in self:
+            yield x, [*other]
+
+    @mrpy.stage(setup=lambda: 5)
+    def moved(self: Iterable[int], by: int) -> Iterator[int]:
+        for x in self:
+            yield x + by
+
+    with mrpy.session(backend, workers=2, chunksize=1):
+        assert moved([1, 2]).to_list() == [6, 7]
+        assert windows([1, 2]).to_list() == [(1, []), (2, [])]
+        assert windows([1, 2], [7]).to_list() == [(1, [7]), (2, [7])]
+        assert windows.with_options(workers=1)([1], other=[7]).to_list() == [(1, [7])]
 
 
 def test_arguments_of_a_stage_may_have_any_name() -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any
 
 from mrpy.errors import OptionError
@@ -61,7 +61,7 @@ class Stage(Generic[T]):
     def _over(
         self, options: dict[str, Any], first: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> ParallelIterator[T]:
-        if not (own := _takes_own(self.plain)):
+        if not (own := _takes_own(self.plain, 1 if self._setup is None else 2)):
             return stream_of(first, options)._then(Body(self.body(*arguments, **keywords)))
         if not arguments:
             raise TypeError(
@@ -90,14 +90,17 @@ class Stage(Generic[T]):
         return Stage, (self.plain, self._setup)
 
 
-def _takes_own(function: Any) -> str:
+def _takes_own(function: Any, before: int) -> str:
     """What a function that is not bound calls the object, or the class, that it takes first; empty where it
-    takes none. The name is all that tells it from one of items: on Python 3.13 and later a `classmethod` does
-    not ask what it is around to bind itself."""
-    while "__wrapped__" in getattr(function, "__dict__", ()):
-        function = function.__wrapped__
-    code = getattr(function, "__code__", None)
-    first = code.co_varnames[0] if code is not None and code.co_argcount > 1 else ""
+    takes none: where it requires no more than the items, and what the set-up made, ``before`` in all. The
+    name is all else that tells it from one of items: on Python 3.13 and later a `classmethod` does not ask
+    what it is around to bind itself."""
+    while type(function) is FunctionType and "__wrapped__" in vars(function):
+        function = vars(function)["__wrapped__"]  # no further than to a method: that is bound
+    if type(function) is not FunctionType:
+        return ""
+    code, optional = function.__code__, function.__defaults__ or ()
+    first = code.co_varnames[0] if code.co_argcount - len(optional) > before else ""
     return first if first in ("self", "cls") else ""
 
 
@@ -152,7 +155,7 @@ def stage(function: Any = None, /, *, setup: Callable[[], Any] | None = None, **
 
     In a class it is a method, of which workers have a copy of the object: ``model.predict(rows)``. It
     stands above `classmethod` and `staticmethod` there. What comes before the items has to be called `self`,
-    or `cls`: so ``Model.predict(model, rows)`` knows it, too.
+    or `cls`, and the items be required: so ``Model.predict(model, rows)`` knows it, too.
 
     With ``setup=connect`` the function ``connect()`` is called once per worker, and what it returns is
     handed to the stage behind the items: ``def rows(keys, database): ...``.
