@@ -15,6 +15,9 @@ import math
 import operator
 import queue
 import statistics
+import sys
+import types
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -258,16 +261,18 @@ GIVEN = (
     "frozenset(it)", "bytes(it)", "collections.Counter(it)", "array.array('i', it)", "heapq.nsmallest(2, it)", "math.prod(it)",
     "operator.contains(it, x + 1)", "operator.countOf(it, x == 3)", "next(itertools.pairwise(it), None)",
     "next(itertools.groupby(it), None)", "set().union(it)", "[].extend(it)", "dict.fromkeys(it)", "statistics.mean(it)",
-    "functools.reduce(operator.add, it, 0)", "some.thing(x, f'{x}', it)",
+    "functools.reduce(operator.add, it, 0)", "set().union([x], it)", "[x].extend(it) or log(x)", "itertools.chain([x], it)",
+    "heapq.merge(it, [x])", "collections.Counter(iterable=it)", "mean(it)", "nlargest(2, it)", "frozenset(it) and log(it, x)",
 )  # fmt: skip
 
 
-MODULES = {each.__name__: each for each in (array, collections, functools, heapq, itertools, math, operator, statistics)}
+IMPORTED = (array, collections, functools, heapq, io, itertools, logging, math, operator, statistics, sys, types, weakref)
+MODULES = {each.__name__: each for each in IMPORTED}
 
 
 def given_to(text: str) -> Any:
     """Over an iterator, a function that does that with it."""
-    return eval(f"(lambda it: (lambda f: (f(x) for x in it))(lambda x: {text}))(iter(range(6)))", dict(MODULES))
+    return eval(f"(lambda it: (lambda f: (f(x) for x in it))(lambda x: {text}))(iter(range(6)))", NAMES)
 
 
 class Collecting:
@@ -334,6 +339,63 @@ TAKES_BESIDE: dict[str, Callable[[], Any]] = {
     "in a method": lambda: (lambda t: (t.collected() for x in t.items))(Collecting()),
     **{f"given in a function: {text}": lambda text=text: given_to(text) for text in GIVEN},
     "behind many": lambda: eval(f"(lambda d: (zip(({', '.join('x1' * 12)},), d) for x in d))(it)".replace("x1", "x, 1"), {"it": iter("ab")}),
+}  # fmt: skip
+
+
+def decorated(function: Callable[..., Any]) -> Any:
+    @functools.wraps(function)
+    def called(*args: Any, **named: Any) -> Any:
+        return function(*args, **named)
+
+    return called
+
+
+class Keeping:
+    """Its methods have names of such that take, or tell."""
+
+    def __init__(self, x: int = 0, it: Any = None) -> None:
+        self.it = it
+        self.kept = lambda x, it: x
+
+    def update(self, x: int, it: Any = None) -> int:
+        self.it = it
+        return x
+
+    mean = contains = info = update
+
+
+def refused(x: int, it: Any) -> int:
+    if x > 9:
+        raise RuntimeError("at", it, f"{x}") from None
+    return x
+
+
+ELSEWHERE: dict[str, Any] = {"__name__": "elsewhere"}
+exec("def kind_of(it): return type(it).__name__\ndef described(x, it): return kind_of(it), x", ELSEWHERE)
+KEPT = (
+    "described(x, it)", "elsewhere.described(x, it)", "decorated(log)(x, it)", "always_decorated(x, it)", "Keeping(x, it).it is it",
+    "Keeping().update(x, it)", "Keeping().mean(x, it=it)", "Keeping().contains(x, it)", "Keeping().info(x, it)",
+    "Keeping().kept(x, it)", "[log][0](x, it)", "[].append(it)", "[].append((x, it))", "[x].extend((x, it))", "len({x: it})",
+    "set().add(it)", "len({it} | {x})", "{}.setdefault(x, it) is it", "{}.get(it)", "{}.update(it=it)", "dict(it=it)['it'] is it",
+    "setattr(types.SimpleNamespace(), 'it', it)", "types.SimpleNamespace(it=it).it is it", "hash(it) == hash(it)",
+    "functools.partial(log, it)(x)", "sys.getsizeof(it) > 0", "logging.getLogger('mrpy.t').info('at %s', it)", "extend(x, it)",
+    "RuntimeError('at', it) is None", "refused(x, it)", "fsum(it)", "max(x, *[len([x, it])])", "log(it, x, f'{x}')",
+    "io.StringIO().write('{} {}'.format(x, it)) > 0", "operator.is_(it, None)",
+)  # fmt: skip
+
+
+def extend(x: int, it: Any) -> int:
+    return x
+
+
+def fsum(it: Any) -> bool:
+    return it is not None
+
+
+NAMES: dict[str, Any] = {
+    **MODULES, "mean": statistics.mean, "nlargest": heapq.nlargest, "described": ELSEWHERE["described"], "Keeping": Keeping,
+    "elsewhere": types.SimpleNamespace(**ELSEWHERE), "decorated": decorated, "refused": refused,
+    "extend": extend, "fsum": fsum,
 }  # fmt: skip
 
 
@@ -522,6 +584,9 @@ def log(*args: Any, **named: Any) -> int:
     return len(args)
 
 
+NAMES |= {"log": log, "always_decorated": decorated(log)}
+
+
 def kept(x: int, *, items: Any = (), other: Any = ()) -> Any:
     return x, list(items), other is None
 
@@ -667,6 +732,8 @@ APART: dict[str, Callable[[], Any]] = {
     "logged by keyword": lambda: (lambda it: map(lambda x: kept(x, other=it), it))(iter([1, 2])),
     "compared in a call": lambda: (lambda it: map(lambda x: str.upper(str(it is log())), it))(iter([1, 2])),
     "in a list in a call": lambda: (lambda it: map(lambda x: operator.not_([it, log()]), it))(iter([1, 2])),
+    **{f"kept: {text}": lambda text=text: given_to(text) for text in KEPT},
+    "kept weakly": lambda: (lambda it: map(lambda x: weakref.ref(it)() is it, it))(n for n in [1, 2]),
     "kind": lambda: (lambda f: map(lambda line: (kind_of(f), io.StringIO("a").read()), f))(lines()),
     "kind in a body": lambda: (lambda f: ((kind_of(f), io.StringIO("a").read()) for line in f))(lines()),
     "file by another name": lambda: (lambda s: map(s.renamed, s.file))(Stateful()),

@@ -8,7 +8,6 @@ Iterators of all kinds, and functions, tell the garbage collector what they hold
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -28,7 +27,7 @@ from types import (
 from mrpy.iterators.held import LONGEST, attributes_of, is_container, is_mapping, items_of
 from mrpy.iterators.uses import ANY, ASKED, LOOKED_AT, PASSED, TAKEN, TAKERS, Handed, codes_of, uses
 from mrpy.light import TYPE_CHECKING, Any
-from mrpy.mapreduce.sources import Asked, Pulled, run_of, taken_by
+from mrpy.mapreduce.sources import Asked, Pulled, is_of_library, run_of, taken_by
 from mrpy.scheduler.simple_functions import globals_of, names_in
 
 if TYPE_CHECKING:
@@ -176,7 +175,7 @@ def _body_takes(code: CodeType, variables: dict[str, Any], source: _Source, in_d
 
 def _is_passed(how: Any, variables: dict[str, Any]) -> bool:
     if type(how) is Handed:  # a function is looked into
-        return how[1] is None or type(variables.get(how[0])) is not FunctionType
+        return type(variables.get(how[0])) is not FunctionType
     return bool(how == PASSED)
 
 
@@ -297,10 +296,11 @@ def _item_takes(thing: Any, key: Any, path: tuple[Any, ...], how: Any, source: _
 
 
 def _helper_takes(thing: Any, handed: Handed, source: _Source, variables: dict[str, Any]) -> bool:
-    """Whether what it is handed to does: what is no function of Python does, from an iterator."""
-    function = variables.get(handed[0])
-    if type(function) is not FunctionType:
-        return _is_taken_from(thing) and _is_one_of(thing, source)
+    """Whether what it is handed to does: a function of the user's is looked into."""
+    name, _, how = handed
+    function = variables.get(name)
+    if type(function) is not FunctionType or (how == TAKEN and is_of_library(function)):
+        return how == TAKEN and _takes(thing, (), TAKEN, source)
     parameter = handed.parameter_of(function.__code__)
     use = (id(thing), function, parameter)
     if not parameter or use in source.seen or len(source.seen) > _FUNCTIONS:
@@ -323,8 +323,7 @@ def _methods(thing: Any, name: str, source: _Source) -> list[Code]:
     Python's own classes take nothing, if they do not say so."""
     found: list[Code] = []
     for kind in type(thing).__mro__:
-        of_library = str(kind.__module__).partition(".")[0] in sys.stdlib_module_names
-        if of_library and name not in _READ and id(thing) not in source.owners:
+        if is_of_library(kind) and name not in _READ and id(thing) not in source.owners:
             continue
         codes = codes_of(vars(kind).get(name))
         found += codes

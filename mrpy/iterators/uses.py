@@ -4,8 +4,9 @@
     for row in self         () TAKEN                     self.file.readline()     ("file", "readline") PASSED
     self.file is None       ("file",) LOOKED_AT          f"{self.file}: {row}"    ("file",) LOOKED_AT
     next(parts["rows"])     (("rows",),) TAKEN           next(parts[name])        (ANY,) TAKEN
-    row in self.rows        ("rows",) ASKED              helper(self.rows)        ("rows",) Handed(helper, 0)
-                                                         Bag(x, self.rows)        ("rows",) Handed(Bag, None)
+    row in self.rows        ("rows",) ASKED              some.extend(self.rows)   ("rows",) TAKEN
+    helper(row, self.rows)  ("rows",) Handed(helper, 1, PASSED)
+    Counter(self.rows)      ("rows",) Handed(Counter, 0, TAKEN)
 
 The steps of the bytecode right before and behind tell, in all Pythons alike. Where they do not, it is
 passed on, to whoever. Of `rows = self.rows` what is done with `rows` counts, too.
@@ -30,11 +31,12 @@ TAKEN, PASSED, LOOKED_AT, ASKED = "taken", "passed", "looked at", "asked whether
 ANY = ("any item",)
 
 
-class Handed(tuple[str, Any]):
-    """To a function of a name, as its parameter at a place, or of a name; None where that is not known."""
+class Handed(tuple[str, Any, str]):
+    """To a function of a name, as its parameter at a place, or of a name; and what that is where none of that
+    name is known: `TAKEN` or `PASSED`."""
 
     def parameter_of(self, code: CodeType) -> str:
-        """The parameter of that function; empty where it is not known, or one of others."""
+        """The parameter of that function; empty where it is one of others."""
         place, count = self[1], code.co_argcount
         if type(place) is int:
             return code.co_varnames[place] if place < count else ""
@@ -51,15 +53,23 @@ _ITERATION = frozenset(
     ("GET_ITER", "GET_YIELD_FROM_ITER", "UNPACK_SEQUENCE", "UNPACK_EX", "LIST_EXTEND", "SET_UPDATE")
     + ("CALL_FUNCTION_EX",)
 )
-TAKERS = frozenset(
-    ("next", "iter", "list", "tuple", "set", "dict", "sorted", "sum", "min", "max", "any", "all", "zip")
-    + ("enumerate", "islice", "deque", "join", "map", "filter", "reduce", "chain", "takewhile", "dropwhile")
+_AT_ANY_PLACE = frozenset(  # what is called so takes it, wherever it stands among the arguments
+    ("zip", "zip_longest", "map", "starmap", "filter", "filterfalse", "reduce", "chain", "takewhile")
+    + ("dropwhile", "product", "compress", "nsmallest", "nlargest", "sumprod", "array", "join", "executemany")
+    + ("union", "intersection", "difference", "symmetric_difference", "issubset", "issuperset", "isdisjoint")
+)
+TAKERS = _AT_ANY_PLACE.union(  # of these only what is first counts: methods of users may be called that, too
+    ("next", "iter", "list", "tuple", "set", "dict", "sorted", "sum", "min", "max", "any", "all", "enumerate")
+    + ("frozenset", "bytes", "bytearray", "deque", "Counter", "OrderedDict", "fromkeys", "fromiter", "islice")
+    + ("pairwise", "groupby", "accumulate", "batched", "cycle", "tee", "combinations", "permutations")
+    + ("from_iterable", "merge", "prod", "fsum", "mean", "fmean", "median", "stdev", "pstdev", "variance")
+    + ("pvariance", "contains", "countOf", "indexOf", "extend", "extendleft", "update", "difference_update")
+    + ("intersection_update", "symmetric_difference_update", "writelines", "writerows")
 )
 _LOOKS = frozenset(
     ("isinstance", "hasattr", "getattr", "callable", "type", "id", "repr", "str", "len", "print", "bool")
     + ("length_hint", "format")
 )
-_LOGS = frozenset(("debug", "info", "warning", "error", "exception", "critical", "log"))
 _TEXT = ("FORMAT_", "CONVERT_VALUE")  # of an f-string
 _TESTS = (*_TEXT, "POP_", "TO_BOOL", "UNARY_NOT", "IS_OP", "COMPARE_OP", "STORE_ATTR", "DELETE_ATTR")
 _COMPARISONS = ("IS_OP", "COMPARE_OP")
@@ -71,8 +81,8 @@ _PLAIN = (*_VARIABLE, "LOAD_CONST", "LOAD_SMALL_INT")
 _CONSTANT = ("LOAD_CONST", "LOAD_SMALL_INT")
 _SUBSCRIPT = (("BINARY_SUBSCR", None), ("BINARY_OP", 26))  # the latter in Python 3.14
 _NOTHING = ("", None)
-_OF_ONE = ("LOAD_ATTR", "LOAD_METHOD", "UNARY_NEGATIVE", "UNARY_NOT", "FORMAT_SIMPLE", "CONVERT_VALUE")
-_OF_TWO = (*_COMPARISONS, "CONTAINS_OP", "BINARY_OP", "BINARY_SUBSCR", "DICT_MERGE", "FORMAT_WITH_SPEC")
+_FIRST = (0, None, "iterable")  # or not seen, and right behind what is called
+_NOT_SEEN, _SPREAD, _NO_ARGUMENT = (-1, None), (-1, "*"), (-1, "")
 _INSIDE: dict[type, str] = {
     property: "fget", cached_property: "func", staticmethod: "__func__", classmethod: "__func__",
     type(lru_cache(len)): "__wrapped__", FunctionType: "__wrapped__",
@@ -201,22 +211,18 @@ def _how(steps: Steps, at: int, end: int) -> Any:
     compared = step.startswith("LOAD_") and behind[1][0] in _COMPARISONS
     if step.startswith(_TESTS) or compared or (step == "LOAD_CONST" and _has_spec(*behind[1])):
         return LOOKED_AT
-    call = _call_with(steps, end)
-    if call == "CALL_FUNCTION_EX":
-        return TAKEN
-    callee = _callee(steps, at, end)
-    if callee in TAKERS or callee in _LOOKS:
-        return TAKEN if callee in TAKERS else LOOKED_AT
-    if _is_raised(behind):
+    place, parameter = argument = _argument(steps, end)
+    callee = _callee(steps, at, place >= 0)
+    if argument == _SPREAD or callee in _LOOKS:
+        return TAKEN if argument == _SPREAD else LOOKED_AT
+    takers = TAKERS if parameter in _FIRST else _AT_ANY_PLACE if type(parameter) is int else ()
+    how = TAKEN if callee in takers else PASSED
+    if how == PASSED and _is_raised(behind):
         return LOOKED_AT
-    if handed := _handed(steps, at, end):
-        return handed
-    if callee in _LOGS:
-        return LOOKED_AT
-    return Handed((callee, None)) if callee and call else PASSED
+    return _handed(steps, at, place, parameter, how) or how
 
 
-def _callee(steps: Steps, at: int, end: int) -> str | None:
+def _callee(steps: Steps, at: int, is_argument: bool) -> str | None:
     """The name of what it is an argument of: a function's, or a method's."""
     calls = 0  # that are arguments before it
     for place in range(at - 1, 0, -1):
@@ -228,37 +234,40 @@ def _callee(steps: Steps, at: int, end: int) -> str | None:
             behind = place + 1
             while steps[behind][0] in _ATTRIBUTE and behind < at:  # of a module, say
                 behind += 1
-            return steps[behind - 1][1] if behind == at or _call_with(steps, end) else None
+            return steps[behind - 1][1] if behind == at or is_argument else None
         calls -= 1
     return None
 
 
-def _call_with(steps: Steps, end: int) -> str:
-    """The kind of call that it is an argument of; empty where that is none, or where it is not seen: what is
-    made there for arguments behind it is followed as far as each step makes one value of some."""
+def _argument(steps: Steps, end: int) -> tuple[int, Any]:
+    """Which it is of the arguments of a call, and its place or name there. What is made for those behind it
+    is followed as far as each step makes one value of some."""
     above = 0  # values of the stack
-    for step, argument in steps[end:]:
+    for at, (step, count) in enumerate(steps[end:], end):
         if step == "CALL_FUNCTION_EX":  # with keywords; without any it is right behind
-            return step if argument == above == 1 else ""
-        count = _made_of(step, argument)
-        if count is None or (count > above and step not in _CALLS):
-            return ""
-        if step in _CALLS and count >= above:
-            return step if count > above else ""  # else it is called itself
-        above -= count if step in _CALLS else count - 1
-    return ""
+            return _SPREAD if count == above == 1 else _NO_ARGUMENT
+        used = _used(step, count)
+        if used is None:
+            return _NOT_SEEN
+        if step in _CALLS and used > above:
+            names = steps[at - 1][1] if step == "CALL_KW" else ()
+            place = used - 1 - above
+            by_name = place - (count - len(names))
+            return place, place if by_name < 0 else names[by_name]
+        if used > above or (step in _CALLS and used == above):  # a part of it is made, or it is called itself
+            return _NO_ARGUMENT
+        above -= used if step in _CALLS else used - 1
+    return _NOT_SEEN
 
 
-def _made_of(step: str, argument: Any) -> int | None:
-    """How many values it makes one of, beside what is called; None where it does something else."""
+def _used(step: str, count: Any) -> int | None:
+    """Of how many values it makes one, beside what is called; None where it does something else."""
     if step.startswith("BUILD_"):
-        return int(argument) * (1 + (step == "BUILD_MAP")) + (step == "BUILD_CONST_KEY_MAP")
+        return int(count) * (1 + (step == "BUILD_MAP")) + (step == "BUILD_CONST_KEY_MAP")
     if step in ("CALL", "CALL_KW"):
-        return int(argument) + (step == "CALL_KW")  # the names
-    if step in _OF_TWO or step in _OF_ONE:
-        return 1 + (step in _OF_TWO)
-    if step == "FORMAT_VALUE":
-        return 1 + bool(argument[1])
+        return int(count) + (step == "CALL_KW")  # the names
+    if step in ("LOAD_ATTR", "LOAD_METHOD", "DICT_MERGE"):
+        return 1 + (step == "DICT_MERGE")
     return 0 if step in _PLAIN else None
 
 
@@ -267,23 +276,12 @@ def _has_spec(step: str, argument: Any) -> bool:
     return step == "FORMAT_WITH_SPEC" or (step == "FORMAT_VALUE" and bool(argument[1]))
 
 
-def _handed(steps: Steps, at: int, end: int) -> Handed | None:
-    """Where it goes as an argument of a call, if the others are variables or constants."""
-    call = end
-    while steps[call][0] in _PLAIN:
-        call += 1
-    step, count = steps[call]
-    if step not in ("CALL", "CALL_KW"):
-        return None
-    names = steps[call - 1][1] if step == "CALL_KW" else ()
-    place = count - 1 - (call - end - (step == "CALL_KW"))
-    between = steps[max(at - place, 0) : at]
-    if place < 0 or any(step not in _PLAIN for step, _ in between):
+def _handed(steps: Steps, at: int, place: int, parameter: Any, how: str) -> Handed | None:
+    """That it goes to what is called by its name, if the arguments before it are variables or constants."""
+    if place < 0 or at <= place or any(step not in _PLAIN for step, _ in steps[at - place : at]):
         return None
     step, name = steps[at - place - 1]
-    by_place = count - len(names)
-    parameter = place if place < by_place else names[place - by_place]
-    return Handed((name, parameter)) if step in _VARIABLE and type(name) is Callee else None
+    return Handed((name, parameter, how)) if step in _VARIABLE and type(name) is Callee else None
 
 
 def _is_raised(behind: Steps) -> bool:

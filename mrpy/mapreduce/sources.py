@@ -156,7 +156,12 @@ def asked(iterator: Any) -> Any:
     kind = type(iterator)
     if kind is Asked or not hasattr(kind, "__next__") or shows_its_plan(iterator):
         return iterator
-    return iterator if str(kind.__module__).partition(".")[0] in sys.stdlib_module_names else Asked(iterator)
+    return iterator if is_of_library(kind) else Asked(iterator)
+
+
+def is_of_library(thing: Any) -> bool:
+    """Whether a class, or a function, is one of Python's own."""
+    return str(thing.__module__).partition(".")[0] in sys.stdlib_module_names
 
 
 def _bare(iterable: Any) -> Any:
