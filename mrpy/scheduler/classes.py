@@ -232,7 +232,8 @@ def _once(known_as: tuple[Any, ...] | None, make: Callable[..., Any], *arguments
 
 def _made(make: Callable[..., Any], meta: Any, *arguments: Any) -> Any:
     if isinstance(meta, type) and issubclass(meta, type) and not is_importable(meta):
-        above: Any = next(filter(is_importable, type.mro(meta)))
+        metas = (base for base in type.mro(meta) if issubclass(base, type))  # a mixin is none
+        above: Any = next(filter(is_importable, metas))
         meta = partial(_without_say, meta, above)
         meta.__prepare__ = above.__prepare__
     return _quietly(make, meta, *arguments)
@@ -242,7 +243,8 @@ def _without_say(meta: Any, above: Any, name: str, bases: tuple[type, ...], spac
     """A class as it is made before a metaclass of the user's has its say, which it had: what it has counted
     is here, and it may want more than the class begins with."""
     kind = above.__new__(meta, name, bases, space)
-    above.__init__(kind, name, bases, space)
+    with suppress(Exception):  # so may the one above
+        above.__init__(kind, name, bases, space)
     return kind
 
 

@@ -704,6 +704,47 @@ def test_a_metaclass_of_a_script_counts_a_class_once(backend: str, tmp_path: Pat
     assert (done.stderr, done.stdout) == ("", f"{looked} {looked}\n({names}, 3) {names}\n")
 
 
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_metaclasses_of_a_script_may_have_mixins_that_are_imported(backend: str, tmp_path: Path) -> None:
+    """Which are no metaclasses."""
+    (tmp_path / "mixins.py").write_text(textwrap.dedent("""
+        class Shown:
+            def __repr__(cls): return f"<{cls.__name__}>"
+    """))
+    done = run_script(f"""
+        import abc, mixins, mrpy, typing
+        mrpy.configure(backend={backend!r}, workers=1)
+        T = typing.TypeVar("T")
+        class One(mixins.Shown, type): pass
+        class Two(typing.Generic[T], mixins.Shown, abc.ABCMeta): pass
+        class A(metaclass=One): pass
+        class B(metaclass=Two): pass
+        B.register(int)
+        print(*mrpy.pmap(lambda x: (repr(type(x)), isinstance(1, B)), [A(), B()]))
+    """, cwd=tmp_path)  # fmt: skip
+    assert (done.stderr, done.stdout) == ("", "('<A>', True) ('<B>', True)\n")
+
+
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_metaclasses_of_a_script_may_derive_from_one_that_wants_more(backend: str, tmp_path: Path) -> None:
+    """Than a class begins with. It had its say."""
+    (tmp_path / "tables.py").write_text(textwrap.dedent("""
+        class Checked(type):
+            def __init__(cls, name, bases, space):
+                super().__init__(name, bases, space)
+                if bases and "table" not in space: raise TypeError(f"{name} has no table")
+    """))
+    done = run_script(f"""
+        import mrpy, tables
+        mrpy.configure(backend={backend!r}, workers=1)
+        class Mine(tables.Checked): pass
+        class Model(metaclass=Mine): pass
+        class User(Model): table = "users"
+        print(*mrpy.pmap(lambda x: (x.table, type(x) is User), [User()]))
+    """, cwd=tmp_path)  # fmt: skip
+    assert (done.stderr, done.stdout) == ("", "('users', True)\n")
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="there are none")
 def test_type_aliases_of_a_main_module_travel() -> None:
     done = run_script("""
