@@ -6,11 +6,13 @@ import collections
 import copyreg
 import functools
 import gc
+import io
 import pickle
 import sys
 import threading
 import time
 import typing
+import uuid
 from collections.abc import Iterator
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
@@ -200,6 +202,39 @@ def test_ways_that_are_registered_are_gone_by_for_each_object(
     theirs = cloudpickle.Pickler.dispatch_table
     monkeypatch.setitem(theirs, Own, lambda _: (str, ("cloudpickle",)))
     assert sent([Own(), Own()]) == ["cloudpickle", "cloudpickle"]
+
+
+class Bound:
+    """Its module has one with a state, and one that cannot be pickled."""
+
+    def __init__(self, n: int | None) -> None:
+        self.n = n
+
+    def __getstate__(self) -> Any:
+        if self.n is None:
+            raise TypeError("not this one")
+        return vars(self)
+
+
+ORIGIN, OPEN = Bound(0), Bound(None)
+
+
+def test_objects_of_which_their_module_has_one_with_a_state_go_the_same_way() -> None:
+    """Each of them would be looked at else."""
+    asked: list[type] = []
+
+    class Noted(byvalue._Pickler):
+        def _reduced(self, thing: Any, kind: type) -> Any:
+            asked.append(kind)
+            return super()._reduced(thing, kind)
+
+    things = [make(n) for n in range(9) for make in (Bound, lambda n: uuid.UUID(int=n))]
+    with io.BytesIO() as file:
+        Noted(file, 5, None).dump([*things, ORIGIN, uuid.NAMESPACE_DNS])
+        *back, origin, name = pickle.loads(file.getvalue())
+    assert (back[1::2], name) == (things[1::2], uuid.NAMESPACE_DNS)
+    assert [bound.n for bound in (*back[::2], origin)] == [*range(9), 0]
+    assert (asked.count(Bound), asked.count(uuid.UUID)) == (1, 1)
 
 
 def test_globals_that_a_class_in_a_function_mentions_go_along_each_time() -> None:

@@ -151,14 +151,18 @@ def _name_of_constant(thing: Any, kind: type) -> str | None:
     """By which the module of its class has it, where that is all there is to it: it has no state."""
     if kind not in _constants:
         parts = dict(vars(sys.modules[kind.__module__])) if is_importable(kind) else {}
-        _constants[kind] = {id(part): name for name, part in parts.items() if type(part) is kind}
+        ours = {id(part): name for name, part in parts.items() if type(part) is kind and _has_no_state(part)}
+        _constants[kind] = ours
     name = _constants[kind].get(id(thing))
     is_there = name is not None and held_as(kind.__module__, name) is thing
     return name if is_there and _has_no_state(thing) else None
 
 
 def _has_no_state(thing: Any) -> bool:
-    _, arguments, *state = thing.__reduce_ex__(5)
+    try:
+        _, arguments, *state = thing.__reduce_ex__(5)
+    except Exception:  # it cannot be pickled
+        return False
     return len(arguments) == 1 and all(part is None for part in state)
 
 
