@@ -17,9 +17,10 @@ A copy is made by what cloudpickle says, with some arguments changed, and filled
   process already.
 * A class that is here already is not made once more: registries would take the new one for it. Its bases, its
   metaclass and its names are set where they have changed.
-* ``__init_subclass__`` of a base is called once more, without what the class was defined with. All that it
-  has done to the class is in the copy already. That of a base which is imported may enter the copy in a
-  registry of this process, if it can do with what there is. So it is with metaclasses.
+* ``__init_subclass__`` of a base, and a metaclass, are called once more where they are imported, without what
+  the class was defined with. They may enter the copy in a registry of this process, if they can do with what
+  there is. Those of a script are not called, nor are decorators: all that they have done to the class, and to
+  the script, has come along, and would be done a second time.
 """
 
 from __future__ import annotations

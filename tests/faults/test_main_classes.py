@@ -705,6 +705,40 @@ def test_a_metaclass_of_a_script_counts_a_class_once(backend: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_what_a_script_does_as_it_defines_a_class_is_not_done_in_workers(backend: str, tmp_path: Path) -> None:
+    """What it has done to the class, and to itself, is there. What it entered in a module is not."""
+    (tmp_path / "registry.py").write_text("known = {}\ndef enter(kind): known[kind.__name__] = kind; return kind\n")
+    done = run_script(f"""
+        import collections.abc, mrpy, registry
+        mrpy.configure(backend={backend!r}, workers=1)
+        defined = []
+        def enter(kind):
+            kind.number = len(defined)
+            defined.append(kind.__name__)
+            collections.abc.Sized.register(kind)
+            return registry.enter(kind)
+        class Meta(type):
+            def __new__(meta, name, bases, space):
+                return enter(super().__new__(meta, name, bases, {{**space, "__slots__": space["fields"]}}))
+        class Base:
+            def __init_subclass__(cls): enter(cls)
+        class A(metaclass=Meta): fields = ["n"]
+        class B(Base): pass
+        @enter
+        class C: pass
+        def look(x):
+            x.n = 1
+            in_modules = isinstance(x, collections.abc.Sized), type(x).__name__ in registry.known
+            return type(x).number, defined, hasattr(x, "__dict__"), in_modules
+        things = [A(), B(), C()]
+        here, there = map(look, things), mrpy.pmap(look, things)
+        for one, other in zip(here, there): print(one[:-1] == other[:-1], one, other[-1])
+    """, cwd=tmp_path)  # fmt: skip
+    lines = [f"True ({n}, ['A', 'B', 'C'], {n > 0}, (True, True)) (False, False)" for n in range(3)]
+    assert (done.stderr, done.stdout.splitlines()) == ("", lines)
+
+
+@pytest.mark.parametrize("backend", ["processes", "dask"])
 def test_metaclasses_of_a_script_may_have_mixins_that_are_imported(backend: str, tmp_path: Path) -> None:
     """Which are no metaclasses."""
     (tmp_path / "mixins.py").write_text(textwrap.dedent("""
