@@ -759,12 +759,13 @@ def test_the_source_of_a_serial_run_is_closed_in_the_thread_in_which_it_is_pulle
     assert len(set(threads)) == 1 and "MainThread" not in threads
 
 
+def slow(n: int) -> int:
+    time.sleep(0.005)
+    return n
+
+
 @pytest.mark.parametrize("backend", LOCAL)
 def test_branches_of_tee_are_gone_through_side_by_side(backend: str) -> None:
-    def slow(n: int) -> int:
-        time.sleep(0.005)
-        return n
-
     async def all_of(items: Any) -> list[int]:
         return [item async for item in items]
 
@@ -773,3 +774,30 @@ def test_branches_of_tee_are_gone_through_side_by_side(backend: str) -> None:
         return await asyncio.gather(*map(all_of, branches))
 
     assert asyncio.run(both()) == [list(range(30))] * 2
+
+
+async def left_by_break(items: Any) -> None:
+    async for _ in items:
+        break
+    items.close()
+
+
+async def left_by_a_timeout(items: Any) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.1):
+            async for _ in items:
+                pass
+
+
+@over_local
+@pytest.mark.parametrize("leave", [left_by_break, left_by_a_timeout])
+def test_a_branch_of_tee_that_is_left_does_not_end_the_others(leave: Callable[[Any], Awaitable[None]], backend: str) -> None:
+    async def every(items: Any) -> list[int]:
+        return [item async for item in items]
+
+    async def one_is_left() -> list[int]:
+        one, other = mrpy.pmap(slow, iter(range(60)), backend=backend, workers=2, chunksize=1).tee()
+        await leave(one)
+        return await every(other)
+
+    assert run(one_is_left) == list(range(60))

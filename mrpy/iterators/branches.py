@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from mrpy.light import TYPE_CHECKING
 from mrpy.mapreduce.sources import ON_DEMAND
+from mrpy.scheduler.current import next_for_all
 
 if TYPE_CHECKING:
     from typing import Any
@@ -88,7 +89,7 @@ class Lasting:
         if self._error is not None:
             raise self._error
         try:
-            return next(self._items)
+            return next_for_all(self._items)
         except StopIteration:
             raise
         except Exception as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from itertools import count
 from weakref import WeakSet
 
 from mrpy.inside import inside
+from mrpy.light import R
 from mrpy.options import Options
 from mrpy.scheduler.job import Job
 from mrpy.scheduler.session import Session, shared
@@ -91,3 +93,12 @@ class Stopper:
 
 
 _stopper: ContextVar[Stopper | None] = ContextVar("mrpy_stopper", default=None)
+
+
+def next_for_all(items: Iterator[R]) -> R:
+    """The next of these. Others have them, too: what is opened for them is not for this context to stop."""
+    token = _stopper.set(None)
+    try:
+        return next(items)
+    finally:
+        _stopper.reset(token)
