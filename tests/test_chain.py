@@ -678,6 +678,23 @@ def test_all_that_tee_gives_have_the_error_at_its_place(backend: str, options: A
 
 
 @pytest.mark.parametrize("backend", LOCAL)
+def test_an_interrupt_in_one_that_tee_gives_does_not_end_the_others_in_silence(backend: str) -> None:
+    one, other = mrpy.stream(interrupted_at_11(), backend=backend, workers=2, chunksize=2).map(abs).tee()
+    with pytest.raises(KeyboardInterrupt):
+        list(one)
+    got = []
+    with pytest.raises(mrpy.errors.Cancelled, match="ended by KeyboardInterrupt.* in another branch of tee"):
+        for item in other:
+            got.append(item)
+    assert got == list(range(len(got)))
+
+
+def interrupted_at_11() -> Iterator[int]:
+    yield from range(11)
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("backend", LOCAL)
 @pytest.mark.parametrize("chunksize", [2, 7])
 def test_a_run_does_not_go_on_behind_an_error_that_another_run_was_told(backend: str, chunksize: int) -> None:
     options: dict[str, Any] = {"backend": backend, "workers": 2, "chunksize": chunksize, "buffersize": 50}

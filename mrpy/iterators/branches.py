@@ -6,8 +6,9 @@ from _thread import RLock
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 
+from mrpy.errors import Cancelled
 from mrpy.light import TYPE_CHECKING
-from mrpy.mapreduce.sources import ON_DEMAND
+from mrpy.mapreduce.sources import ON_DEMAND, waits_its_turn
 from mrpy.scheduler.current import next_for_all
 
 if TYPE_CHECKING:
@@ -72,15 +73,15 @@ class Branch(Same):
 
 
 class Lasting:
-    """An iterator that raises its error again where it is asked again. ``had``: how many items of it branches
-    of `tee` have had; ``turn``: of the one that asks for the next."""
+    """An iterator that raises its error again where it is asked again; after Ctrl-C, that there was one.
+    ``had``: how many items of it branches of `tee` have had; ``turn``: of the one that asks for the next."""
 
     had = 0
 
     def __init__(self, items: Iterator[Any]) -> None:
         self.turn = RLock()  # it is an error of `tee` where the source itself asks a branch
         self._items = items
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -92,6 +93,11 @@ class Lasting:
             return next_for_all(self._items)
         except StopIteration:
             raise
-        except Exception as error:
-            self._error = error
+        except BaseException as error:
+            self._error = error if waits_its_turn(error) else _interrupted(error)
             raise
+
+
+def _interrupted(by: BaseException) -> Cancelled:
+    """What the others get: the interrupt was for one of them."""
+    return Cancelled(f"the run was ended by {by!r} in another branch of tee()")
