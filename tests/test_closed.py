@@ -179,3 +179,40 @@ def test_close_says_where_the_time_went_of_all_that_ran() -> None:
     with mrpy.pmap(abs, range(9), backend="serial").zip(mrpy.pmap(abs, itertools.count(), backend="serial")) as pairs:
         next(pairs)
     assert pairs.explain().count("it ran") == 2
+
+
+def ladder(steps: int) -> Any:
+    items: Any = mrpy.stream(iter(itertools.count().__next__, -1), backend="serial")
+    for _ in range(steps):
+        one, other = items.tee()
+        items = one.zip(other)
+    return items
+
+
+def ladder_of_bare_zips(steps: int) -> Any:
+    items: Any = mrpy.stream(iter(itertools.count().__next__, -1), backend="serial")
+    for _ in range(steps):
+        items = mrpy.parallel(zip(*items.tee(), strict=False), backend="serial").map(len)
+    return items
+
+
+def skips(steps: int) -> Any:
+    items: Any = mrpy.stream(iter(itertools.count().__next__, -1), backend="serial")
+    for _ in range(steps):
+        items = items.skip(0)
+    return items
+
+
+@pytest.mark.parametrize("begins", [True, False])
+@pytest.mark.parametrize(("make", "steps"), [(ladder, 14), (ladder_of_bare_zips, 12), (skips, 100)])
+def test_much_is_closed_at_once(make: Callable[[int], Any], steps: int, begins: bool) -> None:
+    items = make(steps)
+    if begins:
+        next(items)
+    begin = time.perf_counter()
+    items.close()
+    assert time.perf_counter() - begin < 5
+    few = make(3)
+    before = str(few), str(few.graph())
+    few.close()
+    assert (str(few), str(few.graph())) == before
