@@ -40,8 +40,8 @@ def is_taken(file: str | os.PathLike[str], items: object) -> bool:
 
 def results_of(computed: ParallelIterator[Any]) -> ParallelIterator[Any]:
     """What is computed with a file, for a run over it that has none. To the user they are one: what either of
-    them skips is counted together. An item that the run over it skips has its position among these results, not
-    in the source."""
+    them skips is counted together. An item that the run over it skips has its position among these
+    results, not in the source."""
     account = Account()
     results = computed._by("checkpoint", _counted_in, account)
     results._account = account

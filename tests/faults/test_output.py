@@ -171,7 +171,7 @@ def test_records_come_to_the_logger_of_their_name_with_their_item(caplog: pytest
 def test_what_looks_at_the_parts_of_a_record_finds_them_as_they_were_given(
     backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As formatters that write JSON do, filters, and services that count what is alike."""
+    """As formatters that write JSON do, and filters."""
 
     def talk(x: int) -> None:
         log = logging.getLogger("structured")
@@ -197,6 +197,28 @@ def test_what_looks_at_the_parts_of_a_record_finds_them_as_they_were_given(
     assert [getattr(each, "mrpy_item", None) for each in (first, third)] == [0 if copied else None] * 2
 
 
+@pytest.mark.parametrize("message", [5, [1, 2], None, 2.5])
+def test_a_message_that_is_no_text_says_which_item(message: object, caplog: pytest.LogCaptureFixture) -> None:
+    list(mrpy.pmap(lambda _: logging.getLogger("odd").warning(message), [0], workers=1))
+    assert [record.getMessage() for record in caplog.records if record.name == "odd"] == [f"(item 0) {message}"]
+
+
+def test_what_is_large_in_a_record_is_a_text(caplog: pytest.LogCaptureFixture) -> None:
+    def talk(_: int) -> None:
+        again = [0]
+        for _ in range(16):
+            again = [again, again]
+        log = logging.getLogger("large")
+        log.warning("%s of %s", [*range(100_000)], [1], extra={"of": {"all": [*range(100_000)], "no": (2,)}})
+        log.warning("%.9s", again)
+
+    list(mrpy.pmap(talk, [0], workers=1))
+    first, second = [record for record in caplog.records if record.name == "large"]
+    assert first.args == (str([*range(100_000)]), [1])
+    assert first.of == {"all": str([*range(100_000)]), "no": (2,)}  # type: ignore[attr-defined]
+    assert second.getMessage() == "(item 0) [[[[[[[[["
+
+
 def test_a_record_whose_arguments_are_not_plain_says_the_same(caplog: pytest.LogCaptureFixture) -> None:
     def talk(x: int) -> None:
         knot: list[Any] = []
@@ -215,7 +237,7 @@ def test_a_record_whose_arguments_are_not_plain_says_the_same(caplog: pytest.Log
     list(mrpy.pmap(talk, [0], workers=1))
     said = [record.getMessage() for record in caplog.records if record.name == "odd"]
     assert said[:2] == [f"(item 0) {Path('there')!r}", "(item 0) [[...], [...]]"]
-    assert said[2] == str(["[[...], [...]]"] * 2) and "arguments do not fit" in said[3]
+    assert said[2] == f"(item 0) {['[[...], [...]]'] * 2}" and "arguments do not fit" in said[3]
     assert said[4] == "(item 0) gone"
     assert "RecursionError" in said[5]
 

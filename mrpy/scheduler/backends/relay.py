@@ -36,6 +36,7 @@ OUT, ERR, LOG, WARNING = "out", "err", "log", "warning"
 
 PLAIN = (str, int, float, bool, type(None))
 DEEP = 20  # containers within each other, in a log record; out of the air
+MANY = 5_000  # elements of them, in all: so many are not looked at one by one
 
 
 # ---- in the worker ---------------------------------------------------------------------------------------
@@ -194,7 +195,7 @@ def _fields(record: Any) -> dict[str, Any]:
 
 
 def _message(record: Any, msg: Any, args: Any) -> tuple[Any, Any]:
-    """These two, plain as they are, where they say the same: who counts what is alike goes by them. Else what
+    """These two, plain as they are, where they say the same: formatters and filters look at them. Else what
     the record says, as text."""
     if not record.args:
         return msg, args
@@ -209,20 +210,24 @@ def _message(record: Any, msg: Any, args: Any) -> tuple[Any, Any]:
     return (msg, args) if same else (said, None)
 
 
-def _plain(value: Any, within: tuple[int, ...] = ()) -> Any:
-    """The same as strings, numbers, and containers of such; what is none of these as a text. ``within``: what
-    it lies in, which it may hold itself."""
+def _plain(value: Any, within: tuple[int, ...] = (), room: list[int] | None = None) -> Any:
+    """The same as strings, numbers, and containers of such; what is none of these, or too large, as a text.
+    ``within``: what it lies in, which it may hold itself. ``room``: for how many more elements, as one item
+    of a list."""
     if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
         value = value.item()
     kind = type(value)
     if kind in PLAIN:
         return value
-    if kind not in (list, tuple, dict) or len(within) == DEEP or id(value) in within:
+    room = [MANY] if room is None else room
+    is_plain = kind in (list, tuple, dict) and len(value) <= room[0]
+    if not is_plain or len(within) == DEEP or id(value) in within:
         return _text(value)
+    room[0] -= len(value)
     within = (*within, id(value))
     if kind is dict:
-        return {_plain(name, within): _plain(each, within) for name, each in [*value.items()]}
-    return kind([_plain(each, within) for each in value])
+        return {_plain(name, within, room): _plain(each, within, room) for name, each in [*value.items()]}
+    return kind([_plain(each, within, room) for each in value])
 
 
 def _text(value: Any) -> str:
@@ -274,7 +279,7 @@ def _log(fields: dict[str, Any], about: str, item: int | None) -> None:
     import logging
 
     msg = fields["msg"]
-    told = about + msg if isinstance(msg, str) else msg  # a dict, say, is for who takes it apart
+    told = msg if isinstance(msg, dict) else f"{about}{msg}"  # a dict is for who takes it apart
     record = logging.makeLogRecord({**fields, "msg": told, "mrpy_item": item})
     logger = logging.getLogger(record.name)
     if logger.isEnabledFor(record.levelno):
