@@ -67,7 +67,8 @@ class Branch(Same):
                 else:
                     with common.turn:
                         item = next(copy)
-                        common.had = max(common.had, self._had + 1)
+                        if self._had == common.had:  # else another has had it meanwhile
+                            common.had += 1
                 self._had += 1
                 yield item
 
