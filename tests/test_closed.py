@@ -6,6 +6,7 @@ import asyncio
 import gc
 import itertools
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -179,6 +180,33 @@ def test_close_says_where_the_time_went_of_all_that_ran() -> None:
     with mrpy.pmap(abs, range(9), backend="serial").zip(mrpy.pmap(abs, itertools.count(), backend="serial")) as pairs:
         next(pairs)
     assert pairs.explain().count("it ran") == 2
+
+
+SEVERAL_AT_ONCE: dict[str, Callable[[Any], Any]] = {
+    "zip": lambda items: items.zip(mrpy.pmap(abs, itertools.count())),
+    "enumerate": lambda items: items.enumerate(),
+    "batch": lambda items: items.batch(2),
+    "few at once": lambda items: mrpy.parallel(items.enumerate(), buffersize=4),
+}
+
+
+@over_local
+@pytest.mark.parametrize("name", SEVERAL_AT_ONCE)
+def test_who_waits_for_an_item_in_another_thread_ends_with_the_next(name: str, backend: str) -> None:
+    def slow(n: int) -> int:
+        time.sleep(0.01)
+        return n
+
+    with mrpy.session(backend, workers=2):
+        items = SEVERAL_AT_ONCE[name](mrpy.pmap(slow, itertools.count(), chunksize=1))
+        seen: list[Any] = []
+        thread = threading.Thread(target=lambda: [seen.append(item) for item in items], daemon=True)
+        thread.start()
+        assert eventually(lambda: bool(seen))
+        items.close()
+        thread.join(20)
+        assert not thread.is_alive()
+        assert next(items, None) is None
 
 
 def ladder(steps: int) -> Any:

@@ -138,7 +138,7 @@ def _blocks(
     options = says()
     plan = of_single_items(plan, options)
     if not plan.steps:
-        yield from _as_it_is(plan, options)
+        yield from _as_it_is(plan, options, stopper)
         return
     if len(plan.steps) == 1 and type(plan.steps[0]) is Settled:  # only looked at, so none need travel
         options = options.replaced(backend="serial", timeout=None, progress=False)
@@ -323,11 +323,19 @@ def _code(steps: tuple[Step, ...], name: str, rules: Rules, *, travels: bool = T
     return code_for(functions, make, name, *also, *kinds, afresh=True)
 
 
-def _as_it_is(plan: Plan, options: Options) -> Iterator[Iterable[Any]]:
+def _one_by_one(items: Iterable[Any], stopper: Stopper) -> Generator[Any, None, None]:
+    """These; they end where another thread has closed the run."""
+    for item in items:
+        if stopper.stopped:
+            return
+        yield item
+
+
+def _as_it_is(plan: Plan, options: Options, stopper: Stopper) -> Iterator[Iterable[Any]]:
     """A source without steps: there is nothing to send anywhere."""
     free = options.buffersize == "auto" and options.buffer_bytes is None
     if free and isinstance(plan.source, Pulled):
-        one_by_one = (item for item in plan.source.iterable)
+        one_by_one = _one_by_one(plan.source.iterable, stopper)
         try:
             yield one_by_one
         finally:
@@ -345,7 +353,7 @@ def _as_it_is(plan: Plan, options: Options) -> Iterator[Iterable[Any]]:
     while True:
         with window:
             items = reader.take(1)
-        if len(items) == 0:
+        if len(items) == 0 or stopper.stopped:
             return
         window.sent(1, 0, awaited=False)
         receipts = window.cut(1)

@@ -106,7 +106,7 @@ class ParallelIterator(Beginning[T], Reshaping[T], Reductions[T], Grouping[T], W
 
     def close(self) -> None:
         """Stop what is running and end the iterator. Where another thread waits for an item of a `map` or the
-        like, it ends there; of a chain that looks at several items it is a `ValueError`."""
+        like, it ends there; of a chain that looks at several items, with the next that it would get."""
         if self._running_async is None or self._stopper is None:
             self._run(begins=False).close()
             self._let_go()
