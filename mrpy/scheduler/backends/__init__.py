@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mrpy.light import TYPE_CHECKING
+from mrpy.light import TYPE_CHECKING, imported
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -21,9 +21,8 @@ def make(name: str, workers: int, **settings: Any) -> Backend:
     cluster, say."""
 
     def made() -> Backend:
-        from importlib import import_module  # each backend brings what is heavy in it
-
-        factory = getattr(import_module(f"{__name__}.{name}"), f"{name.capitalize()}Backend")
+        # each brings what is heavy in it
+        factory = getattr(imported(f"{__name__}.{name}"), f"{name.capitalize()}Backend")
         backend: Backend = factory(workers, **settings)
         return backend
 
