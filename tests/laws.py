@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import time
 import weakref
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 import mrpy
+from mrpy.scheduler import byvalue
 
 HAS_DASK = importlib.util.find_spec("distributed") is not None
 
@@ -60,6 +62,20 @@ REDUCED: dict[str, Callable[[Any], Any]] = {
     "failing": lambda run: run.map(lambda x: x if x % 7 else 1 // 0).sum(),
     "repartition": lambda run: list(run.repartition(3)),
 }
+
+
+def pickled_by_value(value: Any) -> tuple[bytes, list[Any]]:
+    """The pickle of a value, and which things of it were looked at one by one."""
+    asked: list[Any] = []
+
+    class Noted(byvalue._Pickler):
+        def _reduced(self, thing: Any, kind: type) -> Any:
+            asked.append(thing)
+            return super()._reduced(thing, kind)
+
+    with io.BytesIO() as file:
+        Noted(file, 5, None).dump(value)
+        return file.getvalue(), asked
 
 
 class Alive:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import decimal
 import functools
-import io
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -14,11 +13,11 @@ from typing import Any
 import numpy
 import pytest
 from faults.watching import run_script
-from laws import BACKENDS
+from laws import BACKENDS, pickled_by_value
 
 import mrpy
 from mrpy.errors import SerializationError
-from mrpy.scheduler import byvalue, codec
+from mrpy.scheduler import codec
 from mrpy.scheduler.calls import Code
 
 REMOTE = ["processes", "dask"]
@@ -273,15 +272,7 @@ print("done")
 
 
 def test_what_copies_are_made_by_is_not_looked_at() -> None:
-    asked: list[Any] = []
-
-    class Noted(byvalue._Pickler):
-        def _reduced(self, thing: Any, kind: type) -> Any:
-            asked.append(thing)
-            return super()._reduced(thing, kind)
-
-    with io.BytesIO() as file:
-        Noted(file, 5, None).dump(of_main()["Model"]())
-        assert codec.decode(codec.Payload(file.getvalue()))(1) == (1, (1, 1))
+    pickled, asked = pickled_by_value(of_main()["Model"]())
+    assert codec.decode(codec.Payload(pickled))(1) == (1, (1, 1))
     modules = {getattr(thing, "__module__", None) for thing in asked}
     assert not [name for name in modules if name and name.startswith(("mrpy", "cloudpickle"))]

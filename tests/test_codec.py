@@ -6,7 +6,6 @@ import collections
 import copyreg
 import functools
 import gc
-import io
 import pickle
 import sys
 import threading
@@ -20,6 +19,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import pytest
+from laws import pickled_by_value
 
 from mrpy.errors import SerializationError
 from mrpy.scheduler import byvalue, codec
@@ -221,20 +221,13 @@ ORIGIN, OPEN = Bound(0), Bound(None)
 
 def test_objects_of_which_their_module_has_one_with_a_state_go_the_same_way() -> None:
     """Each of them would be looked at else."""
-    asked: list[type] = []
-
-    class Noted(byvalue._Pickler):
-        def _reduced(self, thing: Any, kind: type) -> Any:
-            asked.append(kind)
-            return super()._reduced(thing, kind)
-
     things = [make(n) for n in range(9) for make in (Bound, lambda n: uuid.UUID(int=n))]
-    with io.BytesIO() as file:
-        Noted(file, 5, None).dump([*things, ORIGIN, uuid.NAMESPACE_DNS])
-        *back, origin, name = pickle.loads(file.getvalue())
+    pickled, asked = pickled_by_value([*things, ORIGIN, uuid.NAMESPACE_DNS])
+    *back, origin, name = pickle.loads(pickled)
     assert (back[1::2], name) == (things[1::2], uuid.NAMESPACE_DNS)
     assert [bound.n for bound in (*back[::2], origin)] == [*range(9), 0]
-    assert (asked.count(Bound), asked.count(uuid.UUID)) == (1, 1)
+    kinds = [*map(type, asked)]
+    assert (kinds.count(Bound), kinds.count(uuid.UUID)) == (1, 1)
 
 
 def test_globals_that_a_class_in_a_function_mentions_go_along_each_time() -> None:
