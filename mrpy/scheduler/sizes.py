@@ -67,14 +67,20 @@ def about_apart(values: Any) -> int:
 
 
 def _beside(value: Any, other: Any) -> int:
-    """What a value takes without what it shares with another, in the same place of both if they are short."""
+    """What a value takes without what it shares with another."""
     if value is other:
         return 0
+    members = _unshared(value, other, (list, tuple, dict))
+    return weight(value) if members is None else _own(value) + sum(map(weight, members))
+
+
+def _unshared(value: Any, other: Any, kinds: tuple[type, ...]) -> list[Any] | None:
+    """What a short one of these holds that another has not in the same place; None of anything else."""
     kind = type(value)
-    if kind is not type(other) or kind not in (list, tuple, dict) or len(value) > SAMPLED_INSIDE:
-        return weight(value)
-    members = [each.values() if kind is dict else each for each in (value, other)]
-    return _own(value) + sum(weight(mine) for mine, its in zip(*members, strict=False) if mine is not its)
+    if kind is not type(other) or kind not in kinds or len(value) > SAMPLED_INSIDE:
+        return None
+    both = [each.values() if kind is dict else each for each in (value, other)]
+    return [mine for mine, its in zip(*both, strict=False) if mine is not its]
 
 
 def estimated(values: list[Any]) -> int:
@@ -114,10 +120,10 @@ def contents_beside(value: Any, other: Any) -> int:
     """The same without what another value is, or has in the same place, where both are short tuples."""
     if value is other:
         return SMALL
-    if type(value) is not tuple or type(other) is not tuple or len(value) > SAMPLED_INSIDE:
+    members = _unshared(value, other, (tuple,))
+    if members is None:
         return contents(value)
-    pairs = zip(value, other, strict=False)
-    return SMALL + sum(contents(one, DEEPEST - 1) for one, two in pairs if one is not two)
+    return SMALL + sum(contents(each, DEEPEST - 1) for each in members)
 
 
 def _step(count: int) -> int:
