@@ -36,6 +36,18 @@ def test_what_was_taken_back_is_not_the_workers(claims: Claims) -> None:
     assert claimed.is_ours(9)
 
 
+def test_what_the_worker_leaves_is_not_its_own_any_more(claims: Claims) -> None:
+    claimed = Claimed(os.dup(claims.fd))
+    for number in (5, 7, 8):
+        claims.grant(number)
+    assert claims.take_back() == 5
+    assert not claimed.is_ours(5)
+    assert claimed.leave() == 7
+    assert claimed.leave() is None
+    assert not claimed.is_ours(7)
+    assert claimed.is_ours(8)
+
+
 def test_a_worker_without_its_claims_does_not_go_on() -> None:
     fd = os.open(os.devnull, os.O_RDONLY)
     with pytest.raises(OSError, match="claims"):
@@ -77,6 +89,42 @@ def test_nothing_waits_behind_a_task_that_takes_long(long: int, tmp_path: Path) 
 
     with mrpy.session("processes", workers=2):
         assert list(mrpy.pmap(function, range(count), chunksize=1))[long] == count
+
+
+def test_nothing_waits_with_a_worker_that_was_late_to_see_what_was_taken_back(tmp_path: Path) -> None:
+    """What was behind `first` is gone when its worker looks: it finds the number of the one behind `long`."""
+    over = tmp_path / "over"
+
+    def first() -> None:
+        look = Claimed.is_ours
+
+        def late(self: Claimed, number: int) -> bool:
+            time.sleep(0.05)
+            return look(self, number)
+
+        Claimed.is_ours = late  # type: ignore[method-assign]
+        time.sleep(0.05)
+
+    def long() -> bool:
+        until = time.monotonic() + 20
+        while not over.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        return over.exists()
+
+    def act(which: str, seconds: float = 0.01) -> bool | None:
+        return {"first": first, "long": long, "work": lambda: time.sleep(seconds)}[which]()
+
+    with mrpy.session("processes", workers=2):
+        for _ in range(4):
+            for pending in [mrpy.submit(act, "work") for _ in range(2)]:
+                pending.result(30)
+        leading, _, _ = mrpy.submit(act, "first"), mrpy.submit(act, "work", 0.03), mrpy.submit(act, "work", 0.4)
+        leading.result(30)
+        last, *behind = mrpy.submit(act, "long"), mrpy.submit(act, "work"), mrpy.submit(act, "work")
+        for pending in behind:
+            pending.result(30)
+        over.touch()
+        assert last.result(30)
 
 
 def test_what_waits_with_a_worker_that_is_to_leave_goes_to_the_next(tmp_path: Path) -> None:

@@ -39,7 +39,6 @@ from mrpy.scheduler.failure import of
 from mrpy.scheduler.queues import sooner
 from mrpy.scheduler.said import Said
 
-TORN_DOWN = 10.0  # seconds that a worker has for what it does at its end
 LISTENED_TO = 4  # workers, before we sleep: each costs 2 us, to be told by another thread 50 us or more
 BOOTS = 3  # workers in a row that may die before they are up
 
@@ -93,10 +92,8 @@ class ProcessesBackend(Backend):
         self._backlog.append(ticket)
 
     def stop(self, key: m.Key, attempt: int) -> None:
-        for ticket in self._tickets.values():
-            if ticket.key == key and ticket.attempt == attempt:
-                self._stop(ticket)
-                break
+        for ticket in [each for each in self._tickets.values() if (each.key, each.attempt) == (key, attempt)]:
+            self._stop(ticket)
         self._deal()  # what waited behind it may go to others
 
     def _stop(self, ticket: Ticket) -> None:
@@ -248,7 +245,7 @@ class ProcessesBackend(Backend):
 
     def _have_leave(self, worker: WorkerHandle) -> None:
         """It ends by itself, or is killed if that takes too long."""
-        worker.send_leave(TORN_DOWN)
+        worker.send_leave()
         self._team.keep_time(worker)
         self._unsent.add(worker)
 
@@ -344,6 +341,13 @@ class ProcessesBackend(Backend):
         if frame.kind in (w.BEGAN, w.THROUGH):
             self._facts.append(worker.fact_of(ticket, frame))
             return
+        if frame.kind == w.LEFT:
+            worker.take(ticket)
+            self._put_back(ticket)
+            if ticket.stopping:
+                self._stop(ticket)
+            self._deal()
+            return
         self._punch(worker, ticket)
         *meta, loans, unused = marshal.loads(frame.parts[0])
         worker.lender.returned(unused)
@@ -390,11 +394,7 @@ class ProcessesBackend(Backend):
                 self._give_up(f"worker processes die before they are up ({death.how}); see what they printed")
         for place, ticket in enumerate(worker.queue):
             del self._tickets[ticket.number]
-            if ticket.stopping:
-                self._facts.append(m.Stopped(ticket.key, ticket.attempt, death.trace))
-                continue
-            failure = ticket.lost(worker.pid, death, stopped=stopped)
-            self._facts.append(m.Lost(ticket.key, ticket.attempt, failure, ticket.item, blame=place == 0))
+            self._facts.append(ticket.lost(worker.pid, death, stopped=stopped, blame=place == 0))
         worker.queue.clear()
         if self._backlog:
             self._deal()

@@ -22,7 +22,7 @@ from mrpy.scheduler.backends.tracker import TRACKING, Tracker, is_open, tracker
 from mrpy.scheduler.backends.transport import Frame, ParentEnd
 from mrpy.scheduler.backends.worker_main import CODE, FORGET, LEAVE, RETURNED, RUN, THROUGH, TRACKER
 from mrpy.scheduler.failure import Failure, of, overran
-from mrpy.scheduler.messages import Began, Through
+from mrpy.scheduler.messages import Began, Lost, Stopped, Through
 from mrpy.scheduler.policy import DEFAULT, LONGEST_WAIT
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mrpy.scheduler.failure import At
     from mrpy.scheduler.messages import Task
 
+TORN_DOWN = 10.0  # seconds that a worker has for what it does at its end
 CODES_KEPT = 64  # functions a worker holds; out of the air
 LIGHT = 1 << 16  # bytes of a task that waits behind another, at most; out of the air
 
@@ -69,12 +70,16 @@ class Ticket:
         self.granted = False  # it waits behind another task, and may be taken back
         self.message: Any = ()  # what to send, until that cannot be necessary again
 
-    def lost(self, pid: int, death: Death, *, stopped: bool) -> Failure:
-        """Its failure, if it is to blame. ``stopped``: the worker was, until the time was up."""
+    def lost(self, pid: int, death: Death, *, stopped: bool, blame: bool) -> Lost | Stopped:
+        """What became of it. ``stopped``: the worker was, until the time was up. ``blame``: it was what ran."""
+        if self.stopping:
+            return Stopped(self.key, self.attempt, death.trace)
         if stopped and self.timeout is not None:
-            return overran(self.timeout, self.item, death.trace)
-        crash = f"the worker process {pid} was lost while it ran this: {death.how}"
-        return of(WorkerCrashed(crash), trace=death.trace)
+            failure = overran(self.timeout, self.item, death.trace)
+        else:
+            crash = f"the worker process {pid} was lost while it ran this: {death.how}"
+            failure = of(WorkerCrashed(crash), trace=death.trace)
+        return Lost(self.key, self.attempt, failure, self.item, blame=blame)
 
 
 class Death(NamedTuple):
@@ -135,10 +140,10 @@ class WorkerHandle:
             del self._codes[code]
             self.end.send(FORGET, code, [])
 
-    def send_leave(self, seconds: float) -> None:
-        """Have it drop all functions, and end; so much time it has for that."""
+    def send_leave(self) -> None:
+        """Have it drop all functions, and end, in time."""
         self.end.send(LEAVE, 0, [])
-        self.kill_at = time.monotonic() + seconds
+        self.kill_at = time.monotonic() + TORN_DOWN
 
     def give(self, ticket: Ticket) -> None:
         """Send a call, the large parts of it through shared memory, to be run behind what the worker has."""
@@ -170,11 +175,15 @@ class WorkerHandle:
         number = self.claims.take_back()
         for ticket in self.queue:
             if ticket.number == number:
-                self.queue.remove(ticket)
-                self.tasks -= 1
-                ticket.worker, ticket.granted = None, False
+                self.take(ticket)
                 return ticket
         return None
+
+    def take(self, ticket: Ticket) -> None:
+        """The worker will not run this one."""
+        self.queue.remove(ticket)
+        self.tasks -= 1
+        ticket.worker, ticket.granted = None, False
 
     def send_returned(self) -> bool:
         """Give back what is not used any more, if there is such; say whether there was."""

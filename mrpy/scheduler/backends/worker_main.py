@@ -13,6 +13,7 @@
                                           <──────   DONE   ticket  meta, value
                                           <──────   FAILED ticket  meta, failure
                                           <──────   SAID   0       what it printed, logged or warned of
+                                          <──────   LEFT   ticket            (to be taken back: ``claims.py``)
       RETURNED       meta                 <─────>   says nothing more
 
 Each meta ends with what there is to say of shared memory, in which large parts lie (``segments.py``): what
@@ -57,7 +58,7 @@ else:
     failures = later("mrpy.scheduler.failure")
 
 CODE, FORGET, RUN, LEAVE, TRACKER = 1, 2, 3, 4, 5
-READY, BEGAN, DONE, FAILED, SAID, THROUGH = 11, 12, 13, 14, 15, 16
+READY, BEGAN, DONE, FAILED, SAID, THROUGH, LEFT = 11, 12, 13, 14, 15, 16, 17
 RETURNED = 21
 
 _F_SETSIG = 10  # Linux; Python's fcntl does not name it
@@ -196,8 +197,11 @@ class Worker:
         announce: Any = None
         received = perf_counter()
         (code, care, shape, waits), parts = self._opened(frame)
-        if waits and not self._claimed.is_ours(number):
-            return
+        if waits:
+            if not self._claimed.is_ours(number):
+                return
+        elif (other := self._claimed.leave()) is not None:
+            self._end.send(LEFT, other, [])
         payloads = codec.unflatten(shape, parts)
         del frame, parts
         try:
