@@ -3,8 +3,8 @@
     parent    RUN, and its number into a pipe      (`Claims.grant`)
     worker    takes the number out before it begins: the task is its own; or it finds none, and passes it over
     parent    takes the number out                 (`Claims.take_back`): now another worker may have it
-    worker    says LEFT where it has taken out the number of a later task, as one was taken back, and is to begin
-              one that was not granted: that may take long   (`Claimed.leave`)
+    worker    says LEFT where it has taken out the number of a later task, as one was taken back, and is to
+              begin one that was not granted: that may take long   (`Claimed.leave`)
 
 What is read out of a pipe is gone, so only one of the two can have it, and neither waits for the other.
 """

@@ -21,7 +21,7 @@ from mrpy.scheduler.backends.spawn import NOT_KNOWN, spawned
 from mrpy.scheduler.backends.tracker import TRACKING, Tracker, is_open, tracker
 from mrpy.scheduler.backends.transport import Frame, ParentEnd
 from mrpy.scheduler.backends.worker_main import CODE, FORGET, LEAVE, RETURNED, RUN, THROUGH, TRACKER
-from mrpy.scheduler.failure import Failure, of, overran
+from mrpy.scheduler.failure import of, overran
 from mrpy.scheduler.messages import Began, Lost, Stopped, Through
 from mrpy.scheduler.policy import DEFAULT, LONGEST_WAIT
 
@@ -71,7 +71,7 @@ class Ticket:
         self.message: Any = ()  # what to send, until that cannot be necessary again
 
     def lost(self, pid: int, death: Death, *, stopped: bool, blame: bool) -> Lost | Stopped:
-        """What became of it. ``stopped``: the worker was, until the time was up. ``blame``: it was what ran."""
+        """What became of it. ``stopped``: the worker was, until the time was up. ``blame``: it ran then."""
         if self.stopping:
             return Stopped(self.key, self.attempt, death.trace)
         if stopped and self.timeout is not None:
