@@ -142,7 +142,7 @@ def test_what_was_meant_for_the_chunk_before_takes_nothing_away() -> None:
     step: Any = AskedEarly()
     kernel = MapChunk((step,), Rules(seed=1))
     assert kernel(Chunk(0, [1, 2, 3], gives_back=True)) == [1, 2, 3]
-    assert step.asked == 2
+    assert step.asked > 1
 
 
 class AskedInFolds(Asked):

@@ -31,7 +31,7 @@ from mrpy.options import resolve
 from mrpy.scheduler.calls import apart
 
 cutting, kernels, stretches = (
-    importlib.import_module(f"mrpy.mapreduce.{name}") for name in ("cutting", "kernels", "clock")
+    importlib.import_module(f"mrpy.mapreduce.{name}") for name in ("cutting", "kernels", "stretches")
 )
 
 over_both = pytest.mark.parametrize("backend", ["threads", "processes"])
@@ -128,6 +128,26 @@ def test_results_that_are_large_or_may_be_end_a_chunk(result: Any) -> None:
     """An object may hold anything, and nobody looks into it."""
     kernel = MapChunk((Map(lambda n: result),), Rules(seed=1))
     assert values_of(kernel(Chunk(0, range(100), budget=100.0))) == ([result], 1)
+
+
+@pytest.mark.parametrize("results", [bytes, lambda size: [bytes(size)], lambda size: {1: bytes(size), 2: bytes(size)}])
+def test_a_chunk_that_may_be_cut_again_ends_where_results_take_far_more_than_those_before(results: Any) -> None:
+    kernel = MapChunk((Map(lambda n: n if n < 1000 else results(2**20)),), Rules(seed=1))
+    values, done = values_of(kernel(Chunk(0, range(9000), gives_back=True)))
+    assert done is not None
+    assert len(values) == done < 3000
+    values, done = values_of(kernel(Chunk(0, range(9000, 9100), gives_back=True)))
+    assert done is not None
+    assert len(values) == done
+    values, done = values_of(kernel(Chunk(0, range(1000), gives_back=True)))
+    assert (values, done) == (list(range(1000)), None)
+
+
+def test_results_that_are_one_object_do_not_end_a_chunk() -> None:
+    large = bytes(2**20)
+    for result in (large, (1, large), [large, 2]):
+        kernel = MapChunk((Map(lambda n, result=result: result),), Rules(seed=1))
+        assert len(kernel(Chunk(0, range(9000), gives_back=True))) == 9000
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,24 @@ class Meter(Iterator[int]):
             self.given += items_of(item)
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+@over_local
+def test_results_that_take_far_more_than_those_before_are_not_made_all_at_once(
+    backend: str, ordered: bool, tmp_path: Path
+) -> None:
+    def grow(n: int) -> int | bytes:
+        if n < 5000:
+            return n
+        (tmp_path / str(n)).touch()
+        return bytes(2**20)
+
+    with mrpy.session(backend, workers=2):
+        for result in mrpy.pmap(grow, range(9000), ordered=ordered):
+            if isinstance(result, bytes):
+                break
+        assert len(list(tmp_path.iterdir())) < 1500
+
+
 # ---- the window in items -----------------------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ else:
 
 
 _SAMPLED = 4  # values, and members of a container; out of the air
-_PLAIN = frozenset({bool, int, float, complex, str, bytes, bytearray, type(None)})
+PLAIN = frozenset({bool, int, float, complex, str, bytes, bytearray, type(None)})
 _CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 
 
@@ -39,7 +39,7 @@ def visible_bytes(values: Sequence[Any]) -> int | None:
 
 def _visible(value: Any, depth: int = 2) -> int | None:
     kind = type(value)
-    if kind in _PLAIN:  # first: what reads a module at a cold start waits for other threads, 5 ms at a time
+    if kind in PLAIN:  # first: what reads a module at a cold start waits for other threads, 5 ms at a time
         return sys.getsizeof(value)
     if kind not in _CONTAINERS:
         return sizes.stated(value)

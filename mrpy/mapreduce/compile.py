@@ -67,8 +67,7 @@ class Feeder:
         self._chunker = Chunker(options.chunksize, workers, code.cost)
         self.aim = self._chunker.aim
         self.use(code)
-        near = job.driver.backend.near  # else a value may be made again, and be of more items, or of fewer
-        self._chunker.guesses = near and self._cut_again and may_guess(options)
+        self._chunker.guesses = self._gives_back and job.driver.backend.threaded and may_guess(options)
         self._slots: dict[Key, Slot] = {}
         self._shared: dict[int, Any] = {}
         self._pace = 0.0  # seconds that the last chunk took to be cut
@@ -84,8 +83,9 @@ class Feeder:
     def use(self, code: Code) -> None:
         """From here on chunks are tasks of this code."""
         self.code = code
-        self._cut_again = may_cut_again(code.function, self._options, self.job.driver.backend)
-        self._gives_back = self._cut_again and self._options.chunksize == "auto"
+        self._cut_again = may_cut_again(code.function, self._options)
+        near = self.job.driver.backend.near  # else a value may be made again, and be of more or fewer items
+        self._gives_back = self._cut_again and near and self._options.chunksize == "auto"
 
     def sample(self, count: int) -> list[Any]:
         """The first items of the source, which are read again afterwards."""

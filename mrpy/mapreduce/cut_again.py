@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from mrpy.mapreduce.slots import Slot
     from mrpy.options import Options
-    from mrpy.scheduler.backends.base import Backend
     from mrpy.scheduler.job import Job
     from mrpy.scheduler.messages import Key
 
@@ -24,11 +23,11 @@ PATIENCE = 0.05  # seconds; most chunks take 0.03. Out of the air
 BRIEF = 0.002  # the same where fewer chunks are out than there are workers: to ask takes a few round trips
 
 
-def may_cut_again(kernel: Any, options: Options, backend: Backend) -> bool:
+def may_cut_again(kernel: Any, options: Options) -> bool:
     """Whether no step is hurt by more cuts, amid a chunk. A kernel that goes ``in_leaves`` is cut where they
     end, and its steps begin anew in any case."""
     hurts_none = kernel.in_leaves or all(map(looks_at_single_items, kernel.steps))
-    return hurts_none and backend.threaded and options.checkpoint is None
+    return hurts_none and options.checkpoint is None
 
 
 def may_guess(options: Options) -> bool:

@@ -21,12 +21,12 @@ from types import BuiltinFunctionType, FunctionType
 from mrpy.errors import Item, pin, pins
 from mrpy.light import TYPE_CHECKING, Any, Frozen
 from mrpy.mapreduce.chunks import Chunk, Outcome, moved, partly
-from mrpy.mapreduce.clock import Clock
 from mrpy.mapreduce.kernels import Announce, MapChunk, begun, counted, through
 from mrpy.mapreduce.random import ahead_of, at_positions
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
 from mrpy.mapreduce.steps import FlatMap, Step
+from mrpy.mapreduce.stretches import Stretches
 from mrpy.mapreduce.tree import MISSING, NOTHING, Node, Nothing, combine, leaf_end, leaf_index, merged, total
 from mrpy.scheduler.calls import TaskStopped
 from mrpy.scheduler.rests import in_hand, offered
@@ -216,8 +216,8 @@ def shifted(announce: Announce | None, whole: Chunk, part: Chunk) -> Announce | 
 def _until(budget: float, rest: offered) -> Iterator[Iterator[Any]]:
     """The items, some at a time. What is left when the budget is spent is given back. How many bytes are made
     of them is not looked at: whoever takes them in does that."""
-    clock = Clock(budget, length_hint(rest.items))
-    while size := clock.stretch(length_hint(rest.items), []):
+    stretches = Stretches(length_hint(rest.items), budget=budget)
+    while size := stretches.next(length_hint(rest.items)):
         yield islice(rest.items, size)
     rest.give_back()
 

@@ -21,11 +21,11 @@ from mrpy.errors import Item, SpillError, pin, pins
 from mrpy.inside import Place, inside, is_ctrl_c
 from mrpy.light import TYPE_CHECKING, Frozen, later
 from mrpy.mapreduce.chunks import Chunk, Outcome, index_of, opened_item, partly
-from mrpy.mapreduce.clock import Clock
 from mrpy.mapreduce.marks import Known
 from mrpy.mapreduce.random import at_positions
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.skipped import Skipped
+from mrpy.mapreduce.stretches import Stretches
 from mrpy.scheduler import codec
 from mrpy.scheduler.calls import TaskStopped
 from mrpy.scheduler.rests import in_hand
@@ -44,6 +44,7 @@ else:
     failing, policy = later("mrpy.scheduler.failure"), later("mrpy.scheduler.policy")
     noted = later("mrpy.mapreduce.noted")
 
+Steps: TypeAlias = "tuple[Step, ...]"
 Announce: TypeAlias = "Callable[[At | None], None]"
 Made: TypeAlias = "tuple[list[Any] | Outcome, int | None]"
 
@@ -54,7 +55,7 @@ _COUNTED = (list, tuple, range, str, bytes, bytearray)  # their iterators say ho
 class MapChunk(Frozen):
     """The kernel of a map: a chunk through the steps, results in order; what was skipped is noted."""
 
-    steps: tuple[Step, ...]
+    steps: Steps
     rules: Rules
     in_leaves = False  # see `mrpy.mapreduce.cut_again`
 
@@ -81,14 +82,14 @@ class MapChunk(Frozen):
         return out.result(), len(chunk.data) - left if left and not out.ended else None
 
 
-def through(steps: tuple[Step, ...], items: Iterator[Any]) -> Iterator[Any]:
+def through(steps: Steps, items: Iterator[Any]) -> Iterator[Any]:
     """The fused steps over an iterator."""
     for step in steps:
         items = step.over(items)
     return items
 
 
-def collect(steps: tuple[Step, ...], items: Iterator[Any], values: list[Any]) -> None:
+def collect(steps: Steps, items: Iterator[Any], values: list[Any]) -> None:
     """``values.extend(through(steps, items))``. What came before an error stays in the list."""
     into = getattr(steps[-1], "into", None) if steps else None
     if into is None:
@@ -102,9 +103,7 @@ def counted(data: Sequence[Any]) -> Sequence[Any]:
     return data if type(data) in _COUNTED else list(data)
 
 
-def begun(
-    steps: tuple[Step, ...], items: Iterator[Any]
-) -> tuple[Iterator[Any], tuple[Step, ...], Reading | None]:
+def begun(steps: Steps, items: Iterator[Any]) -> tuple[Iterator[Any], Steps, Reading | None]:
     """The iterator that stays when a step raises, and the steps over it. It is the one over the chunk; or,
     where the first step reads, the one over what it reads, and it can say where that is."""
     begin = getattr(steps[0], "begin", None) if steps else None
@@ -114,13 +113,14 @@ def begun(
     return chain.from_iterable(reading), steps[1:], reading
 
 
-def run_fast(steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: Collector) -> None:
+def run_fast(steps: Steps, chunk: Chunk, rest: offered, out: Collector) -> None:
     """The whole chunk at once."""
     data, items = chunk.data, rest.items
     ended: list[bool] = []
     source = items if out.rules.on_error == "raise" else chain(items, _end(ended))
     base, above, reading = begun(steps, source)
-    clock = Clock(chunk.budget, len(data)) if chunk.budget is not None else None
+    whole = chunk.budget is None and not (chunk.gives_back and reading is None)
+    stretches = None if whole else Stretches(len(data), out.values, chunk.budget)
 
     def position() -> int:
         return chunk.first + len(data) - rest.left - 1
@@ -132,8 +132,8 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: Collecto
         before = at()
         try:
             with at_positions(out.rules.seed, position, reading):
-                if clock is not None:
-                    _by_the_clock(steps, items, source, clock, out.values)
+                if stretches is not None:
+                    _in_stretches(steps, items, source, stretches, out.values)
                 elif chunk.piece is None or reading is not None:
                     collect(above, base, out.values)
                 else:
@@ -150,7 +150,7 @@ def run_fast(steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: Collecto
                 break  # no stage is to be begun once more, over nothing
         else:
             break
-    if clock is not None:
+    if stretches is not None:
         rest.give_back()
 
 
@@ -160,16 +160,16 @@ def _end(ended: list[bool]) -> Iterator[Any]:
     yield from ()
 
 
-def _by_the_clock(
-    steps: tuple[Step, ...], items: Iterator[Any], source: Iterator[Any], clock: Clock, values: list[Any]
+def _in_stretches(
+    steps: Steps, items: Iterator[Any], source: Iterator[Any], those: Stretches, values: list[Any]
 ) -> None:
-    """Stretches of a chunk, until it or its budget is spent. ``source``: the items, to their end."""
-    while size := clock.stretch(left := length_hint(items), values):
+    """Until the chunk is through, or enough was done of it. ``source``: the items, to their end."""
+    while size := those.next(left := length_hint(items)):
         collect(steps, source if size >= left else islice(items, size), values)
 
 
 def _by_pieces(
-    steps: tuple[Step, ...], items: Iterator[Any], source: Iterator[Any], size: int, values: list[Any]
+    steps: Steps, items: Iterator[Any], source: Iterator[Any], size: int, values: list[Any]
 ) -> None:
     """Chunks of so many items, each through the steps by itself."""
     while left := length_hint(items):
@@ -178,9 +178,7 @@ def _by_pieces(
         deque(piece, maxlen=0)  # a step may have seen enough; what is left is not for the next chunk
 
 
-def run_careful(
-    steps: tuple[Step, ...], chunk: Chunk, rest: offered, out: Collector, announce: Announce | None
-) -> None:
+def run_careful(steps: Steps, chunk: Chunk, rest: offered, out: Collector, announce: Announce | None) -> None:
     """One item after the other."""
     attempt = Attempt(steps, chunk, out.rules, announce)
     over = inf if chunk.budget is None else time.perf_counter() + chunk.budget
@@ -253,7 +251,7 @@ class _Untaken(BaseException):
 class Attempt(Frozen):
     """All that one item yields; again after a pause if it raises. ``failures``: it has raised so often."""
 
-    steps: tuple[Step, ...]
+    steps: Steps
     chunk: Chunk
     rules: Rules
     announce: Announce | None

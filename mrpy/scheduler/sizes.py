@@ -63,10 +63,10 @@ def about_apart(values: Any) -> int:
     if stated(values) is not None or kind is None or (count := kind.__len__(values)) < 2:
         return about(values)
     first, *some = kind.__getitem__(values, slice(None, None, max(1, count // SAMPLED)))
-    return int(weight(first) + (count - 1) * sum(_beside(each, first) for each in some) // len(some))
+    return int(weight(first) + (count - 1) * sum(beside(each, first) for each in some) // len(some))
 
 
-def _beside(value: Any, other: Any) -> int:
+def beside(value: Any, other: Any) -> int:
     """What a value takes without what it shares with another."""
     if value is other:
         return 0

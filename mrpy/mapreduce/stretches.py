@@ -1,0 +1,69 @@
+"""How many items of a chunk are run next, before somebody looks at the clock, and at what they have made.
+
+A chunk is as large as its items were thought to cost little. So one that was cut before anybody knew has a
+budget of time. And what the items of any chunk make may take far more memory than what others made before.
+"""
+
+from __future__ import annotations
+
+import time
+from math import inf
+
+from mrpy.light import TYPE_CHECKING, later
+from mrpy.mapreduce.chunks import PLAIN, visible_bytes
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mrpy.scheduler import sizes
+else:
+    sizes = later("mrpy.scheduler.sizes")
+
+GROWTH = 64  # at most so many times the last stretch
+MOST = 1 << 23  # bytes of results, as `mrpy.mapreduce.chunking` wants them
+MUCH = 4 * MOST  # which no chunk reaches whose results are as large as was thought
+LOOK = 2e-5  # seconds between two looks at results: each takes half a microsecond
+
+
+class Stretches:
+    """Those of one chunk: they grow from one item. ``values``: where its results are, if they are to be
+    looked at. ``budget``: seconds; where there is one, nothing is known of the results either."""
+
+    def __init__(self, items: int, values: list[Any] | None = None, budget: float | None = None) -> None:
+        self._left = items
+        self._values = values
+        self._guessed = budget is not None
+        self._size = self._made = self._nbytes = 0
+        self._began = time.perf_counter()
+        self._ends = inf if budget is None else self._began + budget
+
+    def next(self, left: int) -> int:
+        """Of so many items that are left; 0: the budget is spent, or the results take much memory."""
+        now = time.perf_counter()
+        if self._size == 0:
+            self._size = 1
+        else:
+            if left == 0 or now >= self._ends or (self._values is not None and self._is_much(self._values)):
+                return 0
+            until = self._ends - now if self._values is None else min(self._ends - now, LOOK)
+            cost = max(now - self._began, 1e-9) / max(1, self._left - left)
+            self._size = max(1, min(self._size * GROWTH, int(until / cost)))
+        self._left, self._began = left, now
+        return self._size
+
+    def _is_much(self, values: list[Any]) -> bool:
+        """The last result speaks for all since the last look. Of a first chunk they are, where that cannot be
+        seen, since they are objects of the user's, which may hold anything."""
+        made, self._made = len(values) - self._made, len(values)
+        if made <= 0:
+            return False
+        if self._guessed:
+            seen = visible_bytes(values[-1:])
+            if seen is None:
+                return True
+            self._nbytes += made * seen
+            return self._nbytes >= MOST
+        last, before = values[-1], values[-2] if len(values) > 1 else None
+        if last is not before:
+            self._nbytes += made * (last.__sizeof__() if type(last) in PLAIN else sizes.beside(last, before))
+        return self._nbytes > MUCH
