@@ -143,6 +143,18 @@ def test_a_chunk_that_may_be_cut_again_ends_where_results_take_far_more_than_tho
     assert (values, done) == (list(range(1000)), None)
 
 
+@pytest.mark.parametrize("options", [{"timeout": 50}, {"retries": 1}, {"on_error": "skip"}])
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_so_does_one_of_which_each_item_is_noted(backend: str, options: Any) -> None:
+    results = mrpy.pmap(lambda n: n if n < 500 else bytes(2**20), range(700), backend=backend, workers=2, **options)
+    lengths = [len(result) if isinstance(result, bytes) else result for result in results]
+    assert lengths == [n if n < 500 else 2**20 for n in range(700)]
+    kernel = MapChunk((Map(lambda n: n if n < 1000 else bytes(2**20)),), Rules(seed=1))
+    values, done = values_of(kernel(Chunk(0, range(9000), gives_back=True), lambda at: None))
+    assert done is not None
+    assert len(values) == done < 3000
+
+
 def test_results_that_are_one_object_do_not_end_a_chunk() -> None:
     large = bytes(2**20)
     for result in (large, (1, large), [large, 2]):

@@ -7,12 +7,14 @@ times what a cheap item does. They are noted as they are taken, and one that rai
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
 from mrpy.errors import pin
 from mrpy.light import TYPE_CHECKING
 from mrpy.mapreduce.kernels import Attempt, collect, tried
 from mrpy.mapreduce.random import at_positions
 from mrpy.mapreduce.steps import looks_at_single_items
+from mrpy.mapreduce.stretches import Stretches
 from mrpy.scheduler.calls import TaskStopped
 
 if TYPE_CHECKING:
@@ -42,11 +44,17 @@ def run_noted(
     problem: BaseException | None = None
     first = Attempt(steps, chunk, out.rules, announce)
     again = Attempt(steps, chunk, out.rules, announce, failures=1)
+    stretches = Stretches(len(chunk.data), values)
+    look = 0.0 if chunk.gives_back else inf  # at what has been made, before this item
 
     def noted() -> Iterator[Any]:
-        nonlocal index, item, before
+        nonlocal index, item, before, look
         for index, item in places:
             before = len(values)
+            if index >= look:
+                look = index + (stretches.next(len(chunk.data) - index) or inf)
+                if look == inf:
+                    rest.give_back()
             if announce is not None:
                 announce(index)
             yield item
