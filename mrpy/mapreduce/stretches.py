@@ -22,7 +22,7 @@ else:
 GROWTH = 64  # at most so many times the last stretch
 MOST = 1 << 23  # bytes of results, as `mrpy.mapreduce.chunking` wants them
 MUCH = 4 * MOST  # which no chunk reaches whose results are as large as was thought
-LOOK = 2e-5  # seconds between two looks at results: each takes half a microsecond
+LOOK = 5e-5  # seconds between two looks at results: each takes up to a microsecond
 
 
 class Stretches:
