@@ -633,6 +633,32 @@ def test_a_file_that_shrinks_is_an_error_behind_what_is_left(tmp_path: Path, lef
         assert got[whole:] and all(isinstance(item, DataError) and "longer when the run" in str(item) for item in got[whole:])
 
 
+@pytest.mark.parametrize("left", [0, 1])
+@pytest.mark.parametrize("name", ["a.txt.gz", "a.txt.bz2", "a.txt.xz", "a.csv.gz", "a.jsonl.gz", "a.fasta.gz", "a.records.gz", "a.16.gz"])
+def test_a_packed_file_of_which_whole_streams_are_lost_is_an_error_behind_what_is_left(tmp_path: Path, name: str, left: int) -> None:
+    """What is left can be unpacked, so nothing but its size says so. Half a line is no line."""
+    pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[name.split(".")[-1]]
+    text, half = {"a.csv.gz": ("a\n1\n2\n", "3"), "a.fasta.gz": (">a\nAC\n>b\nAC\n", ">c\n"), "a.16.gz": ("1\n2\n", "")}.get(name, ("1\n2\n", "3"))
+    reads: dict[str, Callable[..., Any]] = {
+        "a.csv.gz": mrpy.read_csv, "a.jsonl.gz": mrpy.read_jsonl, "a.fasta.gz": mrpy.read_fasta,
+        "a.records.gz": lambda path, **how: mrpy.read_records(path, 2, **how), "a.16.gz": partial(mrpy.read_text, encoding="utf-16"),
+    }  # fmt: skip
+    first = pack((text + half).encode("utf-16" if name == "a.16.gz" else "utf-8"))
+    path = written(tmp_path / name, first + pack(b"more of it\n"))
+    items = reads.get(name, mrpy.read_text)(path, backend="serial", on_error="return")
+    os.truncate(path, len(first) * left)
+    *got, error = items
+    assert len(got) <= 2 * left
+    assert isinstance(error, DataError)
+
+
+def test_a_copy_on_another_machine_may_be_packed_in_another_way() -> None:
+    here = Origin("here", 1, 2, 3, 100)
+    assert here.has_shrunk(Origin("here", 1, 2, 3, 99))
+    for other in (Origin("here", 1, 2, 3, 100), Origin("here", 1, 2, 3, 101), Origin("there", 1, 2, 3, 99)):
+        assert not here.has_shrunk(other)
+
+
 @pytest.mark.parametrize("left", range(43, 56))
 def test_of_a_file_that_shrinks_half_a_line_is_no_line(tmp_path: Path, left: int) -> None:
     data = b"".join(b"%d\n" % n for n in range(100, 120))

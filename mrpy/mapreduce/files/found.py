@@ -43,6 +43,10 @@ class Origin(Frozen):
         same_place = (self.machine, self.device) == (now.machine, now.device)
         return same_place and self.inode != now.inode and self.changed != now.changed
 
+    def has_shrunk(self, now: Origin) -> bool:
+        """Whether it has fewer bytes by now. A copy on another machine may be packed in another way."""
+        return self.machine == now.machine and now.size < self.size
+
 
 def origin_of(about: os.stat_result) -> Origin:
     """That of the file which this is about."""

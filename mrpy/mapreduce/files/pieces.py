@@ -58,7 +58,8 @@ def pieces(block: Block, rule: Rule, opening: Opening) -> Generator[tuple[int, b
     with named(block.path, packed), opening.open(block.path) as file:
         see_that_it_is_there(block, file)
         read = reading(file, packed)
-        stretch = _Stretch(block, rule, read, to_the_end=not packed and not is_url(block.path))
+        to_the_end = not packed and not is_url(block.path)
+        stretch = _Stretch(block, rule, read, to_the_end=to_the_end, packed=file if packed else None)
         if block.start:
             file.seek(stretch.position)
             if not stretch.at_first_record():
@@ -74,9 +75,13 @@ def pieces(block: Block, rule: Rule, opening: Opening) -> Generator[tuple[int, b
 
 def whole(block: Block, opening: Opening) -> bytes:
     """All bytes of a file."""
-    with named(block.path, opening.is_packed(block.path)), opening.open(block.path) as file:
+    packed = opening.is_packed(block.path)
+    with named(block.path, packed), opening.open(block.path) as file:
         see_that_it_is_there(block, file)
-        return file.read()
+        data = file.read()
+        if packed and has_shrunk(block, file):
+            raise shrunk(block.path, len(data))
+        return data
 
 
 class named:
@@ -119,6 +124,13 @@ def see_that_it_is_there(block: Block, file: IO[bytes] | str) -> None:
         raise DataError(block.path, None, why)
 
 
+def has_shrunk(block: Block, file: IO[bytes]) -> bool:
+    """Whether a packed file, of which the end was read, had more bytes when the run was made. If it was cut
+    where a stream ends, or to nothing, what is left of it can be unpacked."""
+    origin = block.origin
+    return origin is not None and origin.has_shrunk(origin_of(os.stat(file.fileno())))
+
+
 def shrunk(path: str, size: int) -> DataError:
     """What to raise for a file that has so many bytes, and had more."""
     why = "it ends here, and was longer when the run was made: is somebody writing to it?"
@@ -127,10 +139,19 @@ def shrunk(path: str, size: int) -> DataError:
 
 class _Stretch:
     """A stretch of a file: `data`, of which the first byte has the offset `position`. ``to_the_end``: where
-    less is read than was asked for the file ends."""
+    less is read than was asked for the file ends. ``packed``: the file, if it is."""
 
-    def __init__(self, block: Block, rule: Rule, read: Callable[[int], bytes], *, to_the_end: bool) -> None:
+    def __init__(
+        self,
+        block: Block,
+        rule: Rule,
+        read: Callable[[int], bytes],
+        *,
+        to_the_end: bool,
+        packed: IO[bytes] | None,
+    ) -> None:
         self._read = read
+        self._packed = packed
         self._to_the_end = to_the_end
         self._block = block
         self._rule = rule
@@ -227,6 +248,8 @@ class _Stretch:
 
     def _has_shrunk(self) -> bool:
         """Whether the file, of which the end was read, had more when the run was made."""
+        if self._packed is not None:  # what was read of it are other bytes than those on the disk
+            return has_shrunk(self._block, self._packed)
         end, origin = self._block.end, self._block.origin
         if end is None:
             return False

@@ -7,7 +7,15 @@ from collections.abc import Callable, Generator, Iterator
 from mrpy.errors import DataError
 from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce.files.opening import Opening, is_damage
-from mrpy.mapreduce.files.pieces import PIECE, damaged, named, reading, see_that_it_is_there
+from mrpy.mapreduce.files.pieces import (
+    PIECE,
+    damaged,
+    has_shrunk,
+    named,
+    reading,
+    see_that_it_is_there,
+    shrunk,
+)
 from mrpy.mapreduce.files.reading import Among
 
 if TYPE_CHECKING:
@@ -61,6 +69,8 @@ class Records(Frozen):
                 if len(data) < wanted:
                     if block.end is not None:
                         raise self._cut_off(block, position, 0)
+                    if packed and has_shrunk(block, file):
+                        raise shrunk(block.path, position)
                     return
 
     def _cut_off(self, block: Block, position: int, left: int) -> DataError:
