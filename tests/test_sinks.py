@@ -307,6 +307,22 @@ def test_a_compression_that_there_is_not_is_refused_at_once(out: Path) -> None:
     assert seen == []
 
 
+@pytest.mark.parametrize("left", [0.5, 1.5])
+@pytest.mark.parametrize("options", [{}, {"chunksize": 10}], ids=["joined", "in parts"])
+@pytest.mark.parametrize("sink", ["to_text", "to_csv", "to_parquet", "to_sqlite"])
+def test_a_part_that_somebody_has_changed_is_an_error_and_leaves_nothing(sink: str, options: Options, left: float, out: Path) -> None:
+    def record(item: int) -> Any:
+        if item == 99:
+            first, *_ = out.parent.glob("out.*.tmp/attempts/0-*")
+            os.truncate(first, int(first.stat().st_size * left))
+        return f"{item}" if sink == "to_text" else {"a": item}
+
+    rows = mrpy.stream(range(100), backend="serial", **options).map(record)
+    with pytest.raises(OSError, match="bytes was written, and has .* now: has somebody changed it") as caught:
+        getattr(rows, sink)(out, *["t"] * (sink == "to_sqlite"))
+    assert caught.value.filename == str(out) and not out.exists()
+
+
 @pytest.mark.parametrize("backend", LOCAL)
 def test_whatever_stands_before_a_sink_is_run(backend: str, out: Path) -> None:
     """Runs of runs: a MapReduce, a sort, batches."""

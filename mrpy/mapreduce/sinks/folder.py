@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import reduce
 
-from mrpy.mapreduce.sinks.parts import Format, Part, Written
+from mrpy.mapreduce.sinks.parts import Format, Part, Written, path_of
 from mrpy.mapreduce.sinks.staging import Staging, place_of
 from mrpy.options import truth
 
@@ -45,7 +45,7 @@ class Folder:
         names = [f"{PREFIX}{number:0{digits}}{self.format.suffix}" for number in range(len(parts))]
         for part, name in zip(parts, names, strict=True):
             path = os.path.join(staging.parts, name)
-            os.rename(os.path.join(staging.attempts, part.name), path)
+            os.rename(path_of(part, staging.attempts, self.path), path)
             os.chmod(path, of_parts)
         if not parts:
             mark = os.path.join(staging.parts, MARK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -143,6 +144,15 @@ def explained(error: OSError, output: str, needed: int) -> OSError:
     return of_no_item(told)
 
 
+def path_of(part: Part, folder: str, output: str) -> str:
+    """Where a part lies that is to count. Raises `OSError` where it has other bytes than its task wrote."""
+    path = os.path.join(folder, part.name)
+    if (size := os.stat(path).st_size) != part.nbytes:
+        text = f"a part of {part.nbytes} bytes was written, and has {size} now: has somebody changed it?"
+        raise OSError(errno.EIO, text, output)
+    return path
+
+
 def batches(items: Iterator[Any]) -> Iterator[list[Any]]:
     """Encoded records, many at a time."""
     while batch := list(islice(items, BATCH)):
@@ -152,7 +162,7 @@ def batches(items: Iterator[Any]) -> Iterator[list[Any]]:
 def settled(parts: list[Part], format: Format, folder: str, output: str, *, joins: bool) -> list[Part]:
     """These with the same columns. Raises `ValueError` where they have others. ``joins``: they are one, where
     all of them together are small."""
-    merged = _merged(parts, format, folder)
+    merged = _merged(parts, format, folder, output)
     if joins and len(parts) > 1 and sum(part.nbytes for part in parts) <= SMALL:
         return [_joined(parts, merged or format, folder, output)]
     if merged is None:
@@ -161,7 +171,7 @@ def settled(parts: list[Part], format: Format, folder: str, output: str, *, join
     return [_joined([part], merged, folder, output) if part in others else part for part in parts]
 
 
-def _merged(parts: list[Part], format: Format, folder: str) -> Merging | None:
+def _merged(parts: list[Part], format: Format, folder: str, output: str) -> Merging | None:
     """The format of all of these, if the types of their columns differ."""
     kinds: dict[tuple[Any, ...] | None, Part] = {}
     for part in parts:
@@ -172,7 +182,7 @@ def _merged(parts: list[Part], format: Format, folder: str) -> Merging | None:
     if len(names) > 1:
         raise different(*names[:2])
     merging: Any = format  # a `Merging`: else columns are their names
-    merged: Merging = merging.merged([os.path.join(folder, part.name) for part in kinds.values()])
+    merged: Merging = merging.merged([path_of(part, folder, output) for part in kinds.values()])
     return merged
 
 
@@ -192,7 +202,7 @@ def _joined(parts: list[Part], format: Format, folder: str, output: str) -> Part
     try:
         writer: Joiner = format.writer(file)  # type: ignore[assignment]  # of a sink that joins
         try:
-            paths = [os.path.join(folder, part.name) for part in parts]
+            paths = [path_of(part, folder, output) for part in parts]
             writer.join(paths, parts[0].columns)
             writer.finish()
             records = sum(part.records for part in parts)

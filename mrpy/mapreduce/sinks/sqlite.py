@@ -17,7 +17,7 @@ from typing import Any
 from mrpy.light import Frozen
 from mrpy.mapreduce.own_file import own
 from mrpy.mapreduce.sinks.columns import Columns, Row
-from mrpy.mapreduce.sinks.parts import Part, PartFile, Written, batches, explained
+from mrpy.mapreduce.sinks.parts import Part, PartFile, Written, batches, explained, path_of
 from mrpy.mapreduce.sinks.staging import Staging, place_of, publish_file, sync_folder
 from mrpy.mapreduce.steps import name_of
 from mrpy.options import truth
@@ -154,7 +154,7 @@ class Table:
         with _named(self.path), closing(_begun(made)) as database, room:
             database.execute(creating)
             for part in parts:
-                path = os.path.join(staging.attempts, part.name)
+                path = path_of(part, staging.attempts, self.path)
                 _copy(database, path, ROWS, self._table)
                 database.execute("detach other")
                 os.unlink(path)
