@@ -771,6 +771,29 @@ def test_an_old_output_that_was_moved_aside_comes_back_where_the_new_one_cannot_
     assert (out / "part-00000.txt").read_text() == "before\n"
 
 
+@pytest.mark.parametrize("call", ["open", "fsync", "close", "unlink"])
+@pytest.mark.parametrize("sink", ["to_text", "to_sqlite"])
+def test_what_cannot_be_tidied_up_once_an_output_has_its_name_is_no_error(out: Path, sink: str, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    really = getattr(os, call)
+    failed = 0
+
+    def fails(*args: Any, **options: Any) -> Any:
+        nonlocal failed
+        if out.exists():
+            failed += 1
+            if call == "close":
+                really(*args)
+            raise OSError(errno.EMFILE, "of no use")
+        return really(*args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, fails)
+        rows = mrpy.stream([{"a": 1}], backend="serial", chunksize=1)
+        written = rows.to_sqlite(out, "t") if sink == "to_sqlite" else rows.map(str).to_text(out)
+    assert failed and written.records == 1 and all(map(os.path.exists, written.paths))
+    staging.clear_stale(str(out))  # as the next run does
+
+
 def test_names_of_files_with_any_character_will_do(out: Path) -> None:
     strange = out.parent / "*[a]?\n ä"
     mrpy.stream("ab", backend="serial").to_text(strange)

@@ -96,14 +96,16 @@ def publish_file(fresh: str, target: str) -> None:
             raise FileExistsError(errno.EEXIST, MEANWHILE, target) from None
         os.rename(fresh, target)  # a file system without links
     else:
-        os.unlink(fresh)
+        with suppress(OSError):  # it has its name, and the other one goes with the folder
+            os.unlink(fresh)
 
 
 def _ended(path: str, target: str, lock: int, owner: int) -> None:
     if os.getpid() == owner:  # to a forked child it does not belong
         with suppress(OSError):
             discard(path, target)
-    os.close(lock)
+    with suppress(OSError):
+        os.close(lock)
 
 
 def place_of(path: str | os.PathLike[str]) -> str:
@@ -139,13 +141,14 @@ def discard(path: str, target: str) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Have the names in a folder on the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with suppress(OSError):  # some file systems cannot
+    """Have the names in a folder on the disk, where that goes: some file systems cannot, some folders may not
+    be read, and whoever asks for it last has published already."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
             os.fsync(handle)
-    finally:
-        os.close(handle)
+        finally:
+            os.close(handle)
 
 
 def _fresh(target: str) -> str:
