@@ -771,7 +771,7 @@ def test_an_old_output_that_was_moved_aside_comes_back_where_the_new_one_cannot_
     assert (out / "part-00000.txt").read_text() == "before\n"
 
 
-@pytest.mark.parametrize("call", ["open", "fsync", "close", "unlink"])
+@pytest.mark.parametrize("call", ["open", "fsync", "close", "unlink", "rename", "rmdir", "listdir"])
 @pytest.mark.parametrize("sink", ["to_text", "to_sqlite"])
 def test_what_cannot_be_tidied_up_once_an_output_has_its_name_is_no_error(out: Path, sink: str, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     really = getattr(os, call)
@@ -792,6 +792,19 @@ def test_what_cannot_be_tidied_up_once_an_output_has_its_name_is_no_error(out: P
         written = rows.to_sqlite(out, "t") if sink == "to_sqlite" else rows.map(str).to_text(out)
     assert failed and written.records == 1 and all(map(os.path.exists, written.paths))
     staging.clear_stale(str(out))  # as the next run does
+
+
+def test_a_folder_that_cannot_be_renamed_is_removed_where_it_is(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_there(out)
+
+    def rename(source: str, target: str, really: Any = os.rename) -> None:
+        if source.endswith(".tmp"):
+            raise OSError(errno.ENOSPC, "a folder needs one more block")
+        really(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    mrpy.stream("ab", backend="serial").to_text(out, overwrite=True)
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
 def test_names_of_files_with_any_character_will_do(out: Path) -> None:

@@ -64,17 +64,22 @@ def clear(entries: Iterable[os.DirEntry[str]], remove: Callable[[str], object]) 
 
 def discard(path: str, gone: str) -> None:
     """Remove a folder, under another name: tasks that are still at work can make no new files in it."""
-    os.rename(path, gone)
-    with suppress(OSError):  # the lock goes last: what is left if this is killed is still cleared later
+    try:
+        os.rename(path, gone)
+    except OSError:  # it may take room that the disk has not: under its own name, then
+        gone = path
+    with suppress(OSError):
         for name in os.listdir(gone):
+            inner = os.path.join(gone, name)
             if name == LOCK:
                 continue
-            inner = os.path.join(gone, name)
             if os.path.isdir(inner) and not os.path.islink(inner):
                 shutil.rmtree(inner, ignore_errors=True)
             else:
-                os.unlink(inner)
-    shutil.rmtree(gone, ignore_errors=True)
+                with suppress(OSError):
+                    os.unlink(inner)
+        if set(os.listdir(gone)) <= {LOCK}:  # it goes last: what is left before that is still cleared later
+            shutil.rmtree(gone, ignore_errors=True)
 
 
 def no_room(error: OSError, folder: str, needed: int) -> str | None:
