@@ -807,6 +807,23 @@ def test_a_folder_that_cannot_be_renamed_is_removed_where_it_is(out: Path, monke
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize(("call", "name"), [("open", "alive"), ("mkdir", "attempts")])
+def test_a_folder_in_which_nothing_can_be_made_is_gone_when_the_error_is_there(
+    out: Path, call: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = getattr(os, call)
+
+    def fails(path: Any, *args: Any, **options: Any) -> Any:
+        if os.path.basename(path) == name:
+            raise OSError(errno.ENOSPC, "no room", path)
+        return really(path, *args, **options)
+
+    monkeypatch.setattr(os, call, fails)
+    with pytest.raises(OSError, match="no room") as caught:
+        mrpy.stream("ab", backend="serial").to_text(out)
+    assert list(out.parent.iterdir()) == [] and caught.tb  # also while somebody holds the error
+
+
 def test_names_of_files_with_any_character_will_do(out: Path) -> None:
     strange = out.parent / "*[a]?\n ä"
     mrpy.stream("ab", backend="serial").to_text(strange)

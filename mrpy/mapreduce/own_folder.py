@@ -36,6 +36,10 @@ def make(name: Callable[[], str]) -> tuple[str, int]:
             return path, _new_lock(path)
         except (FileNotFoundError, BlockingIOError):  # another run took it for something that was left
             continue
+        except OSError:  # no lock, and so no run that it is of
+            with suppress(OSError):
+                os.rmdir(path)
+            raise
     raise FileNotFoundError(errno.ENOENT, "a folder that was just made is gone", path)
 
 

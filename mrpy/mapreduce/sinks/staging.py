@@ -67,7 +67,11 @@ class Staging:
             text = "nothing may be written into its folder, where it is prepared"
             raise OSError(error.errno, text, self.target) from None
         self._end = weakref.finalize(self, _ended, self._path, self.target, lock, os.getpid())
-        os.mkdir(self.attempts, 0o700)
+        try:
+            os.mkdir(self.attempts, 0o700)
+        except OSError:
+            self._end()
+            raise
 
     def publish(self, *, replace: bool) -> None:
         """Make `parts` the output, in one step."""
