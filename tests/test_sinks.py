@@ -834,6 +834,17 @@ def test_names_of_files_with_any_character_will_do(out: Path) -> None:
     strange.rmdir()
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_database_may_have_a_name_that_is_no_text(out: Path, there: bool) -> None:
+    """Names of files are bytes."""
+    strange = os.fsencode(out.parent) + b"/caf\xe9.db"
+    for table in ["t", "u"][: 1 + there]:
+        mrpy.stream([{"a": 1}, {"a": 2}], backend="serial", chunksize=1).to_sqlite(strange, table)
+        with closing(sqlite3.connect(strange)) as database:
+            assert database.execute(f"select a from {table}").fetchall() == [(1,), (2,)]
+    os.rename(strange, out)
+
+
 def test_a_url_is_refused_as_a_place_to_write_to() -> None:
     for url in ("memory://x", "s3://bucket/out"):
         with pytest.raises(ValueError, match=f"not to URLs: '{url}'"):

@@ -217,7 +217,7 @@ def _copy(database: sqlite3.Connection, path: str, theirs: str, ours: str) -> No
             some += f" where {number} > ? and {number} <= ? order by {number}"
             ranges = _ranges(source.execute(f"select max({number}) from {theirs}").fetchone()[0] or 0, path)
         if database.execute("pragma encoding").fetchone() == ("UTF-8",):
-            database.execute("attach ? as other", (path,))
+            database.execute("attach ? as other", (os.fsencode(path),))  # a name need not be UTF-8
             for each in ranges:
                 database.execute(f"insert into {ours} {some.format('other')}", each)
             return
