@@ -794,6 +794,23 @@ def test_what_cannot_be_tidied_up_once_an_output_has_its_name_is_no_error(out: P
     staging.clear_stale(str(out))  # as the next run does
 
 
+@pytest.mark.parametrize("sink", ["to_csv", "to_parquet", "to_sqlite"])
+def test_a_part_that_is_in_the_output_and_cannot_be_removed_goes_with_its_folder(out: Path, sink: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = 0
+
+    def unlink(path: Any, *args: Any, really: Any = os.unlink, **options: Any) -> None:
+        nonlocal failed
+        if re.fullmatch("[0-9]+-.*", os.path.basename(path)) and not out.exists():
+            failed += 1
+            raise OSError(errno.EIO, "of no use", path)
+        really(path, *args, **options)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    rows = mrpy.stream([{"a": n} for n in range(100)], backend="serial")
+    written = getattr(rows, sink)(out, *["t"] * (sink == "to_sqlite"))
+    assert failed and written.records == 100 and len(written.paths) == 1
+
+
 def test_a_folder_that_cannot_be_renamed_is_removed_where_it_is(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_there(out)
 

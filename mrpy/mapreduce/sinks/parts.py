@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 
 from mrpy.errors import of_no_item
@@ -208,7 +209,8 @@ def _joined(parts: list[Part], format: Format, folder: str, output: str) -> Part
             records = sum(part.records for part in parts)
             made = Part(os.path.basename(file.path), records, file.synced(), writer.columns)
             for path in paths:
-                os.unlink(path)
+                with suppress(OSError):  # it goes with the folder
+                    os.unlink(path)
             return made
         finally:
             writer.abandon()

@@ -157,7 +157,8 @@ class Table:
                 path = path_of(part, staging.attempts, self.path)
                 _copy(database, path, ROWS, self._table)
                 database.execute("detach other")
-                os.unlink(path)
+                with suppress(OSError):  # else it goes with the folder
+                    os.unlink(path)
         return made
 
     def _published(self, made: str) -> bool:
