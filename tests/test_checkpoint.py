@@ -263,6 +263,15 @@ def test_a_file_whose_pages_are_damaged_says_which_it_is_and_what_to_do(tmp_path
             run(tmp_path / "c", 400, chunksize=1)
 
 
+def test_a_file_of_which_a_part_was_lost_says_which_it_is_and_what_to_do(tmp_path: Path) -> None:
+    """As where SQLite finds less beside it than it had written there."""
+    run(tmp_path / "c", 400, chunksize=1)
+    os.truncate(tmp_path / "c", 4096)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=f"{re.escape(str(tmp_path / 'c'))} cannot be .* remove it, and begin"):
+            run(tmp_path / "c", 400, chunksize=1)
+
+
 @pytest.mark.parametrize("limit", [5_000, 100_000])
 def test_a_file_that_may_not_grow_says_why(limit: int, tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -683,6 +683,14 @@ def test_files_of_arrow_are_closed_when_they_are_read(
     assert all(file.closed for file in arrow_files)
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that opens and cannot be read")
+def test_a_parquet_file_that_cannot_be_read_is_named() -> None:
+    pytest.importorskip("pyarrow")
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        mrpy.read_parquet("/proc/self/mem", backend="serial")
+    assert caught.value.filename == "/proc/self/mem"
+
+
 def test_parts_of_parquet_that_are_joined_are_closed_before_they_are_removed(tmp_path: Path, arrow_files: list[Any]) -> None:
     rows: list[dict[str, Any]] = [{"a": 1}, {"a": 2.5}]
     mrpy.stream(rows, backend="serial", chunksize=1).to_parquet(tmp_path / "out")

@@ -8,6 +8,7 @@ import datetime
 import enum
 import errno
 import gzip
+import io
 import json
 import lzma
 import math
@@ -34,6 +35,7 @@ from laws import BACKENDS, EXAMPLES, LOCAL
 
 import mrpy
 from mrpy.errors import OptionError
+from mrpy.mapreduce.files import opening
 from mrpy.mapreduce.sinks import parts, sqlite, staging
 from mrpy.mapreduce.sinks.staging import Staging
 
@@ -809,6 +811,33 @@ def test_a_part_that_is_in_the_output_and_cannot_be_removed_goes_with_its_folder
     rows = mrpy.stream([{"a": n} for n in range(100)], backend="serial")
     written = getattr(rows, sink)(out, *["t"] * (sink == "to_sqlite"))
     assert failed and written.records == 100 and len(written.paths) == 1
+
+
+@pytest.mark.parametrize("sink", ["to_text", "to_sqlite"])
+def test_a_disk_that_fails_is_an_error_that_names_the_output(out: Path, sink: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is a part, or what was made of them. The system names nothing that is open."""
+
+    def fsync(number: int, really: Any = os.fsync) -> None:
+        if sink == "to_text" or os.readlink(f"/proc/self/fd/{number}").endswith("/new"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        really(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    rows = mrpy.stream([{"a": 1}], backend="serial")
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        rows.to_sqlite(out, "t") if sink == "to_sqlite" else rows.map(str).to_text(out)
+    assert (caught.value.errno, caught.value.filename) == (errno.EIO, str(out))
+
+
+def test_a_part_that_cannot_be_read_again_is_an_error_that_names_the_output(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(opening, "to_read", lambda path: Broken())
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        mrpy.stream(range(100), backend="serial").map(str).to_text(out)
+    assert (caught.value.errno, caught.value.filename) == (errno.EIO, str(out))
 
 
 def test_a_folder_that_cannot_be_renamed_is_removed_where_it_is(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import errno
 import functools
+import io
 import itertools
 import math
 import operator
@@ -479,6 +480,20 @@ def test_a_damaged_file_is_noticed_before_it_is_opened(damage: str, spilled: Pat
     with pytest.raises(SpillError, match="spilled part"):
         [run.read(block) for block in run.blocks]
     folder.close()
+
+
+def test_a_file_that_cannot_be_read_is_named(spilled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system says of it has no name, but where it is opened."""
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with contextlib.closing(SpillFolder()) as folder:
+        run = a_run(folder.path, [(1, "a", [1])])
+        monkeypatch.setattr(spill.own_file, "to_read", lambda path: Broken())
+        with pytest.raises(SpillError, match=f"{re.escape(run.path)}: Input/output error"):
+            run.read(run.blocks[0])
 
 
 def damaged_once(marker: str, folder: Path) -> Any:

@@ -71,7 +71,9 @@ class Checkpoint:
                     f"the checkpoint {self._path} is in use by another run; end or close() that one, or name "
                     "another file"
                 ) from error
-            raise CheckpointError(f"{self._path} cannot be used as a checkpoint: {_said(error)}") from error
+            cure = "; if it was one, remove it, and begin afresh" if _is_damage(error) else ""
+            text = f"{self._path} cannot be used as a checkpoint: {_said(error)}{cure}"
+            raise CheckpointError(text) from error
 
     def _begin(self) -> None:
         self._file.execute("pragma locking_mode = exclusive")  # until it is closed
@@ -136,8 +138,7 @@ class Checkpoint:
                 rows = ((name, first, kept_runs.this_process()) for name in files)
                 self._file.executemany("insert or replace into file values (?, ?, ?)", rows)
         except sqlite3.Error as error:
-            damaged = _code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-            cure = "; remove it, and begin afresh" if damaged else ""
+            cure = "; remove it, and begin afresh" if _is_damage(error) else ""
             raise CheckpointError(f"{self._path} cannot be written: {_said(error)}{cure}") from error
 
     def _pickled(self, results: Any) -> bytes:
@@ -199,6 +200,10 @@ def checkpoint_for(
 def _code_of(error: sqlite3.Error) -> int:
     """What happened, without in what way. Text that is none is found by Python, which has no code for it."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return _code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _said(error: sqlite3.Error) -> str:

@@ -100,7 +100,8 @@ def read_from(path: str, offset: int, length: int, chunk: int) -> bytes:
             file.seek(offset)
             return file.read(length)
     except OSError as error:
-        raise SpillError(f"a spilled part cannot be read: {error}", chunk, path) from error
+        why = f"a spilled part cannot be read: {path}: {error.strerror}"
+        raise SpillError(why, chunk, path) from error
 
 
 def opened(data: Any, digest: bytes, packed: bool, where: tuple[str, int, int]) -> Any:

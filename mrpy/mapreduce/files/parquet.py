@@ -160,6 +160,8 @@ def _named(path: str) -> Iterator[None]:
     except pyarrow.ArrowException as error:
         raise DataError(path, None, str(error)) from error
     except OSError as error:
+        if error.errno is not None and error.filename is None and path not in str(error):
+            raise OSError(error.errno, error.strerror, path) from error
         if error.errno is not None or type(error) is not OSError:  # of a system; of fsspec
             raise
         raise DataError(path, None, str(error)) from error

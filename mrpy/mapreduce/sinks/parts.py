@@ -10,6 +10,7 @@ from itertools import islice
 
 from mrpy.errors import of_no_item
 from mrpy.light import TYPE_CHECKING, NamedTuple
+from mrpy.mapreduce.files.pieces import named
 from mrpy.mapreduce.own_file import OwnFile, for_the_owner
 from mrpy.mapreduce.own_folder import no_room
 from mrpy.mapreduce.sinks.columns import different
@@ -138,11 +139,14 @@ class PartFile(OwnFile):
 
 
 def explained(error: OSError, output: str, needed: int) -> OSError:
-    """The same error, which is no item's; one of a disk that is full says where, how much room there is, and
-    what it needs."""
+    """The same error, which is no item's, and has a name; one of a disk that is full says how much room there
+    is, and what it needs."""
     problem = no_room(error, os.path.dirname(output), needed)
-    told = error if problem is None else OSError(error.errno, f"no room to write: {problem}", output)
-    return of_no_item(told)
+    if problem is not None:
+        return of_no_item(OSError(error.errno, f"no room to write: {problem}", output))
+    if error.errno is not None and error.filename is None:
+        return of_no_item(OSError(error.errno, error.strerror, output))
+    return of_no_item(error)
 
 
 def path_of(part: Part, folder: str, output: str) -> str:
@@ -204,7 +208,8 @@ def _joined(parts: list[Part], format: Format, folder: str, output: str) -> Part
         writer: Joiner = format.writer(file)  # type: ignore[assignment]  # of a sink that joins
         try:
             paths = [path_of(part, folder, output) for part in parts]
-            writer.join(paths, parts[0].columns)
+            with named(output, packed=False):
+                writer.join(paths, parts[0].columns)
             writer.finish()
             records = sum(part.records for part in parts)
             made = Part(os.path.basename(file.path), records, file.synced(), writer.columns)

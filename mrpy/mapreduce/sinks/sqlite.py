@@ -163,8 +163,11 @@ class Table:
 
     def _published(self, made: str) -> bool:
         """Whether it could become the output: nobody else has made one meanwhile."""
-        with open(made, "rb") as file:
-            os.fsync(file.fileno())
+        try:
+            with open(made, "rb") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise explained(error, self.path, 1) from error
         try:
             publish_file(made, self.path)
         except FileExistsError:
