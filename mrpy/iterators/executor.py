@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from contextlib import suppress
 from itertools import islice
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Any
 
 from mrpy.errors import Cancelled, OptionError
@@ -24,6 +24,7 @@ from mrpy.mapreduce.anew import Once
 from mrpy.mapreduce.steps import name_of
 from mrpy.options import resolve
 from mrpy.scheduler.current import opened_for, single_call_of
+from mrpy.scheduler.inbox import Inbox
 from mrpy.scheduler.session import Session, program_ended_by
 from mrpy.scheduler.states import ON_BACKEND
 
@@ -269,7 +270,7 @@ def _in_time(calls: list[Any], problem: str, until: float) -> Iterator[Any]:
 
 
 _under_way: set[_Future] = set()
-_ended: SimpleQueue[_Future] = SimpleQueue()  # of these, and not settled yet
+_ended: Inbox[_Future] = Inbox()  # of these, and not settled yet
 _settling = allocate_lock()  # whoever has it does so: one thread for all that end at about the same time
 
 
@@ -277,14 +278,14 @@ def _settle_all() -> None:
     while True:
         _settle_those_that_ended(LINGER)
         _settling.release()
-        if _ended.empty() or not _settling.acquire(blocking=False):  # one may have come in between
+        if not _ended or not _settling.acquire(blocking=False):  # one may have come in between
             return
 
 
 def _settle_those_that_ended(patience: float = 0) -> None:
     while True:
         try:
-            future = _ended.get(timeout=patience)
+            future = _ended.get(patience)
         except Empty:
             return
         future.settle()
@@ -293,7 +294,7 @@ def _settle_those_that_ended(patience: float = 0) -> None:
 
 def _forget_after_fork() -> None:
     global _settling, _ended
-    _settling, _ended = allocate_lock(), SimpleQueue()
+    _settling, _ended = allocate_lock(), Inbox()
     _under_way.clear()  # nothing of them arrives there
 
 

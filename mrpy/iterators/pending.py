@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from mrpy.errors import OF_THE_SESSION, Cancelled, SerializationError
@@ -24,6 +24,7 @@ from mrpy.scheduler.calls import Call
 from mrpy.scheduler.current import SingleCall, single_call
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.failure import capture, no_end, without_frames
+from mrpy.scheduler.inbox import Inbox
 from mrpy.scheduler.job import LoopGate, next_of, shown
 from mrpy.scheduler.messages import Key
 from mrpy.scheduler.states import State
@@ -231,7 +232,7 @@ class PendingResult(Generic[T]):
         return True
 
     def _wait(self, until: float | None) -> bool:
-        ended: SimpleQueue[PendingResult[T]] = SimpleQueue()  # no event: a handler may come amid it
+        ended: Inbox[PendingResult[T]] = Inbox()  # no event: a handler may come amid it
         try:
             if self._is_to_tell(ended.put):
                 next_of(ended, until)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from operator import attrgetter
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Any, Literal, TypeAlias
 
 from mrpy.inside import waiting
@@ -15,6 +15,7 @@ from mrpy.iterators.arguments import see_that_all_are_iterable
 from mrpy.iterators.pending import PendingResult
 from mrpy.light import Generic, NamedTuple, R, T
 from mrpy.scheduler.driver import Driver
+from mrpy.scheduler.inbox import Inbox
 from mrpy.scheduler.job import next_of
 
 Until: TypeAlias = Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"]
@@ -128,7 +129,7 @@ def _as_they_end(
     `until`. What has been yielded is not kept here, nor in the list. To be closed, and not left to the
     garbage collector, where what a signal handler raises is lost. ``alone``: nobody else has them; Ctrl-C is
     their end."""
-    ended: SimpleQueue[PendingResult[Any]] = SimpleQueue()
+    ended: Inbox[PendingResult[Any]] = Inbox()
     waits: dict[PendingResult[Any], None] = {}
     try:
         waits.update(dict.fromkeys(given))
@@ -158,13 +159,13 @@ def _as_they_end(
 
 
 def _next(
-    ended: SimpleQueue[PendingResult[Any]], drivers: Counter[Driver], until: float | None
+    ended: Inbox[PendingResult[Any]], drivers: Counter[Driver], until: float | None
 ) -> PendingResult[Any]:
     """The next one. Where all are of one session the work of its driver is done here, as for a single one."""
     theirs = [driver for driver, many in drivers.items() if many]
     for driver in theirs:
-        if (len(theirs) == 1 or driver.threadless) and ended.empty():
-            driver.lead(lambda: not ended.empty(), until)
+        if (len(theirs) == 1 or driver.threadless) and not ended:
+            driver.lead(lambda: bool(ended), until)
     return waiting(lambda: next_of(ended, until))
 
 

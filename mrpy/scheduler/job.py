@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from _queue import Empty, SimpleQueue
+from _queue import Empty
 from _thread import LockType, allocate_lock
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -13,17 +13,15 @@ from threading import get_ident
 
 from mrpy.errors import BackendError, Cancelled
 from mrpy.inside import LOOK_EVERY, waiting
-from mrpy.light import TYPE_CHECKING, Any
+from mrpy.light import TYPE_CHECKING, Any, R
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.driver import Delivery, Driver
+from mrpy.scheduler.inbox import Inbox
 from mrpy.scheduler.messages import Input, Key, Task
 from mrpy.scheduler.said import PATIENCE, Said
 
 if TYPE_CHECKING:
     import asyncio
-    from typing import TypeVar
-
-    T = TypeVar("T")
 
 _job_numbers = count(1)
 
@@ -34,7 +32,7 @@ class Job:
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
         self.number = next(_job_numbers)
-        self._inbox: SimpleQueue[Delivery | None] = SimpleQueue()  # None: nobody is to wait any more
+        self._inbox: Inbox[Delivery | None] = Inbox()  # None: nobody is to wait any more
         self._numbers = count()
         self._alive: set[Key] = set()  # added, and not yet delivered or, if kept, not yet dropped
         self._closed = False
@@ -64,9 +62,9 @@ class Job:
         until = None if patience is None else time.monotonic() + patience
         self.driver.check_owner()
         if not self.driver.backend.threaded:
-            self.driver.wait_for(lambda: not self._inbox.empty())
-        elif self._inbox.empty():
-            self.driver.lead(lambda: not self._inbox.empty(), until)
+            self.driver.wait_for(lambda: bool(self._inbox))
+        elif not self._inbox:
+            self.driver.lead(lambda: bool(self._inbox), until)
         try:
             delivery = waiting(lambda: next_of(self._inbox, until))
         except Empty:
@@ -80,17 +78,17 @@ class Job:
 
         self.driver.check_owner()
         if self.driver.threadless:
-            self.driver.lead(lambda: not self._inbox.empty())
-        if self._inbox.empty():
+            self.driver.lead(lambda: bool(self._inbox))
+        if not self._inbox:
             gate = LoopGate()
             self._on_arrival = gate.release
             try:
-                if self._inbox.empty():  # it may have come in between
+                if not self._inbox:  # it may have come in between
                     await asyncio.wait((gate.opened,), timeout=patience)
             finally:
                 self._on_arrival = None
         try:
-            delivery = self._inbox.get(block=patience is None)
+            delivery = self._inbox.get(None if patience is None else 0)
         except Empty:
             return None
         await shown(self.driver.backend.said)
@@ -99,19 +97,19 @@ class Job:
     @property
     def arrived(self) -> bool:
         """Whether `next` need not wait."""
-        return not self._inbox.empty()
+        return bool(self._inbox)
 
     def comes_within(self, seconds: float) -> bool:
         """Whether there is a delivery so soon. It is not taken."""
         until = time.monotonic() + seconds
         if not self.arrived and seconds > 0:
-            self.driver.lead(lambda: not self._inbox.empty(), until)
+            self.driver.lead(lambda: bool(self._inbox), until)
         if not self.arrived and seconds > 0:
             gate = allocate_lock()  # not an event: a handler may come while its own lock is held
             gate.acquire()
             self._on_arrival = partial(_open, gate)
             try:
-                if self._inbox.empty():  # it may have come in between
+                if not self._inbox:  # it may have come in between
                     waiting(lambda: gate.acquire(timeout=max(0.0, until - time.monotonic())))
             finally:
                 self._on_arrival = None
@@ -174,12 +172,12 @@ def _open(gate: LockType) -> None:
         gate.release()
 
 
-def next_of(inbox: SimpleQueue[T], until: float | None) -> T:
+def next_of(inbox: Inbox[R], until: float | None) -> R:
     """What comes next. Raises `Empty` when it is `until`."""
     while True:
         left = LOOK_EVERY if until is None else max(0.0, until - time.monotonic())
         try:
-            return inbox.get(timeout=min(left, LOOK_EVERY))
+            return inbox.get(min(left, LOOK_EVERY))
         except Empty:
             if left <= LOOK_EVERY and until is not None:
                 raise

@@ -3,8 +3,8 @@
     driver's thread            Dask's threads            scheduler, workers
       start ─> client.submit ────────────────────────────> dask_worker.run
       stop  ─> future.cancel (and, ours, interrupt) ─────> dask_ending.interrupt
-      wait  <─ inbox (SimpleQueue) <─ future is done <──── Stored, Raised
-                                   <─ events <──────────── it runs; an item began; what it says; it is through
+      wait  <─ Inbox <─ future is done <────────────────── Stored, Raised
+                     <─ events <────────────────────────── it runs; an item began; what it says; it is through
 
 Values stay on the cluster: the backend holds a Future under the task's key, and a task that needs the
 value is handed the Future. Functions too are Futures, sent once; each worker opens them once.
@@ -29,7 +29,7 @@ import time
 import uuid
 from functools import partial
 from itertools import count
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Any
 
 import dask.config
@@ -47,6 +47,7 @@ from mrpy.scheduler.backends.dask_functions import TORN_DOWN, Functions
 from mrpy.scheduler.backends.dask_tickets import GONE, ORPHANED, SIGSTOP, Suspects, Ticket, failed, lost
 from mrpy.scheduler.backends.dask_values import Far
 from mrpy.scheduler.calls import Call
+from mrpy.scheduler.inbox import Inbox
 from mrpy.scheduler.said import Said
 
 AHEAD = 2  # tasks given to the cluster per thread: one runs, one waits
@@ -64,7 +65,7 @@ class DaskBackend(Backend):
     name, near, spills = "dask", False, False
 
     def __init__(self, workers: int, *, limit: int = 0, **there: Any) -> None:
-        self._inbox: SimpleQueue[Any] = SimpleQueue()
+        self._inbox: Inbox[Any] = Inbox()
         self._facts: list[m.Fact] = []
         self.said = Said()
         self._tickets: dict[int, Ticket] = {}
@@ -175,7 +176,7 @@ class DaskBackend(Backend):
             look = LOOK_SOON if self._client.status == "connecting" else LOOK
             left = look if end is None else max(0.0, min(look, end - time.monotonic()))
             try:
-                message = self._inbox.get(timeout=left)
+                message = self._inbox.get(left)
             except Empty:
                 self._look_after_client()
                 if left < look:
@@ -184,8 +185,8 @@ class DaskBackend(Backend):
             if message is None:
                 break
             self._take(message)
-        while not self._inbox.empty():  # nobody else takes from it
-            self._take(self._inbox.get())
+        while self._inbox:  # nobody else takes from it
+            self._take(self._inbox.popleft())
         self._functions.drop_unused()
         facts, self._facts = self._facts, []
         return facts
@@ -260,7 +261,7 @@ class DaskBackend(Backend):
         dropped = asyncio.run_coroutine_threadsafe(self._functions.drop_all(), loop)
         dropped.add_done_callback(lambda _: self.wake())
         while not (self._tickets or self.hurried or (dropped.done() and self._silent >= dropped.result())):
-            self._take(self._inbox.get(timeout=SENT if dropped.done() else patience))
+            self._take(self._inbox.get(SENT if dropped.done() else patience))
 
     def _send(self, name: str, function: Any, *args: Any, priority: int = 2) -> Any:
         name = name.encode("utf-8", "replace").decode()  # what cannot be encoded would break Dask's stream

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from queue import SimpleQueue
 from typing import Any
 
 from mrpy.errors import BackendError
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends import dask_worker as w
+from mrpy.scheduler.inbox import Inbox
 from mrpy.scheduler.job import next_of
 
 
@@ -42,7 +42,7 @@ class Far:
 def _fetched(future: Any) -> Any:
     """What `future.result()` is. But that, on a Ctrl-C, has Dask end the fetching, after which Dask's client
     may fetch nothing any more; here it ends our waiting only."""
-    came: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()  # whose locks no Ctrl-C can break
+    came: Inbox[tuple[Any, BaseException | None]] = Inbox()  # whose locks no Ctrl-C can break
 
     async def fetch() -> None:
         try:

@@ -2,7 +2,7 @@
 
     driver's thread                              worker threads
       start ──> a Lane's box (SimpleQueue) ──────> perform
-      wait  <── facts (SimpleQueue) <───────────── Succeeded / Failed / Began
+      wait  <── facts (Inbox) <─────────────────── Succeeded / Failed / Began
 
 Python threads cannot be killed. A task that is stopped gets an exception thrown into it, which ends
 pure-Python loops at once; whether or not that works, its lane is given up - the thread ends with its
@@ -33,6 +33,7 @@ from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.memory import Store
 from mrpy.scheduler.calls import Call, TaskStopped, Watch, perform
 from mrpy.scheduler.failure import At, capture, stack_text
+from mrpy.scheduler.inbox import Inbox
 from mrpy.scheduler.messages import Began, Fact, Failed, Key, Slots, Start, Stopped, Succeeded
 from mrpy.scoped import current_frames
 
@@ -40,7 +41,7 @@ from mrpy.scoped import current_frames
 class _Lane:
     """A thread, its box of work, and what it works on. Only the driver's thread changes `order`."""
 
-    def __init__(self, number: int, outcome: SimpleQueue[Any]) -> None:
+    def __init__(self, number: int, outcome: Inbox[Any]) -> None:
         self.box: SimpleQueue[tuple[Start, list[Any]] | None] = SimpleQueue()
         self.order: Start | None = None
         self.thread = threading.Thread(
@@ -76,7 +77,7 @@ class ThreadsBackend(Backend):
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._store = Store()
-        self._outcome: SimpleQueue[Any] = SimpleQueue()
+        self._outcome: Inbox[Any] = Inbox()
         self._facts: list[Fact] = [Slots(workers)]
         self._idle: list[_Lane] = []
         self._busy: dict[Key, _Lane] = {}
@@ -141,9 +142,9 @@ class ThreadsBackend(Backend):
 
     def wait(self, timeout: float | None) -> list[Fact]:
         if not self._facts:
-            self._take(block=timeout is None or timeout > 0, timeout=timeout)
-        while self._take(block=False):
-            pass
+            self._take(timeout)
+        while self._outcome:
+            self._take(0)
         facts, self._facts = self._facts, []
         return facts
 
@@ -181,23 +182,23 @@ class ThreadsBackend(Backend):
         except RuntimeError as error:  # there are too many, or Python ends
             raise BackendError(f"the task could not be handed to a thread: {error}") from error
 
-    def _take(self, block: bool, timeout: float | None = None) -> bool:
-        """Take in one message of a lane; say whether there was one."""
+    def _take(self, timeout: float | None) -> None:
+        """Take in one message of a lane, if there is one in time."""
         try:
-            message = self._outcome.get(block, timeout)
+            message = self._outcome.get(timeout)
         except Empty:
-            return False
+            return
         if message is None:
-            return True
+            return
         lane, fact, value = message
         if lane is None:
             self._waiting += value
             self._facts.append(Slots(self.workers + self._waiting))
             self._hand_queued()
-            return True
+            return
         order = lane.order
         if order is None or getattr(fact, "attempt", None) != order.attempt:
-            return True  # of a lane that was given up
+            return  # of a lane that was given up
         if not isinstance(fact, Began):
             lane.order = None
             del self._busy[order.task.key]
@@ -206,10 +207,9 @@ class ThreadsBackend(Backend):
                 self._store.put(order.task.key, value)
         self._facts.append(fact)
         self._hand_queued()
-        return True
 
 
-def _serve(lane: _Lane, outcome: SimpleQueue[Any]) -> None:
+def _serve(lane: _Lane, outcome: Inbox[Any]) -> None:
     """The life of a worker thread."""
     inside.give_way = lambda change: outcome.put((None, None, change))
     try:
@@ -223,7 +223,7 @@ def _serve(lane: _Lane, outcome: SimpleQueue[Any]) -> None:
         return  # it came too late, when the task was already through
 
 
-def _run(lane: _Lane, order: Start, inputs: list[Any], outcome: SimpleQueue[Any]) -> tuple[Fact, Any]:
+def _run(lane: _Lane, order: Start, inputs: list[Any], outcome: Inbox[Any]) -> tuple[Fact, Any]:
     task, attempt = order.task, order.attempt
     call: Call = task.call
     announce: Callable[[At | None], None] | None = None
