@@ -156,6 +156,29 @@ def test_a_worker_that_dies_is_noticed_by_the_one_who_leads(session: Any, tmp_pa
     assert_usable(session)
 
 
+def test_what_is_told_after_a_call_that_came_as_the_drivers_thread_woke_up_is_heard(
+    session: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It left what it was told unread when it had but to send that call; and nobody could wake it then."""
+    quiet(session)
+    driver, woken, go = session.driver, threading.Event(), threading.Event()
+
+    def turn_over(*given: Any, real: Any = driver._turn_over) -> None:
+        if threading.current_thread() is driver._thread:
+            woken.set()
+            assert go.wait(30)
+        real(*given)
+
+    monkeypatch.setattr(driver, "_turn_over", turn_over)
+    driver.backend.wake()
+    assert woken.wait(30)
+    call = mrpy.submit(lambda path: (path.touch(), time.sleep(60)), tmp_path / "runs")
+    go.set()
+    assert eventually((tmp_path / "runs").exists, 30)
+    call.cancel()
+    assert eventually(lambda: not driver.scheduler.records, 30)
+
+
 def test_a_result_that_does_not_come_in_time_can_be_asked_for_again(session: Any, tmp_path: Any) -> None:
     pending = mrpy.submit(until, tmp_path / "go")
     for seconds in (0, 0.05, 0.2):

@@ -18,7 +18,7 @@ import os
 import select
 import selectors
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from mrpy.light import TYPE_CHECKING, Any, NamedTuple
@@ -90,6 +90,7 @@ class Poller:
     """For one sleeper at a time, with what every system has. `take` looks for itself."""
 
     shared: ClassVar[bool] = False  # True: several threads may sleep at once
+    saved: Sequence[Any] = ()  # what somebody was told of, and nobody has taken yet
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -143,7 +144,7 @@ class EpollPoller(Poller):
         self._epoll = select.epoll()
         self._owners: dict[int, Any] = {}
         self._writing: set[int] = set()
-        self._saved: deque[tuple[int, int]] = deque()
+        self.saved: deque[tuple[int, int]] = deque()
         self._brief = Brief(partial(self._epoll.poll, 0, AT_ONCE))
         self.pipe = Pipe()
         self._epoll.register(self.pipe.fd, select.EPOLLIN | select.EPOLLET)
@@ -165,22 +166,22 @@ class EpollPoller(Poller):
                 self._epoll.unregister(fd)
 
     def sleep(self, timeout: float | None, *, leading: bool = False, brief: bool = False) -> None:
-        if leading and self._saved:
+        if leading and self.saved:
             return
         sleep = partial(self._epoll.poll, timeout, AT_ONCE)
-        self._saved.extend(self._brief.wait(sleep) if brief else sleep())
+        self.saved.extend(self._brief.wait(sleep) if brief else sleep())
 
     def pass_on(self) -> None:
-        if self._saved:
+        if self.saved:
             self.pipe.drain()  # whoever took that from it slept in vain
             self.pipe.write()
 
     def take(self) -> Iterator[Event]:
-        if not self._saved:  # else what happened since then is told the next time, or to the next sleeper
-            self._saved.extend(self._epoll.poll(0, AT_ONCE))
+        if not self.saved:  # else what happened since then is told the next time, or to the next sleeper
+            self.saved.extend(self._epoll.poll(0, AT_ONCE))
         happened: dict[int, int] = {}
-        while self._saved:
-            fd, events = self._saved.popleft()
+        while self.saved:
+            fd, events = self.saved.popleft()
             happened[fd] = happened.get(fd, 0) | events
         if happened.pop(self.pipe.fd, 0):
             self.pipe.drain()

@@ -122,7 +122,7 @@ class ProcessesBackend(Backend):
             self._hire()
             if not self._facts:
                 self._poller.sleep(sooner(timeout, self.due(), time.monotonic()))
-        first = len(self._tickets) == 1 and bool(self._unsent) and timeout == 0
+        first = len(self._tickets) == 1 and self._unsent and timeout == 0 and not self._poller.saved
         self._send_all()
         if not first:  # else nobody has anything to say: what is asked of them goes out only now
             for event in self._poller.take():
