@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import enum
 import functools
 import os
+import random
 import re
 import subprocess
 import sys
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
@@ -20,6 +22,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import toolz
 
 import mrpy
 from mrpy.errors import CheckpointError
@@ -37,6 +40,56 @@ class Pair(NamedTuple):
     right: Any
 
 
+class Mode(enum.Enum):
+    ONE = 1
+    TWO = 2
+
+
+class Access(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Scale:
+    """A plain object, which is equal to itself alone."""
+
+    def __init__(self, by: Any) -> None:
+        self.by = by
+
+    def times(self, x: int) -> Any:
+        return self.by
+
+    @classmethod
+    def of_class(cls, x: int) -> int:
+        return x
+
+    @mrpy.stage
+    def stage(self, items: Iterable[int]) -> Iterator[Any]:
+        yield from (self.by for _ in items)
+
+
+@dataclasses.dataclass
+class Scaled(Scale):
+    by: Any
+
+
+class Slotted(Scale):
+    __slots__ = ("also",)
+
+
+class Kept(Scale):
+    """Says what of it is pickled."""
+
+    calls = 0
+
+    @functools.cached_property
+    def twice(self) -> int:
+        return int(self.by) * 2
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"by": self.by}
+
+
 _VALUES: dict[str, Callable[[int], Any]] = {
     "np.int64": np.int64, "np.float32": np.float32, "np.bool": np.bool_, "np.complex64": np.complex64,
     "np.datetime64": lambda n: np.datetime64(f"202{n}-01-01"), "np.dtype": lambda n: np.dtype(("<f4", "<f8")[n]),
@@ -50,7 +103,11 @@ _VALUES: dict[str, Callable[[int], Any]] = {
     "in the first of many objects": lambda n: [Gain(n), *map(Decimal, range(25_000))], "in what holds itself": lambda n: _in_itself(n),
     "very deep": lambda n: functools.reduce(lambda inner, _: [inner], range(700), [n]), "a long number": lambda n: 10**5000 + n,
     "in one's own kinds of containers": lambda n: [Pair(OrderedDict(a=n), Counter("b"))],
-    "in turns": lambda n: [(a := Gain(0)), (b := Gain(1)), *((a, b) if n else (b, a))],
+    "enum": lambda n: list(Mode)[n], "flag": lambda n: list(Access)[n], "enum in an object": lambda n: Gain(by=list(Mode)[n]),  # type: ignore[arg-type]
+    "plain object": Scale, "in a plain object": lambda n: Scale([Scale(n)]), "plain object with slots": Slotted, "one that says what it is": Kept,
+    "method": lambda n: Scale(n).times, "method of a dataclass": lambda n: Scaled(n).times, "random.Random": random.Random,
+    "np.random.Generator": np.random.default_rng, "np.random.RandomState": np.random.RandomState,
+    "defaultdict": lambda n: defaultdict((int, str)[n]), "in turns": lambda n: [(a := Gain(0)), (b := Gain(1)), *((a, b) if n else (b, a))],
 }  # fmt: skip
 
 
@@ -77,6 +134,55 @@ def test_a_parameter_counts_by_its_value(tmp_path: Path, how: str, value: Callab
     assert run(1) == with_one, "the same, made once more"
     with pytest.raises(CheckpointError):
         run(0)
+
+
+_METHODS: dict[str, Callable[[int], Any]] = {
+    "plain object": lambda n: Scale(n).times, "dataclass": lambda n: Scaled(n).times, "partial": lambda n: partial(Scale(n).times),
+    "cached": lambda n: functools.lru_cache(Scale(n).times), "toolz": lambda n: toolz.compose(str, Scale(n).times), "job": lambda n: Sums(n).map,
+}  # fmt: skip
+
+
+@dataclasses.dataclass
+class Sums(mrpy.Job):
+    by: int
+
+    def map(self, x: int) -> Iterator[tuple[int, int]]:  # type: ignore[override]
+        yield x, self.by
+
+
+@pytest.mark.parametrize("method", _METHODS.values(), ids=_METHODS)
+def test_the_object_counts_whose_method_is_called(method: Callable[[int], Any]) -> None:
+    assert known(method(1)) == known(method(1)) != known(method(2))
+
+
+def test_a_job_counts_with_its_fields(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"backend": "serial", "checkpoint": tmp_path / "made"}
+    assert Sums(1).run([1], **options).to_list() == [(1, 1)] == Sums(1).run([1], **options).to_list()
+    with pytest.raises(CheckpointError):
+        Sums(2).run([1], **options).to_list()
+
+
+def test_what_an_object_computes_or_leaves_out_of_its_pickle_does_not_count() -> None:
+    before = Kept(1)
+    one = known(before.times)
+    before.calls = before.twice
+    assert known(before.times) == one
+    plain, held_one = Computes(1), Computes(1)
+    assert plain.twice == 2
+    assert known(plain.times) == known(held_one.times)
+
+
+class Computes(Scale):
+    @functools.cached_property
+    def twice(self) -> int:
+        return int(self.by) * 2
+
+
+def test_objects_in_variables_count_by_their_code_alone() -> None:
+    """What they hold may change while a run is under way: a cache, a number of calls."""
+    text = "class Memo:\n  def __init__(self): self.seen = {{}}\n  def __call__(self, x): return x * {}\nmemo = Memo()\ndef f(x): return memo(x) + len(memo.seen)\n"
+    one = program(text.format(2))
+    assert program(text.format(2) + "memo.seen[1] = 2; memo.calls = 1") == one != program(text.format(3))
 
 
 def known(*functions: Callable[..., Any]) -> str:
@@ -138,7 +244,14 @@ def test_a_program_is_the_same_in_every_process() -> None:
     program = """
 from mrpy.mapreduce.steps import Map
 from mrpy.mapreduce.program import program_of
-def f(x, held=[{"b", "a", "c"}, {("b", 1): frozenset("xyz")}, 1 + 2j]):
+import collections, enum, random, numpy
+class Mode(enum.Enum): ONE = frozenset("abc")
+class Scale:
+    def __init__(self, by): self.by = by
+    def times(self, x): return x
+held = [{"b", "a", "c"}, {("b", 1): frozenset("xyz")}, 1 + 2j, Mode.ONE, Scale({"b", "a"}).times]
+held += [collections.defaultdict(int, a=1), random.Random(1), numpy.random.default_rng(1), numpy.random.RandomState(1)]
+def f(x, held=held):
     return x in {"one", "two", "three"}
 print(program_of([Map(f)], "map"))
 """
@@ -158,6 +271,15 @@ def program(text: str) -> str:
 
 _PARSER = "class Parser:\n  def parse(self, x): return x * {}\n"
 _DATA = {
+    "a method of a metaclass": "class M(type):\n  def op(c, x): return x + {}\nclass C(metaclass=M): pass\ndef f(x): return C.op(x)",
+    "the factory of a defaultdict": "from collections import defaultdict\ndef new(): return {}\nT = defaultdict(new)\ndef f(x): return T[x]",
+    "a key": "def h(x): return x + {}\nT = {{h: 1}}\ndef f(x): return [g(x) for g in T]",
+    "an attribute of a function": "def h(x): return x + {}\ndef g(x): pass\ng.h = h\ndef f(x): return g.h(x)",
+    "behind an attribute of a function": _PARSER + "def g(x): pass\ng.h = [Parser()]\ndef f(x): return g.h[0].parse(x)",
+    "an argument of a partialmethod": "from functools import partialmethod\nclass C:\n  def m(s, k, x): return x + k\n  p = partialmethod(m, {})\ndef f(x): return C().p(x)",
+    "a keyword of a partialmethod": "from functools import partialmethod\nclass C:\n  def m(s, x, k): return x + k\n  p = partialmethod(m, k={})\ndef f(x): return C().p(x)",
+    "below a decorator of a library": "import toolz\n@toolz.memoize\ndef h(x): return x + {}\ndef f(x): return h(x)",
+    "below one, in a table": "import toolz\nT = [toolz.memoize(lambda x: x + {})]\ndef f(x): return T[0](x)",
     "an object": _PARSER + "parser = Parser()\ndef f(x): return parser.parse(x)",
     "in a lambda": _PARSER + "parser = Parser()\nf = lambda x: [y for y in (parser.parse(x) for _ in 'ab')]",
     "in a closure": _PARSER + "def outer():\n  parser = Parser()\n  return lambda x: parser.parse(x)\nf = outer()",

@@ -3,8 +3,9 @@
 It is made of code: that of the functions of the run and of what is the user's own behind these - functions,
 classes and callable objects in closures, in globals that they mention, and in modules of his whose attributes
 they do. What is installed counts by its name. Data that functions find in variables do not count, but the
-code that they lead to does: functions in tables, and the classes of objects. Of defaults, constants and what
-a `partial` holds all counts. Plain data go through a pickler, at its speed (`_Plain`).
+code that they lead to does: functions in tables, and the classes of objects. Of parameters all counts: of
+defaults, constants, what a `partial` holds, and the object whose method is called. Plain data go through a
+pickler, at its speed (`_Plain`); other objects count by what they say that they are pickled as.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import copyreg
 import re
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from functools import cached_property, partial, partialmethod, singledispatchmethod
 from operator import attrgetter, itemgetter, methodcaller
 from types import (
@@ -24,7 +26,7 @@ from types import (
     ModuleType,
 )  # fmt: skip
 
-from mrpy.light import TYPE_CHECKING, later, pickle
+from mrpy.light import TYPE_CHECKING, Frozen, later, pickle
 from mrpy.mapreduce.marks import Settled
 from mrpy.mapreduce.steps import Probe
 from mrpy.mapreduce.users_code import (
@@ -35,6 +37,7 @@ from mrpy.mapreduce.users_code import (
     code_behind,
     counts,
     is_the_users,
+    made_by,
 )  # fmt: skip
 from mrpy.scheduler.simple_functions import globals_of, names_in
 
@@ -67,6 +70,12 @@ def program_of(steps: Iterable[object], kind: str) -> str:
     return f"{walk.digest.hexdigest()} {files}"
 
 
+class _Found(Frozen):
+    """Code that was found in a variable, where an object is its code, and not what it holds."""
+
+    code: Any
+
+
 class _Walk:
     """From thing to thing, each of which adds what it is and names others. They are taken level by level:
     what has no end keeps nothing else from being looked at."""
@@ -77,13 +86,17 @@ class _Walk:
         self._next: list[Any] = []
         self._behind_data: dict[int, Any] = {}  # code, by its id
         self._asked = 0
-        # By their ids, each with its number; it holds them, so that no id is given twice.
-        self._seen: dict[int, tuple[int, Any]] = {}
+        # By their ids and whether they are parameters, each with its number; it holds them, so that no id is
+        # given twice.
+        self._seen: dict[tuple[int, bool], tuple[int, Any]] = {}
 
     def add(self, *things: Any) -> None:
         """These are to be looked at. How many it is keeps them apart from those of the next thing."""
         self.digest.update(b"%d;" % len(things))
         self._next += things
+
+    def _add_found(self, things: Iterable[Any]) -> None:
+        self.add(*map(_Found, things))
 
     def go(self) -> None:
         """Look at all, and at what they name."""
@@ -101,26 +114,30 @@ class _Walk:
 
     def _rest(self) -> list[Any]:
         """What only data have led to."""
-        rest = sorted((code for key, code in self._behind_data.items() if key not in self._seen), key=_place)
+        known = {key for key, _ in self._seen}
+        rest = sorted((code for key, code in self._behind_data.items() if key not in known), key=_place)
         self._behind_data.clear()
-        return rest
+        return [*map(_Found, rest)]
 
     def _take(self, thing: Any) -> None:
+        parameter = type(thing) is not _Found
+        thing = thing if parameter else thing.code
         kind = type(thing)
         if issubclass(kind, reading.Reads):
             self.files.append(thing.files)
             thing = thing.replaced(files=0)
         if issubclass(kind, _PLAIN + MEMBERS) and self._plain(thing):
             return
-        if id(thing) in self._seen:
-            self._put(kind, "again", str(self._seen[id(thing)][0]))
+        key = id(thing), parameter
+        if key in self._seen:
+            self._put(kind, "again", str(self._seen[key][0]))
             return
-        self._seen[id(thing)] = len(self._seen), thing
+        self._seen[key] = len(self._seen), thing
         if issubclass(kind, MEMBERS):
             self._put(kind, str(len(thing)))
             self.add(*_members(thing))
         else:
-            self._one(thing, kind)
+            self._one(thing, kind, parameter=parameter)
 
     def _plain(self, thing: Any) -> bool:
         """Whether it could be taken as a whole: not where it holds itself, or goes very deep."""
@@ -141,7 +158,7 @@ class _Walk:
             data = text.encode("utf-8", "surrogatepass")
             self.digest.update(b"%d:" % len(data) + data)
 
-    def _one(self, thing: Any, kind: type) -> None:
+    def _one(self, thing: Any, kind: type, *, parameter: bool) -> None:
         if kind is CodeType:
             names = thing.co_names, thing.co_varnames, thing.co_freevars
             takes = thing.co_argcount, thing.co_posonlyargcount, thing.co_kwonlyargcount, thing.co_flags
@@ -152,17 +169,18 @@ class _Walk:
             self._function(thing)
         elif kind is MethodType:
             self._put(kind)
-            self.add(thing.__func__, type(thing.__self__))
-            self._search(attributes(thing.__self__))
+            of = thing.__self__
+            self.add(thing.__func__, of if parameter else type(of))
+            self._search(() if parameter else attributes(of))
         elif kind.__module__ == "numpy.dtypes":  # such as '>u2'
             self._put(kind, repr(thing))
         elif kind.__module__ == "numpy" and kind.__name__ == "ndarray":
             self._array(thing)
         else:
-            self._object(thing, kind)
+            self._object(thing, kind, parameter=parameter)
         wrapped = attribute(thing, "__wrapped__", thing)  # by `functools.wraps`, or a cache
         if wrapped is not thing:
-            self._led_to(wrapped)
+            self._led_to(wrapped if parameter else _Found(wrapped))
 
     def _led_to(self, thing: Any) -> None:
         """What another thing says it calls. Some, as a `Mock`, say so without end."""
@@ -180,15 +198,16 @@ class _Walk:
     def _function(self, function: FunctionType) -> None:
         self._put(FunctionType)
         self.add(function.__defaults__, function.__kwdefaults__, function.__code__)
-        closure, behind = [*map(_content, function.__closure__ or ())], [*_behind(function)]
-        self.add(*filter(counts, closure))
-        self.add(*filter(counts, behind))
+        closure = [*map(_content, function.__closure__ or ())]
+        behind = [*_behind(function), *(part for _, part in sorted(function.__dict__.items()))]
+        self._add_found(filter(counts, closure))
+        self._add_found(filter(counts, behind))
         self._search(thing for thing in closure + behind if not counts(thing))
         registry = attribute(function, "registry")  # of functools.singledispatch
         if type(registry) is MappingProxyType:
             self.add(*(part for _, part in sorted(registry.items(), key=lambda pair: repr(pair[0]))))
 
-    def _object(self, thing: Any, kind: type) -> None:
+    def _object(self, thing: Any, kind: type, *, parameter: bool) -> None:
         described = thing if issubclass(kind, type) else kind
         names = (attribute(thing, name) for name in ("__qualname__", "__name__"))
         name = next((name for name in names if isinstance(name, str)), "")
@@ -204,32 +223,33 @@ class _Walk:
                 self.add(of)
             elif type(of) is re.Pattern:
                 self.add(of.pattern, of.flags)
+        elif issubclass(kind, Enum):
+            self.add(thing.name, thing.value)
         elif not issubclass(kind, type):
-            self._held(thing, kind)
+            self._held(thing, kind, parameter=parameter)
             self._search(attributes(thing))
-            if kind.__eq__ is not object.__eq__ and not kind.__module__.startswith("mrpy."):
+            if _is_a_value(kind, parameter=parameter):
                 self._valued(thing)
-        for base in described.__mro__:
+        for base in (*described.__mro__, *type(described).__mro__):
             if is_the_users(base.__module__):
-                self.add(*_functions_of(base))
+                self._add_found(_functions_of(base))
                 self._search(part for name, part in vars(base).items() if not name.startswith("__"))
 
-    def _held(self, thing: Any, kind: type) -> None:
+    def _held(self, thing: Any, kind: type, *, parameter: bool) -> None:
         """What an object holds: all that one of our own does, of others what is code."""
         ours = not is_the_users(kind.__module__)  # or installed: those of toolz are what they hold
-        for name in _slots(kind):
-            part = attribute(thing, name)
-            if ours or counts(part):
-                self.add(part)
+        slots = [attribute(thing, name) for name in _slots(kind)]
+        parts = slots if ours else [*filter(counts, slots)]
         held = attribute(thing, "__dict__")
         if type(held) is dict:
-            self.add(*(part for _, part in sorted(held.items()) if issubclass(type(part), CODE)))
+            parts += (part for _, part in sorted(held.items()) if issubclass(type(part), CODE))
+        self.add(*(parts if ours and parameter else map(_Found, parts)))
         func = attribute(thing, "func")  # of toolz.curry, and of whatever does like a partial
         if callable(func):
-            self._led_to(func)
+            self._led_to(func if ours and parameter else _Found(func))
 
     def _valued(self, thing: Any) -> None:
-        """What is equal to others by what it holds, as a date, a path, a number of NumPy's: all of that."""
+        """What an object is pickled as, but for what it has computed of the rest and keeps."""
         reduce = copyreg.dispatch_table.get(type(thing))
         try:
             reduced = thing.__reduce_ex__(4) if reduce is None else reduce(thing)
@@ -238,7 +258,10 @@ class _Walk:
         if isinstance(reduced, str):
             self._put(str, reduced)
         else:
-            self.add(*reduced[1:3], *(list(items) for items in reduced[3:5] if items is not None))
+            arguments, state = [*reduced[1:3], None][:2]
+            if type(state) is dict:
+                state = {name: part for name, part in state.items() if not _is_cached(thing, name)}
+            self.add(arguments, state, *(list(items) for items in reduced[3:5] if items is not None))
 
 
 class _Plain(pickle.Pickler):
@@ -276,8 +299,27 @@ class _Into:
 def _members(thing: Any) -> list[Any]:
     """What a container holds, in the same order in every process."""
     if issubclass(type(thing), dict | MappingProxyType):
-        return list(thing.items())
+        return [*thing.items(), *made_by(thing)]
     return sorted(thing, key=repr) if issubclass(type(thing), set | frozenset) else list(thing)
+
+
+_SAY_WHAT_IT_IS = "__eq__", "__reduce_ex__", "__reduce__", "__getstate__"
+
+
+def _is_a_value(kind: type, *, parameter: bool) -> bool:
+    """Whether an object of this class is what it is pickled as: one that is equal to others by that, as a
+    date or a path; as a parameter any of the user's, and what says itself what that is, as a generator of
+    random numbers. Of other libraries' objects, connections say, nobody knows what is the same next time."""
+    if kind.__module__.startswith("mrpy."):
+        return False
+    own = {name for name in _SAY_WHAT_IT_IS if getattr(kind, name) is not getattr(object, name)}
+    says = bool(own) or kind in copyreg.dispatch_table
+    return "__eq__" in own or (parameter and (says or is_the_users(kind.__module__)))
+
+
+def _is_cached(thing: object, name: object) -> bool:
+    """Whether that is a value that a `cached_property` keeps: it is there when it was asked for."""
+    return isinstance(name, str) and type(attribute(type(thing), name)) is cached_property
 
 
 def _slots(kind: type) -> tuple[str, ...]:
@@ -300,8 +342,10 @@ def _functions_of(kind: type) -> Iterator[Any]:
             yield part.__func__
         elif isinstance(part, property):
             yield from filter(None, (part.fget, part.fset, part.fdel))
-        elif isinstance(part, cached_property | partialmethod):
+        elif isinstance(part, cached_property):
             yield part.func
+        elif isinstance(part, partialmethod):
+            yield from (part.func, part.args, part.keywords)
         elif isinstance(part, singledispatchmethod):
             yield part.dispatcher
         elif isinstance(part, FunctionType) or attribute(part, "__wrapped__") is not None:

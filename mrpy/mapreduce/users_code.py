@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from types import (
     BuiltinFunctionType,
     FunctionType,
@@ -56,12 +57,18 @@ def _inside(thing: Any) -> list[Any]:
     kind = type(thing)
     held: Iterable[Any] = ()
     if issubclass(kind, dict):
-        held = dict.values(thing)
+        held = chain(dict.values(thing), (key for key in dict.keys(thing) if type(key) is not str))
     elif issubclass(kind, MappingProxyType):
         held = thing.values()
     elif issubclass(kind, MEMBERS):
         held = next(base for base in MEMBERS if issubclass(kind, base)).__iter__(thing)
-    return [*islice(held, MUCH), *attributes(thing)]
+    return [*islice(held, MUCH), *made_by(thing), *attributes(thing)]
+
+
+def made_by(thing: Any) -> list[Any]:
+    """What makes the values that a `defaultdict` does not have."""
+    slot: Any = vars(defaultdict)["default_factory"]
+    return [slot.__get__(thing)] if issubclass(type(thing), defaultdict) else []
 
 
 def attributes(thing: Any) -> list[Any]:
@@ -96,8 +103,11 @@ def counts(thing: Any) -> bool:
     if not callable(thing):
         return False
     module = thing.__module__ if issubclass(kind, type | FunctionType | MethodType) else kind.__module__
-    cached = attribute(thing, "__wrapped__") if kind.__module__ == "functools" else None
-    return cached is not None or (isinstance(module, str) and is_the_users(module))
+    wrapped = attribute(thing, "__wrapped__")  # by a cache, or by what says whose function that is
+    if kind.__module__ == "functools" and wrapped is not None:
+        return True
+    modules = [module, wrapped.__module__] if type(wrapped) is kind is FunctionType else [module]
+    return any(isinstance(name, str) and is_the_users(name) for name in modules)
 
 
 _INSTALLED = ("site-packages", "dist-packages")
