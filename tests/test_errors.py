@@ -6,20 +6,26 @@ The functions that raise are local, so that they travel by value and no worker h
 from __future__ import annotations
 
 import contextlib
+import csv
 import inspect
 import itertools
 import multiprocessing
 import operator
 import os
 import pickle
+import queue
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -1056,6 +1062,52 @@ def test_what_multiprocessing_shares_by_inheritance_is_not_to_be_made_in_the_fun
         run()
     assert "or use backend='threads')" in str(caught.value)
     assert "inside the function" not in str(caught.value)
+
+
+HANDLES: dict[str, Callable[[str], Any]] = {
+    "a file": open,
+    "a reader of csv": lambda _: csv.reader(["1"]),
+    "an archive": tarfile.open,
+    "an archive that is a stream": lambda path: tarfile.open(path, "r|"),
+    "a database": lambda _: sqlite3.connect(":memory:"),
+    "a cursor": lambda _: sqlite3.connect(":memory:").execute("SELECT 1"),
+    "a socket": lambda _: socket.socket(),
+}
+
+
+@pytest.mark.parametrize("made", HANDLES)
+def test_what_has_a_place_of_its_own_is_opened_where_it_is_used_and_not_shared_by_threads(
+    made: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    tarfile.open(tmp_path / "file", "w").close()
+    handle = HANDLES[made](str(tmp_path / "file"))
+    request.addfinalizer(getattr(getattr(handle, "connection", handle), "close", int))
+
+    class Reads(mrpy.Job):
+        def __init__(self) -> None:
+            self.handle = handle
+
+    cure = r"\(open it in the function, or once per worker, in a `setup`\)$"
+    for run in (lambda: list(mrpy.pmap(lambda n: (n, handle), [1])), lambda: list(Reads().run([(1, 2)]))):
+        with mrpy.session("processes", workers=1), pytest.raises(SerializationError, match=cure) as caught:
+            run()
+        assert "backend='threads'" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [threading.Lock, threading.RLock, threading.Event, threading.Semaphore, queue.Queue])
+def test_what_threads_share_is_not_to_be_made_in_the_function(make: Any) -> None:
+    shared = make()
+    cure = r"\(take one of multiprocessing\.Manager\(\), .*, or use backend='threads'\)"
+    with mrpy.session("processes", workers=1), pytest.raises(SerializationError, match=cure) as caught:
+        list(mrpy.pmap(lambda n: (n, shared), [1]))
+    assert "inside the function" not in str(caught.value)
+
+
+def test_what_only_holds_a_lock_is_made_in_the_function() -> None:
+    client = SimpleNamespace(lock=threading.Lock())
+    cure = r"\(create it inside the function that needs it, or use backend='threads'\)"
+    with mrpy.session("processes", workers=1), pytest.raises(SerializationError, match=cure):
+        list(mrpy.pmap(lambda n: (n, client), [1]))
 
 
 def test_what_a_manager_makes_is_shared() -> None:

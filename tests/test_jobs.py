@@ -174,7 +174,7 @@ def test_an_attribute_that_cannot_travel_is_named_and_where_to_make_it() -> None
     assert "mapper" not in str(caught.value)
     guard = threading.Lock()
     uses = type("Uses", (mrpy.Job,), {"map": lambda self, number: (number, guard)})
-    with pytest.raises(SerializationError, match="because of 'guard', a lock at .*inside the function"):
+    with pytest.raises(SerializationError, match="because of 'guard', a lock at .*multiprocessing.Manager"):
         list(uses().run(range(9), backend="processes"))
 
 

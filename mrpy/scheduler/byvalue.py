@@ -121,8 +121,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return member_of, (kind, thing._name_)
         if isinstance(thing, io.TextIOBase) and (name := _standard(thing)):
             return getattr, (sys, name)
-        if kind in _FILES:
-            raise TypeError(f"{thing!r} is an open file; open it where it is read")
+        if kind in _FILES or kind is getattr(sys.modules.get("tarfile"), "_LowLevelFile", None):
+            raise TypeError(f"{thing!r} is an open file")
         if issubclass(kind, getattr(sys.modules.get(PIPES), "_ConnectionBase", ())):
             raise SerializationError(_NO_PIPES)
         if kind is not FunctionType and isinstance(thing, FunctionType):

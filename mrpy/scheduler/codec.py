@@ -26,6 +26,7 @@ _CURES = {  # of results that nobody wanted to be what they are
     "generator": "the function yields: return a list, or have its items be the results, as by flat_map",
     "coroutine": "the function is async: call it by asyncio.run() in one that is not",
 }
+HANDLE = "open it in the function, or once per worker, in a `setup`"  # threads would share where it stands
 REFUSALS = (Exception, SystemExit, GeneratorExit)  # by which a class of the user may refuse to be pickled
 
 
@@ -240,6 +241,7 @@ def let_through(problem: BaseException) -> None:
 def _why_not(value: Any, problem: BaseException, name: str = "", *, back: bool = False) -> str:
     what = name or f"{type(value).__name__} {_name(value)}"
     where, cure = _because_of(value)
+    threads = ", or use backend='threads'"
     if back:
         told = f"a result cannot be sent back from a worker: {what}{where}: {problem}"
         if type(value).__name__ in _CURES:
@@ -247,9 +249,10 @@ def _why_not(value: Any, problem: BaseException, name: str = "", *, back: bool =
         cure = "return what can be pickled"
     else:
         told = f"{what} cannot be sent to a worker{where}: {problem}"
+        threads = threads if cure != HANDLE else ""
         cure = cure or "create it inside the function that needs it"
     ours = isinstance(problem, SerializationError)  # something of ours says itself what to do
-    return told if ours else f"{told} ({cure}, or use backend='threads')"
+    return told if ours else f"{told} ({cure}{threads})"
 
 
 def _because_of(value: Any) -> tuple[str, str]:

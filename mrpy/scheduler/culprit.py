@@ -8,12 +8,13 @@ by itself until the one is found; that is slow, and only done where there is an 
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Iterator
 from types import CodeType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
 from mrpy.scheduler import byvalue
-from mrpy.scheduler.codec import REFUSALS, let_through
+from mrpy.scheduler.codec import HANDLE, REFUSALS, let_through
 from mrpy.scheduler.simple_functions import names_in
 
 _MANAGED = "take one of multiprocessing.Manager(), as its Lock(), Queue() or Value()"
@@ -23,6 +24,10 @@ _SHARED = {  # by inheritance only: where it is from, and what to do. Made in a 
     "multiprocessing.sharedctypes": _PLAIN, "multiprocessing.heap": _PLAIN,
     "multiprocessing.sharedctypes.Synchronized": _MANAGED,  # a Value
 }  # fmt: skip
+_OF_THREADS = frozenset((
+    "_thread.lock", "_thread.RLock", "threading.Event", "threading.Condition", "threading.Barrier",
+    "threading.Semaphore", "threading.BoundedSemaphore", "queue.Queue", "_queue.SimpleQueue",
+))  # fmt: skip
 DEEPEST = 12  # parts inside parts; out of the air. What is nested so deeply is its own culprit
 
 
@@ -50,17 +55,31 @@ def culprit(value: Any) -> tuple[str, str]:
     """
     try:
         path, cure = _path(value)
-        shared = [_cure_of_shared(each) for each in (value, *(part.value for part in path))]
+        cures = [_cure_of(value, itself=True)]
+        cures += [_cure_of(part.value, itself=part.line is not None) for part in path]
     except Exception as problem:  # of a method of the user's that has been asked what there is
         let_through(problem)
         return "", ""
-    return _in_words(path), next(filter(None, shared), cure)
+    return _in_words(path), next(filter(None, cures), cure)
 
 
-def _cure_of_shared(value: Any) -> str:
-    """What to do where `multiprocessing` would have it shared."""
-    module = type(value).__module__
-    return _SHARED.get(f"{module}.{type(value).__name__}") or _SHARED.get(module, "")
+def _cure_of(value: Any, *, itself: bool) -> str:
+    """What to do where it is known what it is for. ``itself``: the user's function has it, and no object that
+    is to be made anew."""
+    kind = type(value)
+    if _is_handle(kind):
+        return HANDLE
+    name = f"{kind.__module__}.{kind.__name__}"
+    if itself and name in _OF_THREADS:
+        return _MANAGED
+    return _SHARED.get(name) or _SHARED.get(kind.__module__, "")
+
+
+def _is_handle(kind: type) -> bool:
+    """Whether it stands somewhere: an open file, say, or what reads one. Of databases those that have the
+    methods of PEP 249, many of which are for one thread."""
+    of_database = hasattr(kind, "fetchone") or (hasattr(kind, "commit") and hasattr(kind, "rollback"))
+    return of_database or issubclass(kind, io.IOBase) or kind.__module__ in ("_csv", "socket", "tarfile")
 
 
 def _in_words(path: list[_Part]) -> str:
