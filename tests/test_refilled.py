@@ -4,8 +4,11 @@ that of a plain loop, and this is said."""
 from __future__ import annotations
 
 import io
+import itertools
 import os
+import threading
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,6 +55,11 @@ SOURCES = {
     "copies in an expression, which is taken apart": lambda: (mrpy.pmap(np.sum, (x.copy() for x in filled())), "ndarray"),
     "map": lambda: (mrpy.parallel(map(np.copy, filled())), "ndarray"),
     "stream": lambda: (mrpy.stream(filled()).map(np.sum), "ndarray"),
+    "enumerate": lambda: (mrpy.pmap(len, enumerate(filled())), "ndarray"),
+    "zip": lambda: (mrpy.pmap(len, zip(range(20), listed())), "list"),
+    "pairs": lambda: (mrpy.pmap(len, ((2 * [0], row) for row in listed())), "list"),
+    "several iterables": lambda: (mrpy.pmap(lambda *items: len(items), itertools.count(), listed()), "list"),
+    "another one first": lambda: (mrpy.pmap(np.sum, itertools.chain([np.ones(2)], filled())), "ndarray"),
 }
 
 
@@ -64,6 +72,27 @@ def test_a_source_that_fills_the_same_object_is_told_of_once(backend: str, sourc
     [one] = [each for each in told if "fills it anew" in str(each.message)]
     assert f"the same {kind} again and again" in str(one.message)
     assert one.filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("backend", "chunksize"), [("serial", 1), ("serial", 2), ("threads", 1), ("threads", 2), ("processes", 2)]
+)
+@pytest.mark.parametrize("make", [filled, lambda: enumerate(filled())])
+def test_it_is_told_of_where_chunks_are_small(backend: str, chunksize: int, make: Any) -> None:
+    with pytest.warns(RuntimeWarning, match="the same ndarray again and again"):
+        list(mrpy.pmap(type, make(), backend=backend, workers=2, chunksize=chunksize))
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+def test_it_is_told_of_where_few_items_take_long(backend: str) -> None:
+    begun = threading.Event()
+
+    def takes_long(row: list[int]) -> int:
+        begun.wait(0.1)
+        return len(row)
+
+    with pytest.warns(RuntimeWarning, match="the same list again and again"):
+        list(mrpy.pmap(takes_long, itertools.islice(listed(), 6), backend=backend, workers=2))
 
 
 def copies() -> Iterator[Any]:
@@ -80,6 +109,8 @@ INNOCENT: dict[str, Any] = {
     "nothing": lambda: iter([None] * 20),
     "one": lambda: iter([[1]]),
     "two": lambda: iter([[1]] * 2),
+    "one object, and numbers": lambda: zip(itertools.repeat([1]), range(20)),
+    "new ones, and numbers": lambda: enumerate(copies()),
     "in turns": lambda: iter([SAME, [], SAME, []] * 5),
 }
 
@@ -91,6 +122,49 @@ def test_what_does_not_change_is_not_told_of(backend: str, source: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(list(mrpy.pmap(id, INNOCENT[source](), backend=backend, workers=2))) == len(items)
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+def test_what_the_function_changes_is_not_told_of(backend: str) -> None:
+    seen: dict[int, int] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for chunksize in (1, 4):
+            items = zip(itertools.repeat(seen), range(20))
+            list(mrpy.pmap(lambda item: item[0].update({item[1]: len(item[0])}), items, backend=backend, chunksize=chunksize, workers=1))
+    assert len(seen) == 20
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+def test_items_are_let_go_of_as_soon_as_before(backend: str) -> None:
+    alive: list[Any] = []
+
+    def made() -> Iterator[Any]:
+        for _ in range(8):
+            assert sum(each() is not None for each in alive) <= 1
+            item = np.zeros(2)
+            alive.append(weakref.ref(item))
+            yield item
+            del item
+
+    list(mrpy.pmap(np.sum, made(), backend=backend, chunksize=1, buffersize=1, workers=1))
+
+
+def test_an_iterator_that_has_ended_is_not_asked_again() -> None:
+    class Ends:
+        left = 2
+
+        def __iter__(self) -> Ends:
+            return self
+
+        def __next__(self) -> list[int]:
+            self.left -= 1
+            assert self.left >= -1
+            if self.left < 0:
+                raise StopIteration
+            return []
+
+    assert list(mrpy.pmap(len, Ends(), backend="serial", chunksize=4)) == [0, 0]
 
 
 @pytest.mark.parametrize("how", [{"buffersize": 1}, {"chunksize": 1, "backend": "processes"}])

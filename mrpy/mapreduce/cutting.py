@@ -165,6 +165,8 @@ class Cutter:
         """So many items, if they are not larger than those before, and come as soon: a large chunk was meant
         for small ones, that do not take long."""
         limited, chunksize = self._limited, self._chunker.chunksize
+        if limited is not None:
+            limited.waiting = self._window.awaits and not self._remote
         if limited is None or (chunksize is not None and (size <= chunksize or self.growth is not None)):
             return self._reader.take(size)
         # none that holds this, which holds the source: that is let go of as soon as nobody needs it

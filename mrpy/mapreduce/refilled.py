@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
-from itertools import islice
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from zlib import crc32
 
 from mrpy.light import Any, pickle
 from mrpy.scheduler import codec
 
+FEW = 4  # items that are looked at where each is another object; there may be a header, say
+PARTS = 8  # of an item that is a tuple, from `zip` or `enumerate` say; both out of the air
 LOOKED_AT = 1 << 20  # bytes of an item, at most; out of the air
 _NEVER = frozenset((int, float, complex, bool, str, bytes, type(None)))
 _TEXT = (
@@ -20,21 +23,58 @@ _TEXT = (
 )
 
 
-def watched(iterator: Iterator[Any]) -> Iterator[Any]:
-    """The first items of an iterator that is read ahead, as many as it takes to see that they are not filled
-    anew: one or two, of most. Warns where they are."""
-    first: Any = None
-    contents: list[int | None] = []  # of what came again
-    for item in islice(iterator, 3):
-        if first is None:
-            first = item
-        elif item is first:
-            contents.append(_content(item))
-        if None not in contents and len(set(contents)) > 1:
-            warnings.warn(_TEXT.format(type(item).__name__), RuntimeWarning, _outside())
-        yield item
-        if item is not first or type(item) in _NEVER:
-            return
+class Watch:
+    """Looks at the first items of an iterator that is read ahead, as many as it takes to see that they are
+    not filled anew: a few, of most. Warns where they are. It keeps none alive meanwhile, if it can."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self._left = FEW
+        self._last: list[Callable[[], Any]] = []  # of the item before, what may be filled
+        self._again: list[Callable[[], Any]] = []  # of that, what the one before it had, too
+
+    def over_it(self, iterator: Iterator[Any], *, waiting: bool) -> Iterator[Any]:
+        """The next items. ``waiting``: those before are still to be used, as they are then."""
+        return chain.from_iterable(self._stretches(iterator, waiting))
+
+    def _stretches(self, iterator: Iterator[Any], waiting: bool) -> Iterator[Iterable[Any]]:
+        """One by one, and what is not looked at. What has changed from before the source was asked until
+        behind it was changed by the source: what a function does to its item is none of its business."""
+        while not self.over:
+            again = [part for each in self._again if (part := each()) is not None] if waiting else []
+            before = [_content(part) for part in again]
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            self._note(item)
+            self.over = bool(self._again and again) or not (self._again or self._left)
+            for part, content in zip(again, before, strict=True):
+                if self._has_again(part) and content is not None and _content(part) not in (None, content):
+                    warnings.warn(_TEXT.format(type(part).__name__), RuntimeWarning, _outside())
+                    break
+            yield (item,)
+            waiting = True
+        self._last, self._again = [], []
+        yield iterator
+
+    def _note(self, item: Any) -> None:
+        self._left = max(0, self._left - 1)
+        parts = list(tuple.__iter__(item))[:PARTS] if isinstance(item, tuple) else [item]
+        last = [each() for each in self._last]
+        now = [(part, _reference(part)) for part in parts if type(part) not in _NEVER]
+        self._last = [reference for _, reference in now]
+        self._again = [reference for part, reference in now if any(part is each for each in last)]
+
+    def _has_again(self, part: Any) -> bool:
+        return any(each() is part for each in self._again)
+
+
+def _reference(thing: Any) -> Callable[[], Any]:
+    try:
+        return weakref.ref(thing)
+    except TypeError:  # of a list, say: at most the last of the first few items is kept
+        return lambda: thing
 
 
 def _content(item: Any) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from time import perf_counter
 
 from mrpy.light import TYPE_CHECKING, Frozen, later
@@ -208,6 +208,7 @@ class Limited:
     ``patience``  seconds after which what has come is enough, where so many bytes are
     ``rest``      how many items have to follow so many, even then
     ``nbytes``    bytes of the items that were given out last, about, if there is a limit to them
+    ``waiting``   what was given out before is still to be used, as it is then
     ``sealed``    what is given out is not to be looked at
     ``close``     to be called when nothing of it is needed any more
     ``mend``      to be asked where a task has failed: whether what it was given can be read now
@@ -217,6 +218,7 @@ class Limited:
     patience = math.inf
     rest: Callable[[int], int] = staticmethod(lambda _: 0)
     nbytes = 0
+    waiting = False
     sealed = False
     close: Callable[[], object] = staticmethod(int)
     mend: Callable[..., bool] = staticmethod(lambda *_: False)
@@ -228,7 +230,8 @@ class Pulls(Limited):
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._iterator = iterator
         self._error: list[BaseException] = []  # one at most: whoever raises it lets go of it
-        self._ended = self._watched = False
+        self._ended = False
+        self._watch: refilled.Watch | None = None
 
     def take(self, count: int) -> Sequence[Any]:
         if self._error:
@@ -237,9 +240,9 @@ class Pulls(Limited):
         items: list[Any] = []
         if self._ended:  # an iterator that has ended is not asked again
             return items
-        iterator = self._iterator
-        if not self._watched and count > 2:
-            self._watched, iterator = True, chain(refilled.watched(iterator), iterator)
+        iterator, watch = self._iterator, self._watch or refilled.Watch()
+        if not watch.over:
+            self._watch, iterator = watch, watch.over_it(iterator, waiting=self.waiting)
         try:
             self._ended = self._pull(iterator, items, count)  # keeps what came before an error
         except BaseException as error:

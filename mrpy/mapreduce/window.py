@@ -143,6 +143,11 @@ class Window:
         return max(least, int(left / per_item) if per_item else int(left > 0))
 
     @property
+    def awaits(self) -> bool:
+        """Whether a chunk is out that was not answered."""
+        return self._unanswered > 0
+
+    @property
     def pulls_from_runs(self) -> bool:
         """Whether the source was seen to be a run, or several."""
         return bool(self._sources)
