@@ -7,15 +7,18 @@ import functools
 import operator
 import re
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from laws import LOCAL
+from laws import LOCAL, eventually
 
 import mrpy
+from mrpy.errors import ItemTimeout
+from mrpy.inside import giving_way, waiting
 
 DEPTH = 4
 
@@ -89,11 +92,29 @@ def test_threads_may_wait_for_each_other_though_all_are_busy() -> None:
         return later[place].result(30)
 
     with mrpy.session("threads", workers=2):
-        waiting = [mrpy.submit(wait_for_it, place) for place in range(2)]
+        called = [mrpy.submit(wait_for_it, place) for place in range(2)]
         later += [mrpy.submit(operator.neg, place) for place in range(2)]
         handed.set()
-        assert [each.result(40) for each in waiting] == [0, -1]
+        assert [each.result(40) for each in called] == [0, -1]
         assert list(mrpy.pmap(abs, range(-5, 0), chunksize=1)) == [5, 4, 3, 2, 1]
+
+
+@pytest.mark.fault(21)
+def test_a_task_on_threads_that_is_stopped_as_it_gives_way_or_is_back_leaves_no_slot_too_many() -> None:
+    def is_stopped_as_it_gives_way(_: Any) -> None:
+        giving_way().__enter__()
+        while True:
+            time.sleep(0.001)
+
+    def is_stopped_as_it_waits(_: Any) -> None:
+        waiting(lambda: [time.sleep(0.001) for _ in range(60_000)])
+
+    with mrpy.session("threads", workers=2) as session:
+        for stopped in (is_stopped_as_it_gives_way, is_stopped_as_it_waits):
+            for _ in range(3):
+                [failed] = mrpy.pmap(stopped, [0], timeout=0.1, on_error="return")
+                assert isinstance(failed, ItemTimeout)
+        assert eventually(lambda: session.driver.scheduler.slots == 2 and not session.driver.backend._waiting)
 
 
 @pytest.mark.fault(21)

@@ -39,11 +39,16 @@ from mrpy.scoped import current_frames
 
 
 class _Lane:
-    """A thread, its box of work, and what it works on. Only the driver's thread changes `order`."""
+    """A thread, its box of work, and what it works on. Only the driver's thread changes `order` and the like.
+
+    ``waits``   how many slots it gave away, for tasks that wait
+    """
 
     def __init__(self, number: int, outcome: Inbox[Any]) -> None:
         self.box: SimpleQueue[tuple[Start, list[Any]] | None] = SimpleQueue()
         self.order: Start | None = None
+        self.waits = 0
+        self.given_up = False
         self.thread = threading.Thread(
             target=_serve, args=(self, outcome), name=f"mrpy-worker-{number}", daemon=True
         )
@@ -170,10 +175,18 @@ class ThreadsBackend(Backend):
 
     def _give_up(self, key: Key) -> None:
         lane = self._busy.pop(key)
-        lane.order = None
+        lane.order, lane.given_up = None, True
+        if lane.waits:  # it may never say that it is back: what ends it may come just before that
+            self._waits(lane, -lane.waits)
         if not lane.ends_now():
             with suppress(RuntimeError):  # no thread can be started: it goes on to its end
                 threading.Thread(target=lane.end, name="mrpy-end", daemon=True).start()
+
+    def _waits(self, lane: _Lane, change: int) -> None:
+        """So many tasks more wait there, and others run meanwhile."""
+        lane.waits += change
+        self._waiting += change
+        self._facts.append(Slots(self.workers + self._waiting))
 
     def _new_lane(self) -> _Lane:
         self._made += 1
@@ -191,10 +204,10 @@ class ThreadsBackend(Backend):
         if message is None:
             return
         lane, fact, value = message
-        if lane is None:
-            self._waiting += value
-            self._facts.append(Slots(self.workers + self._waiting))
-            self._hand_queued()
+        if fact is None:
+            if not lane.given_up:
+                self._waits(lane, value)
+                self._hand_queued()
             return
         order = lane.order
         if order is None or getattr(fact, "attempt", None) != order.attempt:
@@ -211,7 +224,7 @@ class ThreadsBackend(Backend):
 
 def _serve(lane: _Lane, outcome: Inbox[Any]) -> None:
     """The life of a worker thread."""
-    inside.give_way = lambda change: outcome.put((None, None, change))
+    inside.give_way = lambda change: outcome.put((lane, None, change))
     try:
         while (work := lane.box.get()) is not None:
             order, inputs = work
