@@ -15,6 +15,7 @@ from faults.watching import run_script
 from laws import CONCURRENT, eventually, fails, when
 
 import mrpy
+from mrpy.scheduler.aside import Aside
 
 over_concurrent = pytest.mark.parametrize("backend", CONCURRENT)
 over_both = pytest.mark.parametrize("both", ["submit", "Executor"])
@@ -170,3 +171,37 @@ def test_callbacks_are_called_when_the_main_thread_has_ended(both: str) -> None:
         """
     )
     assert (done.stdout.split(), done.stderr) == (["0", "1", "2"], "")
+
+
+class Overtaken(Aside):
+    """Whoever waits comes each time just before a thread is started."""
+
+    def append(self, what: Any) -> None:
+        super().append(what)
+        self.catch_up()
+
+
+def test_who_waits_calls_nothing_that_a_thread_is_about_to_call() -> None:
+    """He may hold what it waits for."""
+    aside, called, here = Overtaken(), list[Any](), threading.current_thread()
+    aside.call(lambda: called.append(threading.current_thread()))
+    assert eventually(lambda: bool(called), 60)
+    assert here not in called
+
+
+def test_who_waits_calls_what_no_thread_could_be_started_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    aside, called, here = Aside(), list[Any](), threading.current_thread()
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as there_are_too_many:
+        there_are_too_many.setattr(threading.Thread, "start", start)
+        for call in (aside.call, aside.call_apart):
+            call(lambda: called.append(threading.current_thread()))
+            aside.catch_up()
+    assert called == [here, here]
+    for _ in range(2):
+        aside.call(lambda: called.append(threading.current_thread()))
+        assert eventually(lambda: not aside and not aside._serving.locked(), 60)
+    assert called.count(here) == 2 and len(called) == 4

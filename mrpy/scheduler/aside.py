@@ -31,6 +31,7 @@ class Aside(deque[Callable[[], object]]):
         super().__init__()
         self._serving = allocate_lock()  # whose thread calls what is left
         self._callers: list[int] = []  # the threads that are amid it
+        self._no_thread = False  # could be started for what is left
 
     @property
     def amid(self) -> bool:
@@ -41,9 +42,11 @@ class Aside(deque[Callable[[], object]]):
         """Have it called, behind what was given before."""
         self.append(what)
         if self._serving.acquire(blocking=False):  # else who has it looks once more when he has let go of it
+            self._no_thread = False  # not behind the next line: that thread may have ended by then
             try:
                 threading.Thread(target=self._serve, daemon=True, name="mrpy-callback").start()
             except RuntimeError:
+                self._no_thread = True
                 self._serving.release()
 
     def call_apart(self, what: Callable[[], object]) -> None:
@@ -52,10 +55,12 @@ class Aside(deque[Callable[[], object]]):
             threading.Thread(target=what, daemon=True, name="mrpy-callback").start()
         except RuntimeError:
             self.append(what)
+            self._no_thread = True
 
     def catch_up(self) -> None:
-        """Call what is left here and now, where no thread does. What it raises is shown, as of a thread."""
-        while not self._serving.locked() and (what := self._next()) is not None:
+        """Call what is left here and now, where no thread could be started. What it raises is shown, as of a
+        thread."""
+        while self._no_thread and not self._serving.locked() and (what := self._next()) is not None:
             self.here(what)
 
     def here(self, what: Callable[[], object]) -> None:
