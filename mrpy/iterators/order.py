@@ -26,7 +26,7 @@ from mrpy.mapreduce.turns import WAIT, advance, blocking, results_of, turns
 from mrpy.mapreduce.window import Window
 from mrpy.options import Options
 from mrpy.progress import watched
-from mrpy.scheduler.calls import Code
+from mrpy.scheduler.calls import Code, TaskStopped
 from mrpy.scheduler.current import Stopper, job_for, session_for
 from mrpy.scheduler.driver import Delivery
 from mrpy.scheduler.reuse import code_for
@@ -43,6 +43,7 @@ else:
 _FUNCTION: dict[Any, str] = {Map: "function", StarMap: "function", FlatMap: "function", Filter: "predicate"}
 _OF_A_LIST: type[Any] = type(iter([]))
 AT_ONCE = 64  # items of a source that is cut without being walked, where nothing is done to them
+_STOPPED = "a task that was stopped, for its timeout= say, as it took from this run has ended it for all"
 AT_ITS_END = 0.01  # seconds in which an event loop waits for the end of a run: it may be about to end too
 
 
@@ -98,6 +99,7 @@ class Shared:
         self.blocks: Any = blocks  # it also says whether it is at work
         self._turn = RLock()
         self._block: Iterator[Any] = iter(())  # the last one
+        self._stopped = False  # it was a task that asked, and its end has ended this for all others
 
     def __iter__(self) -> Self:
         return self
@@ -110,9 +112,15 @@ class Shared:
                     return self._block
                 if self.blocks.gi_running:
                     raise ValueError("the source of a run, or a signal handler, asks for an item of that run")
-                self._block = iter(next(self.blocks))
+                try:
+                    self._block = iter(next(self.blocks))
+                except TaskStopped:
+                    self._stopped = self.blocks.gi_frame is None  # before it is another's turn
+                    raise
                 return self._block
         except StopIteration:
+            if self._stopped:
+                return raising([Cancelled(_STOPPED)])
             raise
         except BaseException as error:
             return raising([error])

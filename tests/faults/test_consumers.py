@@ -9,12 +9,14 @@ import operator
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from laws import BACKENDS, CONCURRENT, LOCAL, eventually
+from laws import BACKENDS, CONCURRENT, LOCAL, eventually, when
 
 import mrpy
+from mrpy.errors import Cancelled, ItemTimeout
 
 over_all = pytest.mark.parametrize("backend", BACKENDS)
 over_local = pytest.mark.parametrize("backend", LOCAL)
@@ -251,6 +253,21 @@ def test_a_call_that_goes_on_holds_up_no_other_run_while_a_worker_is_free(sessio
 
 
 # ---- several that ask ----------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(13)
+@over_concurrent
+def test_a_task_that_is_stopped_as_it_takes_from_an_iterator_ends_it_for_nobody_in_silence(
+    backend: str, tmp_path: Path
+) -> None:
+    """A thread beside it would have had fewer items, and not known."""
+    with mrpy.session(backend, workers=2):
+        rows = iter(mrpy.pmap(when, [tmp_path / "now"] * 3, chunksize=1))
+        [stopped] = mrpy.pmap(lambda _: list(rows), [0], backend="threads", timeout=0.2, on_error="return")
+        assert isinstance(stopped, ItemTimeout)
+        for _ in range(2):
+            with pytest.raises(Cancelled, match="a task that was stopped"):
+                list(rows)
 
 
 @over_local
