@@ -202,6 +202,41 @@ def test_arguments_of_a_stage_are_part_of_the_program(tmp_path: Path) -> None:
     assert list(mrpy.stream(shifted(range(3), 0), checkpoint=path)) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("name", [":memory:", "file:kept?mode=memory", "file:data.db", "file::memory:"])
+def test_a_name_is_one_of_a_file_whatever_sqlite_takes_it_for(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.db").touch()
+    counted: list[int] = []
+
+    def seen(x: int) -> int:
+        counted.append(x)
+        return x
+
+    for _ in range(2):
+        assert list(mrpy.pmap(seen, range(3), backend="serial", checkpoint=name)) == [0, 1, 2]
+    assert counted == [0, 1, 2]
+    assert (tmp_path / name).stat().st_size
+    assert {path.name for path in tmp_path.iterdir()} == {"data.db", name}
+    assert not (tmp_path / "data.db").stat().st_size
+
+
+def test_a_sample_without_a_seed_says_at_once_that_it_cannot_be_resumed(tmp_path: Path) -> None:
+    numbers = mrpy.parallel(range(9), backend="serial", checkpoint=tmp_path / "made")
+    with pytest.raises(OptionError, match="needs a seed"):
+        numbers.sample(2)
+    assert not (tmp_path / "made").exists()
+    assert numbers.sample(2, seed=1) == numbers.sample(2, seed=1)
+
+
+def test_another_verb_or_parameter_is_not_said_to_be_another_function(tmp_path: Path) -> None:
+    numbers = mrpy.parallel(range(9), backend="serial", checkpoint=tmp_path / "made")
+    numbers.sum()
+    with pytest.raises(CheckpointError, match="functions were changed since, or their parameters, or the verb"):
+        numbers.max()
+
+
 def test_another_program_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "c", 5)
     with pytest.raises(CheckpointError, match="another program"):

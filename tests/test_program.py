@@ -244,12 +244,12 @@ def test_a_program_is_the_same_in_every_process() -> None:
     program = """
 from mrpy.mapreduce.steps import Map
 from mrpy.mapreduce.program import program_of
-import collections, enum, random, numpy
+import collections, enum, itertools, random, numpy
 class Mode(enum.Enum): ONE = frozenset("abc")
 class Scale:
     def __init__(self, by): self.by = by
     def times(self, x): return x
-held = [{"b", "a", "c"}, {("b", 1): frozenset("xyz")}, 1 + 2j, Mode.ONE, Scale({"b", "a"}).times]
+held = [{"b", "a", "c"}, {frozenset(pair) for pair in itertools.combinations("abcdef", 2)}, {(1, frozenset(pair)) for pair in ("ab", "bc", "ca")}, {("b", 1): frozenset("xyz")}, 1 + 2j, Mode.ONE, Scale({"b", "a"}).times]
 held += [collections.defaultdict(int, a=1), random.Random(1), numpy.random.default_rng(1), numpy.random.RandomState(1)]
 def f(x, held=held):
     return x in {"one", "two", "three"}

@@ -165,7 +165,7 @@ class Reductions(Chainable[T]):
     def sample(self, count: int, seed: int | None = None) -> list[T]:
         """``random.sample(list(self), count)``: some items, each with the same chance, in the order of
         the source; all where there are fewer. The same seed takes the same ones everywhere; None: that of
-        the run, if it has one.
+        the run, if it has one; with a `checkpoint` it has to be there.
 
         >>> import mrpy
         >>> mrpy.stream(range(100), backend="serial").sample(3, seed=1)
@@ -173,6 +173,8 @@ class Reductions(Chainable[T]):
         """
         count = at_least("sample", count, 0)
         seed = self._options().seed if seed is None else at_least("sample", seed, 0, " as seed")
+        if seed is None and self._options().checkpoint is not None:
+            raise OptionError("sample() with checkpoint= needs a seed: the next run would choose other items")
         chosen = fresh_seed() if seed is None else seed
         return list(self._fold(statistics.sample(count, chosen)))
 

@@ -41,7 +41,10 @@ create table if not exists chunk (first integer primary key, count integer, body
 create table if not exists file (name text primary key, first integer not null, writer text not null);
 """
 VERSION = 4
-_OTHER_PROGRAM = "another program: its functions were changed since, or it was written by another Python"
+_OTHER_PROGRAM = (
+    "another program: its functions were changed since, or their parameters, or the verb; or it was written "
+    "by another Python"
+)
 _OTHERS = (  # by what differs in what is known of it
     _OTHER_PROGRAM,
     "a run over other files or rows: they were changed since, or others are read now",
@@ -60,7 +63,8 @@ class Checkpoint:
         self._runs = runs
         _make_private(self._path)
         try:
-            self._file = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+            path = os.path.abspath(self._path)  # ":memory:" and "file:..." are no files to SQLite
+            self._file = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
             with ExitStack() as otherwise:
                 otherwise.callback(self._file.close)
                 self._begin()

@@ -300,7 +300,16 @@ def _members(thing: Any) -> list[Any]:
     """What a container holds, in the same order in every process."""
     if issubclass(type(thing), dict | MappingProxyType):
         return [*thing.items(), *made_by(thing)]
-    return sorted(thing, key=repr) if issubclass(type(thing), set | frozenset) else list(thing)
+    return sorted(thing, key=_shown) if issubclass(type(thing), set | frozenset) else list(thing)
+
+
+def _shown(thing: Any) -> str:
+    """Its `repr`, but that sets in it are in the same order in every process."""
+    kind = type(thing)
+    if not issubclass(kind, frozenset | tuple):
+        return repr(thing)
+    shown = map(_shown, thing)
+    return f"{kind.__name__}({', '.join(sorted(shown) if issubclass(kind, frozenset) else shown)})"
 
 
 _SAY_WHAT_IT_IS = "__eq__", "__reduce_ex__", "__reduce__", "__getstate__"
