@@ -230,6 +230,41 @@ def test_a_sample_without_a_seed_says_at_once_that_it_cannot_be_resumed(tmp_path
     assert numbers.sample(2, seed=1) == numbers.sample(2, seed=1)
 
 
+_BEFORE: dict[str, Callable[[Any, int], Any]] = {
+    "skip": lambda s, n: s.skip(n), "batch": lambda s, n: s.batch(n), "window": lambda s, n: s.window(n), "take": lambda s, n: s.take(n + 1),
+    "enumerate": lambda s, n: s.enumerate(n), "two": lambda s, n: s.skip(n).batch(2), "take_while": lambda s, n: s.take_while((bool, callable)[n - 1]),
+    "zip": lambda s, n: s.zip(range(6), strict=n == 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["map", "sum", "sorted", "count_by"])
+@pytest.mark.parametrize("before", _BEFORE.values(), ids=_BEFORE)
+def test_what_is_done_before_the_first_function_counts(
+    before: Callable[[Any, int], Any], verb: str, tmp_path: Path
+) -> None:
+    def run(n: int) -> Any:
+        numbers = mrpy.parallel(range(1, 7), backend="serial", checkpoint=tmp_path / "made")
+        shown = before(numbers, n).map(repr)
+        return {
+            "map": shown.to_list, "sum": shown.map(len).sum, "sorted": shown.sorted().to_list,
+            "count_by": shown.count_by(len).to_list,
+        }[verb]()  # fmt: skip
+
+    assert run(1) == run(1)
+    with pytest.raises(CheckpointError):
+        run(2)
+
+
+def test_where_a_count_beside_the_items_begins_counts(tmp_path: Path) -> None:
+    def run(start: int) -> list[int]:
+        pairs = (i * x for i, x in enumerate(range(6), start))
+        return list(mrpy.parallel(pairs, backend="serial", checkpoint=tmp_path / "made"))
+
+    assert run(1) == run(1)
+    with pytest.raises(CheckpointError):
+        run(2)
+
+
 def test_another_verb_or_parameter_is_not_said_to_be_another_function(tmp_path: Path) -> None:
     numbers = mrpy.parallel(range(9), backend="serial", checkpoint=tmp_path / "made")
     numbers.sum()

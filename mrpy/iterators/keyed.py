@@ -128,7 +128,7 @@ class Keyed:
             raise OptionError("two inputs are brought together by key, and there is no checkpoint for that")
         side, how = self._sides[0], self._shuffle
         order = ("sort", "apart")[: how.sort + (self._parts > how.partitions)]
-        program = *side.plan.steps, side.mapper, how.combiner, how.partitions, *order
+        program = *side.plan.program, side.mapper, how.combiner, how.partitions, *order
         # What a job holds counts, too.
         return (*program, side.mapper.worker.job) if isinstance(side.mapper, Method) else program
 

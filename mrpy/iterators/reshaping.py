@@ -249,6 +249,13 @@ class _Reshaped:
         return stages
 
     @property
+    def said(self) -> tuple[Any, ...]:
+        """By what a checkpoint knows it: see `Plan.program`."""
+        plan = getattr(self._items, "_plan", None)
+        how = (each for each in self._arguments if callable(each) or isinstance(each, bool))
+        return *(plan.program if plan is not None else ()), self.label, *how
+
+    @property
     def _takes(self) -> list[tuple[Any, int]]:
         taken = [each for part in self._inputs for each in taken_by(part)]
         if self._function not in _ENDING:

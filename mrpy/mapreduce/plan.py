@@ -7,7 +7,7 @@ from __future__ import annotations
 from mrpy.light import TYPE_CHECKING, Frozen
 from mrpy.mapreduce.marks import Settled
 from mrpy.mapreduce.rules import Rules
-from mrpy.mapreduce.sources import Pulled, is_run, stages_of
+from mrpy.mapreduce.sources import Counted, Pulled, Sliced, Zipped, is_run, stages_of
 
 if TYPE_CHECKING:
     from typing import Any
@@ -33,8 +33,25 @@ class Plan(Frozen):
         """How many stages what it yields has been through: those of the runs before it, and its own."""
         return stages_of(self.source) + bool(self.steps)
 
+    @property
+    def program(self) -> tuple[Any, ...]:
+        """By what a checkpoint knows it: the steps, and how the items under these are made of others, by
+        `skip` and `batch` say. Which the others are it does not know."""
+        return *_said_of(self.source), *self.steps
+
     def __str__(self) -> str:
         return " -> ".join([str(self.source), *map(str, self.steps)])
+
+
+def _said_of(source: Source) -> tuple[Any, ...]:
+    if isinstance(source, Zipped):
+        return tuple(map(_said_of, source.sources))
+    if isinstance(source, Counted):
+        return "count", source.sequence.start + source.start
+    if isinstance(source, Sliced):
+        return ("from", source.start) if source.start else ()
+    run = source.iterable if isinstance(source, Pulled) and is_run(source.iterable) else None
+    return getattr(run, "said", ())
 
 
 def ready(plan: Plan, options: Options, job: Job) -> tuple[Plan, Rules]:

@@ -58,7 +58,7 @@ def run_fold(plan: Plan, fold: Fold, job: Job, options: Options, account: Accoun
         in_pieces = feeder.narrower_than_a_leaf()
         if in_pieces:
             feeder.use(Code(MapChunk(plan.steps, rules), fold.name, announce=True))
-        functions = (*plan.steps, fold.leaf, fold.merge)
+        functions = (*plan.program, fold.leaf, fold.merge)
         with (
             checkpoint_for(options, functions, fold.name, in_pieces=in_pieces) as feeder.checkpoint,
             account.running(job),

@@ -147,7 +147,7 @@ def runs_of(
     until `stack` is closed."""
     plan, rules = ready(plan, options, job)
     tasks_store, runs = kept_for(options.checkpoint, store)
-    program = (*plan.steps, order.key, *(("reverse",) if order.reverse else ()))
+    program = (*plan.program, order.key, *(("reverse",) if order.reverse else ()))
     checkpoint = stack.enter_context(checkpoint_for(options, program, "sorted", runs))
 
     def code_for(store: Store | None) -> Code:
