@@ -230,7 +230,8 @@ class _Walk:
             self._search(attributes(thing))
             if _is_a_value(kind, parameter=parameter):
                 self._valued(thing)
-        for base in (*described.__mro__, *type(described).__mro__):
+        metaclass: Any = type(described)
+        for base in (*described.__mro__, *(() if metaclass is type else metaclass.__mro__)):
             if is_the_users(base.__module__):
                 self._add_found(_functions_of(base))
                 self._search(part for name, part in vars(base).items() if not name.startswith("__"))
@@ -312,7 +313,7 @@ def _shown(thing: Any) -> str:
     return f"{kind.__name__}({', '.join(sorted(shown) if issubclass(kind, frozenset) else shown)})"
 
 
-_SAY_WHAT_IT_IS = "__eq__", "__reduce_ex__", "__reduce__", "__getstate__"
+_SAY_WHAT_IT_IS = "__reduce_ex__", "__reduce__", "__getstate__"
 
 
 def _is_a_value(kind: type, *, parameter: bool) -> bool:
@@ -321,9 +322,14 @@ def _is_a_value(kind: type, *, parameter: bool) -> bool:
     random numbers. Of other libraries' objects, connections say, nobody knows what is the same next time."""
     if kind.__module__.startswith("mrpy."):
         return False
-    own = {name for name in _SAY_WHAT_IT_IS if getattr(kind, name) is not getattr(object, name)}
-    says = bool(own) or kind in copyreg.dispatch_table
-    return "__eq__" in own or (parameter and (says or is_the_users(kind.__module__)))
+    if _has_its_own(kind, "__eq__"):
+        return True
+    says = kind in copyreg.dispatch_table or any(_has_its_own(kind, name) for name in _SAY_WHAT_IT_IS)
+    return parameter and (says or is_the_users(kind.__module__))
+
+
+def _has_its_own(kind: type, name: str) -> bool:
+    return getattr(kind, name) is not getattr(object, name)
 
 
 def _is_cached(thing: object, name: object) -> bool:
