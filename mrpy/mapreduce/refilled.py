@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from zlib import crc32
 
@@ -14,7 +14,8 @@ from mrpy.light import Any, pickle
 from mrpy.scheduler import codec
 
 FEW = 4  # items that are looked at where each is another object; there may be a header, say
-PARTS = 8  # of an item that is a tuple, from `zip` or `enumerate` say; both out of the air
+MANY = 32  # where it is the same, while nobody minds: each was used, or copied, before the next is asked for
+PARTS = 8  # of an item that is a tuple, from `zip` or `enumerate` say; all out of the air
 LOOKED_AT = 1 << 20  # bytes of an item, at most; out of the air
 _NEVER = frozenset((int, float, complex, bool, str, bytes, type(None)))
 _TEXT = (
@@ -29,7 +30,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.over = False
-        self._left = FEW
+        self._seen = 0
         self._last: list[Callable[[], Any]] = []  # of the item before, what may be filled
         self._again: list[Callable[[], Any]] = []  # of that, what the one before it had, too
 
@@ -41,33 +42,40 @@ class Watch:
         """One by one, and what is not looked at. What has changed from before the source was asked until
         behind it was changed by the source: what a function does to its item is none of its business."""
         while not self.over:
-            again = [part for each in self._again if (part := each()) is not None] if waiting else []
-            before = [_content(part) for part in again]
+            suspects = self._suspects() if waiting and self._again else ()
             try:
                 item = next(iterator)
             except StopIteration:
                 return
             self._note(item)
-            self.over = bool(self._again and again) or not (self._again or self._left)
-            for part, content in zip(again, before, strict=True):
-                if self._has_again(part) and content is not None and _content(part) not in (None, content):
-                    warnings.warn(_TEXT.format(type(part).__name__), RuntimeWarning, _outside())
-                    break
+            self.over = bool(suspects and self._again) or self._seen >= (MANY if self._again else FEW)
+            if suspects:
+                self._compare(suspects)
             yield (item,)
             waiting = True
         self._last, self._again = [], []
         yield iterator
 
     def _note(self, item: Any) -> None:
-        self._left = max(0, self._left - 1)
+        self._seen += 1
+        if type(item) in _NEVER:
+            self._last = self._again = []
+            return
         parts = list(tuple.__iter__(item))[:PARTS] if isinstance(item, tuple) else [item]
         last = [each() for each in self._last]
         now = [(part, _reference(part)) for part in parts if type(part) not in _NEVER]
         self._last = [reference for _, reference in now]
         self._again = [reference for part, reference in now if any(part is each for each in last)]
 
-    def _has_again(self, part: Any) -> bool:
-        return any(each() is part for each in self._again)
+    def _suspects(self) -> Sequence[tuple[Any, int | None]]:
+        return [(part, _content(part)) for each in self._again if (part := each()) is not None]
+
+    def _compare(self, suspects: Sequence[tuple[Any, int | None]]) -> None:
+        again = {id(each()) for each in self._again}
+        for part, content in suspects:
+            if id(part) in again and content is not None and _content(part) not in (None, content):
+                warnings.warn(_TEXT.format(type(part).__name__), RuntimeWarning, _outside())
+                break
 
 
 def _reference(thing: Any) -> Callable[[], Any]:
