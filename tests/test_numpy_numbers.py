@@ -328,3 +328,10 @@ def test_records_are_keys(tmp_path: Path, backend: str, chunksize: int) -> None:
         assert [(item["k"], count) for item, count in run.frequencies()] == [(k, 2) for k in (0, 1, 2) * 2]
         sums = run.reduce_by(lambda item: item, lambda left, right: left)
         assert sorted(str(item) for _, item in sums) == sorted({str(item) for item in RECORDS})
+
+
+@pytest.mark.parametrize("name", ["mean", "std", "var", "sum", "min", "max", "any", "median", "cumsum", "array"])
+def test_functions_of_numpy_say_that_a_run_is_no_array(name: str) -> None:
+    with pytest.raises(TypeError, match=r"an iterator is no array: write numpy.array\(list\(this\)\)"):
+        getattr(np, name)(mrpy.pmap(abs, range(4), backend="serial"))
+    assert np.fromiter(mrpy.pmap(abs, range(4), backend="serial"), float).sum() == 6

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from mrpy.errors import OptionError
 from mrpy.iterators.arguments import at_least, function_for, key_for
+from mrpy.iterators.elsewhere import none_of
 from mrpy.iterators.reshaping import Chainable
 from mrpy.light import TYPE_CHECKING, Any, R, T, later, overload
 from mrpy.mapreduce.random import fresh_seed
@@ -91,6 +92,10 @@ class Reductions(Chainable[T]):
         """
         return self._fold(statistics.total_from(start))
 
+    def __array_function__(self, *_: Any) -> Any:
+        """``numpy.mean(self)`` would call `mean` with what only arrays take."""
+        raise none_of("__array_struct__")
+
     def mean(self) -> Any:
         """``statistics.fmean(self)``. Raises ValueError where there are no items. Infinite where the sum of
         floats is too large for one: there `fmean` raises.
@@ -104,9 +109,9 @@ class Reductions(Chainable[T]):
     def std(self, ddof: int = 0) -> Any:
         """``statistics.pstdev(self)``, or ``statistics.stdev(self)`` with ``ddof=1``: the divisor is the
         number of items less `ddof`. Of arrays it is ``numpy.std(list(self), axis=0, ddof=ddof)``, an array of
-        their shape; so it is of complex numbers. Of others it is a float. Raises ValueError where the divisor
-        is not above zero, and OverflowError where the deviation is too large for a float; that of decimals is
-        infinite then.
+        their shape; so it is of complex numbers. Of others it is a float, whose last digit may be another
+        than in `statistics`, which rounds but once. Raises ValueError where the divisor is not above zero,
+        and OverflowError where the deviation is too large for a float; that of decimals is infinite then.
 
         >>> import mrpy
         >>> mrpy.stream([1, 3], backend="serial").std()
