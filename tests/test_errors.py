@@ -1110,6 +1110,14 @@ def test_what_only_holds_a_lock_is_made_in_the_function() -> None:
         list(mrpy.pmap(lambda n: (n, client), [1]))
 
 
+@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("reducer", [lambda key, values: len(values), lambda key, values: values[0]])
+def test_a_reducer_that_takes_its_values_for_a_list_is_told_what_they_are(backend: str, reducer: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        list(mrpy.mapreduce(lambda n: [(n % 2, n)], reducer, range(6), backend=backend, workers=2))
+    assert "mrpy: the values of a key are an iterator: list(values) makes a list of them" in caught.value.__notes__
+
+
 def test_what_a_manager_makes_is_shared() -> None:
     with multiprocessing.get_context("spawn").Manager() as manager, mrpy.session("processes", workers=2):
         total, lock, seen = manager.Value("i", 0), manager.Lock(), manager.dict()

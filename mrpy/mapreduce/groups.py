@@ -185,6 +185,13 @@ def say_key(error: BaseException, key: Any) -> None:
         note_key(error, short_repr(shown(key)))
 
 
+def say_what_values_are(error: BaseException, values: object) -> None:
+    """Have the error of a reducer that took them for a list say so."""
+    text = str(error) if type(error) is TypeError else ""
+    if f"'{type(values).__name__}'" in text and ("len()" in text or "subscriptable" in text):
+        error.add_note("mrpy: the values of a key are an iterator: list(values) makes a list of them")
+
+
 def note_key(error: BaseException, text: str) -> None:
     """The same, where the key is known as text only."""
     with suppress(Exception):  # a class may forbid it

@@ -30,6 +30,7 @@ from mrpy.mapreduce.groups import (
     key_of,
     key_said,
     say_key,
+    say_what_values_are,
     total,
 )
 from mrpy.mapreduce.kernels import Announce
@@ -317,6 +318,7 @@ class ReduceTask(Frozen):
     def _fill(self, out: Output, groups: Iterator[tuple[Any, Group]], announce: Announce | None) -> None:
         reducer, with_keys, rows = self.reducer, self.with_keys, out.rows
         at_work: Any = NOTHING
+        values: Iterator[Any] = iter(())
         with at_positions(self.seed, lambda: -1 if at_work is NOTHING else number_of(at_work)):
             for key, group in in_order(groups) if self.sort else groups:
                 at_work, kind = key, type(key)
@@ -332,6 +334,7 @@ class ReduceTask(Frozen):
                             out.look()
                 except (Exception, SystemExit) as error:
                     say_key(error, key)
+                    say_what_values_are(error, values)
                     raise
                 if type(values) is _FromDisk:
                     values.over = True
