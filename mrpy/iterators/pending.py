@@ -204,7 +204,15 @@ class PendingResult(Generic[T]):
             if not self.done() and not waiting(lambda: self._wait(until)):
                 raise TimeoutError(f"{self._name} has not ended after {timeout:g} seconds; it goes on")
         self._show(until)
+        if until is not None and not self._is_here(until):
+            raise TimeoutError(f"{self._name} has ended, but its result has not come here in time; ask again")
         return self._ended()
+
+    def _is_here(self, until: float) -> bool:
+        """Whether its value is, by then: it may lie on a cluster that has lost it, and makes it again."""
+        delivery = self._delivery
+        value = None if delivery is None else delivery.value
+        return value is None or self._driver.backend.bring(value, until)
 
     def _ended(self) -> tuple[bool, Any]:
         with self._lock:

@@ -51,7 +51,7 @@ def gather(pending: Iterable[PendingResult[R]], timeout: float | None = None) ->
         for place, each in enumerate(given):
             if not (each.done() or _ends(each, until, alone)):
                 raise _too_late(sum(not one.done() for one in given[place:]), len(given), timeout)
-            values.append(each.result())
+            values.append(each.result(None if until is None else until - time.monotonic()))
         return values
     finally:
         pending, given, alone, each = [], [], [], None  # they have what is raised, and that this frame

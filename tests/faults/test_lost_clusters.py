@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import dask.config
@@ -73,6 +75,60 @@ def test_that_a_cluster_has_no_workers_is_said_once(
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "mrpy"]
+
+
+@contextlib.contextmanager
+def one_worker_in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A cluster that loses it soon and for good, unless it is told to start it again."""
+    monkeypatch.setattr(dask_deserted, "SAID", 0.5)
+    monkeypatch.setattr(backend, "LOOK", 0.2)
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
+    with cluster, mrpy.session("dask", address=cluster.scheduler_address):
+        yield cluster
+
+
+def lose_the_worker(cluster: Any) -> None:
+    [worker] = cluster.workers.values()
+    cluster.sync(worker.close)
+
+
+@pytest.mark.fault(1)
+def test_results_that_lay_on_a_cluster_without_workers_are_waited_for_as_tasks_are(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with one_worker_in_this_process(monkeypatch) as cluster:
+        results = mrpy.pmap(str, range(8), chunksize=1)
+        assert next(results) == "0"
+        assert eventually(lambda: in_memory(cluster) >= 9, 30)
+        lose_the_worker(cluster)
+        assert list(results) == ["1", "2", "3", "4", "5", "6", "7"]
+    assert len(said(caplog)) == 1
+
+
+def in_memory(cluster: Any) -> int:
+    """How many results lie there; with the function, and what has asked whether somebody is there."""
+    return sum(task.state == "memory" for task in list(cluster.scheduler.tasks.values()))
+
+
+@pytest.mark.fault(1)
+@pytest.mark.parametrize("ask", [mrpy.PendingResult.result, mrpy.PendingResult.exception, lambda p, t: mrpy.gather([p], t)])
+def test_a_timeout_holds_also_while_a_result_comes_here(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with one_worker_in_this_process(monkeypatch) as cluster:
+        monkeypatch.setattr(dask_deserted, "SAID", 3.0)
+        pending = mrpy.submit(str, 1)
+        mrpy.wait([pending])
+        lose_the_worker(cluster)
+        with pytest.raises(TimeoutError, match="str has ended, but its result has not come here in time; ask again"):
+            ask(pending, 0.1)
+        assert pending.done() and pending.result(60) == "1" == pending.result(0)
+
+
+@pytest.mark.fault(1)
+def test_what_has_ended_is_there_without_patience() -> None:
+    with mrpy.session("dask", workers=1):
+        pending = mrpy.submit(bytes, 1_000_000)
+        mrpy.wait([pending])
+        assert len(pending.result(0)) == 1_000_000
 
 
 # ---- the scheduler -------------------------------------------------------------------------------

@@ -107,6 +107,11 @@ class Backend(ABC):
     def fetch(self, key: Key) -> Value:
         """Hand over the value of a task that succeeded. For any thread, if the value is kept."""
 
+    def bring(self, value: Value, until: float) -> bool:
+        """Where it is not `near`: have a value here, by then, so that to load it does not wait. Say whether
+        it is. For any thread."""
+        return True
+
     @abstractmethod
     def release(self, key: Key) -> None:
         """Forget a value."""

@@ -73,6 +73,7 @@ class DaskBackend(Backend):
         self._suspects, self._numbers = Suspects(), count(1)
         self._misfits: dict[str, str] = {}  # workers that cannot open what we send, and why
         self._values: dict[m.Key, Far] = {}
+        self._on_their_way: list[Far] = []  # that somebody waits for
         self._silent = 0  # workers that have said all
         self._closed, self._pid, self._limit = False, os.getpid(), limit
         self._quiet = contextlib.ExitStack()
@@ -196,6 +197,9 @@ class DaskBackend(Backend):
 
     def fetch(self, key: m.Key) -> Value:
         return self._values[key]
+
+    def bring(self, value: Any, until: float) -> bool:
+        return bool(value.bring(until))
 
     def release(self, key: m.Key) -> None:
         self._values.pop(key, None)
@@ -343,9 +347,10 @@ class DaskBackend(Backend):
         asked for then never comes. Nor does it from a worker of ours that somebody has stopped."""
         if self._is_gone():
             self._give_up(GONE)
-        elif self._cluster is None and self._tickets and (said := self._deserted.look()):
-            self.said.show(partial(say, said))
-        elif self._cluster is not None and any(each.is_timed for each in self._tickets.values()):
+        elif self._cluster is None:
+            if (self._tickets or self._on_their_way) and (said := self._deserted.look()):
+                self.said.show(partial(say, said))
+        elif any(each.is_timed for each in self._tickets.values()):
             ended = dask_cluster.end_stopped(self._cluster)
             for address in {each.address for each in self._tickets.values() if each.pid in ended}:
                 self._bury(address, stopped=True)
@@ -379,7 +384,7 @@ class DaskBackend(Backend):
         if ticket.stopping:
             return m.Stopped(key, attempt)
         if status == "finished":
-            self._values[key] = Far(future, ticket.size, ticket.note)
+            self._values[key] = Far(future, ticket.size, ticket.note, self._on_their_way)
             return m.Succeeded(key, attempt, ticket.seconds)
         error = future.exception(timeout=dask_reach.PATIENCE) if status == "error" else None
         if isinstance(error, w.Raised):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from queue import Empty
 from typing import Any
 
 from mrpy.errors import BackendError
@@ -11,50 +13,74 @@ from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.inbox import Inbox
 from mrpy.scheduler.job import next_of
 
+A_MOMENT = 1.0  # seconds for what is there to come here, where somebody has less patience; out of the air
+
 
 class Far:
-    """A value on the cluster. Holds its Future, so it outlives its release."""
+    """A value on the cluster. Holds its Future, so it outlives its release. ``on_its_way``: the values that
+    somebody waits for; this one is among them while it is."""
 
-    __slots__ = ("future", "nbytes", "note")
+    __slots__ = ("_fetching", "future", "nbytes", "note", "on_its_way")
 
-    def __init__(self, future: Any, nbytes: int, note: bytes | None) -> None:
+    def __init__(
+        self, future: Any, nbytes: int, note: bytes | None, on_its_way: list[Far] | None = None
+    ) -> None:
         self.future = future
         self.nbytes = nbytes
         self.note = None if note is None else codec.decode(codec.Payload(note))
+        self.on_its_way = [] if on_its_way is None else on_its_way
+        self._fetching: asyncio.Future[w.Stored] | None = None
 
     def is_gone(self) -> bool:
         """Whether the cluster does not have it any more, nor knows how to make it again."""
         return self.future.status in ("cancelled", "lost")
 
+    def bring(self, until: float) -> bool:
+        """Have it here, so that `load` does not wait. False: it has not come by then; it still may."""
+        try:
+            self._fetched(max(until, time.monotonic() + A_MOMENT))
+        except Empty:
+            return False
+        except (Exception, asyncio.CancelledError):  # noqa: S110 - so `load` says
+            pass
+        return True
+
     def load(self) -> Any:
         """Bring it here and open it."""
         try:
-            stored: w.Stored = _fetched(self.future)
+            stored = self._fetched(None)
         except MemoryError as error:
             what = f"this process has no memory left for a result of {self.nbytes:,} bytes"
             raise BackendError(what) from error
         except (Exception, asyncio.CancelledError) as error:
             what = "a result is lost: before it was asked for its session or cluster was closed, or restarted"
             raise BackendError(f"{what} ({error!r})") from error
+        finally:
+            self._fetching = None  # not held twice
         return stored.load()
 
+    def _fetched(self, until: float | None) -> w.Stored:
+        """What `future.result()` is. But that, on a Ctrl-C, has Dask end the fetching, after which Dask's
+        client may fetch nothing any more; here it ends our waiting only, as `Empty` does."""
+        came: Inbox[tuple[w.Stored | None, Any]] = Inbox()  # whose locks no Ctrl-C can break
 
-def _fetched(future: Any) -> Any:
-    """What `future.result()` is. But that, on a Ctrl-C, has Dask end the fetching, after which Dask's client
-    may fetch nothing any more; here it ends our waiting only."""
-    came: Inbox[tuple[Any, BaseException | None]] = Inbox()  # whose locks no Ctrl-C can break
+        async def fetch() -> None:
+            fetching = self._fetching = self._fetching or asyncio.ensure_future(self.future)
+            try:
+                came.put((await fetching, None))
+            except BaseException as error:  # also that the loop ends
+                came.put((None, error))
 
-    async def fetch() -> None:
+        self.on_its_way.append(self)
         try:
-            came.put((await future, None))
-        except BaseException as error:  # also that the loop ends
-            came.put((None, error))
-
-    future.client.loop.asyncio_loop.call_soon_threadsafe(lambda: asyncio.ensure_future(fetch()))
-    value, error = next_of(came, None)
-    if error is None:
-        return value
-    try:
-        raise error
-    finally:
-        del error  # whose traceback has this frame
+            loop = self.future.client.loop.asyncio_loop
+            loop.call_soon_threadsafe(lambda: asyncio.ensure_future(fetch()))
+            stored, error = next_of(came, until)
+        finally:
+            self.on_its_way.remove(self)
+        if stored is not None:
+            return stored
+        try:
+            raise error
+        finally:
+            del error  # whose traceback has this frame
