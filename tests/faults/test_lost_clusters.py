@@ -78,12 +78,13 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @contextlib.contextmanager
-def one_worker_in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def one_worker_in_this_process(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Iterator[Any]:
     """A cluster that loses it soon and for good, unless it is told to start it again."""
     monkeypatch.setattr(dask_deserted, "SAID", 0.5)
     monkeypatch.setattr(backend, "LOOK", 0.2)
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
-    with cluster, mrpy.session("dask", address=cluster.scheduler_address):
+    how = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
+    cluster = distributed.LocalCluster(**how, dashboard_address="127.0.0.1:0")
+    with cluster, mrpy.session("dask", address=cluster.scheduler_address, **options):
         yield cluster
 
 
@@ -129,6 +130,20 @@ def test_what_has_ended_is_there_without_patience() -> None:
         pending = mrpy.submit(bytes, 1_000_000)
         mrpy.wait([pending])
         assert len(pending.result(0)) == 1_000_000
+
+
+@pytest.mark.fault(1)
+def test_results_on_workers_of_ours_that_somebody_stops_are_made_again_where_there_is_a_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backend, "LOOK", 0.2)
+    with mrpy.session("dask", workers=1) as session:
+        results = mrpy.pmap(lambda x: (os.getpid(), x), range(6), chunksize=1, timeout=60)
+        worker, _ = next(results)
+        there = session.driver.backend
+        assert eventually(lambda: not there._tickets and in_memory(there._cluster) >= 6, 30)
+        os.kill(worker, signal.SIGSTOP)
+        assert [x for _, x in results] == [1, 2, 3, 4, 5]
 
 
 # ---- the scheduler -------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ from mrpy.scheduler.backends.base import Backend, Value
 from mrpy.scheduler.backends.dask_deserted import Deserted, say
 from mrpy.scheduler.backends.dask_functions import TORN_DOWN, Functions
 from mrpy.scheduler.backends.dask_tickets import GONE, ORPHANED, SIGSTOP, Suspects, Ticket, failed, lost
-from mrpy.scheduler.backends.dask_values import Far
+from mrpy.scheduler.backends.dask_values import Far, Making
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.inbox import Inbox
 from mrpy.scheduler.said import Said
@@ -350,7 +350,7 @@ class DaskBackend(Backend):
         elif self._cluster is None:
             if (self._tickets or self._on_their_way) and (said := self._deserted.look()):
                 self.said.show(partial(say, said))
-        elif any(each.is_timed for each in self._tickets.values()):
+        elif any(t.is_timed for t in self._tickets.values()) or any(v.is_timed for v in self._on_their_way):
             ended = dask_cluster.end_stopped(self._cluster)
             for address in {each.address for each in self._tickets.values() if each.pid in ended}:
                 self._bury(address, stopped=True)
@@ -384,7 +384,8 @@ class DaskBackend(Backend):
         if ticket.stopping:
             return m.Stopped(key, attempt)
         if status == "finished":
-            self._values[key] = Far(future, ticket.size, ticket.note, self._on_their_way)
+            making = Making(ticket.order.task.retries, ticket.is_timed)
+            self._values[key] = Far(future, ticket.size, ticket.note, self._on_their_way, making)
             return m.Succeeded(key, attempt, ticket.seconds)
         error = future.exception(timeout=dask_reach.PATIENCE) if status == "error" else None
         if isinstance(error, w.Raised):

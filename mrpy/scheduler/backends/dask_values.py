@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from queue import Empty
-from typing import Any
+from typing import Any, NamedTuple
 
 from mrpy.errors import BackendError
 from mrpy.scheduler import codec
@@ -16,20 +16,41 @@ from mrpy.scheduler.job import next_of
 A_MOMENT = 1.0  # seconds for what is there to come here, where somebody has less patience; out of the air
 
 
+class Making(NamedTuple):
+    """How it is made again where it is lost. Not the task itself, which has all its items."""
+
+    retries: int = 0
+    is_timed: bool = False
+
+
+ONCE = Making()
+
+
 class Far:
     """A value on the cluster. Holds its Future, so it outlives its release. ``on_its_way``: the values that
     somebody waits for; this one is among them while it is."""
 
-    __slots__ = ("_fetching", "future", "nbytes", "note", "on_its_way")
+    __slots__ = ("_fetching", "future", "making", "nbytes", "note", "on_its_way")
 
     def __init__(
-        self, future: Any, nbytes: int, note: bytes | None, on_its_way: list[Far] | None = None
+        self,
+        future: Any,
+        nbytes: int,
+        note: bytes | None,
+        on_its_way: list[Far] | None = None,
+        making: Making = ONCE,
     ) -> None:
         self.future = future
         self.nbytes = nbytes
         self.note = None if note is None else codec.decode(codec.Payload(note))
+        self.making = making
         self.on_its_way = [] if on_its_way is None else on_its_way
         self._fetching: asyncio.Future[w.Stored] | None = None
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether a time is kept for what makes it again."""
+        return self.making.is_timed
 
     def is_gone(self) -> bool:
         """Whether the cluster does not have it any more, nor knows how to make it again."""
