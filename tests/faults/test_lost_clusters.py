@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dask.config
@@ -82,9 +83,9 @@ def one_worker_in_this_process(monkeypatch: pytest.MonkeyPatch, **options: Any) 
     """A cluster that loses it soon and for good, unless it is told to start it again."""
     monkeypatch.setattr(dask_deserted, "SAID", 0.5)
     monkeypatch.setattr(backend, "LOOK", 0.2)
-    how = {"n_workers": 1, "threads_per_worker": 1, "processes": False}
-    cluster = distributed.LocalCluster(**how, dashboard_address="127.0.0.1:0")
-    with cluster, mrpy.session("dask", address=cluster.scheduler_address, **options):
+    how = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
+    soon = dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"})
+    with soon, distributed.LocalCluster(**how) as cluster, mrpy.session("dask", address=cluster.scheduler_address, **options):
         yield cluster
 
 
@@ -144,6 +145,32 @@ def test_results_on_workers_of_ours_that_somebody_stops_are_made_again_where_the
         assert eventually(lambda: not there._tickets and in_memory(there._cluster) >= 6, 30)
         os.kill(worker, signal.SIGSTOP)
         assert [x for _, x in results] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.fault(1)
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_lost_result_is_made_again_with_the_retries_of_its_call(
+    retries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flaky(attempts: Path) -> str:
+        with attempts.open("a+") as file:
+            file.write("x")
+            file.seek(0)
+            so_far = len(file.read())
+        if so_far in (2, 3):
+            raise ConnectionError("not just now")
+        return "made"
+
+    with one_worker_in_this_process(monkeypatch, retries=retries) as cluster:
+        pending = mrpy.submit(flaky, tmp_path / "attempts")
+        mrpy.wait([pending])
+        lose_the_worker(cluster)
+        if retries:
+            assert pending.result(60) == "made"
+        else:
+            with pytest.raises(BackendError, match="lost with its worker.* ConnectionError: not just now") as caught:
+                pending.result(60)
+            assert isinstance(caught.value.__cause__, ConnectionError)
 
 
 # ---- the scheduler -------------------------------------------------------------------------------

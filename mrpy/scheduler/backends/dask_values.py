@@ -73,6 +73,10 @@ class Far:
         except MemoryError as error:
             what = f"this process has no memory left for a result of {self.nbytes:,} bytes"
             raise BackendError(what) from error
+        except w.Raised as error:
+            what = "a result was lost with its worker, and when it was made again the function raised"
+            why = codec.decode(codec.Payload(error.args[0])).exception()
+            raise BackendError(f"{what} {type(why).__name__}: {why}") from why
         except (Exception, asyncio.CancelledError) as error:
             what = "a result is lost: before it was asked for its session or cluster was closed, or restarted"
             raise BackendError(f"{what} ({error!r})") from error
@@ -80,13 +84,23 @@ class Far:
             self._fetching = None  # not held twice
         return stored.load()
 
+    async def _made(self) -> w.Stored:
+        """It itself. Where it was lost and cannot be made again at once, it has its retries for that."""
+        for _ in range(self.making.retries):
+            try:
+                return await self.future  # type: ignore[no-any-return]
+            except w.Raised:
+                self.future._state.retry()  # else it would raise at once, where the scheduler's word is late
+                await self.future.client.scheduler.retry(keys=[self.future.key], client=self.future.client.id)
+        return await self.future  # type: ignore[no-any-return]
+
     def _fetched(self, until: float | None) -> w.Stored:
         """What `future.result()` is. But that, on a Ctrl-C, has Dask end the fetching, after which Dask's
         client may fetch nothing any more; here it ends our waiting only, as `Empty` does."""
         came: Inbox[tuple[w.Stored | None, Any]] = Inbox()  # whose locks no Ctrl-C can break
 
         async def fetch() -> None:
-            fetching = self._fetching = self._fetching or asyncio.ensure_future(self.future)
+            fetching = self._fetching = self._fetching or asyncio.ensure_future(self._made())
             try:
                 came.put((await fetching, None))
             except BaseException as error:  # also that the loop ends
