@@ -329,7 +329,7 @@ class Feeder:
         finally:
             self.account.pickling += perf_counter() - began
         if self._window.counts_bytes:
-            slot.nbytes_back = size_of(result)
+            slot.nbytes_back = max(delivery.value.nbytes, size_of(result))
         if isinstance(result, Outcome):
             note = note or Skipped(self._options.max_errors)
             result = result.opened(self._options.on_error, note)
