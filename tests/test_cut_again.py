@@ -72,6 +72,19 @@ def test_after_an_inner_run_the_outer_one_is_asked_again() -> None:
     assert list(inner) == [3, 4]
 
 
+def test_a_run_within_a_task_does_not_hear_what_the_task_is_asked() -> None:
+    def ask(n: int) -> int:
+        rests.ask(threading.get_ident())
+        return n
+
+    def inner(n: int) -> int:
+        return sum(mrpy.pmap(ask, range(n), backend="serial"))
+
+    kernel = MapChunk((Map(inner),), Rules(seed=1))
+    value, note = apart(kernel(Chunk(0, [3, 4, 5], gives_back=True)))
+    assert (value, said(note).done) == ([3], 1)
+
+
 def test_another_thread_loses_no_item() -> None:
     """However the two meet: what was taken and what is left are all."""
     for _ in range(300):

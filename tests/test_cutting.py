@@ -155,6 +155,23 @@ def test_so_does_one_of_which_each_item_is_noted(backend: str, options: Any) -> 
     assert len(values) == done < 3000
 
 
+def test_looks_that_take_long_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they take is none of the cost of items, and items take many times as long."""
+    worked, looks = Worked(), 0
+
+    def beside(value: Any, other: Any) -> int:
+        nonlocal looks
+        looks += 1
+        worked.now += 1e-4
+        return 100
+
+    monkeypatch.setattr("mrpy.scheduler.sizes.beside", beside)
+    worked.kernel = MapChunk((Map(worked._item), Map(lambda place: [place])), Rules(seed=1))
+    worked.run(Chunk(0, [(n, 1e-6) for n in range(9000)], gives_back=True))
+    assert len(worked.ran) == 9000
+    assert looks < 20
+
+
 def test_results_that_are_one_object_do_not_end_a_chunk() -> None:
     large = bytes(2**20)
     for result in (large, (1, large), [large, 2]):

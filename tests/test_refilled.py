@@ -150,6 +150,44 @@ def test_items_are_let_go_of_as_soon_as_before(backend: str) -> None:
     list(mrpy.pmap(np.sum, made(), backend=backend, chunksize=1, buffersize=1, workers=1))
 
 
+@pytest.mark.parametrize("chunksize", [1, 2, 3, 4])
+def test_none_is_kept_that_was_looked_at(chunksize: int) -> None:
+    class Item(list[int]):
+        """No list, of which nobody could tell that it is gone; nor may it be referred to weakly, for the watch."""
+
+        __slots__ = ("__weakref__",)
+
+    alive: list[Any] = []
+
+    def made() -> Iterator[list[Any]]:
+        for _ in range(12):
+            item = Item()
+            alive.append(weakref.ref(item))
+            yield [item]
+
+    rows = iter(mrpy.pmap(len, made(), backend="serial", chunksize=chunksize, buffersize=chunksize))
+    for _ in range(9):
+        next(rows)
+    assert not [n for n, each in enumerate(alive[:4]) if each() is not None]
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads"])
+def test_an_item_that_says_that_it_is_a_tuple_is_asked_nothing(backend: str) -> None:
+    class Proxy:
+        def __init__(self, wrapped: Any) -> None:
+            self.wrapped = wrapped
+
+        @property
+        def __class__(self) -> Any:
+            return type(self.wrapped)
+
+    def proxies() -> Iterator[Proxy]:
+        for n in range(6):
+            yield Proxy((n, n))
+
+    assert list(mrpy.pmap(lambda proxy: proxy.wrapped[0], proxies(), backend=backend)) == list(range(6))
+
+
 def test_an_iterator_that_has_ended_is_not_asked_again() -> None:
     class Ends:
         left = 2

@@ -40,7 +40,7 @@ class Watch:
 
     def _stretches(self, iterator: Iterator[Any], waiting: bool) -> Iterator[Iterable[Any]]:
         """One by one, and what is not looked at. What has changed from before the source was asked until
-        behind it was changed by the source: what a function does to its item is none of its business."""
+        behind it was changed by the source; or by a function in another thread, which has the object, too."""
         while not self.over:
             suspects = self._suspects() if waiting and self._again else ()
             try:
@@ -51,9 +51,10 @@ class Watch:
             self.over = bool(suspects and self._again) or self._seen >= (MANY if self._again else FEW)
             if suspects:
                 self._compare(suspects)
+            if self.over:  # before: nobody may ask for more
+                self._last, self._again = [], []
             yield (item,)
             waiting = True
-        self._last, self._again = [], []
         yield iterator
 
     def _note(self, item: Any) -> None:
@@ -61,7 +62,7 @@ class Watch:
         if type(item) in _NEVER:
             self._last = self._again = []
             return
-        parts = list(tuple.__iter__(item))[:PARTS] if isinstance(item, tuple) else [item]
+        parts = list(tuple.__iter__(item))[:PARTS] if issubclass(type(item), tuple) else [item]
         last = [each() for each in self._last]
         now = [(part, _reference(part)) for part in parts if type(part) not in _NEVER]
         self._last = [reference for _, reference in now]

@@ -22,7 +22,8 @@ else:
 GROWTH = 64  # at most so many times the last stretch
 MOST = 1 << 23  # bytes of results, as `mrpy.mapreduce.chunking` wants them
 MUCH = 4 * MOST  # which no chunk reaches whose results are as large as was thought
-LOOK = 5e-5  # seconds between two looks at results: each takes up to a microsecond
+LOOK = 5e-5  # seconds between two looks at results at least: most take less than a microsecond
+SHARE = 20  # times what the last look took, likewise: one at deep containers, or tables, takes 100
 
 
 class Stretches:
@@ -45,9 +46,12 @@ class Stretches:
         else:
             if left == 0 or now >= self._ends or (self._values is not None and self._is_much(self._values)):
                 return 0
-            until = self._ends - now if self._values is None else min(self._ends - now, LOOK)
+            until, looked = self._ends - now, time.perf_counter()
+            if self._values is not None:
+                until = min(until, max(LOOK, SHARE * (looked - now)))
             cost = max(now - self._began, 1e-9) / max(1, self._left - left)
             self._size = max(1, min(self._size * GROWTH, int(until / cost)))
+            now = looked
         self._left, self._began = left, now
         return self._size
 

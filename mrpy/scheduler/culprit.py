@@ -78,7 +78,8 @@ def _cure_of(value: Any, *, itself: bool) -> str:
 def _is_handle(kind: type) -> bool:
     """Whether it stands somewhere: an open file, say, or what reads one. Of databases those that have the
     methods of PEP 249, many of which are for one thread."""
-    of_database = hasattr(kind, "fetchone") or (hasattr(kind, "commit") and hasattr(kind, "rollback"))
+    connects = all(hasattr(kind, name) for name in ("commit", "rollback", "cursor"))
+    of_database = connects or hasattr(kind, "fetchone")
     return of_database or issubclass(kind, io.IOBase) or kind.__module__ in ("_csv", "socket", "tarfile")
 
 

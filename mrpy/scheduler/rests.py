@@ -33,11 +33,11 @@ class offered:
     """While this is open, whoever asks this thread gets back what is left of ``items``, an iterator of a kind
     whose state can be set. ``heard``: unless nobody is to be."""
 
-    __slots__ = ("_before", "_heard", "_left", "items")
+    __slots__ = ("_heard", "_left", "items")
 
     def __init__(self, items: Iterator[Any], *, heard: bool) -> None:
         self.items = items
-        self._heard = heard
+        self._heard = heard and get_ident() not in _offers  # else a task is meant that this one is within
         self._left: list[int] = []
 
     @property
@@ -67,17 +67,12 @@ class offered:
             if _by_signal:
                 _by_signal = False
                 start_new_thread(_listen, (get_ident(),))
-            self._before = _offers.get(get_ident())  # of the run whose task runs this one
             _offers[get_ident()] = self
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._heard:
-            return
-        if self._before is None:
+        if self._heard:
             _offers.pop(get_ident(), None)
-        else:
-            _offers[get_ident()] = self._before
 
 
 def in_hand(
