@@ -35,6 +35,63 @@ def test_what_is_put_by_one_thread_is_had_by_another_that_waits() -> None:
     echo.join()
 
 
+def test_several_who_wait_have_one_each_of_what_is_put_before_the_first_of_them_looks() -> None:
+    inbox, taken = Inbox[int](), Inbox[int]()
+    several = [threading.Thread(target=lambda: taken.put(inbox.get(30)), daemon=True) for _ in range(3)]
+    for each in several:
+        each.start()
+    time.sleep(0.1)  # then they wait
+    inbox.extend(range(2))  # as `put`, whose news of these nobody has heard yet
+    inbox.put(2)
+    assert sorted(taken.get(20) for _ in several) == [0, 1, 2]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no alarms")
+@pytest.mark.parametrize(
+    "wait", ["call.result()", "list(mrpy.as_completed([call]))", "next(mrpy.pmap(time.sleep, [30, 30]))"]
+)
+@pytest.mark.parametrize("backend", CONCURRENT)
+def test_what_a_signal_handler_raises_amid_a_wait_has_no_context(backend: str, wait: str) -> None:
+    done = run_script(
+        f"""
+        import mrpy, signal, time
+        def handler(*_):
+            raise LookupError("of the handler")
+        signal.signal(signal.SIGALRM, handler)
+        with mrpy.session({backend!r}, workers=1):
+            call = mrpy.submit(time.sleep, 30)
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            try:
+                {wait}
+            except LookupError as error:
+                print(error, error.__context__)
+            call.cancel()
+        """
+    )
+    assert done.stdout == "of the handler None\n", done.stderr
+
+
+def test_a_task_that_is_stopped_while_it_waits_for_a_call_sees_a_stop_without_context() -> None:
+    seen: list[BaseException] = []
+    ended = threading.Event()
+
+    def waits(_: int) -> None:
+        try:
+            call.result()
+        except BaseException as error:
+            seen.append(error)
+            raise
+        finally:
+            ended.set()
+
+    with mrpy.session("threads", workers=2):
+        call = mrpy.submit(ended.wait, 30)
+        list(mrpy.pmap(waits, [0], timeout=0.2, on_error="skip"))
+        call.cancel()
+        assert ended.wait(30)
+    assert [error.__context__ for error in seen] == [None]
+
+
 @pytest.mark.parametrize("timeout", [1e-7, 1e-6, 1e-5])
 def test_a_wait_that_is_over_as_soon_as_it_began_ends(timeout: float) -> None:
     for _ in range(20000):

@@ -1,4 +1,4 @@
-"""Inboxes: what some put, one takes, and waits for. For any threads; and a signal handler may come amid
+"""Inboxes: what some put, others take, and wait for. For any threads; and a signal handler may come amid
 anything here and use the same one, since no lock is held meanwhile.
 
 They stand for `queue.SimpleQueue`, whose ``get(timeout=...)`` waits for ever on 3.11 and 3.12 where its time
@@ -34,6 +34,13 @@ class Inbox(deque[R]):
         while True:
             try:
                 return self.popleft()
-            except IndexError:  # and if that was news of what is taken already, it is none the second time
-                if not self._news.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
-                    raise Empty from None
+            except IndexError:  # no wait in here: what is raised amid one would have this as its context
+                pass
+            # if that was news of what is taken already, it is none the second time
+            if not self._news.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+                raise Empty
+            if len(self) > 1:  # it was news for another who waits, too
+                try:
+                    self._news.release()
+                except RuntimeError:
+                    pass
