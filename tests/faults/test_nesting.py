@@ -18,7 +18,7 @@ from laws import LOCAL, eventually
 
 import mrpy
 from mrpy.errors import ItemTimeout
-from mrpy.inside import giving_way, waiting
+from mrpy.inside import carried, giving_way, inside, waiting
 
 DEPTH = 4
 
@@ -115,6 +115,53 @@ def test_a_task_on_threads_that_is_stopped_as_it_gives_way_or_is_back_leaves_no_
                 [failed] = mrpy.pmap(stopped, [0], timeout=0.1, on_error="return")
                 assert isinstance(failed, ItemTimeout)
         assert eventually(lambda: session.driver.scheduler.slots == 2 and not session.driver.backend._waiting)
+
+
+@pytest.mark.fault(21)
+@pytest.mark.parametrize("struck", ["as it begins to wait", "as it ceases to"])
+def test_a_run_in_a_task_on_threads_that_is_struck_as_it_waits_leaves_the_slots_as_they_were(struck: str) -> None:
+    """By its own timeout, say. The task goes on, and so does its thread with others."""
+
+    def is_struck(_: Any) -> None:
+        way = giving_way()
+        way.__enter__()
+        if struck == "as it ceases to":
+            inside.waiters[0] -= 1
+
+    def waits_for_another() -> int:
+        assert handed.wait(30)
+        return later[0].result(30)
+
+    handed = threading.Event()
+    with mrpy.session("threads", workers=1) as session:
+        mrpy.submit(is_struck, 0).result(30)
+        assert eventually(lambda: session.driver.scheduler.slots == 1 and not session.driver.backend._waiting)
+        call = mrpy.submit(waits_for_another)
+        later = [mrpy.submit(abs, -1)]
+        handed.set()
+        assert call.result(30) == 1
+
+
+@pytest.mark.fault(21)
+def test_a_thread_that_outlives_the_task_on_threads_it_worked_for_gives_no_slot_away() -> None:
+    over, waits, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def outlives(carry: Any) -> None:
+        carry()
+        assert over.wait(30)
+        with giving_way():
+            waits.set()
+            assert ended.wait(30)
+
+    with mrpy.session("threads", workers=1) as session:
+        mrpy.submit(lambda: threading.Thread(target=outlives, args=(carried(),)).start()).result(30)
+        over.set()
+        assert waits.wait(30)
+        assert mrpy.submit(abs, -1).result(30) == 1
+        assert session.driver.backend._waiting == 0
+        ended.set()
+        assert mrpy.submit(abs, -1).result(30) == 1
+        assert session.driver.backend._waiting == 0
 
 
 @pytest.mark.fault(21)

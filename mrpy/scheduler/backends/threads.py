@@ -23,7 +23,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from mrpy.errors import BackendError
 from mrpy.inside import Place, inside
@@ -38,17 +38,24 @@ from mrpy.scheduler.messages import Began, Fact, Failed, Key, Slots, Start, Stop
 from mrpy.scoped import current_frames
 
 
+class _GivesWay(NamedTuple):
+    """The task lets so many more run; with -1 it is back."""
+
+    key: Key
+    attempt: int
+    slots: int
+
+
 class _Lane:
     """A thread, its box of work, and what it works on. Only the driver's thread changes `order` and the like.
 
-    ``waits``   how many slots it gave away, for tasks that wait
+    ``waits``   how many slots its task gave away, while it waits for others
     """
 
     def __init__(self, number: int, outcome: Inbox[Any]) -> None:
         self.box: SimpleQueue[tuple[Start, list[Any]] | None] = SimpleQueue()
         self.order: Start | None = None
         self.waits = 0
-        self.given_up = False
         self.thread = threading.Thread(
             target=_serve, args=(self, outcome), name=f"mrpy-worker-{number}", daemon=True
         )
@@ -175,12 +182,15 @@ class ThreadsBackend(Backend):
 
     def _give_up(self, key: Key) -> None:
         lane = self._busy.pop(key)
-        lane.order, lane.given_up = None, True
-        if lane.waits:  # it may never say that it is back: what ends it may come just before that
-            self._waits(lane, -lane.waits)
+        self._is_through(lane)
         if not lane.ends_now():
             with suppress(RuntimeError):  # no thread can be started: it goes on to its end
                 threading.Thread(target=lane.end, name="mrpy-end", daemon=True).start()
+
+    def _is_through(self, lane: _Lane) -> None:
+        lane.order = None
+        if lane.waits:  # it never said that it is back: what ended it, or a run in it, came just before that
+            self._waits(lane, -lane.waits)
 
     def _waits(self, lane: _Lane, change: int) -> None:
         """So many tasks more wait there, and others run meanwhile."""
@@ -204,27 +214,25 @@ class ThreadsBackend(Backend):
         if message is None:
             return
         lane, fact, value = message
-        if fact is None:
-            if not lane.given_up:
-                self._waits(lane, value)
-                self._hand_queued()
-            return
         order = lane.order
-        if order is None or getattr(fact, "attempt", None) != order.attempt:
-            return  # of a lane that was given up
+        if order is None or (fact.key, fact.attempt) != (order.task.key, order.attempt):
+            return  # of a lane that was given up, or a thread that has outlived the task it worked for
+        if isinstance(fact, _GivesWay):
+            self._waits(lane, fact.slots)
+            self._hand_queued()
+            return
         if not isinstance(fact, Began):
-            lane.order = None
-            del self._busy[order.task.key]
+            self._is_through(lane)
+            del self._busy[fact.key]
             self._idle.append(lane)
             if isinstance(fact, Succeeded):
-                self._store.put(order.task.key, value)
+                self._store.put(fact.key, value)
         self._facts.append(fact)
         self._hand_queued()
 
 
 def _serve(lane: _Lane, outcome: Inbox[Any]) -> None:
     """The life of a worker thread."""
-    inside.give_way = lambda change: outcome.put((lane, None, change))
     try:
         while (work := lane.box.get()) is not None:
             order, inputs = work
@@ -239,6 +247,9 @@ def _serve(lane: _Lane, outcome: Inbox[Any]) -> None:
 def _run(lane: _Lane, order: Start, inputs: list[Any], outcome: Inbox[Any]) -> tuple[Fact, Any]:
     task, attempt = order.task, order.attempt
     call: Call = task.call
+    key = task.key  # and not the task, which is the user's: who outlives it may have this
+    inside.give_way = lambda slots: outcome.put((lane, _GivesWay(key, attempt, slots), None))
+    inside.waiters = [0]  # the task before may have been struck as it began to wait, or ceased to
     announce: Callable[[At | None], None] | None = None
     watch = None
     if order.careful and call.code.announce:
