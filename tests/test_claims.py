@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from laws import eventually, when
 
 import mrpy
 from mrpy.scheduler.backends.claims import Claimed, Claims
@@ -125,6 +127,45 @@ def test_nothing_waits_with_a_worker_that_was_late_to_see_what_was_taken_back(tm
             pending.result(30)
         over.touch()
         assert last.result(30)
+
+
+def test_a_worker_that_leaves_what_is_being_stopped_is_not_to_be_killed_any_more(tmp_path: Path) -> None:
+    """It has looked, as above, and says so only when all behind `long` is cancelled."""
+    looked, cancelled, over = tmp_path / "looked", tmp_path / "cancelled", tmp_path / "over"
+
+    def first() -> None:
+        look = Claimed.is_ours
+
+        def late(self: Claimed, number: int) -> bool:
+            time.sleep(0.05)
+            ours = look(self, number)
+            if self._next is not None:
+                looked.touch()
+                when(cancelled)
+            return ours
+
+        Claimed.is_ours = late  # type: ignore[method-assign]
+        time.sleep(0.05)
+
+    def act(which: str, seconds: float = 0.01) -> Any:
+        return {"first": first, "long": lambda: when(over), "work": lambda: time.sleep(seconds)}[which]()
+
+    with mrpy.session("processes", workers=2) as session:
+        for _ in range(4):
+            for pending in [mrpy.submit(act, "work") for _ in range(2)]:
+                pending.result(30)
+        leading, _, _ = mrpy.submit(act, "first"), mrpy.submit(act, "work", 0.03), mrpy.submit(act, "work", 0.4)
+        leading.result(30)
+        last, *behind = mrpy.submit(act, "long"), mrpy.submit(act, "work"), mrpy.submit(act, "work")
+        eventually(looked.exists)  # if the machine is that slow it has nothing to leave
+        for pending in behind:
+            assert pending.cancel()
+        cancelled.touch()
+        backend = session.driver.backend
+        assert eventually(lambda: len(backend._tickets) == 1)  # that of `last`
+        assert [worker.kill_at for worker in backend._team] == [None, None]
+        over.touch()
+        last.result(30)
 
 
 def test_what_waits_with_a_worker_that_is_to_leave_goes_to_the_next(tmp_path: Path) -> None:

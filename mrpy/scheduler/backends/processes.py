@@ -374,15 +374,13 @@ class ProcessesBackend(Backend):
     def _punch(self, worker: WorkerHandle, ticket: Ticket) -> None:
         """The ticket is answered."""
         del self._tickets[ticket.number]
-        worker.queue.remove(ticket)  # the first: workers answer in order
+        worker.drop(ticket)  # the first: workers answer in order
         worker.since = time.monotonic()
         worker.leaving = worker.leaving or self._lifespan.is_over(worker.pid, worker.tasks)
         if worker.leaving:
             self._take_back(worker)
             if not worker.queue:
                 self._through.append(worker)
-        if worker.kill_at is not None and not any(other.stopping for other in worker.queue):
-            worker.kill_at = None
 
     def _bury(self, worker: WorkerHandle, *, stopped: bool = False) -> None:
         """A worker is dead, or is to be: say what became of its tasks. ``stopped``: by SIGSTOP."""

@@ -181,9 +181,15 @@ class WorkerHandle:
 
     def take(self, ticket: Ticket) -> None:
         """The worker will not run this one."""
-        self.queue.remove(ticket)
+        self.drop(ticket)
         self.tasks -= 1
         ticket.worker, ticket.granted = None, False
+
+    def drop(self, ticket: Ticket) -> None:
+        """It owes no answer for this one any more."""
+        self.queue.remove(ticket)
+        if self.kill_at is not None and not any(other.stopping for other in self.queue):
+            self.kill_at = None
 
     def send_returned(self) -> bool:
         """Give back what is not used any more, if there is such; say whether there was."""
