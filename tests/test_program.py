@@ -292,6 +292,8 @@ _DATA = {
     "of a class": _PARSER + "class Own:\n  parser = Parser()\n  def go(self, x): return self.parser.parse(x)\ndef f(x): return Own().go(x)",
     "of a job": _PARSER + "class Own(Job):\n  parser = Parser()\n  def map(self, x): yield x, self.parser.parse(x)\nf = Own().map",
     "of an object whose method it is": _PARSER + "class Own:\n  def go(self, x): return self.parser.parse(x)\nown = Own()\nown.parser = Parser()\nf = own.go",
+    "a parameter that is a named tuple": "from typing import NamedTuple\nclass P(NamedTuple):\n  n: int\n  def parse(self, x): return self.go(x)\n  def go(self, x): return x * {}\nf = P(1).parse",
+    **{f"a parameter that is a kind of {kind}": f"class P({kind}):\n  def parse(self, x): return self.go(x)\n  def go(self, x): return x * {{}}\nf = P().parse" for kind in ("dict", "list", "int", "str", "frozenset")},
     "a named tuple": "from typing import NamedTuple\nclass P(NamedTuple):\n  n: int\n  def parse(self, x): return x * {}\np = P(1)\ndef f(x): return p.parse(x)",
 }  # fmt: skip
 

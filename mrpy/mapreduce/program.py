@@ -170,7 +170,7 @@ class _Walk:
         elif kind is MethodType:
             self._put(kind)
             of = thing.__self__
-            self.add(thing.__func__, of if parameter else type(of))
+            self.add(thing.__func__, type(of), *([of] if parameter else ()))  # or the data would hide it
             self._search(() if parameter else attributes(of))
         elif kind.__module__ == "numpy.dtypes":  # such as '>u2'
             self._put(kind, repr(thing))
