@@ -145,7 +145,7 @@ class _Walk:
         pickler = _Plain(into)
         try:
             pickler.dump(thing)
-        except (ValueError, RecursionError):
+        except (ValueError, RuntimeError):  # also where another thread changes it meanwhile
             if issubclass(type(thing), _PLAIN):
                 raise
             return False
@@ -261,7 +261,7 @@ class _Walk:
         else:
             arguments, state = [*reduced[1:3], None][:2]
             if type(state) is dict:
-                state = {name: part for name, part in state.items() if not _is_cached(thing, name)}
+                state = {name: part for name, part in [*state.items()] if not _is_cached(thing, name)}
             self.add(arguments, state, *(list(items) for items in reduced[3:5] if items is not None))
 
 

@@ -57,7 +57,7 @@ def _inside(thing: Any) -> list[Any]:
     kind = type(thing)
     held: Iterable[Any] = ()
     if issubclass(kind, dict):
-        held = chain(dict.values(thing), (key for key in dict.keys(thing) if type(key) is not str))
+        held = chain(dict.values(thing), (key for key in [*islice(dict.keys(thing), MUCH)] if type(key) is not str))
     elif issubclass(kind, MappingProxyType):
         held = thing.values()
     elif issubclass(kind, MEMBERS):
