@@ -82,3 +82,19 @@ def test_a_table_may_change_while_a_run_begins() -> None:
         assert known(uses_a_table)
     finally:
         sys.settrace(before)
+
+
+class Node:
+    def __init__(self, following: Any) -> None:
+        self.following = following
+
+
+def test_code_that_data_lead_to_counts_beside_a_parameter_that_goes_on_and_on() -> None:
+    row = None
+    for _ in range(2 * DEEP):
+        row = Node(row)
+
+    def over(table: Any) -> Callable[..., Any]:
+        return lambda x, first=row: table[0](x)
+
+    assert known(over([lambda x: x + 1])) != known(over([lambda x: x + 2]))

@@ -57,7 +57,8 @@ def _inside(thing: Any) -> list[Any]:
     kind = type(thing)
     held: Iterable[Any] = ()
     if issubclass(kind, dict):
-        held = chain(dict.values(thing), (key for key in [*islice(dict.keys(thing), MUCH)] if type(key) is not str))
+        keys = [*islice(dict.keys(thing), MUCH)]  # at once: another thread may change it
+        held = chain(dict.values(thing), (key for key in keys if type(key) is not str))
     elif issubclass(kind, MappingProxyType):
         held = thing.values()
     elif issubclass(kind, MEMBERS):
