@@ -5,12 +5,11 @@ classes and callable objects in closures, in globals that they mention, and in m
 they do. What is installed counts by its name. Data that functions find in variables do not count, but the
 code that they lead to does: functions in tables, and the classes of objects. Of parameters all counts: of
 defaults, constants, what a `partial` holds, and the object whose method is called. Plain data go through a
-pickler, at its speed (`_Plain`); other objects count by what they say that they are pickled as.
+pickler, at its speed; other objects count by what they say that they are pickled as (`values`).
 """
 
 from __future__ import annotations
 
-import copyreg
 import re
 from collections.abc import Iterable, Iterator
 from enum import Enum
@@ -26,7 +25,7 @@ from types import (
     ModuleType,
 )  # fmt: skip
 
-from mrpy.light import TYPE_CHECKING, Frozen, later, pickle
+from mrpy.light import TYPE_CHECKING, Frozen, later
 from mrpy.mapreduce.marks import Settled
 from mrpy.mapreduce.steps import Probe
 from mrpy.mapreduce.users_code import (
@@ -37,8 +36,8 @@ from mrpy.mapreduce.users_code import (
     code_behind,
     counts,
     is_the_users,
-    made_by,
 )  # fmt: skip
+from mrpy.mapreduce.values import PLAIN, Plain, is_a_value, members, pickled_as
 from mrpy.scheduler.simple_functions import globals_of, names_in
 
 if TYPE_CHECKING:
@@ -52,9 +51,7 @@ else:
 # Bounds for what has no end: there are things that make new ones whenever they are asked. Out of the air.
 DEEP = 1000  # steps from thing to thing; what is deeper does not pickle either
 ASKED = 10_000  # attributes that say of themselves that they lead to other code
-_PLAIN = (str, bytes, int, float, complex, bool, type(None))
-_AS_THEY_ARE = frozenset((str, bytes, int, float, bool, type(None), dict, tuple, list))
-_UNCHANGING = (*_PLAIN, tuple, frozenset)
+_UNCHANGING = (*PLAIN, tuple, frozenset)
 _GETTERS = (itemgetter, attrgetter, methodcaller)
 _NO_PARTS = ("__dict__", "__weakref__")
 
@@ -128,7 +125,7 @@ class _Walk:
         if issubclass(kind, reading.Reads):
             self.files.append(thing.files)
             thing = thing.replaced(files=0)
-        if issubclass(kind, _PLAIN + MEMBERS) and self._plain(thing):
+        if issubclass(kind, PLAIN + MEMBERS) and self._plain(thing):
             return
         key = id(thing), parameter
         if key in self._seen:
@@ -137,21 +134,20 @@ class _Walk:
         self._seen[key] = len(self._seen), thing
         if issubclass(kind, MEMBERS):
             self._put(kind, str(len(thing)))
-            self.add(*_members(thing))
+            self.add(*members(thing))
         else:
             self._one(thing, kind, parameter=parameter)
 
     def _plain(self, thing: Any) -> bool:
         """Whether it could be taken as a whole: not where it holds itself, or goes very deep."""
-        into = _Into()
-        pickler = _Plain(into)
+        pickler = Plain()
         try:
             pickler.dump(thing)
         except (ValueError, RuntimeError):  # also where another thread changes it meanwhile
-            if issubclass(type(thing), _PLAIN):
+            if issubclass(type(thing), PLAIN):
                 raise
             return False
-        self.digest.update(into.digest.digest())
+        self.digest.update(pickler.into.digest.digest())
         self.add(*pickler.others)
         return True
 
@@ -230,8 +226,8 @@ class _Walk:
         elif not issubclass(kind, type):
             self._held(thing, kind, parameter=parameter)
             self._search(attributes(thing))
-            if _is_a_value(kind, parameter=parameter):
-                self._valued(thing)
+            if is_a_value(kind, parameter=parameter):
+                self.add(*pickled_as(thing))
         metaclass: Any = type(described)
         for base in (*described.__mro__, *(() if metaclass is type else metaclass.__mro__)):
             if is_the_users(base.__module__):
@@ -250,94 +246,6 @@ class _Walk:
         func = attribute(thing, "func")  # of toolz.curry, and of whatever does like a partial
         if callable(func):
             self._led_to(func if ours and parameter else _Found(func))
-
-    def _valued(self, thing: Any) -> None:
-        """What an object is pickled as, but for what it has computed of the rest and keeps."""
-        reduce = copyreg.dispatch_table.get(type(thing))
-        try:
-            reduced = thing.__reduce_ex__(4) if reduce is None else reduce(thing)
-        except Exception:  # it does not travel, and so does not count
-            return
-        if isinstance(reduced, str):
-            self._put(str, reduced)
-        else:
-            arguments, state = [*reduced[1:3], None][:2]
-            if type(state) is dict:
-                state = {name: part for name, part in [*state.items()] if not _is_cached(thing, name)}
-            self.add(arguments, state, *(list(items) for items in reduced[3:5] if items is not None))
-
-
-class _Plain(pickle.Pickler):
-    """Writes plain data, whose values alone count: equal strings may be the same one, or not, in the next
-    process. So it remembers nothing (`fast`). What else they hold is left to the walk: ``others``."""
-
-    def __init__(self, into: _Into) -> None:
-        super().__init__(into, 4)
-        self.fast = True
-        self.others: list[Any] = []
-
-    def persistent_id(self, thing: Any) -> Any:
-        """Asked for everything. None: as it is."""
-        kind = type(thing)
-        if kind in _AS_THEY_ARE:
-            return None
-        if issubclass(kind, MEMBERS):
-            return kind.__name__, _members(thing)
-        if issubclass(kind, _PLAIN):
-            return kind.__name__, repr(thing)
-        self.others.append(thing)
-        return kind.__name__
-
-
-class _Into:
-    """A file that is not kept."""
-
-    def __init__(self) -> None:
-        self.digest = hashlib.blake2b(digest_size=16)
-
-    def write(self, data: Any) -> None:
-        self.digest.update(data)
-
-
-def _members(thing: Any) -> list[Any]:
-    """What a container holds, in the same order in every process."""
-    if issubclass(type(thing), dict | MappingProxyType):
-        return [*thing.items(), *made_by(thing)]
-    return sorted(thing, key=_shown) if issubclass(type(thing), set | frozenset) else list(thing)
-
-
-def _shown(thing: Any) -> str:
-    """Its `repr`, but that sets in it are in the same order in every process."""
-    kind = type(thing)
-    if not issubclass(kind, frozenset | tuple):
-        return repr(thing)
-    shown = map(_shown, thing)
-    return f"{kind.__name__}({', '.join(sorted(shown) if issubclass(kind, frozenset) else shown)})"
-
-
-_SAY_WHAT_IT_IS = "__reduce_ex__", "__reduce__", "__getstate__"
-
-
-def _is_a_value(kind: type, *, parameter: bool) -> bool:
-    """Whether an object of this class is what it is pickled as: one that is equal to others by that, as a
-    date or a path; as a parameter any of the user's, and what says itself what that is, as a generator of
-    random numbers. Of other libraries' objects, connections say, nobody knows what is the same next time."""
-    if kind.__module__.startswith("mrpy."):
-        return False
-    if _has_its_own(kind, "__eq__"):
-        return True
-    says = kind in copyreg.dispatch_table or any(_has_its_own(kind, name) for name in _SAY_WHAT_IT_IS)
-    return parameter and (says or is_the_users(kind.__module__))
-
-
-def _has_its_own(kind: type, name: str) -> bool:
-    return getattr(kind, name) is not getattr(object, name)
-
-
-def _is_cached(thing: object, name: object) -> bool:
-    """Whether that is a value that a `cached_property` keeps: it is there when it was asked for."""
-    return isinstance(name, str) and type(attribute(type(thing), name)) is cached_property
-
 
 def _slots(kind: type) -> tuple[str, ...]:
     """The attributes that a class names. ``__dict__`` is none: it is where all the others are."""

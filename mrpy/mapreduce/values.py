@@ -1,0 +1,109 @@
+"""What data are, by their values: the same in every process, for the fingerprint of a program.
+
+Plain data go through a pickler, at its speed (`Plain`); other objects are what they say that they are pickled
+as (`pickled_as`). Others may use all of it meanwhile, and it may be odd: an error here is none of the run's.
+"""
+
+from __future__ import annotations
+
+import copyreg
+from functools import cached_property
+from types import MappingProxyType
+
+from mrpy.light import TYPE_CHECKING, later, pickle
+from mrpy.mapreduce.users_code import MEMBERS, attribute, is_the_users, made_by
+
+if TYPE_CHECKING:
+    import hashlib
+    from typing import Any
+else:
+    hashlib = later("hashlib")
+
+PLAIN = (str, bytes, int, float, complex, bool, type(None))
+_AS_THEY_ARE = frozenset((str, bytes, int, float, bool, type(None), dict, tuple, list))
+_SAY_WHAT_IT_IS = "__reduce_ex__", "__reduce__", "__getstate__"
+
+
+class Plain(pickle.Pickler):
+    """Writes plain data, whose values alone count: equal strings may be the same one, or not, in the next
+    process. So it remembers nothing (`fast`). What else they hold is left to who asks: ``others``."""
+
+    def __init__(self) -> None:
+        self.into = _Into()
+        super().__init__(self.into, 4)
+        self.fast = True
+        self.others: list[Any] = []
+
+    def persistent_id(self, thing: Any) -> Any:
+        """Asked for everything. None: as it is."""
+        kind = type(thing)
+        if kind in _AS_THEY_ARE:
+            return None
+        if issubclass(kind, MEMBERS):
+            return kind.__name__, members(thing)
+        if issubclass(kind, PLAIN):
+            return kind.__name__, repr(thing)
+        self.others.append(thing)
+        return kind.__name__
+
+
+class _Into:
+    """A file that is not kept."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.blake2b(digest_size=16)
+
+    def write(self, data: Any) -> None:
+        self.digest.update(data)
+
+
+def members(thing: Any) -> list[Any]:
+    """What a container holds, in the same order in every process."""
+    if issubclass(type(thing), dict | MappingProxyType):
+        return [*thing.items(), *made_by(thing)]
+    return sorted(thing, key=_shown) if issubclass(type(thing), set | frozenset) else list(thing)
+
+
+def _shown(thing: Any) -> str:
+    """Its `repr`, but that sets in it are in the same order in every process."""
+    kind = type(thing)
+    if not issubclass(kind, frozenset | tuple):
+        return repr(thing)
+    shown = map(_shown, thing)
+    return f"{kind.__name__}({', '.join(sorted(shown) if issubclass(kind, frozenset) else shown)})"
+
+
+def is_a_value(kind: type, *, parameter: bool) -> bool:
+    """Whether an object of this class is what it is pickled as: one that is equal to others by that, as a
+    date or a path; as a parameter any of the user's, and what says itself what that is, as a generator of
+    random numbers. Of other libraries' objects, connections say, nobody knows what is the same next time."""
+    if kind.__module__.startswith("mrpy."):
+        return False
+    if _has_its_own(kind, "__eq__"):
+        return True
+    says = kind in copyreg.dispatch_table or any(_has_its_own(kind, name) for name in _SAY_WHAT_IT_IS)
+    return parameter and (says or is_the_users(kind.__module__))
+
+
+def _has_its_own(kind: type, name: str) -> bool:
+    return getattr(kind, name) is not getattr(object, name)
+
+
+def pickled_as(thing: Any) -> list[Any]:
+    """What an object is pickled as, but for what it has computed of the rest and keeps."""
+    reduce = copyreg.dispatch_table.get(type(thing))
+    try:
+        reduced = thing.__reduce_ex__(4) if reduce is None else reduce(thing)
+    except Exception:  # it does not travel, and so does not count
+        return []
+    if isinstance(reduced, str):
+        return [reduced]
+    arguments, state = [*reduced[1:3], None][:2]
+    if type(state) is dict:
+        state = {name: part for name, part in [*state.items()] if not _is_cached(thing, name)}
+    return [arguments, state, *(list(items) for items in reduced[3:5] if items is not None)]
+
+
+def _is_cached(thing: object, name: object) -> bool:
+    """Whether that is a value that a `cached_property` keeps: it is there when it was asked for."""
+    return isinstance(name, str) and type(attribute(type(thing), name)) is cached_property
