@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 from unittest.mock import MagicMock, Mock
 
+import numpy as np
 import pytest
 
 from mrpy.mapreduce.program import DEEP, program_of
@@ -107,3 +110,34 @@ def test_mocks_may_be_parameters(mock: Callable[[], Any]) -> None:
     """Whatever they are asked they answer, with more of their kind: that took for ever."""
     assert known(partial(Service.look, mock())) == known(partial(Service.look, mock()))
     assert known(Service(mock()).look) == known(Service(mock()).look)
+
+
+_ARRAYS: dict[str, Callable[[int], Any]] = {
+    "in a row": lambda n: np.array([n, 1]), "in columns": lambda n: np.array([[n, 1], [2, 3]]).T, "of no dimension": lambda n: np.array(n),
+    "empty": lambda n: np.zeros((n, 0)), "of dates": lambda n: np.array([f"202{n}-01-01"], "M8[D]"), "each other one": lambda n: np.arange(n, 9)[::2],
+    "of records": lambda n: np.array([(n, 2.5)], "i4,f8"), "read-only": lambda n: np.frombuffer(b"%dabc" % n, np.uint8), "of objects": lambda n: np.array([n, None]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("array", _ARRAYS.values(), ids=_ARRAYS)
+def test_arrays_count_by_what_is_in_them(array: Callable[[int], Any]) -> None:
+    assert known(Service(array(1)).look) == known(Service(array(1)).look) != known(Service(array(2)).look)
+
+
+def test_large_arrays_are_not_copied_for_that(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(30_000_000))
+    for array in (np.zeros(30_000_000, np.uint8), np.memmap(tmp_path / "a", np.uint8, "r")):
+        before = known(Service(array).look)
+        tracemalloc.start()
+        assert known(Service(array).look) == before
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 5_000_000
+
+
+def test_a_mapped_file_counts_by_what_is_in_it(tmp_path: Path) -> None:
+    def of(data: bytes) -> str:
+        (tmp_path / "a").write_bytes(data)
+        return known(Service(np.memmap(tmp_path / "a", np.uint8, "r")).look)
+
+    assert of(b"abc") == of(b"abc") != of(b"abd")

@@ -37,7 +37,7 @@ from mrpy.mapreduce.users_code import (
     counts,
     is_the_users,
 )  # fmt: skip
-from mrpy.mapreduce.values import PLAIN, Plain, is_a_value, members, pickled_as
+from mrpy.mapreduce.values import PLAIN, Plain, Valued, members, pickled_as, valued
 from mrpy.scheduler.simple_functions import globals_of, names_in
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ class _Walk:
         self._next: list[Any] = []
         self._behind_data: dict[int, Any] = {}  # code, by its id
         self._asked = 0
+        self._classes: set[int] = set()  # of which the code has been added, by their ids
+        self._values: dict[tuple[int, bool], Valued] = {}  # of which objects count by value
         # By their ids and whether they are parameters, each with its number; it holds them, so that no id is
         # given twice.
         self._seen: dict[tuple[int, bool], tuple[int, Any]] = {}
@@ -172,7 +174,7 @@ class _Walk:
             self._search(() if parameter else attributes(of))
         elif kind.__module__ == "numpy.dtypes":  # such as '>u2'
             self._put(kind, repr(thing))
-        elif kind.__module__ == "numpy" and kind.__name__ == "ndarray":
+        elif kind.__module__ == "numpy" and kind.__name__ in ("ndarray", "memmap"):
             self._array(thing)
         else:
             self._object(thing, kind, parameter=parameter)
@@ -190,6 +192,8 @@ class _Walk:
         self._put(type(array), str(array.dtype), str(array.shape))
         if array.dtype.hasobject or array.dtype.kind == "T":  # its bytes are addresses
             self.add(array.ravel().tolist())
+        elif array.flags.c_contiguous and array.nbytes:  # as it lies there, without a copy
+            self.digest.update(array.reshape(-1).view("u1").data)
         else:
             self.digest.update(array.tobytes())
 
@@ -224,10 +228,23 @@ class _Walk:
         elif issubclass(kind, Enum):
             self.add(thing.name, thing.value)
         elif not issubclass(kind, type):
-            self._held(thing, kind, parameter=parameter)
-            self._search(attributes(thing))
-            if is_a_value(kind, parameter=parameter):
-                self.add(*pickled_as(thing))
+            valued = self._valued(kind, parameter=parameter)
+            parts = pickled_as(thing) if valued is not Valued.NOT else []
+            self.add(parts)
+            if not parts or valued is not Valued.WHOLE:
+                self._held(thing, kind, parameter=parameter)
+                self._search(attributes(thing))
+        if id(described) not in self._classes:
+            self._classes.add(id(described))
+            self._class(described)
+
+    def _valued(self, kind: type, *, parameter: bool) -> Valued:
+        key = id(kind), parameter
+        if key not in self._values:
+            self._values[key] = valued(kind, parameter=parameter)
+        return self._values[key]
+
+    def _class(self, described: Any) -> None:
         metaclass: Any = type(described)
         for base in (*described.__mro__, *(() if metaclass is type else metaclass.__mro__)):
             if is_the_users(base.__module__):

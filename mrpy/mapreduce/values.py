@@ -7,6 +7,7 @@ as (`pickled_as`). Others may use all of it meanwhile, and it may be odd: an err
 from __future__ import annotations
 
 import copyreg
+from enum import Enum
 from functools import cached_property
 from types import MappingProxyType
 
@@ -73,16 +74,24 @@ def _shown(thing: Any) -> str:
     return f"{kind.__name__}({', '.join(sorted(shown) if issubclass(kind, frozenset) else shown)})"
 
 
-def is_a_value(kind: type, *, parameter: bool) -> bool:
-    """Whether an object of this class is what it is pickled as: one that is equal to others by that, as a
-    date or a path; as a parameter any of the user's, and what says itself what that is, as a generator of
-    random numbers. Of other libraries' objects, connections say, nobody knows what is the same next time."""
+class Valued(Enum):
+    """Whether objects of a class are what they are pickled as, and whether that is all that they hold."""
+
+    NOT = 0
+    IN_PART = 1
+    WHOLE = 2
+
+
+def valued(kind: type, *, parameter: bool) -> Valued:
+    """By value count objects that are equal to others by what they are pickled as, as a date or a path; as
+    parameters any of the user's, and what says itself what that is, as a generator of random numbers. Of
+    other libraries' objects, connections say, nobody knows what is the same next time."""
     if kind.__module__.startswith(("mrpy.", "unittest.mock")):  # a mock says anything, without end
-        return False
-    if _has_its_own(kind, "__eq__"):
-        return True
+        return Valued.NOT
     says = kind in copyreg.dispatch_table or any(_has_its_own(kind, name) for name in _SAY_WHAT_IT_IS)
-    return parameter and (says or is_the_users(kind.__module__))
+    if parameter and (says or is_the_users(kind.__module__)):
+        return Valued.IN_PART if says else Valued.WHOLE
+    return Valued.IN_PART if _has_its_own(kind, "__eq__") else Valued.NOT
 
 
 def _has_its_own(kind: type, name: str) -> bool:
@@ -99,6 +108,7 @@ def pickled_as(thing: Any) -> list[Any]:
     if isinstance(reduced, str):
         return [reduced]
     arguments, state = [*reduced[1:3], None][:2]
+    arguments = [part for part in arguments if part is not type(thing)]  # which counts already
     if type(state) is dict:
         state = {name: part for name, part in [*state.items()] if not _is_cached(thing, name)}
     return [arguments, state, *(list(items) for items in reduced[3:5] if items is not None)]
