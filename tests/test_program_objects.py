@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -141,3 +142,44 @@ def test_a_mapped_file_counts_by_what_is_in_it(tmp_path: Path) -> None:
         return known(Service(np.memmap(tmp_path / "a", np.uint8, "r")).look)
 
     assert of(b"abc") == of(b"abc") != of(b"abd")
+
+
+class SaysNothing(Service):
+    def __reduce__(self) -> Any:
+        return None
+
+
+class SaysTooMuch(Service):
+    def __reduce__(self) -> Any:
+        return SaysTooMuch, (), None, (1 / 0 for _ in "a")
+
+
+class NoHash(type):
+    def __eq__(cls, other: object) -> bool:
+        return cls is other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class OfNoHash(Service, metaclass=NoHash): ...
+
+
+class Private(enum.Enum):
+    ONE = 1
+    TWO = 2
+
+    @property
+    def value(self) -> Any:
+        raise AttributeError("not to be read")
+
+    def look(self, x: int) -> int:
+        return x
+
+
+@pytest.mark.parametrize("odd", [SaysNothing(), SaysTooMuch(), OfNoHash(), Private.ONE], ids=repr)
+def test_a_run_begins_whatever_an_object_says_of_itself(odd: Any) -> None:
+    assert known(odd.look) and known(Service([odd]).look)
+
+
+def test_members_of_an_enum_count_that_says_nothing_of_their_values() -> None:
+    assert known(Private.ONE.look) != known(Private.TWO.look)

@@ -141,13 +141,12 @@ class _Walk:
             self._one(thing, kind, parameter=parameter)
 
     def _plain(self, thing: Any) -> bool:
-        """Whether it could be taken as a whole: not where it holds itself, or goes very deep."""
+        """Whether it could be taken as a whole: not where it holds itself, or goes very deep,
+        or where it is odd, or another thread changes it meanwhile."""
         pickler = Plain()
         try:
             pickler.dump(thing)
-        except (ValueError, RuntimeError):  # also where another thread changes it meanwhile
-            if issubclass(type(thing), PLAIN):
-                raise
+        except Exception:
             return False
         self.digest.update(pickler.into.digest.digest())
         self.add(*pickler.others)
@@ -226,7 +225,7 @@ class _Walk:
             elif type(of) is re.Pattern:
                 self.add(of.pattern, of.flags)
         elif issubclass(kind, Enum):
-            self.add(thing.name, thing.value)
+            self.add(thing._name_, thing._value_)  # the others are properties, which may be the user's
         elif not issubclass(kind, type):
             valued = self._valued(kind, parameter=parameter)
             parts = pickled_as(thing) if valued is not Valued.NOT else []

@@ -88,7 +88,8 @@ def valued(kind: type, *, parameter: bool) -> Valued:
     other libraries' objects, connections say, nobody knows what is the same next time."""
     if kind.__module__.startswith(("mrpy.", "unittest.mock")):  # a mock says anything, without end
         return Valued.NOT
-    says = kind in copyreg.dispatch_table or any(_has_its_own(kind, name) for name in _SAY_WHAT_IT_IS)
+    says = any(kind is other for other in copyreg.dispatch_table)  # some have no hash
+    says = says or any(_has_its_own(kind, name) for name in _SAY_WHAT_IT_IS)
     if parameter and (says or is_the_users(kind.__module__)):
         return Valued.IN_PART if says else Valued.WHOLE
     return Valued.IN_PART if _has_its_own(kind, "__eq__") else Valued.NOT
@@ -100,18 +101,22 @@ def _has_its_own(kind: type, name: str) -> bool:
 
 def pickled_as(thing: Any) -> list[Any]:
     """What an object is pickled as, but for what it has computed of the rest and keeps."""
-    reduce = copyreg.dispatch_table.get(type(thing))
     try:
-        reduced = thing.__reduce_ex__(4) if reduce is None else reduce(thing)
+        reduce = copyreg.dispatch_table.get(type(thing))
+        reduced: Any = thing.__reduce_ex__(4) if reduce is None else reduce(thing)
+        if isinstance(reduced, str):
+            return [reduced]
+        arguments = [part for part in reduced[1] if part is not type(thing)]  # which counts already
+        state = _not_computed(thing, reduced[2] if len(reduced) > 2 else None)
+        return [arguments, state, *(list(items) for items in reduced[3:5] if items is not None)]
     except Exception:  # it does not travel, and so does not count
         return []
-    if isinstance(reduced, str):
-        return [reduced]
-    arguments, state = [*reduced[1:3], None][:2]
-    arguments = [part for part in arguments if part is not type(thing)]  # which counts already
+
+
+def _not_computed(thing: Any, state: Any) -> Any:
     if type(state) is dict:
-        state = {name: part for name, part in [*state.items()] if not _is_cached(thing, name)}
-    return [arguments, state, *(list(items) for items in reduced[3:5] if items is not None)]
+        return {name: part for name, part in [*state.items()] if not _is_cached(thing, name)}
+    return state
 
 
 def _is_cached(thing: object, name: object) -> bool:
