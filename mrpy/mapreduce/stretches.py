@@ -34,40 +34,45 @@ class Stretches:
         self._left = items
         self._values = values
         self._guessed = budget is not None
+        self._much = MUCH if budget is None else MOST
         self._size = self._made = self._nbytes = 0
         self._began = time.perf_counter()
         self._ends = inf if budget is None else self._began + budget
 
     def next(self, left: int) -> int:
         """Of so many items that are left; 0: the budget is spent, or the results take much memory."""
-        now = time.perf_counter()
+        now = looked = time.perf_counter()
         if self._size == 0:
             self._size = 1
         else:
-            if left == 0 or now >= self._ends or (self._values is not None and self._is_much(self._values)):
+            if left == 0 or now >= self._ends:
                 return 0
-            until, looked = self._ends - now, time.perf_counter()
-            if self._values is not None:
-                until = min(until, max(LOOK, SHARE * (looked - now)))
+            until = self._ends - now
+            if (values := self._values) is not None:
+                made, self._made = len(values) - self._made, len(values)
+                if made > 0 and self._is_much(values, made):
+                    return 0
+                look = LOOK
+                if made > 0 and type(values[-1]) not in PLAIN:
+                    looked = time.perf_counter()
+                    look = max(LOOK, SHARE * (looked - now))
+                until = look if look < until else until
             cost = max(now - self._began, 1e-9) / max(1, self._left - left)
             self._size = max(1, min(self._size * GROWTH, int(until / cost)))
-            now = looked
-        self._left, self._began = left, now
+        self._left, self._began = left, looked
         return self._size
 
-    def _is_much(self, values: list[Any]) -> bool:
+    def _is_much(self, values: list[Any], made: int) -> bool:
         """The last result speaks for all since the last look. Of a first chunk they are, where that cannot be
         seen, since they are objects of the user's, which may hold anything."""
-        made, self._made = len(values) - self._made, len(values)
-        if made <= 0:
-            return False
-        if self._guessed:
-            seen = visible_bytes(values[-1:])
+        last, before = values[-1], values[-2] if len(values) > 1 else None
+        if type(last) in PLAIN:
+            self._nbytes += 0 if last is before else made * last.__sizeof__()
+        elif self._guessed:
+            seen = visible_bytes((last,))
             if seen is None:
                 return True
             self._nbytes += made * seen
-            return self._nbytes >= MOST
-        last, before = values[-1], values[-2] if len(values) > 1 else None
-        if last is not before:
-            self._nbytes += made * (last.__sizeof__() if type(last) in PLAIN else sizes.beside(last, before))
-        return self._nbytes > MUCH
+        elif last is not before:
+            self._nbytes += made * sizes.beside(last, before)
+        return self._nbytes >= self._much
