@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import enum
+import functools
+import os
+import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -183,3 +186,105 @@ def test_a_run_begins_whatever_an_object_says_of_itself(odd: Any) -> None:
 
 def test_members_of_an_enum_count_that_says_nothing_of_their_values() -> None:
     assert known(Private.ONE.look) != known(Private.TWO.look)
+
+
+class Slow:
+    """Whose attributes are its slots and a dict, where it keeps what it has computed."""
+
+    def __init__(self, by: int) -> None:
+        self.by = by
+
+    @functools.cached_property
+    def twice(self) -> int:
+        return 2 * self.by
+
+
+class Slotted(Slow):
+    __slots__ = ("also",)
+
+    def look(self, x: int) -> int:
+        return x
+
+
+def test_what_an_object_with_slots_has_computed_does_not_count() -> None:
+    slotted = Slotted(2)
+    slotted.also = 1
+    before = known(slotted.look)
+    assert slotted.twice == 4
+    assert known(slotted.look) == before
+    slotted.also = 2
+    assert known(slotted.look) != before
+
+
+class Lazy:
+    def __init__(self) -> None:
+        self.seen: dict[int, int] = {}
+
+    def __call__(self, x: int) -> int:
+        return x
+
+
+def fills_itself(x: int) -> Any:
+    if not hasattr(fills_itself, "model"):
+        fills_itself.model = Lazy()  # type: ignore[attr-defined]
+    return fills_itself.model(x)  # type: ignore[attr-defined]
+
+
+def test_what_a_function_keeps_in_an_attribute_from_its_first_call_on_does_not_count() -> None:
+    before = known(fills_itself)
+    assert fills_itself(1) == 1
+    assert known(fills_itself) == before
+
+
+def with_memo(memo: Lazy, x: int) -> int:
+    return memo.seen.setdefault(x, memo(x))
+
+
+FILLED = partial(with_memo, Lazy())
+FILLED_IN_A_LIST = partial(print, [Lazy()])
+
+
+def test_what_a_partial_holds_that_is_no_parameter_itself_does_not_count() -> None:
+    """It may be filled while a run is under way, as what else is in variables."""
+
+    def function(x: int) -> Any:
+        return FILLED(x), FILLED_IN_A_LIST
+
+    before = known(function)
+    assert function(1)
+    FILLED_IN_A_LIST.args[0][0].seen[1] = 1
+    assert known(function) == before
+
+
+_OF_SETS = """
+from mrpy.mapreduce.steps import Map
+from mrpy.mapreduce.program import program_of
+class Item:
+    def __init__(self, n): self.n = n
+    def __hash__(self): return hash(self.n)
+    def __eq__(self, other): return self.n == other.n
+    def look(self, x): return x
+class Node:
+    def __init__(self, n): self.n = n
+class Graph:
+    def __init__(self):
+        self.nodes = [Node(n) for n in range(20)]
+        for node in self.nodes: node.near = set(self.nodes)
+    def look(self, x): return x
+class All:
+    def __init__(self):
+        self.items, self.pairs = {Item(c) for c in "abcdefgh"}, {(c, Item(c)) for c in "abcdefgh"}
+        self.functions = {Item.look, Graph.look, Node.__init__, len, Item}
+    def look(self, x): return x
+junk = [object() for _ in range(SEED * 7)]
+print(program_of([Map(All().look), Map(Graph().look)], "map"))
+"""
+
+
+def test_sets_of_objects_are_the_same_in_every_process() -> None:
+    found = set()
+    for seed in "123":
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        code = _OF_SETS.replace("SEED", seed)
+        found.add(subprocess.check_output([sys.executable, "-c", code], env=environment, timeout=60))
+    assert len(found) == 1

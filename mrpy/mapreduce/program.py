@@ -89,13 +89,10 @@ class _Walk:
         # given twice.
         self._seen: dict[tuple[int, bool], tuple[int, Any]] = {}
 
-    def add(self, *things: Any) -> None:
+    def add(self, *things: Any, parameter: bool = True) -> None:
         """These are to be looked at. How many it is keeps them apart from those of the next thing."""
         self.digest.update(b"%d;" % len(things))
-        self._next += things
-
-    def _add_found(self, things: Iterable[Any]) -> None:
-        self.add(*map(_Found, things))
+        self._next += things if parameter else map(_Found, things)
 
     def go(self) -> None:
         """Look at all, and at what they name."""
@@ -127,7 +124,7 @@ class _Walk:
         if issubclass(kind, reading.Reads):
             self.files.append(thing.files)
             thing = thing.replaced(files=0)
-        if issubclass(kind, PLAIN + MEMBERS) and self._plain(thing):
+        if issubclass(kind, PLAIN + MEMBERS) and self._plain(thing, parameter=parameter):
             return
         key = id(thing), parameter
         if key in self._seen:
@@ -136,11 +133,11 @@ class _Walk:
         self._seen[key] = len(self._seen), thing
         if issubclass(kind, MEMBERS):
             self._put(kind, str(len(thing)))
-            self.add(*members(thing))
+            self.add(*members(thing), parameter=parameter)
         else:
             self._one(thing, kind, parameter=parameter)
 
-    def _plain(self, thing: Any) -> bool:
+    def _plain(self, thing: Any, *, parameter: bool) -> bool:
         """Whether it could be taken as a whole: not where it holds itself, or goes very deep,
         or where it is odd, or another thread changes it meanwhile."""
         pickler = Plain()
@@ -149,7 +146,7 @@ class _Walk:
         except Exception:
             return False
         self.digest.update(pickler.into.digest.digest())
-        self.add(*pickler.others)
+        self.add(*pickler.others, parameter=parameter)
         return True
 
     def _put(self, kind: type, *texts: str) -> None:
@@ -179,13 +176,13 @@ class _Walk:
             self._object(thing, kind, parameter=parameter)
         wrapped = attribute(thing, "__wrapped__", thing)  # by `functools.wraps`, or a cache
         if wrapped is not thing:
-            self._led_to(wrapped if parameter else _Found(wrapped))
+            self._led_to(wrapped, parameter=parameter)
 
-    def _led_to(self, thing: Any) -> None:
+    def _led_to(self, thing: Any, *, parameter: bool) -> None:
         """What another thing says it calls. Some, as a `Mock`, say so without end."""
         self._asked += 1
         if self._asked <= ASKED:
-            self.add(thing)
+            self.add(thing, parameter=parameter)
 
     def _array(self, array: Any) -> None:
         self._put(type(array), str(array.dtype), str(array.shape))
@@ -200,10 +197,11 @@ class _Walk:
         self._put(FunctionType)
         self.add(function.__defaults__, function.__kwdefaults__, function.__code__)
         closure = [*map(_content, function.__closure__ or ())]
-        behind = [*_behind(function), *(part for _, part in sorted(function.__dict__.items()))]
-        self._add_found(filter(counts, closure))
-        self._add_found(filter(counts, behind))
+        behind = [*_behind(function)]
+        self.add(*filter(counts, closure), parameter=False)
+        self.add(*filter(counts, behind), parameter=False)
         self._search(thing for thing in closure + behind if not counts(thing))
+        self._search([*function.__dict__.values()])  # which it may make itself when it is called first
         registry = attribute(function, "registry")  # of functools.singledispatch
         if type(registry) is MappingProxyType:
             self.add(*(part for _, part in sorted(registry.items(), key=lambda pair: repr(pair[0]))))
@@ -216,7 +214,7 @@ class _Walk:
         if issubclass(kind, _GETTERS):  # what they get is all that they are
             self.add(*thing.__reduce__()[1:])
         elif issubclass(kind, partial):
-            self.add(thing.args, thing.keywords, thing.func)
+            self.add(thing.args, thing.keywords, thing.func, parameter=parameter)
         elif issubclass(kind, BuiltinFunctionType):
             of = thing.__self__  # such as `numpy.add` of `numpy.add.reduce`
             self.add(type(of), str(attribute(of, "__name__", "")))
@@ -247,7 +245,7 @@ class _Walk:
         metaclass: Any = type(described)
         for base in (*described.__mro__, *(() if metaclass is type else metaclass.__mro__)):
             if is_the_users(base.__module__):
-                self._add_found(_functions_of(base))
+                self.add(*_functions_of(base), parameter=False)
                 self._search(part for name, part in vars(base).items() if not name.startswith("__"))
 
     def _held(self, thing: Any, kind: type, *, parameter: bool) -> None:
@@ -258,10 +256,10 @@ class _Walk:
         held = attribute(thing, "__dict__")
         if type(held) is dict:
             parts += (part for _, part in sorted(held.items()) if issubclass(type(part), CODE))
-        self.add(*(parts if ours and parameter else map(_Found, parts)))
+        self.add(*parts, parameter=ours and parameter)
         func = attribute(thing, "func")  # of toolz.curry, and of whatever does like a partial
         if callable(func):
-            self._led_to(func if ours and parameter else _Found(func))
+            self._led_to(func, parameter=ours and parameter)
 
 def _slots(kind: type) -> tuple[str, ...]:
     """The attributes that a class names. ``__dict__`` is none: it is where all the others are."""

@@ -7,12 +7,13 @@ as (`pickled_as`). Others may use all of it meanwhile, and it may be odd: an err
 from __future__ import annotations
 
 import copyreg
+import re
 from enum import Enum
 from functools import cached_property
 from types import MappingProxyType
 
 from mrpy.light import TYPE_CHECKING, later, pickle
-from mrpy.mapreduce.users_code import MEMBERS, attribute, is_the_users, made_by
+from mrpy.mapreduce.users_code import MEMBERS, attribute, attributes, is_the_users, made_by
 
 if TYPE_CHECKING:
     import hashlib
@@ -22,6 +23,7 @@ else:
 
 PLAIN = (str, bytes, int, float, complex, bool, type(None))
 _AS_THEY_ARE = frozenset((str, bytes, int, float, bool, type(None), dict, tuple, list))
+_ADDRESS = re.compile(" at 0x[0-9a-f]+")
 _SAY_WHAT_IT_IS = "__reduce_ex__", "__reduce__", "__getstate__"
 
 
@@ -66,12 +68,17 @@ def members(thing: Any) -> list[Any]:
 
 
 def _shown(thing: Any) -> str:
-    """Its `repr`, but that sets in it are in the same order in every process."""
+    """What it is sorted by: its `repr`, but the same in every process."""
     kind = type(thing)
-    if not issubclass(kind, frozenset | tuple):
+    if issubclass(kind, PLAIN):
         return repr(thing)
-    shown = map(_shown, thing)
-    return f"{kind.__name__}({', '.join(sorted(shown) if issubclass(kind, frozenset) else shown)})"
+    if issubclass(kind, frozenset | tuple):
+        shown = map(_shown, thing)
+        return f"{kind.__name__}({', '.join(sorted(shown) if issubclass(kind, frozenset) else shown)})"
+    text = _ADDRESS.sub("", repr(thing))
+    if not _has_its_own(kind, "__repr__"):  # what it holds may lead back to it
+        text += repr([part if issubclass(type(part), PLAIN) else type(part) for part in attributes(thing)])
+    return text
 
 
 class Valued(Enum):
@@ -114,6 +121,8 @@ def pickled_as(thing: Any) -> list[Any]:
 
 
 def _not_computed(thing: Any, state: Any) -> Any:
+    if type(state) is tuple:  # of its `__dict__` and what is in slots
+        return tuple(_not_computed(thing, part) for part in state)
     if type(state) is dict:
         return {name: part for name, part in [*state.items()] if not _is_cached(thing, name)}
     return state
