@@ -126,7 +126,7 @@ class _Walk:
             thing = thing.replaced(files=0)
         if issubclass(kind, PLAIN + MEMBERS) and self._plain(thing, parameter=parameter):
             return
-        key = id(thing), parameter
+        key = id(thing), parameter or kind is FunctionType  # which is the same wherever it is found
         if key in self._seen:
             self._put(kind, "again", str(self._seen[key][0]))
             return
@@ -227,7 +227,8 @@ class _Walk:
         elif not issubclass(kind, type):
             valued = self._valued(kind, parameter=parameter)
             parts = pickled_as(thing) if valued is not Valued.NOT else []
-            self.add(parts)
+            if parts:
+                self.add(parts)
             if not parts or valued is not Valued.WHOLE:
                 self._held(thing, kind, parameter=parameter)
                 self._search(attributes(thing))
@@ -251,15 +252,19 @@ class _Walk:
     def _held(self, thing: Any, kind: type, *, parameter: bool) -> None:
         """What an object holds: all that one of our own does, of others what is code."""
         ours = not is_the_users(kind.__module__)  # or installed: those of toolz are what they hold
-        slots = [attribute(thing, name) for name in _slots(kind)]
-        parts = slots if ours else [*filter(counts, slots)]
+        parameter = parameter and ours
+        for name in _slots(kind):
+            part = attribute(thing, name)
+            if ours or counts(part):
+                self.add(part, parameter=parameter)
         held = attribute(thing, "__dict__")
         if type(held) is dict:
-            parts += (part for _, part in sorted(held.items()) if issubclass(type(part), CODE))
-        self.add(*parts, parameter=ours and parameter)
+            parts = (part for _, part in sorted(held.items()) if issubclass(type(part), CODE))
+            self.add(*parts, parameter=parameter)
         func = attribute(thing, "func")  # of toolz.curry, and of whatever does like a partial
         if callable(func):
-            self._led_to(func, parameter=ours and parameter)
+            self._led_to(func, parameter=parameter)
+
 
 def _slots(kind: type) -> tuple[str, ...]:
     """The attributes that a class names. ``__dict__`` is none: it is where all the others are."""

@@ -24,6 +24,8 @@ else:
 PLAIN = (str, bytes, int, float, complex, bool, type(None))
 _AS_THEY_ARE = frozenset((str, bytes, int, float, bool, type(None), dict, tuple, list))
 _ADDRESS = re.compile(" at 0x[0-9a-f]+")
+# By what they hold: our own steps, caches of functions. A mock would say more and more of itself.
+_OTHERWISE_KNOWN = ("mrpy.", "functools", "unittest.mock")
 _SAY_WHAT_IT_IS = "__reduce_ex__", "__reduce__", "__getstate__"
 
 
@@ -93,7 +95,7 @@ def valued(kind: type, *, parameter: bool) -> Valued:
     """By value count objects that are equal to others by what they are pickled as, as a date or a path; as
     parameters any of the user's, and what says itself what that is, as a generator of random numbers. Of
     other libraries' objects, connections say, nobody knows what is the same next time."""
-    if kind.__module__.startswith(("mrpy.", "unittest.mock")):  # a mock says anything, without end
+    if kind.__module__.startswith(_OTHERWISE_KNOWN):
         return Valued.NOT
     says = any(kind is other for other in copyreg.dispatch_table)  # some have no hash
     says = says or any(_has_its_own(kind, name) for name in _SAY_WHAT_IT_IS)
