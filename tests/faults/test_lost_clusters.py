@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -23,7 +24,7 @@ from watching import script_environment
 import mrpy
 from mrpy.errors import BackendError, WorkerCrashed
 from mrpy.scheduler.backends import dask as backend
-from mrpy.scheduler.backends import dask_deserted, dask_reach
+from mrpy.scheduler.backends import dask_deserted, dask_reach, dask_values
 
 # ---- workers -------------------------------------------------------------------------------------
 
@@ -131,6 +132,32 @@ def test_what_has_ended_is_there_without_patience() -> None:
         pending = mrpy.submit(bytes, 1_000_000)
         mrpy.wait([pending])
         assert len(pending.result(0)) == 1_000_000
+
+
+@pytest.mark.fault(1)
+def test_what_has_ended_is_there_without_patience_however_slow_the_network_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    gather = distributed.Client._gather
+
+    async def slowly(*args: Any, **how: Any) -> Any:
+        await asyncio.sleep(2)
+        return await gather(*args, **how)
+
+    with mrpy.session("dask", workers=1):
+        pending = mrpy.submit(bytes, 1_000_000)
+        mrpy.wait([pending])
+        monkeypatch.setattr(distributed.Client, "_gather", slowly)
+        assert len(pending.result(0)) == 1_000_000
+
+
+@pytest.mark.fault(1)
+def test_a_result_on_a_worker_that_says_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_values, "A_WHILE", 0.5)
+    with one_worker_in_this_process(monkeypatch), monkeypatch.context() as here:
+        pending = mrpy.submit(str, 1)
+        mrpy.wait([pending])
+        here.setattr(distributed.Client, "_gather", lambda *_, **__: asyncio.sleep(60))
+        with pytest.raises(TimeoutError, match="ask again"):
+            pending.result(0)
 
 
 @pytest.mark.fault(1)

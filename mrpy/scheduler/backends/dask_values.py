@@ -8,12 +8,14 @@ from queue import Empty
 from typing import Any, NamedTuple
 
 from mrpy.errors import BackendError
+from mrpy.inside import LOOK_EVERY
+from mrpy.light import R
 from mrpy.scheduler import codec
 from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.inbox import Inbox
 from mrpy.scheduler.job import next_of
 
-A_MOMENT = 1.0  # seconds for what is there to come here, where somebody has less patience; out of the air
+A_WHILE = 30.0  # seconds for what is there to come here, where somebody has less patience; out of the air
 
 
 class Making(NamedTuple):
@@ -57,9 +59,10 @@ class Far:
         return self.future.status in ("cancelled", "lost")
 
     def bring(self, until: float) -> bool:
-        """Have it here, so that `load` does not wait. False: it has not come by then; it still may."""
+        """Have it here, so that `load` does not wait. False: it has not come by then; it still may. What lies
+        there, and is not lost, comes as soon as it can, and so is waited for a while longer."""
         try:
-            self._fetched(max(until, time.monotonic() + A_MOMENT))
+            self._fetched(until)
         except Empty:
             return False
         except (Exception, asyncio.CancelledError):  # noqa: S110 - so `load` says
@@ -106,11 +109,11 @@ class Far:
             except BaseException as error:  # also that the loop ends
                 came.put((None, error))
 
-        self.on_its_way.append(self)
         try:
+            self.on_its_way.append(self)
             loop = self.future.client.loop.asyncio_loop
             loop.call_soon_threadsafe(lambda: asyncio.ensure_future(fetch()))
-            stored, error = next_of(came, until)
+            stored, error = self._next_of(came, until)
         finally:
             self.on_its_way.remove(self)
         if stored is not None:
@@ -119,3 +122,13 @@ class Far:
             raise error
         finally:
             del error  # whose traceback has this frame
+
+    def _next_of(self, came: Inbox[R], until: float | None) -> R:
+        longest = max(until or 0.0, time.monotonic() + A_WHILE)  # its worker may say nothing
+        while True:
+            try:
+                return next_of(came, until)
+            except Empty:
+                until = time.monotonic() + LOOK_EVERY
+                if self.future.status in ("lost", "pending") or until > longest:
+                    raise
