@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import decimal
 import enum
 import functools
 import os
+import random
 import subprocess
 import sys
 import tracemalloc
@@ -288,3 +290,50 @@ def test_sets_of_objects_are_the_same_in_every_process() -> None:
         code = _OF_SETS.replace("SEED", seed)
         found.add(subprocess.check_output([sys.executable, "-c", code], env=environment, timeout=60))
     assert len(found) == 1
+
+
+_METHODS_IN_C: dict[str, Callable[[int], Any]] = {
+    "of an array": lambda n: np.array([n, 1]).dot, "of a context": lambda n: decimal.Context(prec=n).create_decimal,
+    "of random numbers": lambda n: random.Random(n).random, "of NumPy's": lambda n: np.random.default_rng(n).normal, "of a text": lambda n: str(n).join,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", _METHODS_IN_C.values(), ids=_METHODS_IN_C)
+def test_the_object_counts_whose_method_is_called_though_that_is_written_in_c(method: Callable[[int], Any]) -> None:
+    assert known(method(1)) == known(method(1)) != known(method(2))
+
+
+@pytest.mark.parametrize("data", [{}, set()], ids=repr)
+def test_what_is_in_a_container_does_not_count_whose_method_is_called(data: Any) -> None:
+    before = known(data.copy)
+    data |= {5: 5} if isinstance(data, dict) else {5}
+    assert data and known(data.copy) == before
+
+
+def _kind_of(base: Any) -> Any:
+    class Own(base):  # type: ignore[misc]
+        def __init__(self, by: int) -> None:
+            self.by = by
+
+        def __new__(cls, by: int) -> Any:
+            return base.__new__(cls)
+
+        @functools.cached_property
+        def twice(self) -> int:
+            return 2 * int(self.by)
+
+        def look(self, x: int) -> int:
+            return x
+
+    return Own
+
+
+@pytest.mark.parametrize("base", [dict, list, set, frozenset, tuple, int, str])
+def test_attributes_of_ones_own_kinds_of_containers_and_numbers_count(base: Any) -> None:
+    own = _kind_of(base)
+    one, other = own(1), own(2)
+    assert known(one.look) == known(own(1).look) != known(other.look)
+    assert known(Service([one]).look) != known(Service([other]).look)
+    before = known(one.look)
+    assert one.twice == 2
+    assert known(one.look) == before

@@ -52,6 +52,7 @@ else:
 DEEP = 1000  # steps from thing to thing; what is deeper does not pickle either
 ASKED = 10_000  # attributes that say of themselves that they lead to other code
 _UNCHANGING = (*PLAIN, tuple, frozenset)
+_OF_MANY = (type, ModuleType, *MEMBERS)  # whose methods do not count what they hold
 _GETTERS = (itemgetter, attrgetter, methodcaller)
 _NO_PARTS = ("__dict__", "__weakref__")
 
@@ -218,10 +219,10 @@ class _Walk:
         elif issubclass(kind, BuiltinFunctionType):
             of = thing.__self__  # such as `numpy.add` of `numpy.add.reduce`
             self.add(type(of), str(attribute(of, "__name__", "")))
-            if issubclass(type(of), _UNCHANGING):  # such as "-".join
-                self.add(of)
-            elif type(of) is re.Pattern:
+            if type(of) is re.Pattern:
                 self.add(of.pattern, of.flags)
+            elif issubclass(type(of), _UNCHANGING) or (parameter and not issubclass(type(of), _OF_MANY)):
+                self.add(of)  # such as "-".join
         elif issubclass(kind, Enum):
             self.add(thing._name_, thing._value_)  # the others are properties, which may be the user's
         elif not issubclass(kind, type):

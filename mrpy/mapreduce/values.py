@@ -47,7 +47,7 @@ class Plain(pickle.Pickler):
         if issubclass(kind, MEMBERS):
             return kind.__name__, members(thing)
         if issubclass(kind, PLAIN):
-            return kind.__name__, repr(thing)
+            return kind.__name__, repr(thing), *_besides(thing)
         self.others.append(thing)
         return kind.__name__
 
@@ -65,8 +65,17 @@ class _Into:
 def members(thing: Any) -> list[Any]:
     """What a container holds, in the same order in every process."""
     if issubclass(type(thing), dict | MappingProxyType):
-        return [*thing.items(), *made_by(thing)]
-    return sorted(thing, key=_shown) if issubclass(type(thing), set | frozenset) else list(thing)
+        return [*thing.items(), *made_by(thing), *_besides(thing)]
+    held = sorted(thing, key=_shown) if issubclass(type(thing), set | frozenset) else thing
+    return [*held, *_besides(thing)]
+
+
+def _besides(thing: Any) -> list[Any]:
+    """What one's own kind of a container, or of a number, has for attributes."""
+    held = attribute(thing, "__dict__")
+    if type(held) is not dict or not held or isinstance(thing, Enum):  # whose members are what they are
+        return []
+    return [_not_computed(thing, held)]
 
 
 def _shown(thing: Any) -> str:
