@@ -337,3 +337,32 @@ def test_attributes_of_ones_own_kinds_of_containers_and_numbers_count(base: Any)
     before = known(one.look)
     assert one.twice == 2
     assert known(one.look) == before
+
+
+class Bare:
+    """Holds nothing but what it has computed."""
+
+    @functools.cached_property
+    def twice(self) -> int:
+        return 2
+
+    def look(self, x: int) -> int:
+        return x
+
+
+class BareWithSlots(Bare):
+    __slots__ = ("also",)
+
+    def __init__(self) -> None:
+        self.also = 1
+
+
+class BareList(Bare, list[int]): ...
+
+
+@pytest.mark.parametrize("kind", [Bare, BareWithSlots, BareList])
+def test_what_is_computed_does_not_count_where_there_is_nothing_else(kind: Any) -> None:
+    bare = kind()
+    before = known(bare.look)
+    assert bare.twice == 2
+    assert known(bare.look) == before

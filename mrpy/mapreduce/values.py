@@ -73,9 +73,9 @@ def members(thing: Any) -> list[Any]:
 def _besides(thing: Any) -> list[Any]:
     """What one's own kind of a container, or of a number, has for attributes."""
     held = attribute(thing, "__dict__")
-    if type(held) is not dict or not held or isinstance(thing, Enum):  # whose members are what they are
+    if type(held) is not dict or isinstance(thing, Enum):  # whose members are what they are
         return []
-    return [_not_computed(thing, held)]
+    return [*filter(None, [_not_computed(thing, held)])]
 
 
 def _shown(thing: Any) -> str:
@@ -135,7 +135,8 @@ def _not_computed(thing: Any, state: Any) -> Any:
     if type(state) is tuple:  # of its `__dict__` and what is in slots
         return tuple(_not_computed(thing, part) for part in state)
     if type(state) is dict:
-        return {name: part for name, part in [*state.items()] if not _is_cached(thing, name)}
+        kept = {name: part for name, part in [*state.items()] if not _is_cached(thing, name)}
+        return kept or None  # as it is where there never was anything
     return state
 
 
