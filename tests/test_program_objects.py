@@ -181,7 +181,7 @@ class Private(enum.Enum):
         return x
 
 
-@pytest.mark.parametrize("odd", [SaysNothing(), SaysTooMuch(), OfNoHash(), Private.ONE], ids=repr)
+@pytest.mark.parametrize("odd", [SaysNothing(), SaysTooMuch(), OfNoHash(), Private.ONE], ids=lambda odd: type(odd).__name__)
 def test_a_run_begins_whatever_an_object_says_of_itself(odd: Any) -> None:
     assert known(odd.look) and known(Service([odd]).look)
 
