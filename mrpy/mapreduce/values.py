@@ -24,8 +24,9 @@ else:
 PLAIN = (str, bytes, int, float, complex, bool, type(None))
 _AS_THEY_ARE = frozenset((str, bytes, int, float, bool, type(None), dict, tuple, list))
 _ADDRESS = re.compile(" at 0x[0-9a-f]+")
-# By what they hold: our own steps, caches of functions. A mock would say more and more of itself.
-_OTHERWISE_KNOWN = ("mrpy.", "functools", "unittest.mock")
+# By what they hold: our own steps, caches of functions, and queries, which are pickled with addresses. A mock
+# would say more and more of itself.
+_OTHERWISE_KNOWN = ("mrpy.", "functools", "sqlalchemy.", "unittest.mock")
 _SAY_WHAT_IT_IS = "__reduce_ex__", "__reduce__", "__getstate__"
 
 
