@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,17 @@ def test_nothing_waits_behind_a_task_that_takes_long(long: int, tmp_path: Path) 
         assert list(mrpy.pmap(function, range(count), chunksize=1))[long] == count
 
 
+def behind_a_long_one(act: Callable[..., Any]) -> list[Any]:
+    """Calls of `act`: "long", which runs where "first" did, and two behind it. What was behind "first" was taken
+    back by the other worker, which is at work for 0.4 s then."""
+    for _ in range(4):
+        for pending in [mrpy.submit(act, "work") for _ in range(2)]:
+            pending.result(30)
+    leading, _, _ = mrpy.submit(act, "first"), mrpy.submit(act, "work", 0.03), mrpy.submit(act, "work", 0.4)
+    leading.result(30)
+    return [mrpy.submit(act, which) for which in ("long", "work", "work")]
+
+
 def test_nothing_waits_with_a_worker_that_was_late_to_see_what_was_taken_back(tmp_path: Path) -> None:
     """What was behind `first` is gone when its worker looks: it finds the number of the one behind `long`."""
     over = tmp_path / "over"
@@ -117,12 +128,7 @@ def test_nothing_waits_with_a_worker_that_was_late_to_see_what_was_taken_back(tm
         return {"first": first, "long": long, "work": lambda: time.sleep(seconds)}[which]()
 
     with mrpy.session("processes", workers=2):
-        for _ in range(4):
-            for pending in [mrpy.submit(act, "work") for _ in range(2)]:
-                pending.result(30)
-        leading, _, _ = mrpy.submit(act, "first"), mrpy.submit(act, "work", 0.03), mrpy.submit(act, "work", 0.4)
-        leading.result(30)
-        last, *behind = mrpy.submit(act, "long"), mrpy.submit(act, "work"), mrpy.submit(act, "work")
+        last, *behind = behind_a_long_one(act)
         for pending in behind:
             pending.result(30)
         over.touch()
@@ -151,12 +157,7 @@ def test_a_worker_that_leaves_what_is_being_stopped_is_not_to_be_killed_any_more
         return {"first": first, "long": lambda: when(over), "work": lambda: time.sleep(seconds)}[which]()
 
     with mrpy.session("processes", workers=2) as session:
-        for _ in range(4):
-            for pending in [mrpy.submit(act, "work") for _ in range(2)]:
-                pending.result(30)
-        leading, _, _ = mrpy.submit(act, "first"), mrpy.submit(act, "work", 0.03), mrpy.submit(act, "work", 0.4)
-        leading.result(30)
-        last, *behind = mrpy.submit(act, "long"), mrpy.submit(act, "work"), mrpy.submit(act, "work")
+        last, *behind = behind_a_long_one(act)
         eventually(looked.exists)  # if the machine is that slow it has nothing to leave
         for pending in behind:
             assert pending.cancel()
