@@ -15,6 +15,7 @@ import os
 import pwd
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -290,6 +291,53 @@ def test_a_worker_comes_back_though_its_first_start_fails() -> None:
         finally:
             WorkerProcess._spawn = spawn  # type: ignore[method-assign]
     assert len(starts) >= 3
+
+
+async def ended_before_it_began(place: dask_cluster.WorkerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    await place.start()
+    await place.close()  # nothing has run meanwhile
+
+
+async def not_started(place: dask_cluster.WorkerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*arguments: Any, **options: Any) -> Any:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", full)
+    with pytest.raises(OSError, match="too many open files"):
+        await place.start()
+
+
+async def ended_while_its_next_is_started(place: dask_cluster.WorkerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slow(*arguments: Any, **options: Any) -> Any:
+        begun.set()
+        await asyncio.sleep(600)
+
+    begun = asyncio.Event()
+    await place.start()
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", slow)
+    os.kill(place.pid, signal.SIGKILL)
+    await begun.wait()
+    await place.close()
+
+
+@pytest.mark.fault(36)
+@pytest.mark.parametrize("life", [ended_before_it_began, not_started, ended_while_its_next_is_started])
+def test_a_place_for_a_worker_leaves_no_socket(life: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pair() -> Any:
+        pairs.append(socketpair())
+        return pairs[-1]
+
+    async def main() -> list[int]:
+        pairs.clear()  # the loop has one
+        await life(dask_cluster.WorkerProcess("tcp://127.0.0.1:9", 0, str(tmp_path)), monkeypatch)
+        return [end.fileno() for both in pairs for end in both]
+
+    pairs: list[Any] = []
+    socketpair = socket.socketpair
+    monkeypatch.setattr(socket, "socketpair", pair)
+    descriptors = asyncio.run(main())
+    assert descriptors
+    assert set(descriptors) == {-1}
 
 
 @pytest.mark.fault(32)

@@ -71,20 +71,22 @@ class WorkerProcess(ProcessInterface):
         self._spill = spill
         self._scheduler = scheduler
         self._keeper: asyncio.Task[None] | None = None
+        self._lifeline = contextlib.ExitStack()  # our end of it, where there is a process
         self.pid = 0  # of the one that is there now
         self.ends: dict[int, Future[int]] = {}  # exit codes, of that one and of the one before
 
     async def start(self) -> None:
-        self._keeper = asyncio.create_task(self._keep(*await self._spawn()))
+        self._keeper = asyncio.create_task(self._keep(await self._spawn()))
         await super().start()
 
     async def close(self) -> None:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
+        self._lifeline.close()  # it may have been cancelled before it began
         await super().close()
 
-    async def _keep(self, process: asyncio.subprocess.Process, lifeline: socket.socket) -> None:
+    async def _keep(self, process: asyncio.subprocess.Process) -> None:
         while True:
             try:
                 self.ends[process.pid].set_result(await process.wait())
@@ -92,23 +94,25 @@ class WorkerProcess(ProcessInterface):
                 self.pid = 0
                 orphans.kill(process.pid)  # and all that the user's code started there
                 await process.wait()
-                lifeline.close()
-            process, lifeline = await self._again()
+                self._lifeline.close()
+            process = await self._again()
 
-    async def _again(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
+    async def _again(self) -> asyncio.subprocess.Process:
         while True:
             await asyncio.sleep(PAUSE)
             with contextlib.suppress(OSError):  # there are too many files, or processes, just now
                 return await self._spawn()
 
-    async def _spawn(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
+    async def _spawn(self) -> asyncio.subprocess.Process:
         ours, theirs = socket.socketpair()
+        self._lifeline.enter_context(ours)
         ours.sendall(b"=" + current_process().authkey)
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         told = (theirs.fileno(), self._scheduler, self._spill, os.environ.get(HASH_SEED))
         boot = _BOOT.format(home=HOME, told=told)
         threads = {name: str(n) for name, n in dask.config.get("distributed.nanny.pre-spawn-environ").items()}
-        with theirs:
+        with theirs, contextlib.ExitStack() as broken_off:
+            broken_off.callback(self._lifeline.close)
             process = await asyncio.create_subprocess_exec(
                 interpreter(), *flags, "-P", "-c", boot,
                 stdin=subprocess.DEVNULL,
@@ -116,9 +120,10 @@ class WorkerProcess(ProcessInterface):
                 start_new_session=True,
                 env=environment(threads),
             )  # fmt: skip
+            broken_off.pop_all()
         self.pid = process.pid
         self.ends = {**dict(list(self.ends.items())[-1:]), process.pid: Future()}
-        return process, ours
+        return process
 
 
 class _Hush(logging.Filter):
