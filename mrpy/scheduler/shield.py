@@ -133,13 +133,23 @@ class Shield:
         return bool(signal.getsignal(pair[0]) == self._note)
 
     def _hand_over(self) -> None:
-        """Call the handlers, as if the signals came now. They are not sent again: some were told of them
-        already, by a wakeup descriptor."""
+        """Call the handlers, as if the signals came now: all, since nobody may use us any more. The last one
+        that raises is heard, as in Python. They are not sent again: some were told of them already, by a
+        wakeup descriptor."""
+        raised = None
         while self.noted:
             number = self.noted.pop(0)
             handler = signal.getsignal(number)
             if callable(handler):
-                handler(number, sys._getframe(1))
+                try:
+                    handler(number, sys._getframe(1))
+                except BaseException as error:
+                    raised = error
+        if raised is not None:
+            try:
+                raise raised
+            finally:
+                del raised  # whose traceback has this frame
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.noted.append(number)
