@@ -18,24 +18,17 @@ if TYPE_CHECKING:
 
 
 class Same:
-    """An iterator over the items of `owner`, which is closed at its end where that is asked for."""
+    """An iterator over the items of `owner`."""
 
     shows_plan = True
 
-    def __init__(
-        self, label: str, items: Iterator[Any], owner: Reshaping[Any], *, close: bool = False
-    ) -> None:
+    def __init__(self, label: str, items: Iterator[Any], owner: Reshaping[Any]) -> None:
         self.label = label
         self.upstream = [owner]
         self._items = items
-        self._close = close
 
-    def __iter__(self) -> Generator[Any, None, None]:
-        try:
-            yield from self._items
-        finally:
-            if self._close:
-                self.upstream[0].close()
+    def __iter__(self) -> Iterator[Any]:
+        return self._items
 
     @property
     def _stages(self) -> int:
