@@ -17,6 +17,7 @@ The tree::
         ├── DataError               a file whose bytes are not what they should be: which, where (ValueError)
         ├── SpillError              no room on disk for what does not fit into memory, or it was damaged
         ├── BackendError            workers that cannot be started, a cluster out of reach
+        │   ├── ResultLost          a result lay on a cluster that does not have it any more
         │   └── SessionClosed       the session was closed while it was still needed
         └── SchedulerError          mrpy broke a rule of its own: a bug, with the task's story
             └── IllegalMove         a lifecycle step that the table does not know
@@ -197,6 +198,10 @@ class SpillError(MrpyError):
 
 class BackendError(MrpyError):
     """The place where tasks run failed, not the user's code."""
+
+
+class ResultLost(BackendError):
+    """A result lay on a cluster that does not have it any more, nor can make it again by itself."""
 
 
 class SessionClosed(BackendError):

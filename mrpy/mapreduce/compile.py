@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from time import perf_counter
 
-from mrpy.errors import OF_THE_SESSION, ItemTimeout, SerializationError, WorkerCrashed
+from mrpy.errors import OF_THE_SESSION, ItemTimeout, ResultLost, SerializationError, WorkerCrashed
 from mrpy.light import Any, Self
 from mrpy.mapreduce.account import Account
 from mrpy.mapreduce.checkpoint import Checkpoint
@@ -313,7 +313,7 @@ class Feeder:
         self._close_source()
 
     def _opened(self, slot: Slot, delivery: Delivery) -> bool:
-        """Open the results, here in the consumer's thread; or have them sent again one by one."""
+        """Open the results, here in the consumer's thread; or have them sent, or made, again."""
         note = said(delivery.note).skipped
         if delivery.value is None:
             self.account.skip(note, self._options.max_errors)
@@ -321,10 +321,12 @@ class Feeder:
         began = perf_counter()
         try:
             result = delivery.value.load()
-        except SerializationError:
-            if slot.chunk.separately:
+        except (ResultLost, SerializationError) as error:
+            lost = isinstance(error, ResultLost)
+            if slot.chunk.separately and not lost:
                 raise
-            self._resend(slot, slot.chunk._replace(separately=True))
+            self._again += self._weight(slot.chunk.data)
+            self._resend(slot, slot.chunk if lost else slot.chunk._replace(separately=True))
             return False
         finally:
             self.account.pickling += perf_counter() - began
@@ -356,9 +358,7 @@ class Feeder:
         if isinstance(failure.live, WorkerCrashed | ItemTimeout) and at is not None:
             self._without(slot, at, failure)
             return True
-        if isinstance(failure.live, OF_THE_SESSION) or failure.item is not None:
-            return False
-        if chunk.separately or not self._remote:
+        if chunk.separately or not self._remote or failure.item or isinstance(failure.live, OF_THE_SESSION):
             return False
         self._resend(slot, chunk._replace(separately=True))
         return True
@@ -373,9 +373,8 @@ class Feeder:
             self._put_back(slot, behind)
         if self._options.timeout is not None and isinstance(failure.live, ItemTimeout):
             self._chunker.learn(1, self._options.timeout, 0, sure=True)
-        chunk = slot.chunk
-        excluded = {**chunk.excluded, at: failure.at(chunk.item(index_of(at)))}
-        self._resend(slot, chunk._replace(excluded=excluded))
+        excluded = {**slot.chunk.excluded, at: failure.at(slot.chunk.item(index_of(at)))}
+        self._resend(slot, slot.chunk._replace(excluded=excluded))
 
     def _in_smaller_parts(self, slot: Slot, failure: Failure) -> bool:
         """Whether a chunk that may have taken too much memory is tried in parts: what comes before the item

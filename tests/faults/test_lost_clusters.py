@@ -22,7 +22,7 @@ from laws import eventually
 from watching import script_environment
 
 import mrpy
-from mrpy.errors import BackendError, WorkerCrashed
+from mrpy.errors import BackendError, ResultLost, WorkerCrashed
 from mrpy.scheduler.backends import dask as backend
 from mrpy.scheduler.backends import dask_deserted, dask_reach, dask_values
 
@@ -247,3 +247,80 @@ def test_a_scheduler_that_is_killed_is_an_error_soon() -> None:
     finally:
         scheduler.kill()
         scheduler.wait()
+
+
+# ---- the connection to it, while it lives --------------------------------------------------------
+
+
+@contextlib.contextmanager
+def a_scheduler_in_this_process() -> Iterator[Any]:
+    """With one worker, all reached by sockets."""
+    how: dict[str, Any] = {"processes": False, "protocol": "tcp://", "dashboard_address": "127.0.0.1:0"}
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, **how) as cluster:
+        yield cluster
+
+
+def client_of(session: Any) -> Any:
+    return session.driver.backend._client
+
+
+def cut(session: Any) -> None:
+    """Reset the connection, and return when that is seen."""
+    client = client_of(session)
+    reads = client.scheduler_comm
+    client.loop.add_callback(reads.comm.abort)
+    assert eventually(lambda: client.scheduler_comm is not reads, 30)
+
+
+@pytest.mark.fault(38)
+def test_a_connection_that_is_reset_while_others_work_there_is_made_anew() -> None:
+    """An event of a topic that was subscribed to before comes in one batch with the scheduler's answer."""
+    with a_scheduler_in_this_process() as cluster, mrpy.session("dask", address=cluster.scheduler_address) as session:
+        assert mrpy.submit(abs, -1).result(60) == 1
+        handle_stream = cluster.scheduler.handle_stream
+
+        async def with_an_event(comm: Any, extra: Any) -> None:
+            cluster.scheduler.log_event("all", {"action": "gather", "count": 1})
+            await handle_stream(comm=comm, extra=extra)
+
+        cluster.scheduler.handle_stream = with_an_event
+        cut(session)
+        assert mrpy.submit(abs, -2).result(60) == 2
+
+
+@pytest.mark.fault(38)
+def test_that_a_connection_cannot_be_made_anew_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(backend, "LOOK", 0.2)
+    with a_scheduler_in_this_process() as cluster:
+        with mrpy.session("dask", address=cluster.scheduler_address) as session:
+            under_way = mrpy.submit(time.sleep, 60)
+            client = client_of(session)
+            monkeypatch.setattr(client, "_ensure_connected", fails)
+            cut(session)
+            for pending in (under_way, mrpy.submit(abs, -1)):
+                with pytest.raises(BackendError, match="the connection to its scheduler is lost"):
+                    pending.result(20)
+        assert client.status == "closed"
+
+
+@pytest.mark.fault(38)
+def test_results_of_a_run_that_are_lost_with_the_connection_are_made_again() -> None:
+    with a_scheduler_in_this_process() as cluster, mrpy.session("dask", address=cluster.scheduler_address) as session:
+        results = mrpy.pmap(str, range(8), chunksize=1)
+        assert next(results) == "0"
+        assert eventually(lambda: not session.driver.backend._tickets, 30)
+        cut(session)
+        assert list(results) == ["1", "2", "3", "4", "5", "6", "7"]
+
+
+@pytest.mark.fault(38)
+def test_the_result_of_a_call_that_is_lost_with_the_connection_is_an_error_that_says_so() -> None:
+    with a_scheduler_in_this_process() as cluster, mrpy.session("dask", address=cluster.scheduler_address) as session:
+        pending = mrpy.submit(str, 1)
+        mrpy.wait([pending])
+        cut(session)
+        with pytest.raises(ResultLost, match="or the connection to its scheduler was lost"):
+            pending.result(20)

@@ -103,8 +103,8 @@ class DaskBackend(Backend):
         self._client = dask_reach.connect(address, security)
         dask_cluster.steady(self._client.loop)
         dask_offload.outlast_the_main_thread()
-        self._functions = Functions(self._client, self._send, self.wake)
         self._topic = self._client.id  # Dask forgets these events some time after we are gone
+        self._functions = Functions(self._client, self._topic, self._send, self.wake)
         self._client.subscribe_topic(self._topic, self._heard)
         self._client.subscribe_topic("all", self._heard_of_team)
         if self._cluster is not None:
@@ -231,7 +231,7 @@ class DaskBackend(Backend):
         if self._client is not None:
             for topic in (self._topic, "all"):
                 self._client.unsubscribe_topic(topic)
-            self._client.close()
+            dask_reach.disconnect(self._client)
         if self._cluster is not None:
             dask_cluster.stop(self._cluster)
 
@@ -340,7 +340,7 @@ class DaskBackend(Backend):
             self._facts.append(m.Through(ticket.order.task.key, ticket.order.attempt))
 
     def _is_gone(self) -> bool:
-        return self._client.status not in ("running", "connecting")
+        return dask_reach.is_lost(self._client)
 
     def _look_after_client(self) -> None:
         """Dask's own client gives up a scheduler that it cannot reach any more, and tells nobody: what was

@@ -23,11 +23,11 @@ TORN_DOWN = 10.0  # seconds for functions to be dropped, and for what they do at
 
 
 class Functions:
-    """``send`` has the cluster hold something; ``wake`` is called, in any thread, when something is not used
-    any more. ``tear_down``: what was sent may do something at its end."""
+    """``topic``: that of the session. ``send`` has the cluster hold something; ``wake`` is called, in any
+    thread, when something is not used any more. ``tear_down``: what was sent may do something at its end."""
 
-    def __init__(self, client: Any, send: Callable[..., Any], wake: Callable[[], None]) -> None:
-        self._client = client
+    def __init__(self, client: Any, topic: str, send: Callable[..., Any], wake: Callable[[], None]) -> None:
+        self._client, self._topic = client, topic
         self._send, self._wake = send, wake
         self._held: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # a Future; and what tells of the end
         self._before = self._held
@@ -74,6 +74,6 @@ class Functions:
     async def _run(self, what: Any, *args: Any) -> int:
         with contextlib.suppress(Exception):  # workers may be gone, or at something that does not let them
             how = *args, self.tear_down
-            asked = self._client.run(what, self._client.id, *how, asynchronous=True, on_error="ignore")
+            asked = self._client.run(what, self._topic, *how, asynchronous=True, on_error="ignore")
             return len(await asyncio.wait_for(asked, TORN_DOWN))
         return 0

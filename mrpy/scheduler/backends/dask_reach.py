@@ -1,10 +1,12 @@
-"""The way to the scheduler of a Dask cluster, and how long nobody may answer there."""
+"""The way to the scheduler of a Dask cluster, how long nobody may answer there, and what is done where a
+connection to it is lost."""
 
 # mypy: disable-error-code="no-untyped-call"
 
 from __future__ import annotations
 
 import socket
+import uuid
 from typing import Any
 
 from distributed import Client
@@ -36,16 +38,47 @@ def check_address(address: Any) -> None:
             raise BackendError(f"no Dask cluster at {address}: {error}") from error
 
 
+class MrpyClient(Client):
+    """Comes back under another name where its connection is lost, the scheduler alive.
+
+    There the topics of the old name are still subscribed to. So an event may come in one batch with the
+    answer, which Dask takes for a breach of its protocol: it would read nothing any more, and tell nobody.
+    """
+
+    async def _reconnect(self) -> None:
+        before, self.id = self.id, f"Client-mrpy-{uuid.uuid4()}"
+        for topic in self._event_handlers:
+            for op, name in (("unsubscribe-topic", before), ("subscribe-topic", self.id)):
+                # kept until there is a connection, in front of whatever is asked for meanwhile
+                self._send_to_scheduler_safe({"op": op, "topic": topic, "client": name})
+        await super()._reconnect()
+
+
+def is_lost(client: Any) -> bool:
+    """Whether it never hears of its scheduler again. What it says of itself is not enough: where it fails to
+    come back, in a way that Dask has not thought of, it says for ever that it is about to."""
+    reads = getattr(client, "_handle_report_task", None)
+    return client.status not in ("running", "connecting") or (reads is not None and reads.done())
+
+
+def disconnect(client: Any) -> None:
+    """Close it, also where it has failed: that would be raised anew."""
+    reads = getattr(client, "_handle_report_task", None)
+    if reads is not None and reads.done():
+        client._handle_report_task = None
+    client.close()
+
+
 def connect(address: Any, security: Any) -> Any:
     """A client of this scheduler. One that is there may be long at something; where nobody listens that is
     said soon. The client takes as long until it gives up a scheduler that was there."""
     how: dict[str, Any] = {"security": security, "set_as_default": False}
     try:
-        return Client(address, timeout=REFUSED, **how)
+        return MrpyClient(address, timeout=REFUSED, **how)
     except OSError:
         if _is_refused(getattr(address, "scheduler_address", address)):
             raise
-    return Client(address, timeout=PATIENCE - REFUSED, **how)
+    return MrpyClient(address, timeout=PATIENCE - REFUSED, **how)
 
 
 def _is_refused(address: str) -> bool:

@@ -87,9 +87,12 @@ class Suspects:
             yield ticket, len(there) == 1 or (suspects == 1 and ticket.suspect)
 
 
-GONE = "the Dask cluster is gone, or cannot be reached any more"
+GONE = "the Dask cluster is gone, or cannot be reached any more: the connection to its scheduler is lost"
 # sent again, it would come back again
-ORPHANED = "results that this needed are lost: was the Dask cluster restarted? Run it again"
+ORPHANED = (
+    "results that this needed are lost: was the Dask cluster restarted, or the connection to its scheduler "
+    "lost? Run it again"
+)
 SIGSTOP = "somebody had stopped it (SIGSTOP), so it was killed"
 
 

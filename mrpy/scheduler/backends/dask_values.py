@@ -7,7 +7,7 @@ import time
 from queue import Empty
 from typing import Any, NamedTuple
 
-from mrpy.errors import BackendError
+from mrpy.errors import BackendError, ResultLost
 from mrpy.inside import LOOK_EVERY
 from mrpy.light import R
 from mrpy.scheduler import codec
@@ -15,6 +15,10 @@ from mrpy.scheduler.backends import dask_worker as w
 from mrpy.scheduler.inbox import Inbox
 from mrpy.scheduler.job import next_of
 
+_LOST = (
+    "a result is lost: before it was asked for its session or cluster was closed, or restarted, or the "
+    "connection to its scheduler was lost"
+)
 A_WHILE = 30.0  # seconds for what is there to come here, where somebody has less patience; out of the air
 
 
@@ -81,8 +85,8 @@ class Far:
             why = codec.decode(codec.Payload(error.args[0])).exception()
             raise BackendError(f"{what} {type(why).__name__}: {why}") from why
         except (Exception, asyncio.CancelledError) as error:
-            what = "a result is lost: before it was asked for its session or cluster was closed, or restarted"
-            raise BackendError(f"{what} ({error!r})") from error
+            kind = ResultLost if self.is_gone() else BackendError
+            raise kind(f"{_LOST} ({getattr(error, 'reason', None) or repr(error)})") from error
         finally:
             self._fetching = None  # not held twice
         return stored.load()
