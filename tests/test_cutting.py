@@ -391,11 +391,11 @@ def test_a_list_begins_with_a_large_chunk_per_worker(chunks: list[Chunk]) -> Non
     assert sorted(len(chunk.data) for chunk in chunks if chunk.budget) == [5859, 6250]
 
 
-def test_what_took_no_time_the_last_time_is_a_chunk_for_each_worker() -> None:
+def test_what_took_no_time_the_last_time_is_one_chunk() -> None:
     """On processes, where the code of the last run is used again."""
     seen: list[int] = []
 
-    def all_in_two() -> bool:
+    def all_in_one() -> bool:
         begun = set[Any]()
         with mrpy.session("processes", workers=2) as session:
             session.driver.observe(lambda moved: begun.add(moved.task.key))
@@ -403,18 +403,22 @@ def test_what_took_no_time_the_last_time_is_a_chunk_for_each_worker() -> None:
                 begun.clear()
                 assert list(mrpy.pmap(abs, range(-5, 5))) == [abs(n) for n in range(-5, 5)]
                 seen.append(len(begun))
-        return seen[-1] == 2
+        return seen[-1] == 1
 
-    assert eventually(all_in_two), seen
+    assert eventually(all_in_one), seen
 
 
 @pytest.mark.parametrize("short", [True, False])
 def test_a_cost_that_is_known_makes_large_chunks_of_a_short_source_only(short: bool) -> None:
-    chunker = Chunker("auto", 2, cost=1e-6)
+    chunker = Chunker("auto", 2, cost=4e-5)
     chunker.guesses = True
     chunker.begins(11 if short else 2000)
     assert chunker.size(11 if short else 2000) == (6 if short else 125)
     assert chunker.size(5 if short else 1875) == (6 if short else 117)
+    tiny = Chunker("auto", 2, cost=1e-6)
+    tiny.guesses = True
+    tiny.begins(11)
+    assert tiny.size(11) == 11
     unseen = Chunker("auto", 2, cost=1e-6)  # first chunks may not be large
     unseen.begins(11)
     assert unseen.size(11) == 1
@@ -442,6 +446,26 @@ def test_with_these_options_it_begins_with_one_item(
     given: dict[str, Any] = {"backend": "threads", "workers": 2, **options}
     assert list(mrpy.pmap(abs, range(1000), **given)) == list(range(1000))
     assert all(chunk.budget is None for chunk in chunks)
+
+
+@pytest.mark.parametrize(("items", "first"), [(10, 10), (64, 64), (65, 1)])
+def test_a_short_source_is_one_chunk_on_serial(items: int, first: int, chunks: list[Chunk]) -> None:
+    assert list(mrpy.pmap(abs, range(items), backend="serial")) == list(range(items))
+    assert len(chunks[0].data) == first
+
+
+def test_who_asks_for_one_result_on_serial_waits_for_no_other_that_takes_long() -> None:
+    began: list[int] = []
+
+    def slow(n: int) -> int:
+        began.append(n)
+        time.sleep(0.01)
+        return n
+
+    with mrpy.pmap(slow, range(10), backend="serial") as run:
+        assert next(run) == 0
+        assert began == [0]
+    assert list(mrpy.pmap(slow, range(10), backend="serial")) == list(range(10))
 
 
 def test_what_is_pulled_begins_with_one_item(chunks: list[Chunk]) -> None:

@@ -67,7 +67,8 @@ class Feeder:
         self._chunker = Chunker(options.chunksize, workers, code.cost)
         self.aim = self._chunker.aim
         self.use(code)
-        self._chunker.guesses = self._gives_back and job.driver.backend.threaded and may_guess(options)
+        self._chunker.guesses = self._gives_back and may_guess(options)
+        self._chunker.spreads = job.driver.backend.threaded
         self._slots: dict[Key, Slot] = {}
         self._shared: dict[int, Any] = {}
         self._pace = 0.0  # seconds that the last chunk took to be cut
