@@ -89,7 +89,7 @@ def pmap(function: Callable[..., R], /, *iterables: Iterable[Any], **options: An
         raise TypeError("pmap() must have at least two arguments, as map() must")
     check_callable("pmap", function, *iterables)
     if len(iterables) == 1:
-        return stream_behind(iterables[0], options)._then(Map(function))
+        return stream_behind(iterables[0], options, Map(function))
     return ParallelIterator(lift(zip(*iterables, strict=False), options).then(StarMap(function)), options)
 
 
@@ -103,7 +103,7 @@ def pstarmap(
     [32, 9]
     """
     check_callable("pstarmap", function, iterable)
-    return stream_behind(iterable, options)._then(StarMap(function))
+    return stream_behind(iterable, options, StarMap(function))
 
 
 @overload
@@ -129,7 +129,7 @@ def pfilter(
     """
     test = bool if predicate is None else predicate
     check_callable("pfilter", test, iterable)
-    return stream_behind(iterable, options)._then(Filter(test))
+    return stream_behind(iterable, options, Filter(test))
 
 
 @overload

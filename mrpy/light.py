@@ -19,7 +19,6 @@ from __future__ import annotations
 import gc
 import sys
 from collections import namedtuple
-from collections.abc import Iterator
 
 TYPE_CHECKING = False  # as in typing, which would have to be imported; type checkers know the name
 if TYPE_CHECKING:
@@ -109,8 +108,8 @@ class Frozen(metaclass=_MakeFrozen):
     (Point(x=1, y=0), True, Point(x=1, y=3))
     """
 
-    def _values(self) -> Iterator[Any]:
-        return (getattr(self, field) for field in self.__match_args__)  # type: ignore[attr-defined]
+    def _values(self) -> tuple[Any, ...]:
+        return tuple([getattr(self, field) for field in self.__match_args__])  # type: ignore[attr-defined]
 
     def replaced(self, **changes: Any) -> Self:
         """The same with other values in some fields."""
@@ -126,17 +125,17 @@ class Frozen(metaclass=_MakeFrozen):
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return tuple(self._values()) == tuple(other._values())
+        return self._values() == other._values()
 
     def __hash__(self) -> int:
-        return hash(tuple(self._values()))
+        return hash(self._values())
 
     def __repr__(self) -> str:
         fields = zip(self.__match_args__, self._values(), strict=True)  # type: ignore[attr-defined]
         return f"{type(self).__qualname__}({', '.join(f'{name}={value!r}' for name, value in fields)})"
 
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        return type(self), tuple(self._values())
+        return type(self), self._values()
 
 
 def imported(name: str) -> Any:

@@ -378,14 +378,14 @@ def _options_in(blocks: Blocks, given: dict[str, Any]) -> Options:
     return resolve(given)
 
 
-def stream_of(iterable: Iterable[R], given: dict[str, Any]) -> ParallelIterator[R]:
+def stream_of(iterable: Iterable[Any], given: dict[str, Any], *steps: Step) -> ParallelIterator[Any]:
     """A parallel iterator over anything: lifted where that is possible."""
     if isinstance(iterable, ParallelIterator):
-        return ParallelIterator(iterable._taken(), over(iterable._given, given))
-    return ParallelIterator(lift(iterable, given), given)
+        return ParallelIterator(iterable._taken().then(*steps), over(iterable._given, given))
+    return ParallelIterator(lift(iterable, given).then(*steps), given)
 
 
-def stream_behind(iterable: Iterable[R], given: dict[str, Any]) -> ParallelIterator[R]:
+def stream_behind(iterable: Iterable[Any], given: dict[str, Any], step: Step) -> ParallelIterator[Any]:
     """The same for a function of the items. A run that was told what to do with errors of its own functions
     runs by itself, in the same place: what it was told is not about this one. Reading belongs to both."""
     if isinstance(iterable, ParallelIterator) and iterable._plan.steps:
@@ -393,8 +393,8 @@ def stream_behind(iterable: Iterable[R], given: dict[str, Any]) -> ParallelItera
         reads = len(iterable._plan.steps) == 1 and hasattr(iterable._plan.steps[0], "begin")
         same = all(given.get(name) == value for name, value in iterable._given.items() if name in _OWN)
         if not reads and not same:
-            return ParallelIterator(Plan(Pulled(ByItself(iterable))), {**own, **given})
-    return stream_of(iterable, given)
+            return ParallelIterator(Plan(Pulled(ByItself(iterable)), (step,)), {**own, **given})
+    return stream_of(iterable, given, step)
 
 
 _OWN = frozenset(("on_error", "max_errors", "retries", "timeout", "seed", "check", "checkpoint"))

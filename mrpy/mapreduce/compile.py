@@ -267,7 +267,7 @@ class Feeder:
             self._put_back(slot, done)
         nbytes = slot.travelling * len(slot.chunk.data) // items
         if delivery.value is not None:  # lists, say, are small as pickles only
-            nbytes += max(delivery.value.nbytes, about_apart(slot.result) if self._remote else 0)
+            nbytes += max(delivery.nbytes, about_apart(slot.result) if self._remote else 0)
         else:
             self.kept = max(self.kept, delivery.nbytes)
         if not slot.chunk.excluded:  # these cost nothing

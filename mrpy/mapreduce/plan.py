@@ -26,7 +26,7 @@ class Plan(Frozen):
 
     def then(self, *steps: Step) -> Plan:
         """This plan with further steps."""
-        return self.replaced(steps=self.steps + steps)
+        return Plan(self.source, self.steps + steps)
 
     @property
     def stages(self) -> int:

@@ -167,6 +167,8 @@ def _of_table(table: Any) -> int:
 
 def weight(value: Any, depth: int = DEEPEST) -> int:
     """About how many bytes of memory a value takes, from a few of its members, and of theirs."""
+    if type(value) in PLAIN:  # most are
+        return sys.getsizeof(value)
     if (nbytes := stated(value)) is not None:
         return nbytes
     own = _own(value)
