@@ -231,14 +231,39 @@ def test_reductions_of_one_code_have_seeds_of_their_own() -> None:
 
 
 def test_what_may_change_is_sent_with_each_run() -> None:
+    held = [1]
     runs: list[Callable[[], Any]] = [
         lambda: mrpy.pmap([1].__contains__, range(9)),
-        lambda: mrpy.parallel(x + 1 for x in range(9)),
+        lambda: mrpy.parallel(x + held[0] for x in range(9)),
         lambda: mrpy.pmap(of_main("def f(x): return n", n=[1]), range(9)),
     ]
     for run in runs:
         assert of_run(run()) is not of_run(run())
     assert of_run(mrpy.pmap(abs, []), on_error=print) is not of_run(mrpy.pmap(abs, []), on_error=print)
+
+
+def test_a_generator_expression_that_is_written_once_has_the_code_of_the_last_run() -> None:
+    def run(n: int) -> Any:
+        return mrpy.parallel(x + n for x in range(9))
+
+    assert of_run(run(1)) is of_run(run(1))
+    assert of_run(run(1)) is not of_run(run(2))
+    assert of_run(mrpy.parallel(x + 1 for x in range(9))) is not of_run(mrpy.parallel(x + 1 for x in range(9)))
+    f = of_main("def f(n): return (m := n)\ndef g(): return (f(x) for x in range(9))")
+    for name, value in (("f", abs), ("__name__", "other"), ("abs", len)):
+        first = of_run(mrpy.parallel(f.__globals__["g"]()))
+        assert of_run(mrpy.parallel(f.__globals__["g"]())) is first
+        f.__globals__[name] = value
+        assert (of_run(mrpy.parallel(f.__globals__["g"]())) is first) == (name == "abs")
+    of_two = [FunctionType(f.__globals__["g"].__code__, {**NAMES, "f": abs}) for _ in range(2)]
+    assert len({id(of_run(mrpy.parallel(g()))) for g in of_two}) == 2
+
+
+@pytest.mark.parametrize("text", ["(m := x) for x in range(3)", "setattr(f, 'n', x) or f.n for x in range(3)", "vars()[str(x)] for x in range(3)"])
+def test_a_generator_expression_that_writes_or_reads_anything_is_sent_with_each_run(text: str) -> None:
+    f = of_main(f"def f(n): return n\ndef g(): return ({text})")
+    g = f.__globals__["g"]
+    assert of_run(mrpy.parallel(g())) is not of_run(mrpy.parallel(g()))
 
 
 @pytest.mark.parametrize("backend", ["serial", "threads", "processes", "dask"])

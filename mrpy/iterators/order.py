@@ -21,7 +21,7 @@ from mrpy.mapreduce.plan import Plan, for_records, of_single_items, ready
 from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.slots import Slot
 from mrpy.mapreduce.sources import Pulled, is_run
-from mrpy.mapreduce.steps import Filter, FlatMap, Map, StarMap
+from mrpy.mapreduce.steps import Body, Filter, FlatMap, Map, StarMap, looks_at_single_items
 from mrpy.mapreduce.turns import WAIT, advance, blocking, results_of, turns
 from mrpy.mapreduce.window import Window
 from mrpy.options import Options
@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 else:
     check = later("mrpy.mapreduce.check")
 
-_FUNCTION: dict[Any, str] = {Map: "function", StarMap: "function", FlatMap: "function", Filter: "predicate"}
+_FUNCTION: dict[Any, str] = {
+    Map: "function", StarMap: "function", FlatMap: "function", Filter: "predicate", Body: "function",
+}  # fmt: skip
 _OF_A_LIST: type[Any] = type(iter([]))
 AT_ONCE = 64  # items of a source that is cut without being walked, where nothing is done to them
 _STOPPED = "a task that was stopped, for its timeout= say, as it took from this run has ended it for all"
@@ -323,7 +325,8 @@ def _code(steps: tuple[Step, ...], name: str, rules: Rules, *, travels: bool = T
     def make() -> Code:
         return Code(MapChunk(steps, rules), name, announce=True)
 
-    if not travels or not all(type(step) in _FUNCTION for step in steps):
+    known = all(type(step) in _FUNCTION and looks_at_single_items(step) for step in steps)
+    if not (travels and known):
         return make()
     functions = [getattr(step, _FUNCTION[type(step)]) for step in steps]
     also = rules.on_error, rules.retries, rules.timeout, rules.max_errors

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import chain
 from types import CellType, CodeType, FunctionType, GeneratorType
 
@@ -205,6 +206,7 @@ def _with_own_variables(function: Any, globals_too: bool) -> Callable[[Iterator[
     return FunctionType(function.__code__, names, function.__name__, None, tuple(cells))
 
 
+@lru_cache(maxsize=1000)
 def text_of(code: CodeType) -> str:
     """A generator expression as the user wrote it, where the source can be found, else where it stands."""
     where = f"(... {os.path.basename(code.co_filename)}:{code.co_firstlineno})"

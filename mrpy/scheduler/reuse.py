@@ -7,6 +7,7 @@ globals, closure and defaults at that time: it is taken for the same while those
 Where one of them can be changed in place - a list, an object - or takes much memory, nothing is reused.
 Nor is it in a run where the function writes to what is not its own: each run begins with what its user
 holds. What a single call leaves behind, the next one finds: so a model is loaded once.
+A generator expression is made a function anew for each run, and is known by its code.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ _SETTERS = frozenset(
 _ANYTHING = frozenset(("globals", "vars", "eval", "exec"))  # who calls these may read and write what he likes
 BY_NAME = (FunctionType, BuiltinFunctionType, type)
 
-# By the ids of the functions, and what else there is: where they were sent from, all that they held then, and
-# what was made of them. Since they are among what they held, their ids are not given again.
+# By the ids of the functions, or of their codes, and what else there is: where they were sent from, all that
+# they held then, and what was made of them. Since they are among what they held, ids are not given again.
 _codes: OrderedDict[tuple[tuple[int, ...], tuple[Any, ...]], tuple[Here, list[Any], Code]] = OrderedDict()
 # One may be in the midst of being pickled, by a thread that stays behind.
 os.register_at_fork(after_in_child=_codes.clear)
@@ -63,7 +64,7 @@ def reused(
     if held is None or (afresh and _writes(held, functions)):
         return None
     place = here()  # goes with the functions
-    key = tuple(map(id, functions)), also
+    key = tuple(map(id, map(_itself, functions))), also
     known = _codes.get(key)
     if known is not None and not known[2].stale and known[0] == place and _are_same(known[1], held):
         with suppress(KeyError):  # of another thread, which has just taken it out
@@ -80,6 +81,14 @@ def reused(
     while len(_codes) > KEPT:
         _codes.popitem(last=False)
     return code
+
+
+def _itself(thing: Any) -> Any:
+    return thing.__code__ if _is_expression(thing) else thing
+
+
+def _is_expression(thing: Any) -> bool:
+    return type(thing) is FunctionType and thing.__code__.co_name == "<genexpr>"
 
 
 class _Method:
@@ -145,7 +154,8 @@ def _add(thing: Any, held: list[Any]) -> bool:
         return True
     if not _ANYTHING.isdisjoint(names_in(thing.__code__)):
         return False
-    held += thing, thing.__code__, thing.__name__, thing.__qualname__, thing.__module__, thing.__doc__
+    held.append(thing.__globals__ if _is_expression(thing) else thing)
+    held += thing.__code__, thing.__name__, thing.__qualname__, thing.__module__, thing.__doc__
     try:
         parts = _parts(thing)
     except ValueError:  # an empty cell, to be filled later
@@ -174,7 +184,8 @@ def _writes(held: list[Any], asked: Sequence[Any]) -> bool:
         return True
 
     def count(things: Sequence[Any]) -> int:
-        theirs = [thing.__code__ for thing in things if type(thing) is FunctionType]
+        functions = [thing for thing in things if type(thing) is FunctionType]
+        theirs = [each.__code__ for each in functions if not _is_expression(each)]
         return sum(any(map(is_, codes, repeat(code))) for code in theirs)
 
     return any(map(_sets_attributes, codes)) and count(held) > count(asked)
