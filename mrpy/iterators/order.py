@@ -295,15 +295,17 @@ class _feeding:
 
     def __init__(self, plan: Plan, options: Options, account: Account) -> None:
         self._arguments = plan, options, account
-        self._open = ExitStack()
 
     def __enter__(self) -> Feeder:
         plan, options, account = self._arguments
         with ExitStack() as entering:
             job = entering.enter_context(job_for(options))
-            entering.enter_context(watched(job, plan, options))
+            if options.progress:
+                entering.enter_context(watched(job, plan, options))
             plan, rules = ready(for_records(plan), options, job)
-            checkpoint = entering.enter_context(checkpoint_for(options, plan.program, "map"))
+            checkpoint = None
+            if options.checkpoint is not None:
+                checkpoint = entering.enter_context(checkpoint_for(options, plan.program, "map"))
             backend, name = job.driver.backend, options.name or str(plan.steps[-1])
             code = _code(plan.steps, name, rules.replaced(seed=0), travels=backend.remote)
             feeder = entering.enter_context(Feeder(job, plan, options, code, account))

@@ -88,7 +88,9 @@ class Cutter:
     def remaining(self) -> int | None:
         """How many items are left, where that is known."""
         left = self._reader.remaining()
-        return None if left is None else left + sum(rest.items for rest in self._rests)
+        if left is None or not self._rests:
+            return left
+        return left + sum(rest.items for rest in self._rests)
 
     def sample(self, count: int) -> list[Any]:
         """The first items of the source, which are read again afterwards."""

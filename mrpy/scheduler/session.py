@@ -34,6 +34,8 @@ _LEFT = ": wait for them (mrpy.wait, .result()), or cancel() them; an mrpy.Execu
 class Session:
     """A backend and its driver. Made at the first use; closed by `close` or the end of the process."""
 
+    _for_one = False  # job, which has its driver
+
     def __init__(self, backend: str, workers: int, settings: dict[str, Any] | None = None) -> None:
         if not starts(backend):
             warnings.warn(_AS_SERIAL.format(backend), RuntimeWarning, stacklevel=2)
@@ -53,7 +55,8 @@ class Session:
         """Open a share of this session for one consumer."""
         self._check_open()
         hear_of()
-        return Job(self.driver if self.driver.backend.threaded else self._driver_of_its_own())
+        own = not (self.driver.backend.threaded or self._for_one)
+        return Job(self._driver_of_its_own() if own else self.driver)
 
     def singles(self) -> Job:
         """The share of all its single calls. Each of them looks after itself."""
@@ -148,7 +151,9 @@ def shared(backend: str, workers: int) -> Session:
     """The process's own session for this backend, made at the first use. Inside a task it is always a
     new serial one: inner loops share the outer budget by adding nothing to it."""
     if inside.task or backend == "serial":
-        return Session("serial", 1)
+        once = Session("serial", 1)
+        once._for_one = True
+        return once
     with _lock:
         session = _found(backend, workers)
         if not (starts(backend) or _has_its_threads(session)):
