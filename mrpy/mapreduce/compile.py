@@ -64,7 +64,7 @@ class Feeder:
         self._remote = job.driver.backend.remote
         workers = job.driver.backend.workers
         self._weight: Callable[[Any], int] = getattr(plan.source, "weight", len)
-        self._chunker = Chunker(options.chunksize, workers, code.cost)
+        self._chunker = Chunker(options.chunksize, workers, code.cost.seconds)
         self.aim = self._chunker.aim
         self.use(code)
         self._chunker.guesses = self._gives_back and may_guess(options)
@@ -272,7 +272,8 @@ class Feeder:
             self.kept = max(self.kept, delivery.nbytes)
         if not slot.chunk.excluded:  # these cost nothing
             made = len(slot.chunk.data)
-            self.code.cost = self._chunker.learn(made, delivery.seconds, nbytes, sure=slot.asked)
+            cost = self._chunker.learn(made, delivery.seconds, nbytes, sure=slot.asked)
+            self.code.cost.seconds = cost
         slot.asked = False
 
     def _put_back(self, slot: Slot, items: int) -> None:
