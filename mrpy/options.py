@@ -142,12 +142,14 @@ class Options(Frozen):
             ...
         mrpy.errors.OptionError: there is no option n_jobs=; it is called workers= here
         """
+        if not given:
+            return self
         given = {name: plain(value) for name, value in given.items()}
         for name, value in given.items():
             if name not in _CHECKS:
                 raise OptionError(_unknown(name))
             checked(name, value, _CHECKS[name])
-        return self.replaced(**given)._fitting(given) if given else self
+        return self.replaced(**given)._fitting(given)
 
     def _fitting(self, given: Mapping[str, Any]) -> Options:
         """These, if what was given goes with the others."""
@@ -326,6 +328,7 @@ assert Options.__match_args__ == tuple(_CHECKS)
 # ---- defaults ------------------------------------------------------------------------------------
 
 
+_DEFAULTS = Options()
 _configured: dict[str, Any] = {}
 of_session = Scoped("mrpy_session_options")
 # What the last call of `resolve` found: the environment, the other two, which are never changed in place,
@@ -357,12 +360,12 @@ def over(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
 def resolve(given: Mapping[str, Any]) -> Options:
     """The options of a run for which these were given."""
     if inside.task:  # workers of another process know of no session, so those of this one ask none
-        return Options().but(_environment()).but(given)
+        return _DEFAULTS.but(_environment()).but(given)
     global _merged
     scopes = _environment(), _configured, of_session.get()
     last, options = _merged
     if scopes[0] != last[0] or scopes[1] is not last[1] or scopes[2] is not last[2]:
-        options = Options().but(scopes[0]).but(scopes[1]).but(scopes[2] or {})
+        options = _DEFAULTS.but(scopes[0]).but(scopes[1]).but(scopes[2] or {})
         _merged = scopes, options
     return options.but(given) if given else options
 

@@ -70,6 +70,8 @@ def beside(value: Any, other: Any) -> int:
     """What a value takes without what it shares with another."""
     if value is other:
         return 0
+    if type(value) in PLAIN:
+        return sys.getsizeof(value)
     members = _unshared(value, other, (list, tuple, dict))
     return weight(value) if members is None else _own(value) + sum(map(weight, members))
 
