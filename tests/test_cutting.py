@@ -454,6 +454,15 @@ def test_a_short_source_is_one_chunk_on_serial(items: int, first: int, chunks: l
     assert len(chunks[0].data) == first
 
 
+def test_objects_in_which_nobody_can_look_are_one_chunk_on_serial_too(chunks: list[Chunk]) -> None:
+    class Held:
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+    assert [held.n for held in mrpy.pmap(Held, range(10), backend="serial")] == list(range(10))
+    assert [len(chunk.data) for chunk in chunks] == [10]
+
+
 def test_who_asks_for_one_result_on_serial_waits_for_no_other_that_takes_long() -> None:
     began: list[int] = []
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from math import inf
 
+from mrpy.inside import Place, inside
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.chunks import PLAIN, visible_bytes
 
@@ -33,8 +34,10 @@ class Stretches:
     def __init__(self, items: int, values: list[Any] | None = None, budget: float | None = None) -> None:
         self._left = items
         self._values = values
-        self._guessed = budget is not None
-        self._much = MUCH if budget is None else MOST
+        # in this process a chunk of one item would say no more, and as many as these would be next
+        alike = items <= GROWTH and inside.place is not Place.ELSEWHERE
+        self._guessed = budget is not None and not alike
+        self._much = MOST if self._guessed else MUCH
         self._size = self._made = self._nbytes = 0
         self._began = time.perf_counter()
         self._ends = inf if budget is None else self._began + budget
