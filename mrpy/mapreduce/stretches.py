@@ -37,7 +37,7 @@ class Stretches:
         # in this process a chunk of one item would say no more, and as many as these would be next
         alike = items <= GROWTH and inside.place is not Place.ELSEWHERE
         self._guessed = budget is not None and not alike
-        self._much = MOST if self._guessed else MUCH
+        self._much = MUCH if budget is None else MOST
         self._size = self._made = self._nbytes = 0
         self._began = time.perf_counter()
         self._ends = inf if budget is None else self._began + budget
