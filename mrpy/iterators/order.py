@@ -300,12 +300,9 @@ class _feeding:
         plan, options, account = self._arguments
         with ExitStack() as entering:
             job = entering.enter_context(job_for(options))
-            if options.progress:
-                entering.enter_context(watched(job, plan, options))
+            entering.enter_context(watched(job, plan, options))
             plan, rules = ready(for_records(plan), options, job)
-            checkpoint = None
-            if options.checkpoint is not None:
-                checkpoint = entering.enter_context(checkpoint_for(options, plan.program, "map"))
+            checkpoint = entering.enter_context(checkpoint_for(options, plan.program, "map"))
             backend, name = job.driver.backend, options.name or str(plan.steps[-1])
             code = _code(plan.steps, name, rules.replaced(seed=0), travels=backend.remote)
             feeder = entering.enter_context(Feeder(job, plan, options, code, account))

@@ -61,8 +61,7 @@ class Feeder:
         self.job = job
         self.account = account
         self._options = options
-        self._remote = job.driver.backend.remote
-        workers = job.driver.backend.workers
+        self._remote, workers = job.driver.backend.remote, job.driver.backend.workers
         self._weight: Callable[[Any], int] = getattr(plan.source, "weight", len)
         self._chunker = Chunker(options.chunksize, workers, code.cost.seconds)
         self.aim = self._chunker.aim
@@ -271,8 +270,7 @@ class Feeder:
         else:
             self.kept = max(self.kept, delivery.nbytes)
         if not slot.chunk.excluded:  # these cost nothing
-            made = len(slot.chunk.data)
-            cost = self._chunker.learn(made, delivery.seconds, nbytes, sure=slot.asked)
+            cost = self._chunker.learn(len(slot.chunk.data), delivery.seconds, nbytes, sure=slot.asked)
             self.code.cost.seconds = cost
         slot.asked = False
 
