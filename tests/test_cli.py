@@ -228,6 +228,21 @@ def test_a_file_that_cannot_be_read_is_one_line_although_a_worker_meets_it(folde
     assert "/proc/self/mem: input/output error" in refused(folder, "wordcount", "/proc/self/mem")
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that opens and cannot be read")
+@pytest.mark.parametrize("command", [["wordcount"], ["run", "jobs:Words"]], ids=["wordcount", "run"])
+def test_a_file_of_a_folder_that_cannot_be_read_is_one_line(jobs: Path, command: list[str]) -> None:
+    """It was counted among those that are no text, or the error did not say which file it is."""
+    (jobs / "inner" / "mem").symlink_to("/proc/self/mem")
+    said = refused(jobs, *command, "inner")
+    assert said.startswith("mrpy: inner/mem") and said.endswith(": input/output error\n")
+
+
+@pytest.mark.parametrize("command", [["wordcount"], ["run", "jobs:Words"]], ids=["wordcount", "run"])
+def test_a_file_of_a_folder_that_was_cut_off_is_one_line(jobs: Path, command: list[str]) -> None:
+    (jobs / "cut.gz").rename(jobs / "inner" / "cut.gz")
+    assert "inner/cut.gz is not text at byte 7: it cannot be unpacked" in refused(jobs, *command, "inner")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_without_permission_is_one_line(folder: Path) -> None:
     (folder / "a.txt").chmod(0)

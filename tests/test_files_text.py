@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
+import errno
 import glob
 import gzip
 import io
 import json
 import lzma
 import os
+import random
+import socket
 import tarfile
 import tracemalloc
 import zipfile
@@ -846,6 +850,49 @@ def test_a_file_that_is_no_text_and_was_named_is_an_error(mixed: Path, name: str
     with pytest.raises(DataError) as caught:
         list(mrpy.read_text(mixed / name, only_text=True, backend="serial"))
     assert (caught.value.path, caught.value.offset) == (str(mixed / name), offset)
+
+
+PACKED = gzip.compress(random.Random(1).randbytes(600_000).hex().encode(), 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (PACKED[:20], "it cannot be unpacked: Compressed file ended"),
+        (PACKED[:-9], "it cannot be unpacked: Compressed file ended"),
+        (PACKED[:-8] + bytes(8), "it cannot be unpacked: CRC check failed"),
+    ],
+    ids=["its beginning", "its end", "what is behind it"],
+)
+def test_a_file_in_a_directory_of_which_some_is_lost_is_not_passed_over(mixed: Path, data: bytes, says: str) -> None:
+    """The same as in one that was named: what was text once is no file that is none."""
+    written(mixed / "c.gz", data)
+    with pytest.raises(DataError, match=says) as caught:
+        list(mrpy.read_text(mixed, only_text=True, backend="serial"))
+    assert caught.value.path == str(mixed / "c.gz")
+    lines = mrpy.read_text(mixed, only_text=True, backend="serial", on_error="skip")
+    assert (list(lines), lines.skipped.count) == (["one", "two", "three"], 1)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_file_in_a_directory_that_cannot_be_read_is_not_passed_over(mixed: Path, gone: bool) -> None:
+    """So it was, as if it were no text: with too many open files lines were missing, in silence."""
+    (mixed / "c.txt").symlink_to("/proc/self/mem")  # can be opened, not read
+    lines = mrpy.read_text(mixed, only_text=True, backend="serial")
+    if gone:
+        (mixed / "c.txt").unlink()
+    with pytest.raises(OSError) as caught:
+        list(lines)
+    assert (caught.value.filename, caught.value.errno) == (str(mixed / "c.txt"), errno.ENOENT if gone else errno.EIO)
+
+
+def test_what_is_no_file_in_a_directory_is_passed_over(mixed: Path) -> None:
+    os.mkfifo(mixed / "pipe")
+    (mixed / "nowhere").symlink_to("nothing")
+    (mixed / "circle").symlink_to("circle")
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as made, contextlib.chdir(mixed):  # its name has to be short
+        made.bind("socket")
+    assert list(mrpy.read_text(mixed, only_text=True, backend="serial")) == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize("pack", [open, gzip.open])

@@ -208,7 +208,7 @@ def wordcount(
     megabytes.
 
     A word is a run of letters; case does not matter. Files that were named have to be text. In directories,
-    what is not text is passed over.
+    what is not text is passed over; what cannot be read is an error.
 
     Afterwards the same files are counted by a plain loop in one process. The two times are shown side by
     side, and the two results are compared.

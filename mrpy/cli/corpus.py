@@ -21,7 +21,7 @@ from mrpy.mapreduce.files.blocks import Block, cut
 from mrpy.mapreduce.files.found import File, is_url, walked
 from mrpy.mapreduce.files.found import files_of as files_of_paths
 from mrpy.mapreduce.files.lines import Lines, Piece, lines_for
-from mrpy.mapreduce.files.opening import is_damage
+from mrpy.mapreduce.files.pieces import is_text_in_part, named, reading
 
 TEXTS = (".md", ".py", ".rst", ".txt")  # of Python's own files, these are texts
 CAP = 60_000_000  # bytes of them: some seconds of work
@@ -72,18 +72,14 @@ def _begins_as_text(path: str, encoding: str, errors: str) -> bool:
     """Whether its beginning can be unpacked and decoded."""
     packed = OPENING.is_packed(path)
     try:
-        with OPENING.open(path) as file:
-            begin = getattr(file, "read1", file.read)(BEGIN)
+        with named(path, packed), OPENING.open(path) as file:
+            begin = reading(file, packed)(BEGIN)
         whole = not packed and len(begin) < BEGIN
         return "\0" not in codecs.getincrementaldecoder(encoding)(errors).decode(begin, whole)
     except UnicodeError:
         return False
-    except EOFError:  # it is cut off, and was one
-        return True
-    except Exception as error:
-        if is_damage(error, packed=packed):
-            return False
-        raise
+    except DataError as error:
+        return is_text_in_part(error)
 
 
 class Undecoded(Frozen):

@@ -62,7 +62,8 @@ def read_text(
     ``blocksize``    bytes that are one item to a worker; ``"auto"`` follows the sizes of the files; None:
                      whole files. Lines are never cut
     ``only_text``    True: a file in a directory that was given is passed over, as a whole, where it cannot be
-                     decoded, unpacked or read, or has a NUL in it. In one that was named these are errors
+                     decoded, is not packed as its name says, or has a NUL in it. In one that was named these
+                     are errors; so it is in any that it cannot be read, or not be unpacked to its end
     ``compression``  ``"infer"`` it from the name; ``"gzip"``, ``"bz2"``, ``"xz"``, ``"zstd"``; None
     ``storage_options``  what fsspec is told of the place: keys, endpoints
 

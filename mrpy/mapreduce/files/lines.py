@@ -11,7 +11,7 @@ from operator import length_hint, methodcaller
 from mrpy.errors import DataError, OptionError
 from mrpy.light import TYPE_CHECKING, Frozen, later
 from mrpy.mapreduce.files.opening import Opening
-from mrpy.mapreduce.files.pieces import line_start, pieces, whole
+from mrpy.mapreduce.files.pieces import is_text_in_part, line_start, pieces, whole
 from mrpy.scheduler.failure import short_repr
 
 if TYPE_CHECKING:
@@ -145,7 +145,8 @@ HELD = 16  # pieces of text, of which a file may have no more where it is read o
 
 class OnlyText(Frozen):
     """The same of those files that are text. One that was found in a directory, and is none, is passed over:
-    all of it, so it is read before anything of it is given out; and a large one twice."""
+    all of it, so it is read before anything of it is given out; and a large one twice. One that cannot be
+    read, or not to its end, may well be text, and is an error."""
 
     lines: Lines
 
@@ -168,7 +169,9 @@ class OnlyText(Frozen):
                     held.append(piece)
                 else:
                     held.clear()
-        except (DataError, OSError):
+        except DataError as error:
+            if is_text_in_part(error):
+                raise
             return None
         return held if number <= HELD else self.lines.read(block, opening)
 

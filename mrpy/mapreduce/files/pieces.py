@@ -115,6 +115,13 @@ def damaged(path: str, offset: int | None, error: Exception) -> DataError:
     return DataError(path, offset, f"it cannot be unpacked: {why}")
 
 
+def is_text_in_part(error: DataError) -> bool:
+    """Whether it is about a file of which some could be unpacked and decoded, or one that was cut off before
+    that, and was whole once. What is damaged from its first byte on is something else by that name."""
+    cause = error.__cause__
+    return isinstance(cause, EOFError) or (bool(error.offset) and not isinstance(cause, UnicodeError))
+
+
 def see_that_it_is_there(block: Block, file: IO[bytes] | str) -> None:
     """Raise where another file has its name by now: what is read in parts would be of two. It is open."""
     if block.origin is None:
