@@ -8,6 +8,7 @@ it that he still has it.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import fcntl
 import os
@@ -67,14 +68,21 @@ def clear(entries: Iterable[os.DirEntry[str]], remove: Callable[[str], object]) 
 
 
 def discard(path: str, gone: str) -> None:
-    """Remove a folder, under another name: tasks that are still at work can make no new files in it."""
+    """Remove a folder, under another name: tasks that are still at work can make no new files in it. Where
+    that fails, since too many files are open, say, it is tried once more when the program ends."""
     try:
         os.rename(path, gone)
     except OSError:  # it may take room that the disk has not: under its own name, then
         gone = path
+    _remove(gone)
+    if os.path.lexists(gone):
+        atexit.register(_remove, gone)
+
+
+def _remove(folder: str) -> None:
     with suppress(OSError):
-        for name in os.listdir(gone):
-            inner = os.path.join(gone, name)
+        for name in os.listdir(folder):
+            inner = os.path.join(folder, name)
             if name == LOCK:
                 continue
             if os.path.isdir(inner) and not os.path.islink(inner):
@@ -82,8 +90,8 @@ def discard(path: str, gone: str) -> None:
             else:
                 with suppress(OSError):
                     os.unlink(inner)
-        if set(os.listdir(gone)) <= {LOCK}:  # it goes last: what is left before that is still cleared later
-            shutil.rmtree(gone, ignore_errors=True)
+        if set(os.listdir(folder)) <= {LOCK}:  # it goes last: what is left before that is still cleared later
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def no_room(error: OSError, folder: str, needed: int) -> str | None:

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import threading
@@ -487,6 +488,42 @@ def test_a_script_that_exits_amid_a_run_leaves_nothing(out: Path) -> None:
     done = run_script(code)
     assert done.returncode == 3, done.stderr
     assert list(out.parent.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_removed_at_once_goes_with_the_program(out: Path) -> None:
+    """With too many open files it stayed beside the output, with the old one in it."""
+    code = f"""
+        import errno, mrpy, os
+
+        really, out = os.listdir, {str(out)!r}
+
+        def fails_once(path):
+            if os.path.exists(out):
+                os.listdir = really
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+            return really(path)
+
+        os.listdir = fails_once
+        mrpy.stream("abc", backend="serial").to_text(out)
+        print(os.listdir is really, len(really(os.path.dirname(out))))
+    """
+    done = run_script(code)
+    assert done.stdout.split() == ["True", "2"], done.stderr
+    assert list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+@pytest.mark.parametrize("late", [False, True])
+def test_who_removes_the_folder_in_which_an_output_is_made_is_told_of(backend: str, late: bool, out: Path) -> None:
+    def removes(n: int) -> str:
+        if n == 3 * late:
+            (folder,) = out.parent.iterdir()
+            shutil.rmtree(folder)
+        return str(n)
+
+    with pytest.raises(FileNotFoundError, match="somebody else has removed the folder in which it was made") as caught:
+        mrpy.stream(range(4), backend=backend, workers=1, chunksize=1).map(removes).to_text(out)
+    assert caught.value.filename == str(out) and ".tmp" in str(caught.value.strerror)
 
 
 def test_a_folder_of_somebody_elses_run_is_left_alone(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,10 +43,14 @@ class Staging:
             self._make()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        removed = isinstance(error, FileNotFoundError) and not os.path.lexists(self._path)
         if self._end is not None:
             with own_folder.undisturbed():
                 self._end()
+        if removed:
+            text = f"somebody else has removed the folder in which it was made, {self._path}"
+            raise FileNotFoundError(errno.ENOENT, text, self.target) from error
 
     @property
     def attempts(self) -> str:
