@@ -33,6 +33,7 @@ from mrpy.errors import SerializationError, SpillError
 from mrpy.mapreduce import (
     made,
     made_again,
+    output,
     own_file,
     own_folder,
     slices,
@@ -42,11 +43,13 @@ from mrpy.mapreduce import (
     sorting,
     spill,
 )  # fmt: skip
+from mrpy.mapreduce.batches import rows_of
 from mrpy.mapreduce.chunks import Chunk
 from mrpy.mapreduce.partition import stable_hash
 from mrpy.mapreduce.sorted_runs import SortedRun, write_sorted
 from mrpy.mapreduce.spill import Run, RunFile, SpillFolder, write_entries
 from mrpy.mapreduce.tree import Node
+from mrpy.scheduler import sizes
 
 HERE = ("serial", "threads", "processes")  # where a shuffle may go to disk
 
@@ -1002,3 +1005,22 @@ def test_where_there_is_no_folder_for_temporary_files_what_fits_needs_none(backe
         ):
             with pytest.raises(SpillError, match="no folder for temporary files that can be written to; set TMPDIR"):
                 list(run)
+
+
+def test_of_rows_that_go_to_disk_some_are_weighed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each was, and every second one twice: that was most of what a reducer with many keys took."""
+    weighed = 0
+
+    def weight(value: Any) -> int:
+        nonlocal weighed
+        weighed += 1
+        return 500
+
+    monkeypatch.setattr(sizes, "weight", weight)
+    monkeypatch.setattr(output, "weight", weight)
+    rows = [str(n) for n in range(10_000)]
+    with output.Output(spill.Store(str(tmp_path), 4_000_000)) as made_of:
+        made_of.leaf(iter(rows))
+    batches = made_of.batches(pack=False)
+    assert [row for batch in batches for row in rows_of(batch)] == rows
+    assert len(made_of.rows) <= 1000 and weighed < len(rows) / 2
