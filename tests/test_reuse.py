@@ -27,10 +27,9 @@ from mrpy.mapreduce.rules import Rules
 from mrpy.mapreduce.statistics import MEAN, extreme, total_from
 from mrpy.mapreduce.tree import NOTHING
 from mrpy.options import Options
-from mrpy.scheduler import reuse
 from mrpy.scheduler.backends import segments
 from mrpy.scheduler.calls import Code
-from mrpy.scheduler.reuse import code_for, cost_of, parts_of
+from mrpy.scheduler.reuse import code_for, parts_of
 
 NAMES: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__, "math": math}
 
@@ -258,40 +257,6 @@ def test_a_generator_expression_that_is_written_once_has_the_code_of_the_last_ru
         assert (of_run(mrpy.parallel(f.__globals__["g"]())) is first) == (name == "abs")
     of_two = [FunctionType(f.__globals__["g"].__code__, {**NAMES, "f": abs}) for _ in range(2)]
     assert len({id(of_run(mrpy.parallel(g()))) for g in of_two}) == 2
-
-
-def test_what_a_function_cost_is_remembered_where_it_stays_and_nothing_that_it_holds() -> None:
-    def making(held: Any) -> Any:
-        return lambda x: len(held) + x
-
-    held = Held()
-    assert cost_of([making(held), abs]) is cost_of([making([1]), abs]) is not cost_of([making([1])])
-    assert cost_of([held.method]) is not cost_of([held.method])
-    assert cost_of([[held].__contains__]) is not cost_of([[held].__contains__])
-    gone = weakref.ref(held)
-    del held
-    assert gone() is None
-    many = [of_main(f"def f(x): return x + {n}") for n in range(200)]
-    assert len({id(cost_of([f])) for f in many}) > 1
-    assert len(reuse._costs) <= reuse.KEPT
-
-
-class Held:
-    def method(self, x: int) -> int:
-        return x
-
-
-def test_on_threads_a_short_source_is_one_chunk_where_it_took_no_time_the_last_time() -> None:
-    def all_in_one() -> bool:
-        begun = set[Any]()
-        with mrpy.session("threads", workers=2) as session:
-            session.driver.observe(lambda moved: begun.add(moved.task.key))
-            for _ in range(8):  # what the machine does besides may make it slow
-                begun.clear()
-                assert list(mrpy.pmap(lambda n: n + 1, range(10))) == list(range(1, 11))
-        return len(begun) == 1
-
-    assert eventually(all_in_one)
 
 
 @pytest.mark.parametrize("text", ["(m := x) for x in range(3)", "setattr(f, 'n', x) or f.n for x in range(3)", "vars()[str(x)] for x in range(3)"])

@@ -29,7 +29,7 @@ from mrpy.progress import watched
 from mrpy.scheduler.calls import Code, TaskStopped
 from mrpy.scheduler.current import Stopper, job_for, session_for
 from mrpy.scheduler.driver import Delivery
-from mrpy.scheduler.reuse import code_for, cost_of
+from mrpy.scheduler.reuse import code_for
 
 if TYPE_CHECKING:
     from typing import Any, Self
@@ -319,18 +319,15 @@ class _feeding:
 
 
 def _code(steps: tuple[Step, ...], name: str, rules: Rules, *, travels: bool = True) -> Code:
-    """The code of a map: that of the last run, if it was the same and has to travel."""
+    """The code of a map: that of the last run, if it was the same."""
 
     def make() -> Code:
         return Code(MapChunk(steps, rules), name, announce=True)
 
-    if not all(type(step) in _FUNCTION and looks_at_single_items(step) for step in steps):
+    known = all(type(step) in _FUNCTION and looks_at_single_items(step) for step in steps)
+    if not (travels and known):
         return make()
     functions = [getattr(step, _FUNCTION[type(step)]) for step in steps]
-    if not travels:
-        code = make()
-        code.cost = cost_of(functions)
-        return code
     also = rules.on_error, rules.retries, rules.timeout, rules.max_errors
     kinds = (type(step).__name__ for step in steps)
     return code_for(functions, make, name, *also, *kinds, afresh=True)

@@ -63,7 +63,7 @@ class Feeder:
         self._options = options
         self._remote, workers = job.driver.backend.remote, job.driver.backend.workers
         self._weight: Callable[[Any], int] = getattr(plan.source, "weight", len)
-        self._chunker = Chunker(options.chunksize, workers, code.cost.seconds)
+        self._chunker = Chunker(options.chunksize, workers, code.cost)
         self.aim = self._chunker.aim
         self.use(code)
         self._chunker.guesses = self._gives_back and may_guess(options)
@@ -270,8 +270,8 @@ class Feeder:
         else:
             self.kept = max(self.kept, delivery.nbytes)
         if not slot.chunk.excluded:  # these cost nothing
-            cost = self._chunker.learn(len(slot.chunk.data), delivery.seconds, nbytes, sure=slot.asked)
-            self.code.cost.seconds = cost
+            made = len(slot.chunk.data)
+            self.code.cost = self._chunker.learn(made, delivery.seconds, nbytes, sure=slot.asked)
         slot.asked = False
 
     def _put_back(self, slot: Slot, items: int) -> None:

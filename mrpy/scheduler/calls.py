@@ -82,15 +82,6 @@ def apart(made: Any) -> tuple[Any, Any]:
     return made if type(made) is Noted else (made, None)
 
 
-class Cost:
-    """The ``seconds`` that a piece of work took lately, as who has it done finds; None: nobody knows yet."""
-
-    __slots__ = ("seconds",)
-
-    def __init__(self) -> None:
-        self.seconds: float | None = None
-
-
 class Code:
     """A function that many calls share, with the place it was written for.
 
@@ -110,7 +101,7 @@ class Code:
         self._thread = inside.waiters  # each has its own, while an ident is given again when one has ended
         self.is_as_it_was: Callable[[], bool] | None = None  # for `reuse.py`: asked when it is pickled
         self.stale = False  # it was not: no other call may use it
-        self.cost = Cost()  # of a piece of its work
+        self.cost: float | None = None  # seconds for a piece of its work, lately, as who calls it finds
         self.way = codec.Way()  # of what its calls were sent with
         self._payload: codec.Payload | None = None
         self._blob: bytes | None = None

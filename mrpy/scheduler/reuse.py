@@ -8,8 +8,6 @@ Where one of them can be changed in place - a list, an object - or takes much me
 Nor is it in a run where the function writes to what is not its own: each run begins with what its user
 holds. What a single call leaves behind, the next one finds: so a model is loaded once.
 A generator expression is made a function anew for each run, and is known by its code.
-
-Where functions stay in the process each run has a `Code` of its own, and what they cost is remembered.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from operator import is_
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 
 from mrpy.light import Any
-from mrpy.scheduler.calls import Code, Cost
+from mrpy.scheduler.calls import Code
 from mrpy.scheduler.here import Here, here
 from mrpy.scheduler.importable import is_importable, is_importable_module
 from mrpy.scheduler.simple_functions import modules_travel_by_value, names_in
@@ -91,30 +89,6 @@ def _itself(thing: Any) -> Any:
 
 def _is_expression(thing: Any) -> bool:
     return type(thing) is FunctionType and thing.__code__.co_name == "<genexpr>"
-
-
-# By the ids of the codes of functions: these, and what they cost the last time.
-_costs: dict[tuple[int, ...], tuple[list[Any], Cost]] = {}
-
-
-def cost_of(functions: Sequence[Any]) -> Cost:
-    """What these cost the last time, to be kept up to date: a guess, for which it does not matter what they
-    hold. Nothing of that is kept."""
-    codes = [thing.__code__ if type(thing) is FunctionType else thing for thing in functions]
-    if not all(type(code) is CodeType or _is_of_a_module(code) for code in codes):
-        return Cost()
-    key = tuple(map(id, codes))
-    known = _costs.get(key)
-    if known is None:
-        if len(_costs) >= KEPT:
-            _costs.clear()
-        known = _costs[key] = codes, Cost()
-    return known[1]
-
-
-def _is_of_a_module(thing: Any) -> bool:
-    """Whether it is one of Python's functions in C: a method holds its object."""
-    return type(thing) is BuiltinFunctionType and type(thing.__self__) is ModuleType
 
 
 class _Method:
