@@ -391,11 +391,11 @@ def test_a_list_begins_with_a_large_chunk_per_worker(chunks: list[Chunk]) -> Non
     assert sorted(len(chunk.data) for chunk in chunks if chunk.budget) == [5859, 6250]
 
 
-def test_what_took_no_time_the_last_time_is_one_chunk() -> None:
+def test_what_took_no_time_the_last_time_is_a_chunk_for_each_worker() -> None:
     """On processes, where the code of the last run is used again."""
     seen: list[int] = []
 
-    def all_in_one() -> bool:
+    def all_in_two() -> bool:
         begun = set[Any]()
         with mrpy.session("processes", workers=2) as session:
             session.driver.observe(lambda moved: begun.add(moved.task.key))
@@ -403,22 +403,18 @@ def test_what_took_no_time_the_last_time_is_one_chunk() -> None:
                 begun.clear()
                 assert list(mrpy.pmap(abs, range(-5, 5))) == [abs(n) for n in range(-5, 5)]
                 seen.append(len(begun))
-        return seen[-1] == 1
+        return seen[-1] == 2
 
-    assert eventually(all_in_one), seen
+    assert eventually(all_in_two), seen
 
 
 @pytest.mark.parametrize("short", [True, False])
 def test_a_cost_that_is_known_makes_large_chunks_of_a_short_source_only(short: bool) -> None:
-    chunker = Chunker("auto", 2, cost=4e-5)
+    chunker = Chunker("auto", 2, cost=1e-6)
     chunker.guesses = True
     chunker.begins(11 if short else 2000)
     assert chunker.size(11 if short else 2000) == (6 if short else 125)
     assert chunker.size(5 if short else 1875) == (6 if short else 117)
-    tiny = Chunker("auto", 2, cost=1e-6)
-    tiny.guesses = True
-    tiny.begins(11)
-    assert tiny.size(11) == 11
     unseen = Chunker("auto", 2, cost=1e-6)  # first chunks may not be large
     unseen.begins(11)
     assert unseen.size(11) == 1
@@ -459,8 +455,12 @@ def test_objects_in_which_nobody_can_look_are_one_chunk_on_serial_too(chunks: li
         def __init__(self, n: int) -> None:
             self.n = n
 
-    assert [held.n for held in mrpy.pmap(Held, range(10), backend="serial")] == list(range(10))
-    assert [len(chunk.data) for chunk in chunks] == [10]
+    def all_in_one() -> bool:  # unless the machine is so slow that its time is over before
+        chunks.clear()
+        assert [held.n for held in mrpy.pmap(Held, range(10), backend="serial")] == list(range(10))
+        return [len(chunk.data) for chunk in chunks] == [10]
+
+    assert eventually(all_in_one)
 
 
 def test_who_asks_for_one_result_on_serial_waits_for_no_other_that_takes_long() -> None:
@@ -475,6 +475,19 @@ def test_who_asks_for_one_result_on_serial_waits_for_no_other_that_takes_long() 
         assert next(run) == 0
         assert began == [0]
     assert list(mrpy.pmap(slow, range(10), backend="serial")) == list(range(10))
+
+
+def test_where_a_trivial_item_comes_first_few_that_take_long_are_waited_for() -> None:
+    began: list[int] = []
+
+    def slow(n: int) -> int:
+        began.append(n)
+        time.sleep(0.01 if n else 0)
+        return n
+
+    with mrpy.pmap(slow, range(64), backend="serial") as run:
+        assert next(run) == 0
+    assert len(began) <= 3
 
 
 def test_what_is_pulled_begins_with_one_item(chunks: list[Chunk]) -> None:

@@ -242,21 +242,43 @@ def test_what_may_change_is_sent_with_each_run() -> None:
     assert of_run(mrpy.pmap(abs, []), on_error=print) is not of_run(mrpy.pmap(abs, []), on_error=print)
 
 
-def test_a_generator_expression_that_is_written_once_has_the_code_of_the_last_run() -> None:
+def test_a_generator_expression_that_is_written_once_has_the_code_of_the_last_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(n: int) -> Any:
         return mrpy.parallel(x + n for x in range(9))
 
     assert of_run(run(1)) is of_run(run(1))
     assert of_run(run(1)) is not of_run(run(2))
     assert of_run(mrpy.parallel(x + 1 for x in range(9))) is not of_run(mrpy.parallel(x + 1 for x in range(9)))
-    f = of_main("def f(n): return (m := n)\ndef g(): return (f(x) for x in range(9))")
-    for name, value in (("f", abs), ("__name__", "other"), ("abs", len)):
-        first = of_run(mrpy.parallel(f.__globals__["g"]()))
-        assert of_run(mrpy.parallel(f.__globals__["g"]())) is first
-        f.__globals__[name] = value
-        assert (of_run(mrpy.parallel(f.__globals__["g"]())) is first) == (name == "abs")
-    of_two = [FunctionType(f.__globals__["g"].__code__, {**NAMES, "f": abs}) for _ in range(2)]
+    main = ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    names = vars(main)
+    exec("def f(n): return (m := n)\ndef g(): return (f(x) for x in range(9))", names)  # noqa: S102
+    for name, value in (("abs", len), ("f", abs), ("__name__", "other")):
+        first = of_run(mrpy.parallel(names["g"]()))
+        assert of_run(mrpy.parallel(names["g"]())) is first
+        names[name] = value
+        assert (of_run(mrpy.parallel(names["g"]())) is first) == (name == "abs")
+    of_two = [FunctionType(names["g"].__code__, {**NAMES, "f": abs}) for _ in range(2)]
     assert len({id(of_run(mrpy.parallel(g()))) for g in of_two}) == 2
+
+
+def test_names_that_are_no_modules_are_not_kept_for_a_generator_expression_in_them() -> None:
+    names: dict[str, Any] = {"__name__": "__main__", "large": Held()}
+    exec("def g(): return (x + 1 for x in range(9))", names)  # noqa: S102
+    gone = weakref.ref(names["large"])
+    assert of_run(mrpy.parallel(names["g"]())) is not of_run(mrpy.parallel(names["g"]()))
+    names.clear()
+    assert gone() is None
+
+
+class Held:
+    pass
+
+
+def test_equal_expressions_of_two_files_stand_where_they_stand() -> None:
+    for file in ("one.py", "two.py"):
+        expression = eval(compile("(x + 1 for x in range(9))", file, "eval"))  # noqa: S307
+        assert str(mrpy.parallel(expression)._plan.steps[-1]) == f"(... {file}:1)"
 
 
 @pytest.mark.parametrize("text", ["(m := x) for x in range(3)", "setattr(f, 'n', x) or f.n for x in range(3)", "vars()[str(x)] for x in range(3)"])

@@ -12,9 +12,9 @@ Of a source of known length the first chunks, for which nobody knows what an ite
 same: each has a budget of time, and when that is spent the worker answers with what it has done until then
 (`mrpy.mapreduce.kernels`). So trivial items need no ramp of round trips, and costly ones are not stuck in a
 chunk that is too large for them. And where a run before this one has found that an item of the same function
-costs next to nothing, a short source is one such chunk for each worker, or a single one where that is through
-before another could be sent. On serial, where nothing is spread, any short source is one; a longer one begins
-with one item, since who asks for a result waits for the whole chunk, and may want no other.
+costs next to nothing, a short source is one such chunk for each worker. On serial, where nothing is spread,
+any short source is one; a longer one begins with one item, since who asks for a result waits for the whole
+chunk, and may want no other.
 
 A chunksize that is given is kept: each chunk is run by itself. But while chunks are so short that a worker
 is through with several of them in `BUNDLE` seconds, several travel in one message and are one task.
@@ -29,7 +29,6 @@ LARGEST_UNSEEN = 1 << 20  # the same where neither items nor results pass throug
 BYTES = 1 << 23  # of a chunk, and of its results; much more than it takes to keep a memcpy busy
 BYTES_AHEAD = 1 << 26  # per worker, of all chunks that are out and their results
 SMALLEST = 0.001  # seconds; towards the end chunks do not shrink below this: several round trips
-ALONE = 0.0003  # seconds; about what one more chunk costs the consumer, to send it and take it back
 SHRINK = 32  # times what they are to take elsewhere, at most
 OVERHEAD = 10e-6  # seconds that a chunk takes besides its items; what so short a one says of them is little
 AHEAD = 8  # chunks per worker that are out at most; out of the air
@@ -88,12 +87,9 @@ class Chunker:
 
     def begins(self, items: int | None) -> None:
         """So many are to come, as far as is known. If they took less time before than it takes to spread them
-        well, each worker gets its share in one, or one of them all, where another chunk would cost more; as a
-        first chunk, since they may take longer now."""
-        if items is None or self._cost_before is None:
-            return
-        if (seconds := items * self._cost_before) < SMALLEST:
-            self._share = items if seconds < ALONE else -(-items // self._workers)
+        well, each worker gets its share in one; as a first chunk, since they may take longer now."""
+        if items is not None and self._cost_before is not None and items * self._cost_before < SMALLEST:
+            self._share = -(-items // self._workers)
 
     def aim(self, seconds: float) -> None:
         """From here on chunks are to take so long, where nobody has given their size."""

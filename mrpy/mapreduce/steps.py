@@ -206,10 +206,14 @@ def _with_own_variables(function: Any, globals_too: bool) -> Callable[[Iterator[
     return FunctionType(function.__code__, names, function.__name__, None, tuple(cells))
 
 
-@lru_cache(maxsize=1000)
 def text_of(code: CodeType) -> str:
     """A generator expression as the user wrote it, where the source can be found, else where it stands."""
-    where = f"(... {os.path.basename(code.co_filename)}:{code.co_firstlineno})"
+    return _text(code, code.co_filename)  # of two files they are equal
+
+
+@lru_cache(maxsize=1000)
+def _text(code: CodeType, file: str) -> str:
+    where = f"(... {os.path.basename(file)}:{code.co_firstlineno})"
     places = [(a, b, c, d) for a, b, c, d in code.co_positions() if a and b and c is not None and d]
     try:
         lines, _ = inspect.findsource(code)

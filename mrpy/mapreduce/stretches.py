@@ -21,6 +21,7 @@ else:
     sizes = later("mrpy.scheduler.sizes")
 
 GROWTH = 64  # at most so many times the last stretch
+CAREFUL = 2  # likewise, where nobody knows what an item costs: dear ones may stand behind trivial ones
 MOST = 1 << 23  # bytes of results, as `mrpy.mapreduce.chunking` wants them
 MUCH = 4 * MOST  # which no chunk reaches whose results are as large as was thought
 LOOK = 5e-5  # seconds between two looks at results at least: most take less than a microsecond
@@ -41,6 +42,7 @@ class Stretches:
         self._size = self._made = self._nbytes = 0
         self._began = time.perf_counter()
         self._ends = inf if budget is None else self._began + budget
+        self._growth = GROWTH if budget is None else CAREFUL
 
     def next(self, left: int) -> int:
         """Of so many items that are left; 0: the budget is spent, or the results take much memory."""
@@ -61,7 +63,7 @@ class Stretches:
                     look = max(LOOK, SHARE * (looked - now))
                 until = look if look < until else until
             cost = max(now - self._began, 1e-9) / max(1, self._left - left)
-            self._size = max(1, min(self._size * GROWTH, int(until / cost)))
+            self._size = max(1, min(self._size * self._growth, int(until / cost)))
         self._left, self._began = left, looked
         return self._size
 

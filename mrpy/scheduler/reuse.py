@@ -91,6 +91,11 @@ def _is_expression(thing: Any) -> bool:
     return type(thing) is FunctionType and thing.__code__.co_name == "<genexpr>"
 
 
+def _are_of_a_module(names: dict[str, Any]) -> bool:
+    module = sys.modules.get(names.get("__name__", ""))
+    return getattr(module, "__dict__", None) is names
+
+
 class _Method:
     """Stands before the parts of one: no value of anybody's is this."""
 
@@ -154,6 +159,8 @@ def _add(thing: Any, held: list[Any]) -> bool:
         return True
     if not _ANYTHING.isdisjoint(names_in(thing.__code__)):
         return False
+    if _is_expression(thing) and not _are_of_a_module(thing.__globals__):
+        return False  # it may be the last that holds them
     held.append(thing.__globals__ if _is_expression(thing) else thing)
     held += thing.__code__, thing.__name__, thing.__qualname__, thing.__module__, thing.__doc__
     try:
