@@ -80,20 +80,6 @@ def test_options_are_about_each_item_of_a_map(backend: str, chunksize: int) -> N
         assert (one, type(error), two) == (10, ZeroDivisionError, 2)
 
 
-@over_concurrent
-@pytest.mark.parametrize("by", ["wait", "result"])
-def test_on_error_may_wait_for_another_future(backend: str, by: str) -> None:
-    def handler(_: BaseException) -> bool:
-        return not futures.wait([other], timeout=30).not_done
-
-    with mrpy.Executor(2, backend=backend, on_error=handler) as executor:
-        other = executor.submit(time.sleep, 0.2)
-        failing = executor.submit(fails, 1)
-        if by == "wait":
-            futures.wait([failing])
-        assert failing.result(60) is True
-
-
 def test_a_call_of_a_map_has_the_name_of_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
     with mrpy.Executor(2, backend="threads") as executor:
         for chunksize in (1, 2):

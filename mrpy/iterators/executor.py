@@ -176,12 +176,6 @@ class _Future(futures.Future[Any]):
         if _settling.acquire(blocking=False):
             self.pending._driver.aside.call_apart(_settle_all)
 
-    @property
-    def may_wait(self) -> bool:
-        """Whether to settle it may take long: a function of the user's is called that may wait for others."""
-        delivery = self.pending._delivery
-        return callable(self.pending._on_error) and delivery is not None and delivery.failure is not None
-
     def settle(self) -> None:
         """Take over how that has ended, and see to it that whoever wants to is called back."""
         try:
@@ -294,10 +288,7 @@ def _settle_those_that_ended(patience: float = 0) -> None:
             future = _ended.get(patience)
         except Empty:
             return
-        if future.may_wait:
-            future.pending._driver.aside.call_apart(future.settle)
-        else:
-            future.settle()
+        future.settle()
         del future  # it may be the last one for a while
 
 
