@@ -21,7 +21,6 @@ import numpy as np
 import pytest
 from laws import pickled_by_value
 
-import mrpy
 from mrpy.errors import SerializationError
 from mrpy.scheduler import byvalue, codec
 from mrpy.scheduler.culprit import culprit
@@ -272,31 +271,6 @@ def test_the_line_of_a_culprit_is_that_where_it_is_used_not_that_of_a_function_t
 
     in_words, _ = culprit(task)
     assert in_words == f"'guard', a lock at {__file__}:{task.__code__.co_firstlineno + 2}"
-
-
-class Guarded:
-    guard = threading.Lock()
-
-    @mrpy.stage
-    def rows(self, items: Any) -> Any:
-        yield from items
-
-    def row(self, item: Any) -> Any:
-        return item
-
-
-def rows_of(guard: Any, items: Any) -> Any:
-    return guard, items
-
-
-def test_the_variable_of_a_method_that_is_a_stage_is_named_as_that_of_any_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Guarded, "__module__", "__main__")  # it travels by value
-    kept = Guarded()
-    said = [culprit(run)[0] for run in (kept.rows.body(), kept.row)]
-    assert said == ["'guard', a lock (in 'self' of '_function')", "'guard', a lock (in self)"]
-    kept.__dict__["lock"] = threading.Lock()
-    assert culprit(kept.rows.body())[0] == "'lock', a lock (in 'self' of '_function')"
-    assert culprit(functools.partial(rows_of, threading.Lock()))[0] == "'guard', a lock"
 
 
 def test_what_raises_where_a_culprit_is_looked_for_is_a_value_that_cannot_travel() -> None:

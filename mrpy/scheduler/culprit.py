@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import functools
 import io
-import sys
 from collections.abc import Iterator
-from itertools import zip_longest
-from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
 from mrpy.scheduler import byvalue
 from mrpy.scheduler.codec import HANDLE, REFUSALS, let_through
-from mrpy.scheduler.importable import is_importable
 from mrpy.scheduler.simple_functions import names_in
 
 _MANAGED = "take one of multiprocessing.Manager(), as its Lock(), Queue() or Value()"
@@ -150,10 +147,7 @@ def _parts(value: Any) -> Iterator[_Part]:
             yield from _of_function(value)
         case functools.partial():
             yield _Part("the function", value.func)
-            names = value.func.__code__.co_varnames if type(value.func) is FunctionType else ()
-            named = zip_longest(names[: len(value.args)], value.args)
-            for place, (name, part) in enumerate(named):
-                yield _Part(f"'{name}'" if name else f"[{place}]", part)
+            yield from _parts(value.args)
             yield from _parts(value.keywords)
         case tuple() | list():
             yield from (_Part(f"[{place}]", part) for place, part in enumerate(value))
@@ -167,19 +161,13 @@ def _parts(value: Any) -> Iterator[_Part]:
 
 
 def _of_object(value: Any) -> Iterator[_Part]:
-    for kind in type(value).__mro__:
-        slots = vars(kind).get("__slots__", ())
-        for name in [slots] if isinstance(slots, str) else slots:
-            if name != "__dict__" and hasattr(value, name):
-                yield _Part(f"'{name}'", getattr(value, name))
-    # behind the slots: of what has both, ours keep there what stays here
     for name, part in getattr(value, "__dict__", {}).items():
         yield _Part(f"'{name}'", part)
     for kind in type(value).__mro__:
-        if kind.__module__.partition(".")[0] not in sys.stdlib_module_names and not is_importable(kind):
-            for name, part in vars(kind).items():
-                if type(part) not in (GetSetDescriptorType, MemberDescriptorType):
-                    yield _Part(f"'{name}'", part)
+        slots = vars(kind).get("__slots__", ())
+        for name in [slots] if isinstance(slots, str) else slots:
+            if hasattr(value, name):
+                yield _Part(f"'{name}'", getattr(value, name))
 
 
 def _of_function(function: FunctionType) -> Iterator[_Part]:
