@@ -18,17 +18,24 @@ if TYPE_CHECKING:
 
 
 class Same:
-    """An iterator over the items of `owner`."""
+    """An iterator over the items of `owner`, which is closed at its end where that is asked for."""
 
     shows_plan = True
 
-    def __init__(self, label: str, items: Iterator[Any], owner: Reshaping[Any]) -> None:
+    def __init__(
+        self, label: str, items: Iterator[Any], owner: Reshaping[Any], *, close: bool = False
+    ) -> None:
         self.label = label
         self.upstream = [owner]
         self._items = items
+        self._close = close
 
-    def __iter__(self) -> Iterator[Any]:
-        return self._items
+    def __iter__(self) -> Generator[Any, None, None]:
+        try:
+            yield from self._items
+        finally:
+            if self._close:
+                self.upstream[0].close()
 
     @property
     def _stages(self) -> int:

@@ -11,7 +11,7 @@ from mrpy.light import TYPE_CHECKING
 from mrpy.mapreduce.sources import Pulled, shows_its_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from mrpy.mapreduce.account import Account
@@ -27,14 +27,6 @@ def closed(plan: Plan) -> Plan:
     return plan
 
 
-def left_of(runs: Iterable[Any]) -> list[Any]:
-    """The same of several iterators that plans are over."""
-    left = _Left()
-    made = [left.of(run) for run in runs]
-    left.fill()
-    return made
-
-
 class _Left:
     """What is left of several iterators: each is made once, though many branches of `tee` may come from it,
     and filled later, as a chain may be longer than the stack is deep."""
@@ -47,7 +39,7 @@ class _Left:
         """The plan over what is left of its source."""
         if type(plan.source) is not Pulled:
             return plan
-        return plan.replaced(source=Pulled(self.of(plan.source.iterable)))
+        return plan.replaced(source=Pulled(self._of(plan.source.iterable)))
 
     def fill(self) -> None:
         """Those that were made, and all that they come from."""
@@ -55,7 +47,7 @@ class _Left:
             whole, left = self._empty.pop()
             (self._fill if type(left) is LetGo else self._fill_run)(whole, left)
 
-    def of(self, iterable: Any) -> Any:
+    def _of(self, iterable: Any) -> Any:
         if type(iterable) is LetGo:
             return iterable
         if id(iterable) not in self._made:
@@ -69,7 +61,7 @@ class _Left:
         if hasattr(run, "_sides"):  # of a shuffle
             left._sides = [type(side)(self.of_plan(side.plan), side.mapper) for side in run._sides]
         elif isinstance(run, ByItself):
-            left._items = self.of(run._items)
+            left._items = self._of(run._items)
         else:
             left._plan = self.of_plan(run._plan)
 
@@ -80,8 +72,8 @@ class _Left:
             left.plan, left.account = self.of_plan(iterable.plan), iterable.account
         else:
             left.label = getattr(iterable, "label", "")
-            left.upstream = [self.of(run) for run in iterable.upstream]
-            left._parts = [self.of(part) for part in getattr(iterable, "_parts", ())]
+            left.upstream = [self._of(run) for run in iterable.upstream]
+            left._parts = [self._of(part) for part in getattr(iterable, "_parts", ())]
 
 
 def _copy(run: Any) -> Any:

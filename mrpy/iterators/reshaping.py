@@ -21,13 +21,12 @@ from mrpy.mapreduce.steps import Body, FlatMap
 
 if TYPE_CHECKING:
     from mrpy.iterators import branches, explain, kept, stream
-    from mrpy.iterators import closed as left
     from mrpy.mapreduce import partition
     from mrpy.options import Options
 else:
     explain, stream = later("mrpy.iterators.explain"), later("mrpy.iterators.stream")
     partition, kept = later("mrpy.mapreduce.partition"), later("mrpy.iterators.kept")
-    branches, left = later("mrpy.iterators.branches"), later("mrpy.iterators.closed")
+    branches = later("mrpy.iterators.branches")
 
 
 class Chainable(ABC, Generic[T]):
@@ -171,15 +170,13 @@ class Reshaping(Chainable[T]):
         return self._then(Body(_Unique(key)))._by("distinct", _unique, key)
 
     def first(self) -> T:
-        """``next(iter(self))``: the first item; the rest is not computed. Of one that has begun it is the
-        next item, and the rest is left. Raises ValueError if there is none."""
-        run = self._to_run()
+        """``next(iter(self))``: the first item; the rest is not computed. Raises ValueError if there
+        is none."""
         try:
-            for item in run:
+            for item in self:
                 return item
         finally:
-            if run is not self:
-                run.close()
+            self.close()
         raise ValueError("first() of no items")
 
     def peek(self) -> tuple[T, stream.ParallelIterator[T]]:
@@ -196,7 +193,7 @@ class Reshaping(Chainable[T]):
             item = next(items)
         except StopIteration:
             raise ValueError("peek() at no items") from None
-        return item, self._after(branches.Same("peek", itertools.chain((item,), items), self))
+        return item, self._after(branches.Same("peek", itertools.chain((item,), items), self, close=True))
 
     def tee(self, count: int = 2) -> tuple[stream.ParallelIterator[T], ...]:
         """``itertools.tee(self, count)``: iterators over the same items, computed once. What one has
@@ -219,9 +216,8 @@ class Reshaping(Chainable[T]):
 
 class _Reshaped:
     """``function(items, *arguments)``, begun each time it is iterated, with runs of its own of what is before
-    it, as that was when this was made: its end closes these. Where some of that cannot be run again, it is
-    one iterator over what is left, as those of itertools are. What it has not taken is there for whoever has
-    that, too; its end lets go of it."""
+    it, as that was when this was made. Where some of that cannot be run again, it is about what is left of
+    it. Its end closes these."""
 
     run_of_its_own = True
 
@@ -242,7 +238,6 @@ class _Reshaped:
         self.label = label
         self._function = function
         self._arguments = _with(arguments, runs)
-        self._once: Iterator[Any] | None = None  # begun, where it cannot be run again
 
     @property
     def upstream(self) -> list[Any]:
@@ -268,39 +263,16 @@ class _Reshaped:
         return [(iterator, LEFT if how == AHEAD else how) for iterator, how in taken]
 
     def __iter__(self) -> Generator[Any, None, None]:
-        if self._once is None and not self._takes:
-            return self._anew()
-        return self._what_is_left()
-
-    def _anew(self) -> Generator[Any, None, None]:
-        runs = _to_run(self._inputs)
+        run, arguments, ours = self._items, self._arguments, self._ours
+        if not self._takes:
+            again = _to_run(self._inputs)
+            run, arguments, ours = again[id(run)], _with(arguments, again), [*again.values()]
+        items = iter(run)  # not ours to close where somebody else iterates over it
         try:
-            yield from self._function(iter(runs[id(self._items)]), *_with(self._arguments, runs))
+            yield from self._function(items, *arguments)
         finally:
-            for each in runs.values():
+            for each in (run, *ours):
                 each.close()
-
-    def _what_is_left(self) -> Generator[Any, None, None]:
-        if self._once is None:
-            self._once = self._function(iter(self._items), *self._arguments)
-        items, has_ended = self._once, True
-        try:
-            for item in items:  # noqa: UP028 - that would close it, and others may go on with it
-                yield item
-        except GeneratorExit:
-            has_ended = False
-            raise
-        finally:
-            del items  # a traceback would hold it
-            if has_ended:
-                self._let_go()
-
-    def _let_go(self) -> None:
-        """Of all that it took from, when it has ended: what nobody else has of it is closed."""
-        for each in self._ours:
-            each.close()
-        self._items, *self._others = left.left_of(self.upstream)
-        self._once, self._inputs, self._arguments, self._ours = iter(()), [], (), []
 
     def __str__(self) -> str:
         return " ".join([f"{self._items} -> {self.label}", *(f"[{other}]" for other in self._others)])
@@ -369,13 +341,10 @@ def _chained(items: Iterator[Any], others: tuple[Iterable[Any], ...]) -> Iterato
 
 
 def _take_while(items: Iterator[Any], predicate: Callable[[Any], Any]) -> Iterator[Any]:
-    try:
-        for item in items:  # `takewhile` would take a StopIteration of the predicate for the end
-            if not predicate(item):
-                return
-            yield item
-    finally:
-        del items  # a traceback would hold them
+    for item in items:  # `takewhile` would take a StopIteration of the predicate for the end
+        if not predicate(item):
+            return
+        yield item
 
 
 _ENDING = (itertools.islice, _take_while, _zipped)  # what may end before its input

@@ -105,9 +105,8 @@ class ParallelIterator(Beginning[T], Reshaping[T], Reductions[T], Grouping[T], W
         return self
 
     def close(self) -> None:
-        """Stop what is running, end the iterator, and let go of what it takes its items from: that goes on
-        where you have it. Where another thread waits for an item of a `map` or the like, it ends there; of a
-        chain that looks at several items, with the next that it would get."""
+        """Stop what is running and end the iterator. Where another thread waits for an item of a `map` or the
+        like, it ends there; of a chain that looks at several items, with the next that it would get."""
         if self._running_async is None or self._stopper is None:
             self._run(begins=False).close()
             self._let_go()
@@ -336,7 +335,8 @@ class ParallelIterator(Beginning[T], Reshaping[T], Reductions[T], Grouping[T], W
         return made
 
     def _to_run(self) -> Self:
-        """What a chain on this one runs: all of it. Itself, where there are but those that are left of it."""
+        """What a chain on this one runs: all of it, whatever becomes of this one. Itself, where there are no
+        other items than those that are left of it."""
         return self if self._takes else self._again()
 
     def _probes(self, key: Callable[[Any], Any] | None) -> tuple[Step, ...]:
