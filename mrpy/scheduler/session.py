@@ -97,6 +97,7 @@ class Session:
 
     def close_at_exit(self) -> None:
         """At the end of the process: in a hurry, if a Ctrl-C has ended the program."""
+        _hush()
         _close_at_exit([self])
 
     def left(self) -> list[str]:
@@ -197,6 +198,18 @@ def _close_at_exit(sessions: list[Session]) -> None:
     warn_of_left(left, "program", stacklevel=99)  # no line of anybody has brought it about
 
 
+def _close_shared_at_exit() -> None:
+    _hush()
+    close_shared()
+
+
+def _hush() -> None:
+    """Have threads end in silence that still wait, daemons: nobody is there who would care, and what Python
+    prints of them while it goes down is cut off anywhere."""
+    hook = threading.excepthook
+    threading.excepthook = lambda told: None if told.exc_type is SessionClosed else hook(told)
+
+
 def program_ended_by() -> type[BaseException] | None:
     """What was raised and has ended the program, if anything was: at a prompt it has ended a line."""
     return None if hasattr(sys, "ps1") else getattr(sys, "last_type", None)
@@ -217,5 +230,5 @@ def _forget_after_fork() -> None:
     _shared.clear()
 
 
-atexit.register(close_shared)
+atexit.register(_close_shared_at_exit)
 os.register_at_fork(after_in_child=_forget_after_fork)

@@ -263,6 +263,30 @@ outlive(closes)
 
 
 @pytest.mark.fault(16)
+def test_a_daemon_thread_that_waits_at_the_end_ends_in_silence() -> None:
+    code = """
+        import atexit, mrpy, threading, time
+        def loop():
+            for _ in mrpy.pmap(time.sleep, [0, 60], workers=2, chunksize=1):
+                begun.wait()
+        def result():
+            mrpy.pmap(lambda _: (begun.wait(), time.sleep(60)), [0], backend="threads", workers=1).count()
+        def join():  # when mrpy has closed its sessions
+            for thread in several:
+                thread.join(20)
+            print([thread.is_alive() for thread in several])
+        begun = threading.Barrier(3)
+        several = [threading.Thread(target=target, daemon=True) for target in (loop, result)]
+        atexit.register(join)
+        for thread in several:
+            thread.start()
+        begun.wait()
+    """
+    done = run_script(code)
+    assert (done.stdout, done.stderr, done.returncode) == ("[False, False]\n", "", 0)
+
+
+@pytest.mark.fault(16)
 def test_a_callback_is_called_at_the_end_without_a_thread_of_its_own() -> None:
     before = "pending = mrpy.submit(time.sleep, 60); pending.add_done_callback(print)"
     printed, said = run_at_the_end("pass", False, before=before)

@@ -363,7 +363,7 @@ def test_the_parent_may_end_with_work_in_flight(ending: str) -> None:
         assert "ZeroDivisionError" in done.stderr
     elif "submit" in ending:
         assert "RuntimeWarning: 5 calls of mrpy.submit had not ended and were stopped with the program" in done.stderr
-    elif "daemon" not in ending:  # a thread that still waits may be told that the session is closed
+    else:
         assert not done.stderr
     assert eventually(lambda: not any(map(alive, pids_of(done.stdout))), 2)
 
