@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import collections
 import contextlib
 import csv
 import dataclasses
@@ -82,7 +83,7 @@ def test_a_lifted_generator_is_closed() -> None:
     assert inspect.getgeneratorstate(generator) == inspect.GEN_CLOSED
     assert list(generator) == []
     assert list(run) == list(range(5))
-    with pytest.raises(LiftError, match="already started"):
+    with pytest.raises(LiftError, match="handed over before"):
         mrpy.parallel(generator)
 
 
@@ -606,11 +607,58 @@ def test_a_body_that_takes_from_its_source_is_refused_as_a_program_and_a_source_
     assert list(mrpy.pmap(sum, pairs(), backend=backend)) == [1, 5, 9]
 
 
-def test_a_generator_that_was_handed_over_is_said_to_be() -> None:
+def test_a_generator_that_has_ended_is_said_to_have() -> None:
     squares = (x * x for x in range(3))
-    mrpy.parallel(squares)
-    with pytest.raises(LiftError, match="handed over before and is a part of that run; make it anew"):
+    assert [*squares, *mrpy.pmap(abs, squares, backend="serial")] == [0, 1, 4]
+    with pytest.raises(LiftError, match="was already started and has ended; make it anew"):
         mrpy.parallel(squares)
+
+
+HANDED: dict[str, Callable[[], Iterator[Any]]] = {
+    "expression": lambda: (x * x for x in range(3)),
+    "range": lambda: iter(range(3)),
+    "list": lambda: iter([0, 1, 4]),
+    "dict": lambda: iter({0: 0, 1: 1}),
+    "array": lambda: iter(array.array("i", [0, 1])),
+    "reversed": lambda: reversed([4, 1, 0]),
+    "map": lambda: map(abs, iter([0, 1, 4])),
+}
+AGAIN: dict[str, Callable[[Any], Any]] = {
+    "parallel": mrpy.parallel,
+    "pmap": lambda items: mrpy.pmap(abs, items),
+    "preduce": lambda items: mrpy.preduce(operator.add, items, 0),
+    "around": lambda items: mrpy.parallel(x for x in items),
+}
+
+
+@pytest.mark.parametrize("made", HANDED)
+@pytest.mark.parametrize("verb", AGAIN)
+def test_what_was_handed_over_is_said_to_be(made: str, verb: str) -> None:
+    items = HANDED[made]()
+    first = mrpy.stream(items, backend="serial")
+    with pytest.raises(LiftError, match="handed over before and is a part of that run; make it anew"):
+        AGAIN[verb](items)
+    assert first.count() > 1
+
+
+@pytest.mark.parametrize("made", ["expression", "range", "list"])
+def test_a_chain_with_what_it_goes_over_itself_says_that_it_was_handed_over(made: str) -> None:
+    for chained in (lambda run, items: run.zip(items), lambda run, items: run.join(items, abs)):
+        items = HANDED[made]()
+        with pytest.raises(LiftError, match="handed over before"):
+            chained(mrpy.stream(items, backend="serial"), items)
+
+
+@pytest.mark.parametrize("made", HANDED)
+def test_what_others_have_exhausted_is_empty(made: str) -> None:
+    items = HANDED[made]()
+    for _ in range(2):
+        collections.deque(items, maxlen=0)
+        assert mrpy.pmap(abs, items, backend="serial").to_list() == []
+    length = len(list(HANDED[made]()))
+    items = HANDED[made]()
+    collections.deque(itertools.islice(items, length), maxlen=0)  # its end was not asked for
+    assert mrpy.pmap(abs, items, backend="serial").to_list() == []
 
 
 class Pairs:
@@ -825,7 +873,9 @@ def test_classes_and_codes_are_looked_at_only_where_an_object_has_the_source(mon
 def test_an_iterator_that_is_taken_over_is_at_its_end(make: Callable[[], Any]) -> None:
     items = iter(make())
     first = mrpy.parallel((x for x in items), backend="serial")
-    assert list(mrpy.pmap(repr, items, backend="serial")) == [] == list(items)
+    assert list(items) == []
+    with pytest.raises(LiftError, match="handed over before"):
+        mrpy.pmap(repr, items)
     assert list(first) == list(make())
 
 

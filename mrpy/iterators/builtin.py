@@ -13,10 +13,10 @@ import sys
 import warnings
 from _weakref import ref
 from array import array
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import GeneratorType, MappingProxyType
 
+from mrpy.iterators.handed import take_over
 from mrpy.iterators.inner import Chained, inner, inner_in_order, joined
 from mrpy.iterators.sharing import share, takes
 from mrpy.light import TYPE_CHECKING, T, later
@@ -134,9 +134,9 @@ def _sequence_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     if hasattr(iterator, "__setstate__"):  # taken over: whoever else holds it finds it at its end
         ends = abs(sequence.stop - sequence.start) if isinstance(sequence, range) else len(sequence)
         iterator.__setstate__(ends)
-    else:
-        deque(iterator, maxlen=0)
-    return Plan(Sliced(sequence, position or 0))
+    source = Sliced(sequence, position or 0)
+    take_over(iterator, known=not source.is_empty())
+    return Plan(source)
 
 
 def _array_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
@@ -146,6 +146,7 @@ def _array_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
         return None
     array_itself, place = iterator.__reduce__()[1][0], iterator.__reduce__()[2]
     iterator.__setstate__(len(array_itself))
+    take_over(iterator)
     return Plan(Sliced(array_itself, place - 1))
 
 
@@ -158,6 +159,7 @@ def _reverse_iterator(iterator: Any, lift: Lift, given: Given) -> Plan | None:
     if not can_be_sliced(sequence):
         return None
     iterator.__setstate__(-1)  # taken over, as above
+    take_over(iterator, known=position >= 0)
 
     if type(sequence) in (list, bytearray, array):  # others cannot change, or a slice shows it
         return Plan(Sliced(Backwards(sequence, position)))

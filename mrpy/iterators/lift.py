@@ -19,6 +19,7 @@ from types import AsyncGeneratorType, CellType, CodeType, FunctionType, Generato
 from mrpy.errors import LiftError
 from mrpy.iterators.arguments import puts_off, see_that_it_is_called
 from mrpy.iterators.builtin import HANDLERS, NONE_GIVEN, is_too_deep
+from mrpy.iterators.handed import see_that_it_is_new, take_over
 from mrpy.iterators.sharing import takes_from_its_source
 from mrpy.light import TYPE_CHECKING, later
 from mrpy.mapreduce.plan import Plan
@@ -54,6 +55,7 @@ def lift(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
 def _lift(iterable: Iterable[Any], given: Given) -> Plan:
     plan: Plan | None = None
     iterable = run_of(iterable)
+    see_that_it_is_new(iterable)
     if type(iterable) is GeneratorType:
         plan = None if _why_not(iterable) else _from_generator(iterable, given, _lift)
     elif type(iterable) in HANDLERS:
@@ -86,10 +88,8 @@ def lift_program(iterable: Iterable[Any], given: Given = NONE_GIVEN) -> Plan:
 def _why_not(generator: GeneratorType[Any, Any, Any]) -> str:
     name = generator.__qualname__
     if generator.gi_frame is None:
-        return (
-            f"the generator {name} was already started and has ended, or it was handed over before and is a "
-            "part of that run; make it anew"
-        )
+        see_that_it_is_new(generator)
+        return f"the generator {name} was already started and has ended; make it anew"
     if generator.gi_running or generator.gi_suspended:
         return (
             f"the generator {name} was already started, so what it would do with its items is not known any "
@@ -150,7 +150,7 @@ def _from_generator(
     values = dict(frame.f_locals)
     source = values.pop(".0")
     function = _rebuilt(generator, frame.f_globals, values)
-    generator.close()
+    take_over(generator)
     code = generator.gi_code
     bound, late = _bound(code), _used_late(code)
     written = bound - {*code.co_freevars}  # globals

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 
 from mrpy.iterators.arguments import all_iterable, at_least, function_for, key_for, see_that_all_are_items
+from mrpy.iterators.handed import see_that_it_is_new
 from mrpy.iterators.sharing import see_that_they_are_apart
 from mrpy.light import TYPE_CHECKING, Any, Generic, R, S, Self, T, later, overload
 from mrpy.mapreduce.sources import AHEAD, LEFT, taken_by
@@ -124,6 +125,8 @@ class Reshaping(Chainable[T]):
         [('a', 0), ('b', 1)]
         """
         see_that_they_are_apart("zip", [self, *all_iterable("zip", others)], lambda one, other: one or other)
+        for other in others:
+            see_that_it_is_new(other)
         return self._by("zip", _zipped, others, strict)
 
     def chain(self, *others: Iterable[R]) -> stream.ParallelIterator[T | R]:
