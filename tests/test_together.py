@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
 import os
 import signal
@@ -10,16 +11,18 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from faults.watching import run_script
 from laws import BACKENDS, CONCURRENT, LOCAL, eventually, fails, when
 
 import mrpy
-from mrpy.errors import Cancelled, SchedulerError, SessionClosed, WorkerCrashed
+from mrpy.errors import Cancelled, OptionError, SchedulerError, SessionClosed, WorkerCrashed
 from mrpy.scheduler.shield import Shield
 
 over_backends = pytest.mark.parametrize("backend", BACKENDS)
@@ -79,6 +82,35 @@ def test_a_timeout_says_how_many_and_is_counted_for_all_together(backend: str, t
         assert time.monotonic() - began < 20
         (tmp_path / "now").touch()
         assert mrpy.gather([*late, early], 1e300) == [None, None, 1]
+
+
+WAITS: dict[str, Callable[[Any], object]] = {
+    "result": lambda timeout: mrpy.submit(abs, -1).result(timeout),
+    "exception": lambda timeout: mrpy.submit(abs, -1).exception(timeout),
+    "gather": lambda timeout: mrpy.gather([mrpy.submit(abs, -1)], timeout),
+    "wait": lambda timeout: mrpy.wait([mrpy.submit(abs, -1)], timeout),
+    "as_completed": lambda timeout: mrpy.as_completed([mrpy.submit(abs, -1)], timeout),
+    "map": lambda timeout: mrpy.Executor(backend="serial").map(abs, [-1], timeout=timeout),
+}
+
+
+@pytest.mark.parametrize("waits", WAITS)
+def test_a_timeout_is_a_number(waits: str) -> None:
+    with mrpy.session("serial"):
+        for wrong in ("1", [1], float("nan"), 1j, datetime.timedelta(seconds=1), numpy.arange(2), 10**400):
+            with pytest.raises(OptionError, match="timeout=.*: must be a number of seconds, or None for no limit"):
+                WAITS[waits](wrong)
+        for fine in (1, 1.5, Fraction(1, 2), float("inf"), True, numpy.float32(1), numpy.int64(1), -1, None):
+            WAITS[waits](fine)
+
+
+@over_concurrent
+def test_the_error_of_a_timeout_that_is_a_fraction_says_how_long_it_was(backend: str) -> None:
+    with mrpy.session(backend, workers=1):
+        pending = mrpy.submit(time.sleep, 60)
+        with pytest.raises(TimeoutError, match="sleep has not ended after 0.01 seconds"):
+            pending.result(Fraction(1, 100))  # type: ignore[arg-type]
+        pending.cancel()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import operator
+import time
 from collections.abc import Callable, Iterable
 from types import FunctionType
 
@@ -91,6 +93,19 @@ def at_least(name: str, value: Any, least: int, of: str = "") -> int:
     if isinstance(number, bool) or not hasattr(type(number), "__index__") or number < least:
         raise ValueError(f"{name}() needs a whole number{of} from {least} up, not {value!r}")
     return operator.index(number)
+
+
+def end_of(timeout: Any) -> float | None:
+    """The time of the clock at which so many seconds are over. Raises `OptionError` for what is no number."""
+    if timeout is None:
+        return None
+    try:
+        seconds = float(timeout) if hasattr(type(timeout), "__float__") else math.nan  # that takes text, too
+    except (TypeError, OverflowError):
+        seconds = math.nan
+    if math.isnan(seconds):
+        raise OptionError(f"timeout={timeout!r:.60}: must be a number of seconds, or None for no limit")
+    return time.monotonic() + seconds
 
 
 def all_iterable(name: str, others: tuple[Any, ...]) -> tuple[Iterable[Any], ...]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from mrpy.errors import Cancelled, OptionError
 from mrpy.inside import LOOK_EVERY, inside
-from mrpy.iterators.arguments import check_callable
+from mrpy.iterators.arguments import check_callable, end_of
 from mrpy.iterators.pending import PendingResult
 from mrpy.iterators.together import wait as wait_for
 from mrpy.light import P, R
@@ -116,10 +116,10 @@ class Executor(futures.Executor):
         self, what: str, fn: Callable[..., R], iterables: tuple[Iterable[Any], ...], timeout: Any, given: Any
     ) -> Iterator[R]:
         """That of the standard library, but for what it says when the time is over."""
-        if timeout is None or given:
+        until = end_of(timeout)
+        if until is None or given:
             return super().map(fn, *iterables, timeout=timeout, **given)
-        until = time.monotonic() + timeout
-        problem = f"{what} have not ended after {timeout:g} seconds; they are cancelled"
+        problem = f"{what} have not ended after {float(timeout):g} seconds; they are cancelled"
         return _in_time([self.submit(fn, *each) for each in zip(*iterables, strict=False)], problem, until)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from contextvars import copy_context
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrpy.errors import OF_THE_SESSION, Cancelled, SerializationError
 from mrpy.inside import giving_way, waiting
-from mrpy.iterators.arguments import function_for
+from mrpy.iterators.arguments import end_of, function_for
 from mrpy.light import Generic, T
 from mrpy.mapreduce.anew import single_code
 from mrpy.mapreduce.steps import name_of
@@ -197,12 +196,13 @@ class PendingResult(Generic[T]):
         self._driver.backend.said.wait(math.inf if until is None else until)
 
     def _outcome(self, timeout: float | None) -> tuple[bool, Any]:
-        until = None if timeout is None else time.monotonic() + timeout
+        until = end_of(timeout)
         if not self.done():
             self._driver.check_owner()
             self._driver.lead(self.done, until)
             if not self.done() and not waiting(lambda: self._wait(until)):
-                raise TimeoutError(f"{self._name} has not ended after {timeout:g} seconds; it goes on")
+                seconds = float(timeout or 0)
+                raise TimeoutError(f"{self._name} has not ended after {seconds:g} seconds; it goes on")
         self._show(until)
         if until is not None and not self._is_here(until):
             raise TimeoutError(f"{self._name} has ended, but its result has not come here in time; ask again")

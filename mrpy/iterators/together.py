@@ -11,7 +11,7 @@ from queue import Empty
 from typing import Any, Literal, TypeAlias
 
 from mrpy.inside import waiting
-from mrpy.iterators.arguments import see_that_all_are_iterable
+from mrpy.iterators.arguments import end_of, see_that_all_are_iterable
 from mrpy.iterators.pending import PendingResult
 from mrpy.light import Generic, NamedTuple, R, T
 from mrpy.scheduler.driver import Driver
@@ -44,7 +44,7 @@ def gather(pending: Iterable[PendingResult[R]], timeout: float | None = None) ->
     """
     given = _checked("gather", pending)
     alone = given if isinstance(pending, Iterator) else []
-    until = _end(timeout)
+    until = end_of(timeout)
     each: PendingResult[Any] | None = None
     values = []
     try:
@@ -73,7 +73,7 @@ def as_completed(
     31
     """
     given = list(dict.fromkeys(_checked("as_completed", pending)))
-    return _until_all_have(given, timeout, _end(timeout), isinstance(pending, Iterator))
+    return _until_all_have(given, timeout, end_of(timeout), isinstance(pending, Iterator))
 
 
 def wait(
@@ -93,7 +93,7 @@ def wait(
     given = list(dict.fromkeys(_checked("wait", pending)))
     if return_when not in _UNTIL:
         raise ValueError(f"return_when={return_when!r}: must be one of {', '.join(_UNTIL)}")
-    until = _end(timeout)
+    until = end_of(timeout)
     first = return_when == "FIRST_COMPLETED"
     if not (first and any(each.done() for each in given)):
         with closing(_as_they_end([*given], until)) as ended:
@@ -205,10 +205,5 @@ def _cure_of_a_future(verb: str, thing: Any) -> str:
     return f"; concurrent.futures has a {theirs}() for futures" if isinstance(thing, Future) else ""
 
 
-def _end(timeout: float | None) -> float | None:
-    """The time of the clock at which so many seconds are over."""
-    return None if timeout is None else time.monotonic() + timeout
-
-
-def _too_late(left: int, many: int, timeout: float | None) -> TimeoutError:
-    return TimeoutError(f"{left} of {many} calls have not ended after {timeout:g} seconds; they go on")
+def _too_late(left: int, many: int, timeout: Any) -> TimeoutError:
+    return TimeoutError(f"{left} of {many} calls have not ended after {float(timeout):g} seconds; they go on")
