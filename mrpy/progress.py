@@ -54,7 +54,7 @@ class _Bar:
 
     def __init__(self, job: Job, plan: Any, options: Options) -> None:
         self._job = job
-        self._name = options.name or "mrpy"
+        self._name = _in_one_line(options.name or "mrpy")
         self._total = _total(plan.source)
         self._drawn = _drawn(in_bytes=getattr(plan.source, "unit", "") == "file")
 
@@ -80,6 +80,11 @@ class _Bar:
         # the chunks; merges stand for no items of their own
         if ours and moved.move is Move.SUCCEED and moved.task.call.code.announce:
             self._drawn.advance(self._line, moved.task.size - moved.task.again)
+
+
+def _in_one_line(name: str) -> str:
+    """Without what a terminal would obey."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in name)
 
 
 def _total(source: Any) -> int | None:

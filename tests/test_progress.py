@@ -46,6 +46,11 @@ next(run)
     assert done.stderr.count(hide) == done.stderr.count(show) == 1
 
 
+def test_a_name_is_one_line_and_nothing_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(mrpy.pmap(abs, [-1, 2], backend="serial", progress=True, name="é\n\x1b[31m")) == [1, 2]
+    assert capsys.readouterr().err.startswith("é\\n\\x1b[31m ")
+
+
 PRINTS = """
 import mrpy
 for row in mrpy.pmap(lambda x: print(f"of a worker {x}") or x, range(5), progress=True, workers=1):
