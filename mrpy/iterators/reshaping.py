@@ -173,13 +173,15 @@ class Reshaping(Chainable[T]):
         return self._then(Body(_Unique(key)))._by("distinct", _unique, key)
 
     def first(self) -> T:
-        """``next(iter(self))``: the first item; the rest is not computed. Raises ValueError if there
-        is none."""
+        """``next(iter(self))``: the first item; the rest is not computed. Of one that has begun it is the
+        next item, and the rest is left. Raises ValueError if there is none."""
+        begun = self._has_begun()
         try:
             for item in self:
                 return item
         finally:
-            self.close()
+            if not begun:
+                self.close()
         raise ValueError("first() of no items")
 
     def peek(self) -> tuple[T, stream.ParallelIterator[T]]:
@@ -220,7 +222,7 @@ class Reshaping(Chainable[T]):
 class _Reshaped:
     """``function(items, *arguments)``, begun each time it is iterated, with runs of its own of what is before
     it, as that was when this was made. Where some of that cannot be run again, it is about what is left of
-    it. Its end closes these."""
+    it. Its end closes these, but what had begun by itself: whoever began that may go on with it."""
 
     run_of_its_own = True
 
@@ -236,6 +238,7 @@ class _Reshaped:
         runs = _to_run(given)
         self._inputs = _replaced(given, runs)
         self._items = runs[id(items)]
+        self._begun = self._items if items._has_begun() else None
         self._others = explain.runs_among(self._inputs[1:])
         self._ours = [run for each, run in zip(given, self._inputs, strict=True) if run is not each]
         self.label = label
@@ -275,7 +278,8 @@ class _Reshaped:
             yield from self._function(items, *arguments)
         finally:
             for each in (run, *ours):
-                each.close()
+                if each is not self._begun:
+                    each.close()
 
     def __str__(self) -> str:
         return " ".join([f"{self._items} -> {self.label}", *(f"[{other}]" for other in self._others)])
