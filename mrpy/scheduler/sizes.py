@@ -1,8 +1,7 @@
 """How many bytes values take: exact for pickles and arrays, about for the rest.
 
 Containers of the builtin kinds are looked into, a few levels deep; of long ones inside others a few members
-speak for all. Of an object of the user's what it holds for itself alone is seen (`mrpy.scheduler.held`), but
-not by `contents`, for which a copy in another process is the same.
+speak for all. What an object of the user's holds is not seen.
 
 Values are measured where an error of theirs would break more than their task, by the driver's thread, too. So
 containers are read by the methods of the builtin kind, whatever a subclass has put in their place, and a size
@@ -15,7 +14,6 @@ import sys
 from itertools import chain, islice
 
 from mrpy.light import Any
-from mrpy.scheduler.held import is_seen_through, noted, remembered
 
 SAMPLED = 4  # values; out of the air
 SAMPLED_WELL = 32  # values; likewise
@@ -155,13 +153,10 @@ def _own(value: Any) -> int:
     try:
         if type(type(value).__sizeof__) is WRITTEN_IN_C:
             return sys.getsizeof(value)
-        return _of_table(value) if _is_table(type(value)) else SMALL
+        is_table = issubclass(type(value), getattr(sys.modules.get("pandas"), "DataFrame", ()))
+        return _of_table(value) if is_table else SMALL
     except Exception:  # of an extension of the user's, or where another thread is changing it
         return SMALL
-
-
-def _is_table(kind: type) -> bool:
-    return issubclass(kind, getattr(sys.modules.get("pandas"), "DataFrame", ()))
 
 
 def _of_table(table: Any) -> int:
@@ -176,12 +171,10 @@ def weight(value: Any, depth: int = DEEPEST) -> int:
     """About how many bytes of memory a value takes, from a few of its members, and of theirs."""
     if type(value) in PLAIN:  # most are
         return sys.getsizeof(value)
-    if (nbytes := remembered(value)) is not None or (nbytes := stated(value)) is not None:
+    if (nbytes := stated(value)) is not None:
         return nbytes
     own = _own(value)
     kind = builtin(type(value), CONTAINERS) if depth else None
-    if kind is None and depth and is_seen_through(type(value)) and not _is_table(type(value)):
-        return noted(value, own)
     if kind is None or not (count := kind.__len__(value)):
         return own
     members = chain(dict.keys(value), dict.values(value)) if kind is dict else kind.__iter__(value)
