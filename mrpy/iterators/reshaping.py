@@ -44,6 +44,10 @@ class Chainable(ABC, Generic[T]):
         """The iterators that this takes its items from: see `mrpy.mapreduce.sources.taken_by`."""
 
     @abstractmethod
+    def _has_begun(self) -> bool:
+        """Whether somebody iterates over it."""
+
+    @abstractmethod
     def _to_run(self) -> Self:
         """What is run by a chain on this one."""
 

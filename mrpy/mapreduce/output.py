@@ -13,7 +13,7 @@ from mrpy.mapreduce.tree import NOTHING, Nothing
 from mrpy.scheduler.sizes import estimated, weight
 
 AT_HAND = 8  # a task sends back at most so small a part of its memory; the rest is read from its file
-AT_ONCE = 256  # rows between two looks, at most
+AT_ONCE = 16  # rows between two looks, at most: they may be large where those before were small
 
 
 class OnDisk(Frozen):
