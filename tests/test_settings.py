@@ -250,6 +250,25 @@ def test_where_nothing_is_set_there_is_nothing_to_take_along() -> None:
         assert [settings(filters=True) for _ in range(3)] != [None] * 3
 
 
+def test_what_is_set_again_after_it_was_as_usual_is_seen() -> None:
+    with numpy.errstate(), numpy.printoptions(), warnings.catch_warnings():
+        for _ in range(3):
+            warnings.resetwarnings()
+            numpy.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
+            numpy.set_printoptions(precision=8)
+            assert [settings(filters=True) for _ in range(2)] == [None] * 2
+            numpy.seterr(over="raise")
+            numpy.set_printoptions(precision=3)
+            warnings.simplefilter("error")
+            for _ in range(2):
+                found = settings(filters=True)
+                assert found is not None
+                assert found.numpy is not None
+                assert ("over", "raise") in found.numpy
+                assert found.printing == (("precision", 3),)
+                assert found.warnings is not None
+
+
 def test_who_sets_nothing_has_nothing_imported_for_it() -> None:
     code = """
         import mrpy, sys

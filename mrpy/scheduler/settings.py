@@ -15,6 +15,7 @@ A module that the user has not imported has nothing set.
 from __future__ import annotations
 
 import sys
+from _operator import is_
 
 from mrpy.light import TYPE_CHECKING, NamedTuple, imported
 
@@ -58,13 +59,19 @@ _CALLS = ("call", "log")  # of a function that stays here
 
 _usual: list[Any] = []  # a context that traps what is trapped by default, once decimal is there
 
+# Where NumPy keeps the rest, from 2.1 on: what is in these is replaced when something is set, never changed.
+_VARIABLES = (("numpy._core.umath", "_extobj_contextvar"), ("numpy._core.printoptions", "format_options"))
+# What was in them, and what the filters of warnings were, when all was last found to be as by default. It is
+# asked before each single call, and takes a twentieth of the time.
+_seen_of_numpy: list[Any] = []
+_seen_filters: list[Any] = []
+
 
 def settings(*, filters: bool) -> Settings | None:
     """Those of this thread, now; None where all is as by default. ``filters``: those of warnings too."""
     modules = sys.modules
     decimal = _of_decimal(modules["decimal"]) if "decimal" in modules else None
-    numpy = _of_numpy(modules["numpy"]) if "numpy" in modules else None
-    printing = _of_printing(modules["numpy"]) if "numpy" in modules else None
+    numpy, printing = _of_numpy(modules["numpy"]) if "numpy" in modules else (None, None)
     warnings = _of_warnings(modules["warnings"]) if filters and "warnings" in modules else None
     if decimal is None and numpy is None and printing is None and warnings is None:
         return None
@@ -84,7 +91,27 @@ def _of_decimal(decimal: Any) -> tuple[Any, ...] | None:
     return (*numbers, tuple(signal.__name__ for signal, on in now.traps.items() if on))
 
 
-def _of_numpy(numpy: Any) -> tuple[tuple[str, str], ...] | None:
+def _of_numpy(numpy: Any) -> tuple[Any, Any]:
+    """What it does at errors, and how it writes arrays."""
+    global _seen_of_numpy
+    there = _in_variables()
+    if there and len(_seen_of_numpy) == len(there) and all(map(is_, there, _seen_of_numpy)):
+        return None, None
+    found = _of_errors(numpy), _of_printing(numpy)
+    if found == (None, None):
+        _seen_of_numpy = there
+    return found
+
+
+def _in_variables() -> list[Any]:
+    """What is in those variables now; nothing where there are none."""
+    try:
+        return [getattr(sys.modules[module], name).get() for module, name in _VARIABLES]
+    except (KeyError, AttributeError, LookupError):  # another version, or it is just being imported
+        return []
+
+
+def _of_errors(numpy: Any) -> tuple[tuple[str, str], ...] | None:
     try:
         now = numpy.geterr()
     except AttributeError:
@@ -105,8 +132,12 @@ def _of_printing(numpy: Any) -> tuple[tuple[str, Any], ...] | None:
 
 
 def _of_warnings(warnings: Any) -> tuple[tuple[Any, ...], ...] | None:
+    global _seen_filters
     filters = getattr(warnings, "filters", ())
+    if len(filters) == len(_seen_filters) and all(map(is_, filters, _seen_filters)):
+        return None
     if not any(each[0] == "error" for each in filters):
+        _seen_filters = [*filters]
         return None
     return tuple(
         (action, message, (category.__module__, category.__qualname__), module, line)
