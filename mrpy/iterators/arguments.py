@@ -27,7 +27,7 @@ def function_for(name: str, function: Any, *sources: Any, what: str = "a functio
     if not callable(function):
         raise TypeError(f"{name}() needs {what}, not {type(function).__name__} {function!r:.60}")
     see_that_it_is_called(name, function)
-    if takes(function, sources):
+    if sources and takes(function, sources):
         raise LiftError(
             f"the function of {name}() takes items from what it goes over, too, so that none is done apart "
             "from the others; pair the items before, as in zip(items, items)"

@@ -83,8 +83,10 @@ def _note_moves() -> None:
 def mentions_lost(pickled: bytes | bytearray, *, by_value: bool = False) -> bool:
     """Whether something in there may be by its name that no worker can import; or the end of a pipe.
     ``by_value``: classes and functions may be in there so, with the names of modules among their values."""
-    lost = list(_lost.values())  # another thread may find more
     end = len(pickled) if by_value else end_of_names(pickled)
+    if end == 0:  # nothing is, as in most calls
+        return False
+    lost = list(_lost.values())  # another thread may find more
     there = any(pickled.rfind(name, 0, end) >= 0 for names in ((OF_MAIN,), *lost) for name in names)
     return there or mentions_pipes(pickled, end)
 

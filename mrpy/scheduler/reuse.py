@@ -16,7 +16,6 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from itertools import chain, repeat
 from opcode import opmap
 from operator import is_
@@ -32,6 +31,7 @@ KEPT = 64  # functions; out of the air, as many as a worker holds
 LARGEST = 1 << 14  # bytes of a string or a number that is kept; out of the air
 CONSTANT = frozenset((type(None), bool, int, float, complex, str, bytes))
 _BY_REPR = (float, complex)  # 0.0 and -0.0 are equal, and a NaN is not equal to itself
+_modules = 0  # how many there are, always as the same object: most is the same, and is compared as such
 _MISSING = object()  # a global that is not there
 _WRITES = frozenset(opmap[name] for name in ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"))
 _SETS = frozenset((opmap["STORE_ATTR"], opmap["DELETE_ATTR"]))
@@ -59,7 +59,7 @@ def reused(
     functions: Sequence[Any], make: Callable[[], Code], *also: Any, afresh: bool = False
 ) -> Code | None:
     """The same; None where the code of these can only be for once."""
-    few = len(functions) <= KEPT and all(type(value) in CONSTANT for value in also)
+    few = len(functions) <= KEPT and CONSTANT.issuperset(map(type, also))
     held = _held(functions) if few else None
     if held is None or (afresh and _writes(held, functions)):
         return None
@@ -67,8 +67,10 @@ def reused(
     key = tuple(map(id, map(_itself, functions))), also
     known = _codes.get(key)
     if known is not None and not known[2].stale and known[0] == place and _are_same(known[1], held):
-        with suppress(KeyError):  # of another thread, which has just taken it out
+        try:  # no `suppress`, which takes five times as long
             _codes.move_to_end(key)
+        except KeyError:  # another thread has just taken it out
+            pass
         return known[2]
     code = make()
 
@@ -124,7 +126,10 @@ def _held(functions: Sequence[Any]) -> list[Any] | None:
     """All that these hold; None where nobody can tell whether that has changed."""
     if modules_travel_by_value():
         return None
-    held: list[Any] = [len(sys.modules)]  # of a package, what is imported of it goes with it
+    global _modules
+    if len(sys.modules) != _modules:
+        _modules = len(sys.modules)
+    held: list[Any] = [_modules]  # of a package, what is imported of it goes with it
     try:
         return held if all(map(_add, functions, repeat(held))) else None
     except Exception:  # objects can be odd in many ways, and functions hold each other very deep
