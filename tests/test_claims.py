@@ -36,6 +36,10 @@ def test_what_was_taken_back_is_not_the_workers(claims: Claims) -> None:
     assert claims.take_back() is None
     claims.grant(9)
     assert claimed.is_ours(9)
+    claims.grant(10, 11, 12)
+    assert claims.take_back() == 10
+    assert claimed.is_ours(11)
+    assert claimed.is_ours(12)
 
 
 def test_what_the_worker_leaves_is_not_its_own_any_more(claims: Claims) -> None:

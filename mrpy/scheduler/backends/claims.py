@@ -23,9 +23,9 @@ class Claims:
         self.fd, self._grants = os.pipe()  # the first is for the worker as well
         os.set_blocking(self.fd, False)
 
-    def grant(self, number: int) -> None:
-        """Leave this one to whoever comes first."""
-        os.write(self._grants, number.to_bytes(SIZE, "little"))
+    def grant(self, *numbers: int) -> None:
+        """Leave these to whoever comes first."""
+        os.write(self._grants, b"".join([number.to_bytes(SIZE, "little") for number in numbers]))
 
     def take_back(self) -> int | None:
         """The first one that the worker has not begun, if there is such."""

@@ -33,7 +33,7 @@ from mrpy.scheduler.backends.pickled import Pickled
 from mrpy.scheduler.backends.poller import Event, poller
 from mrpy.scheduler.backends.team import GRACE, Team
 from mrpy.scheduler.backends.transport import Frame
-from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle
+from mrpy.scheduler.backends.worker_handle import Ticket, WorkerHandle, is_light
 from mrpy.scheduler.calls import Call
 from mrpy.scheduler.failure import of
 from mrpy.scheduler.queues import sooner
@@ -88,6 +88,7 @@ class ProcessesBackend(Backend):
             return
         ticket = Ticket(next(self._numbers), task, order.attempt)
         ticket.message = function, (code.number, ticket.care if order.careful else None, shape), parts
+        ticket.light = is_light(parts)
         self._tickets[ticket.number] = ticket
         self._backlog.append(ticket)
 
@@ -284,7 +285,7 @@ class ProcessesBackend(Backend):
 
     def _flush(self, worker: WorkerHandle) -> None:
         try:
-            worker.end.flush()
+            worker.flush()
         except OSError:  # it died under our hands: what it has said before still counts
             for frame in worker.end.receive() or ():
                 self._take(worker, frame)

@@ -17,7 +17,7 @@ from mrpy.options import threads_each
 from mrpy.scheduler.backends.lifespan import Lifespan
 from mrpy.scheduler.backends.orphans import Orphans
 from mrpy.scheduler.backends.poller import Poller
-from mrpy.scheduler.backends.worker_handle import Death, Ticket, WorkerHandle, is_light, is_stopped
+from mrpy.scheduler.backends.worker_handle import Death, Ticket, WorkerHandle, is_stopped
 from mrpy.scheduler.messages import Key
 
 GRACE = 0.2  # seconds that a stopped task has to end by itself before its worker is killed
@@ -66,7 +66,7 @@ class Team:
                     best = worker
         if best is None or len(best.queue) >= MOST:
             return None
-        if ticket.single and self._size > 1 and not is_light(ticket.message[-1]):
+        if ticket.single and self._size > 1 and not ticket.light:
             return None
         codes = {ticket.code, *[each.code for each in best.queue]}
         seconds = max([self._seconds.get(code, math.inf) for code in codes])
@@ -76,7 +76,7 @@ class Team:
 
     def _may_wait(self, ticket: Ticket) -> bool:
         """Whether it may be put behind a task that takes a while; else it waits until a worker is free."""
-        can_go_back = ticket.timeout is None and is_light(ticket.message[-1])
+        can_go_back = ticket.timeout is None and ticket.light
         return can_go_back and len(self._workers) >= self._size  # else one more is started
 
     def taken_back(self) -> Ticket | None:

@@ -52,8 +52,8 @@ class Ticket:
     """One attempt that an answer is owed for, by a worker once it has one."""
 
     __slots__ = (
-        "attempt", "care", "code", "granted", "item", "key", "message", "number", "single", "stopping",
-        "timeout", "torn_down", "worker",
+        "attempt", "care", "code", "granted", "item", "key", "light", "message", "number", "single",
+        "stopping", "timeout", "torn_down", "worker",
     )  # fmt: skip
 
     def __init__(self, number: int, task: Task, attempt: int) -> None:
@@ -69,6 +69,7 @@ class Ticket:
         self.stopping = False
         self.granted = False  # it waits behind another task, and may be taken back
         self.message: Any = ()  # what to send, until that cannot be necessary again
+        self.light = False  # that is little, and so may be kept to be sent once more
 
     def lost(self, pid: int, death: Death, *, stopped: bool, blame: bool) -> Lost | Stopped:
         """What became of it. ``stopped``: the worker was, until the time was up. ``blame``: it ran then."""
@@ -114,6 +115,7 @@ class WorkerHandle:
         self.look_every = 0.0
         self._codes: OrderedDict[int, None] = OrderedDict()
         self._tracker: Tracker | None = None  # that it shares
+        self._granted: list[int] = []  # numbers that go before what is sent next
         self.lender = Lender()
         self.borrower = Borrower(tell)
         _alive.add(self)
@@ -148,13 +150,13 @@ class WorkerHandle:
     def give(self, ticket: Ticket) -> None:
         """Send a call, the large parts of it through shared memory, to be run behind what the worker has."""
         function, meta, parts = ticket.message
-        ticket.worker, ticket.granted = self, bool(self.queue) and is_light(parts)
+        ticket.worker, ticket.granted = self, bool(self.queue) and ticket.light
         if TRACKING in sys.modules:
             self._share_tracker()
         self.send_code(ticket.code, function)
         self._send(RUN, ticket.number, (*meta, ticket.granted), self.lender.lend(parts))
         if ticket.granted:
-            self.claims.grant(ticket.number)
+            self._granted.append(ticket.number)
         else:
             ticket.message = ()
         if not self.queue:
@@ -170,8 +172,19 @@ class WorkerHandle:
             if ours is not None and is_open(ours):
                 self.end.send(TRACKER, 0, [], ours[:1])
 
+    def flush(self) -> None:
+        """Write what there is to send, as much as goes. Raises OSError when it is gone."""
+        self._grant()
+        self.end.flush()
+
+    def _grant(self) -> None:
+        if self._granted:
+            granted, self._granted = self._granted, []
+            self.claims.grant(*granted)
+
     def take_back(self) -> Ticket | None:
         """What waits behind another task and is not begun, the first of it: it is nobody's now."""
+        self._grant()
         number = self.claims.take_back()
         for ticket in self.queue:
             if ticket.number == number:
