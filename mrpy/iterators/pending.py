@@ -171,19 +171,15 @@ class PendingResult(Generic[T]):
             callbacks = self._let_in()
         self._call(callbacks)
 
-    def _has_value(self) -> bool:
-        return self._delivery is not None and self._delivery.state is State.DONE and not self._cancelled
-
     def _left(self) -> str | None:
         """What it is called, where it is lost when its session ends: for that."""
         return self._name if self._is_missed and not self.done() else None
 
     def _let_in(self) -> list[Callable[[PendingResult[T]], Any]]:
         """Let go on who waits; the callbacks that are to be called."""
-        if self._to_tell:
-            with suppress(IndexError):  # whoever is not to be told any more may have taken the last one
-                while self._to_tell:
-                    self._to_tell.pop(0)(self)
+        with suppress(IndexError):  # whoever is not to be told any more may have taken the last one
+            while self._to_tell:
+                self._to_tell.pop(0)(self)
         callbacks, self._callbacks = self._callbacks, []
         return callbacks
 
@@ -222,10 +218,10 @@ class PendingResult(Generic[T]):
         with self._lock:
             if self._opened is None:
                 self._opened = self._open()
-                if (came := self._delivery) is not None:  # not held twice, as it came too
-                    if came.failure is not None:
-                        came.failure.let_go()
-                    self._delivery = Delivery(came.key, came.state, came.failure, came.seconds, None)
+                if self._delivery is not None:  # not held twice, as it came too
+                    if self._delivery.failure is not None:
+                        self._delivery.failure.let_go()
+                    self._delivery = self._delivery._replace(value=None)
             return self._opened
 
     def _is_to_tell(self, tell: Callable[[PendingResult[T]], object]) -> bool:

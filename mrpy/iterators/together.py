@@ -49,7 +49,7 @@ def gather(pending: Iterable[PendingResult[R]], timeout: float | None = None) ->
     values = []
     try:
         for place, each in enumerate(given):
-            if not (each.done() or _all_end(given, place, until, alone) or _ends(each, until, alone)):
+            if not (each.done() or _ends(each, until, alone)):
                 raise _too_late(sum(not one.done() for one in given[place:]), len(given), timeout)
             values.append(each.result(None if until is None else until - time.monotonic()))
         return values
@@ -105,28 +105,6 @@ def wait(
     for each in done:
         each._show(until)
     return Waited(done, {each for each in given if each not in done})
-
-
-def _all_end(
-    given: list[PendingResult[Any]], place: int, until: float | None, alone: list[PendingResult[Any]]
-) -> bool:
-    """Where who waits does the work of their driver, do it until all from there on have a value, or the first
-    that has none has ended, in one go. Say whether the one there has ended, by whoever it was."""
-    driver, at = given[place]._driver, place
-
-    def arrived() -> bool:
-        nonlocal at
-        while at < len(given) and given[at]._has_value():
-            at += 1
-        return at == len(given) or given[at].done() or given[at]._driver is not driver
-
-    try:
-        driver.check_owner()
-        driver.lead(arrived, until)
-        return given[place].done()
-    except KeyboardInterrupt:
-        _cancel(alone)
-        raise
 
 
 def _ends(pending: PendingResult[Any], until: float | None, alone: list[PendingResult[Any]]) -> bool:
