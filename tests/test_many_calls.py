@@ -57,18 +57,6 @@ def known_to_be_quick(function: Any, *arguments: Any) -> None:
         mrpy.gather([mrpy.submit(function, *arguments) for _ in range(20)])
 
 
-def test_who_has_been_woken_for_a_call_is_not_for_the_next(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    known_to_be_quick(same, 1)
-    woken: list[None] = []
-    backend = session.driver.backend
-    wake = backend.wake
-    with session.driver._inline:  # as if another thread were about to take them in
-        monkeypatch.setattr(backend, "wake", lambda: (woken.append(None), wake()))
-        pending = [mrpy.submit(same, n) for n in range(100)]
-        assert len(woken) == 1
-    assert mrpy.gather(pending, 60) == [*range(100)]
-
-
 def test_calls_that_have_to_wait_are_taken_in_together(
     session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,7 +81,6 @@ class Driver:
         self.shield = Shield(backend.wake)
         self._deciding = False
         self._decided = -math.inf  # when, the last time
-        self._turns, self._called = 0, -1  # that have begun; and had when somebody was last woken for one
         self._thread: threading.Thread | None = None
         self.threadless = False  # no thread can be started: who waits has to drive
         self.aside = Aside()
@@ -182,12 +181,10 @@ class Driver:
             if self._thread is None and not self.threadless:
                 self._start_thread()
             drives = self.backend.inline and (type(fact) is m.Added or self.threadless)
-            if not self.threadless and (self._called == self._turns or (drives and self._is_taken_in_soon())):
-                return  # who was woken for what is in there already finds this, too
-            turns = self._turns
+            if drives and not self.threadless and self._is_taken_in_soon():
+                return
             if not drives or self._inline.locked() or not self._drive() or self._inbox:
                 self.backend.wake()
-                self._called = turns
 
     def _is_taken_in_soon(self) -> bool:
         """Whether what was just added can wait: every worker has something to do, and to do next. The next
@@ -335,7 +332,6 @@ class Driver:
             self._decide(self.backend.wait(0))
 
     def _decide(self, facts: list[m.Fact]) -> list[m.Order]:
-        self._turns += 1  # before the look into the inbox
         while self._inbox:
             facts.append(self._inbox.popleft())
         self._decided = now = time.monotonic()
