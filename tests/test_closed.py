@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import pytest
-from laws import CONCURRENT, LOCAL, eventually
+from laws import CONCURRENT, LOCAL, THOROUGH, eventually
 
 import mrpy
 
@@ -68,6 +68,8 @@ def in_asyncio(items: Any) -> None:
 @pytest.mark.parametrize("leave", [in_a_plain_loop, in_asyncio])
 @pytest.mark.parametrize("name", SEVERAL)
 def test_close_ends_all_the_sources_that_nobody_else_has(name: str, leave: Callable[[Any], None], backend: str) -> None:
+    if leave is in_asyncio and backend == "processes" and not THOROUGH:
+        pytest.skip("it is the same there as on threads; the soak has it")
     opened: list[str] = []
     closed: list[str] = []
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws import REDUCED
+from laws import MORE, REDUCED
 
 import mrpy
 from mrpy.errors import ItemTimeout, item_of
@@ -194,7 +194,7 @@ def as_it_is(value: Any) -> Any:
 @pytest.mark.parametrize(
     "fold", [reduction(in_brackets), Fold(as_list, add, as_it_is, exact=True)], ids=["in leaves", "exact"]
 )
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30 * MORE)
 @given(at=st.sets(st.integers(0, 299), max_size=6))
 def test_a_reduction_in_parts_is_the_same_to_the_last_bracket(fold: Fold, on_error: Any, at: set[int]) -> None:
     whole, asked = AskedInFolds(set(), on_error, fold), AskedInFolds(at, on_error, fold)

@@ -45,8 +45,8 @@ def loops(left: Any, right: Any, how: str) -> list[Any]:
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("how", lookup.HOW)
 def test_the_rows_come_in_the_order_of_the_items(how: str, key: str, backend: str) -> None:
-    for towns in (TOWNS, TOWNS[:3], []):
-        with mrpy.session(backend, workers=2):
+    with mrpy.session(backend, workers=2):
+        for towns in (TOWNS, TOWNS[:3], []):
             rows = mrpy.stream(ORDERS, chunksize=9).join(towns, KEYS[key], how=how, default="?")
             assert "by key" not in str(rows)
             assert list(rows) == loops(ORDERS, towns, how)

@@ -77,13 +77,13 @@ class WorkerProcess(ProcessInterface):
 
     async def start(self) -> None:
         self._keeper = asyncio.create_task(self._keep(await self._spawn()))
+        await asyncio.sleep(0)  # it begins: the end of what has not begun would leave the process
         await super().start()
 
     async def close(self) -> None:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
-        self._lifeline.close()  # it may have been cancelled before it began
         await super().close()
 
     async def _keep(self, process: asyncio.subprocess.Process) -> None:
