@@ -158,7 +158,8 @@ def test_a_worker_that_leaves_what_is_being_stopped_is_not_to_be_killed_any_more
         time.sleep(0.05)
 
     def act(which: str, seconds: float = 0.01) -> Any:
-        return {"first": first, "long": lambda: when(over), "work": lambda: time.sleep(seconds)}[which]()
+        work = (lambda: when(cancelled)) if seconds == 0.4 else (lambda: time.sleep(seconds))  # so nobody else has them
+        return {"first": first, "long": lambda: when(over), "work": work}[which]()
 
     with mrpy.session("processes", workers=2) as session:
         last, *behind = behind_a_long_one(act)
