@@ -28,12 +28,7 @@ def opened(session: Session, options: Options) -> AbstractContextManager[None]:
 
 def session_for(options: Options) -> Session:
     """The session in which a run with these options takes place."""
-    return opened_for(options) or _of_the_process(options)
-
-
-def _of_the_process(options: Options) -> Session:
-    here = options.backend == "serial" or inside.task  # then nobody need count processors
-    return shared(options.backend, 1 if here else options.worker_count)
+    return opened_for(options) or shared(options.backend, options.workers)
 
 
 def opened_for(options: Options) -> Session | None:
@@ -56,7 +51,7 @@ def single_call_of(session: Session | None, options: Options) -> SingleCall:
     """The same in this session, whichever is open; with None in the process's own."""
     if session is not None:
         return session.singles(), next(session.submits)
-    return _of_the_process(options).singles(), next(_submits)
+    return shared(options.backend, options.workers).singles(), next(_submits)
 
 
 def job_for(options: Options) -> Job:

@@ -18,6 +18,7 @@ from weakref import WeakMethod, WeakSet
 from mrpy.errors import SerializationError, SessionClosed
 from mrpy.inside import inside
 from mrpy.light import TYPE_CHECKING, Any
+from mrpy.machine import cpu_count
 from mrpy.scheduler.aside import threads_start
 from mrpy.scheduler.backends import make
 from mrpy.scheduler.driver import Driver
@@ -148,13 +149,14 @@ _shared: dict[tuple[str, int], Session] = {}
 _lock = threading.RLock()  # a signal handler, or a finalizer, may come amid what is done with it
 
 
-def shared(backend: str, workers: int) -> Session:
+def shared(backend: str, workers: int | None) -> Session:
     """The process's own session for this backend, made at the first use. Inside a task it is always a
-    new serial one: inner loops share the outer budget by adding nothing to it."""
+    new serial one: inner loops share the outer budget by adding nothing to it. ``workers``: see `Options`."""
     if inside.task or backend == "serial":
         once = Session("serial", 1)
         once._for_one = True
         return once
+    workers = cpu_count() if workers is None else workers
     with _lock:
         session = _found(backend, workers)
         if not (starts(backend) or _has_its_threads(session)):
